@@ -1,0 +1,64 @@
+"""What a person sees while a command runs. Everything here goes to stderr: stdout belongs to results (`--json`)."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def say(text: str) -> None:
+    """One line of information."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """One line that a person should read."""
+    say(f"warning: {text}")
+
+
+def on_terminal() -> bool:
+    """Whether a person watches (a bar makes sense) or a log file does (it does not)."""
+    return sys.stderr.isatty()
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None, log_every_s: float = 15.0) -> Iterator[Item]:
+    """Yield `items`, showing how far it is: a bar with ETA on a terminal, a plain line every `log_every_s` seconds in a log."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if on_terminal():
+        yield from _bar(items, what, total)
+        return
+    started = shown = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - shown >= log_every_s and done != total:
+            shown = now
+            say(f"{what}: {done}{f' of {total}' if total else ''}{_eta(done, total, now - started)}")
+
+
+def _bar(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(items, total=total, description=what)
+
+
+def _eta(done: int, total: int | None, elapsed: float) -> str:
+    if not total:
+        return ""
+    return f", about {duration((total - done) * elapsed / done)} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the form a person reads: `45 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

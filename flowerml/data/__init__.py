@@ -1,0 +1,1 @@
+"""Pictures: found, read safely, grouped, split, augmented, loaded."""

@@ -1,0 +1,84 @@
+"""Reading one picture safely: allow-listed formats, a pixel limit before decoding, EXIF applied, every mode to RGB the same way."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from flowerml.errors import UserError
+
+# MPO is what phones and cameras write into .jpg files with more than one picture inside; the first one counts.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB of RGB
+_WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+
+
+class BadImage(UserError):
+    """A file that can't be used as a picture; the message is the reason, without the path."""
+
+
+def decode(data: bytes) -> Image.Image:
+    """Turn a file's bytes into an RGB picture, upright, first frame, transparency on white.
+
+    Raises:
+        BadImage: not a picture of an allowed format, too large, truncated, or of a kind that has no fixed meaning as RGB.
+    """
+    if not data:
+        raise BadImage("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)  # Pillow's remarks on odd EXIF data
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > PIXEL_LIMIT:
+                    raise BadImage(_too_large(f"{width}x{height}"))
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except BadImage:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise BadImage(_too_large("the picture")) from None
+    except Image.UnidentifiedImageError:
+        raise BadImage(f"not a picture in {', '.join(f for f in FORMATS if f != 'MPO')}{_looks_like(data)}") from None
+    except Exception as error:  # a damaged file may raise anything in a decoder; whatever it is, the file can't be used
+        raise BadImage(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+def read_image(path: Path) -> Image.Image:
+    """`decode` of a file. Raises BadImage, also where the file can't be read at all."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadImage(error.strerror or str(error)) from error
+    return decode(data)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Every mode the same way: 16 bit scaled (Pillow's own conversion clips), transparency laid on white, the rest converted."""
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise BadImage("floating-point pixels have no fixed range: save it with 8 or 16 bits")
+    if image.mode in _WIDE:
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min(initial=0) < 0 or wide.max(initial=0) > 65_535:
+            raise BadImage("32-bit pixels have no fixed range: save it with 8 or 16 bits")
+        return Image.fromarray((wide // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _too_large(what: str) -> str:
+    return f"{what} is over the limit of {PIXEL_LIMIT:,} pixels"
+
+
+def _looks_like(data: bytes) -> str:
+    head = data[:512].lstrip().lower()
+    return " (it looks like a web page)" if head.startswith((b"<!doctype", b"<html", b"<?xml")) else ""

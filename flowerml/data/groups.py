@@ -1,0 +1,71 @@
+"""Near-duplicate groups: pictures that are one photo or an edit of it, and so must stay on one side of a split."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from flowerml.data.folders import Found
+from flowerml.data.scan import Picture
+from flowerml.errors import UserError
+
+MAX_DISTANCE = 4  # of 64 bits: edits of one photo stay below it, different photos of one flower do not
+_BLOCK = 512  # rows compared at a time: 512 x 10,000 distances are 5 MB
+
+
+def near_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) -> list[tuple[int, int]]:
+    """Index pairs (i < j) whose perceptual hashes differ in at most `max_distance` of 64 bits."""
+    hashes = np.array([picture.phash for picture in pictures], dtype=np.uint64)
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(hashes), _BLOCK):
+        rows = hashes[start : start + _BLOCK, None]
+        near = np.bitwise_count(rows ^ hashes[None, :]) <= max_distance
+        for i, j in np.argwhere(near):
+            if start + i < j:
+                pairs.append((int(start + i), int(j)))
+    return pairs
+
+
+def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:
+    """A group number for each picture (equal: same group), and in words where the groups come from.
+
+    A column `near_dup_group` of `root/manifest.csv` decides where there is one, else the perceptual hash. Pictures of equal content are
+    in one group either way.
+
+    Raises:
+        UserError: the manifest has the column but can't be read.
+    """
+    links = _manifest_links(pictures, root)
+    source = "manifest.csv"
+    if links is None:
+        links, source = near_pairs(pictures), f"perceptual hash, distance <= {MAX_DISTANCE} of 64"
+    links = links + _same([picture.sha256 for picture in pictures])
+    size = len(pictures)
+    rows, columns = [i for i, _ in links], [j for _, j in links]
+    graph = coo_matrix((np.ones(len(links)), (rows, columns)), shape=(size, size))
+    return connected_components(graph, directed=False)[1].tolist(), source
+
+
+def _same(values: Sequence[str]) -> list[tuple[int, int]]:
+    """Link each index to the first one of equal, non-empty value."""
+    first: dict[str, int] = {}
+    return [(first[value], i) for i, value in enumerate(values) if value and first.setdefault(value, i) != i]
+
+
+def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, int]] | None:
+    path = root / "manifest.csv"
+    if not path.is_file():
+        return None
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: can't be read ({error}); mend it or take it out of the folder") from error
+    if not rows or not {"class", "file", "near_dup_group"} <= rows[0].keys():
+        return None
+    groups = {Found(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows}
+    by_file = [groups.get(picture.file, groups.get(picture.key, "")) for picture in pictures]
+    return _same(by_file)

@@ -1,0 +1,138 @@
+"""Batches for training and evaluation: keyed order, keyed augmentation, any number of worker processes with the same result."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from flowerml.data.decode import BadImage
+from flowerml.data.keyed import drawing, shuffled
+from flowerml.errors import RunFailed
+
+Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One thing to classify: its id (shown in predictions and errors), the number of its class, and how to get its raw input."""
+
+    id: str
+    label: int
+    read: Callable[[], Any]
+
+
+class Examples(Dataset[tuple[torch.Tensor, int, str]]):
+    """Examples with a transform. An index is (epoch, position, repeat): draws are keyed by (seed, epoch, id, repeat)."""
+
+    def __init__(self, examples: Sequence[Example], transform: Callable[[Any], torch.Tensor], seed: int) -> None:
+        self._examples = examples
+        self._transform = transform
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, int, str]:
+        epoch, position, repeat = index
+        example = self._examples[position]
+        try:
+            raw = example.read()
+        except BadImage as error:
+            raise BadImage(f"{example.id}: {error}") from error
+        with drawing(self._seed, "augment", epoch, example.id, repeat):
+            return self._transform(raw), example.label, example.id
+
+
+class EpochOrder(Sampler[tuple[int, int, int]]):
+    """The order of one epoch: every example as often as `repeats` says, shuffled by (seed, epoch), or as it stands."""
+
+    def __init__(self, repeats: Sequence[int], seed: int | None) -> None:
+        self._slots = [(position, repeat) for position, times in enumerate(repeats) for repeat in range(times)]
+        self._seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        count = len(self._slots)
+        order = range(count) if self._seed is None else shuffled(count, self._seed, "order", self.epoch)
+        for place in order:
+            position, repeat = self._slots[place]
+            yield self.epoch, position, repeat
+
+
+@dataclass
+class Loader:
+    """Batches `(inputs, labels, ids)`; `epoch(n)` yields those of epoch n (1-based). Worker processes live as long as the loader."""
+
+    batches: DataLoader[Any]
+    order: EpochOrder
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Raises:
+            RunFailed: a picture that was readable before training is not any more; names it.
+        """
+        self.order.epoch = number
+        try:
+            yield from self.batches
+        except BadImage as error:
+            # From a worker process the message comes back with that process's whole traceback before it.
+            reason = str(error).strip().splitlines()[-1].removeprefix(f"{BadImage.__module__}.{BadImage.__qualname__}: ")
+            raise RunFailed(f"a picture can't be read any more: {reason}") from error
+
+
+def training_loader(
+    examples: Sequence[Example],
+    transform: Callable[[Any], torch.Tensor],
+    *,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    repeats: Sequence[int] | None = None,
+    pin: bool = False,
+) -> Loader:
+    """Shuffled batches; the last one may be smaller. `repeats` (one per example) oversamples."""
+    order = EpochOrder(repeats or [1] * len(examples), seed)
+    return _loader(Examples(examples, transform, seed), order, batch_size, workers, pin)
+
+
+def evaluation_loader(
+    examples: Sequence[Example], transform: Callable[[Any], torch.Tensor], *, batch_size: int, workers: int, pin: bool = False
+) -> Loader:
+    """Batches in the examples' own order."""
+    return _loader(Examples(examples, transform, 0), EpochOrder([1] * len(examples), None), batch_size, workers, pin)
+
+
+def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pin: bool) -> Loader:  # noqa: FBT001 - private
+    batches: DataLoader[Any] = DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=order,  # type: ignore[arg-type] # torch types samplers by what datasets are indexed with: ints
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+        pin_memory=pin,
+        # The loader draws a base seed for its workers from the global generator each epoch; a generator of its own keeps that
+        # draw, which nothing here uses, from shifting the training's random numbers.
+        generator=torch.Generator(),
+        worker_init_fn=_one_thread,
+    )
+    return Loader(batches, order)
+
+
+def collate(rows: Sequence[tuple[torch.Tensor, int, str]]) -> Batch:
+    """Rows to `(inputs (N, ...) float32, labels (N,) int64, ids)`."""
+    inputs, labels, ids = zip(*rows, strict=True)
+    return torch.stack(inputs), torch.tensor(labels), list(ids)
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)  # workers share the cores with the training

@@ -1,0 +1,111 @@
+"""Reading every picture once before training: what is there, what can't be read, and digests that name the data by content."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+
+from flowerml.console import track
+from flowerml.data.decode import BadImage, decode
+from flowerml.data.folders import Found, Layout
+from flowerml.errors import UserError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A readable picture: its file, class, content and size. `phash` is the 64-bit perceptual hash."""
+
+    file: str
+    label: str
+    key: str
+    sha256: str
+    width: int
+    height: int
+    phash: int
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that can't be used, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A folder's pictures sorted by key, its bad files, its classes in label order."""
+
+    root: Path
+    classes: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    bad: tuple[BadFile, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) over every picture's class, name and content, in the order of the keys: the same on every machine."""
+        lines = "\n".join(f"{picture.key}\t{picture.sha256}" for picture in self.pictures)
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def counts(self) -> dict[str, int]:
+        """Pictures per class, in label order."""
+        labels = [picture.label for picture in self.pictures]
+        return {name: labels.count(name) for name in self.classes}
+
+
+def scan(root: Path, layout: Layout) -> Scan:
+    """Decode every file of `layout` under `root`, on all cores (decoding releases the interpreter's lock)."""
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        looked = pool.map(lambda found: _look(root, found), layout.files)
+        results = list(track(looked, "reading pictures", total=len(layout.files)))
+    pictures = tuple(result for result in results if isinstance(result, Picture))
+    bad = tuple(result for result in results if isinstance(result, BadFile))
+    return Scan(root, layout.classes, pictures, bad, layout.left_out)
+
+
+def require_readable(scanned: Scan, bad_images: str) -> None:
+    """Stop on unreadable pictures unless `bad_images` is "skip"; stop in any case where a class has none left.
+
+    Raises:
+        UserError: lists every bad file by path and reason.
+    """
+    if scanned.bad and bad_images == "stop":
+        raise UserError(
+            f"{len(scanned.bad)} of {len(scanned.bad) + len(scanned.pictures)} pictures can't be read "
+            f"(mend or remove them, or go on without them: --bad-images skip):\n{list_bad(scanned.bad)}"
+        )
+    empty = [name for name, count in scanned.counts().items() if count == 0]
+    if empty:
+        raise UserError(f"{scanned.root}: no readable picture of {', '.join(empty)}:\n{list_bad(scanned.bad)}")
+
+
+def list_bad(bad: Sequence[BadFile]) -> str:
+    """One line per file: path, tab, reason. Paths are quoted so that odd names stay on their line."""
+    return "\n".join(f"  {entry.file!r}\t{entry.reason}" for entry in bad)
+
+
+def _look(root: Path, found: Found) -> Picture | BadFile:
+    try:
+        data = (root / found.file).read_bytes()
+    except OSError as error:
+        return BadFile(found.file, error.strerror or str(error))
+    try:
+        image = decode(data)
+    except BadImage as error:
+        return BadFile(found.file, str(error))
+    bits = imagehash.phash(image).hash.flatten()
+    return Picture(
+        file=found.file,
+        label=found.label,
+        key=found.key,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=image.width,
+        height=image.height,
+        phash=int.from_bytes(np.packbits(bits).tobytes(), "big"),
+    )

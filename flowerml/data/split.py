@@ -1,0 +1,116 @@
+"""The split: stratified, near-duplicate groups on one side, the same on every machine and whatever the order of the files."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowerml.data.scan import Picture, Scan
+from flowerml.errors import UserError
+
+FORMAT = "flowerml-split-1"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which picture is on which side. `sha256` holds each file's content, so that a later change of the folder shows."""
+
+    classes: tuple[str, ...]
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    sha256: Mapping[str, str]
+    data_digest: str
+    val_split: float
+    split_seed: int
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) over side, class/name and content of every picture."""
+        sides = [("train", key) for key in self.train] + [("val", key) for key in self.val]
+        lines = "\n".join(f"{side}\t{key}\t{self.sha256[key]}" for side, key in sorted(sides, key=lambda pair: pair[1]))
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The split as plain values, for `split.json` and checkpoints."""
+        return {
+            "format": FORMAT,
+            "digest": self.digest,
+            "data_digest": self.data_digest,
+            "val_split": self.val_split,
+            "split_seed": self.split_seed,
+            "classes": list(self.classes),
+            "train": list(self.train),
+            "val": list(self.val),
+            "sha256": dict(self.sha256),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Split":
+        """The split that `as_json` wrote.
+
+        Raises:
+            UserError: another format, or a digest that does not fit the content.
+        """
+        if value.get("format") != FORMAT:
+            raise UserError(f"the stored split has format {value.get('format')!r}; this version reads {FORMAT!r}")
+        split = Split(
+            classes=tuple(value["classes"]),
+            train=tuple(value["train"]),
+            val=tuple(value["val"]),
+            sha256=dict(value["sha256"]),
+            data_digest=value["data_digest"],
+            val_split=value["val_split"],
+            split_seed=value["split_seed"],
+        )
+        if split.digest != value["digest"]:
+            raise UserError("the stored split was changed by hand: its digest does not fit its lists")
+        return split
+
+
+def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_seed: int) -> Split:
+    """Hold out `val_split` of every class, whole groups at a time.
+
+    Groups are visited in the order of a hash of (seed, smallest key of the group): no order of files, no random generator of a library
+    version comes into it. A group that spans classes is a photo with two labels: it may be trained on, but is never a judge.
+
+    Raises:
+        UserError: a class can't have a picture on both sides.
+    """
+    members: dict[int, list[Picture]] = defaultdict(list)
+    for picture, group in zip(scanned.pictures, groups, strict=True):
+        members[group].append(picture)
+    val: set[str] = set()
+    if val_split > 0:
+        for name in scanned.classes:
+            val |= _hold_out(name, list(members.values()), val_split, split_seed)
+    return Split(
+        classes=scanned.classes,
+        train=tuple(picture.key for picture in scanned.pictures if picture.key not in val),
+        val=tuple(picture.key for picture in scanned.pictures if picture.key in val),
+        sha256={picture.key: picture.sha256 for picture in scanned.pictures},
+        data_digest=scanned.digest,
+        val_split=val_split,
+        split_seed=split_seed,
+    )
+
+
+def _hold_out(name: str, groups: Sequence[Sequence[Picture]], val_split: float, split_seed: int) -> set[str]:
+    """The keys of class `name` that are held out: as near to its share as whole groups allow, at least one, never all."""
+    in_class = [group for group in groups if any(picture.label == name for picture in group)]
+    pure = [[picture.key for picture in group] for group in in_class if {picture.label for picture in group} == {name}]
+    total = sum(picture.label == name for group in in_class for picture in group)
+    if len(in_class) < 2 or not pure:
+        raise UserError(
+            f"class {name} can't be split: its {total} picture(s) form {len(in_class)} group(s) of near-duplicates, and each side needs "
+            "one. Add pictures, or train on everything with --val-split 0"
+        )
+    wanted = min(max(1, round(val_split * total)), total - 1)
+    order = sorted(pure, key=lambda keys: hashlib.sha256(f"{split_seed}\t{min(keys)}".encode("utf-8", "surrogateescape")).digest())
+    held: set[str] = set()
+    for keys in order:
+        if len(held) + len(keys) <= wanted:
+            held.update(keys)
+    if not held:  # every group is larger than the share: the smallest one is nearest to it
+        held.update(min(order, key=len))
+    return held

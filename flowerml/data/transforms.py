@@ -1,0 +1,67 @@
+"""From a picture to a model's input: one fixed way for evaluation, an augmented one for training."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own custom
+
+
+@dataclass(frozen=True)
+class InputDescription:
+    """What a model expects to see. It travels with the weights.
+
+    `size` is the edge of the square in pixels; `mean` and `std` are per channel in RGB order on a 0..1 scale; `crop_pct` is the share of
+    the resized short edge that the centre crop keeps.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    crop_pct: float
+
+
+@dataclass(frozen=True)
+class EvaluationTransform:
+    """Resize the short edge to floor(size / crop_pct), cut out the centre, normalise: a picture to (3, size, size) float32."""
+
+    description: InputDescription
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """The one fixed view of a picture."""
+        edge = int(self.description.size / self.description.crop_pct)
+        mode = InterpolationMode(self.description.interpolation)
+        resized = F.resize(image, [edge], interpolation=mode, antialias=True)
+        return _normalised(F.center_crop(resized, [self.description.size, self.description.size]), self.description)
+
+
+class TrainingTransform:
+    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), normalise, random erasing.
+
+    A picture to (3, size, size) float32. Draws from torch's global generator: call it inside `keyed.drawing`.
+    """
+
+    def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
+        self._description = description
+        mode = InterpolationMode(description.interpolation)
+        # A third of the area at least: petals fill these photos, and ImageNet's 8 % often shows only leaves.
+        steps: list[torch.nn.Module] = [
+            v2.RandomResizedCrop(description.size, scale=(0.35, 1.0), interpolation=mode, antialias=True),
+            v2.RandomHorizontalFlip(),
+        ]
+        if randaugment:
+            steps.append(v2.RandAugment(num_ops=2, magnitude=randaugment, interpolation=InterpolationMode.BILINEAR))
+        self._on_picture = v2.Compose(steps)
+        self._erase = v2.RandomErasing(p=random_erasing) if random_erasing else None
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """A fresh view of a picture."""
+        tensor = _normalised(self._on_picture(image), self._description)
+        return tensor if self._erase is None else self._erase(tensor)
+
+
+def _normalised(image: Image.Image, description: InputDescription) -> torch.Tensor:
+    tensor = F.to_dtype(F.to_image(image), torch.float32, scale=True)
+    return F.normalize(tensor.as_subclass(torch.Tensor), list(description.mean), list(description.std))

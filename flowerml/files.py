@@ -1,0 +1,78 @@
+"""The one door through which files are written: whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flowerml.errors import UserError
+
+
+def write_with(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it into place.
+
+    A reader sees the old file or the new one, never half of one, also after a power cut (fsync before the rename).
+
+    Raises:
+        UserError: the folder can't be written to or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise UserError(_reason(path, error)) from error
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; these are results to share
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(_reason(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all. Creates parent folders. Raises UserError as `write_with`."""
+
+    def fill(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_with(path, fill)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all. Raises UserError as `write_with`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write `value` as indented JSON, whole or not at all. Raises UserError as `write_with`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file's content. Raises UserError where it can't be read."""
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def _umask() -> int:
+    """The process's umask. There is no call that only reads it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _reason(path: Path, error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"can't write {path}: {what}. Choose another --output-dir, or free space or permissions there"

@@ -1,0 +1,1 @@
+"""Choices, as plain functions over plain records: no files, no torch, no MLflow."""

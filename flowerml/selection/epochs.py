@@ -1,0 +1,74 @@
+"""Which epoch of a run is the best one, and when to stop looking for a better."""
+
+from dataclasses import dataclass
+
+_F1_STEP = 1e-9  # macro-F1 closer than this are equal: sums in another order differ by less
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch reached on the validation pictures. `hits` of `total` are right; `epoch` is 1-based."""
+
+    epoch: int
+    hits: int
+    total: int
+    macro_f1: float
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """hits / total."""
+        return self.hits / self.total
+
+
+def better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
+    """Whether `new`, a later epoch, takes the place of `old`.
+
+    What `monitor` names decides (val_accuracy, val_macro_f1 or val_loss), then accuracy in integer hits, then macro-F1, then the
+    earlier epoch.
+    """
+    if old is None:
+        return True
+    criteria = {
+        "val_loss": _sign(old.loss - new.loss, 0.0),
+        "val_accuracy": _sign(new.hits - old.hits, 0.0),
+        "val_macro_f1": _sign(new.macro_f1 - old.macro_f1, _F1_STEP),
+    }
+    for name in (monitor, "val_accuracy", "val_macro_f1"):
+        if criteria[name]:
+            return criteria[name] > 0
+    return False
+
+
+def improves(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
+    """Whether `new` is better in what `monitor` names, ties aside: the question early stopping asks."""
+    if old is None:
+        return True
+    if monitor == "val_loss":
+        return new.loss < old.loss
+    if monitor == "val_macro_f1":
+        return new.macro_f1 > old.macro_f1 + _F1_STEP
+    return new.hits > old.hits
+
+
+@dataclass
+class EarlyStopping:
+    """Counts epochs without a better one; `patience` 0 never stops, and nothing stops before `min_epochs`."""
+
+    patience: int
+    min_epochs: int
+    monitor: str
+    without: int = 0
+    leader: EpochResult | None = None
+
+    def stop_after(self, result: EpochResult) -> bool:
+        """Take an epoch's result; whether training should end here."""
+        if improves(result, self.leader, self.monitor):
+            self.leader, self.without = result, 0
+        else:
+            self.without += 1
+        return 0 < self.patience <= self.without and result.epoch >= self.min_epochs
+
+
+def _sign(difference: float, step: float) -> int:
+    return 0 if abs(difference) <= step else 1 if difference > 0 else -1

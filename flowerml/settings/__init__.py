@@ -1,0 +1,8 @@
+"""What one run is: declared once, validated, identified. Pure: no torch, no MLflow."""
+
+from flowerml.settings.catalogue import Family, Library, ModelSpec, find_model, known_models
+from flowerml.settings.declaration import Settings
+from flowerml.settings.identity import Digests, config_id
+from flowerml.settings.recipes import resolve
+
+__all__ = ["Digests", "Family", "Library", "ModelSpec", "Settings", "config_id", "find_model", "known_models", "resolve"]

@@ -1,0 +1,192 @@
+"""The one declaration of every training setting: name, type, default, range, unit, help, place in the identity.
+
+Command line, MLproject parameters, MLflow params, `settings.json` and plan files derive from this class, or are tested against it.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+AUTO = "auto"
+
+
+def _setting(
+    default: Any = ...,  # noqa: ANN401 - a default has its field's type
+    *,
+    group: str,
+    about: str,
+    unit: str = "",
+    auto: str = "",
+    allowed: str = "",
+    identity: bool = True,
+    **limits: Any,  # noqa: ANN401 - pydantic's ge, gt, le, lt, pattern
+) -> Any:  # noqa: ANN401
+    """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity` whether it is
+    part of `config_id`.
+    """
+    extra = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity}
+    return Field(default, description=about, json_schema_extra=extra, **limits)
+
+
+def _names(value: Any) -> Any:  # noqa: ANN401 - whatever was given
+    """`"a, b"` -> ("a", "b"), sorted: classes are known by name, never by position."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if isinstance(value, list | tuple):
+        return tuple(sorted(value))
+    return value
+
+
+def _numbers(value: Any) -> Any:  # noqa: ANN401
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401
+    """Refuse 1.0 and true where a whole number is meant; pydantic alone would let both pass."""
+    if isinstance(value, bool) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit()):
+        raise ValueError("not a whole number")
+    return value
+
+
+def _none(value: Any) -> Any:  # noqa: ANN401
+    return None if value == "none" else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Colours = Annotated[tuple[float, float, float], BeforeValidator(_numbers)]
+ClassNames = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+
+TASK, MODEL, OPTIMISER, AUGMENT, BALANCE, STOPPING, RUN = (
+    "data",
+    "model",
+    "optimiser",
+    "augmentation and regularisation",
+    "class imbalance",
+    "stopping and the best epoch",
+    "the run itself",
+)
+RECIPE = "the family's recipe"
+
+
+class Settings(BaseModel):
+    """What one training run is: frozen, typed, validated; no field is ever `auto` once the run has been prepared.
+
+    None stands for what is found out later (the model's own input description, the device, names) or for "not used" (`test_dir`,
+    `stop_epoch`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = _setting("convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG]")
+    weights: str = _setting("hub", group=MODEL, about="pretrained weights", allowed="hub, none, PATH of a .safetensors or .pth", identity=False, min_length=1)
+    img_size: Whole = _setting(group=MODEL, about="edge of the square the model sees", unit="px", auto=RECIPE, ge=16, le=2048)
+    mean: Colours | None = _setting(None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own")
+    std: Colours | None = _setting(None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own")
+    interpolation: Literal["bilinear", "bicubic"] | None = _setting(
+        None, group=MODEL, about="how pictures are resized", auto="the model's own"
+    )
+    crop_pct: float | None = _setting(
+        None, group=MODEL, about="share of the short edge kept by the centre crop", auto="the model's own", gt=0.1, le=1
+    )
+    dropout: float = _setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
+    drop_path: float = _setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
+
+    train_dir: str = _setting("data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1)
+    test_dir: Annotated[str | None, BeforeValidator(_none)] = _setting(
+        None, group=TASK, about="untouched folder, evaluated once with the best weights", auto="none", identity=False
+    )
+    classes: ClassNames | None = _setting(
+        None, group=TASK, about="class names, comma-separated, or `folders`: every sub-folder", auto="the task's own"
+    )
+    val_split: float = _setting(0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False)
+    split_seed: Whole = _setting(11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False)
+    bad_images: Literal["stop", "skip"] = _setting(
+        "stop", group=TASK, about="pictures that can't be read: stop, or go on without them", identity=False
+    )
+
+    epochs: Whole = _setting(group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000)
+    batch_size: Whole = _setting(group=OPTIMISER, about="pictures per optimiser step", unit="pictures", auto=RECIPE, ge=1, le=65_536)
+    accumulate: Whole = _setting(
+        1, group=OPTIMISER, about="split each batch into this many parts to save memory", ge=1, le=1024, identity=False
+    )
+    optimizer: Literal["adamw", "sgd"] = _setting("adamw", group=OPTIMISER, about="update rule (sgd: momentum 0.9)")
+    lr_head: float = _setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
+    lr_backbone: float = _setting(group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10)
+    weight_decay: float = _setting(group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10)
+    llrd: float = _setting(group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1)
+    scheduler: Literal["cosine", "plateau", "constant"] = _setting(
+        "cosine", group=OPTIMISER, about="what the learning rates do after warm-up"
+    )
+    warmup_epochs: Whole = _setting(group=OPTIMISER, about="linear warm-up", unit="epochs", auto=RECIPE, ge=0, le=10_000)
+    plateau_factor: float = _setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
+    plateau_patience: Whole = _setting(
+        3, group=OPTIMISER, about="plateau: epochs without a better val_loss", unit="epochs", ge=0, le=10_000
+    )
+    min_lr: float = _setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
+    grad_clip: float = _setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
+    freeze_backbone_epochs: Whole = _setting(
+        group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
+    )
+    amp: bool = _setting(True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16")
+    ema: bool = _setting(True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length")
+
+    label_smoothing: float = _setting(group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1)
+    mixup: float = _setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
+    cutmix: float = _setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
+    randaugment: Whole = _setting(group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30)
+    random_erasing: float = _setting(group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1)
+
+    class_weights: Literal["none", "balanced"] = _setting("none", group=BALANCE, about="loss weights; balanced is N/(C n_c)")
+    oversample: str = _setting(
+        "none",
+        group=BALANCE,
+        about='repeat rare classes: "100:3,500:2" is x3 below 100 training pictures, x2 below 500',
+        allowed='none or "COUNT:TIMES,...", for example "100:3,500:2"',
+        pattern=r"^(none|[1-9]\d*:[1-9]\d*(,[1-9]\d*:[1-9]\d*)*)$",
+    )
+
+    monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"] = _setting(
+        "val_accuracy", group=STOPPING, about="what decides the best epoch and early stopping"
+    )
+    patience: Whole = _setting(10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000)
+    min_epochs: Whole = _setting(0, group=STOPPING, about="never stop early before this epoch", unit="epochs", ge=0, le=10_000)
+    stop_epoch: Annotated[Whole | None, BeforeValidator(_none)] = _setting(
+        None, group=STOPPING, about="end after this epoch of the schedule", unit="epochs", auto="none", ge=1, le=10_000
+    )
+
+    seed: Whole = _setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
+    output_dir: str | None = _setting(None, group=RUN, about="folder of the run", auto="runs/<model>-<config>-s<seed>", identity=False)
+    overwrite: bool = _setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
+    experiment: str | None = _setting(None, group=RUN, about="MLflow experiment", auto="the task's own", identity=False)
+    run_name: str | None = _setting(None, group=RUN, about="name in the MLflow UI", auto="the output folder's", identity=False)
+    workers: Whole | None = _setting(
+        None, group=RUN, about="processes that load pictures; 0 loads in the training's own", auto="by cores", ge=0, le=256, identity=False
+    )
+    device: str | None = _setting(
+        None,
+        group=RUN,
+        about="where to compute",
+        auto="the best there is",
+        allowed="cpu, cuda, cuda:N, mps",
+        identity=False,
+        pattern=r"^(cpu|mps|cuda(:\d+)?)$",
+    )
+    compile: bool = _setting(False, group=RUN, about="torch.compile the model", identity=False)
+
+    def replace(self, **changes: Any) -> "Settings":  # noqa: ANN401 - values of the fields' types
+        """A validated copy with some settings changed."""
+        return Settings.model_validate({**self.model_dump(), **changes})
+
+
+def fields() -> Mapping[str, FieldInfo]:
+    """Every setting's declaration by name, in the order of the declaration."""
+    return Settings.model_fields
+
+
+def note(field: FieldInfo, key: str) -> Any:  # noqa: ANN401 - text, or a bool for `identity`
+    """One of the marks `_setting` put on a field: group, unit, auto, identity."""
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra[key]

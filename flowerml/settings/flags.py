@@ -1,0 +1,95 @@
+"""Command-line flags from declarations: spelling, help and messages. No torch, no MLflow: `--help` answers at once."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from flowerml.errors import UserError
+from flowerml.settings.declaration import RECIPE, fields, note
+from flowerml.settings.messages import allowed, choices, flag, kind, nearest
+from flowerml.settings.recipes import family_recipes
+from flowerml.settings.text import as_text
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that takes `--lr_head` for `--lr-head`, gives the nearest flag for a mistyped one, and raises instead of exiting."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's own options
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
+
+    def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse `argv` (default: the process's).
+
+        Raises:
+            UserError: an unknown flag or a stray word; one line, with the nearest flag.
+        """
+        words = [_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)]
+        known, unknown = self.parse_known_args(words)
+        if unknown:
+            word = unknown[0].split("=")[0]
+            flags = tuple(option for option in self._option_string_actions if option.startswith("--"))
+            what = "flag" if word.startswith("-") else "word"
+            raise UserError(f"{what} {word!r} is unknown.{nearest(word, flags)} {self.prog} --help lists them")
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's complaint as ours."""
+        raise UserError(f"{message[:1].lower()}{message[1:]}. {self.prog} --help lists the flags")
+
+
+class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+
+def _hyphens(word: str) -> str:
+    """MLflow appends undeclared `-P x_y=v` as `--x_y v`."""
+    if not word.startswith("--"):
+        return word
+    name, sign, value = word.partition("=")
+    return name.replace("_", "-") + sign + value
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag per setting, grouped as declared. Values stay text: `settings.resolve` turns them into what they mean."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, field in fields().items():
+        title = str(note(field, "group"))
+        group = groups.setdefault(title, parser.add_argument_group(title))
+        boolean = kind(field) == "true or false"
+        group.add_argument(
+            flag(name),
+            dest=name,
+            default=argparse.SUPPRESS,
+            help=_help(name).replace("%", "%%"),
+            metavar="{true,false}" if boolean else _metavar(name),
+            **({"nargs": "?", "const": "true"} if boolean else {}),
+        )
+        if boolean:
+            no = f"--no-{name.replace('_', '-')}"
+            group.add_argument(no, dest=name, action="store_const", const="false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def _metavar(name: str) -> str:
+    field = fields()[name]
+    words = choices(field)
+    if words:
+        return "{" + ",".join(words) + "}"
+    return {"whole number": "INT", "number": "F", "three numbers R,G,B": "R,G,B", "names, comma-separated": "A,B,..."}.get(kind(field), "TEXT")
+
+
+def _help(name: str) -> str:
+    field = fields()[name]
+    unit = f" [{note(field, 'unit')}]" if note(field, "unit") else ""
+    limits = allowed(field).removeprefix(kind(field)).removeprefix(", ")
+    shown = f" ({limits})" if limits and not choices(field) else ""
+    return f"{field.description}{unit}{shown}; default: {_default(name)}"
+
+
+def _default(name: str) -> str:
+    field = fields()[name]
+    automatic = str(note(field, "auto"))
+    if automatic == RECIPE:
+        return ", ".join(f"{family} {as_text(values[name])}" for family, values in family_recipes().items())
+    return automatic or as_text(field.default)

@@ -1,0 +1,110 @@
+"""What `auto` means: the recipe of each family, and the step from what was asked to complete settings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from flowerml.errors import UserError
+from flowerml.settings.catalogue import Family, ModelSpec, find_model
+from flowerml.settings.declaration import AUTO, Settings
+from flowerml.settings.messages import first_problem
+
+_RECIPES: Mapping[Family, Mapping[str, Any]] = {
+    Family.CNN: {
+        "epochs": 45,
+        "batch_size": 32,
+        "lr_head": 1e-3,
+        "lr_backbone": 2e-4,
+        "weight_decay": 0.02,
+        "warmup_epochs": 5,
+        "label_smoothing": 0.05,
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "randaugment": 9,
+        "random_erasing": 0.1,
+        "freeze_backbone_epochs": 3,
+        "llrd": 1.0,
+        "dropout": 0.0,
+        "drop_path": 0.1,
+    },
+    Family.VIT: {
+        "epochs": 30,
+        "batch_size": 16,
+        "lr_head": 1e-3,
+        "lr_backbone": 1e-5,
+        "weight_decay": 0.02,
+        "warmup_epochs": 3,
+        "label_smoothing": 0.05,
+        "mixup": 0.1,
+        "cutmix": 0.5,
+        "randaugment": 7,
+        "random_erasing": 0.1,
+        "freeze_backbone_epochs": 8,
+        "llrd": 0.85,
+        "dropout": 0.0,
+        "drop_path": 0.0,
+    },
+}
+
+
+def recipe(spec: ModelSpec) -> dict[str, Any]:
+    """The values that stand in for settings left out. Stochastic depth only where the catalogue knows that the builder takes it."""
+    values = {**_RECIPES[spec.family], "img_size": spec.img_size}
+    if not spec.name.startswith("convnextv2_"):
+        values["drop_path"] = 0.0
+    return values
+
+
+def family_recipes() -> dict[str, dict[str, Any]]:
+    """Each family's recipe by its name, as its flagship model takes it."""
+    return {spec.family.value: recipe(spec) for spec in map(find_model, ("convnextv2_large", "clip_vitl14"))}
+
+
+def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Complete settings from what was asked for, and warnings in words.
+
+    Values may be text (from a command line) or typed; `auto` equals leaving a setting out. A freeze or warm-up that comes from the
+    recipe shrinks to a shorter run with a warning; one that was asked for is refused.
+
+    Raises:
+        UserError: an unknown name, a value out of range, or settings at odds with each other.
+    """
+    given = {name: value for name, value in asked.items() if value != AUTO}
+    spec = find_model(str(given.get("model", Settings.model_fields["model"].default)))
+    try:
+        settings = Settings.model_validate({**recipe(spec), **given})
+    except ValidationError as error:
+        raise UserError(first_problem(error)) from None
+    warnings: list[str] = []
+    for name in ("warmup_epochs", "freeze_backbone_epochs"):
+        length = getattr(settings, name)
+        if length > settings.epochs and name not in given:
+            warnings.append(f"{name} {length} (recipe) is longer than the run: {settings.epochs} is used")
+            settings = settings.replace(**{name: settings.epochs})
+    check(settings, spec)
+    return settings, warnings
+
+
+def check(settings: Settings, spec: ModelSpec) -> None:
+    """Refuse settings that are each in range but can't go together.
+
+    Raises:
+        UserError: names both settings and both values.
+    """
+    for name, flag in (("warmup_epochs", "--warmup-epochs"), ("freeze_backbone_epochs", "--freeze-backbone-epochs")):
+        length = getattr(settings, name)
+        if length > settings.epochs:
+            raise UserError(f"{flag} {length} is longer than the run (--epochs {settings.epochs}): lower it or train longer")
+    if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
+        raise UserError(f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})")
+    if settings.accumulate > settings.batch_size:
+        raise UserError(f"--accumulate {settings.accumulate} is more than the --batch-size {settings.batch_size} it splits")
+    if settings.scheduler == "plateau" and settings.val_split == 0:
+        raise UserError("--scheduler plateau needs a validation loss, and --val-split is 0: use cosine or constant, or hold some out")
+    if spec.patch is not None and settings.img_size % spec.patch:
+        below = settings.img_size // spec.patch * spec.patch
+        near = " or ".join(str(size) for size in (below, below + spec.patch) if size)
+        raise UserError(f"--img-size {settings.img_size} does not fit {spec.name}: allowed are multiples of its patch {spec.patch}, like {near}")
+    if settings.std is not None and min(settings.std) <= 0:
+        raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")

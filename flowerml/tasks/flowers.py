@@ -1,0 +1,113 @@
+"""Flowers: one picture, one of five names. Any other folder of classes goes the same way."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from flowerml.data.decode import BadImage, read_image
+from flowerml.data.folders import Layout, read_layout
+from flowerml.data.groups import group_numbers
+from flowerml.data.loading import Example
+from flowerml.data.scan import Scan, require_readable, scan
+from flowerml.data.split import draw_split
+from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
+from flowerml.files import file_digest
+from flowerml.models import Built, build
+from flowerml.settings import ModelSpec, Settings
+from flowerml.tasks.base import TaskData
+
+CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
+ALIASES = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}  # the public flower_photos' folder names
+
+
+class FlowersTask:
+    """Whole pictures to class names."""
+
+    name = "flowers"
+
+    def layout(self, root: Path, classes: Sequence[str] | None) -> Layout:
+        """The folder's pictures by class. Raises UserError as `read_layout`."""
+        return read_layout(root, CLASSES if classes is None else classes, ALIASES)
+
+    def scan(self, root: Path, classes: Sequence[str] | None) -> Scan:
+        """`layout`, every picture read once. Raises UserError as `layout`."""
+        return scan(root, self.layout(root, classes))
+
+    def prepare(self, settings: Settings) -> TaskData:
+        """Scan, check, group and split the training folder. Raises UserError."""
+        root = Path(settings.train_dir)
+        scanned = self.scan(root, settings.classes)
+        require_readable(scanned, settings.bad_images)
+        groups, source = group_numbers(scanned.pictures, root)
+        split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
+        val = set(split.val)
+        numbers = {name: number for number, name in enumerate(scanned.classes)}
+        all_examples = [_example(root, picture.key, picture.file, numbers[picture.label]) for picture in scanned.pictures]
+        return TaskData(
+            classes=scanned.classes,
+            split=split,
+            train=tuple(example for example in all_examples if example.id not in val),
+            val=tuple(example for example in all_examples if example.id in val),
+            bad=scanned.bad,
+            remarks=_remarks(scanned, groups, source),
+        )
+
+    def examples(self, root: Path, classes: Sequence[str], digests: Mapping[str, str] | None) -> tuple[list[Example], list[str]]:
+        """Every picture under `root`, and how the folder differs from `digests`. Raises UserError."""
+        layout = self.layout(root, classes)
+        examples = [_example(root, found.key, found.file, layout.classes.index(found.label)) for found in layout.files]
+        if digests is None:
+            return examples, []
+        keys = {found.key for found in layout.files}
+        changed = [f.key for f in layout.files if f.key in digests and file_digest(root / f.file) != digests[f.key]]
+        kinds = (
+            ("not there any more", sorted(digests.keys() - keys)),
+            ("changed", changed),
+            ("new, and left out", sorted(keys - digests.keys())),
+        )
+        return examples, [f"{len(names)} pictures are {what}, for example {names[0]!r}" for what, names in kinds if names]
+
+    def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> Built:
+        """timm's or open_clip's backbone with a fresh head. Raises UserError."""
+        return build(
+            spec,
+            len(classes),
+            img_size=settings.img_size,
+            dropout=settings.dropout,
+            drop_path=settings.drop_path,
+            weights=settings.weights,
+            overrides={name: getattr(settings, name) for name in ("mean", "std", "interpolation", "crop_pct")},
+        )
+
+    def transforms(
+        self, description: InputDescription, settings: Settings
+    ) -> tuple[Callable[[Any], torch.Tensor], Callable[[Any], torch.Tensor]]:
+        """Augmented for training, the fixed centre view for evaluation."""
+        return TrainingTransform(description, settings.randaugment, settings.random_erasing), EvaluationTransform(description)
+
+    def picture(self, example: Example) -> Image.Image | None:
+        """The picture itself; None where it can't be read any more."""
+        try:
+            image: Image.Image = example.read()
+        except BadImage:
+            return None
+        return image
+
+
+def _example(root: Path, key: str, file: str, label: int) -> Example:
+    return Example(key, label, partial(read_image, root / file))
+
+
+def _remarks(scanned: Scan, groups: Sequence[int], source: str) -> tuple[str, ...]:
+    counts = ", ".join(f"{name} {count}" for name, count in scanned.counts().items())
+    doubles = len(groups) - len(set(groups))
+    lines = [f"{len(scanned.pictures)} pictures: {counts}", f"{doubles} are near-duplicates of another ({source}); each group stays together"]
+    if scanned.left_out:
+        lines.append(f"warning: folders that are none of the classes are left out: {', '.join(scanned.left_out)}")
+    if scanned.bad:
+        lines.append(f"warning: {len(scanned.bad)} pictures can't be read and are left out (listed in bad_images.txt)")
+    return tuple(lines)

@@ -1,0 +1,1 @@
+"""The recipe: optimiser groups, schedule, losses, mixing, averaging, the loop, the checkpoint."""

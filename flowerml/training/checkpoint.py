@@ -1,0 +1,89 @@
+"""`best.pth` and the delivered `.pth`: one format, plain tensors and plain values, readable with `torch.load(weights_only=True)`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowerml.data.transforms import InputDescription
+from flowerml.errors import UserError
+from flowerml.files import write_with
+from flowerml.settings import Family, Library, ModelSpec
+
+FORMAT = "flowerml-checkpoint-1"
+_KEYS = ("format", "state_dict", "model", "family", "classes", "input", "epoch", "metrics", "settings")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights with all it takes to use them. `metrics` are those of `epoch` (1-based); `split` is None once delivered."""
+
+    state_dict: Mapping[str, torch.Tensor]
+    spec: ModelSpec
+    classes: tuple[str, ...]
+    description: InputDescription
+    epoch: int
+    metrics: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    split: Mapping[str, Any] | None
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all. Compiled models' `_orig_mod.` prefixes are taken off.
+
+    Raises:
+        UserError: the folder can't be written to or the disk is full.
+    """
+    state = {name.removeprefix("_orig_mod."): tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state_dict.items()}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "state_dict": state,
+        "model": {**asdict(checkpoint.spec), "family": str(checkpoint.spec.family), "library": str(checkpoint.spec.library)},
+        "family": str(checkpoint.spec.family),
+        "classes": list(checkpoint.classes),
+        "input": {**asdict(checkpoint.description), "mean": list(checkpoint.description.mean), "std": list(checkpoint.description.std)},
+        "epoch": checkpoint.epoch,
+        "metrics": dict(checkpoint.metrics),
+        "settings": dict(checkpoint.settings),
+    }
+    if checkpoint.split is not None:
+        content["split"] = dict(checkpoint.split)
+
+    def fill(temporary: Path) -> None:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's writer reports a full disk so
+            raise OSError(str(error).splitlines()[0]) from error
+
+    write_with(path, fill)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        UserError: missing, damaged, not plain values, or another format.
+    """
+    if not path.is_file():
+        raise UserError(f"checkpoint {path}: no such file. Give a run's best.pth or a delivered .pth")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch each have errors of their own for a damaged file
+        line = (str(error) or type(error).__name__).splitlines()[0][:140]
+        raise UserError(f"checkpoint {path}: can't be read ({line})") from error
+    missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else ["format"]
+    if missing or content["format"] != FORMAT:
+        raise UserError(f"checkpoint {path}: not written by flowerml ({FORMAT}); weights of other origin go into --weights")
+    model, described = content["model"], content["input"]
+    return Checkpoint(
+        state_dict=content["state_dict"],
+        spec=ModelSpec(**{**model, "family": Family(model["family"]), "library": Library(model["library"])}),
+        classes=tuple(content["classes"]),
+        description=InputDescription(**{**described, "mean": tuple(described["mean"]), "std": tuple(described["std"])}),
+        epoch=content["epoch"],
+        metrics=content["metrics"],
+        settings=content["settings"],
+        split=content.get("split"),
+    )

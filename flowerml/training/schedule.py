@@ -1,0 +1,51 @@
+"""Learning rates over a run: linear warm-up, then cosine by step, constant, or cuts on a plateau."""
+
+import math
+from dataclasses import dataclass, field
+
+COSINE_FLOOR = 1e-2  # the cosine ends at this share of each rate
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The factor on every rate at each optimiser step. `kind`: cosine, constant, or plateau (constant here; `Plateau` does the cuts)."""
+
+    kind: str
+    total_steps: int
+    warmup_steps: int
+
+    def factor(self, step: int) -> float:
+        """The factor at a 0-based step: (step + 1) / warm-up while warming, then down to COSINE_FLOOR at the last step."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.kind != "cosine":
+            return 1.0
+        left = max(1, self.total_steps - 1 - self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / left)
+        return COSINE_FLOOR + (1 - COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass
+class Plateau:
+    """Cuts all rates by `factor` after more than `patience` epochs without a lower validation loss (as torch's ReduceLROnPlateau).
+
+    `scale` multiplies the schedule's rates; `cuts` are the epochs after which it fell.
+    """
+
+    factor: float
+    patience: int
+    best: float = math.inf
+    bad: int = 0
+    scale: float = 1.0
+    cuts: list[int] = field(default_factory=list)
+
+    def observe(self, epoch: int, loss: float) -> None:
+        """Take an epoch's validation loss."""
+        if loss < self.best * (1 - 1e-4):  # torch's relative threshold: noise is no progress
+            self.best, self.bad = loss, 0
+            return
+        self.bad += 1
+        if self.bad > self.patience:
+            self.scale *= self.factor
+            self.bad = 0
+            self.cuts.append(epoch)
