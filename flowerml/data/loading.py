@@ -105,7 +105,12 @@ def training_loader(
 
 
 def evaluation_loader(
-    examples: Sequence[Example], transform: Callable[[Any], torch.Tensor], *, batch_size: int, workers: int, pin: bool = False
+    examples: Sequence[Example],
+    transform: Callable[[Any], torch.Tensor],
+    *,
+    batch_size: int,
+    workers: int,
+    pin: bool = False,
 ) -> Loader:
     """Batches in the examples' own order."""
     return _loader(Examples(examples, transform, 0), EpochOrder([1] * len(examples), None), batch_size, workers, pin)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own custom
+from torchvision.transforms.v2 import functional as F
 
 
 @dataclass(frozen=True)

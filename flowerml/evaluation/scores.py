@@ -149,4 +149,7 @@ def _matrix_lines(classes: Sequence[str], matrix: np.ndarray) -> list[str]:
     width = max(len(name) for name in classes)
     column = max(5, len(str(matrix.max())), *(min(len(name), 12) for name in classes))
     header = " " * width + "".join(f"  {name[:12]:>{column}}" for name in classes)
-    return [header, *(f"{name:<{width}}" + "".join(f"  {n:>{column}d}" for n in row) for name, row in zip(classes, matrix, strict=True))]
+    return [
+        header,
+        *(f"{name:<{width}}" + "".join(f"  {n:>{column}d}" for n in row) for name, row in zip(classes, matrix, strict=True)),
+    ]

@@ -5,4 +5,14 @@ from flowerml.settings.declaration import Settings
 from flowerml.settings.identity import Digests, config_id
 from flowerml.settings.recipes import resolve
 
-__all__ = ["Digests", "Family", "Library", "ModelSpec", "Settings", "config_id", "find_model", "known_models", "resolve"]
+__all__ = [
+    "Digests",
+    "Family",
+    "Library",
+    "ModelSpec",
+    "Settings",
+    "config_id",
+    "find_model",
+    "known_models",
+    "resolve",
+]

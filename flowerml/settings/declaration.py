@@ -80,7 +80,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = _setting("convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG]")
-    weights: str = _setting("hub", group=MODEL, about="pretrained weights", allowed="hub, none, PATH of a .safetensors or .pth", identity=False, min_length=1)
+    weights: str = _setting(
+        "hub",
+        group=MODEL,
+        about="pretrained weights",
+        allowed="hub, none, PATH of a .safetensors or .pth",
+        identity=False,
+        min_length=1,
+    )
     img_size: Whole = _setting(group=MODEL, about="edge of the square the model sees", unit="px", auto=RECIPE, ge=16, le=2048)
     mean: Colours | None = _setting(None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own")
     std: Colours | None = _setting(None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own")
@@ -93,7 +100,9 @@ class Settings(BaseModel):
     dropout: float = _setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
     drop_path: float = _setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
-    train_dir: str = _setting("data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1)
+    train_dir: str = _setting(
+        "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
+    )
     test_dir: Annotated[str | None, BeforeValidator(_none)] = _setting(
         None, group=TASK, about="untouched folder, evaluated once with the best weights", auto="none", identity=False
     )
@@ -162,7 +171,13 @@ class Settings(BaseModel):
     experiment: str | None = _setting(None, group=RUN, about="MLflow experiment", auto="the task's own", identity=False)
     run_name: str | None = _setting(None, group=RUN, about="name in the MLflow UI", auto="the output folder's", identity=False)
     workers: Whole | None = _setting(
-        None, group=RUN, about="processes that load pictures; 0 loads in the training's own", auto="by cores", ge=0, le=256, identity=False
+        None,
+        group=RUN,
+        about="processes that load pictures; 0 loads in the training's own",
+        auto="by cores",
+        ge=0,
+        le=256,
+        identity=False,
     )
     device: str | None = _setting(
         None,

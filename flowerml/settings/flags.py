@@ -76,7 +76,12 @@ def _metavar(name: str) -> str:
     words = choices(field)
     if words:
         return "{" + ",".join(words) + "}"
-    return {"whole number": "INT", "number": "F", "three numbers R,G,B": "R,G,B", "names, comma-separated": "A,B,..."}.get(kind(field), "TEXT")
+    return {
+        "whole number": "INT",
+        "number": "F",
+        "three numbers R,G,B": "R,G,B",
+        "names, comma-separated": "A,B,...",
+    }.get(kind(field), "TEXT")
 
 
 def _help(name: str) -> str:

@@ -75,4 +75,3 @@ def bad_value(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was give
     hint = nearest(str(value), choices(field))
     shown = "nothing" if value == "" else repr(value)
     return f"{flag(name)} is {shown}.{hint} Allowed: {allowed(field)}{unit}{automatic}"
-

@@ -105,6 +105,8 @@ def check(settings: Settings, spec: ModelSpec) -> None:
     if spec.patch is not None and settings.img_size % spec.patch:
         below = settings.img_size // spec.patch * spec.patch
         near = " or ".join(str(size) for size in (below, below + spec.patch) if size)
-        raise UserError(f"--img-size {settings.img_size} does not fit {spec.name}: allowed are multiples of its patch {spec.patch}, like {near}")
+        raise UserError(
+            f"--img-size {settings.img_size} does not fit {spec.name}: allowed are multiples of its patch {spec.patch}, like {near}"
+        )
     if settings.std is not None and min(settings.std) <= 0:
         raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")

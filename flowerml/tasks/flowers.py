@@ -105,7 +105,10 @@ def _example(root: Path, key: str, file: str, label: int) -> Example:
 def _remarks(scanned: Scan, groups: Sequence[int], source: str) -> tuple[str, ...]:
     counts = ", ".join(f"{name} {count}" for name, count in scanned.counts().items())
     doubles = len(groups) - len(set(groups))
-    lines = [f"{len(scanned.pictures)} pictures: {counts}", f"{doubles} are near-duplicates of another ({source}); each group stays together"]
+    lines = [
+        f"{len(scanned.pictures)} pictures: {counts}",
+        f"{doubles} are near-duplicates of another ({source}); each group stays together",
+    ]
     if scanned.left_out:
         lines.append(f"warning: folders that are none of the classes are left out: {', '.join(scanned.left_out)}")
     if scanned.bad:

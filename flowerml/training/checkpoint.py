@@ -40,10 +40,18 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content: dict[str, Any] = {
         "format": FORMAT,
         "state_dict": state,
-        "model": {**asdict(checkpoint.spec), "family": str(checkpoint.spec.family), "library": str(checkpoint.spec.library)},
+        "model": {
+            **asdict(checkpoint.spec),
+            "family": str(checkpoint.spec.family),
+            "library": str(checkpoint.spec.library),
+        },
         "family": str(checkpoint.spec.family),
         "classes": list(checkpoint.classes),
-        "input": {**asdict(checkpoint.description), "mean": list(checkpoint.description.mean), "std": list(checkpoint.description.std)},
+        "input": {
+            **asdict(checkpoint.description),
+            "mean": list(checkpoint.description.mean),
+            "std": list(checkpoint.description.std),
+        },
         "epoch": checkpoint.epoch,
         "metrics": dict(checkpoint.metrics),
         "settings": dict(checkpoint.settings),

@@ -149,7 +149,12 @@ class _Run:
         pictures = 0
         started = time.monotonic()
         for step, (inputs, labels, ids) in enumerate(self._batches(epoch)):
-            set_rates(self.optimizer, self.schedule.factor((epoch - 1) * len(self.loader) + step), self.plateau.scale, self.settings.min_lr)
+            set_rates(
+                self.optimizer,
+                self.schedule.factor((epoch - 1) * len(self.loader) + step),
+                self.plateau.scale,
+                self.settings.min_lr,
+            )
             torch.manual_seed(seed_of(self.settings.seed, "step", epoch, step))  # dropout and drop-path: keyed like everything else
             mixed, targets = self.mixer(inputs, labels, self.settings.seed, epoch, step)
             moved = mixed.to(self.device, non_blocking=True, memory_format=self.memory_format)

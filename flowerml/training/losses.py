@@ -1,7 +1,7 @@
 """The training loss, one number per example, so that a batch and its parts add up to the same."""
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - torch's own custom
+from torch.nn import functional as F
 
 
 def example_losses(

@@ -13,7 +13,13 @@ HEAD, BACKBONE = "head", "backbone"
 
 
 def parameter_groups(
-    model: Classifier, stages: Sequence[Sequence[str]], *, lr_head: float, lr_backbone: float, weight_decay: float, llrd: float
+    model: Classifier,
+    stages: Sequence[Sequence[str]],
+    *,
+    lr_head: float,
+    lr_backbone: float,
+    weight_decay: float,
+    llrd: float,
 ) -> list[dict[str, Any]]:
     """Optimiser groups. Each carries `base_lr` (what the schedule multiplies) and `part` (head or backbone).
 

@@ -1,0 +1,52 @@
+# Everything here works on a fresh machine with Python 3.11, make and git; `make help` lists the targets.
+PYTHON ?= python3.11
+STORE ?= sqlite:///mlflow.db
+BIN := .venv/bin
+READY := .venv/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY ?= true
+
+.PHONY: help demo test slow setup lint ui bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+demo: $(READY)  ## a generated flower set and two small trainings through `mlflow run`, in demo/
+	$(BIN)/python -m flowerml.cli.demo
+
+test: $(READY)  ## the test suite (minutes)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+slow: $(READY)  ## large models, real servers
+	$(BIN)/python -m pytest -m slow
+
+setup: $(READY)  ## the environment in .venv
+
+# Installs only when the pins or the package's declaration have changed. The package itself is installed in place (flowerml on PATH).
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: $(PYTHON) is not Python 3.11: install it, or name it with make PYTHON=PATH"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+lint: $(READY)  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loopback
+	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port 5000
+
+bench: $(READY)  ## measurements, as tables
+	$(BIN)/python benchmarks/loading.py
+
+lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock and conda.yaml
+	$(BIN)/python tools/lock.py
+
+clean:  ## remove caches and the demo; runs, stores and .venv stay
+	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

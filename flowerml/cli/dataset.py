@@ -1,0 +1,65 @@
+"""`flowerml dataset make|check`: a generated flower set, or what a folder holds."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowerml.console import say, track
+from flowerml.errors import UserError
+from flowerml.settings.flags import Parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse and do it. Raises UserError. `check` exits 1 where it found something to mend."""
+    parser = Parser(prog="flowerml dataset", description="Draw a generated flower set, or look through a folder of pictures.")
+    parser.add_argument("action", choices=("make", "check"), help="make: draw the five flowers; check: list what a folder holds")
+    parser.add_argument("--train-dir", default="data/train", metavar="PATH", help="the folder; default: data/train")
+    make = parser.add_argument_group("make")
+    make.add_argument("--per-class", default="60", metavar="INT", help="pictures per class; default: 60")
+    make.add_argument("--size", default="160", metavar="INT", help="typical edge [px] (32 to 2048); default: 160")
+    make.add_argument("--seed", default="11", metavar="INT", help="seed of the drawings; default: 11")
+    check = parser.add_argument_group("check")
+    check.add_argument("--classes", metavar="A,B,...", help="class names, or `folders`; default: the five flowers")
+    check.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
+    asked = parser.parse(argv)
+    return _make(asked) if asked.action == "make" else _check(asked)
+
+
+def _make(asked: argparse.Namespace) -> int:
+    per_class = _whole("--per-class", asked.per_class, 1, 100_000)
+    size = _whole("--size", asked.size, 32, 2048)
+    seed = _whole("--seed", asked.seed, 0, 2**31)
+    root = Path(asked.train_dir)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UserError(f"--train-dir {root} exists and is not empty: drawings never mix with other pictures; name a new folder")
+
+    from flowerml.data.generate import CLASSES, make_flowers
+
+    progress = track(range(per_class * len(CLASSES)), "drawing")
+    next(progress)
+
+    def on_image(_path: Path) -> None:
+        next(progress, None)
+
+    paths = make_flowers(root, per_class, size=size, seed=seed, on_image=on_image)
+    progress.close()
+    say(f"{len(paths)} pictures, {per_class} of each of {', '.join(CLASSES)}, drawn into {root}")
+    return 0
+
+
+def _check(asked: argparse.Namespace) -> int:
+    from flowerml.data.report import folder_report, report_lines
+    from flowerml.tasks.flowers import FlowersTask
+
+    root = Path(asked.train_dir)
+    classes = tuple(sorted(name.strip() for name in asked.classes.split(","))) if asked.classes else None
+    report = folder_report(FlowersTask().scan(root, classes))
+    print(json.dumps(report.as_json()) if asked.json else "\n".join(report_lines(report)))
+    return 1 if report.bad or report.across_classes else 0
+
+
+def _whole(flag: str, text: str, low: int, high: int) -> int:
+    if not text.isdigit() or not low <= int(text) <= high:
+        raise UserError(f"{flag} is {text!r}. Allowed: whole number, {low} to {high}")
+    return int(text)

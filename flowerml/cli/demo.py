@@ -1,0 +1,113 @@
+"""`make demo`: a generated flower set, a small CNN and a small CLIP tower through `mlflow run`, and a table of what came out."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowerml.console import duration, say
+
+# A store, pictures and runs of its own: a demo never touches what a team has on its tracking server.
+HOME = Path("demo")
+STORE = f"sqlite:///{HOME}/mlflow.db"
+_COMMON = {
+    "weights": "none",
+    "train_dir": str(HOME / "data"),
+    "img_size": "64",
+    "epochs": "8",
+    "warmup_epochs": "1",
+    "freeze_backbone_epochs": "0",
+    "lr_head": "2e-3",
+    "mixup": "0",
+    "cutmix": "0",
+    "randaugment": "2",
+    "random_erasing": "0",
+    "overwrite": "true",
+}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One training of the demo: family for the table, catalogue name, settings beyond the common ones."""
+
+    family: str
+    model: str
+    settings: dict[str, str]
+
+
+_DEMOS = (
+    Demo("CNN", "convnextv2_atto", {"lr_backbone": "2e-3", "batch_size": "16", "drop_path": "0"}),
+    Demo("ViT", "clip_vits32", {"lr_backbone": "5e-4", "batch_size": "16", "llrd": "1.0"}),
+)
+
+
+def main() -> int:
+    """Run the demo from the project's root. Returns the exit code."""
+    started = time.monotonic()
+    os.environ["MLFLOW_TRACKING_URI"] = STORE
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    shutil.rmtree(HOME, ignore_errors=True)
+    from flowerml.data.generate import make_flowers
+
+    pictures = make_flowers(HOME / "data", per_class=60, size=96)
+    say(f"1. drew {len(pictures)} pictures of five flowers into {HOME / 'data'}")
+    _create_experiment()
+    for place, demo in enumerate(_DEMOS, start=2):
+        say(f"\n{place}. {demo.model}, with `mlflow run`:")
+        code = _mlflow_run(demo)
+        if code != 0:
+            say(f"the run of {demo.model} ended with exit code {code}")
+            return code
+    _print_table()
+    say(f"\ndone in {duration(time.monotonic() - started)}. Look at the runs, curves and pictures with:  make ui STORE={STORE}")
+    return 0
+
+
+def _create_experiment() -> None:
+    from mlflow.tracking import MlflowClient
+
+    MlflowClient().create_experiment("flowers", artifact_location=(HOME / "artifacts").resolve().as_uri())
+
+
+def _mlflow_run(demo: Demo) -> int:
+    settings = {"model": demo.model, **_COMMON, **demo.settings, "output_dir": str(HOME / "runs" / demo.model)}
+    words = [word for name, value in settings.items() for word in ("-P", f"{name}={value}")]
+    command = ["mlflow", "run", ".", "-e", "train", "--env-manager=local", "--experiment-name", "flowers", *words]
+    say(f"$ {' '.join(command)}")
+    # `mlflow run` starts the first `python` on PATH: it must be this one.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
+
+
+def _print_table() -> None:
+    from mlflow.tracking import MlflowClient
+    from rich.console import Console
+    from rich.table import Table
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("flowers")
+    runs = client.search_runs([experiment.experiment_id], "tags.`flowerml.kind` = 'train'", order_by=["attributes.start_time ASC"])
+    table = Table(title="demo: two models, trained from scratch on generated pictures (chance: 0.20)")
+    for name in ("family", "model", "status", "best epoch", "val accuracy", "macro-F1", "time", "folder"):
+        table.add_column(name, justify="right" if name in ("best epoch", "val accuracy", "macro-F1", "time") else "left")
+    for run in runs:
+        metrics, params = run.data.metrics, run.data.params
+        table.add_row(
+            run.data.tags["flowerml.family"],
+            params["model"],
+            run.info.status,
+            f"{metrics['best_epoch']:.0f}",
+            f"{metrics['best_val_accuracy']:.4f}",
+            f"{metrics['best_val_macro_f1']:.4f}",
+            duration((run.info.end_time - run.info.start_time) / 1000),
+            params["output_dir"],
+        )
+    Console(width=140 if not sys.stdout.isatty() else None).print(table)
+    say(f"artifacts (weights, curves, confusion matrix, errors.html): {HOME / 'artifacts'}, and the same files in each run's folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

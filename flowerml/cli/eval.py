@@ -1,0 +1,50 @@
+"""`flowerml eval`: a checkpoint on its own split, or on another folder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowerml.errors import UserError
+from flowerml.settings.flags import Parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, evaluate, print. Raises UserError."""
+    parser = Parser(prog="flowerml eval", description="Evaluate a checkpoint. The split is the one stored in it, never a new draw.")
+    parser.add_argument("--checkpoint", required=True, metavar="PATH", help="a run's best.pth, or a delivered .pth")
+    parser.add_argument("--split", choices=("train", "val", "all"), default="val", help="part of the stored split; default: val")
+    parser.add_argument("--train-dir", metavar="PATH", help="the pictures' folder; default: the one trained on")
+    parser.add_argument("--test-dir", metavar="PATH", help="evaluate every picture of this other folder instead")
+    parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
+    parser.add_argument("--workers", metavar="INT", help="processes that load pictures; default: by cores")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
+    asked = parser.parse(argv)
+    if asked.workers is not None and not asked.workers.isdigit():
+        raise UserError(f"--workers is {asked.workers!r}. Allowed: whole number, >= 0")
+    if asked.test_dir and asked.train_dir:
+        raise UserError("--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second those of it")
+
+    from flowerml.evaluation.scores import text_report
+    from flowerml.runs.evaluation import Request, run_evaluation
+    from flowerml.tracking import start_child
+
+    request = Request(
+        checkpoint=Path(asked.checkpoint),
+        split=asked.split,
+        folder=Path(asked.train_dir) if asked.train_dir else None,
+        test_dir=Path(asked.test_dir) if asked.test_dir else None,
+        device=asked.device,
+        workers=None if asked.workers is None else int(asked.workers),
+    )
+    evaluation = run_evaluation(request, lambda parent, experiment, name: start_child(parent, experiment, name, "eval"))
+    if asked.json:
+        result = {
+            "run_id": evaluation.run_id,
+            "split": evaluation.part,
+            "changes": list(evaluation.changes),
+            **evaluation.scores.as_json(),
+        }
+        print(json.dumps(result))
+    else:
+        print(text_report(evaluation.scores))
+    return 0

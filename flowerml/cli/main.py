@@ -1,0 +1,51 @@
+"""`flowerml COMMAND …` and what all commands share: exit codes, and no traceback for a user's mistake."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from flowerml.errors import UserError
+
+COMMANDS = {
+    "train": "train one model and leave everything in MLflow and a folder",
+    "eval": "evaluate a checkpoint on its own split or on another folder",
+    "dataset": "make a generated flower set, or check a folder",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 well, 1 a run failed, 2 wrong input, 130 stopped by hand."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: flowerml COMMAND [--help] ...\n")
+        print("\n".join(f"  {name:<9} {about}" for name, about in COMMANDS.items()))
+        return 0 if words else 2
+    if words[0] == "--version":
+        from flowerml import __version__
+
+        print(__version__)
+        return 0
+    return run_command(words[0], words[1:])
+
+
+def run_command(name: str, argv: Sequence[str] | None = None) -> int:
+    """Run `name` with its flags (default: the process's) and turn what went wrong into a line and an exit code."""
+    from flowerml.settings.messages import nearest
+
+    try:
+        if name not in COMMANDS:
+            raise UserError(f"command {name!r} is unknown.{nearest(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}")
+        command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.{name}").run
+        return command(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

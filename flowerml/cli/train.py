@@ -1,0 +1,43 @@
+"""`flowerml train`: one training run."""
+
+import json
+from collections.abc import Sequence
+
+from flowerml.console import say, warn
+from flowerml.settings import resolve
+from flowerml.settings.flags import Parser, add_settings
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, check, train. Raises UserError."""
+    parser = Parser(
+        prog="flowerml train",
+        description="Fine-tune one image classifier. A setting left out, or `auto`, takes its default.",
+    )
+    add_settings(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    asked = vars(parser.parse(argv))
+    as_json = asked.pop("json")
+    settings, warnings = resolve(asked)
+    for line in warnings:
+        warn(line)
+
+    # From here on it costs seconds: torch and MLflow.
+    from flowerml.runs.training import run_training
+    from flowerml.tracking import start_run
+
+    finished = run_training(settings, start_run)
+    say(f"\nrun {finished.run_id} is FINISHED; everything lies in {finished.folder} and in MLflow (mlflow ui)")
+    if as_json:
+        result = {
+            "run_id": finished.run_id,
+            "config_id": finished.config_id,
+            "folder": str(finished.folder),
+            "checkpoint": str(finished.folder / "best.pth"),
+            "best_epoch": finished.best_epoch,
+            "val": finished.scores.as_json() if finished.scores else None,
+            "test": finished.test.as_json() if finished.test else None,
+        }
+        print(json.dumps(result))
+    return 0

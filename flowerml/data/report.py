@@ -1,0 +1,96 @@
+"""What a folder holds, for a person to read before training on it."""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from flowerml.data.groups import group_numbers
+from flowerml.data.scan import BadFile, Picture, Scan, list_bad
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """Counts, sizes and doubtful files of a folder.
+
+    `widths` and `heights` are (smallest, median, largest) in pixels. `near_duplicates` are groups of one class; `across_classes` groups
+    of one photo under several labels; `identical` groups of equal bytes. Files are `<class>/<name>`.
+    """
+
+    root: str
+    digest: str
+    counts: dict[str, int]
+    widths: tuple[int, float, int]
+    heights: tuple[int, float, int]
+    bad: tuple[BadFile, ...]
+    left_out: tuple[str, ...]
+    groups_from: str
+    near_duplicates: tuple[tuple[str, ...], ...]
+    across_classes: tuple[tuple[str, ...], ...]
+    identical: tuple[tuple[str, ...], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return asdict(self)
+
+
+def folder_report(scanned: Scan) -> FolderReport:
+    """Look through a scan. Raises UserError where `manifest.csv` can't be read."""
+    numbers, source = group_numbers(scanned.pictures, scanned.root)
+    groups: dict[object, list[Picture]] = defaultdict(list)
+    contents: dict[object, list[Picture]] = defaultdict(list)
+    for picture, number in zip(scanned.pictures, numbers, strict=True):
+        groups[number].append(picture)
+        contents[picture.sha256].append(picture)
+    several = [group for group in groups.values() if len(group) > 1]
+    return FolderReport(
+        root=str(scanned.root),
+        digest=scanned.digest,
+        counts=scanned.counts(),
+        widths=_range([picture.width for picture in scanned.pictures]),
+        heights=_range([picture.height for picture in scanned.pictures]),
+        bad=scanned.bad,
+        left_out=scanned.left_out,
+        groups_from=source,
+        near_duplicates=tuple(_keys(group) for group in several if len(_labels(group)) == 1),
+        across_classes=tuple(_keys(group) for group in several if len(_labels(group)) > 1),
+        identical=tuple(_keys(group) for group in contents.values() if len(group) > 1),
+    )
+
+
+def report_lines(report: FolderReport) -> list[str]:
+    """The report as lines for a terminal; long lists are cut after 20 groups."""
+    total = sum(report.counts.values())
+    width = max(len(name) for name in report.counts)
+    lines = [f"{report.root}: {total} pictures, digest {report.digest[:8]}"]
+    lines += [f"  {name:<{width}}  {count:6d}  {count / max(1, total):6.1%}" for name, count in report.counts.items()]
+    lines.append(f"widths {_spread(report.widths)} px, heights {_spread(report.heights)} px (smallest, median, largest)")
+    lines.append(f"folders left out: {', '.join(report.left_out) or 'none'}")
+    lines.append(f"files that can't be read: {len(report.bad)}")
+    if report.bad:
+        lines.append(list_bad(report.bad))
+    lines += _group_lines(f"near-duplicates in a class ({report.groups_from})", report.near_duplicates)
+    lines += _group_lines("the same photo under two classes", report.across_classes)
+    lines += _group_lines("files of equal content", report.identical)
+    return lines
+
+
+def _group_lines(title: str, groups: tuple[tuple[str, ...], ...]) -> list[str]:
+    more = [f"  and {len(groups) - 20} more groups"] if len(groups) > 20 else []
+    return [f"{title}: {len(groups)} groups", *("  " + "  ".join(group) for group in groups[:20]), *more]
+
+
+def _range(values: list[int]) -> tuple[int, float, int]:
+    return (min(values), median(values), max(values)) if values else (0, 0, 0)
+
+
+def _spread(values: tuple[int, float, int]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _labels(group: list[Picture]) -> set[str]:
+    return {picture.label for picture in group}
+
+
+def _keys(group: list[Picture]) -> tuple[str, ...]:
+    return tuple(picture.key for picture in group)

@@ -1,0 +1,42 @@
+"""What every builder returns, and fetching published weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from flowerml.data.transforms import InputDescription
+from flowerml.errors import UserError
+from flowerml.models.stages import Stages
+from flowerml.models.weights import State
+from flowerml.settings import ModelSpec
+
+_REMEDIES = (
+    "give the weights as a file (--weights PATH), fill this machine's cache on one with a network, or start from scratch (--weights none)"
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone giving pooled features (N, `features`), what it wants to see, and its parameter names from the input up."""
+
+    module: nn.Module
+    features: int
+    description: InputDescription
+    stages: Stages
+    head_keys: tuple[str, ...]
+    resize: Callable[[State], State] = field(default=lambda state: state)
+
+
+def from_hub(spec: ModelSpec, make: Callable[[], Any], *, hub: bool) -> Any:  # noqa: ANN401 - timm's or open_clip's model
+    """Call `make`; where it was to fetch weights and could not, say what to do instead of starting from random ones."""
+    if not hub:
+        return make()
+    try:
+        return make()
+    except TypeError:
+        raise
+    except Exception as error:  # whatever a network, a proxy, a cache or a hub's client may raise
+        cause = (str(error) or type(error).__name__).splitlines()[0][:140]
+        raise UserError(f"the pretrained weights of {spec.name} can't be fetched ({cause}): {_REMEDIES}") from error

@@ -1,0 +1,71 @@
+"""Image towers from open_clip."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import open_clip
+from open_clip.model import resize_pos_embed
+from torch import nn
+
+from flowerml.data.transforms import InputDescription
+from flowerml.errors import UserError
+from flowerml.models.backbone import Backbone, from_hub
+from flowerml.models.stages import Stages, timm_stages, vit_stages
+from flowerml.models.weights import State
+from flowerml.settings import ModelSpec
+
+# A text tower as small as open_clip allows: only the image tower is wanted, and the real one costs seconds and 500 MB.
+_NO_TEXT = {"context_length": 8, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
+# What a file may hold besides the image tower: CLIP's text tower and scales, or a classifier's head.
+_BESIDE_THE_TOWER = (
+    *("transformer.", "token_embedding", "positional_embedding", "ln_final", "text_projection", "text."),
+    *("logit_scale", "logit_bias", "attn_mask", "input_resolution", "context_length", "vocab_size", "head"),
+)
+
+
+def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
+    """open_clip's image tower with its projection. Raises UserError: unknown name, or weights nobody has published."""
+    if drop_path:
+        raise UserError(f"--drop-path {drop_path}: {spec.name} has no stochastic depth; leave it at 0")
+    config = open_clip.get_model_config(spec.architecture)
+    if config is None:
+        near = [name for name in open_clip.list_models() if spec.architecture.lower()[:5] in name.lower()][:3]
+        raise UserError(f"--model {spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}")
+    vision = {**config["vision_cfg"], "image_size": img_size}
+    tower = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=bool(config.get("quick_gelu"))).visual
+    published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
+    if hub:
+        if not published:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.architecture)) or "none"
+            raise UserError(f"no published weights {spec.hub!r} for {spec.name} (published: {tags}): give --weights PATH or --weights none")
+        whole = from_hub(spec, lambda: open_clip.create_model(spec.architecture, spec.hub, force_image_size=img_size), hub=True)
+        tower.load_state_dict(whole.visual.state_dict())
+    description = InputDescription(
+        size=img_size,
+        mean=tuple(published.get("mean", open_clip.OPENAI_DATASET_MEAN)),
+        std=tuple(published.get("std", open_clip.OPENAI_DATASET_STD)),
+        interpolation="bicubic",
+        crop_pct=1.0,
+    )
+    return Backbone(tower, config["embed_dim"], description, _tower_stages(tower), _BESIDE_THE_TOWER, _tower_resize(tower))
+
+
+def _tower_stages(tower: nn.Module) -> Stages:
+    """open_clip's three kinds of image tower: its own ViT, a timm model with a projection behind it, the old ResNets."""
+    if hasattr(tower, "transformer"):
+        return vit_stages(tower)
+    if hasattr(tower, "trunk"):
+        return [*timm_stages(tower.trunk, "trunk."), [name for name, _ in tower.head.named_parameters("head")]]
+    return [[name for name, _ in tower.named_parameters()]]
+
+
+def _tower_resize(tower: nn.Module) -> Callable[[State], State]:
+    def resize(state: State) -> State:
+        """Interpolate the position embedding to this image size, wherever the file keeps it."""
+        prefix = "" if any(name.startswith("visual.") for name in state) else "visual."
+        moved = {prefix + name: tensor for name, tensor in state.items()}
+        if "visual.positional_embedding" in moved and hasattr(tower, "grid_size"):
+            resize_pos_embed(moved, SimpleNamespace(visual=tower))
+        return {name[len(prefix) :]: tensor for name, tensor in moved.items()}
+
+    return resize

@@ -1,0 +1,49 @@
+"""Backbones from timm."""
+
+from typing import Any
+
+import timm
+from timm.data import resolve_model_data_config
+from timm.layers import resample_abs_pos_embed
+
+from flowerml.data.transforms import InputDescription
+from flowerml.errors import UserError
+from flowerml.models.backbone import Backbone, from_hub
+from flowerml.models.stages import convnext_stages, timm_stages
+from flowerml.models.weights import State
+from flowerml.settings import Family, ModelSpec
+
+
+def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
+    """timm's model without its classifier. Raises UserError: unknown name, or a setting its builder refuses."""
+    tagged = spec.architecture if spec.hub == "default" else f"{spec.architecture}.{spec.hub}"
+    options: dict[str, Any] = {"num_classes": 0}
+    if drop_path:
+        options["drop_path_rate"] = drop_path
+    if not timm.is_model(spec.architecture):
+        near = timm.list_models(f"*{spec.architecture[:8]}*")[:3]
+        raise UserError(f"--model {spec.name}: timm has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}")
+    if spec.family is Family.VIT and timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size"):
+        options["img_size"] = img_size
+    try:
+        module = from_hub(spec, lambda: timm.create_model(tagged, pretrained=hub, **options), hub=hub)
+    except TypeError as error:
+        raise UserError(f"--model {spec.name}: timm's builder refuses a setting ({error}); try --drop-path 0") from error
+    config = resolve_model_data_config(module)
+    interpolation = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic") else "bicubic"
+    description = InputDescription(img_size, tuple(config["mean"]), tuple(config["std"]), interpolation, float(config["crop_pct"]))
+    stages = convnext_stages(module) if spec.architecture.startswith("convnext") else timm_stages(module)
+    heads = module.pretrained_cfg.get("classifier") or "head"
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+
+    def resize(state: State) -> State:
+        own = module.state_dict().get("pos_embed")
+        if own is None or "pos_embed" not in state or state["pos_embed"].shape == own.shape:
+            return state
+        grid = module.patch_embed.grid_size
+        return {
+            **state,
+            "pos_embed": resample_abs_pos_embed(state["pos_embed"], list(grid), num_prefix_tokens=module.num_prefix_tokens),
+        }
+
+    return Backbone(module, module.head_hidden_size, description, stages, heads, resize)

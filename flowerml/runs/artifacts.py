@@ -1,0 +1,164 @@
+"""The files a run leaves in its folder. Each function writes some and returns their paths."""
+
+import csv
+import io
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from platform import platform, python_version
+
+import numpy as np
+import torch
+
+from flowerml.data.loading import Example
+from flowerml.evaluation.errors_page import Mistake, errors_page, thumbnail_jpeg
+from flowerml.evaluation.figures import confusion_figure, curves_figure, png_bytes
+from flowerml.evaluation.scores import Predictions, Scores
+from flowerml.files import write_bytes, write_json, write_text, write_with
+from flowerml.prediction import load_model
+from flowerml.runs.prepare import Prepared
+from flowerml.settings.identity import identity
+from flowerml.tasks import Task
+from flowerml.training.loop import Outcome, Row
+
+_COLUMNS = (
+    "epoch",
+    "train_loss",
+    "val_loss",
+    "val_accuracy",
+    "val_macro_f1",
+    "lr_head",
+    "lr_backbone",
+    "grad_norm",
+    "images_per_second",
+)
+PROBES = 32
+
+
+def write_beginnings(run: Prepared) -> list[Path]:
+    """What is known before training: `settings.json`, `split.json`, `environment.txt`, and `bad_images.txt` where some were skipped."""
+    folder = run.folder
+    settings = {
+        "config_id": run.config_id,
+        "settings": run.settings.model_dump(mode="json"),
+        "identity": identity(run.settings, run.digests),
+    }
+    write_json(folder / "settings.json", settings)
+    write_json(folder / "split.json", run.data.split.as_json())
+    write_text(folder / "environment.txt", environment(run.device))
+    names = ["settings.json", "split.json", "environment.txt"]
+    if run.data.bad:
+        write_text(folder / "bad_images.txt", "".join(f"{bad.file}\t{bad.reason}\n" for bad in run.data.bad))
+        names.append("bad_images.txt")
+    return [folder / name for name in names]
+
+
+def environment(device: torch.device) -> str:
+    """Python, system, device and every installed distribution with its version."""
+    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    versions = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}, key=str.lower)
+    head = [
+        f"python {python_version()}",
+        f"system {platform()}",
+        f"device {device}{gpu}",
+        f"threads {torch.get_num_threads()}",
+    ]
+    return "\n".join([*head, "", *versions]) + "\n"
+
+
+def write_history(folder: Path, history: Sequence[Row]) -> Path:
+    """`history.csv`: a row per epoch, every figure with all its digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row in history:
+        writer.writerow([int(row["epoch"]), *(repr(row[name]) if name in row else "" for name in _COLUMNS[1:])])
+    write_text(folder / "history.csv", text.getvalue())
+    return folder / "history.csv"
+
+
+def write_curves(run: Prepared, outcome: Outcome) -> Path:
+    """`curves.png`."""
+    best = outcome.best.epoch if outcome.best else None
+    figure = curves_figure(
+        outcome.history,
+        best_epoch=best,
+        lr_changes=outcome.cuts,
+        freeze_epochs=run.settings.freeze_backbone_epochs,
+        title=f"{run.settings.run_name}",
+        chance=1 / len(run.data.classes),
+    )
+    path = run.folder / "curves.png"
+    write_bytes(path, png_bytes(figure))
+    return path
+
+
+def write_evaluation(
+    folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]
+) -> list[Path]:
+    """`confusion_matrix.{png,json}`, `per_class.json`, `predictions.csv`, `errors.html` of some evaluated examples."""
+    classes = list(scores.classes)
+    write_json(folder / "confusion_matrix.json", scores.as_json()["confusion_matrix"])
+    write_bytes(folder / "confusion_matrix.png", png_bytes(confusion_figure(scores.confusion, classes, title)))
+    write_json(folder / "per_class.json", list(scores.per_class))
+    write_text(folder / "predictions.csv", predictions_csv(predictions))
+    write_text(folder / "errors.html", _errors_html(title, predictions, task, examples))
+    names = ("confusion_matrix.json", "confusion_matrix.png", "per_class.json", "predictions.csv", "errors.html")
+    return [folder / name for name in names]
+
+
+def predictions_csv(predictions: Predictions) -> str:
+    """image, label, predicted, and a probability per class (`p_<class>`)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "label", "predicted", *(f"p_{name}" for name in predictions.classes)])
+    names = predictions.classes
+    for image, label, predicted, shares in zip(
+        predictions.ids, predictions.labels, predictions.predicted, predictions.probabilities, strict=True
+    ):
+        writer.writerow([image, names[label], names[predicted], *(f"{share:.9g}" for share in shares)])
+    return text.getvalue()
+
+
+def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prepared) -> Path:
+    """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32 on the CPU.
+
+    The logits come from the file as written, through the loader that users have: a best.pth that does not load shows here.
+    """
+    _, transform = task.transforms(run.built.description, run.settings)
+    inputs = torch.stack([transform(example.read()) for example in examples[:PROBES]])
+    predictor = load_model(folder / "best.pth")
+    with torch.inference_mode():
+        logits = predictor.model(inputs).numpy()
+    ids = np.array([example.id for example in examples[:PROBES]])
+    path = folder / "probe.npz"
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as handle:
+            np.savez(handle, inputs=inputs.numpy(), logits=logits, ids=ids)
+
+    write_with(path, fill)
+    return path
+
+
+def _errors_html(title: str, predictions: Predictions, task: Task, examples: Sequence[Example]) -> str:
+    by_id = {example.id: example for example in examples}
+    names = predictions.classes
+    rows = zip(predictions.ids, predictions.labels, predictions.predicted, predictions.probabilities, strict=True)
+    mistakes = [
+        Mistake(
+            image=image,
+            label=names[label],
+            predicted=names[guess],
+            p_label=float(shares[label]),
+            p_predicted=float(shares[guess]),
+        )
+        for image, label, guess, shares in rows
+        if label != guess
+    ]
+
+    def thumbnail(mistake: Mistake) -> bytes | None:
+        picture = task.picture(by_id[mistake.image])
+        return None if picture is None else thumbnail_jpeg(picture)
+
+    return errors_page(mistakes, title=title, total=len(predictions.ids), thumbnail=thumbnail)

@@ -1,0 +1,112 @@
+"""Evaluating a checkpoint on its own split, or on a folder it has never seen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowerml.console import say, warn
+from flowerml.data.loading import evaluation_loader
+from flowerml.data.split import Split
+from flowerml.errors import UserError
+from flowerml.evaluation.predicting import predict_all
+from flowerml.evaluation.scores import Scores, score
+from flowerml.events import Artifact, Ended, Metrics, Recorder, Status, Tags
+from flowerml.models.builders import set_channels_last
+from flowerml.prediction import load_model
+from flowerml.runs.artifacts import write_evaluation
+from flowerml.runs.folder import read_run_file
+from flowerml.runs.prepare import default_workers
+from flowerml.settings import Settings
+from flowerml.tasks import task_for
+from flowerml.training.checkpoint import load_checkpoint
+from flowerml.training.device import pick_device
+
+OpenChild = Callable[[str | None, str, str], Recorder]  # the training run's id if known, experiment, run name
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a checkpoint on one part of its data, and what about the data is not as it was."""
+
+    scores: Scores
+    part: str
+    changes: tuple[str, ...]
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate: a checkpoint on `split` (train, val or all) of `folder` (default: the one it was trained on).
+
+    With `test_dir` every picture of that folder, which no split knows.
+    """
+
+    checkpoint: Path
+    split: str
+    folder: Path | None = None
+    test_dir: Path | None = None
+    device: str | None = None
+    workers: int | None = None
+
+
+def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
+    """Evaluate in fp32, in the batches of the training's own evaluation: the same figures to the last digit.
+
+    Raises:
+        UserError: the checkpoint can't be used, has no split, or the pictures are gone.
+    """
+    checkpoint = load_checkpoint(request.checkpoint)
+    settings = Settings.model_validate(checkpoint.settings)
+    device = pick_device(request.device)
+    task = task_for(checkpoint.spec)
+    if request.test_dir is not None:
+        part, folder = "test", request.test_dir
+        examples, changes = task.examples(folder, checkpoint.classes, None)
+    else:
+        if checkpoint.split is None:
+            raise UserError(f"{request.checkpoint} carries no split (a delivered file): give the pictures with --test-dir FOLDER")
+        split = Split.from_json(checkpoint.split)
+        part, folder = request.split, request.folder or Path(settings.train_dir)
+        examples, changes = task.examples(folder, checkpoint.classes, split.sha256)
+        wanted = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
+        if not wanted:
+            raise UserError(f"{request.checkpoint}: its split has no {part} pictures (--val-split {split.val_split:g})")
+        examples = [example for example in examples if example.id in wanted]
+    if not examples:
+        raise UserError(f"{folder}: none of the {part} pictures of {request.checkpoint} is there; name the folder with --train-dir")
+    for change in changes:
+        warn(f"{folder} is not as it was at training: {change}")
+    predictor = load_model(request.checkpoint, str(device))
+    memory_format = set_channels_last(predictor.model, checkpoint.spec)
+    _, transform = task.transforms(checkpoint.description, settings)
+    workers = default_workers(device) if request.workers is None else request.workers
+    loader = evaluation_loader(examples, transform, batch_size=settings.batch_size, workers=workers)
+    say(f"evaluating {len(examples)} {part} pictures of {folder} on {device}")
+    predictions = predict_all(predictor.model, loader.epoch(1), checkpoint.classes, device, memory_format)
+    scores = score(predictions)
+
+    source = read_run_file(request.checkpoint.parent)
+    name = f"eval {part} of {settings.run_name or request.checkpoint.name}"
+    recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
+    out = request.checkpoint.parent / f"eval_{part}"
+    paths = write_evaluation(out, name, predictions, scores, task, examples)
+    recorder.record(
+        Tags(
+            {
+                "flowerml.evaluated_split": part,
+                "flowerml.evaluates": source.run_id if source else str(request.checkpoint),
+            }
+        )
+    )
+    prefix = f"{part}_" if part != "all" else ""
+    figures = {
+        "accuracy": scores.accuracy,
+        "macro_f1": scores.macro_f1,
+        "loss": scores.loss,
+        "calibration_error": scores.calibration_error,
+    }
+    recorder.record(Metrics({prefix + name: value for name, value in figures.items()}))
+    for path in paths:
+        recorder.record(Artifact(path))
+    recorder.record(Ended(Status.FINISHED))
+    return Evaluation(scores, part, tuple(changes), recorder.run_id)

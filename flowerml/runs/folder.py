@@ -1,0 +1,68 @@
+"""A run's folder: who may write into it, and the small `run.json` that says what it holds."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flowerml.errors import UserError
+from flowerml.files import write_json
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a folder holds. `status` is RUNNING until the run has ended."""
+
+    run_id: str
+    config_id: str
+    seed: int
+    status: str
+
+
+def write_run_file(folder: Path, run: RunFile) -> None:
+    """Write `run.json`. Raises UserError as the atomic writer."""
+    write_json(folder / RUN_FILE, asdict(run))
+
+
+def read_run_file(folder: Path) -> RunFile | None:
+    """What stands in `folder`, None where no run does (or where its `run.json` can't be read)."""
+    try:
+        return RunFile(**json.loads((folder / RUN_FILE).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def claim_folder(folder: Path, config_id: str, seed: int, *, overwrite: bool) -> str | None:
+    """Make sure a run of this configuration and seed may write here. Returns a remark, or None.
+
+    Raises:
+        UserError: a finished run, or a run of other settings, stands there; or the folder can't be made.
+    """
+    standing = read_run_file(folder)
+    if overwrite:
+        _clear(folder)
+        return f"{folder}: what stood there is replaced (--overwrite)" if standing else None
+    if standing is not None:
+        same = (standing.config_id, standing.seed) == (config_id, seed)
+        remedy = "choose another --output-dir, or replace it with --overwrite"
+        if same and standing.status == "FINISHED":
+            raise UserError(f"{folder} holds the finished run of just these settings (run {standing.run_id}): {remedy}")
+        if not same:
+            raise UserError(
+                f"{folder} holds a run of other settings (configuration {standing.config_id[:8]}, seed {standing.seed}; "
+                f"this one is {config_id[:8]}, seed {seed}): {remedy}"
+            )
+        return f"{folder}: an earlier try of these settings ended {standing.status}; it starts over"
+    if (folder / "best.pth").exists():
+        raise UserError(f"{folder} holds a best.pth of unknown origin: choose another --output-dir, or replace it with --overwrite")
+    return None
+
+
+def _clear(folder: Path) -> None:
+    """Remove a run's folder, but only what a run may have left: a mistyped path must not cost anyone's files."""
+    if (folder / RUN_FILE).is_file():
+        shutil.rmtree(folder)
+    else:
+        (folder / "best.pth").unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""Everything that must be known, and may fail, before a run begins: data, model, identity, folder."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from flowerml.data.balance import Balance, balance
+from flowerml.data.keyed import seed_of
+from flowerml.models import Built, weights_digest
+from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
+from flowerml.tasks import Task, TaskData, task_for
+from flowerml.training.device import pick_device
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can begin: `settings` are complete (nothing is None but what is not used)."""
+
+    settings: Settings
+    spec: ModelSpec
+    task: Task
+    data: TaskData
+    built: Built
+    balance: Balance
+    digests: Digests
+    config_id: str
+    folder: Path
+    device: torch.device
+    workers: int
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Read the data, build the model, settle what was left open.
+
+    Raises:
+        UserError: anything wrong with device, weights, data or model; nothing has been written then.
+    """
+    spec = find_model(settings.model)
+    device = pick_device(settings.device)
+    weights = weights_digest(settings.weights, spec)  # a wrong path shows before the pictures are read
+    task = task_for(spec)
+    data = task.prepare(settings)
+    torch.manual_seed(seed_of(settings.seed, "init"))
+    built = task.build(spec, settings, data.classes)
+    described = built.description
+    digests = Digests(data.split.data_digest, data.split.digest, weights)
+    workers = default_workers(device) if settings.workers is None else settings.workers
+    settled = settings.replace(
+        classes=data.classes,
+        mean=described.mean,
+        std=described.std,
+        interpolation=described.interpolation,
+        crop_pct=described.crop_pct,
+        device=str(device),
+        workers=workers,
+        experiment=settings.experiment or task.name,
+    )
+    identity = config_id(settled, digests)
+    folder = Path(settings.output_dir or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{identity[:8]}-s{settings.seed}")
+    settled = settled.replace(output_dir=str(folder), run_name=settings.run_name or folder.name)
+    labels = [example.label for example in data.train]
+    weighed = balance(data.classes, labels, settings.class_weights, settings.oversample)
+    return Prepared(settled, spec, task, data, built, weighed, digests, identity, folder, device, workers)
+
+
+def default_workers(device: torch.device) -> int:
+    """Processes that load pictures: enough to feed a GPU, one beside a training that needs the cores itself."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, cores) if device.type == "cuda" else min(1, cores - 1)

@@ -1,0 +1,246 @@
+"""A training run, from complete settings to the last artifact."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from flowerml.console import say, warn
+from flowerml.data.loading import Loader, evaluation_loader, training_loader
+from flowerml.errors import UserError
+from flowerml.evaluation.predicting import predict_all
+from flowerml.evaluation.scores import Predictions, Scores, score, text_report
+from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Recorder, Status, Tags
+from flowerml.models.builders import set_channels_last
+from flowerml.models.stages import multipliers
+from flowerml.prediction import load_model
+from flowerml.runs import artifacts
+from flowerml.runs.folder import RunFile, claim_folder, write_run_file
+from flowerml.runs.prepare import Prepared, prepare
+from flowerml.runs.summary import description, tags, weights_name
+from flowerml.settings import Settings
+from flowerml.settings.text import as_params
+from flowerml.training.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.loop import Candidate, Observers, Outcome, Row, train
+
+OpenRecorder = Callable[[Settings, str, str], Recorder]  # complete settings, experiment, run name
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended well: where it lies, what it reached (None without validation), on the test folder too (None without one)."""
+
+    folder: Path
+    run_id: str
+    config_id: str
+    best_epoch: int
+    scores: Scores | None
+    test: Scores | None
+
+
+def run_training(settings: Settings, open_recorder: OpenRecorder) -> Finished:
+    """Prepare, train, evaluate, write everything down.
+
+    `open_recorder` is called once everything that can be checked has been checked.
+
+    Raises:
+        UserError: wrong settings, data, weights or folder (nothing was begun), or RunFailed (the run is closed as FAILED).
+    """
+    run = prepare(settings)
+    test_examples = _test_examples(run)
+    remark = claim_folder(run.folder, run.config_id, run.settings.seed, overwrite=settings.overwrite)
+    _announce(run, remark)
+    assert run.settings.experiment is not None
+    assert run.settings.run_name is not None
+    beginnings = artifacts.write_beginnings(run)
+    recorder = open_recorder(run.settings, run.settings.experiment, run.settings.run_name)
+    with _closing(run, recorder):
+        for event in _beginning(run):
+            recorder.record(event)
+        for path in beginnings:
+            recorder.record(Artifact(path))
+        outcome = _train(run, recorder)
+        return _finish(run, recorder, outcome, test_examples)
+
+
+def _train(run: Prepared, recorder: Recorder) -> Outcome:
+    settings = run.settings
+    memory_format = set_channels_last(run.built.model, run.spec)
+    to_train, to_evaluate = run.task.transforms(run.built.description, settings)
+    pin = run.device.type == "cuda"
+    loader = training_loader(
+        run.data.train,
+        to_train,
+        batch_size=settings.batch_size,
+        workers=run.workers,
+        seed=settings.seed,
+        repeats=[run.balance.repeats[example.label] for example in run.data.train],
+        pin=pin,
+    )
+    val: Loader | None = None
+    if run.data.val:
+        val = evaluation_loader(run.data.val, to_evaluate, batch_size=settings.batch_size, workers=run.workers, pin=pin)
+    history: list[Row] = []
+
+    def on_epoch(row: Row) -> None:
+        history.append(row)
+        artifacts.write_history(run.folder, history)
+        recorder.record(Metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"])))
+
+    return train(
+        run.built,
+        settings,
+        run.data.classes,
+        loader,
+        val,
+        device=run.device,
+        memory_format=memory_format,
+        class_weights=run.balance.weights,
+        observers=Observers(on_epoch, lambda candidate: _save_best(run, candidate)),
+    )
+
+
+def _save_best(run: Prepared, candidate: Candidate) -> None:
+    metrics: dict[str, float] = {}
+    if candidate.result is not None:
+        result = candidate.result
+        metrics = {"val_accuracy": result.accuracy, "val_macro_f1": result.macro_f1, "val_loss": result.loss}
+    checkpoint = Checkpoint(
+        state_dict=candidate.state_dict,
+        spec=run.spec,
+        classes=run.data.classes,
+        description=run.built.description,
+        epoch=candidate.epoch,
+        metrics=metrics,
+        settings=run.settings.model_dump(mode="json"),
+        split=run.data.split.as_json(),
+    )
+    save_checkpoint(run.folder / "best.pth", checkpoint)
+
+
+def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: list) -> Finished:  # type: ignore[type-arg]
+    """Everything after the last epoch: scores, figures, pages, the probe, the description."""
+    assert outcome.best is not None
+    paths = [
+        run.folder / "best.pth",
+        artifacts.write_history(run.folder, outcome.history),
+        artifacts.write_curves(run, outcome),
+    ]
+    closing: dict[str, float] = {"best_epoch": outcome.best.epoch}
+    scores: Scores | None = None
+    if outcome.best.predictions is not None:
+        scores = score(outcome.best.predictions)
+        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1}
+        title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
+        paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
+    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
+    test: Scores | None = None
+    if test_examples:
+        test_predictions = predict_with_best(run, test_examples)
+        test = score(test_predictions)
+        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1}
+        title = f"{run.settings.run_name}, test folder"
+        test_paths = artifacts.write_evaluation(run.folder / "test", title, test_predictions, test, run.task, test_examples)
+        for path in test_paths:
+            recorder.record(Artifact(path, "test"))
+    recorder.record(Metrics(closing, step=outcome.best.epoch))
+    recorder.record(Tags({"mlflow.note.content": description(run, outcome, scores, test), "flowerml.ended": outcome.ended}))
+    for path in paths:
+        recorder.record(Artifact(path))
+    if scores is not None:
+        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores)}")
+    if test is not None:
+        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test)}")
+    return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
+
+
+def predict_with_best(run: Prepared, examples: list) -> Predictions:  # type: ignore[type-arg]
+    """Predictions of the written `best.pth` on examples outside the split."""
+    predictor = load_model(run.folder / "best.pth", str(run.device))
+    memory_format = set_channels_last(predictor.model, run.spec)
+    _, transform = run.task.transforms(run.built.description, run.settings)
+    loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=run.workers)
+    return predict_all(predictor.model, loader.epoch(1), run.data.classes, run.device, memory_format)
+
+
+def _test_examples(run: Prepared) -> list:  # type: ignore[type-arg]
+    if run.settings.test_dir is None:
+        return []
+    examples, _ = run.task.examples(Path(run.settings.test_dir), run.data.classes, None)
+    return examples
+
+
+def _beginning(run: Prepared) -> Iterator[Event]:
+    yield Tags(tags(run))
+    yield Params(as_params(run.settings))
+    yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
+    counts = zip(run.balance.classes, run.balance.seen, strict=True)
+    per_epoch = {f"pictures_per_epoch/{name}": float(seen) for name, seen in counts}
+    yield Metrics(per_epoch | {"effective_imbalance": run.balance.imbalance, "effective_ratio": run.balance.effective_ratio})
+
+
+def _announce(run: Prepared, remark: str | None) -> None:
+    """What is about to run, on the console."""
+    settings, built = run.settings, run.built
+    for line in (*([remark] if remark else []), *run.data.remarks):
+        warn(line.removeprefix("warning: ")) if line.startswith("warning: ") else say(line)
+    say(f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest {run.digests.split[:8]})")
+    say("\n".join(run.balance.lines()))
+    smallest = min(multipliers(built.stages, settings.llrd))
+    say(f"model: {settings.model}, {built.parameters:,} parameters, {len(built.stages)} layer groups, smallest rate factor {smallest:.3g}")
+    unused = f"; not used of the file: {', '.join(_shortened(built.unused))}" if built.unused else ""
+    say(f"weights: {weights_name(run)}{unused}")
+    say("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
+    say(f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device}, into {run.folder}")
+
+
+def _shortened(names: tuple[str, ...]) -> list[str]:
+    return [*names[:5], f"and {len(names) - 5} more"] if len(names) > 6 else list(names)
+
+
+class _Stopped(BaseException):
+    """SIGTERM arrived: unwinds like Ctrl-C does."""
+
+
+@contextmanager
+def _closing(run: Prepared, recorder: Recorder) -> Iterator[None]:
+    """Whatever happens inside, the run ends in the right state, in MLflow and in `run.json`."""
+
+    def end(status: Status, reason: str = "") -> None:
+        recorder.record(Ended(status, reason))
+        write_run_file(run.folder, RunFile(recorder.run_id, run.config_id, run.settings.seed, status.value))
+
+    write_run_file(run.folder, RunFile(recorder.run_id, run.config_id, run.settings.seed, "RUNNING"))
+    try:
+        with _sigterm_unwinds():
+            yield
+    except (KeyboardInterrupt, _Stopped) as error:
+        name = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
+        end(Status.KILLED, f"stopped by {name}")
+        raise KeyboardInterrupt from error
+    except UserError as error:
+        end(Status.FAILED, str(error))
+        raise
+    except BaseException as error:
+        end(Status.FAILED, f"{type(error).__name__}: {error}")
+        raise
+    end(Status.FINISHED)
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Stopped
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
