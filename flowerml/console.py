@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -23,7 +23,7 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None, log_every_s: float = 15.0) -> Iterator[Item]:
+def track(items: Iterable[Item], what: str, total: int | None = None, log_every_s: float = 15.0) -> Generator[Item, None, None]:
     """Yield `items`, showing how far it is: a bar with ETA on a terminal, a plain line every `log_every_s` seconds in a log."""
     if total is None and isinstance(items, Sized):
         total = len(items)

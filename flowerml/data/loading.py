@@ -120,7 +120,7 @@ def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pi
     batches: DataLoader[Any] = DataLoader(
         data,
         batch_size=batch_size,
-        sampler=order,  # type: ignore[arg-type] # torch types samplers by what datasets are indexed with: ints
+        sampler=order,
         num_workers=workers,
         collate_fn=collate,
         persistent_workers=workers > 0,

@@ -112,5 +112,6 @@ def _hold_out(name: str, groups: Sequence[Sequence[Picture]], val_split: float, 
         if len(held) + len(keys) <= wanted:
             held.update(keys)
     if not held:  # every group is larger than the share: the smallest one is nearest to it
-        held.update(min(order, key=len))
+        smallest: list[str] = min(order, key=len)
+        held.update(smallest)
     return held

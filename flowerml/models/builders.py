@@ -84,5 +84,5 @@ def set_channels_last(model: nn.Module, spec: ModelSpec) -> torch.memory_format:
     """Lay a CNN's weights out channels-last (1.3-2x faster on CPU, never slower on GPU). Returns the format its inputs should have."""
     if spec.family is not Family.CNN:
         return torch.contiguous_format
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # documented, but missing in torch's own types
     return torch.channels_last

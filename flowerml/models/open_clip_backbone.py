@@ -55,7 +55,7 @@ def _tower_stages(tower: nn.Module) -> Stages:
     if hasattr(tower, "transformer"):
         return vit_stages(tower)
     if hasattr(tower, "trunk"):
-        return [*timm_stages(tower.trunk, "trunk."), [name for name, _ in tower.head.named_parameters("head")]]
+        return [*timm_stages(tower.get_submodule("trunk"), "trunk."), [n for n, _ in tower.named_parameters() if n.startswith("head.")]]
     return [[name for name, _ in tower.named_parameters()]]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from timm.models import group_parameters
 from torch import nn
@@ -47,7 +48,8 @@ def timm_stages(backbone: nn.Module, prefix: str = "") -> Stages:
     """Parameter names from the input up as timm itself groups them; one single group where a model does not say."""
     if not hasattr(backbone, "group_matcher"):
         return [[prefix + name for name, _ in backbone.named_parameters()]]
-    groups = group_parameters(backbone, backbone.group_matcher(coarse=False))
+    matcher: Any = backbone.group_matcher
+    groups = group_parameters(backbone, matcher(coarse=False))
     return _by_place({prefix + name: number for number, names in groups.items() for name in names})
 
 
@@ -63,7 +65,7 @@ def decay_free(name: str, parameter: nn.Parameter, spared: frozenset[str] = froz
 
 def spared_names(backbone: nn.Module) -> frozenset[str]:
     """What the library itself exempts from weight decay (class and position embeddings)."""
-    ask = getattr(backbone, "no_weight_decay", None)
+    ask: Any = getattr(backbone, "no_weight_decay", None)
     return frozenset(ask()) if ask is not None else frozenset()
 
 

@@ -2,14 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from flowerml.console import say, warn
-from flowerml.data.loading import Loader, evaluation_loader, training_loader
+from flowerml.data.loading import Example, Loader, evaluation_loader, training_loader
 from flowerml.errors import UserError
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import Predictions, Scores, score, text_report
@@ -121,7 +121,7 @@ def _save_best(run: Prepared, candidate: Candidate) -> None:
     save_checkpoint(run.folder / "best.pth", checkpoint)
 
 
-def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: list) -> Finished:  # type: ignore[type-arg]
+def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: Sequence[Example]) -> Finished:
     """Everything after the last epoch: scores, figures, pages, the probe, the description."""
     assert outcome.best is not None
     paths = [
@@ -157,7 +157,7 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
     return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 
-def predict_with_best(run: Prepared, examples: list) -> Predictions:  # type: ignore[type-arg]
+def predict_with_best(run: Prepared, examples: Sequence[Example]) -> Predictions:
     """Predictions of the written `best.pth` on examples outside the split."""
     predictor = load_model(run.folder / "best.pth", str(run.device))
     memory_format = set_channels_last(predictor.model, run.spec)
@@ -166,7 +166,7 @@ def predict_with_best(run: Prepared, examples: list) -> Predictions:  # type: ig
     return predict_all(predictor.model, loader.epoch(1), run.data.classes, run.device, memory_format)
 
 
-def _test_examples(run: Prepared) -> list:  # type: ignore[type-arg]
+def _test_examples(run: Prepared) -> list[Example]:
     if run.settings.test_dir is None:
         return []
     examples, _ = run.task.examples(Path(run.settings.test_dir), run.data.classes, None)

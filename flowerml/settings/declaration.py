@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 AUTO = "auto"
@@ -26,7 +27,7 @@ def _setting(
     """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity` whether it is
     part of `config_id`.
     """
-    extra = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity}
+    extra: JsonDict = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity}
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 

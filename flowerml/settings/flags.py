@@ -56,19 +56,18 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in fields().items():
         title = str(note(field, "group"))
-        group = groups.setdefault(title, parser.add_argument_group(title))
-        boolean = kind(field) == "true or false"
-        group.add_argument(
-            flag(name),
-            dest=name,
-            default=argparse.SUPPRESS,
-            help=_help(name).replace("%", "%%"),
-            metavar="{true,false}" if boolean else _metavar(name),
-            **({"nargs": "?", "const": "true"} if boolean else {}),
-        )
-        if boolean:
-            no = f"--no-{name.replace('_', '-')}"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        group = groups[title]
+        about = _help(name).replace("%", "%%")
+        if kind(field) == "true or false":
+            group.add_argument(
+                flag(name), dest=name, nargs="?", const="true", default=argparse.SUPPRESS, metavar="{true,false}", help=about
+            )
+            no = flag(f"no_{name}")
             group.add_argument(no, dest=name, action="store_const", const="false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        else:
+            group.add_argument(flag(name), dest=name, default=argparse.SUPPRESS, metavar=_metavar(name), help=about)
 
 
 def _metavar(name: str) -> str:

@@ -1,0 +1,41 @@
+"""What every test stands on: no MLflow state from outside, one thread per process, small generated pictures."""
+
+import os
+from pathlib import Path
+
+# Before torch is imported anywhere: two test processes share two cores, and nothing may phone a hub.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_mlflow(monkeypatch, tmp_path):
+    """Each test has a tracking store of its own; a run or server of the person who runs the tests is never touched."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="session")
+def flowers(tmp_path_factory):
+    """A folder of 12 generated pictures of each of the five flowers."""
+    from flowerml.data.generate import make_flowers
+
+    root = tmp_path_factory.mktemp("flowers")
+    make_flowers(root, per_class=12, size=64, seed=3)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_photos():
+    """The folder of real flower photos; tests that need it are skipped where it is absent."""
+    root = SHARED / "data" / "flowers"
+    if not root.is_dir():
+        pytest.skip("the real flower photos are not on this machine")
+    return root

@@ -1,0 +1,144 @@
+"""Layer groups for layer-wise decay, and which parameters weight decay must spare (DESIGN 5, traps 2 and 3)."""
+
+import re
+
+import pytest
+import torch
+
+from flowerml.models import build
+from flowerml.models.stages import multipliers, spared_names
+from flowerml.settings import find_model
+from flowerml.training.optimizer import make_optimizer, parameter_groups, rates
+
+SMALL = ["convnextv2_atto", "clip_vits32", "timm:resnet10t", "timm:mobilenetv2_050", "timm:test_vit", "openclip:RN50"]
+RATES = {"lr_head": 1e-2, "lr_backbone": 1e-3, "weight_decay": 0.05}
+
+
+def on_meta(name: str, img_size: int = 224):
+    with torch.device("meta"):
+        return build(find_model(name), 5, img_size=img_size)
+
+
+def size_of(name: str) -> int:
+    return 96 if name == "timm:test_vit" else 64
+
+
+def authors_layer(name: str) -> int:
+    """The ConvNeXt authors' own numbering (12 groups between stem and closing), with timm's names. Holds for 27 middle blocks."""
+    if name.startswith("stem."):
+        return 0
+    found = re.match(r"stages\.(\d)\.(downsample|blocks\.(\d+))\.", name)
+    if not found:
+        return 13
+    stage, block = int(found[1]), found[3]
+    if stage == 3:
+        return 12
+    if stage < 2 or block is None:
+        return stage + 1
+    return 3 + int(block) // 3
+
+
+@pytest.mark.parametrize("name", ["convnextv2_large", "convnextv2_base", "convnextv2_huge"])
+def test_convnextv2_has_the_authors_12_groups_between_stem_and_closing(name):
+    built = on_meta(name)
+    expected = [[] for _ in range(14)]
+    for parameter, _ in built.model.backbone.named_parameters():
+        expected[authors_layer(parameter)].append(parameter)
+    assert built.stages == expected
+
+
+def test_layer_decay_075_leaves_convnextv2_large_more_than_two_percent_at_the_bottom():
+    factors = multipliers(on_meta("convnextv2_large").stages, 0.75)
+    assert len(factors) == 14
+    assert min(factors) == factors[0] == pytest.approx(0.75**13)
+    assert min(factors) == pytest.approx(2.4e-2, rel=0.02)
+
+
+def test_clip_vitl14_has_one_group_per_block_a_stem_and_a_closing():
+    stages = on_meta("clip_vitl14").stages
+    assert len(stages) == 26
+    assert {"class_embedding", "positional_embedding", "conv1.weight", "ln_pre.weight"} <= set(stages[0])
+    for block, names in enumerate(stages[1:25]):
+        assert all(name.startswith(f"transformer.resblocks.{block}.") for name in names)
+    assert set(stages[25]) == {"proj", "ln_post.weight", "ln_post.bias"}
+    assert min(multipliers(stages, 0.75)) == pytest.approx(7.5e-4, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["convnextv2_atto", "convnextv2_nano", "convnextv2_tiny"])
+def test_shorter_convnexts_keep_the_order_from_the_input_up(name):
+    depths = {"convnextv2_atto": 6, "convnextv2_nano": 8, "convnextv2_tiny": 9}
+    stages = on_meta(name).stages
+    assert len(stages) == 5 + depths[name]
+    blocks = [int(re.match(r"stages\.2\.blocks\.(\d+)", names[-1])[1]) for names in stages[3:-2]]
+    assert blocks == sorted(blocks)
+    assert all(name.startswith("stem.") for name in stages[0])
+    assert all(name.startswith("stages.3.") for name in stages[-2])
+    assert stages[-1] == ["head.norm.weight", "head.norm.bias"]
+
+
+@pytest.mark.parametrize("name", [*SMALL, "openclip:ViT-B-16-SigLIP", "openclip:convnext_base", "timm:swin_tiny_patch4_window7_224"])
+def test_every_backbone_parameter_is_in_exactly_one_group(name):
+    built = on_meta(name, 224 if ":" in name and "test" not in name else size_of(name))
+    grouped = [parameter for names in built.stages for parameter in names]
+    assert sorted(grouped) == sorted(parameter for parameter, _ in built.model.backbone.named_parameters())
+    assert all(built.stages)
+
+
+@pytest.mark.parametrize("decay", [0.65, 0.85, 1.0])
+def test_factors_rise_to_one_at_the_top(decay):
+    factors = multipliers([["a"], ["b"], ["c"], ["d"]], decay)
+    assert factors[-1] == 1
+    assert factors == pytest.approx([decay**3, decay**2, decay, 1])
+    assert factors == sorted(factors)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_each_parameter_gets_its_rate_and_exactly_biases_norms_grn_and_embeddings_are_spared_decay(name):
+    built = build(find_model(name), 5, img_size=size_of(name))
+    groups = parameter_groups(built.model, built.stages, **RATES, llrd=0.5)
+    by_parameter = {id(parameter): group for group in groups for parameter in group["params"]}
+    assert len(by_parameter) == sum(len(group["params"]) for group in groups) == len(list(built.model.parameters()))
+    depth = {parameter: len(built.stages) - 1 - place for place, names in enumerate(built.stages) for parameter in names}
+    embeddings = {"class_embedding", "positional_embedding", "cls_token", "pos_embed", "attnpool.positional_embedding"}
+    for parameter, tensor in built.model.backbone.named_parameters():
+        group = by_parameter[id(tensor)]
+        assert group["base_lr"] == pytest.approx(1e-3 * 0.5 ** depth[parameter]), parameter
+        spared = tensor.ndim <= 1 or ".grn." in parameter or parameter in embeddings
+        assert group["weight_decay"] == (0.0 if spared else 0.05), parameter
+    assert by_parameter[id(built.model.head.weight)]["weight_decay"] == 0.05
+    assert by_parameter[id(built.model.head.bias)]["weight_decay"] == 0.0
+    assert {by_parameter[id(p)]["base_lr"] for p in built.model.head.parameters()} == {1e-2}
+
+
+def test_grn_is_there_and_spared():
+    built = on_meta("convnextv2_atto", 64)
+    groups = parameter_groups(built.model, built.stages, **RATES, llrd=1.0)
+    spared = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
+    grn = [parameter for name, parameter in built.model.backbone.named_parameters() if ".grn." in name]
+    assert len(grn) == 2 * 12
+    assert all(id(parameter) in spared for parameter in grn)
+
+
+def test_embeddings_inside_a_timm_trunk_of_open_clip_are_spared_too():
+    built = on_meta("openclip:ViT-B-16-SigLIP", 224)
+    groups = parameter_groups(built.model, built.stages, **RATES, llrd=1.0)
+    spared = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
+    assert id(dict(built.model.backbone.named_parameters())["trunk.pos_embed"]) in spared
+
+
+def test_spared_names_are_names_of_the_backbone():
+    for name in ("clip_vits32", "timm:test_vit"):
+        backbone = on_meta(name, size_of(name)).model.backbone
+        found = [parameter for parameter, _ in backbone.named_parameters() if parameter in spared_names(backbone)]
+        assert len(found) == 2
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_the_optimiser_takes_every_groups_own_rate_and_decay(kind, expected):
+    built = build(find_model("clip_vits32"), 5, img_size=64)
+    optimizer = make_optimizer(kind, parameter_groups(built.model, built.stages, **RATES, llrd=0.5))
+    assert type(optimizer) is expected
+    assert {group["lr"] for group in optimizer.param_groups} == {group["base_lr"] for group in optimizer.param_groups}
+    assert rates(optimizer) == pytest.approx({"lr_head": 1e-2, "lr_backbone": 1e-3})
+    if kind == "sgd":
+        assert all(group["momentum"] == 0.9 for group in optimizer.param_groups)

@@ -1,0 +1,270 @@
+"""The declaration: every default, every range, every list of words, and what is refused whatever the field."""
+
+import pytest
+from pydantic import ValidationError
+
+from flowerml.errors import UserError
+from flowerml.settings import Settings, resolve
+from flowerml.settings.declaration import AUTO, RECIPE, fields, note
+from tests.settings.samples import COMPLETE, OTHER
+
+FROM_RECIPE = object()
+DEFAULTS = {
+    "model": "convnextv2_large",
+    "weights": "hub",
+    "img_size": FROM_RECIPE,
+    "mean": None,
+    "std": None,
+    "interpolation": None,
+    "crop_pct": None,
+    "dropout": FROM_RECIPE,
+    "drop_path": FROM_RECIPE,
+    "train_dir": "data/train",
+    "test_dir": None,
+    "classes": None,
+    "val_split": 0.2,
+    "split_seed": 11,
+    "bad_images": "stop",
+    "epochs": FROM_RECIPE,
+    "batch_size": FROM_RECIPE,
+    "accumulate": 1,
+    "optimizer": "adamw",
+    "lr_head": FROM_RECIPE,
+    "lr_backbone": FROM_RECIPE,
+    "weight_decay": FROM_RECIPE,
+    "llrd": FROM_RECIPE,
+    "scheduler": "cosine",
+    "warmup_epochs": FROM_RECIPE,
+    "plateau_factor": 0.5,
+    "plateau_patience": 3,
+    "min_lr": 1e-6,
+    "grad_clip": 1.0,
+    "freeze_backbone_epochs": FROM_RECIPE,
+    "amp": True,
+    "ema": True,
+    "label_smoothing": FROM_RECIPE,
+    "mixup": FROM_RECIPE,
+    "cutmix": FROM_RECIPE,
+    "randaugment": FROM_RECIPE,
+    "random_erasing": FROM_RECIPE,
+    "class_weights": "none",
+    "oversample": "none",
+    "monitor": "val_accuracy",
+    "patience": 10,
+    "min_epochs": 0,
+    "stop_epoch": None,
+    "seed": 11,
+    "output_dir": None,
+    "overwrite": False,
+    "experiment": None,
+    "run_name": None,
+    "workers": None,
+    "device": None,
+    "compile": False,
+}
+# name: (values at the edges that must pass, values just beyond that must not)
+RANGES = {
+    "img_size": ((16, 2048), (15, 0, 2049)),
+    "crop_pct": ((0.11, 1.0), (0.1, 0.0, 1.01)),
+    "dropout": ((0.0, 0.999), (-0.001, 1.0)),
+    "drop_path": ((0.0, 0.999), (-0.001, 1.0)),
+    "val_split": ((0.0, 0.999), (-0.001, 1.0)),
+    "split_seed": ((0, 2**31), (-1, 2**31 + 1)),
+    "epochs": ((1, 10_000), (0, 10_001)),
+    "batch_size": ((1, 65_536), (0, 65_537)),
+    "accumulate": ((1, 1024), (0, 1025)),
+    "lr_head": ((1e-12, 10.0), (0.0, -1e-3, 10.1)),
+    "lr_backbone": ((0.0, 10.0), (-1e-9, 10.1)),
+    "weight_decay": ((0.0, 10.0), (-1e-9, 10.1)),
+    "llrd": ((0.01, 1.0), (0.0, 1.01)),
+    "warmup_epochs": ((0, 10_000), (-1, 10_001)),
+    "plateau_factor": ((0.001, 0.999), (0.0, 1.0)),
+    "plateau_patience": ((0, 10_000), (-1, 10_001)),
+    "min_lr": ((0.0, 10.0), (-1e-9, 10.1)),
+    "grad_clip": ((0.0, 1e6), (-0.1, 1.1e6)),
+    "freeze_backbone_epochs": ((0, 10_000), (-1, 10_001)),
+    "label_smoothing": ((0.0, 0.999), (-0.001, 1.0)),
+    "mixup": ((0.0, 10.0), (-0.1, 10.1)),
+    "cutmix": ((0.0, 10.0), (-0.1, 10.1)),
+    "randaugment": ((0, 30), (-1, 31)),
+    "random_erasing": ((0.0, 1.0), (-0.1, 1.1)),
+    "patience": ((0, 10_000), (-1, 10_001)),
+    "min_epochs": ((0, 10_000), (-1, 10_001)),
+    "stop_epoch": ((1, 10_000), (0, 10_001)),
+    "seed": ((0, 2**31), (-1, 2**31 + 1)),
+    "workers": ((0, 256), (-1, 257)),
+}
+WORDS = {
+    "interpolation": {"bilinear", "bicubic"},
+    "bad_images": {"stop", "skip"},
+    "optimizer": {"adamw", "sgd"},
+    "scheduler": {"cosine", "plateau", "constant"},
+    "class_weights": {"none", "balanced"},
+    "monitor": {"val_accuracy", "val_macro_f1", "val_loss"},
+}
+WHOLE = [name for name, (passes, _) in RANGES.items() if isinstance(passes[0], int)]
+FLOATS = [name for name, (passes, _) in RANGES.items() if isinstance(passes[0], float)]
+BOOLS = [name for name, default in DEFAULTS.items() if isinstance(default, bool)]
+
+
+def cases(values):
+    return [(name, value) for name, many in values for value in many]
+
+
+def test_declares_exactly_the_documented_settings():
+    assert set(fields()) == set(DEFAULTS)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_default(name):
+    """Each default is the documented one, typed; a recipe's setting has none, so it can't run on a value nobody chose."""
+    field, expected = fields()[name], DEFAULTS[name]
+    assert field.is_required() == (expected is FROM_RECIPE)
+    assert (note(field, "auto") == RECIPE) == (expected is FROM_RECIPE)
+    if expected is not FROM_RECIPE:
+        assert field.default == expected
+        assert type(field.default) is type(expected)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_auto_equals_leaving_out(name):
+    asked = {name: AUTO}
+    assert resolve(asked) == resolve({})
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_text_and_typed_value_are_the_same_setting(name):
+    """A command line gives text, a plan file gives values: both mean the same, to the type."""
+    text, value = OTHER[name]
+    from_text, from_value = (getattr(COMPLETE.replace(**{name: given}), name) for given in (text, value))
+    assert from_text == from_value == value
+    assert type(from_text) is type(from_value) is type(value)
+
+
+def test_ranges_are_tested_for_every_bounded_setting():
+    bounded = {name for name, field in fields().items() if any(hasattr(mark, edge) for mark in field.metadata for edge in ("ge", "gt"))}
+    assert bounded == set(RANGES)
+
+
+@pytest.mark.parametrize(("name", "value"), cases((name, passes) for name, (passes, _) in RANGES.items()))
+@pytest.mark.parametrize("spelling", [lambda value: value, repr], ids=["typed", "text"])
+def test_range_allows_its_edges(name, value, spelling):
+    assert getattr(COMPLETE.replace(**{name: spelling(value)}), name) == value
+
+
+@pytest.mark.parametrize(("name", "value"), cases((name, refused) for name, (_, refused) in RANGES.items()))
+@pytest.mark.parametrize("spelling", [lambda value: value, repr], ids=["typed", "text"])
+def test_range_refuses_what_lies_beyond(name, value, spelling):
+    given = spelling(value)
+    with pytest.raises(UserError) as caught:
+        resolve({name: given})
+    flag = f"--{name.replace('_', '-')}"
+    assert str(caught.value).startswith(f"{flag} is {given!r}. Allowed: ")
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_are_exactly_the_documented_ones(name):
+    words = WORDS[name]
+    assert {getattr(COMPLETE.replace(**{name: word}), name) for word in words} == words
+    for word in ("", "nope", next(iter(words)).upper()):
+        with pytest.raises(ValidationError):
+            COMPLETE.replace(**{name: word})
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", float("nan"), float("inf"), "", "1,5", "0.1.2", "1e", None, "none"])
+def test_number_refuses_what_is_not_finite_or_not_a_number(name, value):
+    if value is None and DEFAULTS[name] is None:
+        pytest.skip("None stands for the model's own")
+    with pytest.raises(ValidationError):
+        COMPLETE.replace(**{name: value})
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("value", ["1.0", "1e1", "1_0", "true", True, "", "one", "0x10", "nan", 1.5, 1.0])
+def test_whole_number_refuses_fractions_booleans_and_other_spellings(name, value):
+    """1.0 and true are no whole numbers, typed or as text: a plan file that says `epochs: true` is a mistake."""
+    with pytest.raises(ValidationError):
+        COMPLETE.replace(**{name: value})
+
+
+@pytest.mark.parametrize("name", BOOLS)
+def test_switch_takes_true_and_false_only(name):
+    for value in (True, False):
+        assert getattr(COMPLETE.replace(**{name: value}), name) is value
+        assert getattr(COMPLETE.replace(**{name: str(value).lower()}), name) is value
+    for value in ("", "2", "maybe", "none", None, 2, 0.5):
+        with pytest.raises(ValidationError):
+            COMPLETE.replace(**{name: value})
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_frozen(name):
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(COMPLETE, name, OTHER[name][1])
+
+
+def test_replace_gives_a_validated_copy():
+    changed = COMPLETE.replace(epochs="7")
+    assert (changed.epochs, COMPLETE.epochs) == (7, 45)
+    assert changed.replace(epochs=45) == COMPLETE
+    with pytest.raises(ValidationError):
+        COMPLETE.replace(epochs=0)
+
+
+def test_unknown_setting_is_refused():
+    with pytest.raises(ValidationError):
+        Settings.model_validate({**COMPLETE.model_dump(), "learning_rate": 1})
+
+
+@pytest.mark.parametrize("given", ["rose,daisy,tulip", "tulip, rose ,daisy", ["daisy", "tulip", "rose"], ("tulip", "daisy", "rose")])
+def test_class_order_is_irrelevant(given):
+    """Class names are known by name, never by position."""
+    assert COMPLETE.replace(classes=given).classes == ("daisy", "rose", "tulip")
+
+
+@pytest.mark.parametrize("given", ["", ",", "rose,,daisy", "rose,daisy,", [], "rose,rose,daisy"])
+def test_classes_refuses_empty_and_doubled_names(given):
+    """A doubled name would add an output that no picture ever has; an empty one names the folder itself."""
+    with pytest.raises(ValidationError):
+        COMPLETE.replace(classes=given)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_colours_are_three_numbers(name):
+    assert getattr(COMPLETE.replace(**{name: "0.1, .2,1"}), name) == (0.1, 0.2, 1.0)
+    assert getattr(COMPLETE.replace(**{name: [0.1, 0.2, 1]}), name) == (0.1, 0.2, 1.0)
+    for given in ("0.5", "0.5,0.5", "0.5,0.5,0.5,0.5", "a,b,c", "0.5,,0.5", "nan,0.5,0.5", ""):
+        with pytest.raises(ValidationError):
+            COMPLETE.replace(**{name: given})
+
+
+@pytest.mark.parametrize("given", ["none", "100:3", "100:3,500:2", "1:1"])
+def test_oversample_takes_counts_and_times(given):
+    assert COMPLETE.replace(oversample=given).oversample == given
+
+
+@pytest.mark.parametrize("given", ["", "100", "100:", ":3", "0:3", "100:0", "100:3,", "100:3;500:2", "100:3, 500:2", "100:-3", "100:1.5", "None"])
+def test_oversample_refuses_anything_else(given):
+    with pytest.raises(ValidationError):
+        COMPLETE.replace(oversample=given)
+
+
+def test_device_names():
+    for given in ("cpu", "mps", "cuda", "cuda:0", "cuda:12"):
+        assert COMPLETE.replace(device=given).device == given
+    for given in ("", "gpu", "CPU", "cuda:", "cuda:x", "cpu:0", " cpu", "cpu\n"):
+        with pytest.raises(ValidationError):
+            COMPLETE.replace(device=given)
+
+
+@pytest.mark.parametrize("name", ["test_dir", "stop_epoch"])
+def test_none_says_not_used(name):
+    assert getattr(COMPLETE.replace(**{name: OTHER[name][1]}).replace(**{name: "none"}), name) is None
+
+
+@pytest.mark.parametrize("name", ["weights", "train_dir", "test_dir"])
+def test_empty_path_is_refused(name):
+    """`--test-dir ""` would be the current folder."""
+    with pytest.raises(ValidationError):
+        COMPLETE.replace(**{name: ""})

@@ -1,0 +1,226 @@
+"""What `auto` means (DESIGN 2.6), and the step from what was asked for to complete settings."""
+
+import pytest
+
+from flowerml.errors import UserError
+from flowerml.settings import Settings, known_models, resolve
+from flowerml.settings.declaration import AUTO, RECIPE, fields, note
+from flowerml.settings.recipes import family_recipes
+from tests.settings.samples import OTHER
+
+COLUMNS = (
+    "epochs",
+    "batch_size",
+    "lr_head",
+    "lr_backbone",
+    "weight_decay",
+    "warmup_epochs",
+    "label_smoothing",
+    "mixup",
+    "cutmix",
+    "randaugment",
+    "random_erasing",
+    "freeze_backbone_epochs",
+    "llrd",
+)
+TABLE = {
+    "cnn": dict(zip(COLUMNS, (45, 32, 1e-3, 2e-4, 0.02, 5, 0.05, 0.2, 1.0, 9, 0.1, 3, 1.0), strict=True)),
+    "vit": dict(zip(COLUMNS, (30, 16, 1e-3, 1e-5, 0.02, 3, 0.05, 0.1, 0.5, 7, 0.1, 8, 0.85), strict=True)),
+}
+BOTH = {
+    "img_size": 224,
+    "optimizer": "adamw",
+    "scheduler": "cosine",
+    "amp": True,
+    "ema": True,
+    "grad_clip": 1.0,
+    "patience": 10,
+    "monitor": "val_accuracy",
+    "stop_epoch": None,
+    "weights": "hub",
+}
+CNNS = ("convnextv2_atto", "convnextv2_large", "convnextv2_huge", "timm:mobilenetv2_100", "openclip:RN50-quickgelu")
+VITS = ("clip_vitl14", "clip_vitb16", "clip_vits32", "timm:vit_small_patch16_224", "openclip:ViT-B-32/laion2b_s34b_b79k")
+FAMILY = dict.fromkeys(CNNS, "cnn") | dict.fromkeys(VITS, "vit")
+
+
+def values(settings, names):
+    return {name: getattr(settings, name) for name in names}
+
+
+@pytest.mark.parametrize("model", FAMILY)
+def test_recipe_of_the_family_is_the_designs_table(model):
+    """A model alone is a full run: the table's row, and what both families share."""
+    settings, warnings = resolve({"model": model})
+    assert values(settings, COLUMNS) == TABLE[FAMILY[model]]
+    assert values(settings, BOTH) == BOTH
+    assert warnings == []
+
+
+def test_no_setting_of_a_recipe_is_left_to_chance():
+    from_recipe = {name for name, field in fields().items() if note(field, "auto") == RECIPE}
+    assert from_recipe == {*COLUMNS, "img_size", "dropout", "drop_path"}
+    assert all(set(recipe) == from_recipe for recipe in family_recipes().values())
+
+
+def test_shown_recipes_are_those_that_run():
+    """`--help` and a run read one table."""
+    for family, model in (("cnn", "convnextv2_large"), ("vit", "clip_vitl14")):
+        settings, _ = resolve({"model": model})
+        shown = family_recipes()[family]
+        assert values(settings, shown) == shown
+    assert list(family_recipes()) == ["cnn", "vit"]
+
+
+def test_default_model_is_the_cnn_flagship():
+    assert resolve({}) == resolve({"model": "convnextv2_large"})
+
+
+def test_image_size_is_the_models_own():
+    sizes = {model: resolve({"model": model})[0].img_size for model in known_models()}
+    assert sizes.pop("clip_vitl14_336") == 336
+    assert set(sizes.values()) == {224}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("convnextv2_large", 0.1), ("convnextv2_atto", 0.1), ("clip_vitl14", 0.0), ("timm:mobilenetv2_100", 0.0), ("timm:resnet18", 0.0)],
+)
+def test_stochastic_depth_only_where_the_builder_takes_it(model, expected):
+    assert resolve({"model": model})[0].drop_path == expected
+    assert resolve({"model": model})[0].dropout == 0.0
+
+
+@pytest.mark.parametrize("model", ["convnextv2_large", "clip_vitl14"])
+@pytest.mark.parametrize("name", [*COLUMNS, "dropout", "drop_path"])
+def test_what_was_asked_for_beats_the_recipe_and_changes_nothing_else(model, name):
+    text, value = OTHER[name]
+    asked, _ = resolve({"model": model, name: text})
+    assert getattr(asked, name) == value
+    assert asked == resolve({"model": model})[0].replace(**{name: value})
+
+
+@pytest.mark.parametrize("model", ["convnextv2_large", "clip_vitl14_336"])
+def test_every_setting_auto_equals_leaving_all_out(model):
+    everything = {name: AUTO for name in fields() if name != "model"}
+    assert resolve({"model": model, **everything}) == resolve({"model": model})
+
+
+@pytest.mark.parametrize("model", ["convnextv2_large", "clip_vitl14"])
+def test_auto_does_not_stand_in_complete_settings(model):
+    assert AUTO not in resolve(dict.fromkeys(fields(), AUTO) | {"model": model})[0].model_dump().values()
+
+
+def test_complete_settings_resolve_to_themselves():
+    settings, _ = resolve({"model": "clip_vitb16", "epochs": 20})
+    assert resolve(settings.model_dump()) == (settings, [])
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "own"),
+    [
+        ("convnextv2_large", "warmup_epochs", 5),
+        ("convnextv2_large", "freeze_backbone_epochs", 3),
+        ("clip_vitl14", "warmup_epochs", 3),
+        ("clip_vitl14", "freeze_backbone_epochs", 8),
+    ],
+)
+class TestFreezeAndWarmupLongerThanTheRun:
+    """Shrunk with a warning when the length comes from the recipe; refused when it was asked for."""
+
+    def test_from_the_recipe_it_shrinks_with_a_warning(self, model, name, own):
+        settings, warnings = resolve({"model": model, "epochs": 2})
+        assert getattr(settings, name) == 2
+        assert f"{name} {own} (recipe) is longer than the run: 2 is used" in warnings
+        assert len(warnings) == 2
+
+    def test_auto_counts_as_from_the_recipe(self, model, name, own):
+        assert resolve({"model": model, "epochs": 2, name: AUTO}) == resolve({"model": model, "epochs": 2})
+
+    def test_asked_for_it_is_refused(self, model, name, own):
+        with pytest.raises(UserError) as caught:
+            resolve({"model": model, "epochs": 2, name: own})
+        flag = f"--{name.replace('_', '-')}"
+        assert str(caught.value) == f"{flag} {own} is longer than the run (--epochs 2): lower it or train longer"
+
+    def test_as_long_as_the_run_is_allowed(self, model, name, own):
+        settings, warnings = resolve({"model": model, "epochs": own, name: own})
+        assert getattr(settings, name) == own
+        assert not any(name in line for line in warnings)
+
+    def test_one_epoch_longer_is_refused(self, model, name, own):
+        with pytest.raises(UserError, match="is longer than the run"):
+            resolve({"model": model, "epochs": own, name: own + 1})
+
+
+def refusal(**asked):
+    with pytest.raises(UserError) as caught:
+        resolve(asked)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_stop_epoch_lies_within_the_schedule():
+    assert resolve({"epochs": 10, "stop_epoch": 10})[0].stop_epoch == 10
+    assert refusal(epochs=10, stop_epoch=11) == "--stop-epoch 11 lies behind the schedule's end (--epochs 10)"
+
+
+def test_accumulate_splits_at_most_into_single_pictures():
+    assert resolve({"batch_size": 8, "accumulate": 8})[0].accumulate == 8
+    assert refusal(batch_size=8, accumulate=9) == "--accumulate 9 is more than the --batch-size 8 it splits"
+
+
+def test_plateau_needs_validation():
+    assert resolve({"scheduler": "plateau", "val_split": 0.1})[0].scheduler == "plateau"
+    assert resolve({"scheduler": "cosine", "val_split": 0})[0].val_split == 0
+    assert refusal(scheduler="plateau", val_split=0) == (
+        "--scheduler plateau needs a validation loss, and --val-split is 0: use cosine or constant, or hold some out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        ("clip_vitl14", 225, "--img-size 225 does not fit clip_vitl14: allowed are multiples of its patch 14, like 224 or 238"),
+        ("clip_vitl14_336", 224 + 1, "--img-size 225 does not fit clip_vitl14_336: allowed are multiples of its patch 14, like 224 or 238"),
+        ("clip_vitb16", 200, "--img-size 200 does not fit clip_vitb16: allowed are multiples of its patch 16, like 192 or 208"),
+        ("clip_vits16", 100, "--img-size 100 does not fit clip_vits16: allowed are multiples of its patch 16, like 96 or 112"),
+        ("clip_vitb32", 240, "--img-size 240 does not fit clip_vitb32: allowed are multiples of its patch 32, like 224 or 256"),
+        ("clip_vits32", 16, "--img-size 16 does not fit clip_vits32: allowed are multiples of its patch 32, like 32"),
+        # Both neighbours that are named must be sizes that --img-size takes (16 to 2048).
+        ("clip_vitl14", 16, "--img-size 16 does not fit clip_vitl14: allowed are multiples of its patch 14, like 28"),
+        ("clip_vitl14", 2045, "--img-size 2045 does not fit clip_vitl14: allowed are multiples of its patch 14, like 2044"),
+    ],
+)
+def test_clip_image_size_is_a_multiple_of_the_patch(model, size, message):
+    assert refusal(model=model, img_size=size) == message
+
+
+@pytest.mark.parametrize(("model", "size"), [("clip_vitl14", 28), ("clip_vitl14_336", 224), ("clip_vitb16", 64), ("clip_vits32", 2048)])
+def test_any_multiple_of_the_patch_is_taken(model, size):
+    assert resolve({"model": model, "img_size": size})[0].img_size == size
+
+
+def test_a_cnn_takes_any_size():
+    assert resolve({"img_size": 225})[0].img_size == 225
+
+
+@pytest.mark.parametrize("std", ["0,1,1", "1,-0.5,1"])
+def test_std_is_above_zero(std):
+    assert refusal(std=std).endswith("every number must be above 0")
+    assert refusal(std=std).startswith("--std ")
+
+
+def test_unknown_name_gets_the_nearest_one():
+    assert refusal(lrhead=1e-3) == "setting 'lrhead' is unknown. Did you mean lr_head?"
+
+
+def test_resolve_leaves_what_was_asked_as_it_was():
+    asked = {"model": "clip_vitl14", "epochs": "2", "mixup": AUTO}
+    before = dict(asked)
+    resolve(asked)
+    assert asked == before
+
+
+def test_gives_settings():
+    assert isinstance(resolve({})[0], Settings)
