@@ -42,7 +42,7 @@ ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loo
 	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port 5000
 
 bench: $(READY)  ## measurements, as tables
-	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/throughput.py
 
 lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock and conda.yaml
 	$(BIN)/python tools/lock.py

@@ -1,5 +1,6 @@
 """Batches for training and evaluation: keyed order, keyed augmentation, any number of worker processes with the same result."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pi
         # The loader draws a base seed for its workers from the global generator each epoch; a generator of its own keeps that
         # draw, which nothing here uses, from shifting the training's random numbers.
         generator=torch.Generator(),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
     )
     return Loader(batches, order)
 
@@ -139,5 +140,6 @@ def collate(rows: Sequence[tuple[torch.Tensor, int, str]]) -> Batch:
     return torch.stack(inputs), torch.tensor(labels), list(ids)
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_number: int) -> None:
     torch.set_num_threads(1)  # workers share the cores with the training
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the training alone answers it

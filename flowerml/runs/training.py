@@ -1,24 +1,20 @@
 """A training run, from complete settings to the last artifact."""
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from flowerml.console import say, warn
 from flowerml.data.loading import Example, Loader, evaluation_loader, training_loader
-from flowerml.errors import UserError
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import Predictions, Scores, score, text_report
-from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Recorder, Status, Tags
+from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.models.stages import multipliers
 from flowerml.prediction import load_model
 from flowerml.runs import artifacts
-from flowerml.runs.folder import RunFile, claim_folder, write_run_file
+from flowerml.runs.closing import closing
+from flowerml.runs.folder import claim_folder
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.summary import description, tags, weights_name
 from flowerml.settings import Settings
@@ -57,7 +53,7 @@ def run_training(settings: Settings, open_recorder: OpenRecorder) -> Finished:
     assert run.settings.run_name is not None
     beginnings = artifacts.write_beginnings(run)
     recorder = open_recorder(run.settings, run.settings.experiment, run.settings.run_name)
-    with _closing(run, recorder):
+    with closing(run.folder, run.config_id, run.settings.seed, recorder):
         for event in _beginning(run):
             recorder.record(event)
         for path in beginnings:
@@ -199,48 +195,3 @@ def _announce(run: Prepared, remark: str | None) -> None:
 
 def _shortened(names: tuple[str, ...]) -> list[str]:
     return [*names[:5], f"and {len(names) - 5} more"] if len(names) > 6 else list(names)
-
-
-class _Stopped(BaseException):
-    """SIGTERM arrived: unwinds like Ctrl-C does."""
-
-
-@contextmanager
-def _closing(run: Prepared, recorder: Recorder) -> Iterator[None]:
-    """Whatever happens inside, the run ends in the right state, in MLflow and in `run.json`."""
-
-    def end(status: Status, reason: str = "") -> None:
-        recorder.record(Ended(status, reason))
-        write_run_file(run.folder, RunFile(recorder.run_id, run.config_id, run.settings.seed, status.value))
-
-    write_run_file(run.folder, RunFile(recorder.run_id, run.config_id, run.settings.seed, "RUNNING"))
-    try:
-        with _sigterm_unwinds():
-            yield
-    except (KeyboardInterrupt, _Stopped) as error:
-        name = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
-        end(Status.KILLED, f"stopped by {name}")
-        raise KeyboardInterrupt from error
-    except UserError as error:
-        end(Status.FAILED, str(error))
-        raise
-    except BaseException as error:
-        end(Status.FAILED, f"{type(error).__name__}: {error}")
-        raise
-    end(Status.FINISHED)
-
-
-@contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _Stopped
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

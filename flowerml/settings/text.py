@@ -40,13 +40,15 @@ def contradictions(logged: Mapping[str, str], settings: Settings) -> dict[str, s
 
 
 def _says(raw: str, name: str, settings: Settings) -> bool:
+    value = getattr(settings, name)
+    if raw == as_text(value):  # as we log it ourselves, without a shell's quotes
+        return True
     try:
         words = shlex.split(raw)
     except ValueError:  # an unbalanced quote: not what a shell would have been given
-        words = [raw]
+        return False
     if len(words) != 1:
         return False
-    value = getattr(settings, name)
     if words[0] == as_text(value):
         return True
     try:

@@ -88,6 +88,12 @@ def test_a_timm_transformer_is_built_for_the_asked_size():
     assert model(torch.zeros(1, 3, 96, 96)).shape == (1, 3)
 
 
+def test_an_open_clip_tower_on_a_timm_trunk_takes_another_picture_size_than_its_own():
+    with torch.device("meta"):
+        model = build(find_model("openclip:ViT-B-16-SigLIP"), 3, img_size=64).model.eval()
+        assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
 def test_the_fresh_head_starts_near_uniform_predictions():
     head = build(find_model("timm:resnet10t"), 5, img_size=32).model.head
     assert head.bias.abs().max() == 0

@@ -10,7 +10,8 @@ from flowerml.models.stages import multipliers, spared_names
 from flowerml.settings import find_model
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates
 
-SMALL = ["convnextv2_atto", "clip_vits32", "timm:resnet10t", "timm:mobilenetv2_050", "timm:test_vit", "openclip:RN50"]
+SMALL = ["convnextv2_atto", "clip_vits32", "timm:resnet10t", "timm:mobilenetv2_050", "timm:test_vit"]
+OTHERS = ["openclip:RN50", "openclip:ViT-B-16-SigLIP", "openclip:convnext_base", "timm:swin_tiny_patch4_window7_224"]
 RATES = {"lr_head": 1e-2, "lr_backbone": 1e-3, "weight_decay": 0.05}
 
 
@@ -20,7 +21,7 @@ def on_meta(name: str, img_size: int = 224):
 
 
 def size_of(name: str) -> int:
-    return 96 if name == "timm:test_vit" else 64
+    return 96 if name == "timm:test_vit" else 64 if name in SMALL else 224
 
 
 def authors_layer(name: str) -> int:
@@ -76,12 +77,16 @@ def test_shorter_convnexts_keep_the_order_from_the_input_up(name):
     assert stages[-1] == ["head.norm.weight", "head.norm.bias"]
 
 
-@pytest.mark.parametrize("name", [*SMALL, "openclip:ViT-B-16-SigLIP", "openclip:convnext_base", "timm:swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", [*SMALL, *OTHERS])
 def test_every_backbone_parameter_is_in_exactly_one_group(name):
-    built = on_meta(name, 224 if ":" in name and "test" not in name else size_of(name))
+    built = on_meta(name, size_of(name))
     grouped = [parameter for names in built.stages for parameter in names]
     assert sorted(grouped) == sorted(parameter for parameter, _ in built.model.backbone.named_parameters())
-    assert all(built.stages)
+
+
+@pytest.mark.parametrize("name", [*SMALL, *OTHERS])
+def test_no_group_is_empty_or_the_top_layers_would_not_get_the_full_backbone_rate(name):
+    assert all(on_meta(name, size_of(name)).stages)
 
 
 @pytest.mark.parametrize("decay", [0.65, 0.85, 1.0])
@@ -99,7 +104,7 @@ def test_each_parameter_gets_its_rate_and_exactly_biases_norms_grn_and_embedding
     by_parameter = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(by_parameter) == sum(len(group["params"]) for group in groups) == len(list(built.model.parameters()))
     depth = {parameter: len(built.stages) - 1 - place for place, names in enumerate(built.stages) for parameter in names}
-    embeddings = {"class_embedding", "positional_embedding", "cls_token", "pos_embed", "attnpool.positional_embedding"}
+    embeddings = {"class_embedding", "positional_embedding", "cls_token", "pos_embed"}
     for parameter, tensor in built.model.backbone.named_parameters():
         group = by_parameter[id(tensor)]
         assert group["base_lr"] == pytest.approx(1e-3 * 0.5 ** depth[parameter]), parameter
@@ -119,11 +124,19 @@ def test_grn_is_there_and_spared():
     assert all(id(parameter) in spared for parameter in grn)
 
 
-def test_embeddings_inside_a_timm_trunk_of_open_clip_are_spared_too():
-    built = on_meta("openclip:ViT-B-16-SigLIP", 224)
+@pytest.mark.parametrize(
+    ("name", "embedding"),
+    [
+        ("openclip:ViT-B-16-SigLIP", "trunk.pos_embed"),
+        ("openclip:EVA02-B-16", "trunk.cls_token"),
+        ("openclip:RN50", "attnpool.positional_embedding"),
+    ],
+)
+def test_embeddings_of_open_clips_other_towers_are_spared_too(name, embedding):
+    built = on_meta(name)
     groups = parameter_groups(built.model, built.stages, **RATES, llrd=1.0)
     spared = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
-    assert id(dict(built.model.backbone.named_parameters())["trunk.pos_embed"]) in spared
+    assert id(dict(built.model.backbone.named_parameters())[embedding]) in spared
 
 
 def test_spared_names_are_names_of_the_backbone():

@@ -101,8 +101,7 @@ def test_tags_params_and_data_are_recorded(small_run):
 
 def test_eval_gives_what_training_logged_to_the_last_digit(small_run, train_small):
     for finished in (small_run[0], train_small(ema=False, freeze_backbone_epochs=0)[0]):
-        recorder = MemoryRecorder()
-        evaluation = run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: recorder)
+        evaluation = run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder())
         assert evaluation.scores.accuracy == finished.scores.accuracy
         assert evaluation.scores.macro_f1 == finished.scores.macro_f1
         assert evaluation.scores.loss == finished.scores.loss

@@ -108,7 +108,7 @@ OTHER = {
     "output_dir": ("runs/B 01 (essai), l'été", "runs/B 01 (essai), l'été"),
     "overwrite": ("true", True),
     "experiment": ("flowers of 2026", "flowers of 2026"),
-    "run_name": ("B01 \"lr3e4\" $HOME", "B01 \"lr3e4\" $HOME"),
+    "run_name": ('B01 "lr3e4" $HOME', 'B01 "lr3e4" $HOME'),
     "workers": ("0", 0),
     "device": ("cuda:1", "cuda:1"),
     "compile": ("true", True),

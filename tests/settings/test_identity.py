@@ -87,7 +87,7 @@ def test_digests_do_not_stand_in_for_one_another():
     assert config_id(COMPLETE, swapped) != GOLDEN
 
 
-@pytest.mark.parametrize("spelling", ["0.0001", "1e-4", "1E-04", ".0001", " 1e-4 ", "0.00010", "+1e-4", 1e-4, 0.0001])
+@pytest.mark.parametrize("spelling", ["0.0001", "1e-4", "1E-04", ".0001", " 1e-4 ", "0.00010", "+1e-4", 0.0001])
 def test_spelling_of_a_number_does_not_matter(spelling):
     """1e-4 = 0.0001, as text and typed."""
     assert changed(lr_backbone=spelling) == changed(lr_backbone=0.0001) != GOLDEN

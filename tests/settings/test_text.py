@@ -92,7 +92,16 @@ def test_anything_else_contradicts_a_number(raw):
 
 @pytest.mark.parametrize(
     "path",
-    ["data/train", "my photos/train set", "données/été 2026", "it's here", 'a "quoted" name', "a$HOME`b`", "semi;colon & more", "tab\there"],
+    [
+        "data/train",
+        "my photos/train set",
+        "données/été 2026",
+        "it's here",
+        'a "quoted" name',
+        "a$HOME`b`",
+        "semi;colon & more",
+        "tab\there",
+    ],
 )
 def test_shell_quoted_paths_agree_and_raw_ones_with_spaces_do_not_pass_for_others(path):
     settings = COMPLETE.replace(train_dir=path)

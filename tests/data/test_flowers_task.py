@@ -1,0 +1,139 @@
+"""The flowers task: from a folder and settings to examples of both sides, with remarks a person should read."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flowerml.data.split import draw_split
+from flowerml.errors import UserError
+from flowerml.files import write_json
+from flowerml.settings import resolve
+from flowerml.tasks import task_for
+from flowerml.tasks.flowers import FlowersTask
+from tests.data.pictures import encode, put, put_classes, put_scene, scene
+
+COUNTS = {"daisy": 5, "dandelion": 5, "rose": 10, "sunflower": 5, "tulip": 5}
+
+
+def settings_for(root, **given):
+    return resolve({"model": "convnextv2_atto", "weights": "none", "train_dir": str(root), **given})[0]
+
+
+def prepared(root, **given):
+    return FlowersTask().prepare(settings_for(root, **given))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return put_classes(tmp_path / "data", COUNTS)
+
+
+def test_every_picture_is_an_example_on_its_side(root):
+    data = prepared(root, val_split=0.2)
+    assert data.classes == tuple(COUNTS)
+    assert tuple(example.id for example in data.train) == data.split.train
+    assert tuple(example.id for example in data.val) == data.split.val
+    assert len(data.train) + len(data.val) == 30
+    assert len(data.val) == 1 + 1 + 2 + 1 + 1
+    for example in (*data.train, *data.val):
+        assert data.classes[example.label] == example.id.split("/")[0]
+        assert example.read().size == (48, 40)
+
+
+def test_split_seed_and_share_are_the_settings(root):
+    by_seed = {prepared(root, split_seed=seed).split.val for seed in (0, 1, 2)}
+    assert len(by_seed) == 3
+    assert prepared(root, seed=99).split == prepared(root, seed=1).split, "--seed leaves the split alone"
+    assert len(prepared(root, val_split=0.4).val) == 12
+    assert prepared(root, val_split=0).val == ()
+
+
+def test_plural_folders_read_from_where_they_lie(tmp_path):
+    root = put_classes(tmp_path, {"daisy": 3, "dandelion": 3, "roses": 3, "sunflowers": 3, "tulips": 3})
+    data = prepared(root)
+    assert {example.id.split("/")[0] for example in data.train} == set(COUNTS)
+    assert all(example.read() for example in data.train)
+
+
+def test_remarks_name_counts_copies_and_folders_left_out(root):
+    put(root / "rose" / "copy.jpg", encode(scene(2001), "JPEG", quality=97))
+    put_scene(root / "orchid" / "1.jpg", 1)
+    text = "\n".join(prepared(root).remarks)
+    assert "31 pictures: daisy 5, dandelion 5, rose 11, sunflower 5, tulip 5" in text
+    assert "1 are near-duplicates of another (perceptual hash" in text
+    assert "warning: folders that are none of the classes are left out: orchid" in text
+    assert "can't be read" not in text
+
+
+def test_bad_pictures_stop_or_are_left_out_and_kept_on_the_list(root):
+    before = prepared(root).split
+    put(root / "rose" / "bad.jpg", b"nothing")
+    with pytest.raises(UserError, match=r"1 of 31 pictures can't be read(.|\n)*'rose/bad.jpg'"):
+        prepared(root)
+    data = prepared(root, bad_images="skip")
+    assert [entry.file for entry in data.bad] == ["rose/bad.jpg"]
+    assert data.split == before, "a picture left out is not replaced and moves no other"
+    assert any("1 pictures can't be read and are left out" in line for line in data.remarks)
+
+
+def test_folders_makes_a_task_of_any_sub_folders(tmp_path):
+    root = put_classes(tmp_path, {"oak": 3, "ash": 3})
+    data = prepared(root, classes="folders")
+    assert data.classes == ("ash", "oak")
+    assert {example.id: example.label for example in data.train}["oak/00.jpg"] == 1 or "oak/00.jpg" in data.split.val
+    with pytest.raises(UserError, match="expected daisy"):
+        prepared(root)
+
+
+def test_examples_for_evaluation_say_what_has_changed_since(root):
+    task = FlowersTask()
+    digests = dict(prepared(root).split.sha256)
+    examples, remarks = task.examples(root, tuple(COUNTS), digests)
+    assert len(examples) == 30
+    assert remarks == []
+    assert task.examples(root, tuple(COUNTS), None)[1] == []
+    (root / "rose" / "00.jpg").unlink()
+    put_scene(root / "rose" / "new.jpg", 600)
+    put_scene(root / "tulip" / "00.jpg", 601)
+    put_scene(root / "tulip" / "01.jpg", 602)
+    examples, remarks = task.examples(root, tuple(COUNTS), digests)
+    assert [example.id for example in examples if "new" in example.id] == ["rose/new.jpg"]
+    text = "\n".join(remarks)
+    assert "1 pictures are not there any more, for example 'rose/00.jpg'" in text
+    assert "2 pictures are changed, for example 'tulip/00.jpg'" in text
+    assert "1 pictures are new, and left out, for example 'rose/new.jpg'" in text
+
+
+def test_the_picture_for_people_may_be_gone(root):
+    task = task_for(settings_spec())
+    example = prepared(root).train[0]
+    assert task.picture(example).mode == "RGB"
+    (root / example.id).unlink()
+    assert task.picture(example) is None
+
+
+def settings_spec():
+    from flowerml.settings import find_model
+
+    return find_model("convnextv2_atto")
+
+
+def test_a_class_named_twice_is_refused_or_counted_once(root):
+    try:
+        data = prepared(root, classes="rose,rose,tulip")
+    except UserError:
+        return
+    assert data.classes == ("rose", "tulip")
+
+
+def test_names_that_are_not_utf8_are_refused_or_can_be_stored(root, tmp_path):
+    """Either the scan lists them as bad, or split.json can hold them: not an error halfway through."""
+    put_scene(Path(os.fsdecode(os.fsencode(root) + b"/rose/caf\xe9.jpg")), 700)
+    task = FlowersTask()
+    scanned = task.scan(root, None)
+    if any("caf" in entry.file for entry in scanned.bad):
+        return
+    split = draw_split(scanned, list(range(len(scanned.pictures))), 0.2, 11)
+    write_json(tmp_path / "split.json", split.as_json())
+    assert (tmp_path / "split.json").stat().st_size > 0

@@ -1,0 +1,209 @@
+"""Scores against sklearn, torch and hand computation; and predicting, whose figures must repeat to the last digit."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+from torch import nn
+
+from flowerml.data.loading import Example, evaluation_loader
+from flowerml.evaluation.predicting import predict_all
+from flowerml.evaluation.scores import Predictions, calibration_error, score, text_report, wilson
+
+CLASSES = ("daisy", "rose", "tulip")
+
+
+def predictions(labels, logits, classes=CLASSES) -> Predictions:
+    labels = np.asarray(labels, dtype=np.int64)
+    return Predictions(classes, tuple(f"p{n}" for n in range(len(labels))), labels, np.asarray(logits, dtype=np.float32))
+
+
+def drawn(seed: int, count: int = 60, classes=CLASSES, labels=None) -> Predictions:
+    draw = np.random.default_rng(seed)
+    if labels is None:
+        labels = draw.choice(len(classes), size=count, p=[0.6, 0.3, 0.1])
+    return predictions(labels, draw.normal(size=(count, len(classes))) * 3, classes)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_score_equals_sklearns(seed):
+    made = drawn(seed)
+    found, guesses = score(made), made.logits.argmax(1)
+    assert (found.hits, found.total) == ((made.labels == guesses).sum(), 60)
+    assert found.accuracy == metrics.accuracy_score(made.labels, guesses)
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(made.labels, guesses, average="macro"), abs=1e-12)
+    report = metrics.classification_report(made.labels, guesses, target_names=CLASSES, output_dict=True)
+    for row in found.per_class:
+        assert row["precision"] == pytest.approx(report[row["class"]]["precision"])
+        assert row["recall"] == pytest.approx(report[row["class"]]["recall"])
+        assert row["f1"] == pytest.approx(report[row["class"]]["f1-score"])
+        assert row["support"] == report[row["class"]]["support"]
+    assert [row["class"] for row in found.per_class] == list(CLASSES)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_loss_equals_torchs_cross_entropy(seed):
+    made = drawn(seed)
+    expected = nn.functional.cross_entropy(torch.from_numpy(made.logits).double(), torch.from_numpy(made.labels))
+    assert score(made).loss == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_the_loss_of_a_certain_mistake_is_large_not_infinite():
+    assert score(predictions([0], [[-1e4, 1e4, 0]])).loss == pytest.approx(2e4)
+
+
+def test_probabilities_are_a_softmax_that_survives_large_logits():
+    shares = predictions([0, 0], [[1e4, 0, -1e4], [0, math.log(2), math.log(5)]]).probabilities
+    assert shares.sum(1) == pytest.approx([1, 1])
+    assert shares[1] == pytest.approx([1 / 8, 2 / 8, 5 / 8])
+
+
+def test_rows_of_the_confusion_matrix_are_true_classes_and_columns_predicted_ones():
+    one_hot = np.eye(3) * 5
+    made = predictions([0, 0, 0, 1, 2], one_hot[[0, 1, 1, 1, 0]])
+    assert score(made).confusion.tolist() == [[1, 2, 0], [0, 1, 0], [1, 0, 0]]
+
+
+def test_of_a_tie_the_first_class_is_predicted():
+    assert predictions([0, 0], [[1, 1, 0], [0, 2, 2]]).predicted.tolist() == [0, 1]
+
+
+def test_a_class_that_does_not_occur_is_listed_but_no_part_of_macro_f1():
+    one_hot = np.eye(3) * 5
+    found = score(predictions([0, 0, 1, 1], one_hot[[0, 0, 1, 2]]))
+    assert found.macro_f1 == pytest.approx((1.0 + 2 / 3) / 2)
+    assert found.per_class[2] == {"class": "tulip", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    assert found.confusion.shape == (3, 3)
+
+
+def test_a_class_never_predicted_counts_as_zero_in_macro_f1():
+    one_hot = np.eye(3) * 5
+    assert score(predictions([0, 0, 1], one_hot[[0, 0, 0]])).macro_f1 == pytest.approx((0.8 + 0) / 2)
+
+
+def test_scores_count_first_and_divide_once_so_order_and_batches_play_no_part():
+    made = drawn(3, 31)
+    order = np.random.default_rng(0).permutation(31)
+    shuffled = predictions(made.labels[order], made.logits[order])
+    one, other = score(made), score(shuffled)
+    assert (one.hits, one.macro_f1, one.confusion.tolist()) == (other.hits, other.macro_f1, other.confusion.tolist())
+    assert one.loss == pytest.approx(other.loss, rel=1e-12)
+
+
+def test_a_score_becomes_the_record_that_epochs_are_chosen_by():
+    found = score(drawn(1))
+    result = found.at(7)
+    assert (result.epoch, result.hits, result.total) == (7, found.hits, found.total)
+    assert (result.accuracy, result.macro_f1, result.loss) == (found.accuracy, found.macro_f1, found.loss)
+    assert all(type(value) in (int, float) for value in (result.hits, result.macro_f1, result.loss))
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (1, 1, 0.2065, 1.0), (712, 734, 0.9550, 0.9801)],
+)
+def test_wilson_intervals_of_known_value(hits, total, low, high):
+    assert wilson(hits, total) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_wilson_intervals_stay_inside_0_and_1_hold_the_share_and_shrink():
+    for total in (1, 2, 7, 100, 5000):
+        for hits in {0, 1, total // 2, total}:
+            low, high = wilson(hits, total)
+            assert 0.0 <= low <= hits / total + 1e-12
+            assert hits / total - 1e-12 <= high <= 1.0
+            assert low < high
+    widths = [high - low for low, high in (wilson(9 * n, 10 * n) for n in (1, 10, 100))]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_the_scores_interval_is_wilsons_of_the_hits():
+    found = score(drawn(2))
+    assert found.interval == wilson(found.hits, found.total)
+
+
+def two_class(confidences: list[float]) -> np.ndarray:
+    return np.array([[share, 1 - share] for share in confidences])
+
+
+@pytest.mark.parametrize(
+    ("confidences", "labels", "expected"),
+    [
+        ([0.9, 0.9], [0, 1], 0.4),  # said 0.9, was 0.5
+        ([0.9, 0.6], [0, 1], (0.1 + 0.6) / 2),  # two bins: too shy in one does not make up for too bold in the other
+        ([1.0, 1.0], [0, 0], 0.0),  # certainty belongs to the last bin
+        ([1.0, 1.0], [1, 1], 1.0),
+        ([0.75, 0.75, 0.75, 0.75], [0, 0, 0, 1], 0.0),
+        ([0.9, 0.9, 0.9, 0.6], [0, 0, 0, 1], (3 * 0.1 + 0.6) / 4),  # bins weigh by their pictures
+    ],
+)
+def test_the_calibration_error_of_hand_made_cases(confidences, labels, expected):
+    assert calibration_error(two_class(confidences), np.array(labels)) == pytest.approx(expected)
+
+
+def test_the_calibration_error_has_15_bins():
+    """0.61 and 0.66 lie in two of 15 bins (edge 0.6667 is above both: one bin), 0.66 and 0.67 in two."""
+    together = calibration_error(two_class([0.61, 0.66]), np.array([0, 1]))
+    apart = calibration_error(two_class([0.66, 0.67]), np.array([0, 1]))
+    assert together == pytest.approx(abs(1 - 0.61 - 0.66) / 2)
+    assert apart == pytest.approx((0.34 + 0.67) / 2)
+
+
+def test_the_report_shows_every_figure_of_the_scores():
+    found = score(drawn(4))
+    text = text_report(found)
+    low, high = found.interval
+    for figure in (found.accuracy, low, high, found.macro_f1, found.loss, found.calibration_error):
+        assert f"{figure:.4f}" in text
+    assert f"{found.hits} of {found.total}" in text
+    matrix = text.split("confusion matrix (rows: true, columns: predicted)\n")[1].splitlines()
+    assert matrix[0].split() == list(CLASSES)
+    for line, name, row in zip(matrix[1:], CLASSES, found.confusion, strict=True):
+        assert line.split() == [name, *map(str, row)]
+
+
+class Dropping(nn.Module):
+    """In training mode it would answer at random; it remembers how it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.dropout = nn.Dropout(0.9)
+        self.calls: list[tuple[bool, torch.dtype, int]] = []
+
+    def forward(self, inputs):
+        result = self.dropout(self.layer(inputs))
+        self.calls.append((self.training, result.dtype, len(inputs)))
+        return result
+
+
+def loader_of(count: int, batch_size: int):
+    numbers = random.Random(1).sample(range(count), count)
+    inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(0))
+    made = [Example(f"id-{n}", n % 3, lambda n=n: inputs[n]) for n in numbers]
+    return made, inputs[numbers], evaluation_loader(made, lambda raw: raw, batch_size=batch_size, workers=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predicting_is_fp32_in_evaluation_mode_in_the_examples_order_and_leaves_the_model_as_it_was(training):
+    model = Dropping().train(training)
+    made, inputs, loader = loader_of(7, 3)
+    found = predict_all(model, loader.epoch(1), CLASSES, torch.device("cpu"))
+    assert model.calls == [(False, torch.float32, 3), (False, torch.float32, 3), (False, torch.float32, 1)]
+    assert model.training is training
+    assert found.ids == tuple(example.id for example in made)
+    assert found.labels.tolist() == [example.label for example in made]
+    assert found.logits.dtype == np.float32
+    assert np.allclose(found.logits, model.layer(inputs).detach().numpy(), atol=1e-6)
+
+
+def test_predicting_keeps_no_gradient_and_repeats_to_the_last_digit():
+    model = Dropping()
+    _, _, loader = loader_of(9, 4)
+    first = predict_all(model, loader.epoch(1), CLASSES, torch.device("cpu"))
+    second = predict_all(model, loader.epoch(5), CLASSES, torch.device("cpu"))
+    assert np.array_equal(first.logits, second.logits)
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,0 +1,192 @@
+"""Files are written whole or not at all, and as files to share."""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from flowerml.errors import UserError
+from flowerml.files import file_digest, write_bytes, write_json, write_text, write_with
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder, apart from what other fixtures keep in tmp_path."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def umask():
+    """A function that sets the umask; the old one comes back."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def test_bytes_arrive_and_parents_are_made(folder):
+    data = bytes(range(256)) * 1000
+    write_bytes(folder / "a" / "b" / "file.bin", data)
+    assert (folder / "a" / "b" / "file.bin").read_bytes() == data
+    assert names_in(folder / "a" / "b") == ["file.bin"]
+
+
+def test_an_old_file_is_replaced_whole(folder):
+    write_bytes(folder / "f", b"a long old text")
+    write_bytes(folder / "f", b"new")
+    assert (folder / "f").read_bytes() == b"new"
+    write_bytes(folder / "f", b"")
+    assert (folder / "f").read_bytes() == b""
+    assert names_in(folder) == ["f"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), ValueError("no")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("old", [None, b"the old file"])
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(folder, error, old):
+    if old is not None:
+        (folder / "best.pth").write_bytes(old)
+
+    def half(temporary):
+        temporary.write_bytes(b"half of the new f")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_with(folder / "best.pth", half)
+    assert names_in(folder) == ([] if old is None else ["best.pth"])
+    assert old is None or (folder / "best.pth").read_bytes() == old
+
+
+def test_a_full_disk_is_said_in_one_line(folder):
+    (folder / "best.pth").write_bytes(b"old")
+
+    def full(temporary):
+        temporary.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match="No space left on device") as caught:
+        write_with(folder / "best.pth", full)
+    assert str(folder / "best.pth") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert names_in(folder) == ["best.pth"]
+    assert (folder / "best.pth").read_bytes() == b"old"
+
+
+def test_a_reader_meanwhile_sees_the_old_file(folder):
+    path = folder / "state.json"
+    write_bytes(path, b"old")
+    seen = []
+
+    def slow(temporary):
+        temporary.write_bytes(b"new, not ready")
+        seen.append((path.read_bytes(), temporary.parent == path.parent, temporary.name.startswith(".")))
+        temporary.write_bytes(b"new")
+
+    write_with(path, slow)
+    assert seen == [(b"old", True, True)], "written beside its place (one file system), under a hidden name"
+    assert path.read_bytes() == b"new"
+
+
+def test_the_content_is_on_the_disk_before_the_name_is(folder, monkeypatch):
+    happened = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (happened.append("fsync"), fsync(handle))[1])
+    monkeypatch.setattr(Path, "replace", lambda path, target: (happened.append("replace"), replace(path, target))[1])
+    write_bytes(folder / "f", b"x")
+    assert happened[:2] == ["fsync", "replace"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664), (0o077, 0o600)])
+def test_permissions_follow_the_umask(folder, umask, mask, mode):
+    umask(mask)
+    write_bytes(folder / "f", b"x")
+    assert stat.S_IMODE((folder / "f").stat().st_mode) == mode
+    assert umask(mask) == mask, "and the umask is as it was"
+
+
+def test_a_folder_that_cannot_be_one_is_named(folder):
+    (folder / "file").write_bytes(b"x")
+    for path in (folder / "file" / "best.pth", folder / "file" / "deeper" / "best.pth"):
+        with pytest.raises(UserError) as caught:
+            write_bytes(path, b"y")
+        assert str(caught.value).startswith(f"can't write {path}: ")
+        assert "Not a directory" in str(caught.value) or "File exists" in str(caught.value)
+        assert caught.value.exit_code == 2
+
+
+def test_a_folder_in_the_files_place_is_named(folder):
+    (folder / "best.pth" / "inside").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"can't write .*best\.pth"):
+        write_bytes(folder / "best.pth", b"y")
+    assert names_in(folder) == ["best.pth"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_named(folder):
+    folder.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match="Permission denied"):
+            write_bytes(folder / "f", b"x")
+    finally:
+        folder.chmod(0o700)
+
+
+def test_text_is_utf8_and_json_readable_by_people(folder):
+    write_text(folder / "t.txt", "Blüte 花\n")
+    assert (folder / "t.txt").read_bytes() == "Blüte 花\n".encode()
+    value = {"b": [1, 2.5, None, True], "a": "Blüte"}
+    write_json(folder / "v.json", value)
+    text = (folder / "v.json").read_text(encoding="utf-8")
+    assert json.loads(text) == value
+    assert "Blüte" in text
+    assert text.startswith('{\n  "b"')
+    assert text.endswith("}\n")
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(folder):
+    write_json(folder / "v.json", [1])
+    with pytest.raises(TypeError):
+        write_json(folder / "v.json", {"x": object()})
+    assert json.loads((folder / "v.json").read_text()) == [1]
+    assert names_in(folder) == ["v.json"]
+
+
+@pytest.mark.parametrize("name", ["with space.txt", "é花.txt", "new\nline.txt", "n" * 240 + ".txt", ".hidden", "-dash"])
+def test_odd_names_are_written_too(folder, name):
+    write_bytes(folder / name, b"x")
+    assert names_in(folder) == [name]
+
+
+def test_two_writers_leave_one_whole_file(folder):
+    contents = [bytes([letter]) * 300_000 for letter in b"ab"]
+
+    def write_often(data):
+        for _ in range(15):
+            write_bytes(folder / "f", data)
+
+    threads = [threading.Thread(target=write_often, args=(data,)) for data in contents]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if (folder / "f").exists():
+            assert (folder / "f").read_bytes() in contents
+    assert names_in(folder) == ["f"]
+
+
+def test_the_digest_is_the_contents_sha256(folder):
+    data = os.urandom(300_000)
+    write_bytes(folder / "f", data)
+    assert file_digest(folder / "f") == hashlib.sha256(data).hexdigest()
+    for path in (folder / "nothing", folder):
+        with pytest.raises(UserError, match="can't read") as caught:
+            file_digest(path)
+        assert str(path) in str(caught.value)

@@ -1,0 +1,158 @@
+"""Events in a real MLflow store (sqlite): what lands where, and which run is written to."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from flowerml.errors import UserError
+from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
+from flowerml.settings import resolve
+from flowerml.settings.text import as_params
+from flowerml.tracking import start_child, start_run
+
+
+def settings(**changes):
+    asked = {
+        "model": "convnextv2_atto",
+        "weights": "none",
+        "epochs": 10,
+        "output_dir": "runs/x",
+        "run_name": "x",
+        "classes": "a,b",
+        **changes,
+    }
+    return resolve(asked)[0]
+
+
+@pytest.fixture
+def client():
+    return MlflowClient()
+
+
+def opened_by_mlflow_run(client, monkeypatch, params, name="bold-crow-123"):
+    """What `mlflow run` does before the script starts: a run in Default, every parameter logged as raw text."""
+    run = client.create_run("0", run_name=name)
+    for key, text in params.items():
+        client.log_param(run.info.run_id, key, text)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    return run.info.run_id
+
+
+def test_events_land_where_the_ui_shows_them(client, tmp_path):
+    recorder = start_run(settings(), "flowers", "x")
+    file = tmp_path / "history.csv"
+    file.write_text("epoch\n1\n")
+    for event in (
+        Tags({"flowerml.kind": "train"}),
+        Params({"lr_head": "0.0001", "classes": "a,b"}),
+        Metrics({"val_accuracy": 0.5}, step=1, timestamp=1000),
+        Metrics({"val_accuracy": 0.75}, step=2, timestamp=2000),
+        Artifact(file),
+        Artifact(file, "test"),
+        DatasetInput("train", "d" * 64, "somewhere", "training"),
+        Ended(Status.FINISHED),
+    ):
+        recorder.record(event)
+    run = client.get_run(recorder.run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "flowers"
+    assert (run.info.run_name, run.info.status) == ("x", "FINISHED")
+    assert run.data.tags["flowerml.kind"] == "train"
+    assert run.data.tags["mlflow.user"], "MLflow's own tags are there as with start_run()"
+    assert run.data.params == {"lr_head": "0.0001", "classes": "a,b"}
+    points = client.get_metric_history(recorder.run_id, "val_accuracy")
+    assert [(point.step, point.value, point.timestamp) for point in points] == [(1, 0.5, 1000), (2, 0.75, 2000)]
+    assert [entry.path for entry in client.list_artifacts(recorder.run_id)] == ["history.csv", "test"]
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("train", "d" * 36)
+    assert json.loads(data.dataset.source) == {"uri": "somewhere"}
+
+
+def test_a_failed_run_says_why(client):
+    recorder = start_run(settings(), "flowers", "x")
+    recorder.record(Ended(Status.FAILED, "the loss is nan"))
+    run = client.get_run(recorder.run_id)
+    assert (run.info.status, run.data.tags["flowerml.reason"]) == ("FAILED", "the loss is nan")
+
+
+def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(client, monkeypatch):
+    raw = {"model": "convnextv2_atto", "lr_head": "1e-4", "classes": "'b, a'", "epochs": "10", "amp": "True", "foreign": "1"}
+    opened = opened_by_mlflow_run(client, monkeypatch, raw)
+    chosen = settings(lr_head="1e-4")
+    recorder = start_run(chosen, "ignored", "my-name")
+    recorder.record(Params(as_params(chosen)))
+    recorder.record(Ended(Status.FINISHED))
+    run = client.get_run(opened)
+    assert recorder.run_id == opened
+    assert run.info.run_name == "my-name", "a name MLflow made up gives way"
+    assert run.data.params["lr_head"] == "1e-4", "what stands in MLflow stays"
+    assert run.data.params["lr_backbone"] == "0.0002", "what does not is added"
+    assert client.get_experiment_by_name("ignored") is None
+
+
+def test_a_name_the_user_gave_stays(client, monkeypatch):
+    opened = opened_by_mlflow_run(client, monkeypatch, {}, name="My best idea")
+    start_run(settings(run_name=None), "flowers", "x")
+    assert client.get_run(opened).info.run_name == "My best idea"
+
+
+@pytest.mark.parametrize("param", [{"lr_head": "auto"}, {"epochs": "11"}, {"classes": "a,b,c"}])
+def test_a_param_that_says_something_else_makes_the_opened_run_a_launcher(client, monkeypatch, param):
+    opened = opened_by_mlflow_run(client, monkeypatch, param)
+    chosen = settings()
+    recorder = start_run(chosen, "ignored", "x")
+    recorder.record(Params(as_params(chosen)))
+    recorder.record(Ended(Status.FAILED, "why"))
+    launcher, own = client.get_run(opened), client.get_run(recorder.run_id)
+    assert recorder.run_id != opened
+    assert own.info.experiment_id == launcher.info.experiment_id
+    assert own.data.params == as_params(chosen), "the run that counts shows what ran"
+    assert launcher.data.tags["flowerml.kind"] == "launcher"
+    assert launcher.data.tags["flowerml.continues"] == recorder.run_id
+    assert (launcher.info.status, own.info.status) == ("FAILED", "FAILED")
+    assert launcher.data.metrics == {}
+
+
+def test_an_evaluation_stands_under_its_training_run(client):
+    parent = start_run(settings(), "flowers", "x").run_id
+    child = client.get_run(start_child(parent, "elsewhere", "eval val of x", "eval").run_id)
+    assert child.data.tags["mlflow.parentRunId"] == parent
+    assert child.data.tags["flowerml.kind"] == "eval"
+    assert child.info.experiment_id == client.get_run(parent).info.experiment_id
+    orphan = client.get_run(start_child("0" * 32, "elsewhere", "eval", "eval").run_id)
+    assert "mlflow.parentRunId" not in orphan.data.tags
+    assert client.get_experiment(orphan.info.experiment_id).name == "elsewhere"
+
+
+def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri("http://127.0.0.1:9")  # the discard port: nobody listens
+    try:
+        with pytest.raises(UserError, match=r"http://127.0.0.1:9 does not answer .*MLFLOW_TRACKING_URI") as caught:
+            start_run(settings(), "flowers", "x")
+        assert "\n" not in str(caught.value)
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+def test_a_store_that_fails_in_mid_run_costs_no_event(client, tmp_path, capsys):
+    recorder = start_run(settings(), "flowers", "x")
+    gone = tmp_path / "later.txt"
+    recorder.record(Artifact(gone))  # fails: the file is not there yet
+    recorder.record(Metrics({"val_accuracy": 0.5}, step=1))
+    assert client.get_run(recorder.run_id).data.metrics == {}
+    assert capsys.readouterr().err.count("warning:") == 1
+    gone.write_text("here")
+    recorder.record(Ended(Status.FINISHED))
+    run = client.get_run(recorder.run_id)
+    assert run.data.metrics == {"val_accuracy": 0.5}
+    assert [Path(entry.path).name for entry in client.list_artifacts(recorder.run_id)] == ["later.txt"]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_deleted_experiment_is_named(client):
+    client.delete_experiment(client.create_experiment("flowers"))
+    with pytest.raises(UserError, match="'flowers' was deleted"):
+        start_run(settings(), "flowers", "x")

@@ -1,0 +1,170 @@
+"""A toy to train in milliseconds: three kinds of noise pictures, a network of one convolution, and the real loop around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from flowerml.data.loading import Example, evaluation_loader, training_loader
+from flowerml.data.transforms import InputDescription
+from flowerml.models import Built, Classifier
+from flowerml.settings import Settings, resolve
+from flowerml.training.loop import Candidate, Observers, Outcome, Row, train
+
+CLASSES = ("a", "b", "c")
+SIZE = 8
+# Nothing random but the order, everything on that does not need the recipe; a test changes what it is about.
+PLAIN = {
+    "model": "convnextv2_atto",
+    "epochs": 3,
+    "batch_size": 8,
+    "lr_head": 0.02,
+    "lr_backbone": 0.01,
+    "weight_decay": 0.01,
+    "warmup_epochs": 0,
+    "label_smoothing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "freeze_backbone_epochs": 0,
+    "amp": False,
+    "patience": 0,
+    "dropout": 0.0,
+    "drop_path": 0.0,
+}
+
+
+def tiny_backbone() -> nn.Module:
+    """Pooled features (N, 8) of pictures (N, 3, S, S); no batch-norm, so that a batch and its parts give the same."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def tiny_built(dropout: float = 0.0, start: int = 0) -> Built:
+    """The toy's classifier, always from the same random start."""
+    with torch.random.fork_rng():
+        torch.manual_seed(start)
+        backbone = tiny_backbone()
+        model = Classifier(backbone, 8, len(CLASSES), dropout)
+    description = InputDescription(SIZE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 1.0)
+    return Built(model, description, [[name for name, _ in backbone.named_parameters()]], ())
+
+
+def picture(number: int, label: int) -> torch.Tensor:
+    """Noise whose channel `label` is a little brighter."""
+    generator = torch.Generator().manual_seed(number)
+    noise = torch.randn(3, SIZE, SIZE, generator=generator)
+    noise[label] += 0.4
+    return noise
+
+
+def examples(count: int, *, first: int = 0, random_labels: bool = False) -> list[Example]:
+    """`count` examples, classes in turn; with `random_labels` pictures and labels have nothing to do with each other."""
+    made = []
+    for number in range(first, first + count):
+        label = number % 3
+        shown = (number * 7 + number // 3) % 3 if random_labels else label
+        made.append(Example(f"picture-{number}", label, partial(picture, number, shown)))
+    return made
+
+
+def untouched(raw: torch.Tensor) -> torch.Tensor:
+    """The identity, as a transform."""
+    return raw
+
+
+@dataclass
+class Trained:
+    """What a training left, and what its observers saw: rows, and copies of every best epoch's weights."""
+
+    built: Built
+    settings: Settings
+    outcome: Outcome | None = None
+    rows: list[Row] = field(default_factory=list)
+    bests: list[Candidate] = field(default_factory=list)
+    after: list[dict[str, torch.Tensor]] = field(default_factory=list)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The raw weights as they are now."""
+        return {name: tensor.clone() for name, tensor in self.built.model.state_dict().items()}
+
+    def figures(self) -> list[Row]:
+        """The history but for the timing column."""
+        return [{name: value for name, value in row.items() if name != "images_per_second"} for row in self.rows]
+
+
+@dataclass
+class Toy:
+    """Runs the real loop on the toy. `val` 0 means without validation pictures."""
+
+    train_count: int = 27
+    val_count: int = 12
+
+    def run(
+        self,
+        *,
+        built: Built | None = None,
+        pictures: list[Example] | None = None,
+        val: list[Example] | None = None,
+        workers: int = 0,
+        class_weights: tuple[float, ...] | None = None,
+        on_epoch: Callable[[Row], None] | None = None,
+        into: list[Trained] | None = None,
+        **changes,
+    ) -> Trained:
+        """Train with PLAIN settings and `changes`; `into` receives the record before training begins."""
+        settings, _ = resolve({**PLAIN, **changes})
+        trained = Trained(built or tiny_built(dropout=settings.dropout), settings)
+        if into is not None:
+            into.append(trained)
+        loader = training_loader(
+            examples(self.train_count) if pictures is None else pictures,
+            untouched,
+            batch_size=settings.batch_size,
+            workers=workers,
+            seed=settings.seed,
+        )
+        shown = examples(self.val_count, first=1000) if val is None else val
+        val_loader = evaluation_loader(shown, untouched, batch_size=5, workers=workers) if shown else None
+
+        def row_seen(row: Row) -> None:
+            trained.rows.append(dict(row))
+            trained.after.append(trained.weights())
+            if on_epoch is not None:
+                on_epoch(row)
+
+        def best_seen(candidate: Candidate) -> None:
+            state = {name: tensor.clone() for name, tensor in candidate.state_dict.items()}
+            trained.bests.append(Candidate(candidate.epoch, state, candidate.result, candidate.predictions))
+
+        trained.outcome = train(
+            trained.built,
+            settings,
+            CLASSES,
+            loader,
+            val_loader,
+            device=torch.device("cpu"),
+            memory_format=torch.contiguous_format,
+            class_weights=class_weights,
+            observers=Observers(row_seen, best_seen),
+        )
+        return trained
+
+
+@pytest.fixture
+def toy() -> Toy:
+    """The toy with 27 pictures to train on (the last batch is smaller) and 12 to validate."""
+    return Toy()
+
+
+@pytest.fixture
+def make_built() -> Callable[..., Built]:
+    """The toy's classifier, always from the same start."""
+    return tiny_built
+
+
+@pytest.fixture
+def make_examples() -> Callable[..., list[Example]]:
+    """The toy's pictures."""
+    return examples

@@ -1,0 +1,118 @@
+"""A frozen backbone: no gradient, no change, no backward through it, batch-norm statistics stay (DESIGN 5, trap 5)."""
+
+import pytest
+import torch
+
+from flowerml.models import build
+from flowerml.models.classifier import Classifier
+from flowerml.settings import find_model
+from flowerml.training.optimizer import make_optimizer, parameter_groups
+from flowerml.training.steps import Stepper
+
+WITH_BATCH_NORM = ["timm:resnet10t", "timm:mobilenetv2_050"]
+
+
+def made(name: str):
+    torch.manual_seed(0)
+    return build(find_model(name), 3, img_size=32)
+
+
+def stepper_for(built, optimizer: str = "adamw") -> Stepper:
+    groups = parameter_groups(built.model, built.stages, lr_head=0.1, lr_backbone=0.1, weight_decay=0.5, llrd=1.0)
+    parameters = list(built.model.parameters())
+    return Stepper(built.model, make_optimizer(optimizer, groups), parameters, torch.device("cpu"), None, 1, 0.0, 0.0, None)
+
+
+def steps(stepper: Stepper, count: int) -> None:
+    for number in range(count):
+        generator = torch.Generator().manual_seed(number)
+        stepper.step(torch.randn(4, 3, 32, 32, generator=generator) + 2, torch.tensor([0, 1, 2, 0]), "here")
+
+
+def copies(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def leaves(output: torch.Tensor) -> set[int]:
+    """Ids of the parameters in the graph that a backward pass would walk."""
+    found, waiting, seen = set(), [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting.extend(following for following, _ in node.next_functions)
+    return found
+
+
+@pytest.mark.parametrize("name", WITH_BATCH_NORM)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_while_frozen_nothing_in_the_backbone_changes_and_the_head_learns(name, optimizer):
+    built = made(name)
+    built.model.set_frozen(frozen=True)
+    built.model.train()
+    backbone, head = copies(built.model.backbone), copies(built.model.head)
+    assert any("running_mean" in key for key in backbone)
+    steps(stepper_for(built, optimizer), 3)
+    after = built.model.backbone.state_dict()
+    assert all(torch.equal(after[key], tensor) for key, tensor in backbone.items())
+    assert all(parameter.grad is None for parameter in built.model.backbone.parameters())
+    assert not torch.equal(built.model.head.weight, head["weight"])
+
+
+def test_while_frozen_the_graph_holds_the_head_alone():
+    model = made("timm:resnet10t").model.train()
+    inputs = torch.randn(2, 3, 32, 32)
+    everything = {id(parameter) for parameter in model.parameters()}
+    assert leaves(model(inputs)) == everything
+    model.set_frozen(frozen=True)
+    assert leaves(model(inputs)) == {id(parameter) for parameter in model.head.parameters()}
+    inputs.requires_grad_(True)
+    assert leaves(model(inputs)) == {id(parameter) for parameter in model.head.parameters()}
+
+
+@pytest.mark.parametrize("name", WITH_BATCH_NORM)
+def test_after_unfreezing_the_backbone_and_its_statistics_learn(name):
+    built = made(name)
+    built.model.set_frozen(frozen=True)
+    stepper = stepper_for(built)
+    steps(stepper, 2)
+    built.model.set_frozen(frozen=False)
+    before = copies(built.model.backbone)
+    steps(stepper, 2)
+    after = built.model.backbone.state_dict()
+    unmoved = [key for key, tensor in before.items() if tensor.is_floating_point() and torch.equal(after[key], tensor)]
+    assert unmoved == []
+    assert leaves(built.model(torch.randn(2, 3, 32, 32))) == {id(parameter) for parameter in built.model.parameters()}
+
+
+def test_modes_while_frozen_the_backbone_evaluates_and_the_dropout_drops():
+    model = made("timm:resnet10t").model
+    model.set_frozen(frozen=True)
+    model.train()
+    assert not any(part.training for part in model.backbone.modules())
+    assert model.dropout.training
+    assert model.head.training
+    model.eval()
+    assert not model.dropout.training
+    model.train()
+    assert not model.backbone.training
+    model.set_frozen(frozen=False)
+    assert all(part.training for part in model.modules())
+
+
+def test_unfreezing_a_model_in_evaluation_mode_leaves_it_there():
+    model = made("timm:resnet10t").model.eval()
+    model.set_frozen(frozen=True)
+    model.set_frozen(frozen=False)
+    assert not any(part.training for part in model.modules())
+
+
+def test_frozen_and_unfrozen_give_the_same_logits_in_evaluation():
+    model: Classifier = made("timm:mobilenetv2_050").model.eval()
+    inputs = torch.randn(2, 3, 32, 32)
+    before = model(inputs)
+    model.set_frozen(frozen=True)
+    assert torch.equal(model(inputs), before)
