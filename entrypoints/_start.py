@@ -10,6 +10,7 @@ def command(name: str) -> None:
     """Run `flowerml NAME` with this process's flags and exit."""
     sys.path[0] = str(ROOT)  # instead of entrypoints/, whose file names must never stand in for anybody's modules
     try:
+        import pydantic  # noqa: F401, I001 - the first installed package that every command needs
         from flowerml.cli.main import run_command
     except ModuleNotFoundError as error:
         print(

@@ -51,10 +51,11 @@ def main() -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     shutil.rmtree(HOME, ignore_errors=True)
     from flowerml.data.generate import make_flowers
+    from flowerml.tracking import create_experiment
 
     pictures = make_flowers(HOME / "data", per_class=60, size=96)
     say(f"1. drew {len(pictures)} pictures of five flowers into {HOME / 'data'}")
-    _create_experiment()
+    create_experiment("flowers", HOME / "artifacts")
     for place, demo in enumerate(_DEMOS, start=2):
         say(f"\n{place}. {demo.model}, with `mlflow run`:")
         code = _mlflow_run(demo)
@@ -64,12 +65,6 @@ def main() -> int:
     _print_table()
     say(f"\ndone in {duration(time.monotonic() - started)}. Look at the runs, curves and pictures with:  make ui STORE={STORE}")
     return 0
-
-
-def _create_experiment() -> None:
-    from mlflow.tracking import MlflowClient
-
-    MlflowClient().create_experiment("flowers", artifact_location=(HOME / "artifacts").resolve().as_uri())
 
 
 def _mlflow_run(demo: Demo) -> int:
@@ -83,27 +78,24 @@ def _mlflow_run(demo: Demo) -> int:
 
 
 def _print_table() -> None:
-    from mlflow.tracking import MlflowClient
     from rich.console import Console
     from rich.table import Table
 
-    client = MlflowClient()
-    experiment = client.get_experiment_by_name("flowers")
-    runs = client.search_runs([experiment.experiment_id], "tags.`flowerml.kind` = 'train'", order_by=["attributes.start_time ASC"])
+    from flowerml.tracking import runs_of_kind
+
     table = Table(title="demo: two models, trained from scratch on generated pictures (chance: 0.20)")
     for name in ("family", "model", "status", "best epoch", "val accuracy", "macro-F1", "time", "folder"):
         table.add_column(name, justify="right" if name in ("best epoch", "val accuracy", "macro-F1", "time") else "left")
-    for run in runs:
-        metrics, params = run.data.metrics, run.data.params
+    for run in runs_of_kind("flowers", "train"):
         table.add_row(
-            run.data.tags["flowerml.family"],
-            params["model"],
-            run.info.status,
-            f"{metrics['best_epoch']:.0f}",
-            f"{metrics['best_val_accuracy']:.4f}",
-            f"{metrics['best_val_macro_f1']:.4f}",
-            duration((run.info.end_time - run.info.start_time) / 1000),
-            params["output_dir"],
+            run.tags["flowerml.family"],
+            run.params["model"],
+            run.status,
+            f"{run.metrics['best_epoch']:.0f}",
+            f"{run.metrics['best_val_accuracy']:.4f}",
+            f"{run.metrics['best_val_macro_f1']:.4f}",
+            duration(run.seconds or 0),
+            run.params["output_dir"],
         )
     Console(width=140 if not sys.stdout.isatty() else None).print(table)
     say(f"artifacts (weights, curves, confusion matrix, errors.html): {HOME / 'artifacts'}, and the same files in each run's folder")

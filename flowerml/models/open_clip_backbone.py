@@ -31,9 +31,11 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
     if config is None:
         near = [name for name in open_clip.list_models() if spec.architecture.lower()[:5] in name.lower()][:3]
         raise UserError(f"--model {spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}")
-    vision = {**config["vision_cfg"], "image_size": img_size}
-    tower = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=bool(config.get("quick_gelu"))).visual
     published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
+    # The weights decide: OpenAI's need QuickGELU also where the architecture's own name does not say so.
+    quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
+    vision = {**config["vision_cfg"], "image_size": img_size}
+    tower = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=quick_gelu).visual
     if hub:
         if not published:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.architecture)) or "none"

@@ -69,8 +69,13 @@ _KNOWN = {
     )
 }
 
-# Names by which transformers go in timm and open_clip; everything else counts as a CNN.
-_TRANSFORMER = re.compile(r"(^|[_-])(vit|deit|beit|eva|swin|cait|xcit|levit|twins|siglip|flexivit|pit|maxvit|mvit|hiera)", re.IGNORECASE)
+# Names by which transformers go in timm; everything else counts as a CNN (RepViT, FastViT and MobileViT are, for all their names).
+_TIMM_VIT = re.compile(
+    r"(?<!rep)(?<!fast)(?<!mobile)vit|(^|_)(deit|beit|eva|swin|cait|xcit|twins|siglip|pit|volo|tnt|hiera|aimv2|visformer|coat|sequencer|mixer)",
+    re.IGNORECASE,
+)
+# In open_clip it is the other way round: few towers are CNNs.
+_OPEN_CLIP_CNN = re.compile(r"^RN\d|convnext|resnet|^MobileCLIP", re.IGNORECASE)
 
 
 def known_models() -> tuple[str, ...]:
@@ -97,9 +102,10 @@ def find_model(name: str) -> ModelSpec:
 
 
 def _library_model(name: str, prefix: str, rest: str) -> ModelSpec:
-    family = Family.VIT if _TRANSFORMER.search(rest) else Family.CNN
     if prefix == "timm":
+        family = Family.VIT if _TIMM_VIT.search(rest) else Family.CNN
         architecture, _, tag = rest.partition(".")
         return ModelSpec(name, family, Library.TIMM, architecture, tag or "default")
+    family = Family.CNN if _OPEN_CLIP_CNN.search(rest) else Family.VIT
     architecture, _, tag = rest.partition("/")
     return ModelSpec(name, family, Library.OPEN_CLIP, architecture, tag or "openai")

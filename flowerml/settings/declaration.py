@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 AUTO = "auto"
+SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
 
 
 def _setting(
@@ -35,9 +36,11 @@ def _names(value: Any) -> Any:  # noqa: ANN401 - whatever was given
     """`"a, b"` -> ("a", "b"), sorted: classes are known by name, never by position."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
-    if isinstance(value, list | tuple):
-        return tuple(sorted(value))
-    return value
+    if not isinstance(value, list | tuple):
+        return value
+    if not all(value) or len(set(value)) < len(value):
+        raise ValueError("an empty name, or one name twice")
+    return tuple(sorted(value))
 
 
 def _numbers(value: Any) -> Any:  # noqa: ANN401
@@ -46,8 +49,24 @@ def _numbers(value: Any) -> Any:  # noqa: ANN401
 
 def _whole(value: Any) -> Any:  # noqa: ANN401
     """Refuse 1.0 and true where a whole number is meant; pydantic alone would let both pass."""
-    if isinstance(value, bool) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit()):
+    if isinstance(value, bool | float) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit()):
         raise ValueError("not a whole number")
+    return value
+
+
+def _number(value: Any) -> Any:  # noqa: ANN401
+    """Refuse true and 1_0 where a number is meant; pydantic alone would let both pass."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        raise ValueError("not a number")
+    return value
+
+
+def _truth(value: Any) -> Any:  # noqa: ANN401
+    """Only true and false, in any case: `mlflow run` hands over whatever was typed."""
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower())
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
     return value
 
 
@@ -55,6 +74,8 @@ def _none(value: Any) -> Any:  # noqa: ANN401
     return None if value == "none" else value
 
 
+Number = Annotated[float, BeforeValidator(_number)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Colours = Annotated[tuple[float, float, float], BeforeValidator(_numbers)]
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
@@ -89,28 +110,30 @@ class Settings(BaseModel):
         identity=False,
         min_length=1,
     )
-    img_size: Whole = _setting(group=MODEL, about="edge of the square the model sees", unit="px", auto=RECIPE, ge=16, le=2048)
+    img_size: Whole = _setting(
+        group=MODEL, about="edge of the square the model sees", unit="px", auto=RECIPE, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE
+    )
     mean: Colours | None = _setting(None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own")
     std: Colours | None = _setting(None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own")
     interpolation: Literal["bilinear", "bicubic"] | None = _setting(
         None, group=MODEL, about="how pictures are resized", auto="the model's own"
     )
-    crop_pct: float | None = _setting(
+    crop_pct: Number | None = _setting(
         None, group=MODEL, about="share of the short edge kept by the centre crop", auto="the model's own", gt=0.1, le=1
     )
-    dropout: float = _setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
-    drop_path: float = _setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
+    dropout: Number = _setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
+    drop_path: Number = _setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
     train_dir: str = _setting(
         "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
     )
     test_dir: Annotated[str | None, BeforeValidator(_none)] = _setting(
-        None, group=TASK, about="untouched folder, evaluated once with the best weights", auto="none", identity=False
+        None, group=TASK, about="untouched folder, evaluated once with the best weights", auto="none", identity=False, min_length=1
     )
     classes: ClassNames | None = _setting(
         None, group=TASK, about="class names, comma-separated, or `folders`: every sub-folder", auto="the task's own"
     )
-    val_split: float = _setting(0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False)
+    val_split: Number = _setting(0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False)
     split_seed: Whole = _setting(11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False)
     bad_images: Literal["stop", "skip"] = _setting(
         "stop", group=TASK, about="pictures that can't be read: stop, or go on without them", identity=False
@@ -122,31 +145,31 @@ class Settings(BaseModel):
         1, group=OPTIMISER, about="split each batch into this many parts to save memory", ge=1, le=1024, identity=False
     )
     optimizer: Literal["adamw", "sgd"] = _setting("adamw", group=OPTIMISER, about="update rule (sgd: momentum 0.9)")
-    lr_head: float = _setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
-    lr_backbone: float = _setting(group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10)
-    weight_decay: float = _setting(group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10)
-    llrd: float = _setting(group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1)
+    lr_head: Number = _setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
+    lr_backbone: Number = _setting(group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10)
+    weight_decay: Number = _setting(group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10)
+    llrd: Number = _setting(group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1)
     scheduler: Literal["cosine", "plateau", "constant"] = _setting(
         "cosine", group=OPTIMISER, about="what the learning rates do after warm-up"
     )
     warmup_epochs: Whole = _setting(group=OPTIMISER, about="linear warm-up", unit="epochs", auto=RECIPE, ge=0, le=10_000)
-    plateau_factor: float = _setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
+    plateau_factor: Number = _setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
     plateau_patience: Whole = _setting(
         3, group=OPTIMISER, about="plateau: epochs without a better val_loss", unit="epochs", ge=0, le=10_000
     )
-    min_lr: float = _setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
-    grad_clip: float = _setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
+    min_lr: Number = _setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
+    grad_clip: Number = _setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
     freeze_backbone_epochs: Whole = _setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
-    amp: bool = _setting(True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16")
-    ema: bool = _setting(True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length")
+    amp: Truth = _setting(True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16")
+    ema: Truth = _setting(True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length")
 
-    label_smoothing: float = _setting(group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1)
-    mixup: float = _setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
-    cutmix: float = _setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
+    label_smoothing: Number = _setting(group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1)
+    mixup: Number = _setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
+    cutmix: Number = _setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
     randaugment: Whole = _setting(group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30)
-    random_erasing: float = _setting(group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1)
+    random_erasing: Number = _setting(group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1)
 
     class_weights: Literal["none", "balanced"] = _setting("none", group=BALANCE, about="loss weights; balanced is N/(C n_c)")
     oversample: str = _setting(
@@ -168,7 +191,7 @@ class Settings(BaseModel):
 
     seed: Whole = _setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
     output_dir: str | None = _setting(None, group=RUN, about="folder of the run", auto="runs/<model>-<config>-s<seed>", identity=False)
-    overwrite: bool = _setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
+    overwrite: Truth = _setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
     experiment: str | None = _setting(None, group=RUN, about="MLflow experiment", auto="the task's own", identity=False)
     run_name: str | None = _setting(None, group=RUN, about="name in the MLflow UI", auto="the output folder's", identity=False)
     workers: Whole | None = _setting(
@@ -189,7 +212,7 @@ class Settings(BaseModel):
         identity=False,
         pattern=r"^(cpu|mps|cuda(:\d+)?)$",
     )
-    compile: bool = _setting(False, group=RUN, about="torch.compile the model", identity=False)
+    compile: Truth = _setting(False, group=RUN, about="torch.compile the model", identity=False)
 
     def replace(self, **changes: Any) -> "Settings":  # noqa: ANN401 - values of the fields' types
         """A validated copy with some settings changed."""

@@ -1,6 +1,7 @@
 """Command-line flags from declarations: spelling, help and messages. No torch, no MLflow: `--help` answers at once."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -24,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: an unknown flag or a stray word; one line, with the nearest flag.
         """
-        words = [_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)]
+        words = _joined([_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)])
         known, unknown = self.parse_known_args(words)
         if unknown:
             word = unknown[0].split("=")[0]
@@ -35,7 +36,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise argparse's complaint as ours."""
-        raise UserError(f"{message[:1].lower()}{message[1:]}. {self.prog} --help lists the flags")
+        hint = ""
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            hint = nearest(choice[1], tuple(word.strip(" '") for word in choice[2].split(",")))
+        raise UserError(f"{message[:1].lower()}{message[1:]}.{hint} {self.prog} --help lists the flags")
 
 
 class _Help(argparse.HelpFormatter):
@@ -49,6 +53,18 @@ def _hyphens(word: str) -> str:
         return word
     name, sign, value = word.partition("=")
     return name.replace("_", "-") + sign + value
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--name -1e-3` as `--name=-1e-3`: argparse would take the value for a flag. There are no short flags but -h."""
+    joined: list[str] = []
+    for word in words:
+        before = joined[-1] if joined else ""
+        if before.startswith("--") and "=" not in before and word.startswith("-") and word[1:2] not in ("-", "") and word != "-h":
+            joined[-1] = f"{before}={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

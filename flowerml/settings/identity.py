@@ -23,8 +23,12 @@ def identity(settings: Settings, digests: Digests) -> dict[str, object]:
     settings and the weights' path stand in it by content.
     """
     values = settings.model_dump(mode="json")
-    shaping: dict[str, object] = {name: values[name] for name, field in fields().items() if note(field, "identity")}
+    shaping: dict[str, object] = {name: _plain(values[name]) for name, field in fields().items() if note(field, "identity")}
     return {**shaping, "data": digests.data, "split": digests.split, "weights": digests.weights}
+
+
+def _plain(value: object) -> object:
+    return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0
 
 
 def config_id(settings: Settings, digests: Digests) -> str:

@@ -1,6 +1,7 @@
 """One clear line for a value that does not fit: flag, value, allowed range, nearest right word."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -57,14 +58,14 @@ def nearest(word: str, words: tuple[str, ...]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first thing pydantic found wrong, as one line for the person who typed it."""
+def first_problem(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """The first thing pydantic found wrong in what was `given`, as one line for the person who typed it."""
     problem = error.errors()[0]
     name = str(problem["loc"][0])
     declared = fields()
     if name not in declared:
         return f"setting {name!r} is unknown.{nearest(name, tuple(declared))}"
-    return bad_value(name, problem["input"])
+    return bad_value(name, given.get(name, problem["input"]))
 
 
 def bad_value(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
@@ -72,6 +73,7 @@ def bad_value(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was give
     field = fields()[name]
     unit = f" {note(field, 'unit')}" if note(field, "unit") else ""
     automatic = ", or auto" if note(field, "auto") else ""
-    hint = nearest(str(value), choices(field))
+    words = ("true", "false") if kind(field) == "true or false" else choices(field)
+    hint = nearest(str(value), words)
     shown = "nothing" if value == "" else repr(value)
     return f"{flag(name)} is {shown}.{hint} Allowed: {allowed(field)}{unit}{automatic}"

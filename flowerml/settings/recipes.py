@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.settings.catalogue import Family, ModelSpec, find_model
-from flowerml.settings.declaration import AUTO, Settings
+from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings
 from flowerml.settings.messages import first_problem
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
@@ -75,7 +75,7 @@ def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     try:
         settings = Settings.model_validate({**recipe(spec), **given})
     except ValidationError as error:
-        raise UserError(first_problem(error)) from None
+        raise UserError(first_problem(error, given)) from None
     warnings: list[str] = []
     for name in ("warmup_epochs", "freeze_backbone_epochs"):
         length = getattr(settings, name)
@@ -104,7 +104,7 @@ def check(settings: Settings, spec: ModelSpec) -> None:
         raise UserError("--scheduler plateau needs a validation loss, and --val-split is 0: use cosine or constant, or hold some out")
     if spec.patch is not None and settings.img_size % spec.patch:
         below = settings.img_size // spec.patch * spec.patch
-        near = " or ".join(str(size) for size in (below, below + spec.patch) if size)
+        near = " or ".join(str(size) for size in (below, below + spec.patch) if SMALLEST_IMAGE <= size <= LARGEST_IMAGE)
         raise UserError(
             f"--img-size {settings.img_size} does not fit {spec.name}: allowed are multiples of its patch {spec.patch}, like {near}"
         )

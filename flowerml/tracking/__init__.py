@@ -1,6 +1,7 @@
 """The one door to MLflow."""
 
+from flowerml.tracking.queries import RunRecord, create_experiment, runs_of_kind
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.start import KIND, NOTE, start_child, start_run
 
-__all__ = ["KIND", "NOTE", "MlflowRecorder", "start_child", "start_run"]
+__all__ = ["KIND", "NOTE", "MlflowRecorder", "RunRecord", "create_experiment", "runs_of_kind", "start_child", "start_run"]

@@ -182,4 +182,4 @@ def test_bad_value_shows_typed_values_too():
 def test_first_problem_names_an_unknown_setting_and_its_neighbour():
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({**resolve({})[0].model_dump(), "warmup_epoch": 3})
-    assert first_problem(caught.value) == "setting 'warmup_epoch' is unknown. Did you mean warmup_epochs?"
+    assert first_problem(caught.value, {}) == "setting 'warmup_epoch' is unknown. Did you mean warmup_epochs?"

@@ -1,0 +1,46 @@
+"""Questions to the tracking server, answered as plain records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from flowerml.tracking.start import KIND
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as the server knows it. `seconds` is None while it runs; metrics are the last values."""
+
+    run_id: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    seconds: float | None
+
+
+def create_experiment(name: str, artifacts: Path) -> None:
+    """Make an experiment whose artifacts lie in a local folder."""
+    MlflowClient().create_experiment(name, artifact_location=artifacts.resolve().as_uri())
+
+
+def runs_of_kind(experiment: str, kind: str) -> list[RunRecord]:
+    """The runs of one experiment with tag `flowerml.kind` = `kind`, oldest first; none where the experiment does not exist."""
+    client = MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    runs = client.search_runs([found.experiment_id], f"tags.`{KIND}` = '{kind}'", order_by=["attributes.start_time ASC"])
+    return [
+        RunRecord(
+            run_id=run.info.run_id,
+            status=run.info.status,
+            params=run.data.params,
+            metrics=run.data.metrics,
+            tags=run.data.tags,
+            seconds=None if run.info.end_time is None else (run.info.end_time - run.info.start_time) / 1000,
+        )
+        for run in runs
+    ]
