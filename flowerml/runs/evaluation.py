@@ -73,7 +73,10 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
             raise UserError(f"{request.checkpoint}: its split has no {part} pictures (--val-split {split.val_split:g})")
         examples = [example for example in examples if example.id in wanted]
     if not examples:
-        raise UserError(f"{folder}: none of the {part} pictures of {request.checkpoint} is there; name the folder with --train-dir")
+        raise UserError(
+            f"{folder}: none of the {part} pictures of {request.checkpoint} is there: name the folder it was trained on with --train-dir, "
+            "or evaluate on other pictures with --test-dir"
+        )
     for change in changes:
         warn(f"{folder} is not as it was at training: {change}")
     predictor = load_model(request.checkpoint, str(device))

@@ -25,8 +25,8 @@ def environment():
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def call(*words, cwd=ROOT):
-    return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=280)
+def call(*words, cwd=ROOT, timeout=280):
+    return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
 
 
 def train(flowers, tmp_path, extra="", model="convnextv2_atto"):

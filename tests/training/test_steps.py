@@ -160,6 +160,20 @@ def test_an_overflow_of_fp16_is_skipped_and_the_scale_lowered_without_an_error()
     assert not torch.equal(vector(model), before)
 
 
+def test_the_scaling_of_fp16_shows_neither_in_the_norm_nor_in_the_step():
+    moved, norms = [], []
+    for dtype in (None, torch.float16):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        one = stepper(model, lr=1.0, dtype=dtype, grad_clip=0.1)
+        one.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=dtype is not None)
+        before = vector(model)
+        norms.append(one.step(*data(8), "here")[1])
+        moved.append((vector(model) - before).norm().item())
+    assert norms[1] == pytest.approx(norms[0], rel=0.02)
+    assert moved == pytest.approx([0.1, 0.1], rel=1e-3)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("clip", [0.0, 1.0])
@@ -173,6 +187,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(value, accumu
     with pytest.raises(NotFinite) as caught:
         one.step(inputs, labels, "epoch 2, step 7, lr_head 0.001, pictures rose/7.jpg")
     assert torch.equal(vector(model), before)
+    assert "the loss is nan" in str(caught.value) or "the loss is inf" in str(caught.value)
     assert "epoch 2, step 7, lr_head 0.001, pictures rose/7.jpg" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, RunFailed)
