@@ -75,4 +75,4 @@ def _umask() -> int:
 
 def _reason(path: Path, error: OSError) -> str:
     what = error.strerror or str(error)
-    return f"can't write {path}: {what}. Choose another --output-dir, or free space or permissions there"
+    return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,6 @@ def _check(asked: argparse.Namespace) -> int:
 
 
 def _whole(flag: str, text: str, low: int, high: int) -> int:
-    if not text.isdigit() or not low <= int(text) <= high:
+    if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
         raise UserError(f"{flag} is {text!r}. Allowed: whole number, {low} to {high}")
     return int(text)

@@ -1,7 +1,6 @@
 """Reading one picture safely: allow-listed formats, a pixel limit before decoding, EXIF applied, every mode to RGB the same way."""
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,8 @@ from PIL import Image, ImageOps
 
 from flowerml.errors import UserError
 
-# MPO is what phones and cameras write into .jpg files with more than one picture inside; the first one counts.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# Pillow's JPEG door also takes MPO, what phones and cameras write into .jpg files with more than one picture inside; the first one counts.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB of RGB
 _WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -29,21 +28,18 @@ def decode(data: bytes) -> Image.Image:
     if not data:
         raise BadImage("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)  # Pillow's remarks on odd EXIF data
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > PIXEL_LIMIT:
-                    raise BadImage(_too_large(f"{width}x{height}"))
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > PIXEL_LIMIT:
+                raise BadImage(_too_large(f"{width}x{height}"))
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
     except BadImage:
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         raise BadImage(_too_large("the picture")) from None
     except Image.UnidentifiedImageError:
-        raise BadImage(f"not a picture in {', '.join(f for f in FORMATS if f != 'MPO')}{_looks_like(data)}") from None
+        raise BadImage(f"not a picture in {', '.join(FORMATS)}{_looks_like(data)}") from None
     except Exception as error:  # a damaged file may raise anything in a decoder; whatever it is, the file can't be used
         raise BadImage(f"damaged: {str(error) or type(error).__name__}") from error
 
@@ -59,7 +55,8 @@ def read_image(path: Path) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Every mode the same way: 16 bit scaled (Pillow's own conversion clips), transparency laid on white, the rest converted."""
-    if image.mode == "RGB":
+    clear = image.info.get("transparency")
+    if image.mode == "RGB" and clear is None:
         return image
     if image.mode == "F":
         raise BadImage("floating-point pixels have no fixed range: save it with 8 or 16 bits")
@@ -67,8 +64,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         wide = np.asarray(image).astype(np.int64)
         if wide.min(initial=0) < 0 or wide.max(initial=0) > 65_535:
             raise BadImage("32-bit pixels have no fixed range: save it with 8 or 16 bits")
-        return Image.fromarray((wide // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        grey = np.where(wide == clear, 255, wide // 257) if isinstance(clear, int) else wide // 257
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or clear is not None:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
@@ -80,5 +78,5 @@ def _too_large(what: str) -> str:
 
 
 def _looks_like(data: bytes) -> str:
-    head = data[:512].lstrip().lower()
+    head = data[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return " (it looks like a web page)" if head.startswith((b"<!doctype", b"<html", b"<?xml")) else ""

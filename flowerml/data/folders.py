@@ -46,7 +46,7 @@ def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) 
     by_class: dict[str, list[str]] = {}
     for folder in folders:
         by_class.setdefault(_class_of(folder, classes, aliases), []).append(folder)
-    wanted = tuple(sorted(by_class)) if tuple(classes) == ALL_FOLDERS else tuple(sorted(classes))
+    wanted = tuple(sorted(by_class)) if tuple(classes) == ALL_FOLDERS else tuple(sorted(set(classes)))
     _check(root, wanted, by_class, folders)
     files = [Found(file, name) for name in wanted for file in _pictures(root, by_class[name][0])]
     empty = [name for name in wanted if not any(found.label == name for found in files)]
@@ -89,5 +89,5 @@ def _check(root: Path, wanted: Sequence[str], by_class: Mapping[str, list[str]],
 
 def _pictures(root: Path, folder: str) -> list[str]:
     here = root / folder
-    names = (path.name for path in here.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    names = (path.name for path in here.iterdir() if not path.is_dir() and path.suffix.lower() in SUFFIXES)
     return [f"{folder}/{name}" for name in names if not re.match(r"^\._", name)]  # macOS leaves ._x.jpg beside x.jpg

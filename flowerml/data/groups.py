@@ -60,12 +60,14 @@ def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, 
     if not path.is_file():
         return None
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: can't be read ({error}); mend it or take it out of the folder") from error
     if not rows or not {"class", "file", "near_dup_group"} <= rows[0].keys():
         return None
     groups = {Found(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows}
+    if pictures and not any(picture.file in groups or picture.key in groups for picture in pictures):
+        raise UserError(f"{path}: names none of the pictures here (columns class and file); mend it or take it out of the folder")
     by_file = [groups.get(picture.file, groups.get(picture.key, "")) for picture in pictures]
     return _same(by_file)

@@ -41,7 +41,8 @@ class Examples(Dataset[tuple[torch.Tensor, int, str]]):
         try:
             raw = example.read()
         except BadImage as error:
-            raise BadImage(f"{example.id}: {error}") from error
+            name = example.id if example.id.isprintable() else repr(example.id)  # `epoch` below finds the reason on the last line
+            raise BadImage(f"{name}: {error}") from error
         with drawing(self._seed, "augment", epoch, example.id, repeat):
             return self._transform(raw), example.label, example.id
 

@@ -77,7 +77,11 @@ def report_lines(report: FolderReport) -> list[str]:
 
 def _group_lines(title: str, groups: tuple[tuple[str, ...], ...]) -> list[str]:
     more = [f"  and {len(groups) - 20} more groups"] if len(groups) > 20 else []
-    return [f"{title}: {len(groups)} groups", *("  " + "  ".join(group) for group in groups[:20]), *more]
+    return [f"{title}: {len(groups)} groups", *("  " + "  ".join(map(_shown, group)) for group in groups[:20]), *more]
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def _range(values: list[int]) -> tuple[int, float, int]:

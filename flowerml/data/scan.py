@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ class Scan:
 
 def scan(root: Path, layout: Layout) -> Scan:
     """Decode every file of `layout` under `root`, on all cores (decoding releases the interpreter's lock)."""
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+    # Filters belong to the process, so they are set here, once, and not in the threads: Pillow's remarks on odd EXIF data and large sizes.
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")
         looked = pool.map(lambda found: _look(root, found), layout.files)
         results = list(track(looked, "reading pictures", total=len(layout.files)))
     pictures = tuple(result for result in results if isinstance(result, Picture))
@@ -91,6 +94,10 @@ def list_bad(bad: Sequence[BadFile]) -> str:
 
 
 def _look(root: Path, found: Found) -> Picture | BadFile:
+    try:
+        found.file.encode()
+    except UnicodeEncodeError:
+        return BadFile(found.file, "the file name is not valid UTF-8: rename it")
     try:
         data = (root / found.file).read_bytes()
     except OSError as error:

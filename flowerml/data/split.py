@@ -54,6 +54,10 @@ class Split:
         """
         if value.get("format") != FORMAT:
             raise UserError(f"the stored split has format {value.get('format')!r}; this version reads {FORMAT!r}")
+        needed = {"classes", "train", "val", "sha256", "data_digest", "val_split", "split_seed", "digest"}
+        missing = needed - value.keys()
+        if missing or {*value["train"], *value["val"]} != value["sha256"].keys():
+            raise UserError("the stored split was changed by hand: its lists and contents do not fit each other")
         split = Split(
             classes=tuple(value["classes"]),
             train=tuple(value["train"]),

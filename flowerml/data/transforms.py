@@ -33,8 +33,17 @@ class EvaluationTransform:
         """The one fixed view of a picture."""
         edge = int(self.description.size / self.description.crop_pct)
         mode = InterpolationMode(self.description.interpolation)
-        resized = F.resize(image, [edge], interpolation=mode, antialias=True)
+        resized = F.resize(_middle(image), [edge], interpolation=mode, antialias=True)
         return _normalised(F.center_crop(resized, [self.description.size, self.description.size]), self.description)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of an extreme stripe: enlarging the short edge of a whole one would fill the memory. Others stay as they are."""
+    short, long = sorted(image.size)
+    if long <= 64 * short:
+        return image
+    size = [min(side, 64 * short) for side in (image.height, image.width)]
+    return F.center_crop(image, size)
 
 
 class TrainingTransform:

@@ -25,6 +25,7 @@ class WeightAverage:
     def __init__(self, model: nn.Module, total_steps: int) -> None:
         self.decay = decay_for(total_steps)
         self._average = ModelEmaV3(model, decay=self.decay)
+        self._average.module.requires_grad_(True)  # evaluated without a graph anyway, and faster so: see Classifier.set_frozen
         self.updates = 0
 
     @property

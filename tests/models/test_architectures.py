@@ -67,10 +67,17 @@ def test_names_with_openai_weights_are_built_with_quickgelu(name):
     assert quick_gelus(on_meta(name, 5, spec.img_size).model) == blocks
 
 
-def test_quickgelu_comes_from_the_architectures_name_alone():
-    assert quick_gelus(on_meta("openclip:ViT-B-32-quickgelu", 5, 64).model) == 12
-    assert quick_gelus(on_meta("openclip:ViT-B-32", 5, 64).model) == 0
-    assert quick_gelus(on_meta("clip_vits32", 5, 64).model) == 0
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("openclip:ViT-B-32-quickgelu", 12),
+        ("openclip:ViT-B-32/openai", 12),  # OpenAI's weights need it also where the name does not say so
+        ("openclip:ViT-B-32/laion2b_s34b_b79k", 0),
+        ("clip_vits32", 0),
+    ],
+)
+def test_quickgelu_is_there_exactly_where_the_name_or_the_weights_ask_for_it(name, blocks):
+    assert quick_gelus(on_meta(name, 5, 64).model) == blocks
 
 
 @pytest.mark.parametrize(("name", "size"), [("convnextv2_atto", 64), ("convnextv2_atto", 96), ("clip_vits32", 64), ("clip_vits32", 96)])

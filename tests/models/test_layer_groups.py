@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowerml.models import build
-from flowerml.models.stages import multipliers, spared_names
+from flowerml.models.stages import decay_free, multipliers, spared_names
 from flowerml.settings import find_model
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates
 
@@ -122,6 +122,13 @@ def test_grn_is_there_and_spared():
     grn = [parameter for name, parameter in built.model.backbone.named_parameters() if ".grn." in name]
     assert len(grn) == 2 * 12
     assert all(id(parameter) in spared for parameter in grn)
+
+
+def test_grn_is_spared_by_its_name_also_where_its_weights_have_four_axes():
+    """As the authors' own GRN has them; timm's have one."""
+    four_axes = torch.nn.Parameter(torch.zeros(1, 1, 1, 8))
+    assert decay_free("stages.0.blocks.0.mlp.grn.weight", four_axes)
+    assert not decay_free("stages.0.blocks.0.mlp.fc1.weight", four_axes)
 
 
 @pytest.mark.parametrize(

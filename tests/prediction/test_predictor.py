@@ -107,7 +107,7 @@ def test_a_file_of_the_other_family_is_refused_and_the_right_loader_named(files,
     assert family in message
 
 
-@pytest.mark.parametrize(
+MISFITS = pytest.mark.parametrize(
     ("change", "key"),
     [
         (lambda state: state.pop("head.bias"), "head.bias"),
@@ -116,17 +116,25 @@ def test_a_file_of_the_other_family_is_refused_and_the_right_loader_named(files,
         (lambda state: state.update({"head.weight": torch.zeros(4, 7)}), "head.weight"),
         (lambda state: state.update({"_orig_mod.backbone.stem.0.weight": torch.zeros(2)}), "stem.0.weight"),
     ],
+    ids=["head key missing", "backbone key missing", "key too many", "other shape", "compiled name"],
 )
-def test_keys_must_match_strictly_and_the_first_that_does_not_is_named(files, tmp_path, change, key):
-    stored = load_checkpoint(files["cnn"])
-    state = dict(stored.state_dict)
-    change(state)
-    path = tmp_path / "changed.pth"
+
+
+def misfit(files, tmp_path, change) -> Path:
     content = torch.load(files["cnn"], weights_only=True)
-    torch.save({**content, "state_dict": state}, path)
-    message = refusal(load_cnn_model, path)
-    assert "convnextv2_atto" in message
-    assert key in message
+    change(content["state_dict"])
+    torch.save(content, tmp_path / "changed.pth")
+    return tmp_path / "changed.pth"
+
+
+@MISFITS
+def test_keys_must_match_strictly(files, tmp_path, change, key):
+    assert "convnextv2_atto" in refusal(load_cnn_model, misfit(files, tmp_path, change))
+
+
+@MISFITS
+def test_the_key_that_does_not_fit_is_named(files, tmp_path, change, key):
+    assert key in refusal(load_cnn_model, misfit(files, tmp_path, change))
 
 
 def test_a_file_whose_class_names_do_not_fit_its_head_is_refused(files, tmp_path):
