@@ -34,7 +34,7 @@ def decode(data: bytes) -> Image.Image:
                 raise BadImage(_too_large(f"{width}x{height}"))
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
-    except BadImage:
+    except (BadImage, MemoryError):  # a machine that is out of memory says nothing about the file
         raise
     except Image.DecompressionBombError:
         raise BadImage(_too_large("the picture")) from None

@@ -1,6 +1,7 @@
 """From folders to class names: by name, never by position."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) 
     wanted = tuple(sorted(by_class)) if tuple(classes) == ALL_FOLDERS else tuple(sorted(set(classes)))
     _check(root, wanted, by_class, folders)
     files = [Found(file, name) for name in wanted for file in _pictures(root, by_class[name][0])]
-    empty = [name for name in wanted if not any(found.label == name for found in files)]
+    empty = sorted(set(wanted) - {found.label for found in files})
     if empty:
         raise UserError(f"{root}: no pictures ({', '.join(sorted(SUFFIXES))}) in the folder of {', '.join(empty)}")
     left_out = tuple(folder for folder in folders if _class_of(folder, classes, aliases) not in wanted)
@@ -57,9 +58,10 @@ def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) 
 
 
 def _class_of(folder: str, classes: Sequence[str], aliases: Mapping[str, str]) -> str:
-    if folder in classes:  # a class that is really called `roses` beats the alias
-        return folder
-    return aliases.get(folder, folder)
+    plain = unicodedata.normalize("NFC", folder)  # macOS writes é as e and an accent
+    if plain in classes:  # a class that is really called `roses` beats the alias
+        return plain
+    return aliases.get(plain, plain)
 
 
 def _folders(root: Path) -> list[str]:
@@ -88,6 +90,9 @@ def _check(root: Path, wanted: Sequence[str], by_class: Mapping[str, list[str]],
 
 
 def _pictures(root: Path, folder: str) -> list[str]:
-    here = root / folder
-    names = (path.name for path in here.iterdir() if not path.is_dir() and path.suffix.lower() in SUFFIXES)
+    try:
+        paths = list((root / folder).iterdir())
+    except OSError as error:
+        raise UserError(f"{root / folder}: {error.strerror}") from error
+    names = [path.name for path in paths if not path.is_dir() and path.suffix.lower() in SUFFIXES]
     return [f"{folder}/{name}" for name in names if not re.match(r"^\._", name)]  # macOS leaves ._x.jpg beside x.jpg

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,8 +57,8 @@ class Scan:
 
     def counts(self) -> dict[str, int]:
         """Pictures per class, in label order."""
-        labels = [picture.label for picture in self.pictures]
-        return {name: labels.count(name) for name in self.classes}
+        counted = Counter(picture.label for picture in self.pictures)
+        return {name: counted[name] for name in self.classes}
 
 
 def scan(root: Path, layout: Layout) -> Scan:

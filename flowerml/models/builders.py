@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from flowerml.data.transforms import InputDescription
+from flowerml.errors import UserError
 from flowerml.files import file_digest
 from flowerml.models.backbone import Backbone
 from flowerml.models.classifier import Classifier
@@ -65,8 +66,22 @@ def build(
         path = Path(weights)
         unused = load_backbone(backbone.module, backbone.resize(read_state(path)), path, backbone.head_keys)
     model = Classifier(backbone.module, backbone.features, classes, dropout)
+    if ":" in spec.name:  # of the catalogue's own models we know what they take
+        _try_size(model, spec, img_size)
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     return Built(model, replace(backbone.description, **given), backbone.stages, tuple(unused))
+
+
+@torch.inference_mode()
+def _try_size(model: Classifier, spec: ModelSpec, img_size: int) -> None:
+    """One forward pass: whether a library's model takes an image size shows only there."""
+    try:
+        model.eval()(torch.zeros(1, 3, img_size, img_size))
+    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:140]
+        raise UserError(f"--img-size {img_size} does not fit {spec.name} ({reason})") from error
+    finally:
+        model.train()
 
 
 def _backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:

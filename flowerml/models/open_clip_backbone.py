@@ -34,19 +34,23 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
     published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
     # The weights decide: OpenAI's need QuickGELU also where the architecture's own name does not say so.
     quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
-    vision = {**config["vision_cfg"], "image_size": img_size}
+    on_timm = "timm_model_name" in config["vision_cfg"]  # such a tower is built at its own size and resized by timm afterwards
+    vision = {**config["vision_cfg"], **({} if on_timm else {"image_size": img_size})}
     tower = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=quick_gelu).visual
     if hub:
         if not published:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.architecture)) or "none"
             raise UserError(f"no published weights {spec.hub!r} for {spec.name} (published: {tags}): give --weights PATH or --weights none")
-        whole = from_hub(spec, lambda: open_clip.create_model(spec.architecture, spec.hub, force_image_size=img_size), hub=True)
+        size = None if on_timm else img_size
+        whole = from_hub(spec, lambda: open_clip.create_model(spec.architecture, spec.hub, force_image_size=size), hub=True)
         tower.load_state_dict(whole.visual.state_dict())
+    if on_timm and img_size != vision.get("image_size"):
+        tower.set_input_size(img_size)
     description = InputDescription(
         size=img_size,
         mean=tuple(published.get("mean", open_clip.OPENAI_DATASET_MEAN)),
         std=tuple(published.get("std", open_clip.OPENAI_DATASET_STD)),
-        interpolation="bicubic",
+        interpolation="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
         crop_pct=1.0,
     )
     return Backbone(tower, config["embed_dim"], description, _tower_stages(tower), _BESIDE_THE_TOWER, _tower_resize(tower))
@@ -57,7 +61,8 @@ def _tower_stages(tower: nn.Module) -> Stages:
     if hasattr(tower, "transformer"):
         return vit_stages(tower)
     if hasattr(tower, "trunk"):
-        return [*timm_stages(tower.get_submodule("trunk"), "trunk."), [n for n, _ in tower.named_parameters() if n.startswith("head.")]]
+        head = [name for name, _ in tower.named_parameters() if name.startswith("head.")]
+        return [*timm_stages(tower.get_submodule("trunk"), "trunk."), *([head] if head else [])]
     return [[name for name, _ in tower.named_parameters()]]
 
 

@@ -58,13 +58,17 @@ def multipliers(stages: Sequence[Sequence[str]], decay: float) -> list[float]:
     return [decay ** (len(stages) - 1 - place) for place in range(len(stages))]
 
 
+# Class, register and position embeddings, by the names timm, open_clip and the old ResNet towers give them.
+_EMBEDDINGS = frozenset({"class_embedding", "positional_embedding", "cls_token", "reg_token", "dist_token", "pos_embed"})
+
+
 def decay_free(name: str, parameter: nn.Parameter, spared: frozenset[str] = frozenset()) -> bool:
-    """Whether weight decay must leave a parameter alone: biases, norms, GRN's gamma and beta, embeddings named in `spared`."""
-    return parameter.ndim <= 1 or ".grn." in name or name in spared
+    """Whether weight decay must leave a parameter alone: biases, norms, GRN's gamma and beta, embeddings, what `spared` names."""
+    return parameter.ndim <= 1 or ".grn." in name or name in spared or name.rsplit(".", 1)[-1] in _EMBEDDINGS
 
 
 def spared_names(backbone: nn.Module) -> frozenset[str]:
-    """What the library itself exempts from weight decay (class and position embeddings)."""
+    """What the library itself exempts from weight decay."""
     ask: Any = getattr(backbone, "no_weight_decay", None)
     return frozenset(ask()) if ask is not None else frozenset()
 

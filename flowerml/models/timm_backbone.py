@@ -1,5 +1,6 @@
 """Backbones from timm."""
 
+import difflib
 from typing import Any
 
 import timm
@@ -11,7 +12,7 @@ from flowerml.errors import UserError
 from flowerml.models.backbone import Backbone, from_hub
 from flowerml.models.stages import convnext_stages, timm_stages
 from flowerml.models.weights import State
-from flowerml.settings import Family, ModelSpec
+from flowerml.settings import ModelSpec
 
 
 def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
@@ -21,9 +22,12 @@ def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
     if drop_path:
         options["drop_path_rate"] = drop_path
     if not timm.is_model(spec.architecture):
-        near = timm.list_models(f"*{spec.architecture[:8]}*")[:3]
-        raise UserError(f"--model {spec.name}: timm has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}")
-    if spec.family is Family.VIT and timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size"):
+        near = difflib.get_close_matches(spec.architecture, timm.list_models(), n=3)
+        raise UserError(f"--model {spec.name}: timm has no {spec.architecture!r}.{' Near it: ' + ', '.join(near) if near else ''}")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{spec.architecture}.*")]
+    if spec.hub != "default" and spec.hub not in tags:
+        raise UserError(f"--model {spec.name}: timm has no weights {spec.hub!r} of {spec.architecture}; it has {', '.join(tags) or 'none'}")
+    if timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size"):
         options["img_size"] = img_size
     try:
         module = from_hub(spec, lambda: timm.create_model(tagged, pretrained=hub, **options), hub=hub)

@@ -12,8 +12,8 @@ from flowerml.errors import UserError
 
 State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
-_WRAPPED_BY = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
-_PREFIXES = ("backbone.", "visual.")
+_WRAPPED_BY = ("module.", "_orig_mod.", "backbone.")  # put before every name by DataParallel, torch.compile, our own checkpoints
+_OWN_HEAD = ("head.weight", "head.bias")
 
 
 def require_file(path: Path) -> Path:
@@ -42,7 +42,7 @@ def read_state(path: Path) -> State:
             break
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise UserError(f"--weights {path}: holds no state dict (a mapping from names to tensors)")
-    return {_without(_WRAPPED_BY, name): tensor for name, tensor in loaded.items()}
+    return {_unwrapped(name): tensor for name, tensor in loaded.items()}
 
 
 def load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], path: Path, head: tuple[str, ...]) -> list[str]:
@@ -64,7 +64,7 @@ def load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], path: 
     for name, tensor in mapped.items():
         if tensor.shape != wanted[name].shape:
             raise UserError(f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(wanted[name].shape)} in the model")
-    foreign = [name for name in surplus if not _strip(name).startswith(head)]
+    foreign = [name for name in surplus if not _plain(name).startswith((*head, *_OWN_HEAD))]
     if foreign:
         raise UserError(f"--weights {path}: {len(foreign)} tensors have no place in this model, the first is {foreign[0]!r}")
     backbone.load_state_dict(mapped)
@@ -78,7 +78,7 @@ def _align(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
     # In a whole CLIP, only what stands under `visual.` is the image tower: its text tower has keys of the same names.
     tower = any(name.startswith("visual.") for name in state)
     for name, tensor in state.items():
-        plain = _strip(name)
+        plain = _plain(name)
         if plain in wanted and (not tower or name.startswith("visual.")):
             mapped[plain] = tensor
         else:
@@ -86,12 +86,13 @@ def _align(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
     return mapped, surplus
 
 
-def _strip(name: str) -> str:
-    return _without(_PREFIXES, name)
+def _plain(name: str) -> str:
+    """A name as the image tower has it; in a whole CLIP it stands under `visual.`."""
+    return name.removeprefix("visual.")
 
 
-def _without(prefixes: tuple[str, ...], name: str) -> str:
-    for prefix in prefixes:
+def _unwrapped(name: str) -> str:
+    for prefix in _WRAPPED_BY:
         name = name.removeprefix(prefix)
     return name
 

@@ -43,7 +43,8 @@ def load_model(path: str | Path, device: str = "cpu") -> Predictor:
     try:
         built.model.load_state_dict(dict(checkpoint.state_dict), strict=True)
     except RuntimeError as error:
-        raise UserError(f"checkpoint {path}: its weights do not fit {checkpoint.spec.name} ({str(error).splitlines()[0]})") from error
+        reason = " ".join(line.strip() for line in str(error).splitlines()[1:2])[:200]  # the first line only names the class
+        raise UserError(f"checkpoint {path}: its weights do not fit {checkpoint.spec.name} ({reason})") from error
     return Predictor(built.model.to(device), checkpoint)
 
 

@@ -1,5 +1,6 @@
 """`best.pth` and the delivered `.pth`: one format, plain tensors and plain values, readable with `torch.load(weights_only=True)`."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,6 +78,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"checkpoint {path}: no such file. Give a run's best.pth or a delivered .pth")
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums it writes: a flipped bit would be other weights
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the part {damaged} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each have errors of their own for a damaged file
         line = (str(error) or type(error).__name__).splitlines()[0][:140]
@@ -84,9 +89,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else ["format"]
     if missing or content["format"] != FORMAT:
         raise UserError(f"checkpoint {path}: not written by flowerml ({FORMAT}); weights of other origin go into --weights")
-    model, described = content["model"], content["input"]
+    try:
+        return _checkpoint(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"checkpoint {path}: a part is not what {FORMAT} says ({type(error).__name__}: {error})") from error
+
+
+def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
+    model, described, state = content["model"], content["input"], content["state_dict"]
+    if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise TypeError("state_dict holds something that is no tensor")
     return Checkpoint(
-        state_dict=content["state_dict"],
+        state_dict=state,
         spec=ModelSpec(**{**model, "family": Family(model["family"]), "library": Library(model["library"])}),
         classes=tuple(content["classes"]),
         description=InputDescription(**{**described, "mean": tuple(described["mean"]), "std": tuple(described["std"])}),

@@ -1,5 +1,6 @@
 """The training loop, to be read from top to bottom. It sees batches and logits; which task they belong to it does not ask."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ class _Run:
         self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs)
         self.model.train()
         loss_sum = norm_sum = 0.0
-        pictures = 0
+        pictures = counted = 0
         started = time.monotonic()
         for step, (inputs, labels, ids) in enumerate(self._batches(epoch)):
             set_rates(
@@ -163,14 +164,15 @@ class _Run:
             if self.average is not None:
                 self.average.update(self.model)
             loss_sum += loss * len(ids)
-            norm_sum += norm
+            if math.isfinite(norm):  # fp16 leaves a step out when its scaled gradients overflow
+                norm_sum, counted = norm_sum + norm, counted + 1
             pictures += len(ids)
         seconds = time.monotonic() - started
         return {
             "epoch": float(epoch),
             "train_loss": loss_sum / pictures,
             **rates(self.optimizer),
-            "grad_norm": norm_sum / len(self.loader),
+            "grad_norm": norm_sum / max(1, counted),
             "images_per_second": pictures / seconds,
         }
 
