@@ -1,6 +1,7 @@
 # Everything here works on a fresh machine with Python 3.11, make and git; `make help` lists the targets.
 PYTHON ?= python3.11
 STORE ?= sqlite:///mlflow.db
+PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -39,7 +40,7 @@ lint: $(READY)  ## style, types, layers
 	$(BIN)/lint-imports
 
 ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loopback
-	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port 5000
+	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
 
 bench: $(READY)  ## measurements, as tables
 	$(BIN)/python benchmarks/throughput.py

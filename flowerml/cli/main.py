@@ -1,5 +1,6 @@
 """`flowerml COMMAND …` and what all commands share: exit codes, and no traceback for a user's mistake."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -39,6 +40,10 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         return command(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("MLFLOW_RUN_ID"):
+            from flowerml.tracking import note_failure  # seconds of import, so only where `mlflow run` has opened a run
+
+            note_failure(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

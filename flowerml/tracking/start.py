@@ -9,10 +9,11 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.settings import Settings
 from flowerml.settings.text import contradictions
-from flowerml.tracking.recorder import MlflowRecorder
+from flowerml.tracking.recorder import REASON, MlflowRecorder
 
 KIND = "flowerml.kind"
 CONTINUES = "flowerml.continues"
@@ -73,6 +74,17 @@ def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str
         return MlflowRecorder(client, _create(client, experiment_id, run_name, tags))
     except Exception as error:  # as above
         raise _unreachable(error) from error
+
+
+def note_failure(reason: str) -> None:
+    """Under `mlflow run`, write on the run it opened why nothing was begun; it will show as FAILED. Elsewhere nothing to do."""
+    opened = os.environ.get("MLFLOW_RUN_ID")
+    if not opened:
+        return
+    try:
+        MlflowClient().set_tag(opened, REASON, reason[:5000])
+    except Exception as error:  # the reason stands on the console already: it must not be buried under another one
+        warn(f"MLflow could not be told ({error})")
 
 
 def _find(client: MlflowClient, run_id: str | None) -> str | None:

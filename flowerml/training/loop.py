@@ -157,10 +157,11 @@ class _Run:
                 self.settings.min_lr,
             )
             torch.manual_seed(seed_of(self.settings.seed, "step", epoch, step))  # dropout and drop-path: keyed like everything else
-            mixed, targets = self.mixer(inputs, labels, self.settings.seed, epoch, step)
-            moved = mixed.to(self.device, non_blocking=True, memory_format=self.memory_format)
+            moved, wanted = inputs.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            mixed, targets = self.mixer(moved, wanted, self.settings.seed, epoch, step)
+            mixed = mixed.contiguous(memory_format=self.memory_format)
             where = f"epoch {epoch}, step {step + 1}, {_rates(rates(self.optimizer))}, pictures {', '.join(ids)}"
-            loss, norm = self.stepper.step(moved, targets.to(self.device, non_blocking=True), where)
+            loss, norm = self.stepper.step(mixed, targets, where)
             if self.average is not None:
                 self.average.update(self.model)
             loss_sum += loss * len(ids)

@@ -86,7 +86,16 @@ def test_mlflow_run_with_auto_leaves_a_launcher_and_a_run_that_counts(flowers, t
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
-def test_mlflow_run_eval_and_dataset(flowers, tmp_path):
+def test_mlflow_run_of_something_wrong_says_why_on_its_run():
+    done = call("mlflow", "run", ".", "-e", "train", "--env-manager=local", "-P", "lr_head=fast", "-P", "model=convnextv2_atto")
+    assert done.returncode == 1
+    assert "error: --lr-head is 'fast'. Allowed: number, > 0, <= 10, or auto" in done.stderr
+    (run,) = MlflowClient().search_runs(["0"])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["flowerml.reason"].startswith("--lr-head is 'fast'")
+
+
+def test_mlflow_run_dataset(flowers):
     done = call("mlflow", "run", ".", "-e", "dataset", "--env-manager=local", "-P", "action=check", "-P", f"train_dir={flowers}")
     assert done.returncode == 0, done.stderr
     assert "60 pictures" in done.stdout
