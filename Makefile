@@ -6,6 +6,8 @@ BIN := .venv/bin
 READY := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
+# uv knows its own list of certificates; the system's also has those of a company's proxy.
+export UV_SYSTEM_CERTS ?= true
 
 .PHONY: help demo test slow setup lint ui bench lock clean
 .DEFAULT_GOAL := help
