@@ -16,14 +16,14 @@ STORE = f"sqlite:///{HOME}/mlflow.db"
 _COMMON = {
     "weights": "none",
     "train_dir": str(HOME / "data"),
-    "img_size": "64",
-    "epochs": "8",
     "warmup_epochs": "1",
     "freeze_backbone_epochs": "0",
-    "lr_head": "2e-3",
+    "lr_head": "1e-3",
+    "batch_size": "16",
+    "label_smoothing": "0",
     "mixup": "0",
     "cutmix": "0",
-    "randaugment": "2",
+    "randaugment": "0",
     "random_erasing": "0",
     "overwrite": "true",
 }
@@ -39,8 +39,8 @@ class Demo:
 
 
 _DEMOS = (
-    Demo("CNN", "convnextv2_atto", {"lr_backbone": "2e-3", "batch_size": "16", "drop_path": "0"}),
-    Demo("ViT", "clip_vits32", {"lr_backbone": "5e-4", "batch_size": "16", "llrd": "1.0"}),
+    Demo("CNN", "convnextv2_atto", {"img_size": "96", "epochs": "12", "lr_backbone": "1e-3", "drop_path": "0"}),
+    Demo("ViT", "clip_vits32", {"img_size": "128", "epochs": "8", "lr_backbone": "3e-4", "llrd": "1.0"}),
 )
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     from flowerml.data.generate import make_flowers
     from flowerml.tracking import create_experiment
 
-    pictures = make_flowers(HOME / "data", per_class=60, size=96)
+    pictures = make_flowers(HOME / "data", per_class=80, size=112)
     say(f"1. drew {len(pictures)} pictures of five flowers into {HOME / 'data'}")
     create_experiment("flowers", HOME / "artifacts")
     for place, demo in enumerate(_DEMOS, start=2):
