@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,18 @@ class Balance:
         weights = self.weights or (1.0,) * len(self.counts)
         pull = [seen * weight for seen, weight in zip(self.seen, weights, strict=True)]
         return max(pull) / min(pull)
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts, repeats, pictures per epoch and weights by class, and the two effective ratios, as plain values."""
+        columns = zip(self.classes, self.counts, self.repeats, self.seen, self.weights or (1.0,) * len(self.counts), strict=True)
+        return {
+            "classes": [
+                {"class": name, "count": count, "repeats": times, "seen_per_epoch": seen, "weight": weight}
+                for name, count, times, seen, weight in columns
+            ],
+            "effective_imbalance": self.imbalance,
+            "effective_ratio": self.effective_ratio,
+        }
 
     def lines(self) -> list[str]:
         """What is printed and logged before training."""

@@ -36,7 +36,7 @@ PROBES = 32
 
 
 def write_beginnings(run: Prepared) -> list[Path]:
-    """What is known before training: `settings.json`, `split.json`, `environment.txt`, and `bad_images.txt` where some were skipped."""
+    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`; `bad_images.txt` if any."""
     folder = run.folder
     settings = {
         "config_id": run.config_id,
@@ -46,7 +46,8 @@ def write_beginnings(run: Prepared) -> list[Path]:
     write_json(folder / "settings.json", settings)
     write_json(folder / "split.json", run.data.split.as_json())
     write_text(folder / "environment.txt", environment(run.device))
-    names = ["settings.json", "split.json", "environment.txt"]
+    write_json(folder / "balance.json", run.balance.as_json())
+    names = ["settings.json", "split.json", "balance.json", "environment.txt"]
     if run.data.bad:
         write_text(folder / "bad_images.txt", "".join(f"{bad.file}\t{bad.reason}\n" for bad in run.data.bad))
         names.append("bad_images.txt")
@@ -80,13 +81,14 @@ def write_history(folder: Path, history: Sequence[Row]) -> Path:
 def write_curves(run: Prepared, outcome: Outcome) -> Path:
     """`curves.png`."""
     best = outcome.best.epoch if outcome.best else None
+    chance, reached = 1 / len(run.data.classes), max(row.get("val_accuracy", 0.0) for row in outcome.history)
     figure = curves_figure(
         outcome.history,
         best_epoch=best,
         lr_changes=outcome.cuts,
         freeze_epochs=run.settings.freeze_backbone_epochs,
         title=f"{run.settings.run_name}",
-        chance=1 / len(run.data.classes),
+        chance=chance if reached < 3 * chance else None,  # far above it, its line would only press the curves together
     )
     path = run.folder / "curves.png"
     write_bytes(path, png_bytes(figure))

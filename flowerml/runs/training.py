@@ -173,9 +173,7 @@ def _beginning(run: Prepared) -> Iterator[Event]:
     yield Tags(tags(run))
     yield Params(as_params(run.settings))
     yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
-    counts = zip(run.balance.classes, run.balance.seen, strict=True)
-    per_epoch = {f"pictures_per_epoch/{name}": float(seen) for name, seen in counts}
-    yield Metrics(per_epoch | {"effective_imbalance": run.balance.imbalance, "effective_ratio": run.balance.effective_ratio})
+    yield Metrics({"effective_imbalance": run.balance.imbalance, "effective_ratio": run.balance.effective_ratio})
 
 
 def _announce(run: Prepared, remark: str | None) -> None:

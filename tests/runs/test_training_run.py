@@ -20,7 +20,7 @@ from tests.runs.conftest import SMALL
 
 ON_DISK = {
     *("best.pth", "history.csv", "curves.png", "confusion_matrix.png", "confusion_matrix.json", "per_class.json"),
-    *("predictions.csv", "split.json", "settings.json", "environment.txt", "errors.html", "probe.npz"),
+    *("predictions.csv", "split.json", "settings.json", "balance.json", "environment.txt", "errors.html", "probe.npz"),
 }
 
 
@@ -240,3 +240,12 @@ def test_default_folder_names_model_configuration_and_seed(train_small, monkeypa
     monkeypatch.chdir(tmp_path)
     finished, _ = train_small(output_dir="auto", epochs=1, warmup_epochs=0)
     assert str(finished.folder) == f"runs/convnextv2_atto-{finished.config_id[:8]}-s11"
+
+
+def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small, capsys):
+    finished, recorder = train_small(oversample="100:2", class_weights="balanced", epochs=1, warmup_epochs=0)
+    told = capsys.readouterr().err
+    assert told.index("  rose: 10 x2 = 20, weight 1.00") < told.index("epoch 1/1")
+    logged = json.loads((finished.folder / "balance.json").read_text())
+    assert [row["seen_per_epoch"] for row in logged["classes"]] == [20] * 5
+    assert recorder.metric("effective_imbalance") == [(0, 1.0)]
