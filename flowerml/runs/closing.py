@@ -31,9 +31,9 @@ def closing(folder: Path, config_id: str, seed: int, recorder: Recorder) -> Iter
         recorder.record(Ended(status, reason))
         state(status.value)
 
-    state("RUNNING")
     arrived: list[int] = []
     try:
+        state("RUNNING")
         with _on_sigterm(arrived):
             yield
     except BaseException as error:

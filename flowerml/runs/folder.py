@@ -1,14 +1,18 @@
 """A run's folder: who may write into it, and the small `run.json` that says what it holds."""
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.files import write_json
+from flowerml.files import write_bytes, write_json
 
 RUN_FILE = "run.json"
+EVALUATIONS = ("test", "eval_train", "eval_val", "eval_all", "eval_test")
+RUN_FILES = (
+    *("best.pth", "history.csv", "curves.png", "confusion_matrix.png", "confusion_matrix.json", "per_class.json", "predictions.csv"),
+    *("errors.html", "split.json", "settings.json", "balance.json", "environment.txt", "bad_images.txt", "probe.npz", RUN_FILE),
+)
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,15 @@ def read_run_file(folder: Path) -> RunFile | None:
 
 
 def claim_folder(folder: Path, config_id: str, seed: int, *, overwrite: bool) -> str | None:
-    """Make sure a run of this configuration and seed may write here. Returns a remark, or None.
+    """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns a remark, or None.
 
     Raises:
         UserError: a finished run, or a run of other settings, stands there; or the folder can't be made.
     """
     standing = read_run_file(folder)
+    write_bytes(folder / ".writable", b"")  # a folder that can't be written to shows now, not when a run has been opened
+    (folder / ".writable").unlink()
     if overwrite:
-        _clear(folder)
         return f"{folder}: what stood there is replaced (--overwrite)" if standing else None
     if standing is not None:
         same = (standing.config_id, standing.seed) == (config_id, seed)
@@ -60,9 +65,14 @@ def claim_folder(folder: Path, config_id: str, seed: int, *, overwrite: bool) ->
     return None
 
 
-def _clear(folder: Path) -> None:
-    """Remove a run's folder, but only what a run may have left: a mistyped path must not cost anyone's files."""
-    if (folder / RUN_FILE).is_file():
-        shutil.rmtree(folder)
-    else:
-        (folder / "best.pth").unlink(missing_ok=True)
+def clear_folder(folder: Path) -> None:
+    """Remove what an earlier run has left, all but `run.json`, which is the new run's already.
+
+    By name, not the folder as a whole: it may hold somebody's other files, and `--output-dir .` is easily typed.
+    """
+    for place in (*(folder / name for name in EVALUATIONS), folder):
+        for name in RUN_FILES:
+            if name != RUN_FILE:
+                (place / name).unlink(missing_ok=True)
+        if place != folder and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()

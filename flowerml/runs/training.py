@@ -14,7 +14,7 @@ from flowerml.models.stages import multipliers
 from flowerml.prediction import load_model
 from flowerml.runs import artifacts
 from flowerml.runs.closing import closing
-from flowerml.runs.folder import claim_folder
+from flowerml.runs.folder import claim_folder, clear_folder
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.summary import description, tags, weights_name
 from flowerml.settings import Settings
@@ -51,12 +51,13 @@ def run_training(settings: Settings, open_recorder: OpenRecorder) -> Finished:
     _announce(run, remark)
     assert run.settings.experiment is not None
     assert run.settings.run_name is not None
-    beginnings = artifacts.write_beginnings(run)
     recorder = open_recorder(run.settings, run.settings.experiment, run.settings.run_name)
     with closing(run.folder, run.config_id, run.settings.seed, recorder):
+        if settings.overwrite:
+            clear_folder(run.folder)
         for event in _beginning(run):
             recorder.record(event)
-        for path in beginnings:
+        for path in artifacts.write_beginnings(run):
             recorder.record(Artifact(path))
         outcome = _train(run, recorder)
         return _finish(run, recorder, outcome, test_examples)

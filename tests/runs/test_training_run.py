@@ -12,7 +12,7 @@ from flowerml import load_cnn_model, load_vit_model, predict
 from flowerml.errors import UserError
 from flowerml.events import Artifact, DatasetInput, Ended, MemoryRecorder, Params, Status
 from flowerml.runs.evaluation import Request, run_evaluation
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.folder import RUN_FILES, read_run_file
 from flowerml.runs.training import run_training
 from flowerml.settings import Settings, resolve
 from flowerml.training.steps import NotFinite
@@ -228,12 +228,22 @@ def test_overwrite_replaces_a_run(train_small):
     assert len(history(second.folder)) == 2
 
 
-def test_overwrite_never_takes_a_folder_that_is_no_run(train_small, tmp_path):
+def test_overwrite_takes_only_what_runs_leave(train_small, tmp_path):
+    """Also where a run has been before: `--output-dir .` must not cost anybody's files."""
     mine = tmp_path / "mine"
-    mine.mkdir()
+    (mine / "eval_val").mkdir(parents=True)
     (mine / "thesis.txt").write_text("years")
-    train_small(epochs=1, warmup_epochs=0, output_dir=str(mine), overwrite=True)
+    (mine / "eval_val" / "notes.txt").write_text("months")
+    for epochs in (1, 2):
+        train_small(epochs=epochs, warmup_epochs=0, output_dir=str(mine), overwrite=True)
     assert (mine / "thesis.txt").read_text() == "years"
+    assert (mine / "eval_val" / "notes.txt").read_text() == "months"
+    assert len(history(mine)) == 2
+
+
+def test_overwrite_knows_every_file_of_a_run(small_run):
+    """A new artifact that is not in the list would outlive the run it belongs to."""
+    assert ON_DISK | {"run.json", "bad_images.txt"} == set(RUN_FILES)
 
 
 def test_default_folder_names_model_configuration_and_seed(train_small, monkeypatch, tmp_path):
@@ -249,3 +259,26 @@ def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small,
     logged = json.loads((finished.folder / "balance.json").read_text())
     assert [row["seen_per_epoch"] for row in logged["classes"]] == [20] * 5
     assert recorder.metric("effective_imbalance") == [(0, 1.0)]
+
+
+def test_overwrite_loses_nothing_when_the_new_run_can_not_begin(train_small, flowers):
+    finished, _ = train_small(epochs=1, warmup_epochs=0)
+    before = {path.name: path.read_bytes() for path in finished.folder.iterdir()}
+    settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": str(finished.folder), "overwrite": True})
+
+    def refuse(*_):
+        raise UserError("the MLflow tracking store does not answer")
+
+    with pytest.raises(UserError, match="does not answer"):
+        run_training(settings, refuse)
+    assert {path.name: path.read_bytes() for path in finished.folder.iterdir()} == before
+
+
+def test_an_output_folder_that_can_not_be_made_is_refused_before_a_run_is_opened(flowers, tmp_path):
+    (tmp_path / "file").write_text("")
+    settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": str(tmp_path / "file" / "out")})
+    opened = []
+    with pytest.raises(UserError, match="can't write") as caught:
+        run_training(settings, lambda *_: opened.append(1))
+    assert opened == []
+    assert "\n" not in str(caught.value)
