@@ -67,7 +67,7 @@ def _class_of(folder: str, classes: Sequence[str], aliases: Mapping[str, str]) -
 def _folders(root: Path) -> list[str]:
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
-        raise UserError(f"--train-dir {str(root)!r} {what}: it must be a folder with one sub-folder of pictures per class")
+        raise UserError(f"the pictures' folder {str(root)!r} {what}: it must be a folder with one sub-folder of pictures per class")
     try:
         return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
@@ -80,7 +80,7 @@ def _check(root: Path, wanted: Sequence[str], by_class: Mapping[str, list[str]],
         found = ", ".join(folders) or "no sub-folders"
         raise UserError(
             f"{root}: no folder for {', '.join(missing) or 'any class'}; expected {', '.join(wanted) or 'sub-folders'}; found {found}. "
-            "Give your own names with --classes a,b or take every folder with --classes folders"
+            "Name another folder, or, where a new model is trained, other classes: --classes a,b, or --classes folders for all of them"
         )
     for name in wanted:
         if len(by_class[name]) > 1:

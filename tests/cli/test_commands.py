@@ -124,7 +124,7 @@ def test_sigterm_ends_a_run_as_killed(flowers, tmp_path):
 
 
 WRONG = {
-    "no such folder": ("--train-dir nowhere", r"--train-dir 'nowhere' does not exist"),
+    "no such folder": ("--train-dir nowhere", r"the pictures' folder 'nowhere' does not exist"),
     "missing classes": ("--classes daisy,rose,orchid", r"no folder for orchid; expected daisy, orchid, rose; found daisy, dandelion, rose"),
     "no weights file": ("--weights nothing.pth", r"--weights nothing.pth: no such file. Allowed: hub, none, or the path"),
     "unknown device": ("--device cuda:7", r"--device cuda:7: this machine has cpu"),
