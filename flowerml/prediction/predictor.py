@@ -38,13 +38,17 @@ def load_model(path: str | Path, device: str = "cpu") -> Predictor:
     Raises:
         UserError: missing, damaged or foreign file, or weights that do not fit the architecture named in it.
     """
-    checkpoint = load_checkpoint(Path(path))
+    return as_predictor(load_checkpoint(Path(path)), device, str(path))
+
+
+def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> Predictor:
+    """A checkpoint that has been read already, ready to predict; `origin` names it in messages. Raises UserError as `load_model`."""
     built = build(checkpoint.spec, len(checkpoint.classes), img_size=checkpoint.description.size)
     try:
         built.model.load_state_dict(dict(checkpoint.state_dict), strict=True)
     except RuntimeError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[1:2])[:200]  # the first line only names the class
-        raise UserError(f"checkpoint {path}: its weights do not fit {checkpoint.spec.name} ({reason})") from error
+        raise UserError(f"checkpoint {origin}: its weights do not fit {checkpoint.spec.name} ({reason})") from error
     return Predictor(built.model.to(device), checkpoint)
 
 

@@ -1,24 +1,25 @@
 """Evaluating a checkpoint on its own split, or on a folder it has never seen."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.console import say, warn
-from flowerml.data.loading import evaluation_loader
+from flowerml.data.loading import Example, evaluation_loader
 from flowerml.data.split import Split
 from flowerml.errors import UserError
 from flowerml.evaluation.predicting import predict_all
-from flowerml.evaluation.scores import Scores, score
+from flowerml.evaluation.scores import Predictions, Scores, score
 from flowerml.events import Artifact, Ended, Metrics, Recorder, Status, Tags
 from flowerml.models.builders import set_channels_last
-from flowerml.prediction import load_model
+from flowerml.prediction import as_predictor
 from flowerml.runs.artifacts import write_evaluation
 from flowerml.runs.folder import read_run_file
 from flowerml.runs.prepare import default_workers
 from flowerml.settings import Settings
-from flowerml.tasks import task_for
-from flowerml.training.checkpoint import load_checkpoint
+from flowerml.tasks import Task, task_for
+from flowerml.training.checkpoint import Checkpoint, load_checkpoint
 from flowerml.training.device import pick_device
 
 OpenChild = Callable[[str | None, str, str], Recorder]  # the training run's id if known, experiment, run name
@@ -79,7 +80,7 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
         )
     for change in changes:
         warn(f"{folder} is not as it was at training: {change}")
-    predictor = load_model(request.checkpoint, str(device))
+    predictor = as_predictor(checkpoint, str(device), str(request.checkpoint))
     memory_format = set_channels_last(predictor.model, checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
     workers = default_workers(device) if request.workers is None else request.workers
@@ -90,17 +91,10 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
 
     source = read_run_file(request.checkpoint.parent)
     name = f"eval {part} of {settings.run_name or request.checkpoint.name}"
+    # Files first: once a run has been opened, nothing may keep it from being closed.
+    paths = _write_files(request.checkpoint.parent / f"eval_{part}", name, predictions, scores, task, examples)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
-    out = request.checkpoint.parent / f"eval_{part}"
-    paths = write_evaluation(out, name, predictions, scores, task, examples)
-    recorder.record(
-        Tags(
-            {
-                "flowerml.evaluated_split": part,
-                "flowerml.evaluates": source.run_id if source else str(request.checkpoint),
-            }
-        )
-    )
+    recorder.record(Tags(_tags(checkpoint, part, source.run_id if source else str(request.checkpoint))))
     prefix = f"{part}_" if part != "all" else ""
     figures = {
         "accuracy": scores.accuracy,
@@ -113,3 +107,25 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
         recorder.record(Artifact(path))
     recorder.record(Ended(Status.FINISHED))
     return Evaluation(scores, part, tuple(changes), recorder.run_id)
+
+
+def _write_files(folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]) -> list[Path]:
+    """The evaluation's files beside the checkpoint; where that folder can't be written to (a shared one), in a temporary one."""
+    try:
+        return write_evaluation(folder, title, predictions, scores, task, examples)
+    except UserError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="flowerml-eval-"))
+        warn(f"{error}; the files are in {elsewhere} and in MLflow")
+        return write_evaluation(elsewhere, title, predictions, scores, task, examples)
+
+
+def _tags(checkpoint: Checkpoint, part: str, evaluates: str) -> dict[str, str]:
+    tags = {
+        "flowerml.evaluated_split": part,
+        "flowerml.evaluates": evaluates,
+        "flowerml.family": str(checkpoint.spec.family),
+        "flowerml.seed": str(checkpoint.settings["seed"]),
+    }
+    if checkpoint.split is not None:
+        tags |= {"flowerml.data_digest": checkpoint.split["data_digest"], "flowerml.split_digest": checkpoint.split["digest"]}
+    return tags

@@ -41,7 +41,8 @@ def start_run(settings: Settings, experiment: str, run_name: str) -> MlflowRecor
             return MlflowRecorder(client, _create(client, _experiment_id(client, experiment), run_name, {}))
         run = client.get_run(opened)
         if not contradictions(run.data.params, settings):
-            if settings.run_name or _MADE_UP.match(run.info.run_name or ""):
+            # A name given with `mlflow run --run-name` stays, unless the setting was given too; settings here always have a name.
+            if "run_name" in run.data.params or _MADE_UP.match(run.info.run_name or ""):
                 client.update_run(opened, name=run_name)
             return MlflowRecorder(client, opened)
         own = _create(client, run.info.experiment_id, run_name, {})

@@ -92,9 +92,8 @@ def train(
         elapsed = time.monotonic() - started
         say(_line(row, last, is_best, elapsed / epoch * (last - epoch)))
         if candidate.result is not None and stopping.stop_after(candidate.result) and epoch < last:
-            outcome.ended = f"stopped after epoch {epoch}: {settings.monitor} has not risen for {stopping.without} epochs"
-            if settings.monitor == "val_loss":
-                outcome.ended = outcome.ended.replace("risen", "fallen")
+            moved = "fallen" if settings.monitor == "val_loss" else "risen"
+            outcome.ended = f"stopped after epoch {epoch}: {settings.monitor} has not {moved} for {stopping.without} epochs"
             say(outcome.ended)
             break
     return outcome

@@ -282,3 +282,17 @@ def test_an_output_folder_that_can_not_be_made_is_refused_before_a_run_is_opened
         run_training(settings, lambda *_: opened.append(1))
     assert opened == []
     assert "\n" not in str(caught.value)
+
+
+def test_eval_beside_a_checkpoint_where_nothing_can_be_written_still_gives_its_figures(train_small, capsys):
+    finished, _ = train_small(epochs=1, warmup_epochs=0)
+    (finished.folder / "eval_val").write_text("a file where the folder should be")
+    recorder = MemoryRecorder()
+    evaluation = run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: recorder)
+    assert evaluation.scores.accuracy == finished.scores.accuracy
+    assert "can't write" in capsys.readouterr().err
+    artifacts = [event.path for event in recorder.events if isinstance(event, Artifact)]
+    assert artifacts
+    assert all(path.is_file() for path in artifacts)
+    assert recorder.events[-1].status is Status.FINISHED
+    assert recorder.tags()["flowerml.split_digest"] == json.loads((finished.folder / "split.json").read_text())["digest"]

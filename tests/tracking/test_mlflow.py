@@ -94,8 +94,14 @@ def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(clie
 
 def test_a_name_the_user_gave_stays(client, monkeypatch):
     opened = opened_by_mlflow_run(client, monkeypatch, {}, name="My best idea")
-    start_run(settings(run_name=None), "flowers", "x")
+    start_run(settings(), "flowers", "x")
     assert client.get_run(opened).info.run_name == "My best idea"
+
+
+def test_a_name_asked_for_as_a_setting_wins(client, monkeypatch):
+    opened = opened_by_mlflow_run(client, monkeypatch, {"run_name": "x"}, name="My best idea")
+    start_run(settings(), "flowers", "x")
+    assert client.get_run(opened).info.run_name == "x"
 
 
 @pytest.mark.parametrize("param", [{"lr_head": "auto"}, {"epochs": "11"}, {"classes": "a,b,c"}])
