@@ -1,6 +1,7 @@
 """`flowerml eval`: a checkpoint on its own split, or on another folder."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +18,22 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--test-dir", metavar="PATH", help="evaluate every picture of this other folder instead")
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
     parser.add_argument("--workers", metavar="INT", help="processes that load pictures; default: by cores")
+    parser.add_argument(
+        "--logit-adjustment",
+        metavar="F",
+        default="0",
+        help="take this times the log of each class's training share off its logit (0 to 10; 1: as if all were as frequent); default: 0",
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     asked = parser.parse(argv)
     if asked.workers is not None and not asked.workers.isdigit():
         raise UserError(f"--workers is {asked.workers!r}. Allowed: whole number, >= 0")
+    try:
+        adjustment = float(asked.logit_adjustment)
+    except ValueError:
+        adjustment = math.nan
+    if not 0 <= adjustment <= 10:
+        raise UserError(f"--logit-adjustment is {asked.logit_adjustment!r}. Allowed: number, >= 0, <= 10")
     if asked.test_dir and asked.train_dir:
         raise UserError("--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second those of it")
 
@@ -35,6 +48,7 @@ def run(argv: Sequence[str] | None) -> int:
         test_dir=Path(asked.test_dir) if asked.test_dir else None,
         device=asked.device,
         workers=None if asked.workers is None else int(asked.workers),
+        logit_adjustment=adjustment,
     )
     evaluation = run_evaluation(request, lambda parent, experiment, name: start_child(parent, experiment, name, "eval"))
     if asked.json:

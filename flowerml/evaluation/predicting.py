@@ -1,13 +1,17 @@
 """Running a model over examples: always fp32, in order, so that figures repeat to the last digit."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import nn
 
+from flowerml.console import warn
 from flowerml.data.loading import Batch
+from flowerml.errors import RunFailed
 from flowerml.evaluation.scores import Predictions
+from flowerml.models.memory import give_back, out_of_memory
 
 
 @torch.inference_mode()
@@ -18,14 +22,34 @@ def predict_all(
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Predictions:
-    """Logits of every batch. No autocast: bf16 decides some close calls another way than the fp32 model that is delivered."""
+    """Logits of every batch. No autocast: bf16 decides some close calls another way than the fp32 model that is delivered.
+
+    Where memory runs out, batches go through in ever smaller parts. Raises RunFailed where one picture is too much.
+    """
     was_training = model.training
     model.eval()
     logits, labels, ids = [], [], []
+    parts = 1
     for inputs, targets, names in batches:
         moved = inputs.to(device, non_blocking=True, memory_format=memory_format)
-        logits.append(model(moved).float())
+        while (found := _in_parts(model, moved, parts)) is None:
+            if parts >= len(inputs):
+                raise RunFailed("memory ran out with one picture at a time: take a smaller --img-size or model, or another --device")
+            parts *= 2
+            warn(f"memory ran out: evaluating {math.ceil(len(inputs) / parts)} pictures at a time from here on")
+            give_back()
+        logits.append(found)
         labels.append(targets)
         ids.extend(names)
     model.train(was_training)
     return Predictions(classes, tuple(ids), torch.cat(labels).numpy(), np.ascontiguousarray(torch.cat(logits).cpu().numpy()))
+
+
+def _in_parts(model: nn.Module, inputs: torch.Tensor, parts: int) -> torch.Tensor | None:
+    """Logits of one batch, None where memory runs out."""
+    try:
+        return torch.cat([model(part).float() for part in inputs.chunk(parts)])
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return None

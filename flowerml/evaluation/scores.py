@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,14 @@ class Predictions:
     def predicted(self) -> np.ndarray:
         """The class numbers of the largest logits, (N,); the first class wins a tie."""
         return self.logits.argmax(axis=1)
+
+    def adjusted(self, prior: Sequence[float], tau: float) -> "Predictions":
+        """The same with tau x log(prior) taken off the logits: post-hoc logit adjustment (Menon et al. 2021).
+
+        `prior` (C,) are the shares the model takes the classes to have; tau 1 asks it to think of all classes as equally frequent.
+        """
+        offsets = tau * np.log(np.asarray(prior, dtype=np.float64))
+        return replace(self, logits=(self.logits - offsets).astype(np.float32))
 
 
 @dataclass(frozen=True)

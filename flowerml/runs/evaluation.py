@@ -39,7 +39,8 @@ class Evaluation:
 class Request:
     """What to evaluate: a checkpoint on `split` (train, val or all) of `folder` (default: the one it was trained on).
 
-    With `test_dir` every picture of that folder, which no split knows.
+    With `test_dir` every picture of that folder, which no split knows. `logit_adjustment` (tau, 0 is off) takes the classes' training
+    shares out of the logits afterwards.
     """
 
     checkpoint: Path
@@ -48,6 +49,7 @@ class Request:
     test_dir: Path | None = None
     device: str | None = None
     workers: int | None = None
+    logit_adjustment: float = 0.0
 
 
 def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
@@ -59,6 +61,8 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     checkpoint = load_checkpoint(request.checkpoint)
     settings = Settings.model_validate(checkpoint.settings)
     device = pick_device(request.device)
+    if request.logit_adjustment and checkpoint.prior is None:
+        raise UserError(f"{request.checkpoint} does not say how frequent its classes were (an earlier version wrote it): train it again")
     task = task_for(checkpoint.spec)
     if request.test_dir is not None:
         part, folder = "test", request.test_dir
@@ -87,14 +91,21 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     loader = evaluation_loader(examples, transform, batch_size=settings.batch_size, workers=workers)
     say(f"evaluating {len(examples)} {part} pictures of {folder} on {device}")
     predictions = predict_all(predictor.model, loader.epoch(1), checkpoint.classes, device, memory_format)
+    if request.logit_adjustment:
+        assert checkpoint.prior is not None
+        predictions = predictions.adjusted(checkpoint.prior, request.logit_adjustment)
     scores = score(predictions)
 
     source = read_run_file(request.checkpoint.parent)
-    name = f"eval {part} of {settings.run_name or request.checkpoint.name}"
+    adjusted = f", logit adjustment {request.logit_adjustment:g}" if request.logit_adjustment else ""
+    name = f"eval {part} of {settings.run_name or request.checkpoint.name}{adjusted}"
     # Files first: once a run has been opened, nothing may keep it from being closed.
-    paths = _write_files(request.checkpoint.parent / f"eval_{part}", name, predictions, scores, task, examples)
+    beside = request.checkpoint.parent / f"eval_{part}{'_adjusted' if adjusted else ''}"
+    paths = _write_files(beside, name, predictions, scores, task, examples)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
     recorder.record(Tags(_tags(checkpoint, part, source.run_id if source else str(request.checkpoint))))
+    if adjusted:
+        recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))
     prefix = f"{part}_" if part != "all" else ""
     figures = {
         "accuracy": scores.accuracy,

@@ -8,7 +8,8 @@ from flowerml.errors import UserError
 from flowerml.files import write_bytes, write_json
 
 RUN_FILE = "run.json"
-EVALUATIONS = ("test", "eval_train", "eval_val", "eval_all", "eval_test")
+_PARTS = ("train", "val", "all", "test")
+EVALUATIONS = ("test", *(f"eval_{part}" for part in _PARTS), *(f"eval_{part}_adjusted" for part in _PARTS))
 RUN_FILES = (
     *("best.pth", "history.csv", "curves.png", "confusion_matrix.png", "confusion_matrix.json", "per_class.json", "predictions.csv"),
     *("errors.html", "split.json", "settings.json", "balance.json", "environment.txt", "bad_images.txt", "probe.npz", RUN_FILE),

@@ -62,7 +62,14 @@ def prepare(settings: Settings) -> Prepared:
     folder = Path(settings.output_dir or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{identity[:8]}-s{settings.seed}")
     settled = settled.replace(output_dir=str(folder), run_name=settings.run_name or folder.name)
     labels = [example.label for example in data.train]
-    weighed = balance(data.classes, labels, settings.class_weights, settings.oversample)
+    weighed = balance(
+        data.classes,
+        labels,
+        settings.class_weights,
+        settings.oversample,
+        effective_beta=settings.effective_beta,
+        logit_adjustment=settings.logit_adjustment,
+    )
     return Prepared(settled, spec, task, data, built, weighed, digests, identity, folder, device, workers)
 
 

@@ -87,6 +87,10 @@ def _train(run: Prepared, recorder: Recorder) -> Outcome:
         artifacts.write_history(run.folder, history)
         recorder.record(Metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"])))
 
+    def on_memory(words: str) -> None:
+        warn(f"{words}; the batch and its gradient stay the same")
+        recorder.record(Tags({"flowerml.out_of_memory": words}))
+
     return train(
         run.built,
         settings,
@@ -95,8 +99,8 @@ def _train(run: Prepared, recorder: Recorder) -> Outcome:
         val,
         device=run.device,
         memory_format=memory_format,
-        class_weights=run.balance.weights,
-        observers=Observers(on_epoch, lambda candidate: _save_best(run, candidate)),
+        balance=run.balance,
+        observers=Observers(on_epoch, lambda candidate: _save_best(run, candidate), on_memory),
     )
 
 
@@ -114,6 +118,7 @@ def _save_best(run: Prepared, candidate: Candidate) -> None:
         metrics=metrics,
         settings=run.settings.model_dump(mode="json"),
         split=run.data.split.as_json(),
+        prior=run.balance.prior,
     )
     save_checkpoint(run.folder / "best.pth", checkpoint)
 

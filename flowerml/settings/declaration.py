@@ -23,12 +23,14 @@ def _setting(
     auto: str = "",
     allowed: str = "",
     identity: bool = True,
+    late: bool = False,
     **limits: Any,  # noqa: ANN401 - pydantic's ge, gt, le, lt, pattern
 ) -> Any:  # noqa: ANN401
     """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity` whether it is
-    part of `config_id`.
+    part of `config_id`. A `late` setting came after configurations had been named: at its default it is left out of the identity, so
+    that they keep their names.
     """
-    extra: JsonDict = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity}
+    extra: JsonDict = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity, "late": late}
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 
@@ -138,6 +140,9 @@ class Settings(BaseModel):
     bad_images: Literal["stop", "skip"] = _setting(
         "stop", group=TASK, about="pictures that can't be read: stop, or go on without them", identity=False
     )
+    duplicates: Literal["stop", "keep", "drop"] = _setting(
+        "stop", group=TASK, about="one photo under two labels: stop, train on all its copies, or on none", identity=False
+    )
 
     epochs: Whole = _setting(group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000)
     batch_size: Whole = _setting(group=OPTIMISER, about="pictures per optimiser step", unit="pictures", auto=RECIPE, ge=1, le=65_536)
@@ -171,7 +176,16 @@ class Settings(BaseModel):
     randaugment: Whole = _setting(group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30)
     random_erasing: Number = _setting(group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1)
 
-    class_weights: Literal["none", "balanced"] = _setting("none", group=BALANCE, about="loss weights; balanced is N/(C n_c)")
+    class_weights: Literal["none", "balanced", "effective"] = _setting(
+        "none", group=BALANCE, about="loss weights; balanced is N/(C n_c), effective counts overlapping pictures once (--effective-beta)"
+    )
+    effective_beta: Number = _setting(
+        0.999, group=BALANCE, about="effective weights: 0 weighs all classes alike, near 1 is balanced", ge=0, lt=1, late=True
+    )
+    focal_gamma: Number = _setting(0.0, group=BALANCE, about="focal loss: how little easy pictures count; 0 is off", ge=0, le=10, late=True)
+    logit_adjustment: Number = _setting(
+        0.0, group=BALANCE, about="times the log share of each class, added to its logit in the loss; 0 is off", ge=0, le=10, late=True
+    )
     oversample: str = _setting(
         "none",
         group=BALANCE,
@@ -225,7 +239,7 @@ def fields() -> Mapping[str, FieldInfo]:
 
 
 def note(field: FieldInfo, key: str) -> Any:  # noqa: ANN401 - text, or a bool for `identity`
-    """One of the marks `_setting` put on a field: group, unit, auto, identity."""
+    """One of the marks `_setting` put on a field: group, unit, auto, allowed, identity, late."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
     return extra[key]

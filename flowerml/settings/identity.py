@@ -20,10 +20,14 @@ def identity(settings: Settings, digests: Digests) -> dict[str, object]:
     """The part of the settings that shapes the result, as plain values.
 
     Not in it: seed, folders, names, experiment, workers, device, compile, micro-batches, bad-images. The data folder, the split's
-    settings and the weights' path stand in it by content.
+    settings and the weights' path stand in it by content. A setting that came later (`late`) is not in it at its default.
     """
     values = settings.model_dump(mode="json")
-    shaping: dict[str, object] = {name: _plain(values[name]) for name, field in fields().items() if note(field, "identity")}
+    shaping: dict[str, object] = {
+        name: _plain(values[name])
+        for name, field in fields().items()
+        if note(field, "identity") and not (note(field, "late") and values[name] == field.default)
+    }
     return {**shaping, "data": digests.data, "split": digests.split, "weights": digests.weights}
 
 

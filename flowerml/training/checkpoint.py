@@ -1,5 +1,6 @@
 """`best.pth` and the delivered `.pth`: one format, plain tensors and plain values, readable with `torch.load(weights_only=True)`."""
 
+import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +20,10 @@ _KEYS = ("format", "state_dict", "model", "family", "classes", "input", "epoch",
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights with all it takes to use them. `metrics` are those of `epoch` (1-based); `split` is None once delivered."""
+    """Weights with all it takes to use them. `metrics` are those of `epoch` (1-based); `split` is None once delivered.
+
+    `prior` (C,): the shares that the model takes the classes to have, for an adjustment afterwards; None where it was not written down.
+    """
 
     state_dict: Mapping[str, torch.Tensor]
     spec: ModelSpec
@@ -29,6 +33,7 @@ class Checkpoint:
     metrics: Mapping[str, Any]
     settings: Mapping[str, Any]
     split: Mapping[str, Any] | None
+    prior: tuple[float, ...] | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -57,6 +62,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metrics": dict(checkpoint.metrics),
         "settings": dict(checkpoint.settings),
     }
+    if checkpoint.prior is not None:
+        content["prior"] = [float(share) for share in checkpoint.prior]  # a NumPy number would not be a plain value
     if checkpoint.split is not None:
         content["split"] = dict(checkpoint.split)
 
@@ -83,6 +90,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if damaged is not None:
             raise zipfile.BadZipFile(f"the part {damaged} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own words advise to execute what is in it
+        raise UserError(f"checkpoint {path}: holds more than plain weights and values: refused, as such a file can run code") from error
     except Exception as error:  # zip, pickle and torch each have errors of their own for a damaged file
         line = (str(error) or type(error).__name__).splitlines()[0][:140]
         raise UserError(f"checkpoint {path}: can't be read ({line})") from error
@@ -108,4 +117,5 @@ def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
         metrics=content["metrics"],
         settings=content["settings"],
         split=content.get("split"),
+        prior=tuple(content["prior"]) if "prior" in content else None,
     )

@@ -4,10 +4,12 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from flowerml.console import duration, say, track
+from flowerml.data.balance import Balance
 from flowerml.data.keyed import seed_of
 from flowerml.data.loading import Batch, Loader
 from flowerml.errors import RunFailed
@@ -19,6 +21,7 @@ from flowerml.selection.epochs import EarlyStopping, EpochResult, better
 from flowerml.settings import Settings
 from flowerml.training.averaging import WeightAverage
 from flowerml.training.device import autocast_dtype
+from flowerml.training.losses import example_losses
 from flowerml.training.mixing import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
 from flowerml.training.schedule import Plateau, Schedule
@@ -49,10 +52,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Observers:
-    """Who hears of a finished epoch, and of an epoch that is the best so far (its weights are only valid during the call)."""
+    """Who hears of a finished epoch, of an epoch that is the best so far (its weights are only valid during the call), and of memory
+    that ran out (in words).
+    """
 
     on_epoch: Callable[[Row], None]
     on_best: Callable[[Candidate], None]
+    on_memory: Callable[[str], None]
 
 
 def train(
@@ -64,7 +70,7 @@ def train(
     *,
     device: torch.device,
     memory_format: torch.memory_format,
-    class_weights: tuple[float, ...] | None,
+    balance: Balance,
     observers: Observers,
 ) -> Outcome:
     """Train `built.model` in place and return what came of it.
@@ -74,7 +80,7 @@ def train(
     Raises:
         NotFinite: a loss or gradient is not finite; whatever `observers.on_best` has kept stays valid.
     """
-    run = _Run(built, settings, classes, train_loader, device, memory_format, class_weights)
+    run = _Run(built, settings, classes, train_loader, device, memory_format, balance, observers.on_memory)
     stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
     outcome = Outcome(cuts=run.plateau.cuts)
     last = settings.stop_epoch or settings.epochs
@@ -110,7 +116,8 @@ class _Run:
         loader: Loader,
         device: torch.device,
         memory_format: torch.memory_format,
-        class_weights: tuple[float, ...] | None,
+        balance: Balance,
+        on_memory: Callable[[str], None],
     ) -> None:
         self.settings, self.classes, self.loader = settings, classes, loader
         self.device, self.memory_format = device, memory_format
@@ -137,8 +144,14 @@ class _Run:
             dtype=autocast_dtype(device, amp=settings.amp),
             accumulate=settings.accumulate,
             grad_clip=settings.grad_clip,
-            smoothing=settings.label_smoothing,
-            class_weights=None if class_weights is None else torch.tensor(class_weights, device=device),
+            losses=partial(
+                example_losses,
+                smoothing=settings.label_smoothing,
+                class_weights=_tensor(balance.weights, device),
+                focal_gamma=settings.focal_gamma,
+                logit_offsets=_tensor(balance.logit_offsets, device),
+            ),
+            on_memory=on_memory,
         )
 
     def train_epoch(self, epoch: int) -> Row:
@@ -155,12 +168,11 @@ class _Run:
                 self.plateau.scale,
                 self.settings.min_lr,
             )
-            torch.manual_seed(seed_of(self.settings.seed, "step", epoch, step))  # dropout and drop-path: keyed like everything else
             moved, wanted = inputs.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
             mixed, targets = self.mixer(moved, wanted, self.settings.seed, epoch, step)
             mixed = mixed.contiguous(memory_format=self.memory_format)
             where = f"epoch {epoch}, step {step + 1}, {_rates(rates(self.optimizer))}, pictures {', '.join(ids)}"
-            loss, norm = self.stepper.step(mixed, targets, where)
+            loss, norm = self.stepper.step(mixed, targets, seed_of(self.settings.seed, "step", epoch, step), where)
             if self.average is not None:
                 self.average.update(self.model)
             loss_sum += loss * len(ids)
@@ -195,6 +207,10 @@ class _Run:
             if "DataLoader worker" in str(error):
                 raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
             raise
+
+
+def _tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:
+    return None if values is None else torch.tensor(values, device=device)
 
 
 def _rates(values: Row) -> str:

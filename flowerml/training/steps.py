@@ -1,13 +1,16 @@
-"""One optimiser step: mixed precision, accumulation, clipping, and a stop at the first figure that is not finite."""
+"""One optimiser step: mixed precision, accumulation, smaller parts where memory runs out, clipping, a stop at what is not finite."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from flowerml.errors import RunFailed
-from flowerml.training.losses import example_losses
+from flowerml.models.memory import give_back, out_of_memory
+
+ExampleLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (N, C), targets (N,) or (N, C) -> (N,)
 
 
 class NotFinite(RunFailed):
@@ -18,7 +21,8 @@ class NotFinite(RunFailed):
 class Stepper:
     """Takes optimiser steps on batches. `model` may be compiled; `parameters` are those to clip.
 
-    `dtype` is the autocast type or None; `class_weights` (C,) or None; a batch is split into `accumulate` parts.
+    `dtype` is the autocast type or None; a batch is split into `accumulate` parts, which double when memory runs out: the batch, its
+    loss and its gradient stay the whole one's. `on_memory` hears of it in words.
     """
 
     model: nn.Module
@@ -28,27 +32,23 @@ class Stepper:
     dtype: torch.dtype | None
     accumulate: int
     grad_clip: float
-    smoothing: float
-    class_weights: torch.Tensor | None
+    losses: ExampleLosses
+    on_memory: Callable[[str], None]
 
     def __post_init__(self) -> None:
         # fp16's range is small: gradients are scaled up before, and steps with an overflow are left out, which is no error.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
-    def step(self, inputs: torch.Tensor, targets: torch.Tensor, where: str) -> tuple[float, float]:
+    def step(self, inputs: torch.Tensor, targets: torch.Tensor, seed: int, where: str) -> tuple[float, float]:
         """One step on a whole batch. Returns the batch's mean loss and the gradient's norm before clipping.
 
+        `seed` keys dropout and stochastic depth, for every try anew; `where` (epoch, step, rates, pictures) is for messages.
+
         Raises:
-            NotFinite: before the weights are touched; `where` (epoch, step, rates, pictures) is in the message.
+            NotFinite: before the weights are touched.
+            RunFailed: memory runs out with one picture at a time.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for part, wanted in zip(inputs.chunk(self.accumulate), targets.chunk(self.accumulate), strict=True):
-            with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
-                logits = self.model(part)
-            loss = example_losses(logits, wanted, smoothing=self.smoothing, class_weights=self.class_weights).sum() / len(inputs)
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
+        total = self._backward(inputs, targets, seed, where)
         mean = total.item()  # a sync point: the price of stopping before a bad step instead of after it
         if not math.isfinite(mean):
             raise NotFinite(f"the loss is {mean} at {where}. Lower the learning rate, or look at these pictures")
@@ -59,3 +59,43 @@ class Stepper:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return mean, norm
+
+    def _backward(self, inputs: torch.Tensor, targets: torch.Tensor, seed: int, where: str) -> torch.Tensor:
+        """Gradients of the batch's mean loss, which is returned; with smaller parts for as long as memory runs out."""
+        # A try that fails may have moved batch-norm statistics already; they are few and small.
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        while True:
+            try:
+                return self._parts(inputs, targets, seed)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                self._halve(len(inputs), where)
+            give_back()
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+    def _parts(self, inputs: torch.Tensor, targets: torch.Tensor, seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for part, wanted in zip(inputs.chunk(self.accumulate), targets.chunk(self.accumulate), strict=True):
+            with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
+                logits = self.model(part)
+            loss = self.losses(logits, wanted).sum() / len(inputs)
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        return total
+
+    def _halve(self, batch: int, where: str) -> None:
+        """Twice as many parts from now on."""
+        before = math.ceil(batch / self.accumulate)
+        if before == 1:
+            raise RunFailed(
+                f"memory ran out with one picture at a time, at {where}. Take a smaller model or --img-size, freeze the backbone for "
+                "longer, or stop what else uses the memory"
+            ) from None
+        self.accumulate *= 2
+        after = math.ceil(batch / self.accumulate)
+        self.on_memory(f"memory ran out with {before} pictures at a time ({where.split(', pictures')[0]}): going on with {after}")

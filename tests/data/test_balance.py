@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from flowerml.data.balance import Balance, balance, balanced_weights, class_repeats, parse_oversampling
+from flowerml.data.balance import Balance, balance, balanced_weights, class_repeats, effective_weights, parse_oversampling
 from flowerml.errors import UserError
 from flowerml.settings import resolve
 
@@ -119,3 +119,43 @@ def test_counts_are_in_label_order_whatever_the_order_of_examples():
 
 def test_a_balance_is_a_value():
     assert Balance(("a",), (3,), (2,), None).seen == (6,)
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.99, 0.999, 0.9999])
+def test_effective_weights_are_the_papers_but_for_their_scale(beta):
+    """Cui et al. 2019, equation 4: (1 - beta) / (1 - beta^n); ours have mean 1 over the training pictures."""
+    papers = [(1 - beta) / (1 - beta**count) for count in COUNTS]
+    ours = effective_weights(COUNTS, beta)
+    assert [w / ours[0] for w in ours] == pytest.approx([w / papers[0] for w in papers], rel=1e-9)
+    assert sum(count * w for count, w in zip(COUNTS, ours, strict=True)) == pytest.approx(sum(COUNTS))
+
+
+def test_effective_weights_go_from_none_to_balanced():
+    assert effective_weights(COUNTS, 0.0) == pytest.approx([1.0] * len(COUNTS))
+    assert effective_weights(COUNTS, 1 - 1e-12) == pytest.approx(balanced_weights(COUNTS), rel=1e-6)
+
+
+def test_effective_weights_reach_the_balance():
+    made = balance("abc", labels_of((10, 2, 40)), "effective", effective_beta=0.9)
+    assert made.weights == pytest.approx(effective_weights((10, 2, 40), 0.9))
+    assert 1 < made.imbalance < 20
+
+
+def test_logit_adjustment_offsets_are_the_log_shares_of_an_epoch():
+    made = balance("abc", labels_of((10, 2, 40)), logit_adjustment=2.0)
+    assert made.logit_offsets == pytest.approx([2 * np.log(share / 52) for share in (10, 2, 40)])
+    assert balance("abc", labels_of((10, 2, 40))).logit_offsets is None
+
+
+def test_logit_adjustment_does_not_repeat_what_oversampling_has_evened_out():
+    made = balance("ab", labels_of((10, 20)), oversample="15:2", logit_adjustment=1.0)
+    assert made.logit_offsets == pytest.approx([np.log(0.5)] * 2)
+
+
+def test_the_prior_is_what_is_left_of_the_imbalance():
+    """One full adjustment, or balanced weights, leave nothing; both together turn it round, and the figure shows it."""
+    labels = labels_of((10, 2, 40))
+    assert balance("abc", labels).prior == pytest.approx([10 / 52, 2 / 52, 40 / 52])
+    assert balance("abc", labels, logit_adjustment=1.0).prior == pytest.approx([1 / 3] * 3)
+    assert balance("abc", labels, "balanced").prior == pytest.approx([1 / 3] * 3)
+    assert balance("abc", labels, "balanced", logit_adjustment=1.0).imbalance == pytest.approx(20)

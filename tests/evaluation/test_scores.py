@@ -207,3 +207,19 @@ def test_predicting_keeps_no_gradient_and_repeats_to_the_last_digit():
     second = predict_all(model, loader.epoch(5), CLASSES, torch.device("cpu"))
     assert np.array_equal(first.logits, second.logits)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_post_hoc_adjustment_takes_the_prior_out():
+    """Menon et al. 2021: with tau 1, posteriors under one prior become those under equal ones (Bayes, worked out by hand)."""
+    likelihood, prior = np.array([[0.2, 0.5, 0.3]]), (0.7, 0.2, 0.1)
+    given = Predictions(("a", "b", "c"), ("x",), np.array([1]), np.log(likelihood * prior).astype(np.float32))
+    assert given.predicted.tolist() == [0]
+    adjusted = given.adjusted(prior, 1.0)
+    assert adjusted.predicted.tolist() == [1]
+    assert adjusted.probabilities == pytest.approx(likelihood, rel=1e-5)
+    assert (adjusted.ids, adjusted.labels.tolist(), adjusted.classes) == (given.ids, [1], given.classes)
+
+
+def test_adjustment_by_nothing_changes_nothing():
+    given = Predictions(("a", "b"), ("x",), np.array([1]), np.array([[0.1, 0.7]], dtype=np.float32))
+    assert np.array_equal(given.adjusted((0.9, 0.1), 0.0).logits, given.logits)

@@ -21,6 +21,7 @@ MUST_NOT_MATTER = {
     "compile": "how it was computed",
     "accumulate": "micro-batches",
     "bad_images": "by content, in the data digest",
+    "duplicates": "by content, in the data digest",
     "train_dir": "by content, in the data digest",
     "val_split": "by content, in the split digest",
     "split_seed": "by content, in the split digest",
@@ -39,6 +40,14 @@ def changed(**changes):
 def test_golden():
     """The canonical form (names, types, order, separators, encoding) is fixed for good."""
     assert config_id(COMPLETE, DIGESTS) == GOLDEN
+
+
+def test_settings_that_came_later_leave_the_names_of_earlier_configurations_alone():
+    """GOLDEN was computed before they were there; at their defaults nothing about them stands in the identity."""
+    late = {name for name, field in fields().items() if note(field, "late")}
+    assert late == {"effective_beta", "focal_gamma", "logit_adjustment"}
+    assert late.isdisjoint(identity(COMPLETE, DIGESTS))
+    assert identity(COMPLETE.replace(focal_gamma=2), DIGESTS)["focal_gamma"] == 2.0
 
 
 def test_is_a_sha256_in_hex():
@@ -119,7 +128,8 @@ def test_auto_is_what_it_stands_for():
 def test_identity_is_plain_and_complete():
     """Exactly the shaping settings and the three digests, as values that JSON keeps apart (5 is not "5", true is not 1)."""
     found = identity(COMPLETE, DIGESTS)
-    assert set(found) == {*MUST_MATTER, "data", "split", "weights"}
+    late = {name for name, field in fields().items() if note(field, "late")}
+    assert set(found) == {*MUST_MATTER, "data", "split", "weights"} - late
     assert found["weights"] == DIGESTS.weights
     assert (found["epochs"], found["lr_head"], found["amp"], found["stop_epoch"]) == (45, 0.001, True, None)
     assert type(found["epochs"]) is int

@@ -53,7 +53,7 @@ WRONG = {
     "--optimizer adam": "--optimizer is 'adam'. Did you mean adamw? Allowed: adamw, sgd",
     "--scheduler cosin": "--scheduler is 'cosin'. Did you mean cosine? Allowed: cosine, plateau, constant",
     "--scheduler Plateau": "--scheduler is 'Plateau'. Did you mean plateau? Allowed: cosine, plateau, constant",
-    "--class-weights balance": "--class-weights is 'balance'. Did you mean balanced? Allowed: none, balanced",
+    "--class-weights balance": "--class-weights is 'balance'. Did you mean balanced? Allowed: none, balanced, effective",
     "--monitor val_acc": "--monitor is 'val_acc'. Did you mean val_accuracy? Allowed: val_accuracy, val_macro_f1, val_loss",
     "--bad-images skp": "--bad-images is 'skp'. Did you mean skip? Allowed: stop, skip",
     "--interpolation bicubik": "--interpolation is 'bicubik'. Did you mean bicubic? Allowed: bilinear, bicubic, or auto",
@@ -137,9 +137,21 @@ KINDS = {
     "number": {
         *("crop_pct", "dropout", "drop_path", "val_split", "lr_head", "lr_backbone", "weight_decay", "llrd", "plateau_factor", "min_lr"),
         *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing"),
+        *("effective_beta", "focal_gamma", "logit_adjustment"),
     },
     "text": {
-        *("model", "weights", "interpolation", "train_dir", "test_dir", "bad_images", "optimizer", "scheduler", "class_weights"),
+        *(
+            "model",
+            "weights",
+            "interpolation",
+            "train_dir",
+            "test_dir",
+            "bad_images",
+            "duplicates",
+            "optimizer",
+            "scheduler",
+            "class_weights",
+        ),
         *("oversample", "monitor", "output_dir", "experiment", "run_name", "device"),
     },
 }

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from flowerml.data.balance import Balance
 from flowerml.data.loading import Example, evaluation_loader, training_loader
 from flowerml.data.transforms import InputDescription
 from flowerml.models import Built, Classifier
@@ -84,6 +85,7 @@ class Trained:
     rows: list[Row] = field(default_factory=list)
     bests: list[Candidate] = field(default_factory=list)
     after: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The raw weights as they are now."""
@@ -109,6 +111,7 @@ class Toy:
         val: list[Example] | None = None,
         workers: int = 0,
         class_weights: tuple[float, ...] | None = None,
+        counts: tuple[int, ...] = (9, 9, 9),
         on_epoch: Callable[[Row], None] | None = None,
         into: list[Trained] | None = None,
         **changes,
@@ -146,8 +149,8 @@ class Toy:
             val_loader,
             device=torch.device("cpu"),
             memory_format=torch.contiguous_format,
-            class_weights=class_weights,
-            observers=Observers(row_seen, best_seen),
+            balance=Balance(CLASSES, counts, (1,) * len(CLASSES), class_weights, settings.logit_adjustment),
+            observers=Observers(row_seen, best_seen, trained.remarks.append),
         )
         return trained
 

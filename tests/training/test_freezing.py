@@ -1,11 +1,14 @@
 """A frozen backbone: no gradient, no change, no backward through it, batch-norm statistics stay (DESIGN 5, trap 5)."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from flowerml.models import build
 from flowerml.models.classifier import Classifier
 from flowerml.settings import find_model
+from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer, parameter_groups
 from flowerml.training.steps import Stepper
 
@@ -20,13 +23,14 @@ def made(name: str):
 def stepper_for(built, optimizer: str = "adamw") -> Stepper:
     groups = parameter_groups(built.model, built.stages, lr_head=0.1, lr_backbone=0.1, weight_decay=0.5, llrd=1.0)
     parameters = list(built.model.parameters())
-    return Stepper(built.model, make_optimizer(optimizer, groups), parameters, torch.device("cpu"), None, 1, 0.0, 0.0, None)
+    losses = partial(example_losses, smoothing=0.0)
+    return Stepper(built.model, make_optimizer(optimizer, groups), parameters, torch.device("cpu"), None, 1, 0.0, losses, print)
 
 
 def steps(stepper: Stepper, count: int) -> None:
     for number in range(count):
         generator = torch.Generator().manual_seed(number)
-        stepper.step(torch.randn(4, 3, 32, 32, generator=generator) + 2, torch.tensor([0, 1, 2, 0]), "here")
+        stepper.step(torch.randn(4, 3, 32, 32, generator=generator) + 2, torch.tensor([0, 1, 2, 0]), 0, "here")
 
 
 def copies(module: torch.nn.Module) -> dict[str, torch.Tensor]:

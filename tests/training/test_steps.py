@@ -1,6 +1,7 @@
 """Losses against hand computation, and one optimiser step: accumulation, clipping, precision, the stop at what is not finite."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from flowerml.errors import RunFailed
 from flowerml.training.losses import example_losses
 from flowerml.training.steps import NotFinite, Stepper
 
+SMOOTHED = partial(example_losses, smoothing=0.1)
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
 
 
@@ -58,6 +60,36 @@ def test_class_weights_multiply_each_classs_share():
     assert soft.tolist() == pytest.approx(by_hand(mixed, weights))
 
 
+def test_focal_loss_is_the_papers_formula():
+    """(1 - p)^gamma times the cross entropy (Lin et al. 2017, equation 4), with its alpha as class weights."""
+    weights = (0.5, 2.0, 1.0)
+    found = example_losses(LOGITS, torch.tensor([0, 1]), smoothing=0.0, focal_gamma=2.0, class_weights=torch.tensor(weights))
+    own = [log_shares(row)[label] for row, label in zip(LOGITS.tolist(), (0, 1), strict=True)]
+    expected = [-w * (1 - math.exp(log)) ** 2 * log for w, log in zip(weights, own, strict=False)]
+    assert found.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("targets", [torch.tensor([0, 1]), torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]])], ids=["labels", "shares"])
+def test_focal_loss_without_focus_is_the_cross_entropy(targets):
+    options = {"smoothing": 0.3, "class_weights": torch.tensor([0.5, 2.0, 1.0])}
+    plain = example_losses(LOGITS, targets, **options)
+    assert example_losses(LOGITS, targets, focal_gamma=1e-9, **options).tolist() == pytest.approx(plain.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss_of_a_sure_picture_has_a_finite_gradient(gamma):
+    """p is 1 in fp32 there, and the power's derivative at 0 is infinite below gamma 1."""
+    logits = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
+    example_losses(logits, torch.tensor([0]), smoothing=0.0, focal_gamma=gamma).sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_logit_offsets_are_added_before_the_softmax():
+    offsets = torch.tensor([-1.0, 0.5, -3.0])
+    found = example_losses(LOGITS, torch.tensor([0, 1]), smoothing=0.1, logit_offsets=offsets)
+    assert torch.equal(found, example_losses(LOGITS + offsets, torch.tensor([0, 1]), smoothing=0.1))
+
+
 def test_half_precision_logits_are_widened_before_the_loss():
     found = example_losses(LOGITS.bfloat16(), torch.tensor([0, 1]), smoothing=0.1)
     assert found.dtype is torch.float32
@@ -70,7 +102,7 @@ def network() -> nn.Module:
 
 
 def stepper(model: nn.Module, *, lr: float = 0.1, optimizer=None, **changes) -> Stepper:
-    options = {"dtype": None, "accumulate": 1, "grad_clip": 0.0, "smoothing": 0.1, "class_weights": None}
+    options = {"dtype": None, "accumulate": 1, "grad_clip": 0.0, "losses": SMOOTHED, "on_memory": lambda words: None}
     made = optimizer or torch.optim.SGD(model.parameters(), lr=lr)
     return Stepper(model, made, list(model.parameters()), torch.device("cpu"), **{**options, **changes})
 
@@ -96,10 +128,10 @@ def test_a_batch_in_one_piece_equals_the_same_batch_in_parts(count, parts, weigh
             model,
             optimizer=optimizer,
             accumulate=accumulate,
-            class_weights=None if weights is None else torch.tensor(weights),
+            losses=partial(example_losses, smoothing=0.1, class_weights=None if weights is None else torch.tensor(weights)),
             grad_clip=1.0,
         )
-        outcomes = [one.step(*data(count, seed), "here") for seed in range(4)]
+        outcomes = [one.step(*data(count, seed), 0, "here") for seed in range(4)]
         results.append((vector(model), torch.tensor(outcomes)))
     assert torch.allclose(results[0][0], results[1][0], atol=1e-5)
     assert torch.allclose(results[0][1], results[1][1], rtol=1e-4)
@@ -109,16 +141,16 @@ def test_the_returned_loss_is_the_batchs_mean_before_the_step():
     model = network()
     inputs, labels = data(6)
     expected = nn.functional.cross_entropy(model(inputs), labels, label_smoothing=0.1).item()
-    assert stepper(model, accumulate=3).step(inputs, labels, "here")[0] == pytest.approx(expected, rel=1e-5)
+    assert stepper(model, accumulate=3).step(inputs, labels, 0, "here")[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradients_do_not_pile_up_over_steps():
     twice, fresh = network(), network()
     first = stepper(twice)
-    first.step(*data(6, 1), "here")
+    first.step(*data(6, 1), 0, "here")
     fresh.load_state_dict(twice.state_dict())
-    first.step(*data(6, 2), "here")
-    stepper(fresh).step(*data(6, 2), "here")
+    first.step(*data(6, 2), 0, "here")
+    stepper(fresh).step(*data(6, 2), 0, "here")
     assert torch.equal(vector(twice), vector(fresh))
 
 
@@ -126,7 +158,7 @@ def test_gradients_do_not_pile_up_over_steps():
 def test_clipping_bounds_the_step_and_reports_the_norm_before_it(clip, accumulate):
     model = network()
     before = vector(model)
-    _, norm = stepper(model, lr=1.0, grad_clip=clip, accumulate=accumulate).step(*data(6), "here")
+    _, norm = stepper(model, lr=1.0, grad_clip=clip, accumulate=accumulate).step(*data(6), 0, "here")
     moved = (vector(model) - before).norm().item()
     assert norm > 0.05
     assert moved == pytest.approx(clip if 0 < clip < norm else norm, rel=1e-3)
@@ -142,8 +174,8 @@ def test_bf16_autocast_computes_the_model_in_bf16_and_keeps_fp32_weights():
             return result
 
     model = nn.Sequential(nn.Flatten(), Watched(12, 3))
-    stepper(model, dtype=torch.bfloat16).step(*data(4), "here")
-    stepper(model, dtype=None).step(*data(4), "here")
+    stepper(model, dtype=torch.bfloat16).step(*data(4), 0, "here")
+    stepper(model, dtype=None).step(*data(4), 0, "here")
     assert seen == [torch.bfloat16, torch.float32]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -153,10 +185,10 @@ def test_an_overflow_of_fp16_is_skipped_and_the_scale_lowered_without_an_error()
     one = stepper(model, dtype=torch.float16)
     before, scale = vector(model), one.scaler.get_scale()
     inputs, labels = data(4)
-    one.step(inputs * 1000, labels, "here")
+    one.step(inputs * 1000, labels, 0, "here")
     assert torch.equal(vector(model), before)
     assert one.scaler.get_scale() < scale
-    one.step(inputs, labels, "here")
+    one.step(inputs, labels, 0, "here")
     assert not torch.equal(vector(model), before)
 
 
@@ -168,7 +200,7 @@ def test_the_scaling_of_fp16_shows_neither_in_the_norm_nor_in_the_step():
         one = stepper(model, lr=1.0, dtype=dtype, grad_clip=0.1)
         one.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=dtype is not None)
         before = vector(model)
-        norms.append(one.step(*data(8), "here")[1])
+        norms.append(one.step(*data(8), 0, "here")[1])
         moved.append((vector(model) - before).norm().item())
     assert norms[1] == pytest.approx(norms[0], rel=0.02)
     assert moved == pytest.approx([0.1, 0.1], rel=1e-3)
@@ -180,12 +212,12 @@ def test_the_scaling_of_fp16_shows_neither_in_the_norm_nor_in_the_step():
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(value, accumulate, clip):
     model = network()
     one = stepper(model, optimizer=torch.optim.AdamW(model.parameters(), lr=0.1), accumulate=accumulate, grad_clip=clip)
-    one.step(*data(8), "here")
+    one.step(*data(8), 0, "here")
     before = vector(model)
     inputs, labels = data(8, 1)
     inputs[5] = value
     with pytest.raises(NotFinite) as caught:
-        one.step(inputs, labels, "epoch 2, step 7, lr_head 0.001, pictures rose/7.jpg")
+        one.step(inputs, labels, 0, "epoch 2, step 7, lr_head 0.001, pictures rose/7.jpg")
     assert torch.equal(vector(model), before)
     assert "the loss is nan" in str(caught.value) or "the loss is inf" in str(caught.value)
     assert "epoch 2, step 7, lr_head 0.001, pictures rose/7.jpg" in str(caught.value)
@@ -209,5 +241,5 @@ class _Steep(nn.Module):
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(clip):
     model = _Steep()
     with pytest.raises(NotFinite, match=r"gradient.* at epoch 1"):
-        stepper(model, grad_clip=clip).step(*data(4), "epoch 1")
+        stepper(model, grad_clip=clip).step(*data(4), 0, "epoch 1")
     assert torch.equal(model.weight, torch.zeros(3))
