@@ -14,7 +14,9 @@ FORMAT = "flowerml-split-1"
 
 @dataclass(frozen=True)
 class Split:
-    """Which picture is on which side. `sha256` holds each file's content, so that a later change of the folder shows."""
+    """Which picture is on which side. `sha256` holds each file's content, so that a later change of the folder shows; `skipped` names
+    files that were there and are on neither side on purpose (unreadable, or one photo under two labels).
+    """
 
     classes: tuple[str, ...]
     train: tuple[str, ...]
@@ -23,6 +25,7 @@ class Split:
     data_digest: str
     val_split: float
     split_seed: int
+    skipped: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -43,6 +46,7 @@ class Split:
             "train": list(self.train),
             "val": list(self.val),
             "sha256": dict(self.sha256),
+            "skipped": list(self.skipped),
         }
 
     @staticmethod
@@ -66,6 +70,7 @@ class Split:
             data_digest=value["data_digest"],
             val_split=value["val_split"],
             split_seed=value["split_seed"],
+            skipped=tuple(value.get("skipped", ())),
         )
         if split.digest != value["digest"]:
             raise UserError("the stored split was changed by hand: its digest does not fit its lists")

@@ -72,7 +72,7 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
             raise UserError(f"{request.checkpoint} carries no split (a delivered file): give the pictures with --test-dir FOLDER")
         split = Split.from_json(checkpoint.split)
         part, folder = request.split, request.folder or Path(settings.train_dir)
-        examples, changes = task.examples(folder, checkpoint.classes, split.sha256)
+        examples, changes = task.examples(folder, checkpoint.classes, split)
         wanted = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
         if not wanted:
             raise UserError(f"{request.checkpoint}: its split has no {part} pictures (--val-split {split.val_split:g})")

@@ -1,6 +1,6 @@
 """What the engine asks of a task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,8 +40,8 @@ class Task(Protocol):
         """Read, check and split `settings.train_dir`. Raises UserError for anything wrong with the folder."""
         ...
 
-    def examples(self, root: Path, classes: Sequence[str], digests: Mapping[str, str] | None) -> tuple[list[Example], list[str]]:
-        """Every example under `root`, and remarks where contents differ from `digests` (key -> sha256)."""
+    def examples(self, root: Path, classes: Sequence[str], split: Split | None) -> tuple[list[Example], list[str]]:
+        """Every example under `root`, and remarks where files or contents differ from what `split` was drawn from."""
         ...
 
     def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> Built:

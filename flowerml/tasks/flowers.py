@@ -1,6 +1,7 @@
 """Flowers: one picture, one of five names. Any other folder of classes goes the same way."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import torch
 from PIL import Image
 
 from flowerml.data.decode import BadImage, read_image
+from flowerml.data.duplicates import across_classes, settle_duplicates
 from flowerml.data.folders import Layout, read_layout
 from flowerml.data.groups import group_numbers
 from flowerml.data.loading import Example
 from flowerml.data.scan import Scan, require_readable, scan
-from flowerml.data.split import draw_split
+from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.files import file_digest
 from flowerml.models import Built, build
@@ -42,8 +44,13 @@ class FlowersTask:
         root = Path(settings.train_dir)
         scanned = self.scan(root, settings.classes)
         require_readable(scanned, settings.bad_images)
-        groups, source = group_numbers(scanned.pictures, root)
+        every = scanned.pictures
+        groups, source = group_numbers(every, root)
+        scanned, groups = settle_duplicates(scanned, groups, settings.duplicates)
+        dropped = len(every) - len(scanned.pictures)
         split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
+        skipped = {found.key for found in self.layout(root, settings.classes).files} - {picture.key for picture in scanned.pictures}
+        split = replace(split, skipped=tuple(sorted(key for key in skipped if _is_text(key))))
         val = set(split.val)
         numbers = {name: number for number, name in enumerate(scanned.classes)}
         all_examples = [_example(root, picture.key, picture.file, numbers[picture.label]) for picture in scanned.pictures]
@@ -53,21 +60,22 @@ class FlowersTask:
             train=tuple(example for example in all_examples if example.id not in val),
             val=tuple(example for example in all_examples if example.id in val),
             bad=scanned.bad,
-            remarks=_remarks(scanned, groups, source),
+            remarks=_remarks(scanned, groups, source, dropped),
         )
 
-    def examples(self, root: Path, classes: Sequence[str], digests: Mapping[str, str] | None) -> tuple[list[Example], list[str]]:
-        """Every picture under `root`, and how the folder differs from `digests`. Raises UserError."""
+    def examples(self, root: Path, classes: Sequence[str], split: Split | None) -> tuple[list[Example], list[str]]:
+        """Every picture under `root`, and how the folder differs from the one that was split. Raises UserError."""
         layout = self.layout(root, classes)
         examples = [_example(root, found.key, found.file, layout.classes.index(found.label)) for found in layout.files]
-        if digests is None:
+        if split is None:
             return examples, []
+        digests = split.sha256
         keys = {found.key for found in layout.files}
         changed = [f.key for f in layout.files if f.key in digests and file_digest(root / f.file) != digests[f.key]]
         kinds = (
             ("not there any more", sorted(digests.keys() - keys)),
             ("changed", changed),
-            ("new, and left out", sorted(keys - digests.keys())),
+            ("new, and left out", sorted(keys - digests.keys() - set(split.skipped))),
         )
         return examples, [f"{len(names)} pictures are {what}, for example {names[0]!r}" for what, names in kinds if names]
 
@@ -98,11 +106,16 @@ class FlowersTask:
         return image
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file's name is valid UTF-8: no JSON file can hold another."""
+    return name.encode("utf-8", "ignore").decode("utf-8") == name
+
+
 def _example(root: Path, key: str, file: str, label: int) -> Example:
     return Example(key, label, partial(read_image, root / file))
 
 
-def _remarks(scanned: Scan, groups: Sequence[int], source: str) -> tuple[str, ...]:
+def _remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) -> tuple[str, ...]:
     counts = ", ".join(f"{name} {count}" for name, count in scanned.counts().items())
     doubles = len(groups) - len(set(groups))
     lines = [
@@ -111,6 +124,10 @@ def _remarks(scanned: Scan, groups: Sequence[int], source: str) -> tuple[str, ..
     ]
     if scanned.left_out:
         lines.append(f"warning: folders that are none of the classes are left out: {', '.join(scanned.left_out)}")
+    if dropped:
+        lines.append(f"warning: {dropped} copies of photos that stand under two labels are left out (--duplicates drop)")
+    if doubtful := across_classes(scanned.pictures, groups):
+        lines.append(f"warning: {len(doubtful)} photo(s) stand under two labels and are trained on under both (--duplicates keep)")
     if scanned.bad:
         lines.append(f"warning: {len(scanned.bad)} pictures can't be read and are left out (listed in bad_images.txt)")
     return tuple(lines)

@@ -275,6 +275,7 @@ HELP = {
         "--val-split": ("F", "(>= 0, < 1)", "0.2"),
         "--split-seed": ("INT", "(>= 0, <= 2147483648)", "11"),
         "--bad-images": ("{stop,skip}", "", "stop"),
+        "--duplicates": ("{stop,keep,drop}", "", "stop"),
     },
     "optimiser": {
         "--epochs": ("INT", "[epochs] (>= 1, <= 10000)", "cnn 45, vit 30"),
@@ -303,7 +304,10 @@ HELP = {
         "--random-erasing": ("F", "(>= 0, <= 1)", "cnn 0.1, vit 0.1"),
     },
     "class imbalance": {
-        "--class-weights": ("{none,balanced}", "", "none"),
+        "--class-weights": ("{none,balanced,effective}", "", "none"),
+        "--effective-beta": ("F", "(>= 0, < 1)", "0.999"),
+        "--focal-gamma": ("F", "(>= 0, <= 10)", "0.0"),
+        "--logit-adjustment": ("F", "(>= 0, <= 10)", "0.0"),
         "--oversample": ("TEXT", '(none or "COUNT:TIMES,...", for example "100:3,500:2")', "none"),
     },
     "stopping and the best epoch": {

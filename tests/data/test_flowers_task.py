@@ -73,8 +73,50 @@ def test_bad_pictures_stop_or_are_left_out_and_kept_on_the_list(root):
         prepared(root)
     data = prepared(root, bad_images="skip")
     assert [entry.file for entry in data.bad] == ["rose/bad.jpg"]
-    assert data.split == before, "a picture left out is not replaced and moves no other"
+    assert (data.split.train, data.split.val, data.split.digest) == (before.train, before.val, before.digest), "it moves no other"
+    assert data.split.skipped == ("rose/bad.jpg",)
+    assert FlowersTask().examples(root, tuple(COUNTS), data.split)[1] == [], "what was skipped on purpose is not new afterwards"
     assert any("1 pictures can't be read and are left out" in line for line in data.remarks)
+
+
+@pytest.fixture
+def two_labels(root):
+    """One photo as `rose/copy.jpg` and, re-compressed, as `tulip/copy.jpg`."""
+    put(root / "rose" / "copy.jpg", encode(scene(9001), "JPEG", quality=97))
+    put(root / "tulip" / "copy.jpg", encode(scene(9001), "JPEG", quality=60))
+    return root
+
+
+def test_one_photo_under_two_labels_is_refused_with_its_copies_and_remedies(two_labels):
+    expected = r"1 photo\(s\) stand under two labels \(.*--duplicates keep.*--duplicates drop\):\n  'rose/copy.jpg'  'tulip/copy.jpg'$"
+    with pytest.raises(UserError, match=expected):
+        prepared(two_labels)
+
+
+def test_kept_copies_are_trained_on_and_never_judge(two_labels):
+    data = prepared(two_labels, duplicates="keep")
+    assert {"rose/copy.jpg", "tulip/copy.jpg"} <= set(data.split.train)
+    assert any("trained on under both" in line for line in data.remarks)
+    assert data.split.skipped == ()
+
+
+def test_dropped_copies_are_as_if_never_there(root):
+    """Same digests as the folder without them: `duplicates` need not stand in the identity."""
+    before = prepared(root).split
+    put(root / "rose" / "copy.jpg", encode(scene(9001), "JPEG", quality=97))
+    put(root / "tulip" / "copy.jpg", encode(scene(9001), "JPEG", quality=60))
+    data = prepared(root, duplicates="drop")
+    assert (data.split.digest, data.split.data_digest) == (before.digest, before.data_digest)
+    assert data.split.skipped == ("rose/copy.jpg", "tulip/copy.jpg")
+    assert any("warning: 2 copies" in line for line in data.remarks)
+    assert FlowersTask().examples(root, tuple(COUNTS), data.split)[1] == []
+
+
+def test_dropping_the_last_picture_of_a_class_is_refused(tmp_path):
+    root = put_classes(tmp_path, {"a": 2, "b": 1})
+    put(root / "a" / "copy.jpg", (root / "b" / "00.jpg").read_bytes())
+    with pytest.raises(UserError, match="--duplicates drop leaves no picture of b"):
+        prepared(root, classes="folders", duplicates="drop")
 
 
 def test_folders_makes_a_task_of_any_sub_folders(tmp_path):
@@ -88,8 +130,8 @@ def test_folders_makes_a_task_of_any_sub_folders(tmp_path):
 
 def test_examples_for_evaluation_say_what_has_changed_since(root):
     task = FlowersTask()
-    digests = dict(prepared(root).split.sha256)
-    examples, remarks = task.examples(root, tuple(COUNTS), digests)
+    split = prepared(root).split
+    examples, remarks = task.examples(root, tuple(COUNTS), split)
     assert len(examples) == 30
     assert remarks == []
     assert task.examples(root, tuple(COUNTS), None)[1] == []
@@ -97,7 +139,7 @@ def test_examples_for_evaluation_say_what_has_changed_since(root):
     put_scene(root / "rose" / "new.jpg", 600)
     put_scene(root / "tulip" / "00.jpg", 601)
     put_scene(root / "tulip" / "01.jpg", 602)
-    examples, remarks = task.examples(root, tuple(COUNTS), digests)
+    examples, remarks = task.examples(root, tuple(COUNTS), split)
     assert [example.id for example in examples if "new" in example.id] == ["rose/new.jpg"]
     text = "\n".join(remarks)
     assert "1 pictures are not there any more, for example 'rose/00.jpg'" in text
