@@ -68,3 +68,50 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def track_bytes(
+    chunks: Iterable[bytes], what: str, total: int | None, done: int = 0, log_every_s: float = 15.0
+) -> Generator[bytes, None, None]:
+    """Yield `chunks`, showing bytes, rate and time left as `track` does; `done` of the `total` bytes were there before."""
+    if on_terminal():
+        yield from _byte_bar(chunks, what, total, done)
+        return
+    started = shown = time.monotonic()
+    got = 0
+    for chunk in chunks:
+        yield chunk
+        got += len(chunk)
+        now = time.monotonic()
+        if now - shown >= log_every_s and done + got != total:
+            shown = now
+            left = _eta(got, total - done, now - started) if total else ""
+            say(f"{what}: {amount(done + got)}{f' of {amount(total)}' if total else ''}, {amount(round(got / (now - started)))}/s{left}")
+
+
+def _byte_bar(chunks: Iterable[bytes], what: str, total: int | None, done: int) -> Iterator[bytes]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total, completed=done)
+        for chunk in chunks:
+            yield chunk
+            progress.advance(task, len(chunk))
+
+
+def amount(size: float) -> str:
+    """Bytes in the form a person reads: `512 B`, `228.8 MB`, `1.3 GB` (powers of 1000, as disks and networks are sold)."""
+    for unit in ("B", "kB", "MB"):
+        if size < 999.95 or (unit == "B" and size < 1000):
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

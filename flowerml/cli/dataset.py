@@ -1,8 +1,9 @@
-"""`flowerml dataset make|check`: a generated flower set, or what a folder holds."""
+"""`flowerml dataset make|check|fetch`: a generated flower set, what a folder holds, or the public photos."""
 
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from flowerml.settings.flags import Parser
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and do it. Raises UserError. `check` exits 1 where it found something to mend."""
-    parser = Parser(prog="flowerml dataset", description="Draw a generated flower set, or look through a folder of pictures.")
-    parser.add_argument("action", choices=("make", "check"), help="make: draw the five flowers; check: list what a folder holds")
+    parser = Parser(prog="flowerml dataset", description="Draw a flower set, look through a folder of pictures, or fetch photos.")
+    about = "make: draw the five flowers; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY)"
+    parser.add_argument("action", choices=("make", "check", "fetch"), help=about)
     parser.add_argument("--train-dir", default="data/train", metavar="PATH", help="the folder; default: data/train")
     make = parser.add_argument_group("make")
     make.add_argument("--per-class", default="60", metavar="INT", help="pictures per class; default: 60")
@@ -23,8 +25,14 @@ def run(argv: Sequence[str] | None) -> int:
     check = parser.add_argument_group("check")
     check.add_argument("--classes", metavar="A,B,...", help="class names, or `folders`; default: the five flowers")
     check.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
+    fetch = parser.add_argument_group("fetch")
+    fetch.add_argument("--url", metavar="URL", help="a .tgz with one folder per class; default: TensorFlow's flower_photos.tgz")
+    fetch.add_argument("--archive", metavar="FILE", help="a .tgz that is on this disk already: no network, and it is left as it is")
+    fetch.add_argument("--sha256", metavar="HEX", help="the archive's digest; default: that of flower_photos.tgz, from wherever it comes")
+    keep = "leave the fetched archive beside --train-dir; default: false"
+    fetch.add_argument("--keep-archive", nargs="?", const="true", default="false", choices=("true", "false"), help=keep)
     asked = parser.parse(argv)
-    return _make(asked) if asked.action == "make" else _check(asked)
+    return {"make": _make, "check": _check, "fetch": _fetch}[asked.action](asked)
 
 
 def _make(asked: argparse.Namespace) -> int:
@@ -58,6 +66,26 @@ def _check(asked: argparse.Namespace) -> int:
     report = folder_report(FlowersTask().scan(root, classes))
     print(json.dumps(report.as_json()) if asked.json else "\n".join(report_lines(report)))
     return 1 if report.bad or report.across_classes else 0
+
+
+def _fetch(asked: argparse.Namespace) -> int:
+    from flowerml.data.fetch import PUBLIC_SHA256, PUBLIC_URL, fetch_photos, unpack_photos
+
+    root = Path(asked.train_dir)
+    sha256 = PUBLIC_SHA256 if asked.sha256 is None else asked.sha256.lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise UserError(f"--sha256 is {asked.sha256!r}. Allowed: 64 hexadecimal digits, as sha256sum prints them")
+    if asked.archive is not None and asked.url is not None:
+        raise UserError("--archive and --url are given: name one of them")
+    if asked.archive is not None:
+        counts = unpack_photos(root, Path(asked.archive), sha256)
+    else:
+        url = PUBLIC_URL if asked.url is None else asked.url
+        counts = fetch_photos(root, url, sha256, keep_archive=asked.keep_archive == "true")
+    licence = f"; licence: {root / 'LICENSE.txt'}" if (root / "LICENSE.txt").exists() else ""
+    say(f"{sum(counts.values())} pictures in {root}: {', '.join(f'{name} {count}' for name, count in counts.items())}{licence}")
+    say(f"next: flowerml dataset check --train-dir {shlex.quote(str(root))}")
+    return 0
 
 
 def _whole(flag: str, text: str, low: int, high: int) -> int:

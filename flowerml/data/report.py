@@ -13,8 +13,8 @@ from flowerml.data.scan import BadFile, Picture, Scan, list_bad
 class FolderReport:
     """Counts, sizes and doubtful files of a folder.
 
-    `widths` and `heights` are (smallest, median, largest) in pixels. `near_duplicates` are groups of one class; `across_classes` groups
-    of one photo under several labels; `identical` groups of equal bytes. Files are `<class>/<name>`.
+    `widths` and `heights` are (smallest, median, largest) in pixels, `sizes` every picture's (width, height). `near_duplicates` are groups
+    of one class; `across_classes` groups of one photo under several labels; `identical` groups of equal bytes. Files are `<class>/<name>`.
     """
 
     root: str
@@ -22,6 +22,7 @@ class FolderReport:
     counts: dict[str, int]
     widths: tuple[int, float, int]
     heights: tuple[int, float, int]
+    sizes: tuple[tuple[int, int], ...]
     bad: tuple[BadFile, ...]
     left_out: tuple[str, ...]
     groups_from: str
@@ -30,8 +31,8 @@ class FolderReport:
     identical: tuple[tuple[str, ...], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return asdict(self)
+        """The report as plain values; of the sizes the ranges only, not the list of every picture's."""
+        return {name: value for name, value in asdict(self).items() if name != "sizes"}
 
 
 def folder_report(scanned: Scan) -> FolderReport:
@@ -49,6 +50,7 @@ def folder_report(scanned: Scan) -> FolderReport:
         counts=scanned.counts(),
         widths=_range([picture.width for picture in scanned.pictures]),
         heights=_range([picture.height for picture in scanned.pictures]),
+        sizes=tuple((picture.width, picture.height) for picture in scanned.pictures),
         bad=scanned.bad,
         left_out=scanned.left_out,
         groups_from=source,

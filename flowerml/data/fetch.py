@@ -1,0 +1,166 @@
+"""The public flower photos, or another archive of pictures, as a training folder: fetched, checked by digest, unpacked.
+
+The default is the archive of TensorFlow's `tf_flowers`: 3,670 photos of five flowers under CC-BY; their authors stand in its LICENSE.txt.
+"""
+
+import fcntl
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flowerml.console import amount, say
+from flowerml.data.connection import WAYS, require_address
+from flowerml.data.download import PAUSES_S, Part, download
+from flowerml.data.folders import ALL_FOLDERS, read_layout
+from flowerml.data.unpack import BadArchive, require_space, unpack
+from flowerml.errors import UserError
+from flowerml.files import file_digest
+
+PUBLIC_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
+PUBLIC_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
+PUBLIC_SIZE = 228_813_984  # bytes
+RENAMED = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}  # as tasks.flowers.ALIASES, which would cost torch's import
+
+
+def fetch_photos(
+    train_dir: Path,
+    url: str = PUBLIC_URL,
+    sha256: str = PUBLIC_SHA256,
+    *,
+    keep_archive: bool = False,
+    pauses_s: Sequence[float] = PAUSES_S,
+) -> dict[str, int]:
+    """Fetch a .tgz of one folder per class into `train_dir`; return the number of pictures per class.
+
+    A download that broke off is kept beside `train_dir` as `.<archive>.<digest>.part`, and the next call goes on from there. The archive
+    is removed at the end, or with `keep_archive` left beside `train_dir` under its own name. `pauses_s`: see `download`.
+
+    Raises:
+        UserError: `train_dir` is not empty, no room, not reachable, a wrong digest, or an archive that is refused. `train_dir` is then
+            as it was before.
+    """
+    require_address(url)
+    target = _target(train_dir)
+    name = _archive_name(url)
+    kept = target.with_name(name)
+    if keep_archive and (kept.exists() or kept == target):
+        raise UserError(f"--keep-archive would overwrite {kept}: use it with --archive {kept}, or move it away")
+    part = Part(target.with_name(f".{name}.{sha256[:8]}.part"))
+    with _alone(target):
+        try:
+            _bring(url, part, sha256, pauses_s)
+            counts = _unpack(part.path, target)
+        except KeyboardInterrupt:
+            if part.length():
+                say(f"{amount(part.length())} are kept in {part.path}: the same command goes on from there")
+            raise
+        except BadArchive:
+            part.remove()
+            raise
+        if keep_archive:
+            part.path.rename(kept)
+        part.remove()
+    return counts
+
+
+def unpack_photos(train_dir: Path, archive: Path, sha256: str = PUBLIC_SHA256) -> dict[str, int]:
+    """As `fetch_photos` with an archive that is on disk already. It is left as it is. Raises UserError as `fetch_photos`."""
+    target = _target(train_dir)
+    found = file_digest(archive)
+    if found != sha256:
+        raise UserError(
+            f"--archive {archive} has sha256 {found}, expected {sha256}: bring it again, or, where it is meant to be another archive, name "
+            "its digest: --sha256 HEX"
+        )
+    with _alone(target):
+        require_space(target.parent, archive.stat().st_size, 0)
+        return _unpack(archive, target)
+
+
+def _bring(url: str, part: Part, sha256: str, pauses_s: Sequence[float]) -> None:
+    size = PUBLIC_SIZE if sha256 == PUBLIC_SHA256 else None
+
+    def room(total: int) -> None:
+        require_space(part.path.parent, total, max(0, total - part.length()))
+
+    if size is not None:
+        room(size)
+    say(f"fetching {url}" + (f" ({amount(size)})" if size else "") + (f", {amount(part.length())} are here" if part.length() else ""))
+    download(url, part, size, room, pauses_s)
+    found = file_digest(part.path)
+    if found != sha256:
+        part.remove()
+        raise UserError(
+            f"{url}: what came has sha256 {found}, expected {sha256}: it is removed. Fetch it again; where it is meant to be "
+            f"another archive, name its digest with --sha256 HEX; or {WAYS}"
+        )
+
+
+def _unpack(archive: Path, target: Path) -> dict[str, int]:
+    def arrange(stage: Path) -> Path:
+        root = _top(stage)
+        try:
+            layout = read_layout(root, ALL_FOLDERS, RENAMED)
+        except UserError as error:
+            folders = ", ".join(sorted(repr(path.name) for path in root.iterdir() if path.is_dir())[:8]) or "none"
+            why = f"{archive} is not a set of pictures with one folder per class, two classes at least (its folders: {folders})"
+            raise BadArchive(f"{why}: the archive is refused, nothing of it is kept") from error
+        for folder, label in sorted({(found.file.split("/")[0], found.label) for found in layout.files}):
+            (root / folder).rename(root / label)
+        return root
+
+    unpack(archive, target, arrange)
+    return dict(sorted(Counter(found.label for found in read_layout(target, ALL_FOLDERS, {}).files).items()))
+
+
+def _top(stage: Path) -> Path:
+    """The folder that holds the class folders: archives mostly have one folder around everything."""
+    entries = [path for path in stage.iterdir() if not path.name.startswith(".")]
+    if len(entries) == 1 and entries[0].is_dir() and any(path.is_dir() for path in entries[0].iterdir()):
+        return entries[0]
+    return stage
+
+
+def _target(train_dir: Path) -> Path:
+    """The folder that will be made, links resolved (the last rename must stay on one disk), its parent made."""
+    target = Path(os.path.realpath(train_dir))
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UserError(f"--train-dir {train_dir} exists and is not empty: fetched photos never mix with others; name another folder")
+        if os.path.ismount(target) or target == Path.cwd():
+            raise UserError(
+                f"--train-dir {train_dir} can't be put in place at once (a mounted disk, or where you are): name {train_dir}/photos"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--train-dir {train_dir}: {error.strerror or error}. Name another folder") from error
+    return target
+
+
+def _archive_name(url: str) -> str:
+    last = urlsplit(url).path.rsplit("/", 1)[-1]
+    return re.sub(r"[^\w.-]", "_", last)[-100:].lstrip(".") or "archive.tgz"
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Two at once would write into one part and one folder: the second is refused. The lock is the parent folder's, so nothing is left."""
+    try:
+        handle = os.open(target.parent, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"can't open {target.parent}: {error.strerror}. Name another folder: --train-dir") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(f"another `dataset fetch` is at work in {target.parent}: wait for it, or name a folder elsewhere") from error
+    except OSError:
+        pass  # some network disks have no locks for folders; the digest still guards what counts
+    try:
+        yield
+    finally:
+        os.close(handle)
