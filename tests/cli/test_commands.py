@@ -170,8 +170,21 @@ def test_eval_without_a_checkpoint(tmp_path, capsys):
 
 
 def test_a_python_without_the_packages_is_told_what_to_do():
-    """`mlflow run` starts the first python on PATH; where that is another one, the first line says so."""
+    """`mlflow run` starts the first python on PATH; where that is another one, the first line says so, and where the right one is."""
     done = subprocess.run([sys.executable, "-S", "-E", "entrypoints/train.py"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "this is not the project's Python. Run `make setup`" in done.stderr
-    assert "Traceback" not in done.stderr
+    first = "P" if (ROOT / ".venv" / "bin" / "python").exists() else "Run `make setup`, then p"
+    assert "has no pydantic, numpy, PIL" in done.stderr
+    assert f"this is not the project's Python. {first}ut the project's environment first on PATH: export PATH=" in done.stderr
+    assert "--env-manager=uv" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_one_missing_package_is_named_without_importing_the_others(tmp_path):
+    """A python that has some of them (a system with torch installed) is not the project's either."""
+    hide = "import sys, runpy; from importlib import util; real = util.find_spec; "
+    hide += "util.find_spec = lambda name, *rest: None if name == 'open_clip' else real(name, *rest); "
+    hide += "sys.argv = ['train.py']; sys.path.insert(0, 'entrypoints'); runpy.run_path('entrypoints/train.py')"
+    done = subprocess.run([sys.executable, "-c", hide], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"error: {sys.executable} has no open_clip: this is not the project's Python." in done.stderr

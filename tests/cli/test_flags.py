@@ -442,7 +442,7 @@ class TestEntryPoints:
         code, shown, said, _ = command("train", "--help", options=["-S"])
         assert (code, shown) == (2, "")
         assert said.startswith("error: ")
-        assert "make setup" in said
+        assert "ut the project's environment first on PATH: export PATH=" in said  # behind "Run `make setup`, then" where there is none
         assert said.count("\n") == 1
 
     def test_importing_the_package_costs_no_torch(self):
