@@ -13,6 +13,7 @@ import torch
 from flowerml.data.loading import Example
 from flowerml.evaluation.errors_page import Mistake, errors_page
 from flowerml.evaluation.figures import confusion_figure, curves_figure, png_bytes
+from flowerml.evaluation.page import thumbnail_jpeg
 from flowerml.evaluation.scores import Predictions, Scores
 from flowerml.files import write_bytes, write_json, write_text, write_with
 from flowerml.prediction import load_model

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowerml.evaluation.errors_page import Mistake, errors_page, thumbnail_jpeg
+from flowerml.evaluation.errors_page import Mistake, errors_page
+from flowerml.evaluation.page import thumbnail_jpeg
 
 VOID = {"meta", "img", "input", "br", "link"}
 ODD_NAMES = [

@@ -1,0 +1,87 @@
+"""Looking through a folder with a trained model: which labels it doubts, out of sample."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from flowerml.console import say, track
+from flowerml.data.loading import evaluation_loader
+from flowerml.data.scan import Scan
+from flowerml.data.split import Split
+from flowerml.errors import UserError
+from flowerml.evaluation.suspects import FOLDS, Suspects, cross_fitted, find_suspects
+from flowerml.models.builders import set_channels_last
+from flowerml.prediction import as_predictor
+from flowerml.runs.prepare import default_workers
+from flowerml.settings import Settings
+from flowerml.tasks import task_for
+from flowerml.training.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.device import pick_device
+
+
+def label_suspects(path: Path, scanned: Scan, groups: Sequence[int], device: str | None = None) -> Suspects:
+    """The likeliest label errors among the scanned pictures, by the model of checkpoint `path`; `groups` as of `group_numbers`.
+
+    Validation pictures of the checkpoint's own split are judged by its own head, which never saw them. All others are judged by a head
+    fitted, without them, on the features of its backbone: a training picture's own label has shaped the checkpoint's head, and a model
+    that has learnt a wrong label by heart would defend it.
+
+    Raises:
+        UserError: the checkpoint can't be used, or a class has too few pictures for a judgement out of sample.
+    """
+    checkpoint = load_checkpoint(path)
+    labels = np.array([scanned.classes.index(picture.label) for picture in scanned.pictures])
+    features, logits = _look_at(checkpoint, path, scanned, device)
+    say(f"fitting {FOLDS} heads, each without a fifth of the pictures")
+    try:
+        probabilities = cross_fitted(features, labels, groups)
+    except ValueError as error:
+        raise UserError(f"{scanned.root}: {error}; label errors can't be looked for out of sample") from error
+    held_out = _held_out(checkpoint, scanned)
+    if held_out.any():
+        probabilities[held_out] = softmax(logits[held_out].astype(np.float64), axis=1)
+    return find_suspects([picture.key for picture in scanned.pictures], labels, probabilities, scanned.classes, _how(path, held_out))
+
+
+def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled features (N, F) and logits (N, C of the checkpoint) of the scanned pictures, fp32."""
+    model = as_predictor(checkpoint, str(pick_device(device)), str(path)).model
+    where = next(model.parameters()).device
+    memory_format = set_channels_last(model, checkpoint.spec)
+    settings = Settings.model_validate(checkpoint.settings)
+    task = task_for(checkpoint.spec)
+    _, transform = task.transforms(checkpoint.description, settings)
+    every, _ = task.examples(scanned.root, scanned.classes, None)
+    readable = {picture.key for picture in scanned.pictures}
+    examples = [example for example in every if example.id in readable]
+    loader = evaluation_loader(examples, transform, batch_size=32, workers=default_workers(where))
+    backbone, head = model.get_submodule("backbone"), model.get_submodule("head")
+    features, logits = [], []
+    with torch.inference_mode():
+        for inputs, _, _ in track(loader.epoch(1), f"looking at {len(examples)} pictures with {path}", total=len(loader)):
+            pooled = backbone(inputs.to(where, memory_format=memory_format))
+            features.append(pooled.float().cpu().numpy())
+            logits.append(head(pooled).float().cpu().numpy())
+    return np.concatenate(features), np.concatenate(logits)
+
+
+def _held_out(checkpoint: Checkpoint, scanned: Scan) -> np.ndarray:
+    """Which pictures (N,) bool the checkpoint was validated on, by name and content; none where it knows other classes."""
+    if checkpoint.split is None or checkpoint.classes != scanned.classes:
+        return np.zeros(len(scanned.pictures), dtype=bool)
+    split = Split.from_json(checkpoint.split)
+    val = set(split.val)
+    return np.array([picture.key in val and split.sha256[picture.key] == picture.sha256 for picture in scanned.pictures])
+
+
+def _how(path: Path, held_out: np.ndarray) -> str:
+    fitted = f"by a linear head on the features of {path}, fitted on {FOLDS - 1} fifths of the pictures and judging the other fifth"
+    if not held_out.any():
+        return f"Every picture is judged {fitted}: no picture by a head that has seen its label."
+    return (
+        f"{held_out.sum()} validation pictures of the checkpoint are judged by itself, which never saw them; the other "
+        f"{(~held_out).sum()} {fitted}."
+    )
