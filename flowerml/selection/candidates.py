@@ -1,0 +1,174 @@
+"""Which configurations may be ranked: runs grouped by configuration and seed, and why a configuration is left out.
+
+The policy, for the runs of one configuration and one asked seed: **the newest one counts**. If it is FINISHED with finite figures, older
+ones do not matter, and a remark names them (a failed try that was repeated, an earlier FINISHED run). If the newest is anything else, the
+configuration is not eligible, even where an older run of the seed is FINISHED: a later run that failed, or is still going on, says that the
+last word on this seed is not spoken. A run of a seed that was not asked for neither counts nor harms.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flowerml.errors import UserError
+from flowerml.selection.records import CandidateRun, Scope
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An eligible configuration: one FINISHED run per asked seed, in the order in which seeds were asked."""
+
+    config_id: str
+    runs: tuple[CandidateRun, ...]
+
+    @property
+    def label(self) -> str:
+        """How it is called in sentences."""
+        return _label(self.runs[0])
+
+    @property
+    def plan_order(self) -> float:
+        """Its first place in the plan; infinite where no plan names it."""
+        return min((run.plan_order for run in self.runs if run.plan_order is not None), default=math.inf)
+
+
+@dataclass(frozen=True)
+class Ineligible:
+    """A configuration that is not ranked, and why, in words."""
+
+    config_id: str
+    label: str
+    reasons: tuple[str, ...]
+    runs: tuple[CandidateRun, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The configurations of one data and split digest, each list in the order of config_id."""
+
+    eligible: tuple[Configuration, ...]
+    ineligible: tuple[Ineligible, ...]
+    remarks: tuple[str, ...]
+    data_digest: str
+    split_digest: str
+
+
+def gather(runs: Sequence[CandidateRun], scope: Scope) -> Gathered:
+    """Group the runs that `scope` asks for.
+
+    Raises:
+        UserError: no run is in the scope, or several data and split digests are and none is named.
+    """
+    asked = [run for run in runs if scope.holds(run)]
+    data_digest, split_digest = _one_digest(asked, scope)
+    asked = [run for run in asked if (run.data_digest, run.split_digest) == (data_digest, split_digest)]
+    classes = scope.classes if scope.classes is not None else _usual_classes(asked)
+    eligible: list[Configuration] = []
+    ineligible: list[Ineligible] = []
+    remarks: list[str] = []
+    for config_id in sorted({run.config_id for run in asked}):
+        own = sorted((run for run in asked if run.config_id == config_id), key=_age)
+        counted, reasons, said = _judge(own, scope.seeds, classes)
+        remarks += said
+        if reasons:
+            ineligible.append(Ineligible(config_id, _label(own[-1]), tuple(reasons), tuple(own)))
+        else:
+            eligible.append(Configuration(config_id, tuple(counted)))
+    return Gathered(tuple(eligible), tuple(ineligible), tuple(remarks), data_digest, split_digest)
+
+
+def _judge(runs: Sequence[CandidateRun], seeds: Sequence[int], classes: int) -> tuple[list[CandidateRun], list[str], list[str]]:
+    """The run that counts for each seed, reasons against the configuration, remarks. `runs`: of one configuration, oldest first."""
+    by_seed: dict[int, list[CandidateRun]] = defaultdict(list)
+    for run in runs:
+        by_seed[run.seed].append(run)
+    reasons: list[str] = []
+    remarks: list[str] = []
+    missing = [seed for seed in seeds if seed not in by_seed]
+    if missing:
+        reasons.append(f"lacks seed {', '.join(map(str, missing))}")
+    counted = [by_seed[seed][-1] for seed in seeds if seed in by_seed]
+    for newest in counted:
+        *older, _ = by_seed[newest.seed]
+        problem = _problem(newest)
+        if problem is None:
+            remarks += [_superseded(run, newest) for run in older]
+            continue
+        finished = next((run for run in reversed(older) if _problem(run) is None), None)
+        newer = f", and is newer than the FINISHED {_name(finished)}: repeat or delete it" if finished else ""
+        reasons.append(f"seed {newest.seed}: run {_name(newest)} {problem}{newer}")
+    found = sorted({run.classes for run in counted if run.classes != classes})
+    if found:
+        reasons.append(f"has {' and '.join(map(str, found))} classes, not {classes}")
+    return counted, reasons, remarks
+
+
+def _problem(run: CandidateRun) -> str | None:
+    """Why a run can't count, in words."""
+    if run.status != "FINISHED":
+        return f"is {run.status}"
+    for name, value in (("best_val_accuracy", run.accuracy), ("best_val_macro_f1", run.macro_f1)):
+        if value is None:
+            return f"has no {name}"
+        if not 0 <= value <= 1:  # also true of NaN
+            return f"has {name} {value}"
+    return None
+
+
+def _superseded(older: CandidateRun, newest: CandidateRun) -> str:
+    who = f"{_label(newest)}, seed {newest.seed}"
+    problem = _problem(older)
+    if problem is not None:
+        return f"{who}: run {_name(older)} {problem} and was repeated: {_name(newest)} counts"
+    where = "" if older.campaign == newest.campaign else f", of another campaign ({older.campaign or 'none'}, {newest.campaign or 'none'})"
+    return f"{who}: two FINISHED runs{where}: the newest, {_name(newest)}, counts, not {_name(older)}"
+
+
+def _one_digest(runs: Sequence[CandidateRun], scope: Scope) -> tuple[str, str]:
+    """The one pair of data and split digest. A pair of which nothing is FINISHED (a first try on a wrong folder) is no rival of one."""
+    kinds = " or ".join(scope.kinds)
+    if not runs:
+        of = "".join(f" of {what} {value}" for what, value in (("family", scope.family), ("campaign", scope.campaign)) if value)
+        raise UserError(f"no run of kind {kinds}{of} to choose from: train some first, or ask for another family or campaign")
+    named = [run for run in runs if scope.of_digests(run)]
+    if not named:
+        raise UserError(f"no run of kind {kinds} has the digests named; there are: {_digest_list(runs)}")
+    pairs = {(run.data_digest, run.split_digest) for run in named if run.status == "FINISHED"}
+    pairs = pairs or {(run.data_digest, run.split_digest) for run in named}
+    if len(pairs) > 1:
+        several = [run for run in named if (run.data_digest, run.split_digest) in pairs]
+        raise UserError(
+            f"the runs are of {len(pairs)} data and split digests, and only runs of one can be compared: {_digest_list(several)}. "
+            "Name one with --split-digest (or --data-digest)"
+        )
+    return pairs.pop()
+
+
+def _digest_list(runs: Sequence[CandidateRun]) -> str:
+    counts = Counter((run.data_digest, run.split_digest) for run in runs)
+    finished = Counter((run.data_digest, run.split_digest) for run in runs if run.status == "FINISHED")
+    return ", ".join(
+        f"data {data[:8]} split {split[:8]} ({count} run{'s' * (count > 1)}, {finished[data, split]} FINISHED)"
+        for (data, split), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def _usual_classes(runs: Sequence[CandidateRun]) -> int:
+    """The number of classes that most runs have; UserError where two numbers are equally frequent."""
+    counts = Counter(run.classes for run in runs).most_common()
+    if len(counts) > 1 and counts[0][1] == counts[1][1]:
+        raise UserError(f"as many runs have {counts[0][0]} classes as {counts[1][0]}: name the number that is meant")
+    return counts[0][0]
+
+
+def _label(run: CandidateRun) -> str:
+    return f"{run.model or run.family} {run.config_id[:8]}"
+
+
+def _name(run: CandidateRun) -> str:
+    return f"{run.run_name} ({run.run_id[:8]})"
+
+
+def _age(run: CandidateRun) -> tuple[int, str]:
+    return run.started, run.run_id

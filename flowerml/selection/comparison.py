@@ -1,0 +1,114 @@
+"""Winner against runner-up: the difference, how sure it is, and which of the two is cheaper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flowerml.selection.candidates import Configuration
+from flowerml.selection.intervals import Interval, interval_over_seeds
+from flowerml.selection.ranking import Level, Standing, known
+from flowerml.selection.records import CandidateRun, PictureResults
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Winner against runner-up, by config_id. `difference` of their mean accuracies is winner minus runner-up, in 0..1.
+
+    `separated`: whether the interval leaves out zero; None without per-picture results: the spread of a few seeds can't show a difference,
+    as the chance in the pictures is common to all of them. `cheaper` is None where both cost the same or it is not known;
+    `cost_known` tells the two apart.
+    """
+
+    winner: str
+    runner_up: str
+    difference: float
+    interval: Interval | None
+    separated: bool | None
+    decided_by: Level
+    cheaper: str | None
+    cost_known: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "winner": self.winner,
+            "runner_up": self.runner_up,
+            "difference": self.difference,
+            "interval_95": self.interval.as_json() if self.interval else None,
+            "separated": self.separated,
+            "decided_by": str(self.decided_by),
+            "cheaper": self.cheaper,
+        }
+
+
+def compare(standings: Sequence[Standing], over_pictures: Interval | None) -> Comparison:
+    """The first two places. `over_pictures` is the paired bootstrap's interval, None without per-picture results of both."""
+    winner, runner_up = (standing.configuration for standing in standings[:2])
+    level = standings[0].ahead_by
+    assert level is not None
+    by_seed = {run.seed: known(run.accuracy) for run in runner_up.runs}
+    differences = [known(run.accuracy) - by_seed[run.seed] for run in winner.runs]
+    costs = costs_of(winner, runner_up)
+    return Comparison(
+        winner=winner.config_id,
+        runner_up=runner_up.config_id,
+        difference=standings[0].accuracy.mean - standings[1].accuracy.mean,
+        interval=over_pictures or interval_over_seeds(differences, floor=-1.0),
+        separated=None if over_pictures is None else over_pictures.low > 0,
+        decided_by=level,
+        cheaper=None if costs is None or costs[0] == costs[1] else winner.config_id if costs[0] < costs[1] else runner_up.config_id,
+        cost_known=costs is not None,
+    )
+
+
+def costs_of(one: Configuration, other: Configuration) -> tuple[float, float] | None:
+    """What both cost to run, in the same unit: `cost` where both know it, else `parameters`, else None."""
+    a, b = one.runs[0], other.runs[0]
+    for first, second in ((a.cost, b.cost), (a.parameters, b.parameters)):
+        if first is not None and second is not None:
+            return first, second
+    return None
+
+
+def picture_matrices(
+    configurations: Sequence[Configuration], results: Mapping[str, PictureResults]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What the bootstrap needs: by config_id (S, N) bool, seeds (ascending) by pictures (in the order of their ids).
+
+    `results` are by run_id. Left out is a configuration of which a run has none; and, with a remark, one whose pictures are not those of
+    the first configuration that has any, or whose results contradict its best_val_accuracy.
+    """
+    right: dict[str, np.ndarray] = {}
+    remarks: list[str] = []
+    orders: dict[tuple[str, ...], tuple[tuple[str, ...], list[int]]] = {}
+    pictures: tuple[str, ...] | None = None
+    for configuration in configurations:
+        runs = sorted(configuration.runs, key=lambda run: run.seed)
+        if any(run.run_id not in results for run in runs):
+            continue
+        rows: list[np.ndarray] = []
+        for run in runs:
+            result = results[run.run_id]
+            if result.ids not in orders:  # all runs of a split mostly list the pictures in one order: sort it once
+                places = sorted(range(len(result.ids)), key=result.ids.__getitem__)
+                orders[result.ids] = tuple(result.ids[place] for place in places), places
+            names, places = orders[result.ids]
+            problem = _misfit(run, result, names, pictures or orders[results[runs[0].run_id].ids][0])
+            if problem:
+                remarks.append(f"{configuration.label}: {problem}; its pictures are in no interval")
+                break
+            rows.append(result.right[places])
+        else:
+            right[configuration.config_id] = np.stack(rows)
+            pictures = pictures or names
+    return right, remarks
+
+
+def _misfit(run: CandidateRun, result: PictureResults, names: tuple[str, ...], pictures: tuple[str, ...]) -> str | None:
+    if names != pictures:
+        return f"run {run.run_name} was judged on other pictures than the others"
+    if abs(result.accuracy - known(run.accuracy)) > 1e-6:
+        return f"the pictures of run {run.run_name} give accuracy {result.accuracy:.6g}, its best_val_accuracy is {run.accuracy:.6g}"
+    return None

@@ -1,0 +1,159 @@
+"""The decision: ranking, intervals, winner, runner-up, the chosen run, and all of it in words and plain values."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flowerml.selection.candidates import Ineligible, gather
+from flowerml.selection.comparison import Comparison, compare, picture_matrices
+from flowerml.selection.intervals import RESAMPLES, certainty, interval_over_seeds
+from flowerml.selection.ranking import Spread, Standing, best_run, known, rank
+from flowerml.selection.records import CandidateRun, PictureResults, Scope
+from flowerml.selection.words import sentences
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was chosen among what, and why. `chosen` is the winner's best seed: the run whose weights are registered.
+
+    `standings` are the eligible configurations by place; where there are none, `winner` and `chosen` are None and the words say so.
+    """
+
+    scope: Scope
+    data_digest: str
+    split_digest: str
+    standings: tuple[Standing, ...]
+    ineligible: tuple[Ineligible, ...]
+    remarks: tuple[str, ...]
+    comparison: Comparison | None
+    chosen: CandidateRun | None
+    sentences: tuple[str, ...]
+
+    @property
+    def winner(self) -> Standing | None:
+        """The first place."""
+        return self.standings[0] if self.standings else None
+
+    @property
+    def words(self) -> str:
+        """The decision in two to six sentences."""
+        return " ".join(self.sentences)
+
+    @property
+    def key(self) -> str:
+        """sha256 (hex) of what makes two decisions one: digests, winner, and the run that spoke for it with each asked seed."""
+        runs = self.winner.configuration.runs if self.winner else ()
+        chosen = [self.data_digest, self.split_digest, sorted([run.config_id, run.seed, run.run_id] for run in runs)]
+        return hashlib.sha256(json.dumps(chosen, separators=(",", ":")).encode("utf-8")).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The decision as plain values."""
+        return {
+            "words": self.words,
+            "key": self.key,
+            "data_digest": self.data_digest,
+            "split_digest": self.split_digest,
+            "seeds": list(self.scope.seeds),
+            "kinds": list(self.scope.kinds),
+            "family": self.scope.family,
+            "campaign": self.scope.campaign,
+            "winner": self.winner.configuration.config_id if self.winner else None,
+            "chosen_run": _run_json(self.chosen) if self.chosen else None,
+            "comparison": self.comparison.as_json() if self.comparison else None,
+            "ranking": [_standing_json(standing) for standing in self.standings],
+            "not_eligible": [
+                {"config_id": one.config_id, "label": one.label, "reasons": list(one.reasons), "runs": [_run_json(run) for run in one.runs]}
+                for one in self.ineligible
+            ],
+            "remarks": list(self.remarks),
+        }
+
+
+def decide(
+    runs: Sequence[CandidateRun], scope: Scope, results: Mapping[str, PictureResults] | None = None, resamples: int = RESAMPLES
+) -> Decision:
+    """Choose among runs.
+
+    `results` are per-picture results by run_id, of as many runs as were fetched: those of the two best (which
+    `rank(gather(runs, scope).eligible)` names without any) give the comparison, those of all give P(best) over all. A configuration without
+    usable ones has Student's interval over its seeds. The order of the runs does not matter.
+
+    Raises:
+        UserError: as `gather`.
+    """
+    results = results or {}
+    counted = [run.counted(len(results[run.run_id].ids)) if run.hits is None and run.run_id in results else run for run in runs]
+    gathered = gather(counted, scope)
+    standings = rank(gathered.eligible)
+    right, remarks = picture_matrices([standing.configuration for standing in standings], results)
+    leaders = [standing.configuration.config_id for standing in standings[:2]]
+    pair = (leaders[0], leaders[1]) if len(leaders) == 2 and all(name in right for name in leaders) else None
+    sure = certainty(right, pair, resamples)
+    # The share of a single configuration is no answer to "the best of how many?".
+    shares = sure.p_best if len(sure.p_best) > 1 else {}
+    standings = tuple(
+        replace(
+            standing,
+            interval=sure.intervals.get(standing.configuration.config_id) or interval_over_seeds(_accuracies(standing)),
+            p_best=shares.get(standing.configuration.config_id),
+        )
+        for standing in standings
+    )
+    comparison = compare(standings, sure.difference) if len(standings) > 1 else None
+    chosen = best_run(standings[0].configuration.runs) if standings else None
+    return Decision(
+        scope=scope,
+        data_digest=gathered.data_digest,
+        split_digest=gathered.split_digest,
+        standings=standings,
+        ineligible=gathered.ineligible,
+        remarks=(*gathered.remarks, *remarks),
+        comparison=comparison,
+        chosen=chosen,
+        sentences=sentences(gathered, scope, standings, comparison, chosen),
+    )
+
+
+def _accuracies(standing: Standing) -> list[float]:
+    return [known(run.accuracy) for run in standing.configuration.runs]
+
+
+def _standing_json(standing: Standing) -> dict[str, Any]:
+    return {
+        "place": standing.place,
+        "config_id": standing.configuration.config_id,
+        "label": standing.configuration.label,
+        "accuracy": _spread_json(standing.accuracy),
+        "macro_f1": _spread_json(standing.macro_f1),
+        "hits": standing.hits,
+        "total": standing.total,
+        "interval_95": standing.interval.as_json() if standing.interval else None,
+        "p_best": standing.p_best,
+        "ahead_by": str(standing.ahead_by) if standing.ahead_by else None,
+        "runs": [_run_json(run) for run in standing.configuration.runs],
+    }
+
+
+def _spread_json(spread: Spread) -> dict[str, Any]:
+    return {"mean": spread.mean, "standard_deviation": spread.deviation, "n": spread.n}
+
+
+def _run_json(run: CandidateRun) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "run_name": run.run_name,
+        "seed": run.seed,
+        "status": run.status,
+        "accuracy": _finite(run.accuracy),
+        "macro_f1": _finite(run.macro_f1),
+        "hits": run.hits,
+        "total": run.total,
+        "best_epoch": run.best_epoch,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return value if value is not None and abs(value) < float("inf") else None

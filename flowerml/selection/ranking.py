@@ -1,0 +1,161 @@
+"""The rule: mean validation accuracy over the seeds, and what decides where it is equal.
+
+In this order: mean best_val_accuracy (in integer hits), mean macro-F1 (within 1e-9), the smaller variance between seeds, the plan's order,
+config_id.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from flowerml.selection.candidates import Configuration
+from flowerml.selection.intervals import Interval
+from flowerml.selection.records import CandidateRun
+
+F1_STEP = 1e-9  # macro-F1 closer than this are equal: sums in another order differ by less
+# Where hits are not known, accuracies: one hit of a million pictures over ten seeds is 1e-7, sums in another order differ by 1e-15.
+ACCURACY_STEP = 1e-9
+_VARIANCE_STEP = 1e-14
+
+_Item = TypeVar("_Item")
+_Criterion = tuple[Callable[[_Item], float], float]  # what is compared, smaller first; differences up to the step are none
+
+
+class Level(StrEnum):
+    """At which level of the rule two configurations differ."""
+
+    ACCURACY = "mean accuracy"
+    MACRO_F1 = "mean macro-F1"
+    VARIANCE = "variance between seeds"
+    PLAN = "order of the plan"
+    CONFIG_ID = "configuration id"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, standard deviation (n - 1; None for one value) and number of some values."""
+
+    mean: float
+    deviation: float | None
+    n: int
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Spread":
+        """Of at least one value, whatever their order."""
+        ordered = sorted(values)
+        return Spread(statistics.fmean(ordered), statistics.stdev(ordered) if len(ordered) > 1 else None, len(ordered))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A configuration at its place (1 is the winner).
+
+    `ahead_by` is the level at which it stands before the next place (None: it is the last). `hits` of `total` are summed over the seeds.
+    `interval` (95 %, of the mean accuracy) and `p_best` are None where there is nothing to say them by.
+    """
+
+    place: int
+    configuration: Configuration
+    accuracy: Spread
+    macro_f1: Spread
+    hits: int | None
+    total: int | None
+    ahead_by: Level | None
+    interval: Interval | None = None
+    p_best: float | None = None
+
+
+def rank(configurations: Sequence[Configuration]) -> tuple[Standing, ...]:
+    """Eligible configurations by the rule, the winner first. The order of the input does not matter."""
+    count = hits_known([run for configuration in configurations for run in configuration.runs])
+
+    def accuracy(configuration: Configuration) -> float:
+        runs = configuration.runs
+        return -sum(hits(run) for run in runs) if count else -Spread.of([known(run.accuracy) for run in runs]).mean
+
+    def variance(configuration: Configuration) -> float:
+        if count:  # an integer: n^2 times the variance, as exact as the hits
+            values = [hits(run) for run in configuration.runs]
+            return len(values) * sum(value * value for value in values) - sum(values) ** 2
+        return (Spread.of([known(run.accuracy) for run in configuration.runs]).deviation or 0.0) ** 2
+
+    levels: list[tuple[Level, _Criterion[Configuration]]] = [
+        (Level.ACCURACY, (accuracy, 0.0 if count else ACCURACY_STEP)),
+        (Level.MACRO_F1, (lambda c: -Spread.of([known(run.macro_f1) for run in c.runs]).mean, F1_STEP)),
+        (Level.VARIANCE, (variance, 0.0 if count else _VARIANCE_STEP)),
+        (Level.PLAN, (lambda c: c.plan_order, 0.0)),
+    ]
+    by_id = sorted(configurations, key=lambda configuration: configuration.config_id)
+    placed = in_order(by_id, [criterion for _, criterion in levels])
+    names = [*(level for level, _ in levels), Level.CONFIG_ID]
+    return tuple(
+        _standing(place, configuration, None if place == len(placed) else names[depth])
+        for place, (configuration, depth) in enumerate(placed, start=1)
+    )
+
+
+def best_run(runs: Sequence[CandidateRun]) -> CandidateRun:
+    """The best of a configuration's runs: most hits, then macro-F1, then the smaller seed."""
+    count = hits_known(runs)
+    criteria: list[_Criterion[CandidateRun]] = [
+        (lambda run: -hits(run) if count else -known(run.accuracy), 0.0 if count else ACCURACY_STEP),
+        (lambda run: -known(run.macro_f1), F1_STEP),
+    ]
+    return in_order(sorted(runs, key=lambda run: run.seed), criteria)[0][0]
+
+
+def in_order(items: Sequence[_Item], criteria: Sequence[_Criterion[_Item]]) -> list[tuple[_Item, int]]:
+    """Items by the first criterion, equal ones by the next, and so on; where all are equal, as they came.
+
+    With each item the number of the criterion that puts it before its successor (len(criteria) where all were equal). Values form a tie
+    when each is within a step of its neighbour: so a tie is one for all its members, and the order of the input can't matter.
+    """
+    if not criteria or len(items) < 2:
+        return [(item, 0) for item in items]
+    value, step = criteria[0]
+    ties: list[list[_Item]] = []
+    for item in sorted(items, key=value):
+        if ties and (value(item) == value(ties[-1][-1]) or value(item) - value(ties[-1][-1]) <= step):
+            ties[-1].append(item)
+        else:
+            ties.append([item])
+    placed: list[tuple[_Item, int]] = []
+    for tie in ties:
+        # Back into the order they came in: values within a step of each other are equal, not sorted.
+        inner = in_order([item for item in items if any(item is member for member in tie)], criteria[1:])
+        placed += [(item, depth + 1) for item, depth in inner[:-1]]
+        placed.append((inner[-1][0], 0))
+    return placed
+
+
+def hits_known(runs: Sequence[CandidateRun]) -> bool:
+    """Whether all runs have hits of the same number of pictures, so that hits can be compared."""
+    return all(run.hits is not None and run.total is not None for run in runs) and len({run.total for run in runs}) <= 1
+
+
+def hits(run: CandidateRun) -> int:
+    """The hits of a run that has them."""
+    assert run.hits is not None
+    return run.hits
+
+
+def known(value: float | None) -> float:
+    """A figure of an eligible run: eligibility has made sure of it."""
+    assert value is not None
+    return value
+
+
+def _standing(place: int, configuration: Configuration, ahead_by: Level | None) -> Standing:
+    runs = configuration.runs
+    count = hits_known(runs)
+    return Standing(
+        place=place,
+        configuration=configuration,
+        accuracy=Spread.of([known(run.accuracy) for run in runs]),
+        macro_f1=Spread.of([known(run.macro_f1) for run in runs]),
+        hits=sum(hits(run) for run in runs) if count else None,
+        total=sum(run.total or 0 for run in runs) if count else None,
+        ahead_by=ahead_by,
+    )

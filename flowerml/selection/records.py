@@ -1,0 +1,118 @@
+"""What is chosen from: finished runs, what they got right picture by picture, and which of them are asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from flowerml.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateRun:
+    """One run as the tracking server knows it.
+
+    `status` is MLflow's word (FINISHED, FAILED, RUNNING, KILLED, SCHEDULED); `classes` counts them; `started` is in milliseconds since
+    1970; `accuracy` and `macro_f1` are best_val_accuracy and best_val_macro_f1 (None where never logged); `hits` of `total` validation
+    pictures are right (None where not known); `plan_order` is its place in the plan. `cost` is what one prediction costs, in any unit that
+    is the same for all runs (multiply-adds, seconds); `parameters` stands in for it where it is not known. `params` are only shown.
+    """
+
+    run_id: str
+    run_name: str
+    config_id: str
+    seed: int
+    status: str
+    kind: str
+    family: str
+    classes: int
+    data_digest: str
+    split_digest: str
+    started: int
+    accuracy: float | None
+    macro_f1: float | None
+    hits: int | None = None
+    total: int | None = None
+    best_epoch: int | None = None
+    model: str = ""
+    campaign: str | None = None
+    phase: str | None = None
+    plan_order: int | None = None
+    parameters: int | None = None
+    cost: float | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    def counted(self, total: int) -> "CandidateRun":
+        """The same run with its hits, where its accuracy is a whole number of `total` validation pictures; else unchanged."""
+        if self.accuracy is None or not np.isfinite(self.accuracy):
+            return self
+        hits = round(self.accuracy * total)
+        # Accuracies are hits / total in double precision; one that was rounded on its way can't be turned into hits with certainty.
+        return replace(self, hits=hits, total=total) if abs(hits / total - self.accuracy) < 1e-9 else self
+
+
+@dataclass(frozen=True)
+class PictureResults:
+    """What one run got right: `right` (N,) bool, in the order of `ids`. Large, so fetched only for the runs that are compared.
+
+    Raises:
+        UserError: lengths that differ, or a picture twice.
+    """
+
+    ids: tuple[str, ...]
+    right: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.right.shape != (len(self.ids),) or not self.ids:
+            raise UserError(f"per-picture results need one value per picture: {len(self.ids)} pictures, values {self.right.shape}")
+        if len(set(self.ids)) < len(self.ids):
+            raise UserError(f"per-picture results name a picture twice: {len(self.ids)} rows, {len(set(self.ids))} pictures")
+
+    @staticmethod
+    def of(ids: Sequence[str], labels: Sequence[str], predicted: Sequence[str]) -> "PictureResults":
+        """From the columns image, label and predicted of `predictions.csv`."""
+        if not len(ids) == len(labels) == len(predicted):
+            raise UserError(f"columns of {len(ids)}, {len(labels)} and {len(predicted)} rows: predictions.csv is not whole")
+        return PictureResults(tuple(ids), np.array([one == other for one, other in zip(labels, predicted, strict=True)], dtype=bool))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right pictures."""
+        return int(self.right.sum()) / len(self.ids)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which runs are asked for. None means any.
+
+    `kinds`: only `train` is ranked, `trial` on request. `phases` and `campaign` restrict to a campaign's own runs. Digests may be named by
+    their first characters. `classes` None: the number that most runs have.
+    """
+
+    seeds: tuple[int, ...] = (11, 23, 47)
+    kinds: tuple[str, ...] = ("train",)
+    family: str | None = None
+    campaign: str | None = None
+    phases: tuple[str, ...] | None = None
+    data_digest: str | None = None
+    split_digest: str | None = None
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds {list(self.seeds)}: at least one, and none twice, for example 11,23,47")
+        if not set(self.kinds) <= {"train", "trial"}:
+            raise UserError(f"kinds {', '.join(self.kinds)}: only train is ranked, and trial on request")
+
+    def holds(self, run: CandidateRun) -> bool:
+        """Whether a run is of the kind, family, campaign and phase asked for; its digests are another question."""
+        return (
+            run.kind in self.kinds
+            and self.family in (None, run.family)
+            and self.campaign in (None, run.campaign)
+            and (self.phases is None or run.phase in self.phases)
+        )
+
+    def of_digests(self, run: CandidateRun) -> bool:
+        """Whether a run is of the digests that were named."""
+        return run.data_digest.startswith(self.data_digest or "") and run.split_digest.startswith(self.split_digest or "")
