@@ -1,20 +1,20 @@
 """flowerml: from a folder of images to registered, multi-seed-confirmed image classifiers in MLflow.
 
-The three names of the delivery contract are offered here; they are loaded on first use, so that `import flowerml` (and with it
+The names of the delivery contract are offered here; they are loaded on first use, so that `import flowerml` (and with it
 `flowerml --help`) costs no torch import.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowerml.prediction import load_cnn_model, load_vit_model, predict
+    from flowerml.prediction import load_cnn_model, load_vit_model, predict, predict_proba
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_cnn_model", "load_vit_model", "predict"]
+__all__ = ["__version__", "load_cnn_model", "load_vit_model", "predict", "predict_proba"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes have every type
-    if name in ("load_cnn_model", "load_vit_model", "predict"):
+    if name in ("load_cnn_model", "load_vit_model", "predict", "predict_proba"):
         import importlib
 
         module = importlib.import_module("flowerml.prediction")

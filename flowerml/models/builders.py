@@ -72,6 +72,16 @@ def build(
     return Built(model, replace(backbone.description, **given), backbone.stages, tuple(unused))
 
 
+def build_for_weights(spec: ModelSpec, classes: int, *, img_size: int) -> Classifier:
+    """The classifier alone, for weights that are at hand: nothing is fetched or tried out. Under `torch.device("meta")` it costs no memory.
+
+    Raises:
+        UserError: the library does not know the name.
+    """
+    backbone = _backbone(spec, img_size, 0.0, hub=False)
+    return Classifier(backbone.module, backbone.features, classes, 0.0)
+
+
 @torch.inference_mode()
 def _try_size(model: Classifier, spec: ModelSpec, img_size: int) -> None:
     """One forward pass: whether a library's model takes an image size shows only there."""

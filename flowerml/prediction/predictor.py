@@ -1,38 +1,25 @@
-"""The three names of the delivery contract: `load_cnn_model`, `load_vit_model`, `predict`."""
+"""The delivery contract's names for users of the package: the single delivered file itself, its errors as ours.
 
+`load_cnn_model`, `load_vit_model`, `predict` and `predict_proba` are those of `flowers_classifier.py`, which knows nothing of flowerml.
+`load_model` and `as_predictor`, by which a run evaluates its own weights, build the model as training does, so that the logits which the
+export is checked against do not come from the file under check.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-import torch
-from PIL import Image
-from torch import nn
+import numpy as np
 
-from flowerml.data.decode import BadImage, read_image
-from flowerml.data.transforms import EvaluationTransform
 from flowerml.errors import UserError
-from flowerml.models import build
+from flowerml.models import build_for_weights
+from flowerml.prediction import flowers_classifier as delivered
+from flowerml.prediction.flowers_classifier import FlowersClassifier, Input, Pictures
 from flowerml.training.checkpoint import Checkpoint, load_checkpoint
 
 
-class Predictor:
-    """A classifier with its class names and its way of looking at pictures."""
-
-    def __init__(self, model: nn.Module, checkpoint: Checkpoint) -> None:
-        self.model = model.eval()
-        self.classes = checkpoint.classes
-        self.description = checkpoint.description
-        self.family = checkpoint.spec.family
-        self._transform = EvaluationTransform(checkpoint.description)
-
-    @torch.inference_mode()
-    def probabilities(self, image: Image.Image) -> dict[str, float]:
-        """Probability of each class for an RGB picture, in label order."""
-        device = next(self.model.parameters()).device
-        logits = self.model(self._transform(image).unsqueeze(0).to(device))
-        shares = logits.float().softmax(dim=1)[0].tolist()
-        return dict(zip(self.classes, shares, strict=True))
-
-
-def load_model(path: str | Path, device: str = "cpu") -> Predictor:
+def load_model(path: str | Path, device: str = "cpu") -> FlowersClassifier:
     """Load a `best.pth` or a delivered `.pth`: strict key match, nothing in the file is executed.
 
     Raises:
@@ -41,42 +28,53 @@ def load_model(path: str | Path, device: str = "cpu") -> Predictor:
     return as_predictor(load_checkpoint(Path(path)), device, str(path))
 
 
-def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> Predictor:
-    """A checkpoint that has been read already, ready to predict; `origin` names it in messages. Raises UserError as `load_model`."""
-    built = build(checkpoint.spec, len(checkpoint.classes), img_size=checkpoint.description.size)
-    try:
-        built.model.load_state_dict(dict(checkpoint.state_dict), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[1:2])[:200]  # the first line only names the class
-        raise UserError(f"checkpoint {origin}: its weights do not fit {checkpoint.spec.name} ({reason})") from error
-    return Predictor(built.model.to(device), checkpoint)
+def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> FlowersClassifier:
+    """A checkpoint that has been read already, ready to predict; `origin` names it in messages. Raises UserError as `load_model`.
+
+    On the CPU the model's weights are the checkpoint's own tensors, not copies of them.
+    """
+    spec = checkpoint.spec
+
+    def make() -> FlowersClassifier:
+        built = build_for_weights(spec, len(checkpoint.classes), img_size=checkpoint.description.size)
+        description = Input(**asdict(checkpoint.description))
+        return FlowersClassifier(built.backbone, built.head, checkpoint.classes, str(spec.family), description)
+
+    with _errors_of_ours(f"checkpoint {origin}: "):
+        return delivered.with_weights(make, checkpoint.state_dict, spec.name).to(device)
 
 
-def load_cnn_model(weights_path: str | Path = "cnn_flowers.pth") -> Predictor:
+def load_cnn_model(weights_path: str | Path = "cnn_flowers.pth") -> FlowersClassifier:
     """Load the CNN champion, or any CNN's `best.pth`. Raises UserError as `load_model`, and for a ViT's file."""
-    return _of_family(weights_path, "cnn")
+    with _errors_of_ours():
+        return delivered.load_cnn_model(weights_path)
 
 
-def load_vit_model(weights_path: str | Path = "vit_flowers.pth") -> Predictor:
+def load_vit_model(weights_path: str | Path = "vit_flowers.pth") -> FlowersClassifier:
     """Load the ViT champion, or any ViT's `best.pth`. Raises UserError as `load_model`, and for a CNN's file."""
-    return _of_family(weights_path, "vit")
+    with _errors_of_ours():
+        return delivered.load_vit_model(weights_path)
 
 
-def predict(model: Predictor, image_path: str | Path) -> str:
-    """The name of the class the model sees in the picture.
+def predict(model: FlowersClassifier, image_path: Pictures) -> str | list[str]:
+    """The name of the class the model sees in a picture (path, file object, bytes, Pillow image); of a list, a list of names.
 
     Raises:
-        UserError: the file is no picture that can be used; says why.
+        UserError: something that is no picture that can be used; says which and why.
     """
+    with _errors_of_ours():
+        return delivered.predict(model, image_path)
+
+
+def predict_proba(model: FlowersClassifier, images: Pictures) -> np.ndarray:
+    """Probabilities (N, C) float32 of the pictures, columns in the order of `model.classes`. Raises UserError as `predict`."""
+    with _errors_of_ours():
+        return delivered.predict_proba(model, images)
+
+
+@contextmanager
+def _errors_of_ours(before: str = "") -> Iterator[None]:
     try:
-        shares = model.probabilities(read_image(Path(image_path)))
-    except BadImage as error:
-        raise UserError(f"{image_path}: {error}") from error
-    return max(shares, key=lambda name: shares[name])
-
-
-def _of_family(path: str | Path, family: str) -> Predictor:
-    model = load_model(path)
-    if model.family.value != family:
-        raise UserError(f"{path} holds a model of family {model.family.value}, not {family}: load it with load_{model.family.value}_model")
-    return model
+        yield
+    except (delivered.BadWeights, delivered.BadPicture) as error:
+        raise UserError(f"{before}{error}") from error

@@ -132,7 +132,7 @@ def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prep
     inputs = torch.stack([transform(example.read()) for example in examples[:PROBES]])
     predictor = load_model(folder / "best.pth")
     with torch.inference_mode():
-        logits = predictor.model(inputs).numpy()
+        logits = predictor(inputs).numpy()
     ids = np.array([example.id for example in examples[:PROBES]])
     path = folder / "probe.npz"
 

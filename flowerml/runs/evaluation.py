@@ -85,12 +85,12 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     for change in changes:
         warn(f"{folder} is not as it was at training: {change}")
     predictor = as_predictor(checkpoint, str(device), str(request.checkpoint))
-    memory_format = set_channels_last(predictor.model, checkpoint.spec)
+    memory_format = set_channels_last(predictor, checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
     workers = default_workers(device) if request.workers is None else request.workers
     loader = evaluation_loader(examples, transform, batch_size=settings.batch_size, workers=workers)
     say(f"evaluating {len(examples)} {part} pictures of {folder} on {device}")
-    predictions = predict_all(predictor.model, loader.epoch(1), checkpoint.classes, device, memory_format)
+    predictions = predict_all(predictor, loader.epoch(1), checkpoint.classes, device, memory_format)
     if request.logit_adjustment:
         assert checkpoint.prior is not None
         predictions = predictions.adjusted(checkpoint.prior, request.logit_adjustment)

@@ -162,10 +162,10 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
 def predict_with_best(run: Prepared, examples: Sequence[Example]) -> Predictions:
     """Predictions of the written `best.pth` on examples outside the split."""
     predictor = load_model(run.folder / "best.pth", str(run.device))
-    memory_format = set_channels_last(predictor.model, run.spec)
+    memory_format = set_channels_last(predictor, run.spec)
     _, transform = run.task.transforms(run.built.description, run.settings)
     loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=run.workers)
-    return predict_all(predictor.model, loader.epoch(1), run.data.classes, run.device, memory_format)
+    return predict_all(predictor, loader.epoch(1), run.data.classes, run.device, memory_format)
 
 
 def _test_examples(run: Prepared) -> list[Example]:

@@ -77,7 +77,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without executing anything in it.
+    """Read a checkpoint without executing anything in it. Its tensors are mapped: the file may be replaced, but not written over.
 
     Raises:
         UserError: missing, damaged, not plain values, or another format.
@@ -86,10 +86,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"checkpoint {path}: no such file. Give a run's best.pth or a delivered .pth")
     try:
         with zipfile.ZipFile(path) as archive:
+            packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
             damaged = archive.testzip()  # torch does not look at the checksums it writes: a flipped bit would be other weights
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the part {damaged} is damaged")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if damaged is not None or packed:  # packed by other hands: mapped as they stand, its bytes would be taken for weights
+            raise zipfile.BadZipFile(f"the part {damaged or packed[0]} is damaged")
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # on the disk until used
     except pickle.UnpicklingError as error:  # torch's own words advise to execute what is in it
         raise UserError(f"checkpoint {path}: holds more than plain weights and values: refused, as such a file can run code") from error
     except Exception as error:  # zip, pickle and torch each have errors of their own for a damaged file

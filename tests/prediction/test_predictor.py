@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 
 import flowerml
 import flowerml.prediction
-from flowerml import load_cnn_model, load_vit_model, predict
+from flowerml import load_cnn_model, load_vit_model, predict, predict_proba
 from flowerml.data.transforms import EvaluationTransform, InputDescription
 from flowerml.errors import UserError
 from flowerml.models import build
@@ -77,15 +77,15 @@ def test_predict_gives_the_classifiers_own_argmax(tmp_path, pictures, family):
             logits = model(transform(Image.open(path).convert("RGB")).unsqueeze(0))[0]
         answers.append(predict(predictor, path))
         assert answers[-1] == CLASSES[int(logits.argmax())]
-        shares = predictor.probabilities(Image.open(path).convert("RGB"))
-        assert list(shares) == list(CLASSES)
-        assert list(shares.values()) == pytest.approx(logits.softmax(0).tolist(), abs=1e-6)
+        shares = predict_proba(predictor, path)
+        assert shares.shape == (1, len(CLASSES))
+        assert shares[0] == pytest.approx(logits.softmax(0).numpy(), abs=1e-6)
     assert len(set(answers)) > 1  # the pictures do not all get one answer
 
 
 def test_the_description_in_the_file_decides_what_the_model_sees(files, pictures):
     predictor = load_cnn_model(files["cnn"])
-    assert predictor.description == DESCRIPTION
+    assert asdict(predictor.description) == asdict(DESCRIPTION)
     assert predictor.classes == CLASSES
 
 
@@ -93,11 +93,11 @@ def test_the_description_in_the_file_decides_what_the_model_sees(files, pictures
 def test_a_loaded_model_holds_the_files_weights_in_fp32_and_evaluation_mode_on_the_cpu(files, family):
     predictor = LOADERS[family](str(files[family]))
     stored = load_checkpoint(files[family]).state_dict
-    own = predictor.model.state_dict()
+    own = predictor.state_dict()
     assert own.keys() == stored.keys()
     assert all(torch.equal(own[name], tensor) for name, tensor in stored.items())
-    assert not any(part.training for part in predictor.model.modules())
-    assert {(p.dtype, p.device.type) for p in predictor.model.parameters()} == {(torch.float32, "cpu")}
+    assert not any(part.training for part in predictor.modules())
+    assert {(p.dtype, p.device.type) for p in predictor.parameters()} == {(torch.float32, "cpu")}
 
 
 @pytest.mark.parametrize(("family", "other"), [("cnn", "vit"), ("vit", "cnn")])
@@ -154,7 +154,8 @@ def test_missing_damaged_and_foreign_files_are_one_line(tmp_path, content, load)
 
 def test_bare_weights_are_refused_with_where_they_belong(tmp_path):
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "weights.pth")
-    assert "--weights" in refusal(load_cnn_model, tmp_path / "weights.pth")
+    assert "--weights" in refusal(load_model, tmp_path / "weights.pth")
+    assert "not written by flowerml" in refusal(load_cnn_model, tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"<!doctype html><html></html>", b"\x89PNG\r\n\x1a\n half"])
@@ -184,12 +185,14 @@ def test_two_loads_agree_and_loading_draws_no_weights_into_the_answer(files, pic
     answers = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        answers.append(load_vit_model(files["vit"]).probabilities(image))
-    assert answers[0] == answers[1]
+        answers.append(predict_proba(load_vit_model(files["vit"]), image))
+        assert torch.initial_seed() == seed
+        assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(seed)), "loading draws nothing"
+    assert np.array_equal(*answers)
 
 
-def test_the_package_offers_the_three_names_as_functions():
-    for name in ("load_cnn_model", "load_vit_model", "predict"):
+def test_the_package_offers_the_names_of_the_contract_as_functions():
+    for name in ("load_cnn_model", "load_vit_model", "predict", "predict_proba"):
         assert getattr(flowerml, name) is getattr(flowerml.prediction, name)
         assert callable(getattr(flowerml, name))
         assert name in flowerml.__all__

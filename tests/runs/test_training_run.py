@@ -145,7 +145,7 @@ def test_load_and_predict_agree_with_the_logged_predictions(small_run, flowers):
 def test_probe_holds_the_logits_of_best_pth(small_run):
     finished, _ = small_run
     probe = np.load(finished.folder / "probe.npz")
-    model = load_cnn_model(finished.folder / "best.pth").model
+    model = load_cnn_model(finished.folder / "best.pth")
     with torch.inference_mode():
         logits = model(torch.from_numpy(probe["inputs"])).numpy()
     np.testing.assert_array_equal(logits, probe["logits"])
