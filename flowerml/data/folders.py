@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,3 +96,41 @@ def _pictures(root: Path, folder: str) -> list[str]:
         raise UserError(f"{root / folder}: {error.strerror}") from error
     names = [path.name for path in paths if not path.is_dir() and path.suffix.lower() in SUFFIXES]
     return [f"{folder}/{name}" for name in names if not re.match(r"^\._", name)]  # macOS leaves ._x.jpg beside x.jpg
+
+
+def find_pictures(places: Sequence[Path]) -> tuple[list[Path], int]:
+    """The files that are named, and the pictures in the folders that are named: by suffix, at any depth, sorted, each once.
+
+    Also returns how many other files lie in those folders. What is hidden (a name that begins with a dot) is not looked at.
+
+    Raises:
+        UserError: there is no such file or folder, a folder can't be read, or there are no pictures in it.
+    """
+    found: dict[Path, None] = {}
+    others = 0
+    for place in places:
+        if place.is_file():
+            found[place] = None
+            continue
+        if not place.is_dir():
+            raise UserError(f"{place}: no such file or folder. Name pictures, or a folder that holds them at any depth")
+        files = list(_below(place))
+        pictures = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
+        if not pictures:
+            raise UserError(f"{place}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
+        found |= dict.fromkeys(pictures)
+        others += len(files) - len(pictures)
+    return list(found), others
+
+
+def _below(root: Path) -> Iterator[Path]:
+    try:
+        for path in root.iterdir():
+            if path.name.startswith("."):
+                continue
+            if path.is_dir() and not path.is_symlink():  # links may lead round in a circle
+                yield from _below(path)
+            elif not path.is_dir():
+                yield path
+    except OSError as error:
+        raise UserError(f"{root}: {error.strerror}") from error

@@ -174,12 +174,12 @@ def read_weights(weights_path: str | os.PathLike[str]) -> dict:
 
 
 def _found(path: str | os.PathLike[str]) -> Path:
-    here = Path(path)
-    beside = Path(__file__).resolve().parent / here  # of an absolute path: that path
-    for candidate in (here, beside):
+    here, beside = Path(path), Path(__file__).resolve().parent
+    for candidate in (here, beside / here):
         if candidate.is_file():
             return candidate
-    raise BadWeights(_line(f"{path}: no such file, neither in {Path.cwd()} nor in {beside.parent}"))
+    where = "" if here.is_absolute() else f", neither from {Path.cwd()} nor from {beside}"
+    raise BadWeights(_line(f"{path}: no such file{where}"))
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -314,9 +314,13 @@ def _fitting(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tenso
 
 
 def _without_values(module: nn.Module) -> bool:
-    """Whether a tensor is left on the meta device: a parameter, a buffer, or one that a layer keeps as a plain attribute."""
-    kept = (value for layer in module.modules() for value in vars(layer).values() if isinstance(value, torch.Tensor))
-    return any(tensor.is_meta for every in (module.parameters(), module.buffers(), kept) for tensor in every)
+    """Whether a tensor is left on the meta device: a parameter, a buffer, or one that a layer keeps as an attribute or in a list."""
+    for layer in module.modules():
+        for held in vars(layer).values():
+            several = held.values() if isinstance(held, dict) else held if isinstance(held, (list, tuple)) else (held,)
+            if any(isinstance(one, torch.Tensor) and one.is_meta for one in several):
+                return True
+    return False
 
 
 def _backbone(model: Mapping[str, str], size: int) -> tuple[nn.Module, int]:

@@ -1,0 +1,5 @@
+"""`python entrypoints/predict.py …`: the same as `flowerml predict …`, from a checkout."""
+
+import _start
+
+_start.command("predict")

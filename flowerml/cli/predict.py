@@ -1,0 +1,102 @@
+"""`flowerml predict`: the class of every picture in a folder, as a CSV file, as JSON, or as lines to read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowerml.console import say, track
+from flowerml.errors import UserError
+from flowerml.settings.flags import Parser
+
+if TYPE_CHECKING:
+    from flowerml.prediction.files import Answer
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, predict, write. Raises UserError. Exits 1 where pictures could not be used: they are listed, all others are predicted."""
+    parser = Parser(prog="flowerml predict", description="Name the class of pictures, with a probability for each class.")
+    parser.add_argument("pictures", nargs="+", metavar="DIR", help="folders (looked through at any depth) or single pictures")
+    parser.add_argument("--model", required=True, metavar="PATH", help="a delivered .pth (cnn_flowers.pth), or a run's best.pth")
+    parser.add_argument("--csv", metavar="PATH", help="write image, predicted, p_<class>... into this file; an older one is replaced")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
+    parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
+    asked = parser.parse(argv)
+    target = None if asked.csv is None else Path(asked.csv)
+    if target is not None and target.is_dir():
+        raise UserError(f"--csv {target} is a folder. Allowed: the name of a file")
+    if not Path(asked.model).is_file():
+        raise UserError(f"--model {asked.model}: no such file. Allowed: a delivered .pth, or a run's best.pth")
+
+    from flowerml.data.folders import find_pictures
+
+    paths, others = find_pictures([Path(place) for place in asked.pictures])
+
+    from flowerml.prediction import load_model
+    from flowerml.prediction.files import predict_files
+    from flowerml.training.device import pick_device
+
+    device = pick_device(asked.device)
+    model = load_model(asked.model, str(device))
+    if others:
+        say(f"passed over, as their names are not those of pictures: {others}")
+    answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
+    if target is not None:
+        _write_csv(target, model.classes, answers)
+    if asked.json:
+        print(json.dumps(_as_json(model.classes, answers)))
+    elif target is None:
+        print("\n".join(_lines(model.classes, answers)))
+    return _summary(model.classes, answers, target)
+
+
+def _write_csv(path: Path, classes: Sequence[str], answers: Sequence[Answer]) -> None:
+    from flowerml.files import write_text
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "predicted", *(f"p_{name}" for name in classes)])
+    for answer in answers:
+        if answer.shares is not None:
+            writer.writerow([answer.path, _best(classes, answer.shares)[0], *(f"{share:.9g}" for share in answer.shares)])
+    write_text(path, text.getvalue())
+
+
+def _as_json(classes: Sequence[str], answers: Sequence[Answer]) -> dict[str, object]:
+    good = [(str(answer.path), answer.shares) for answer in answers if answer.shares is not None]
+    pictures = [
+        {"image": path, "predicted": _best(classes, shares)[0], "probabilities": dict(zip(classes, shares, strict=True))}
+        for path, shares in good
+    ]
+    bad = [{"image": str(answer.path), "reason": answer.reason} for answer in answers if answer.shares is None]
+    return {"classes": list(classes), "pictures": pictures, "bad": bad}
+
+
+def _lines(classes: Sequence[str], answers: Sequence[Answer]) -> list[str]:
+    """A line for each picture: its class, how sure the model is, its path."""
+    width = max(map(len, classes))
+    best = [(*_best(classes, answer.shares), answer.path) for answer in answers if answer.shares is not None]
+    return [f"{name:<{width}}  {share:.3f}  {path}" for name, share, path in best]
+
+
+def _best(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, float]:
+    place = max(range(len(classes)), key=shares.__getitem__)
+    return classes[place], shares[place]
+
+
+def _summary(classes: Sequence[str], answers: Sequence[Answer], target: Path | None) -> int:
+    """What was found, and every file that can't be used, on stderr. Returns the exit code."""
+    good = Counter(_best(classes, answer.shares)[0] for answer in answers if answer.shares is not None)
+    bad = [answer for answer in answers if answer.shares is None]
+    counts = ", ".join(f"{name} {good[name]}" for name in classes if good[name])
+    written = f"; written to {target}" if target is not None else ""
+    say(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")
+    if bad:
+        say(f"can't be used ({len(bad)} of {len(answers)}):")
+        say("\n".join("  " + " ".join(f"{answer.path}: {answer.reason}".splitlines()) for answer in bad))
+    return 1 if bad else 0
