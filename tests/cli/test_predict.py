@@ -1,0 +1,145 @@
+"""`flowerml predict`: every picture of a folder, what can't be used listed apart, exit codes, and no torch for a mistake."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowerml import load_cnn_model, predict, predict_proba
+from flowerml.cli.main import run_command
+from tests.data.pictures import put, put_scene
+from tests.prediction.delivered import CLASSES, NAMES, deliver
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("delivered") / "cnn_flowers.pth"
+    deliver(path, NAMES["cnn"])
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Twenty pictures at three depths, with what lies beside pictures in life."""
+    root = tmp_path / "photos"
+    for number in range(20):
+        put_scene(root / ("", "rose", "rose/deep é")[number % 3] / f"{number:02d}, x.{'JPG' if number == 4 else 'jpg'}", number)
+    put(root / "notes.txt", b"no picture, and not called one")
+    put(root / ".hidden" / "a.jpg", b"")
+    put(root / "rose" / "._00.jpg", b"what macOS leaves")
+    return root
+
+
+def with_bad_files(folder):
+    put(folder / "rose" / "page.jpg", b"<!doctype html><html></html>")
+    put(folder / "zz\nempty.png", b"")
+    (folder / "broken link.png").symlink_to(folder / "nothing")
+
+
+def call(*words) -> int:
+    return run_command("predict", [str(word) for word in words])
+
+
+def read_csv(path):
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_a_csv_has_a_row_for_every_picture_with_what_predict_says(weights, folder, tmp_path, capsys):
+    target = tmp_path / "new folder" / "out.csv"
+    assert call("--model", weights, folder, "--csv", target) == 0
+    rows = read_csv(target)
+    assert list(rows[0]) == ["image", "predicted", *(f"p_{name}" for name in CLASSES)]
+    paths = sorted(path for path in folder.rglob("[0-9]*") if path.is_file())
+    assert [row["image"] for row in rows] == [str(path) for path in paths]
+    assert len(rows) == 20
+    model = load_cnn_model(weights)
+    assert [row["predicted"] for row in rows] == predict(model, paths)
+    shares = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
+    assert np.abs(shares - predict_proba(model, paths)).max() < 1e-6
+    shown = capsys.readouterr()
+    assert shown.out == "", "results are in the file"
+    assert "predicted 20 of 20" in shown.err
+    assert "not those of pictures: 1" in shown.err
+
+
+def test_without_a_file_there_is_a_line_for_each_picture(weights, folder, capsys):
+    assert call("--model", weights, folder / "rose") == 0
+    lines = capsys.readouterr().out.splitlines()
+    paths = sorted(path for path in (folder / "rose").rglob("[0-9]*") if path.is_file())
+    names = predict(load_cnn_model(weights), paths)
+    assert [(line.split()[0], line.split(maxsplit=2)[2]) for line in lines] == [(n, str(p)) for n, p in zip(names, paths, strict=True)]
+
+
+def test_single_files_and_folders_mix_each_picture_once_whatever_a_named_file_is_called(weights, folder, tmp_path, capsys):
+    odd = put_scene(tmp_path / "upload.tmp", 99)
+    assert call("--model", weights, odd, folder / "rose", odd, folder / "rose" / "01, x.jpg", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    images = [picture["image"] for picture in result["pictures"]]
+    assert images[0] == str(odd)
+    assert len(images) == len(set(images)) == 14
+
+
+def test_bad_pictures_are_listed_by_path_and_reason_and_the_rest_is_predicted(weights, folder, tmp_path, capsys):
+    with_bad_files(folder)
+    assert call("--model", weights, folder, "--csv", tmp_path / "out.csv", "--json") == 1
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert result["classes"] == list(CLASSES)
+    assert len(result["pictures"]) == len(read_csv(tmp_path / "out.csv")) == 20
+    for picture, row in zip(result["pictures"], read_csv(tmp_path / "out.csv"), strict=True):
+        assert (picture["image"], picture["predicted"]) == (row["image"], row["predicted"])
+        assert picture["probabilities"][picture["predicted"]] == max(picture["probabilities"].values())
+    reasons = {entry["image"]: entry["reason"] for entry in result["bad"]}
+    assert reasons.keys() == {str(folder / name) for name in ("rose/page.jpg", "zz\nempty.png", "broken link.png")}
+    assert "web page" in reasons[str(folder / "rose/page.jpg")]
+    listed = shown.err[shown.err.index("can't be used (3 of 23)") :].splitlines()
+    assert len(listed) == 4, "a line for each"
+    assert all(any(word in line for line in listed) for word in ("page.jpg: not a picture", "the file is empty", "No such file"))
+
+
+def test_a_folder_of_bad_pictures_only_is_no_crash(weights, tmp_path, capsys):
+    put(tmp_path / "a" / "b.jpg", b"")
+    assert call("--model", weights, tmp_path / "a", "--csv", tmp_path / "out.csv") == 1
+    assert len(read_csv(tmp_path / "out.csv")) == 0
+    assert (tmp_path / "out.csv").read_text().startswith("image,predicted,p_daisy")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("{photos}", "--model"),
+        ("--model {model}", "DIR"),
+        ("--model no.pth {photos}", "no.pth: no such file"),
+        ("--model {model} no_folder", "no_folder: no such file or folder"),
+        ("--model {model} {empty}", "no pictures"),
+        ("--model {model} {photos} --csv {empty}", "is a folder"),
+        ("--model {model} {photos} --cvs out.csv", "--csv"),
+        ("--model {model} {photos} --device tpu", "--device tpu"),
+        ("--model {photos}/notes.txt {photos}", "can't be read"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(weights, folder, tmp_path, capsys, words, said):
+    (tmp_path / "empty").mkdir()
+    given = [word.format(model=weights, photos=folder, empty=tmp_path / "empty") for word in words.split()]
+    assert call(*given) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert len(shown.err.splitlines()) == 1
+    assert said in shown.err
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--model", "no.pth", "x"), ("x", "--modle", "y"), ("--model", __file__, "no_folder")])
+def test_a_mistake_costs_no_import_of_torch(words):
+    code = "import sys; sys.path.insert(0, 'entrypoints'); sys.argv = ['predict.py', *sys.argv[1:]]\n"
+    code += "import runpy\ntry: runpy.run_path('entrypoints/predict.py')\nfinally: print('torch' in sys.modules, 'mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False False"
+    assert done.returncode == (0 if words == ("--help",) else 2)
