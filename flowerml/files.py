@@ -19,13 +19,7 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         UserError: the folder can't be written to or the disk is full.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise UserError(_reason(path, error)) from error
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
         write(temporary)
         with temporary.open("rb") as written:
@@ -36,6 +30,13 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         raise UserError(_reason(path, error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Raise now what `write_with` would raise at the end of long work, and leave nothing. Raises UserError."""
+    if path.is_dir():
+        raise UserError(f"can't write {path}: it is a folder. Name a file in it")
+    _temporary(path).unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -64,6 +65,17 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def _temporary(path: Path) -> Path:
+    """An empty file beside `path`, whose folder is made if need be. Raises UserError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise UserError(_reason(path, error)) from error
+    return Path(name)
 
 
 def _umask() -> int:

@@ -39,3 +39,12 @@ def real_photos():
     if not root.is_dir():
         pytest.skip("the real flower photos are not on this machine")
     return root
+
+
+@pytest.fixture(scope="session")
+def real_backbone():
+    """The file of a real pretrained MobileNetV2; tests that need it are skipped where it is absent."""
+    path = SHARED / "weights" / "mobilenetv2_100.safetensors"
+    if not path.is_file():
+        pytest.skip("the pretrained backbone is not on this machine")
+    return path

@@ -15,6 +15,7 @@ class FolderReport:
 
     `widths` and `heights` are (smallest, median, largest) in pixels, `sizes` every picture's (width, height). `near_duplicates` are groups
     of one class; `across_classes` groups of one photo under several labels; `identical` groups of equal bytes. Files are `<class>/<name>`.
+    `groups` is every picture's group number (see `group_numbers`).
     """
 
     root: str
@@ -26,13 +27,14 @@ class FolderReport:
     bad: tuple[BadFile, ...]
     left_out: tuple[str, ...]
     groups_from: str
+    groups: tuple[int, ...]
     near_duplicates: tuple[tuple[str, ...], ...]
     across_classes: tuple[tuple[str, ...], ...]
     identical: tuple[tuple[str, ...], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain values; of the sizes the ranges only, not the list of every picture's."""
-        return {name: value for name, value in asdict(self).items() if name != "sizes"}
+        """The report as plain values, without what stands there once per picture (sizes, group numbers)."""
+        return {name: value for name, value in asdict(self).items() if name not in ("sizes", "groups")}
 
 
 def folder_report(scanned: Scan) -> FolderReport:
@@ -54,6 +56,7 @@ def folder_report(scanned: Scan) -> FolderReport:
         bad=scanned.bad,
         left_out=scanned.left_out,
         groups_from=source,
+        groups=tuple(numbers),
         near_duplicates=tuple(_keys(group) for group in several if len(_labels(group)) == 1),
         across_classes=tuple(_keys(group) for group in several if len(_labels(group)) > 1),
         identical=tuple(_keys(group) for group in contents.values() if len(group) > 1),

@@ -8,11 +8,10 @@ from pathlib import PurePath
 from flowerml.data.report import FolderReport
 from flowerml.evaluation import data_groups, data_suspects
 from flowerml.evaluation.data_groups import across_section, near_section
-from flowerml.evaluation.data_suspects import Suspect, Suspects, suspects_section
+from flowerml.evaluation.data_suspects import suspects_section
 from flowerml.evaluation.page import Thumbnail, counted, document, percent, section, text
 from flowerml.evaluation.size_figure import size_figure, size_words
-
-__all__ = ["Suspect", "Suspects", "data_page"]
+from flowerml.evaluation.suspects import Suspects
 
 _STYLE = """
 section { margin-top: 46px; scroll-margin-top: 12px; }

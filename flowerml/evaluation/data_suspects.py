@@ -1,10 +1,10 @@
 """Pictures whose label is doubted, class by class, on the page of a folder."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from flowerml.data.report import FolderReport
 from flowerml.evaluation.page import Thumbnail, bar, counted, percent, picture, section, text
+from flowerml.evaluation.suspects import Suspect, Suspects
 
 STYLE = """
 h3 { margin: 28px 0 10px; font-size: 1.02rem; overflow-wrap: anywhere; }
@@ -14,35 +14,6 @@ h3 small { margin-left: 6px; color: var(--muted); font-size: .88rem; font-weight
   background: var(--card); color: var(--wrong); font-size: .8rem; font-weight: 600; }
 """
 _CARDS = 600  # cards on the page: some 10 kB each
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A picture whose label is doubted.
-
-    `key` is `<class>/<name>`, `label` the folder's class, `suggested` what the model takes it for; `p_label` and `p_suggested` are the
-    out-of-sample probabilities (0 to 1) of the two. `likely_wrong`: beyond the class's threshold, not only low in the order.
-    """
-
-    key: str
-    label: str
-    suggested: str
-    p_label: float
-    p_suggested: float
-    likely_wrong: bool
-
-
-@dataclass(frozen=True)
-class Suspects:
-    """Doubted labels of a folder.
-
-    `by_class` gives them per class, the likeliest label error first; `how` says in a sentence or two where the out-of-sample confidence
-    comes from; `estimated` is the number of likely wrong labels per class.
-    """
-
-    by_class: Mapping[str, Sequence[Suspect]]
-    how: str
-    estimated: Mapping[str, int]
 
 
 def suspects_section(report: FolderReport, suspects: Suspects | None, thumbnail: Thumbnail, limit: int) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Label errors by out-of-sample confidence: which pictures a model that has not learnt their labels takes for another class."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -36,6 +37,25 @@ class Suspects:
     by_class: Mapping[str, Sequence[Suspect]]
     how: str
     estimated: Mapping[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        doubted = {name: [asdict(suspect) for suspect in found] for name, found in self.by_class.items()}
+        return {"how": self.how, "estimated": dict(self.estimated), "by_class": doubted}
+
+    def lines(self, first: int = 5) -> list[str]:
+        """For a terminal: each class's number of likely wrong labels, and its `first` suspects with what the model takes them for."""
+        lines = [f"labels that the model doubts ({self.how.rstrip('.')}):"]
+        for name, found in self.by_class.items():
+            lines.append(f"  {name}: {self.estimated[name]} likely wrong")
+            lines += [
+                f"    {_shown(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}" for one in found[:first]
+            ]
+        return lines
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def find_suspects(

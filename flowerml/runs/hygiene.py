@@ -1,6 +1,5 @@
-"""Looking through a folder with a trained model: which labels it doubts, out of sample."""
+"""Looking through a folder with a trained model: which labels it doubts, out of sample; and the page that shows what was found."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,36 +7,40 @@ import torch
 from scipy.special import softmax
 
 from flowerml.console import say, track
+from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loading import evaluation_loader
+from flowerml.data.report import FolderReport
 from flowerml.data.scan import Scan
 from flowerml.data.split import Split
 from flowerml.errors import UserError
+from flowerml.evaluation.data_page import data_page
+from flowerml.evaluation.page import thumbnail_jpeg
 from flowerml.evaluation.suspects import FOLDS, Suspects, cross_fitted, find_suspects
+from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
 from flowerml.runs.prepare import default_workers
 from flowerml.settings import Settings
 from flowerml.tasks import task_for
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.checkpoint import Checkpoint
 from flowerml.training.device import pick_device
 
 
-def label_suspects(path: Path, scanned: Scan, groups: Sequence[int], device: str | None = None) -> Suspects:
-    """The likeliest label errors among the scanned pictures, by the model of checkpoint `path`; `groups` as of `group_numbers`.
+def label_suspects(checkpoint: Checkpoint, path: Path, scanned: Scan, report: FolderReport, device: str | None = None) -> Suspects:
+    """The likeliest label errors among the scanned pictures, by the model of `checkpoint`, which was read from `path`.
 
     Validation pictures of the checkpoint's own split are judged by its own head, which never saw them. All others are judged by a head
     fitted, without them, on the features of its backbone: a training picture's own label has shaped the checkpoint's head, and a model
     that has learnt a wrong label by heart would defend it.
 
     Raises:
-        UserError: the checkpoint can't be used, or a class has too few pictures for a judgement out of sample.
+        UserError: the weights can't be used, or a class has too few pictures for a judgement out of sample.
     """
-    checkpoint = load_checkpoint(path)
     labels = np.array([scanned.classes.index(picture.label) for picture in scanned.pictures])
     features, logits = _look_at(checkpoint, path, scanned, device)
     say(f"fitting {FOLDS} heads, each without a fifth of the pictures")
     try:
-        probabilities = cross_fitted(features, labels, groups)
+        probabilities = cross_fitted(features, labels, report.groups)
     except ValueError as error:
         raise UserError(f"{scanned.root}: {error}; label errors can't be looked for out of sample") from error
     held_out = _held_out(checkpoint, scanned)
@@ -48,7 +51,7 @@ def label_suspects(path: Path, scanned: Scan, groups: Sequence[int], device: str
 
 def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Pooled features (N, F) and logits (N, C of the checkpoint) of the scanned pictures, fp32."""
-    model = as_predictor(checkpoint, str(pick_device(device)), str(path)).model
+    model = as_predictor(checkpoint, str(pick_device(device)), str(path))
     where = next(model.parameters()).device
     memory_format = set_channels_last(model, checkpoint.spec)
     settings = Settings.model_validate(checkpoint.settings)
@@ -85,3 +88,16 @@ def _how(path: Path, held_out: np.ndarray) -> str:
         f"{held_out.sum()} validation pictures of the checkpoint are judged by itself, which never saw them; the other "
         f"{(~held_out).sum()} {fitted}."
     )
+
+
+def write_page(path: Path, scanned: Scan, report: FolderReport, suspects: Suspects | None) -> None:
+    """The page of a folder (see `data_page`), whole or not at all. Raises UserError as `write_text`."""
+    files = {picture.key: scanned.root / picture.file for picture in scanned.pictures}
+
+    def thumbnail(key: str) -> bytes | None:
+        try:
+            return thumbnail_jpeg(read_image(files[key]))
+        except BadImage:
+            return None  # it went while the page was made
+
+    write_text(path, data_page(report, suspects, thumbnail=thumbnail))

@@ -218,6 +218,40 @@ def test_odd_names_can_be_shown(dataset, root, name, as_json):
         assert any("'tulip/" in line for line in out.splitlines())
 
 
+def test_check_html_writes_one_page_with_the_pictures_in_it(dataset, root, tmp_path, monkeypatch):
+    """A photo under two labels, a near-duplicate and a bad file: all on a page that loads nothing. Without a name it is data-check.html."""
+    put(root / "rose" / "copy.jpg", (root / "rose" / "00.jpg").read_bytes())
+    put(root / "tulip" / "also a daisy.jpg", (root / "daisy" / "00.jpg").read_bytes())
+    put(root / "tulip" / "bad.jpg", b"no picture")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = dataset("check", "--train-dir", root, "--html")
+    assert code == 1
+    assert "data-check.html" in err
+    assert dataset("check", "--train-dir", root, "--html", tmp_path / "sub" / "page.html")[:2] == (1, out)
+    page = (tmp_path / "data-check.html").read_text("utf-8")
+    assert page == (tmp_path / "sub" / "page.html").read_text("utf-8")
+    for name in ("copy.jpg", "also a daisy.jpg", "tulip/bad.jpg"):
+        assert name in page
+    assert page.count("data:image/jpeg;base64,") == 4  # two groups of two
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "The labels were not questioned this time." in page
+
+
+def test_check_html_in_a_wrong_place_is_said_before_the_pictures_are_read(dataset, root, tmp_path):
+    put(tmp_path / "file", b"x")
+    for page, what in ((tmp_path, "it is a folder"), (tmp_path / "file" / "page.html", f"can't write {tmp_path / 'file' / 'page.html'}")):
+        code, out, err = dataset("check", "--train-dir", root, "--html", page)
+        assert (code, out) == (2, "")
+        assert what in one_line(err)
+    assert files_in(tmp_path).keys() == {"file", *(f"data/{name}" for name in files_in(root))}
+
+
+def test_check_device_without_a_checkpoint_is_refused(dataset, root):
+    code, _, err = dataset("check", "--train-dir", root, "--device", "cpu")
+    assert code == 2
+    assert "--checkpoint PATH" in one_line(err)
+
+
 def test_help_names_both_actions(dataset, capsys):
     with pytest.raises(SystemExit) as caught:
         dataset("--help")

@@ -11,8 +11,9 @@ from PIL import Image
 from flowerml.data.folders import read_layout
 from flowerml.data.report import FolderReport, folder_report
 from flowerml.data.scan import BadFile, scan
-from flowerml.evaluation.data_page import Suspect, Suspects, data_page
+from flowerml.evaluation.data_page import data_page
 from flowerml.evaluation.page import thumbnail_jpeg
+from flowerml.evaluation.suspects import Suspect, Suspects
 from tests.data.pictures import put_classes
 from tests.evaluation.test_errors_page import ODD_NAMES, Page
 
@@ -26,6 +27,7 @@ EMPTY = FolderReport(
     bad=(),
     left_out=(),
     groups_from="perceptual hash, distance <= 4 of 64",
+    groups=(),
     near_duplicates=(),
     across_classes=(),
     identical=(),
