@@ -17,6 +17,7 @@ from flowerml.settings.declaration import fields
 from flowerml.settings.flags import Parser, add_settings
 
 ROOT = Path(__file__).resolve().parents[2]
+EVERY = ", ".join(COMMANDS)
 # Verbatim from the user's plan and issue 2.
 A01_CNN_SMOKE = (
     "python entrypoints/train.py --model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 16 "
@@ -197,10 +198,10 @@ class TestExitCodes:
             ("dataset make --per_class many", "--per-class is 'many'. Allowed: whole number, 1 to 100000"),
             ("dataset make --seed -1", "--seed is '-1'. Allowed: whole number, 0 to 2147483648"),
             ("dataset make --sise 64", "flag '--sise' is unknown. Did you mean --size? flowerml dataset --help lists them"),
-            ("trian", "command 'trian' is unknown. Did you mean train? Allowed: train, eval, dataset"),
-            ("evaluate --checkpoint x", "command 'evaluate' is unknown. Did you mean eval? Allowed: train, eval, dataset"),
-            ("data-set", "command 'data-set' is unknown. Did you mean dataset? Allowed: train, eval, dataset"),
-            ("zzz", "command 'zzz' is unknown. Allowed: train, eval, dataset"),
+            ("trian", f"command 'trian' is unknown. Did you mean train? Allowed: {EVERY}"),
+            ("evaluate --checkpoint x", f"command 'evaluate' is unknown. Did you mean eval? Allowed: {EVERY}"),
+            ("data-set", f"command 'data-set' is unknown. Did you mean dataset? Allowed: {EVERY}"),
+            ("zzz", f"command 'zzz' is unknown. Allowed: {EVERY}"),
         ],
     )
     def test_wrong_input_is_one_line_on_stderr_and_exit_code_2(self, words, line, capsys):
@@ -446,7 +447,7 @@ class TestEntryPoints:
         assert said.count("\n") == 1
 
     def test_importing_the_package_costs_no_torch(self):
-        """`import flowerml` offers load_cnn_model, load_vit_model and predict without loading them."""
+        """`import flowerml` offers load_cnn_model, load_vit_model, predict and predict_proba without loading them."""
         code = "import flowerml, sys; print(sorted({'torch', 'mlflow', 'numpy'} & set(sys.modules)), *flowerml.__all__)"
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        assert done.stdout == "[] __version__ load_cnn_model load_vit_model predict\n"
+        assert done.stdout == "[] __version__ load_cnn_model load_vit_model predict predict_proba\n"

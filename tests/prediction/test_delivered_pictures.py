@@ -1,6 +1,7 @@
 """The single file sees a picture as training does, bit for bit, whichever way it is handed over."""
 
 import io
+import os
 import warnings
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flowerml.data.decode import BadImage, decode
+from flowerml.data.decode import BadImage, decode, read_image
 from flowerml.data.transforms import EvaluationTransform, InputDescription
 from flowerml.prediction import flowers_classifier as fc
 from flowerml.prediction.flowers_classifier import BadPicture
@@ -161,11 +162,21 @@ def test_what_has_no_path_is_named_by_its_place_in_the_list(model):
         fc.predict(model, [ODD["JPEG"], b""])
 
 
-def test_missing_files_and_folders_are_bad_pictures(tmp_path, model):
-    for path in (tmp_path / "no\nsuch.jpg", tmp_path):
+def test_what_is_no_file_is_refused_as_training_refuses_it(tmp_path, model):
+    """A named pipe above all: to read it would be to wait for ever."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "no such.jpg", tmp_path, tmp_path / "pipe.jpg", tmp_path / ("x" * 300)):
+        with pytest.raises(BadImage) as wanted:
+            read_image(path)
         with pytest.raises(BadPicture) as caught:
             fc.predict(model, path)
-        assert "\n" not in str(caught.value)
+        assert str(caught.value) == f"{path}: {wanted.value}"
+
+
+def test_a_path_with_a_line_break_makes_one_line(tmp_path, model):
+    with pytest.raises(BadPicture) as caught:
+        fc.predict(model, tmp_path / "no\nsuch.jpg")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("thing", [None, 3, np.zeros((4, 4, 3), np.uint8), io.StringIO("text")], ids=lambda thing: type(thing).__name__)
