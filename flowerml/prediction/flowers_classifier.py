@@ -12,10 +12,13 @@ that can't be trusted or do not fit `BadWeights`: both are ValueErrors with one 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import io
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -382,7 +385,10 @@ def _bytes_of(picture: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
     if isinstance(picture, bytes):
         return picture
     if isinstance(picture, (str, os.PathLike)):
-        return Path(picture).read_bytes()
+        path = Path(picture)
+        if not path.is_file() and path.exists():  # a named pipe would be waited for without end
+            raise BadPicture("not a regular file")
+        return path.read_bytes()
     if not hasattr(picture, "read"):
         kinds = "a path, a binary file object, bytes, a Pillow image or a list of these"
         raise TypeError(f"a picture is {kinds}, not {type(picture).__name__}")
@@ -453,6 +459,55 @@ def as_input(image: Image.Image, description: Input) -> torch.Tensor:
 def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
+
+
+# ------------------------------------------------------------------------------------------------------------------ MLflow's server
+
+
+class Served:
+    """The model behind `mlflow models serve` and `mlflow.pyfunc.load_model`: base64 pictures in, names and probabilities out."""
+
+    def __init__(self, model: FlowersClassifier) -> None:
+        self.model = model
+
+    def predict(self, rows: Mapping) -> list[dict]:
+        """Per row, `{"label": name, "probabilities": {class: share}}`, from a column `image` of picture files in base64.
+
+        Raises:
+            BadPicture: a row that is no picture, by its number (counted from 1); under MLflow as its own error, see `_refusal`.
+        """
+        try:
+            shares = predict_proba(self.model, [_from_base64(text, place) for place, text in enumerate(rows["image"], start=1)])
+        except BadPicture as error:
+            raise _refusal(str(error)) from error
+        names = self.model.classes
+        return [
+            {"label": names[row.argmax()], "probabilities": {name: float(share) for name, share in zip(names, row, strict=True)}}
+            for row in shares
+        ]
+
+
+def _load_pyfunc(path: str) -> Served:
+    """The function MLflow looks for in a model whose code is this file alone; `path` is its weights file. Raises BadWeights."""
+    return Served(load_model(path))
+
+
+def _from_base64(text: object, place: int) -> bytes:
+    if not isinstance(text, str):
+        raise BadPicture(f"picture {place}: the base64 text of a picture file is wanted, not {type(text).__name__}")
+    try:
+        return base64.b64decode("".join(text.rpartition(",")[2].split()), validate=True)  # in front of a comma: data:image/jpeg;base64
+    except (binascii.Error, ValueError) as error:
+        raise BadPicture(f"picture {place}: not base64 ({error})") from error
+
+
+def _refusal(reason: str) -> Exception:
+    """MLflow's error for a wrong value, where MLflow is what called us: it answers HTTP 400 with the reason, and only to its own kind."""
+    caller = sys.modules.get("mlflow.exceptions")
+    return BadPicture(reason) if caller is None else caller.MlflowException.invalid_parameter_value(reason)
+
+
+# ------------------------------------------------------------------------------------------------------------------------- helpers
 
 
 def _named(picture: object, place: int) -> str:

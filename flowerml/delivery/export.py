@@ -1,0 +1,120 @@
+"""Writing a delivery: weights, manifest, the one file that loads them; every weights file checked after it was written."""
+
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from flowerml.console import amount, say
+from flowerml.delivery.manifest import NAME, entry, standing_entries, write_manifest
+from flowerml.delivery.verify import Expected, Verdict, verify
+from flowerml.errors import UserError
+from flowerml.files import file_digest, require_writable, write_text, write_with
+from flowerml.prediction.delivered import CLASSIFIER, WEIGHTS, for_delivery, halved, infinite_weights, is_delivered, single_file
+from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+
+class Precision(StrEnum):
+    """How weights are stored."""
+
+    FULL = "fp32"
+    HALF = "fp16"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights to deliver: a `best.pth`, or a registered file that is delivered already; what its run recorded; where it comes from.
+
+    `origin` goes into the manifest: run_id, registered_model, version.
+    """
+
+    weights: Path
+    expected: Expected
+    origin: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A written delivery: its files, the manifest's entries by file name, what the checks found."""
+
+    folder: Path
+    entries: Mapping[str, Mapping[str, Any]]
+    verdicts: tuple[Verdict, ...]
+    archive: Path | None
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with it, a line each; empty where all is well."""
+        return [f"{verdict.file}: {problem}" for verdict in self.verdicts for problem in verdict.problems]
+
+
+def export(sources: Sequence[Source], folder: Path, *, precision: Precision = Precision.FULL, archive: Path | None = None) -> Delivery:
+    """Deliver into `folder`, then check. A file of another family that an earlier export left there stays part of the delivery.
+
+    Raises:
+        UserError: a source that can't be used, two of one family, or a folder that can't be written to; files are replaced one by one,
+            each whole or not at all.
+    """
+    for path in (folder / NAME, *([archive] if archive else [])):
+        require_writable(path)
+    loaded = [(source, load_checkpoint(source.weights)) for source in sources]
+    by_name = {_file_name(source, checkpoint): (source, checkpoint) for source, checkpoint in loaded}
+    if len(by_name) < len(sources):
+        raise UserError("two sources of one family: a delivery holds one CNN and one ViT")
+    entries = {name: one for name, one in standing_entries(folder).items() if name not in by_name}
+    kept = sorted(entries)
+    written = {name: _write(folder / name, source, checkpoint, precision) for name, (source, checkpoint) in by_name.items()}
+    entries |= written
+    write_text(folder / CLASSIFIER, single_file({name: one["sha256"] for name, one in entries.items()}))
+    write_manifest(folder, entries)
+    for name, one in written.items():
+        say(f"{folder / name}: {one['model']}, {amount(one['bytes'])}, {precision}, sha256 {one['sha256'][:12]}…")
+    if kept:
+        say(f"kept from an earlier export: {', '.join(kept)}")
+    verdicts = tuple(
+        verify(folder, name, checkpoint, source.expected, exact=precision is Precision.FULL)
+        for name, (source, checkpoint) in by_name.items()
+    )
+    delivery = Delivery(folder, entries, verdicts, archive)
+    if archive is not None and not delivery.problems:
+        _pack(archive, [folder / name for name in (*sorted(entries), CLASSIFIER, NAME)])
+    return delivery
+
+
+def _file_name(source: Source, checkpoint: Checkpoint) -> str:
+    family = str(checkpoint.spec.family)
+    if family not in WEIGHTS:
+        raise UserError(f"{source.weights}: a model of family {family} is no part of a delivery. Allowed: {', '.join(WEIGHTS)}")
+    return WEIGHTS[family]
+
+
+def _write(path: Path, source: Source, checkpoint: Checkpoint, precision: Precision) -> dict[str, Any]:
+    """The weights file, and its manifest entry. What is delivered already is copied byte for byte: its digest is the registry's."""
+    delivered = for_delivery(checkpoint)
+    if precision is Precision.HALF:
+        delivered = halved(delivered)
+        if lost := infinite_weights(delivered.state_dict):
+            raise UserError(f"{source.weights}: {lost[0]} has values beyond fp16's range (65,504): export it without --half")
+        save_checkpoint(path, delivered)
+    elif is_delivered(checkpoint):
+        write_with(path, lambda temporary: _copy(source.weights, temporary))
+    else:
+        save_checkpoint(path, delivered)
+    return entry(path, file_digest(path), delivered, source.origin, str(precision))
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def _pack(archive: Path, files: Sequence[Path]) -> None:
+    def fill(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as packed:
+            for file in files:  # weights do not compress
+                packed.write(file, file.name, zipfile.ZIP_STORED if file.suffix == ".pth" else zipfile.ZIP_DEFLATED)
+
+    write_with(archive, fill)
+    say(f"{archive}: {amount(archive.stat().st_size)}, {', '.join(file.name for file in files)}")

@@ -1,0 +1,140 @@
+"""A delivered file against the run it comes from: the same logits on the probe, the same labels on the photos, in a fresh process."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flowerml.console import warn
+from flowerml.delivery import fresh_process
+from flowerml.errors import UserError
+from flowerml.tasks.flowers import FlowersTask
+from flowerml.training.checkpoint import Checkpoint
+
+LOGIT_TOLERANCE = 1e-4  # fp32 on the CPU: another machine adds in another order
+LABEL_TOLERANCE = 0.005  # share of photos whose label may differ
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the run recorded: `probe.npz`, `predictions.csv`, and the folder of the pictures in the latter. None: not at hand."""
+
+    probe: Path | None
+    predictions: Path | None
+    photos: Path | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check found. `logit_difference` is the largest one on the probe, `differing` are (picture, recorded, delivered) labels.
+
+    `probe_labels` counts probe pictures whose label changed; None where there was no probe. `photos` is how many were compared.
+    """
+
+    file: str
+    load_seconds: float
+    logit_difference: float | None
+    probe_labels: int | None
+    photos: int
+    differing: tuple[tuple[str, str, str], ...]
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        logits = "" if self.logit_difference is None else f"; logits within {self.logit_difference:.1e} of the run's"
+        labels = f"; {len(self.differing)} of {self.photos} labels differ from predictions.csv" if self.photos else ""
+        head = f"{self.file}: loads in a fresh process without a network ({self.load_seconds:.1f} s){logits}{labels}"
+        rows = [f"  {image}: {recorded} in predictions.csv, {delivered} now" for image, recorded, delivered in self.differing]
+        return [head, *rows, *(f"  {remark}" for remark in self.remarks)]
+
+
+def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expected, *, exact: bool) -> Verdict:
+    """Check the file `weights` of `folder`, which has the content of `checkpoint`.
+
+    With `exact` its logits have to be the run's; fp16 weights are held to the labels only.
+
+    Raises:
+        UserError: the process could not be run, or ended without an answer.
+    """
+    inputs, logits = _probe(expected.probe)
+    recorded = _recorded(expected, checkpoint.classes)
+    answer = _ask(folder, weights, str(checkpoint.spec.family), inputs, [str(path) for path, _ in recorded.values()])
+    if "refused" in answer:
+        return Verdict(weights, 0.0, None, None, 0, (), (answer["refused"],), ())
+    remarks = [] if expected.probe else ["the run left no probe.npz: its logits could not be compared"]
+    problems = []
+    difference, changed = None, None
+    if logits is not None:
+        found = np.array(answer["logits"])
+        difference = float(np.abs(found - logits).max())
+        changed = int((found.argmax(axis=1) != logits.argmax(axis=1)).sum())
+        if exact and not difference <= LOGIT_TOLERANCE:
+            problems.append(f"its logits differ by {difference:.2e} from those of the run's probe.npz (allowed: {LOGIT_TOLERANCE:.0e})")
+        if not exact:
+            remarks.append(f"fp16: logits within {difference:.1e}; {changed} of {len(found)} labels of the probe change (0 expected)")
+    pairs = [(image, label, name) for (image, (_, label)), name in zip(recorded.items(), answer["labels"], strict=True)]
+    compared = [(image, label, name) for image, label, name in pairs if name is not None]
+    if len(compared) < len(pairs):
+        remarks.append(f"{len(pairs) - len(compared)} of {len(pairs)} validation photos are not there any more, or can't be read")
+    differing = tuple(row for row in compared if row[1] != row[2])
+    if len(differing) > LABEL_TOLERANCE * len(compared):
+        problems.append(f"{len(differing)} of {len(compared)} labels differ from predictions.csv (allowed: {LABEL_TOLERANCE:.1%})")
+    if not recorded:
+        remarks.append("the validation photos are not at hand (--train-dir names their folder): labels were not compared")
+    seconds = answer["load_seconds"]
+    return Verdict(weights, seconds, difference, changed, len(compared), differing, tuple(problems), tuple(remarks))
+
+
+def _probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if path is None:
+        return None, None
+    try:
+        with np.load(path, allow_pickle=False) as probe:
+            return probe["inputs"], probe["logits"].astype(np.float64)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: can't be read as a run's probe.npz ({error}): export from a run whose files are whole") from error
+
+
+def _recorded(expected: Expected, classes: Sequence[str]) -> dict[str, tuple[Path, str]]:
+    """Path and recorded label of each validation picture; empty where either is not at hand."""
+    if expected.predictions is None or expected.photos is None:
+        return {}
+    try:
+        with expected.predictions.open(newline="", encoding="utf-8") as handle:
+            rows = [(row["image"], row["predicted"]) for row in csv.DictReader(handle)]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{expected.predictions}: can't be read as a run's predictions.csv ({error})") from error
+    try:
+        files = {found.key: found.file for found in FlowersTask().layout(expected.photos, classes).files}
+    except UserError as error:
+        warn(f"{error}; labels are not compared")
+        return {}
+    return {image: ((expected.photos / files.get(image, image)).resolve(), label) for image, label in rows}
+
+
+def _ask(folder: Path, weights: str, family: str, inputs: np.ndarray | None, photos: list[str]) -> dict:
+    with tempfile.TemporaryDirectory() as scratch:
+        request = {"folder": str(folder.resolve()), "weights": weights, "family": family, "inputs": None, "photos": photos}
+        if inputs is not None:
+            request["inputs"] = f"{scratch}/inputs.npy"
+            np.save(f"{scratch}/inputs.npy", inputs)
+        path = Path(scratch) / "request.json"
+        path.write_text(json.dumps(request), "utf-8")
+        # -I: neither the current folder nor PYTHONPATH: what the delivered file imports is installed, or it is in its folder. -B: nothing
+        # is left in that folder.
+        command = [sys.executable, "-I", "-B", str(fresh_process.__file__), str(path)]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "HF_"))}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=scratch, env=clean, check=False)
+    if done.returncode != 0:
+        raise UserError(f"{weights}: the process that checks it ended with exit code {done.returncode}; what it said stands above")
+    answer: dict = json.loads(done.stdout.splitlines()[-1])
+    return answer

@@ -1,0 +1,81 @@
+"""A decision on a registered version: written as tags and a table, and read back from the tags."""
+
+from mlflow.entities.model_registry import ModelVersion
+
+from flowerml.selection.decision import Decision
+from flowerml.selection.ranking import Level
+from flowerml.selection.registration import Champion
+
+_FIRST, *_TIES = Level
+RULE = f"{_FIRST} over the seeds; where it is equal: {', then '.join(_TIES)}"
+_KEY = "flowerml.decision"
+
+
+def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: bool) -> dict[str, str]:
+    """What a version says about itself: rule, runs, seeds, figures and digests, so that later decisions can be compared with it.
+
+    `run_id` is the run whose weights it has, `digest` the sha256 of the weights file.
+    """
+    winner = decision.winner
+    assert winner is not None
+    runs = sorted(winner.configuration.runs, key=lambda run: run.seed)
+    tags = {
+        _KEY: decision.key,
+        "flowerml.rule": RULE,
+        "flowerml.config_id": winner.configuration.config_id,
+        "flowerml.data_digest": decision.data_digest,
+        "flowerml.split_digest": decision.split_digest,
+        "flowerml.seeds": ",".join(str(run.seed) for run in runs),
+        "flowerml.runs": ",".join(run.run_id for run in runs),
+        "flowerml.source_run": run_id,
+        "flowerml.retrained": "true" if retrained else "false",
+        "flowerml.mean_val_accuracy": repr(winner.accuracy.mean),
+        "flowerml.mean_val_macro_f1": repr(winner.macro_f1.mean),
+        "flowerml.weights_sha256": digest,
+    }
+    if winner.accuracy.deviation is not None:
+        tags["flowerml.deviation"] = repr(winner.accuracy.deviation)
+    if winner.hits is not None:
+        tags |= {"flowerml.hits": str(winner.hits), "flowerml.total": str(winner.total)}
+    if winner.interval is not None:
+        tags["flowerml.interval_95"] = f"{winner.interval.low:.6f} to {winner.interval.high:.6f} over {winner.interval.over}"
+    return tags
+
+
+def champion_of(version: ModelVersion | None) -> Champion | None:
+    """The decision on a version's tags; None for no version, and for one that nobody decided on (registered by hand)."""
+    if version is None or _KEY not in version.tags:
+        return None
+    tags = version.tags
+
+    def number(name: str) -> float | None:
+        return float(tags[name]) if name in tags else None
+
+    def whole(name: str) -> int | None:
+        return int(tags[name]) if name in tags else None
+
+    return Champion(
+        version=str(version.version),
+        key=tags[_KEY],
+        config_id=tags["flowerml.config_id"],
+        split_digest=tags["flowerml.split_digest"],
+        seeds=tuple(int(seed) for seed in tags["flowerml.seeds"].split(",")),
+        mean=float(tags["flowerml.mean_val_accuracy"]),
+        hits=whole("flowerml.hits"),
+        total=whole("flowerml.total"),
+        macro_f1=number("flowerml.mean_val_macro_f1"),
+        deviation=number("flowerml.deviation"),
+        retrained=tags["flowerml.retrained"] == "true",
+    )
+
+
+def description(decision: Decision) -> str:
+    """The winner's runs as a Markdown table, and the rule."""
+    winner = decision.winner
+    assert winner is not None
+    rows = [
+        f"| {run.seed} | {run.run_name} | `{run.run_id}` | {run.accuracy:.4f} | {run.macro_f1:.4f} |"
+        for run in sorted(winner.configuration.runs, key=lambda run: run.seed)
+    ]
+    head = ["| seed | run | id | accuracy | macro-F1 |", "|---:|---|---|---:|---:|"]
+    return "\n".join([f"Rule: {RULE}.", "", *head, *rows])

@@ -1,0 +1,85 @@
+"""Registered versions brought onto this disk: the weights file, and what the run behind it recorded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from flowerml.errors import UserError
+from flowerml.prediction.delivered import WEIGHTS
+from flowerml.tracking.registry import REGISTERED
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A registered version: its weights file, and from the run behind it `probe.npz`, `predictions.csv` and the folder it was trained on.
+
+    None where the run has none of it (any more).
+    """
+
+    name: str
+    version: str
+    run_id: str
+    weights: Path
+    probe: Path | None
+    predictions: Path | None
+    train_dir: Path | None
+
+
+def fetch_registered(family: str, into: Path, *, alias: str = "champion", version: str | None = None) -> Fetched:
+    """Download a family's version (by number, else by alias) into the folder `into`.
+
+    Raises:
+        UserError: no such model, version or alias; or its files are gone.
+    """
+    name, client = REGISTERED[family], MlflowClient()
+    try:
+        found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        what = f"version {version}" if version else f"version with alias {alias}"
+        raise UserError(
+            f"{name} has no {what}: register one with `flowerml select --family {family} --register`, or export a run: --checkpoint PATH"
+        ) from error
+    run_id = found.tags.get("flowerml.source_run") or found.run_id or ""
+    try:
+        folder = Path(download_artifacts(artifact_uri=f"models:/{name}/{found.version}", dst_path=str(into / "model")))
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"{name}, version {found.version}: its files can't be had ({_first_line(error)}): register the run again"
+        ) from error
+    weights = folder / "data" / WEIGHTS[family]
+    if not weights.is_file():
+        raise UserError(
+            f"{name}, version {found.version} holds no {WEIGHTS[family]}: it was not registered by flowerml; name another version"
+        )
+    settings = _artifact(client, run_id, "settings.json", into)
+    return Fetched(
+        name=name,
+        version=str(found.version),
+        run_id=run_id,
+        weights=weights,
+        probe=_artifact(client, run_id, "probe.npz", into),
+        predictions=_artifact(client, run_id, "predictions.csv", into),
+        train_dir=Path(json.loads(settings.read_text("utf-8"))["settings"]["train_dir"]) if settings else None,
+    )
+
+
+def _artifact(client: MlflowClient, run_id: str, name: str, into: Path) -> Path | None:
+    """An artifact of the run; None where it has none of that name, or is gone itself."""
+    folder = into / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if not any(one.path == name for one in client.list_artifacts(run_id)):
+            return None
+        return Path(client.download_artifacts(run_id, name, str(folder)))
+    except (MlflowException, OSError):
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:160]
