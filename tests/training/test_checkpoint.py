@@ -1,6 +1,7 @@
 """`best.pth`: the contract's content, plain values, whole files, and one line for every file that is none."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -200,3 +201,12 @@ def test_nothing_in_a_file_is_executed_and_what_is_no_checkpoint_is_refused(tmp_
         path.write_bytes({"pickle": pickle.dumps(_Trap(mark), protocol=2), "html": b"<!doctype html>\n<html></html>", "empty": b""}[how])
     refusal(path)
     assert not mark.exists()
+
+
+def test_a_repacked_file_is_refused_not_mapped_as_it_stands(tmp_path):
+    """Its sums are right, but its tensors are compressed: their bytes, mapped, would be other weights."""
+    written(tmp_path / "best.pth")
+    with zipfile.ZipFile(tmp_path / "best.pth") as source, zipfile.ZipFile(tmp_path / "packed.pth", "w") as target:
+        for part in source.namelist():
+            target.writestr(part, source.read(part), zipfile.ZIP_DEFLATED if part.endswith("/data/0") else zipfile.ZIP_STORED)
+    assert "can't be read" in refusal(tmp_path / "packed.pth")
