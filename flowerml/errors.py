@@ -1,14 +1,29 @@
 """The one exception that is meant for people: its text is shown as it is, without a traceback."""
 
+from collections.abc import Sequence
+
+
+def one_line(text: str) -> str:
+    """`text` with what would break its line, or can't be shown, as Python writes it: a newline in a path as `\\n`."""
+    return "".join(char if char.isprintable() or char == "\t" else char.encode("unicode_escape").decode() for char in text)
+
 
 class UserError(Exception):
     """A mistake the user can mend.
 
-    The message is one line that says what is wrong, where, what is allowed and how to mend it. Commands print it to stderr and exit
-    with `exit_code` (2: nothing was started; 1: a run was under way and has been closed as FAILED).
+    The message is one line, whatever names and reasons go into it, that says what is wrong, where, what is allowed and how to mend it;
+    `entries` (bad files, for example) follow it as a line each. Commands print it to stderr and exit with `exit_code` (2: nothing was
+    started; 1: a run was under way and has been closed as FAILED).
     """
 
     exit_code = 2
+
+    def __init__(self, message: str, entries: Sequence[str] = ()) -> None:
+        super().__init__(*((message, tuple(entries)) if entries else (message,)))  # what it is made of again in another process
+
+    def __str__(self) -> str:
+        message, *listed = self.args
+        return "\n".join([one_line(message), *(f"  {one_line(entry)}" for entries in listed for entry in entries)])
 
 
 class RunFailed(UserError):

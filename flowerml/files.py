@@ -61,10 +61,22 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
 def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's content. Raises UserError where it can't be read."""
     try:
+        if path.exists() and (reason := no_file(path)):
+            raise UserError(f"can't read {path}: {reason}")
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def no_file(path: Path) -> str | None:
+    """Why there is no file to read at `path`, in words; None where there is one. What is no plain file (a pipe) could be read for ever."""
+    try:
+        if path.is_file():
+            return None
+        return "it is a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+    except OSError as error:  # a name that is too long, a folder on the way that may not be entered
+        return error.strerror or str(error)
 
 
 def _temporary(path: Path) -> Path:
@@ -87,4 +99,6 @@ def _umask() -> int:
 
 def _reason(path: Path, error: OSError) -> str:
     what = error.strerror or str(error)
+    if isinstance(error, FileExistsError):  # by making the folder
+        what = f"{path.parent} is a file"
     return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"

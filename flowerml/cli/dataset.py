@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flowerml.console import say, track
 from flowerml.errors import UserError
+from flowerml.settings import resolve_one
 from flowerml.settings.flags import Parser
 
 PAGE = "data-check.html"
@@ -78,8 +79,7 @@ def _check(asked: argparse.Namespace) -> int:
     if page is not None:
         require_writable(page)
     checkpoint = load_checkpoint(Path(asked.checkpoint)) if asked.checkpoint else None
-    classes = tuple(sorted(name.strip() for name in asked.classes.split(","))) if asked.classes else None
-    scanned = FlowersTask().scan(root, classes)
+    scanned = FlowersTask().scan(root, resolve_one("classes", asked.classes))
     report = folder_report(scanned)
     suspects = None if checkpoint is None else label_suspects(checkpoint, Path(asked.checkpoint), scanned, report, asked.device)
     if asked.json:

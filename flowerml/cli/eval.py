@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowerml.errors import UserError
+from flowerml.settings import resolve_one
 from flowerml.settings.flags import Parser
 
 
@@ -26,8 +27,7 @@ def run(argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     asked = parser.parse(argv)
-    if asked.workers is not None and not asked.workers.isdigit():
-        raise UserError(f"--workers is {asked.workers!r}. Allowed: whole number, >= 0")
+    workers = resolve_one("workers", asked.workers)
     try:
         adjustment = float(asked.logit_adjustment)
     except ValueError:
@@ -47,7 +47,7 @@ def run(argv: Sequence[str] | None) -> int:
         folder=Path(asked.train_dir) if asked.train_dir else None,
         test_dir=Path(asked.test_dir) if asked.test_dir else None,
         device=asked.device,
-        workers=None if asked.workers is None else int(asked.workers),
+        workers=workers,
         logit_adjustment=adjustment,
     )
     evaluation = run_evaluation(request, lambda parent, experiment, name: start_child(parent, experiment, name, "eval"))

@@ -46,11 +46,17 @@ def decode(data: bytes) -> Image.Image:
 
 def read_image(path: Path) -> Image.Image:
     """`decode` of a file. Raises BadImage, also where the file can't be read at all."""
+    return decode(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A picture file's content. Raises BadImage where it can't be read, or is no file (a named pipe would be waited for without end)."""
     try:
-        data = path.read_bytes()
+        if not path.is_file() and path.exists():
+            raise BadImage("not a regular file")
+        return path.read_bytes()
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from error
-    return decode(data)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -29,19 +29,20 @@ def settle_duplicates(scanned: Scan, groups: Sequence[int], duplicates: str) -> 
     if duplicates == "stop":
         raise UserError(
             f"{scanned.root}: {len(doubtful)} photo(s) stand under two labels (take the wrong copies out, or train on all copies: "
-            f"--duplicates keep, or on none of them: --duplicates drop):\n{list_doubtful(doubtful)}"
+            f"--duplicates keep, or on none of them: --duplicates drop):",
+            list_doubtful(doubtful),
         )
     gone = {picture.key for group in doubtful for picture in group}
     stays = [picture.key not in gone for picture in scanned.pictures]
     left = replace(scanned, pictures=tuple(picture for picture, stay in zip(scanned.pictures, stays, strict=True) if stay))
     empty = [name for name, count in left.counts().items() if count == 0]
     if empty:
-        raise UserError(f"{scanned.root}: --duplicates drop leaves no picture of {', '.join(empty)}:\n{list_doubtful(doubtful)}")
+        raise UserError(f"{scanned.root}: --duplicates drop leaves no picture of {', '.join(empty)}:", list_doubtful(doubtful))
     return left, [group for group, stay in zip(groups, stays, strict=True) if stay]
 
 
-def list_doubtful(groups: Sequence[Sequence[Picture]]) -> str:
+def list_doubtful(groups: Sequence[Sequence[Picture]]) -> list[str]:
     """One line per photo with its copies; at most 20 of them."""
-    lines = ["  " + "  ".join(repr(picture.key) for picture in group) for group in groups[:20]]
+    lines = ["  ".join(repr(picture.key) for picture in group) for group in groups[:20]]
     more = len(groups) - len(lines)
-    return "\n".join([*lines, *([f"  and {more} more: flowerml dataset check --html shows them side by side"] if more else [])])
+    return [*lines, *([f"and {more} more: flowerml dataset check --html shows them side by side"] if more else [])]

@@ -65,13 +65,13 @@ def _class_of(folder: str, classes: Sequence[str], aliases: Mapping[str, str]) -
 
 
 def _folders(root: Path) -> list[str]:
-    if not root.is_dir():
-        what = "is a file" if root.is_file() else "does not exist"
-        raise UserError(f"the pictures' folder {str(root)!r} {what}: it must be a folder with one sub-folder of pictures per class")
     try:
+        if not root.is_dir():
+            what = "is a file" if root.is_file() else "does not exist"
+            raise UserError(f"the pictures' folder {str(root)!r} {what}: it must be a folder with one sub-folder of pictures per class")
         return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        raise UserError(f"{root}: {error.strerror}") from error
+        raise UserError(f"the pictures' folder {str(root)!r} can't be read: {error.strerror}. Name another, or mend this one") from error
 
 
 def _check(root: Path, wanted: Sequence[str], by_class: Mapping[str, list[str]], folders: Sequence[str]) -> None:

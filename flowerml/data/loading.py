@@ -87,7 +87,7 @@ class Loader:
             yield from self.batches
         except BadImage as error:
             # From a worker process the message comes back with that process's whole traceback before it.
-            reason = str(error).strip().splitlines()[-1].removeprefix(f"{BadImage.__module__}.{BadImage.__qualname__}: ")
+            reason = error.args[0].strip().splitlines()[-1].removeprefix(f"{BadImage.__module__}.{BadImage.__qualname__}: ")
             raise RunFailed(f"a picture can't be read any more: {reason}") from error
 
 

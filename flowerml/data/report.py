@@ -73,7 +73,7 @@ def report_lines(report: FolderReport) -> list[str]:
     lines.append(f"folders left out: {', '.join(report.left_out) or 'none'}")
     lines.append(f"files that can't be read: {len(report.bad)}")
     if report.bad:
-        lines.append(list_bad(report.bad))
+        lines += [f"  {line}" for line in list_bad(report.bad)]
     lines += _group_lines(f"near-duplicates in a class ({report.groups_from})", report.near_duplicates)
     lines += _group_lines("the same photo under two classes", report.across_classes)
     lines += _group_lines("files of equal content", report.identical)

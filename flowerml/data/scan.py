@@ -13,9 +13,9 @@ import imagehash
 import numpy as np
 
 from flowerml.console import track
-from flowerml.data.decode import BadImage, decode
+from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.folders import Found, Layout
-from flowerml.errors import UserError
+from flowerml.errors import UserError, one_line
 
 
 @dataclass(frozen=True)
@@ -73,25 +73,26 @@ def scan(root: Path, layout: Layout) -> Scan:
     return Scan(root, layout.classes, pictures, bad, layout.left_out)
 
 
-def require_readable(scanned: Scan, bad_images: str) -> None:
+def require_readable(scanned: Scan, bad_images: str | None) -> None:
     """Stop on unreadable pictures unless `bad_images` is "skip"; stop in any case where a class has none left.
+
+    None is "stop" of a command without such a flag.
 
     Raises:
         UserError: lists every bad file by path and reason.
     """
-    if scanned.bad and bad_images == "stop":
-        raise UserError(
-            f"{len(scanned.bad)} of {len(scanned.bad) + len(scanned.pictures)} pictures can't be read "
-            f"(mend or remove them, or go on without them: --bad-images skip):\n{list_bad(scanned.bad)}"
-        )
+    if scanned.bad and bad_images != "skip":
+        otherwise = "" if bad_images is None else ", or go on without them: --bad-images skip"
+        total = len(scanned.bad) + len(scanned.pictures)
+        raise UserError(f"{len(scanned.bad)} of {total} pictures can't be read (mend or remove them{otherwise}):", list_bad(scanned.bad))
     empty = [name for name, count in scanned.counts().items() if count == 0]
     if empty:
-        raise UserError(f"{scanned.root}: no readable picture of {', '.join(empty)}:\n{list_bad(scanned.bad)}")
+        raise UserError(f"{scanned.root}: no readable picture of {', '.join(empty)}:", list_bad(scanned.bad))
 
 
-def list_bad(bad: Sequence[BadFile]) -> str:
+def list_bad(bad: Sequence[BadFile]) -> list[str]:
     """One line per file: path, tab, reason. Paths are quoted so that odd names stay on their line."""
-    return "\n".join(f"  {entry.file!r}\t{entry.reason}" for entry in bad)
+    return [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad]
 
 
 def _look(root: Path, found: Found) -> Picture | BadFile:
@@ -100,10 +101,7 @@ def _look(root: Path, found: Found) -> Picture | BadFile:
     except UnicodeEncodeError:
         return BadFile(found.file, "the file name is not valid UTF-8: rename it")
     try:
-        data = (root / found.file).read_bytes()
-    except OSError as error:
-        return BadFile(found.file, error.strerror or str(error))
-    try:
+        data = read_bytes(root / found.file)
         image = decode(data)
     except BadImage as error:
         return BadFile(found.file, str(error))

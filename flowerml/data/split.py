@@ -56,11 +56,14 @@ class Split:
         Raises:
             UserError: another format, or a digest that does not fit the content.
         """
+        if not isinstance(value, Mapping):
+            raise UserError(f"the stored split is no split but {value!r:.40}")
         if value.get("format") != FORMAT:
             raise UserError(f"the stored split has format {value.get('format')!r}; this version reads {FORMAT!r}")
         needed = {"classes", "train", "val", "sha256", "data_digest", "val_split", "split_seed", "digest"}
         missing = needed - value.keys()
-        if missing or {*value["train"], *value["val"]} != value["sha256"].keys():
+        whole = not missing and isinstance(value["sha256"], Mapping) and all(isinstance(value[name], list) for name in ("train", "val"))
+        if not whole or {*value["train"], *value["val"]} != value["sha256"].keys():
             raise UserError("the stored split was changed by hand: its lists and contents do not fit each other")
         split = Split(
             classes=tuple(value["classes"]),

@@ -22,6 +22,12 @@ class InputDescription:
     interpolation: str
     crop_pct: float
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: an interpolation that nobody knows, or figures that no picture can be brought to."""
+        InterpolationMode(self.interpolation)
+        if self.size < 1 or not 0 < self.crop_pct <= 1 or (len(self.mean), len(self.std)) != (3, 3) or min(self.std) <= 0:
+            raise ValueError(f"size {self.size}, crop_pct {self.crop_pct}, mean {self.mean} and std {self.std} describe no input")
+
 
 @dataclass(frozen=True)
 class EvaluationTransform:

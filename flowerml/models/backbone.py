@@ -17,6 +17,10 @@ _REMEDIES = (
 )
 
 
+class UnknownModel(UserError):
+    """The library has no such architecture, or no such weights of it. The message begins with the model's name."""
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A backbone giving pooled features (N, `features`), what it wants to see, and its parameter names from the input up."""

@@ -11,7 +11,7 @@ from torch import nn
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.files import file_digest
-from flowerml.models.backbone import Backbone
+from flowerml.models.backbone import Backbone, UnknownModel
 from flowerml.models.classifier import Classifier
 from flowerml.models.stages import Stages
 from flowerml.models.weights import load_backbone, read_state, require_file
@@ -60,7 +60,10 @@ def build(
     Raises:
         UserError: the library does not know the name, can't take the image size, or the weights can't be had or do not fit.
     """
-    backbone = _backbone(spec, img_size, drop_path, hub=weights == "hub")
+    try:
+        backbone = _backbone(spec, img_size, drop_path, hub=weights == "hub")
+    except UnknownModel as error:
+        raise UserError(f"--model {error}") from error
     unused: list[str] = []
     if weights not in ("hub", "none"):
         path = Path(weights)
@@ -76,7 +79,7 @@ def build_for_weights(spec: ModelSpec, classes: int, *, img_size: int) -> Classi
     """The classifier alone, for weights that are at hand: nothing is fetched or tried out. Under `torch.device("meta")` it costs no memory.
 
     Raises:
-        UserError: the library does not know the name.
+        UnknownModel: the library does not know the name.
     """
     backbone = _backbone(spec, img_size, 0.0, hub=False)
     return Classifier(backbone.module, backbone.features, classes, 0.0)

@@ -9,7 +9,7 @@ from torch import nn
 
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
-from flowerml.models.backbone import Backbone, from_hub
+from flowerml.models.backbone import Backbone, UnknownModel, from_hub
 from flowerml.models.stages import Stages, timm_stages, vit_stages
 from flowerml.models.weights import State
 from flowerml.settings import ModelSpec
@@ -30,7 +30,7 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
     config = open_clip.get_model_config(spec.architecture)
     if config is None:
         near = [name for name in open_clip.list_models() if spec.architecture.lower()[:5] in name.lower()][:3]
-        raise UserError(f"--model {spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}")
+        raise UnknownModel(f"{spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}")
     published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
     # The weights decide: OpenAI's need QuickGELU also where the architecture's own name does not say so.
     quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))

@@ -9,7 +9,7 @@ from timm.layers import resample_abs_pos_embed
 
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
-from flowerml.models.backbone import Backbone, from_hub
+from flowerml.models.backbone import Backbone, UnknownModel, from_hub
 from flowerml.models.stages import convnext_stages, timm_stages
 from flowerml.models.weights import State
 from flowerml.settings import ModelSpec
@@ -23,10 +23,10 @@ def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
         options["drop_path_rate"] = drop_path
     if not timm.is_model(spec.architecture):
         near = difflib.get_close_matches(spec.architecture, timm.list_models(), n=3)
-        raise UserError(f"--model {spec.name}: timm has no {spec.architecture!r}.{' Near it: ' + ', '.join(near) if near else ''}")
+        raise UnknownModel(f"{spec.name}: timm has no {spec.architecture!r}.{' Near it: ' + ', '.join(near) if near else ''}")
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{spec.architecture}.*")]
     if spec.hub != "default" and spec.hub not in tags:
-        raise UserError(f"--model {spec.name}: timm has no weights {spec.hub!r} of {spec.architecture}; it has {', '.join(tags) or 'none'}")
+        raise UnknownModel(f"{spec.name}: timm has no weights {spec.hub!r} of {spec.architecture}; it has {', '.join(tags) or 'none'}")
     if timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size"):
         options["img_size"] = img_size
     try:

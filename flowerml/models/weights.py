@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from flowerml.errors import UserError
+from flowerml.files import no_file
 
 State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
@@ -18,8 +19,8 @@ _OWN_HEAD = ("head.weight", "head.bias")
 
 def require_file(path: Path) -> Path:
     """`path`, if it is a file. Raises UserError otherwise."""
-    if not path.is_file():
-        raise UserError(f"--weights {path}: no such file. Allowed: hub, none, or the path of a .safetensors or .pth file")
+    if reason := no_file(path):
+        raise UserError(f"--weights {path}: {reason}. Allowed: hub, none, or the path of a .safetensors or .pth file")
     return path
 
 
@@ -30,17 +31,21 @@ def read_state(path: Path) -> State:
         UserError: missing, damaged, or not plain tensors (it is never unpickled).
     """
     require_file(path)
+    if path.stat().st_size == 0:
+        raise UserError(f"--weights {path}: can't be read (the file is empty)")
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
         raise UserError(f"--weights {path}: can't be read ({_first_line(error)})") from error
-    except Exception as error:  # torch raises its pickle's UnpicklingError for anything that is not plain tensors
-        raise UserError(f"--weights {path}: not a file of plain tensors ({_first_line(error)})") from error
+    except Exception as error:  # torch's own words for what its unpickler refuses advise to switch that protection off
+        raise UserError(
+            f"--weights {path}: not a file of plain tensors: refused, as such a file can run code. Give a .safetensors"
+        ) from error
     for wrapper in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
             break
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()):
         raise UserError(f"--weights {path}: holds no state dict (a mapping from names to tensors)")
     return {_unwrapped(name): tensor for name, tensor in loaded.items()}
 

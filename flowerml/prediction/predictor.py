@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from flowerml.errors import UserError
-from flowerml.models import build_for_weights
+from flowerml.models import UnknownModel, build_for_weights
 from flowerml.prediction import flowers_classifier as delivered
 from flowerml.prediction.flowers_classifier import FlowersClassifier, Input, Pictures
 from flowerml.training.checkpoint import Checkpoint, load_checkpoint
@@ -76,5 +76,5 @@ def predict_proba(model: FlowersClassifier, images: Pictures) -> np.ndarray:
 def _errors_of_ours(before: str = "") -> Iterator[None]:
     try:
         yield
-    except (delivered.BadWeights, delivered.BadPicture) as error:
+    except (delivered.BadWeights, delivered.BadPicture, UnknownModel) as error:
         raise UserError(f"{before}{error}") from error

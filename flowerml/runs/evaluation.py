@@ -7,14 +7,14 @@ from pathlib import Path
 
 from flowerml.console import say, warn
 from flowerml.data.loading import Example, evaluation_loader
-from flowerml.data.split import Split
 from flowerml.errors import UserError
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import Predictions, Scores, score
-from flowerml.events import Artifact, Ended, Metrics, Recorder, Status, Tags
+from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
 from flowerml.runs.artifacts import write_evaluation
+from flowerml.runs.closing import ending
 from flowerml.runs.folder import read_run_file
 from flowerml.runs.prepare import default_workers
 from flowerml.settings import Settings
@@ -59,31 +59,14 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
         UserError: the checkpoint can't be used, has no split, or the pictures are gone.
     """
     checkpoint = load_checkpoint(request.checkpoint)
-    settings = Settings.model_validate(checkpoint.settings)
+    settings = checkpoint.trained_with()
     device = pick_device(request.device)
     if request.logit_adjustment and checkpoint.prior is None:
         raise UserError(f"{request.checkpoint} does not say how frequent its classes were (an earlier version wrote it): train it again")
     task = task_for(checkpoint.spec)
-    if request.test_dir is not None:
-        part, folder = "test", request.test_dir
-        examples, changes = task.examples(folder, checkpoint.classes, None)
-    else:
-        if checkpoint.split is None:
-            raise UserError(f"{request.checkpoint} carries no split (a delivered file): give the pictures with --test-dir FOLDER")
-        split = Split.from_json(checkpoint.split)
-        part, folder = request.split, request.folder or Path(settings.train_dir)
-        examples, changes = task.examples(folder, checkpoint.classes, split)
-        wanted = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
-        if not wanted:
-            raise UserError(f"{request.checkpoint}: its split has no {part} pictures (--val-split {split.val_split:g})")
-        examples = [example for example in examples if example.id in wanted]
-    if not examples:
-        raise UserError(
-            f"{folder}: none of the {part} pictures of {request.checkpoint} is there: name the folder it was trained on with --train-dir, "
-            "or evaluate on other pictures with --test-dir"
-        )
-    for change in changes:
-        warn(f"{folder} is not as it was at training: {change}")
+    part, folder, examples, remarks = _pictures(request, checkpoint, task, Path(settings.train_dir))
+    for remark in remarks:
+        warn(f"{folder}: {remark}")
     predictor = as_predictor(checkpoint, str(device), str(request.checkpoint))
     memory_format = set_channels_last(predictor, checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
@@ -99,25 +82,40 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     source = read_run_file(request.checkpoint.parent)
     adjusted = f", logit adjustment {request.logit_adjustment:g}" if request.logit_adjustment else ""
     name = f"eval {part} of {settings.run_name or request.checkpoint.name}{adjusted}"
-    # Files first: once a run has been opened, nothing may keep it from being closed.
+    # Files first: a run is only opened for an evaluation that is there.
     beside = request.checkpoint.parent / f"eval_{part}{'_adjusted' if adjusted else ''}"
     paths = _write_files(beside, name, predictions, scores, task, examples)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
-    recorder.record(Tags(_tags(checkpoint, part, source.run_id if source else str(request.checkpoint))))
-    if adjusted:
-        recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))
-    prefix = f"{part}_" if part != "all" else ""
-    figures = {
-        "accuracy": scores.accuracy,
-        "macro_f1": scores.macro_f1,
-        "loss": scores.loss,
-        "calibration_error": scores.calibration_error,
-    }
-    recorder.record(Metrics({prefix + name: value for name, value in figures.items()}))
-    for path in paths:
-        recorder.record(Artifact(path))
-    recorder.record(Ended(Status.FINISHED))
-    return Evaluation(scores, part, tuple(changes), recorder.run_id)
+    with ending(recorder):
+        recorder.record(Tags(_tags(checkpoint, settings, part, source.run_id if source else str(request.checkpoint))))
+        if adjusted:
+            recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))
+        recorder.record(Metrics(_figures(scores, part)))
+        for path in paths:
+            recorder.record(Artifact(path))
+    return Evaluation(scores, part, tuple(remarks), recorder.run_id)
+
+
+def _pictures(request: Request, checkpoint: Checkpoint, task: Task, trained_on: Path) -> tuple[str, Path, list[Example], list[str]]:
+    """The part's name, its folder, its examples, and remarks. Raises UserError where there is nothing to evaluate, or it can't be read."""
+    split = checkpoint.drawn_split()
+    if request.test_dir is not None:
+        examples, remarks = task.test_examples(request.test_dir, checkpoint.classes, split, None)
+        return "test", request.test_dir, examples, remarks
+    if split is None:
+        raise UserError(f"{request.checkpoint} carries no split (a delivered file): give the pictures with --test-dir FOLDER")
+    part, folder = request.split, request.folder or trained_on
+    examples, changes = task.examples(folder, checkpoint.classes, split)
+    wanted = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
+    if not wanted:
+        raise UserError(f"{request.checkpoint}: its split has no {part} pictures (--val-split {split.val_split:g})")
+    examples = [example for example in examples if example.id in wanted]
+    if not examples:
+        raise UserError(
+            f"{folder}: none of the {part} pictures of {request.checkpoint} is there: name the folder it was trained on with --train-dir, "
+            "or evaluate on other pictures with --test-dir"
+        )
+    return part, folder, examples, [f"not as it was at training: {change}" for change in changes]
 
 
 def _write_files(folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]) -> list[Path]:
@@ -130,12 +128,23 @@ def _write_files(folder: Path, title: str, predictions: Predictions, scores: Sco
         return write_evaluation(elsewhere, title, predictions, scores, task, examples)
 
 
-def _tags(checkpoint: Checkpoint, part: str, evaluates: str) -> dict[str, str]:
+def _figures(scores: Scores, part: str) -> dict[str, float]:
+    prefix = f"{part}_" if part != "all" else ""
+    figures = {
+        "accuracy": scores.accuracy,
+        "macro_f1": scores.macro_f1,
+        "loss": scores.loss,
+        "calibration_error": scores.calibration_error,
+    }
+    return {prefix + name: value for name, value in figures.items()}
+
+
+def _tags(checkpoint: Checkpoint, settings: Settings, part: str, evaluates: str) -> dict[str, str]:
     tags = {
         "flowerml.evaluated_split": part,
         "flowerml.evaluates": evaluates,
         "flowerml.family": str(checkpoint.spec.family),
-        "flowerml.seed": str(checkpoint.settings["seed"]),
+        "flowerml.seed": str(settings.seed),
     }
     if checkpoint.split is not None:
         tags |= {"flowerml.data_digest": checkpoint.split["data_digest"], "flowerml.split_digest": checkpoint.split["digest"]}

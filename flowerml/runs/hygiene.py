@@ -11,7 +11,6 @@ from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loading import evaluation_loader
 from flowerml.data.report import FolderReport
 from flowerml.data.scan import Scan
-from flowerml.data.split import Split
 from flowerml.errors import UserError
 from flowerml.evaluation.data_page import data_page
 from flowerml.evaluation.page import thumbnail_jpeg
@@ -20,7 +19,6 @@ from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
 from flowerml.runs.prepare import default_workers
-from flowerml.settings import Settings
 from flowerml.tasks import task_for
 from flowerml.training.checkpoint import Checkpoint
 from flowerml.training.device import pick_device
@@ -54,7 +52,7 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
     model = as_predictor(checkpoint, str(pick_device(device)), str(path))
     where = next(model.parameters()).device
     memory_format = set_channels_last(model, checkpoint.spec)
-    settings = Settings.model_validate(checkpoint.settings)
+    settings = checkpoint.trained_with()
     task = task_for(checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
     every, _ = task.examples(scanned.root, scanned.classes, None)
@@ -73,9 +71,9 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
 
 def _held_out(checkpoint: Checkpoint, scanned: Scan) -> np.ndarray:
     """Which pictures (N,) bool the checkpoint was validated on, by name and content; none where it knows other classes."""
-    if checkpoint.split is None or checkpoint.classes != scanned.classes:
+    split = checkpoint.drawn_split()
+    if split is None or checkpoint.classes != scanned.classes:
         return np.zeros(len(scanned.pictures), dtype=bool)
-    split = Split.from_json(checkpoint.split)
     val = set(split.val)
     return np.array([picture.key in val and split.sha256[picture.key] == picture.sha256 for picture in scanned.pictures])
 

@@ -9,6 +9,7 @@ import torch
 
 from flowerml.data.balance import Balance, balance
 from flowerml.data.keyed import seed_of
+from flowerml.errors import UserError
 from flowerml.models import Built, weights_digest
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
@@ -38,6 +39,7 @@ def prepare(settings: Settings) -> Prepared:
     Raises:
         UserError: anything wrong with device, weights, data or model; nothing has been written then.
     """
+    _require_own_test_folder(settings)
     spec = find_model(settings.model)
     device = pick_device(settings.device)
     weights = weights_digest(settings.weights, spec)  # a wrong path shows before the pictures are read
@@ -60,7 +62,7 @@ def prepare(settings: Settings) -> Prepared:
     )
     identity = config_id(settled, digests)
     folder = Path(settings.output_dir or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{identity[:8]}-s{settings.seed}")
-    settled = settled.replace(output_dir=str(folder), run_name=settings.run_name or folder.name)
+    settled = settled.replace(output_dir=str(folder), run_name=settings.run_name or folder.name[:250])
     labels = [example.label for example in data.train]
     weighed = balance(
         data.classes,
@@ -71,6 +73,14 @@ def prepare(settings: Settings) -> Prepared:
         logit_adjustment=settings.logit_adjustment,
     )
     return Prepared(settled, spec, task, data, built, weighed, digests, identity, folder, device, workers)
+
+
+def _require_own_test_folder(settings: Settings) -> None:
+    if settings.test_dir is not None and os.path.realpath(settings.test_dir) == os.path.realpath(settings.train_dir):
+        raise UserError(
+            f"--test-dir {settings.test_dir} is the training folder (--train-dir {settings.train_dir}): no test of a model that has seen "
+            "it. Name a folder of other pictures, or leave it out: the validation pictures are held out anyway"
+        )
 
 
 def default_workers(device: torch.device) -> int:

@@ -16,7 +16,7 @@ from flowerml.runs import artifacts
 from flowerml.runs.closing import closing
 from flowerml.runs.folder import claim_folder, clear_folder
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.summary import description, tags, weights_name
+from flowerml.runs.summary import closing_tags, description, tags, weights_name
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.training.checkpoint import Checkpoint, save_checkpoint
@@ -149,7 +149,7 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
         for path in test_paths:
             recorder.record(Artifact(path, "test"))
     recorder.record(Metrics(closing, step=outcome.best.epoch))
-    recorder.record(Tags({"mlflow.note.content": description(run, outcome, scores, test), "flowerml.ended": outcome.ended}))
+    recorder.record(Tags({"mlflow.note.content": description(run, outcome, scores, test), **closing_tags(outcome, scores)}))
     for path in paths:
         recorder.record(Artifact(path))
     if scores is not None:
@@ -171,7 +171,9 @@ def predict_with_best(run: Prepared, examples: Sequence[Example]) -> Predictions
 def _test_examples(run: Prepared) -> list[Example]:
     if run.settings.test_dir is None:
         return []
-    examples, _ = run.task.examples(Path(run.settings.test_dir), run.data.classes, None)
+    examples, remarks = run.task.test_examples(Path(run.settings.test_dir), run.data.classes, run.data.split, run.settings.bad_images)
+    for remark in remarks:
+        warn(f"test folder {run.settings.test_dir}: {remark}")
     return examples
 
 

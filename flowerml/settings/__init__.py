@@ -3,7 +3,7 @@
 from flowerml.settings.catalogue import Family, Library, ModelSpec, find_model, known_models
 from flowerml.settings.declaration import Settings
 from flowerml.settings.identity import Digests, config_id
-from flowerml.settings.recipes import resolve
+from flowerml.settings.recipes import resolve, resolve_one, stored
 
 __all__ = [
     "Digests",
@@ -15,4 +15,6 @@ __all__ = [
     "find_model",
     "known_models",
     "resolve",
+    "resolve_one",
+    "stored",
 ]

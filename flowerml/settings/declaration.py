@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from flowerml.settings.values import ClassNames, Colours, Number, Text, Truth, Whole, none
+
 AUTO = "auto"
 SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
 
@@ -34,54 +36,6 @@ def _setting(
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 
-def _names(value: Any) -> Any:  # noqa: ANN401 - whatever was given
-    """`"a, b"` -> ("a", "b"), sorted: classes are known by name, never by position."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",")]
-    if not isinstance(value, list | tuple):
-        return value
-    if not all(value) or len(set(value)) < len(value):
-        raise ValueError("an empty name, or one name twice")
-    return tuple(sorted(value))
-
-
-def _numbers(value: Any) -> Any:  # noqa: ANN401
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _whole(value: Any) -> Any:  # noqa: ANN401
-    """Refuse 1.0 and true where a whole number is meant; pydantic alone would let both pass."""
-    if isinstance(value, bool | float) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit()):
-        raise ValueError("not a whole number")
-    return value
-
-
-def _number(value: Any) -> Any:  # noqa: ANN401
-    """Refuse true and 1_0 where a number is meant; pydantic alone would let both pass."""
-    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
-        raise ValueError("not a number")
-    return value
-
-
-def _truth(value: Any) -> Any:  # noqa: ANN401
-    """Only true and false, in any case: `mlflow run` hands over whatever was typed."""
-    if isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.strip().lower())
-    if not isinstance(value, bool):
-        raise ValueError("neither true nor false")
-    return value
-
-
-def _none(value: Any) -> Any:  # noqa: ANN401
-    return None if value == "none" else value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Truth = Annotated[bool, BeforeValidator(_truth)]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Colours = Annotated[tuple[float, float, float], BeforeValidator(_numbers)]
-ClassNames = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
-
 TASK, MODEL, OPTIMISER, AUGMENT, BALANCE, STOPPING, RUN = (
     "data",
     "model",
@@ -103,8 +57,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str = _setting("convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG]")
-    weights: str = _setting(
+    model: Text = _setting("convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG]")
+    weights: Text = _setting(
         "hub",
         group=MODEL,
         about="pretrained weights",
@@ -126,14 +80,18 @@ class Settings(BaseModel):
     dropout: Number = _setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
     drop_path: Number = _setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
-    train_dir: str = _setting(
+    train_dir: Text = _setting(
         "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
     )
-    test_dir: Annotated[str | None, BeforeValidator(_none)] = _setting(
+    test_dir: Annotated[Text | None, BeforeValidator(none)] = _setting(
         None, group=TASK, about="untouched folder, evaluated once with the best weights", auto="none", identity=False, min_length=1
     )
     classes: ClassNames | None = _setting(
-        None, group=TASK, about="class names, comma-separated, or `folders`: every sub-folder", auto="the task's own"
+        None,
+        group=TASK,
+        about="class names, or `folders`: every sub-folder",
+        auto="the task's own",
+        allowed="names, comma-separated, each once",
     )
     val_split: Number = _setting(0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False)
     split_seed: Whole = _setting(11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False)
@@ -190,8 +148,8 @@ class Settings(BaseModel):
         "none",
         group=BALANCE,
         about='repeat rare classes: "100:3,500:2" is x3 below 100 training pictures, x2 below 500',
-        allowed='none or "COUNT:TIMES,...", for example "100:3,500:2"',
-        pattern=r"^(none|[1-9]\d*:[1-9]\d*(,[1-9]\d*:[1-9]\d*)*)$",
+        allowed='none or "COUNT:TIMES,..." with TIMES up to 100, for example "100:3,500:2"',
+        pattern=r"^(none|[1-9]\d*:([1-9]\d?|100)(,[1-9]\d*:([1-9]\d?|100))*)$",
     )
 
     monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"] = _setting(
@@ -199,15 +157,31 @@ class Settings(BaseModel):
     )
     patience: Whole = _setting(10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000)
     min_epochs: Whole = _setting(0, group=STOPPING, about="never stop early before this epoch", unit="epochs", ge=0, le=10_000)
-    stop_epoch: Annotated[Whole | None, BeforeValidator(_none)] = _setting(
+    stop_epoch: Annotated[Whole | None, BeforeValidator(none)] = _setting(
         None, group=STOPPING, about="end after this epoch of the schedule", unit="epochs", auto="none", ge=1, le=10_000
     )
 
     seed: Whole = _setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
-    output_dir: str | None = _setting(None, group=RUN, about="folder of the run", auto="runs/<model>-<config>-s<seed>", identity=False)
+    output_dir: Text | None = _setting(None, group=RUN, about="folder of the run", auto="runs/<model>-<config>-s<seed>", identity=False)
     overwrite: Truth = _setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
-    experiment: str | None = _setting(None, group=RUN, about="MLflow experiment", auto="the task's own", identity=False)
-    run_name: str | None = _setting(None, group=RUN, about="name in the MLflow UI", auto="the output folder's", identity=False)
+    experiment: Text | None = _setting(  # as long as a server's database takes it; so is the name of a run
+        None,
+        group=RUN,
+        about="MLflow experiment",
+        auto="the task's own",
+        allowed="text, up to 256 characters",
+        identity=False,
+        max_length=256,
+    )
+    run_name: Text | None = _setting(
+        None,
+        group=RUN,
+        about="name in the MLflow UI",
+        auto="the output folder's",
+        allowed="text, up to 250 characters",
+        identity=False,
+        max_length=250,
+    )
     workers: Whole | None = _setting(
         None,
         group=RUN,

@@ -32,10 +32,8 @@ def kind(field: FieldInfo) -> str:
     if bool in parts:
         return "true or false"
     text = str(field.annotation)
-    if "tuple[float" in text:
-        return "three numbers R,G,B"
-    if "tuple[str" in text:
-        return "names, comma-separated"
+    if "tuple[" in text:
+        return "three numbers R,G,B" if "float" in text else "names, comma-separated"
     return "whole number" if "int" in text else "number" if "float" in text else "text"
 
 
@@ -76,4 +74,6 @@ def bad_value(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was give
     words = ("true", "false") if kind(field) == "true or false" else choices(field)
     hint = nearest(str(value), words)
     shown = "nothing" if value == "" else repr(value)
+    if isinstance(value, str) and value.encode("utf-8", "ignore").decode("utf-8") != value:
+        return f"{flag(name)} is {shown}. Allowed: text in UTF-8, which this is not: rename what it names, or type it in a UTF-8 terminal"
     return f"{flag(name)} is {shown}.{hint} Allowed: {allowed(field)}{unit}{automatic}"

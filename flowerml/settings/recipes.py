@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.settings.catalogue import Family, ModelSpec, find_model
-from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings
+from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
 from flowerml.settings.messages import first_problem
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
@@ -46,6 +46,7 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
         "drop_path": 0.0,
     },
 }
+_SMALLEST_CONVNEXT = 32  # px: of less, nothing is left for its last layers
 
 
 def recipe(spec: ModelSpec) -> dict[str, Any]:
@@ -86,6 +87,29 @@ def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     return settings, warnings
 
 
+def resolve_one(name: str, text: str | None) -> Any:  # noqa: ANN401 - of the setting's type
+    """One setting as another command takes it, by the same rules; None stays None. Raises UserError as `resolve`."""
+    return None if text is None else getattr(resolve({name: text})[0], name)
+
+
+def stored(values: Mapping[str, Any]) -> Settings:
+    """The complete settings that a file holds: `model_dump(mode="json")` of this version, or of an earlier one, which had fewer.
+
+    Raises:
+        UserError: one is unknown, missing or out of range.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"no settings but {values!r:.40}")
+    # A seed has a default, but to take that for the seed of a run would be a guess.
+    missing = [name for name, field in fields().items() if (field.is_required() or name == "seed") and name not in values]
+    if missing:
+        raise UserError(f"setting {missing[0]!r} is missing")
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(first_problem(error, values)) from None
+
+
 def check(settings: Settings, spec: ModelSpec) -> None:
     """Refuse settings that are each in range but can't go together.
 
@@ -107,6 +131,11 @@ def check(settings: Settings, spec: ModelSpec) -> None:
         near = " or ".join(str(size) for size in (below, below + spec.patch) if SMALLEST_IMAGE <= size <= LARGEST_IMAGE)
         raise UserError(
             f"--img-size {settings.img_size} does not fit {spec.name}: allowed are multiples of its patch {spec.patch}, like {near}"
+        )
+    if spec.name.startswith("convnextv2_") and settings.img_size < _SMALLEST_CONVNEXT:
+        raise UserError(
+            f"--img-size {settings.img_size} does not fit {spec.name}: it halves a picture five times, so allowed are "
+            f"{_SMALLEST_CONVNEXT} px and more"
         )
     if settings.std is not None and min(settings.std) <= 0:
         raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")

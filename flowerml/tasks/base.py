@@ -44,6 +44,15 @@ class Task(Protocol):
         """Every example under `root`, and remarks where files or contents differ from what `split` was drawn from."""
         ...
 
+    def test_examples(
+        self, root: Path, classes: Sequence[str], split: Split | None, bad_images: str | None
+    ) -> tuple[list[Example], list[str]]:
+        """Every example under `root`, a folder that no split was drawn from, and remarks on those that `split` knows all the same.
+
+        Each has been read once. Raises UserError on those that can't be, unless `bad_images` is "skip"; None where there is no such flag.
+        """
+        ...
+
     def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> Built:
         """The classifier. Raises UserError where weights or names don't fit."""
         ...

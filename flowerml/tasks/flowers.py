@@ -71,13 +71,33 @@ class FlowersTask:
             return examples, []
         digests = split.sha256
         keys = {found.key for found in layout.files}
-        changed = [f.key for f in layout.files if f.key in digests and file_digest(root / f.file) != digests[f.key]]
+        other = [found for found in layout.files if found.key in digests and file_digest(root / found.file) != digests[found.key]]
+        require_readable(scan(root, Layout((), tuple(other), ())), None)  # what has not changed could be read at training
+        changed = [found.key for found in other]
         kinds = (
             ("not there any more", sorted(digests.keys() - keys)),
             ("changed", changed),
             ("new, and left out", sorted(keys - digests.keys() - set(split.skipped))),
         )
         return examples, [f"{len(names)} pictures are {what}, for example {names[0]!r}" for what, names in kinds if names]
+
+    def test_examples(
+        self, root: Path, classes: Sequence[str], split: Split | None, bad_images: str | None
+    ) -> tuple[list[Example], list[str]]:
+        """Every readable picture under `root`, and a remark where some are the training folder's. Raises UserError."""
+        scanned = self.scan(root, classes)
+        require_readable(scanned, bad_images)
+        examples = [_example(root, found.key, found.file, scanned.classes.index(found.label)) for found in scanned.pictures]
+        known = set(split.sha256.values()) if split is not None else set()
+        seen = [picture.key for picture in scanned.pictures if picture.sha256 in known]
+        remarks = (
+            [f"{len(scanned.bad)} pictures can't be read and are left out, for example {scanned.bad[0].file!r}"] if scanned.bad else []
+        )
+        if seen:
+            remarks.append(
+                f"{len(seen)} of {len(examples)} pictures are in the training folder too, for example {seen[0]!r}: no test of it"
+            )
+        return examples, remarks
 
     def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> Built:
         """timm's or open_clip's backbone with a fresh head. Raises UserError."""

@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.console import warn
 from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Tags, now_ms
+from flowerml.tracking.refusals import reason_of
 
 REASON = "flowerml.reason"
 _PARAM_LIMIT = 6000  # characters MLflow keeps of a param
@@ -46,7 +47,7 @@ class MlflowRecorder:
                 self._waiting.popleft()
         except Exception as error:  # whatever a server, a disk or a network in between may raise: the training goes on
             if not self._warned:
-                warn(f"MLflow does not take events at the moment ({_first_line(error)}); they are kept and sent with the next one")
+                warn(f"MLflow does not take events at the moment ({reason_of(error)}); they are kept and sent with the next one")
             self._warned = True
             if isinstance(event, Ended):
                 warn(f"{len(self._waiting)} events did not reach MLflow; the run's folder has everything")
@@ -72,7 +73,3 @@ class MlflowRecorder:
                 for run_id in (self._run_id, self._launcher_id):
                     if run_id is not None:
                         self._client.set_terminated(run_id, status.value, now_ms())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]

@@ -4,16 +4,18 @@ import os
 import re
 from collections.abc import Mapping
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from flowerml.console import warn
+from flowerml.console import on_terminal, warn
 from flowerml.errors import UserError
 from flowerml.settings import Settings
 from flowerml.settings.text import contradictions
 from flowerml.tracking.recorder import REASON, MlflowRecorder
+from flowerml.tracking.refusals import connected, reason_of, refusal, without_secrets
 
 KIND = "flowerml.kind"
 CONTINUES = "flowerml.continues"
@@ -23,6 +25,9 @@ _MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-
 # MLflow's own patience with a dead server is minutes (7 retries, 120 s each).
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+# With a server it prints links on stdout, which belongs to --json; and in a log its progress bars are a line for every step.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(on_terminal()).lower())
 
 
 def start_run(settings: Settings, experiment: str, run_name: str) -> MlflowRecorder:
@@ -35,11 +40,12 @@ def start_run(settings: Settings, experiment: str, run_name: str) -> MlflowRecor
         UserError: the tracking server can't be reached or refuses.
     """
     try:
-        client = MlflowClient()
-        opened = os.environ.get("MLFLOW_RUN_ID")
-        if not opened:
-            return MlflowRecorder(client, _create(client, _experiment_id(client, experiment), run_name, {}))
-        run = client.get_run(opened)
+        client = connected()
+        run = _opened(client)
+        if run is None:
+            experiment_id = _experiment_id(client, experiment, " or choose another --experiment")
+            return MlflowRecorder(client, _create(client, experiment_id, run_name, {}))
+        opened = str(run.info.run_id)
         if not contradictions(run.data.params, settings):
             # A name given with `mlflow run --run-name` stays, unless the setting was given too; settings here always have a name.
             if "run_name" in run.data.params or _MADE_UP.match(run.info.run_name or ""):
@@ -48,10 +54,8 @@ def start_run(settings: Settings, experiment: str, run_name: str) -> MlflowRecor
         own = _create(client, run.info.experiment_id, run_name, {})
         _make_launcher(client, opened, own)
         return MlflowRecorder(client, own, launcher_id=opened)
-    except UserError:
-        raise
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        raise _unreachable(error) from error
+        raise refusal(error) from error
 
 
 def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str) -> MlflowRecorder:
@@ -63,18 +67,18 @@ def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str
         UserError: the tracking server can't be reached or refuses.
     """
     try:
-        client = MlflowClient()
+        client = connected()
         parent = _find(client, parent_id)
         tags = {KIND: kind} | ({MLFLOW_PARENT_RUN_ID: parent_id} if parent and parent_id else {})
-        opened = os.environ.get("MLFLOW_RUN_ID")
-        if opened:
+        run = _opened(client)
+        if run is not None:
             for name, text in tags.items():
-                client.set_tag(opened, name, text)
-            return MlflowRecorder(client, opened)
+                client.set_tag(run.info.run_id, name, text)
+            return MlflowRecorder(client, str(run.info.run_id))
         experiment_id = parent or _experiment_id(client, experiment)
         return MlflowRecorder(client, _create(client, experiment_id, run_name, tags))
     except Exception as error:  # as above
-        raise _unreachable(error) from error
+        raise refusal(error) from error
 
 
 def note_failure(reason: str) -> None:
@@ -85,7 +89,31 @@ def note_failure(reason: str) -> None:
     try:
         MlflowClient().set_tag(opened, REASON, reason[:5000])
     except Exception as error:  # the reason stands on the console already: it must not be buried under another one
-        warn(f"MLflow could not be told ({error})")
+        if not _is_unknown(error):
+            warn(f"MLflow could not be told ({reason_of(error)})")
+
+
+def _opened(client: MlflowClient) -> Run | None:
+    """The run that `mlflow run` has opened; None elsewhere. Raises UserError where the store does not have it, or not any more."""
+    opened = os.environ.get("MLFLOW_RUN_ID")
+    if not opened:
+        return None
+    store = without_secrets(get_tracking_uri())
+    remedy = "unset it, or set MLFLOW_TRACKING_URI to the store that has it"
+    try:
+        run = client.get_run(opened)
+    except MlflowException as error:
+        if not _is_unknown(error):
+            raise
+        raise UserError(f"MLFLOW_RUN_ID {opened} is no run of the MLflow tracking store {store}: {remedy}") from error
+    if run.info.lifecycle_stage != "active":
+        raise UserError(f"MLFLOW_RUN_ID {opened} was deleted in the MLflow tracking store {store}: {remedy}")
+    return run
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Whether the store says that there is no such run."""
+    return isinstance(error, MlflowException) and error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def _find(client: MlflowClient, run_id: str | None) -> str | None:
@@ -94,18 +122,18 @@ def _find(client: MlflowClient, run_id: str | None) -> str | None:
         return None
     try:
         return str(client.get_run(run_id).info.experiment_id)
-    except MlflowException:
+    except MlflowException as error:
+        if not _is_unknown(error):
+            raise
         return None
 
 
-def _experiment_id(client: MlflowClient, name: str) -> str:
+def _experiment_id(client: MlflowClient, name: str, otherwise: str = "") -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         return str(client.create_experiment(name))
     if found.lifecycle_stage != "active":
-        raise UserError(
-            f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore) or choose another --experiment"
-        )
+        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore){otherwise}")
     return str(found.experiment_id)
 
 
@@ -118,8 +146,3 @@ def _make_launcher(client: MlflowClient, launcher: str, started: str) -> None:
     client.set_tag(launcher, KIND, "launcher")
     client.set_tag(launcher, CONTINUES, started)
     client.set_tag(launcher, NOTE, f"Only started run {started}, which has all settings, metrics and artifacts.")
-
-
-def _unreachable(error: Exception) -> UserError:
-    reason = (str(error) or type(error).__name__).splitlines()[0][:160]
-    return UserError(f"the MLflow tracking store {get_tracking_uri()} does not answer ({reason}): start it, or set MLFLOW_TRACKING_URI")

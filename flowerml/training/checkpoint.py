@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
-from flowerml.files import write_with
-from flowerml.settings import Family, Library, ModelSpec
+from flowerml.files import no_file, write_with
+from flowerml.settings import Family, Library, ModelSpec, Settings, stored
 
 FORMAT = "flowerml-checkpoint-1"
 _KEYS = ("format", "state_dict", "model", "family", "classes", "input", "epoch", "metrics", "settings")
@@ -23,6 +24,8 @@ class Checkpoint:
     """Weights with all it takes to use them. `metrics` are those of `epoch` (1-based); `split` is None once delivered.
 
     `prior` (C,): the shares that the model takes the classes to have, for an adjustment afterwards; None where it was not written down.
+    `origin` is the file it was read from, for messages. Who only predicts needs neither settings nor split, so these two are looked at
+    where they are used, by the methods below.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -34,6 +37,24 @@ class Checkpoint:
     settings: Mapping[str, Any]
     split: Mapping[str, Any] | None
     prior: tuple[float, ...] | None = None
+    origin: str = ""
+
+    def trained_with(self) -> Settings:
+        """The settings it was trained with. Raises UserError, with the file's name, where they are not those of this version."""
+        try:
+            return stored(self.settings)
+        except UserError as error:
+            other = "where another version of flowerml wrote it, use that one"
+            raise UserError(f"checkpoint {self.origin}: its settings can't be used ({error}); {other}") from error
+
+    def drawn_split(self) -> Split | None:
+        """The split it was trained on, None once delivered. Raises UserError, with the file's name, where it was changed by hand."""
+        if self.split is None:
+            return None
+        try:
+            return Split.from_json(self.split)
+        except UserError as error:
+            raise UserError(f"checkpoint {self.origin}: {error}") from error
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -68,10 +89,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         content["split"] = dict(checkpoint.split)
 
     def fill(temporary: Path) -> None:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:  # torch's writer reports a full disk so
-            raise OSError(str(error).splitlines()[0]) from error
+        # Into a handle of ours: a file that torch itself has opened stays open after an error, and so the disk full.
+        with temporary.open("wb") as handle:
+            try:
+                torch.save(content, handle)
+            except RuntimeError as error:  # torch closes its archive in vain, and that hides what went wrong
+                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0]) from error
 
     write_with(path, fill)
 
@@ -82,8 +105,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: missing, damaged, not plain values, or another format.
     """
-    if not path.is_file():
-        raise UserError(f"checkpoint {path}: no such file. Give a run's best.pth or a delivered .pth")
+    if reason := no_file(path):
+        raise UserError(f"checkpoint {path}: {reason}. Give a run's best.pth or a delivered .pth")
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
@@ -100,15 +123,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if missing or content["format"] != FORMAT:
         raise UserError(f"checkpoint {path}: not written by flowerml ({FORMAT}); weights of other origin go into --weights")
     try:
-        return _checkpoint(content)
+        return _checkpoint(content, str(path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"checkpoint {path}: a part is not what {FORMAT} says ({type(error).__name__}: {error})") from error
 
 
-def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
+def _checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:
     model, described, state = content["model"], content["input"], content["state_dict"]
     if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise TypeError("state_dict holds something that is no tensor")
+    prior = tuple(content["prior"]) if "prior" in content else None
+    if prior is not None and len(prior) != len(content["classes"]):
+        raise ValueError(f"prior has {len(prior)} shares for {len(content['classes'])} classes")
     return Checkpoint(
         state_dict=state,
         spec=ModelSpec(**{**model, "family": Family(model["family"]), "library": Library(model["library"])}),
@@ -118,5 +144,6 @@ def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
         metrics=content["metrics"],
         settings=content["settings"],
         split=content.get("split"),
-        prior=tuple(content["prior"]) if "prior" in content else None,
+        prior=prior,
+        origin=origin,
     )

@@ -81,7 +81,7 @@ class Case:
 
     `words` are a command's, as in a shell; those of `train` stand behind the small settings `TRAIN`. `line` is all that stderr has from
     `error: ` on, which is one line, or one line and a list; `…` in it stands for words that are a library's, or not agreed upon. `code`
-    1 means that a run had begun and is FAILED. `hidden` must not be shown. `gap` says what is not yet so.
+    1 means that a run had begun and is FAILED. `hidden` must not be shown.
     """
 
     words: str
@@ -90,13 +90,11 @@ class Case:
     code: int = 2
     env: Mapping[str, str] = field(default_factory=dict)
     hidden: str = ""
-    gap: str = ""
 
 
 def rows(cases: Mapping[str, Case]) -> list:
-    """The table for `pytest.mark.parametrize`; a row with a gap must fail until the gap is closed."""
-    marks = {name: [pytest.mark.xfail(reason=case.gap, strict=True)] if case.gap else [] for name, case in cases.items()}
-    return [pytest.param(case, id=name, marks=marks[name]) for name, case in cases.items()]
+    """The table for `pytest.mark.parametrize`."""
+    return [pytest.param(case, id=name) for name, case in cases.items()]
 
 
 def run_case(case: Case, place: Place, capfd, monkeypatch) -> None:

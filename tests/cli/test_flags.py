@@ -186,8 +186,8 @@ class TestExitCodes:
             ("train --epochs 2 --warmup-epochs 3", "--warmup-epochs 3 is longer than the run (--epochs 2): lower it or train longer"),
             ("eval", "the following arguments are required: --checkpoint. flowerml eval --help lists the flags"),
             ("eval --checkpoint x --spilt val", "flag '--spilt' is unknown. Did you mean --split? flowerml eval --help lists them"),
-            ("eval --checkpoint x --workers two", "--workers is 'two'. Allowed: whole number, >= 0"),
-            ("eval --checkpoint x --workers -1", "--workers is '-1'. Allowed: whole number, >= 0"),
+            ("eval --checkpoint x --workers two", "--workers is 'two'. Allowed: whole number, >= 0, <= 256, or auto"),
+            ("eval --checkpoint x --workers -1", "--workers is '-1'. Allowed: whole number, >= 0, <= 256, or auto"),
             (
                 "eval --checkpoint x --train_dir a --test_dir b",
                 "--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second those of it",
@@ -272,7 +272,7 @@ HELP = {
     "data": {
         "--train-dir": ("TEXT", "", "data/train"),
         "--test-dir": ("TEXT", "", "none"),
-        "--classes": ("A,B,...", "", TASKS_OWN),
+        "--classes": ("A,B,...", "(each once)", TASKS_OWN),
         "--val-split": ("F", "(>= 0, < 1)", "0.2"),
         "--split-seed": ("INT", "(>= 0, <= 2147483648)", "11"),
         "--bad-images": ("{stop,skip}", "", "stop"),
@@ -309,7 +309,7 @@ HELP = {
         "--effective-beta": ("F", "(>= 0, < 1)", "0.999"),
         "--focal-gamma": ("F", "(>= 0, <= 10)", "0.0"),
         "--logit-adjustment": ("F", "(>= 0, <= 10)", "0.0"),
-        "--oversample": ("TEXT", '(none or "COUNT:TIMES,...", for example "100:3,500:2")', "none"),
+        "--oversample": ("TEXT", '(none or "COUNT:TIMES,..." with TIMES up to 100, for example "100:3,500:2")', "none"),
     },
     "stopping and the best epoch": {
         "--monitor": ("{val_accuracy,val_macro_f1,val_loss}", "", "val_accuracy"),
@@ -321,8 +321,8 @@ HELP = {
         "--seed": ("INT", "(>= 0, <= 2147483648)", "11"),
         "--output-dir": ("TEXT", "", "runs/<model>-<config>-s<seed>"),
         "--overwrite": ("[{true,false}]", "", "false"),
-        "--experiment": ("TEXT", "", TASKS_OWN),
-        "--run-name": ("TEXT", "", "the output folder's"),
+        "--experiment": ("TEXT", "(up to 256 characters)", TASKS_OWN),
+        "--run-name": ("TEXT", "(up to 250 characters)", "the output folder's"),
         "--workers": ("INT", "(>= 0, <= 256)", "by cores"),
         "--device": ("TEXT", "(cpu, cuda, cuda:N, mps)", "the best there is"),
         "--compile": ("[{true,false}]", "", "false"),
@@ -428,7 +428,7 @@ class TestEntryPoints:
                 "--model clip_vitl14 --img_size 225",
                 "error: --img-size 225 does not fit clip_vitl14: allowed are multiples of its patch 14, like 224 or 238\n",
             ),
-            ("eval", "--checkpoint x --workers two", "error: --workers is 'two'. Allowed: whole number, >= 0\n"),
+            ("eval", "--checkpoint x --workers two", "error: --workers is 'two'. Allowed: whole number, >= 0, <= 256, or auto\n"),
             ("dataset", "make --size 3", "error: --size is '3'. Allowed: whole number, 32 to 2048\n"),
         ],
     )

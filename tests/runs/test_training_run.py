@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -111,8 +112,6 @@ def test_eval_gives_what_training_logged_to_the_last_digit(small_run, train_smal
 
 
 def test_eval_uses_the_stored_split_and_says_what_changed(train_small, flowers, tmp_path):
-    import shutil
-
     copy = tmp_path / "photos"
     shutil.copytree(flowers, copy)
     finished, _ = train_small(train_dir=str(copy))
@@ -169,8 +168,10 @@ def test_without_validation_the_last_epoch_is_kept_and_nothing_is_ranked(train_s
     assert checkpoint["split"]["val"] == []
 
 
-def test_a_test_folder_is_evaluated_once_with_the_best_weights(train_small, small_run, flowers):
-    finished, recorder = train_small(dropout=0.2, test_dir=str(flowers))
+def test_a_test_folder_is_evaluated_once_with_the_best_weights(train_small, small_run, flowers, tmp_path, capsys):
+    """Here it is a copy of the training folder, which is said."""
+    finished, recorder = train_small(dropout=0.2, test_dir=str(shutil.copytree(flowers, tmp_path / "copy")))
+    assert "60 of 60 pictures are in the training folder too" in capsys.readouterr().err
     assert finished.config_id == small_run[0].config_id, "an untouched test folder shapes nothing"
     assert same_weights(weights(finished.folder), weights(small_run[0].folder))
     assert finished.test.total == 60
@@ -179,8 +180,6 @@ def test_a_test_folder_is_evaluated_once_with_the_best_weights(train_small, smal
 
 
 def test_skipped_bad_images_are_listed_as_an_artifact(train_small, flowers, tmp_path):
-    import shutil
-
     copy = tmp_path / "photos"
     shutil.copytree(flowers, copy)
     (copy / "rose" / "page.jpg").write_text("<!DOCTYPE html><html></html>")

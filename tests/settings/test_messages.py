@@ -62,7 +62,7 @@ WRONG = {
     "--ema=": "--ema is nothing. Allowed: true or false",
     # text of a form, and three numbers
     "--device gpu": "--device is 'gpu'. Allowed: cpu, cuda, cuda:N, mps, or auto",
-    "--oversample 100": '--oversample is \'100\'. Allowed: none or "COUNT:TIMES,...", for example "100:3,500:2"',
+    "--oversample 100": '--oversample is \'100\'. Allowed: none or "COUNT:TIMES,..." with TIMES up to 100, for example "100:3,500:2"',
     "--weights=": "--weights is nothing. Allowed: hub, none, PATH of a .safetensors or .pth",
     "--train-dir=": "--train-dir is nothing. Allowed: text",
     "--mean 0.5,0.5": "--mean is '0.5,0.5'. Allowed: three numbers R,G,B, or auto",
@@ -171,7 +171,8 @@ def test_kind_says_every_settings_type_in_words(words):
         ("optimizer", "adamw, sgd"),
         ("device", "cpu, cuda, cuda:N, mps"),
         ("amp", "true or false"),
-        ("run_name", "text"),
+        ("run_name", "text, up to 250 characters"),
+        ("output_dir", "text"),
     ],
 )
 def test_allowed_says_type_and_range(name, words):

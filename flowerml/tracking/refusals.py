@@ -1,0 +1,79 @@
+"""What went wrong with MLflow, in a line a person can act on: no answer, a refusal, or an address that can't be one. Never a password."""
+
+import re
+from http import HTTPStatus
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.tracking import MlflowClient, get_tracking_uri
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+from mlflow.utils.uri import get_uri_scheme
+
+from flowerml.errors import UserError
+
+_KINDS = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE"
+_UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # MLflow's codes for a connection that failed, and for much else
+_SILENCES = (
+    (r"\[Errno -?\d+\] ([^\"'\])]+?)(?=: |[\"'\])]|$)", "{}"),
+    (r"timed out", "no answer in time"),
+    (r"error code (\d{3}) != 200", "HTTP {}"),
+    (r"too many (\d{3}) error responses", "HTTP {}, each time"),
+    (r"not in a valid JSON format", "what came is not from MLflow"),
+)
+
+
+def connected() -> MlflowClient:
+    """A client of the tracking store. A database is knocked at once: MLflow tries ten times, for minutes, what no time mends.
+
+    Raises:
+        Exception: whatever MLflow, SQLAlchemy or a driver raise; see `refusal`.
+    """
+    address = get_tracking_uri()
+    if get_uri_scheme(address) in DATABASE_ENGINES:
+        from mlflow.store.db.utils import create_sqlalchemy_engine
+
+        engine = create_sqlalchemy_engine(address)
+        if engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():  # a new one's folder MLflow makes itself
+            engine.connect().close()
+        engine.dispose()
+    return MlflowClient()
+
+
+def refusal(error: Exception) -> UserError:
+    """The line for whatever MLflow, SQLAlchemy or requests have raised."""
+    if isinstance(error, UserError):
+        return error
+    address = get_tracking_uri()
+    store = f"the MLflow tracking store {without_secrets(address)}"
+    reason = reason_of(error)
+    if isinstance(error, UnsupportedModelRegistryStoreURIException) or get_uri_scheme(address) in ("", "file"):
+        return UserError(f"{store} is of a kind that is not taken. Allowed: {_KINDS}. Set MLFLOW_TRACKING_URI to one of these")
+    if isinstance(error, ModuleNotFoundError):
+        return UserError(f"{store} needs the Python package {error.name!r}: install it, or name another driver (postgresql+psycopg2://…)")
+    if _answered(error):
+        return UserError(f"{store} refuses ({reason}): mend what it names, or set MLFLOW_TRACKING_URI to another store")
+    return UserError(f"{store} does not answer ({reason}): start it, or set MLFLOW_TRACKING_URI")
+
+
+def _answered(error: Exception) -> bool:
+    """Whether something is there and has said no."""
+    if not isinstance(error, MlflowException):
+        return False
+    return error.error_code not in _UNANSWERED or str(error).startswith("API request to endpoint")
+
+
+def reason_of(error: Exception) -> str:
+    """The reason in a few words, without the address's password: MLflow's own text has it deep in the names of four libraries."""
+    text = without_secrets(str(error) or type(error).__name__)
+    for pattern, words in _SILENCES if isinstance(error, MlflowException) else ():
+        if found := re.search(pattern, text):
+            detail = "".join(found.groups())
+            return words.format(f"{detail} {HTTPStatus(int(detail)).phrase}" if detail.isdigit() else detail)
+    return text.splitlines()[0][:160]
+
+
+def without_secrets(text: str) -> str:
+    """`text` with every user and password of an address in it, and every password in a query, as `***`."""
+    text = re.sub(r"://(?:[^/@\s]*|[^/@:\s]*:[^\s]*)@", "://***@", text)
+    return re.sub(r"(?i)([?&][a-z_]*(?:password|passwd|pwd|token|secret)=)[^&\s]*", r"\1***", text)
