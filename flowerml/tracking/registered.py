@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.prediction.delivered import WEIGHTS
+from flowerml.tracking.refusals import connected, reason_of, refusal
 from flowerml.tracking.registry import REGISTERED
 
 
@@ -35,7 +36,14 @@ def fetch_registered(family: str, into: Path, *, alias: str = "champion", versio
     Raises:
         UserError: no such model, version or alias; or its files are gone.
     """
-    name, client = REGISTERED[family], MlflowClient()
+    try:
+        return _fetch(connected(), family, into, alias, version)
+    except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
+        raise refusal(error) from error
+
+
+def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: str | None) -> Fetched:
+    name = REGISTERED[family]
     try:
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
@@ -49,9 +57,7 @@ def fetch_registered(family: str, into: Path, *, alias: str = "champion", versio
     try:
         folder = Path(download_artifacts(artifact_uri=f"models:/{name}/{found.version}", dst_path=str(into / "model")))
     except (MlflowException, OSError) as error:
-        raise UserError(
-            f"{name}, version {found.version}: its files can't be had ({_first_line(error)}): register the run again"
-        ) from error
+        raise UserError(f"{name}, version {found.version}: its files can't be had ({reason_of(error)}): register the run again") from error
     weights = folder / "data" / WEIGHTS[family]
     if not weights.is_file():
         raise UserError(
@@ -79,7 +85,3 @@ def _artifact(client: MlflowClient, run_id: str, name: str, into: Path) -> Path 
         return Path(client.download_artifacts(run_id, name, str(folder)))
     except (MlflowException, OSError):
         return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]

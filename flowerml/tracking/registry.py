@@ -17,8 +17,9 @@ from flowerml.files import file_digest
 from flowerml.prediction.delivered import WEIGHTS, for_delivery
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
-from flowerml.selection.registration import Action, Champion, Verdict, verdict
+from flowerml.selection.registration import Action, Verdict, verdict
 from flowerml.tracking.decision_tags import champion_of, description, version_tags
+from flowerml.tracking.refusals import reason_of, refusal
 from flowerml.tracking.served_model import save_served_model
 from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -57,7 +58,15 @@ def register(
     """
     if family not in REGISTERED:
         raise UserError(f"family {family} has no registered model. Allowed: {', '.join(REGISTERED)}")
-    name, client = REGISTERED[family], MlflowClient()
+    try:
+        return _register(MlflowClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
+    except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
+        raise refusal(error) from error
+
+
+def _register(
+    client: MlflowClient, name: str, decision: Decision, selection_id: str | None, retrained_id: str | None, *, force: bool
+) -> Registration:
     standing = _by_alias(client, name, CHAMPION)
     judged = verdict(decision, champion_of(standing), retrained=retrained_id is not None, force=force)
     if judged.action is Action.SAME:
@@ -72,11 +81,6 @@ def register(
             client.set_registered_model_alias(name, PREVIOUS, standing.version)
         client.set_registered_model_alias(name, CHAMPION, version)
     return Registration(name, version, created=created, verdict=judged)
-
-
-def champion(family: str) -> Champion | None:
-    """The decision behind the version that holds the alias, None where nobody does."""
-    return champion_of(_by_alias(MlflowClient(), REGISTERED[family], CHAMPION))
 
 
 def _by_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
@@ -123,7 +127,7 @@ def _weights_of(client: MlflowClient, run_id: str, chosen: CandidateRun | None, 
     try:
         path = Path(client.download_artifacts(run_id, "best.pth", str(scratch)))
     except (MlflowException, OSError) as error:
-        raise UserError(f"run {run_id} has no best.pth among its artifacts: it can't be registered ({_first_line(error)})") from error
+        raise UserError(f"run {run_id} has no best.pth among its artifacts: it can't be registered ({reason_of(error)})") from error
     checkpoint = load_checkpoint(path)
     found = checkpoint.metrics.get("val_accuracy")
     if chosen is not None and (found is None or chosen.accuracy is None or abs(found - chosen.accuracy) > 1e-6):
@@ -167,7 +171,3 @@ def _log_metrics(client: MlflowClient, model_id: str, decision: Decision, run_id
         Metric(name, value, time, 0, model_id=model_id, run_id=run_id, **where) for name, value in values.items() if value is not None
     ]
     client.log_batch(run_id, metrics=metrics)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]
