@@ -27,20 +27,20 @@ WHITE_FROM = 0.67  # share of a row from which white reads better than ink on it
 FEW_EPOCHS = 15  # up to this, single points are worth seeing
 
 
-def _short(name: str, limit: int = 28) -> str:
+def short(name: str, limit: int = 28) -> str:
     """A name of at most `limit` characters; the middle is what goes, as ends tell names apart best."""
     return name if len(name) <= limit else f"{name[: limit - 11]}…{name[-10:]}"
 
 
-def _title_lines(title: str, width: float) -> list[str]:
+def title_lines(title: str, width: float) -> list[str]:
     """The title, broken to fit a figure `width` inches wide."""
     return textwrap.wrap(title, max(20, int((width - 0.3) / 0.118))) or [""]
 
 
-def _header(figure: Figure, title: str, subtitle: str) -> None:
+def header(figure: Figure, title: str, subtitle: str) -> None:
     """Write a bold title and a line below it at the top left: half an inch, and 0.22 inches for each title line."""
     width, height = figure.get_size_inches()
-    lines = _title_lines(title, width)
+    lines = title_lines(title, width)
     style: dict[str, Any] = {"ha": "left", "va": "top", "parse_math": False}
     figure.text(0.15 / width, 1 - 0.15 / height, "\n".join(lines), fontsize=13, fontweight="bold", **style)
     below = 0.2 + 0.22 * len(lines)
@@ -87,9 +87,9 @@ def _fit(figure: Figure, axes: Axes, bar: Axes, *, side: float, title: str, subt
     assert box is not None
     left, below = (inner.x0 - box.x0) / figure.dpi + 0.15, (inner.y0 - box.y0) / figure.dpi + 0.15
     width = max(left + side + 1.05, 5.0)
-    height = below + side + 0.22 * len(_title_lines(title, width)) + 0.5
+    height = below + side + 0.22 * len(title_lines(title, width)) + 0.5
     figure.set_size_inches(width, height)
-    _header(figure, title, subtitle)
+    header(figure, title, subtitle)
     axes.set_position((left / width, below / height, side / width, side / height))
     bar.set_position(((left + side + 0.15) / width, below / height, 0.16 / width, side / height))
 
@@ -107,7 +107,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
         raise ValueError(f"not counts for {size} classes: shape {counts.shape}, type {counts.dtype}, or a negative one")
     rows, right = counts.sum(axis=1), int(np.trace(counts))
     shares, total = counts / np.maximum(rows, 1)[:, None], int(rows.sum())
-    names = [_short(" ".join(name.split())) for name in classes]
+    names = [short(" ".join(name.split())) for name in classes]
     cell = 1.2 if size <= 3 else 0.9 if size <= 6 else 0.68 if size <= MANY_CLASSES else 0.36
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 6.0))
@@ -216,7 +216,7 @@ def curves_figure(
     epochs = [int(row["epoch"]) for row in history]
     if not epochs:
         raise ValueError("no epoch to draw")
-    rect = (0.0, 0.0, 1.0, 1 - (0.5 + 0.22 * len(_title_lines(title, 9.5))) / 8.0)  # leaves room for the header
+    rect = (0.0, 0.0, 1.0, 1 - (0.5 + 0.22 * len(title_lines(title, 9.5))) / 8.0)  # leaves room for the header
     with matplotlib.rc_context(STYLE):
         figure = Figure((9.5, 8.0), layout=ConstrainedLayoutEngine(rect=rect, w_pad=0.1, h_pad=0.08))
         panels = list(figure.subplots(3, 1, sharex=True))
@@ -236,7 +236,7 @@ def curves_figure(
         panels[-1].xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         panels[-1].set_xlabel("epoch")
         figure.align_ylabels(panels)
-        _header(figure, title, f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch")
+        header(figure, title, f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch")
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once: each further drawing would move the panels a little
     return figure

@@ -15,6 +15,8 @@ def tags(run: Prepared) -> dict[str, str]:
         "flowerml.kind": "train" if run.settings.val_split > 0 else "final",
         "flowerml.family": str(run.spec.family),
         "flowerml.task": run.task.name,
+        "flowerml.model": run.settings.model,
+        "flowerml.parameters": str(run.built.parameters),
         "flowerml.config_id": run.config_id,
         "flowerml.seed": str(run.settings.seed),
         "flowerml.data_digest": run.digests.data,
@@ -22,6 +24,12 @@ def tags(run: Prepared) -> dict[str, str]:
         "flowerml.classes": ",".join(run.data.classes),
         **_git_tags(),
     }
+
+
+def closing_tags(outcome: Outcome, scores: Scores | None) -> dict[str, str]:
+    """What is known at the end: how it ended, and the best epoch's hits among the validation pictures, which the selection counts."""
+    counted = {} if scores is None else {"flowerml.val_hits": str(scores.hits), "flowerml.val_total": str(scores.total)}
+    return {"flowerml.ended": outcome.ended, **counted}
 
 
 def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Scores | None) -> str:

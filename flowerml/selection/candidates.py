@@ -133,25 +133,46 @@ def _one_digest(runs: Sequence[CandidateRun], scope: Scope) -> tuple[str, str]:
         raise UserError(f"no run of kind {kinds}{of} to choose from: train some first, or ask for another family or campaign")
     named = [run for run in runs if scope.of_digests(run)]
     if not named:
-        raise UserError(f"no run of kind {kinds} has the digests named; there are: {_digest_list(runs)}")
+        raise unknown_digests(runs, scope)
     pairs = {(run.data_digest, run.split_digest) for run in named if run.status == "FINISHED"}
     pairs = pairs or {(run.data_digest, run.split_digest) for run in named}
     if len(pairs) > 1:
-        several = [run for run in named if (run.data_digest, run.split_digest) in pairs]
-        raise UserError(
-            f"the runs are of {len(pairs)} data and split digests, and only runs of one can be compared: {_digest_list(several)}. "
-            "Name one with --split-digest (or --data-digest)"
-        )
+        raise several_digests([run for run in named if (run.data_digest, run.split_digest) in pairs])
     return pairs.pop()
 
 
-def _digest_list(runs: Sequence[CandidateRun]) -> str:
+def several_digests(runs: Sequence[CandidateRun], *, counted: int | None = None, listed: int | None = None) -> UserError:
+    """What to say where runs are of several pairs of digests and none is named; each pair is an entry.
+
+    Who fetched `counted` + 1 runs of a pair, or `listed` + 1 pairs, has stopped there: the list says that there are more.
+    """
+    pairs = len({(run.data_digest, run.split_digest) for run in runs})
+    number = f"more than {listed}" if listed is not None and pairs > listed else str(pairs)
+    return UserError(
+        f"the runs are of {number} data and split digests, and only runs of one can be compared: name one with --split-digest "
+        "(or --data-digest)",
+        _digest_list(runs, counted, listed),
+    )
+
+
+def unknown_digests(runs: Sequence[CandidateRun], scope: Scope, *, counted: int | None = None, listed: int | None = None) -> UserError:
+    """What to say where the digests that were named are none of those there are; entries and limits as for `several_digests`."""
+    return UserError(f"no run of kind {' or '.join(scope.kinds)} has the digests named; there are:", _digest_list(runs, counted, listed))
+
+
+def _digest_list(runs: Sequence[CandidateRun], counted: int | None, listed: int | None) -> list[str]:
     counts = Counter((run.data_digest, run.split_digest) for run in runs)
     finished = Counter((run.data_digest, run.split_digest) for run in runs if run.status == "FINISHED")
-    return ", ".join(
-        f"data {data[:8]} split {split[:8]} ({count} run{'s' * (count > 1)}, {finished[data, split]} FINISHED)"
-        for (data, split), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    )
+
+    def words(pair: tuple[str, str]) -> str:
+        count = counts[pair]
+        if counted is not None and count > counted:
+            return f"more than {counted} runs"
+        return f"{count} run{'s' * (count > 1)}, {finished[pair]} FINISHED"
+
+    pairs = [pair for pair, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    shown = [f"data {pair[0][:8]} split {pair[1][:8]}: {words(pair)}" for pair in pairs[:listed]]
+    return [*shown, *(["and others"] if len(pairs) > len(shown) else [])]
 
 
 def _usual_classes(runs: Sequence[CandidateRun]) -> int:

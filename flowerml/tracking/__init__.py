@@ -1,5 +1,6 @@
 """The one door to MLflow."""
 
+from flowerml.tracking.candidates import TrackedRuns
 from flowerml.tracking.queries import RunRecord, create_experiment, runs_of_kind
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.registered import Fetched, fetch_registered
@@ -14,6 +15,7 @@ __all__ = [
     "MlflowRecorder",
     "Registration",
     "RunRecord",
+    "TrackedRuns",
     "create_experiment",
     "fetch_registered",
     "note_failure",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flowerml.errors import UserError
-from flowerml.selection.candidates import Gathered, gather
+from flowerml.selection.candidates import Gathered, gather, several_digests
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from tests.selection.samples import THREE, run
 
@@ -127,10 +127,21 @@ def test_several_digests_and_none_named_are_listed_with_counts():
     with pytest.raises(UserError) as caught:
         gather(runs, ONE)
     assert str(caught.value) == (
-        "the runs are of 2 data and split digests, and only runs of one can be compared: "
-        "data data-one split split-on (3 runs, 2 FINISHED), data data-two split split-tw (1 run, 1 FINISHED)."
-        " Name one with --split-digest (or --data-digest)"
+        "the runs are of 2 data and split digests, and only runs of one can be compared: name one with --split-digest (or --data-digest)\n"
+        "  data data-one split split-on: 3 runs, 2 FINISHED\n"
+        "  data data-two split split-tw: 1 run, 1 FINISHED"
     )
+
+
+def test_a_list_of_digests_that_was_not_counted_to_the_end_says_so():
+    runs = [*(run("a", seed) for seed in range(3)), run("b", split_digest="split-two"), run("c", split_digest="three")]
+    assert str(several_digests(runs, counted=2, listed=2)).splitlines()[1:] == [
+        "  data data-one split split-on: more than 2 runs",
+        "  data data-one split split-tw: 1 run, 1 FINISHED",
+        "  and others",
+    ]
+    assert "of more than 2 data and split digests" in str(several_digests(runs, counted=2, listed=2))
+    assert "3 runs, 3 FINISHED" in str(several_digests(runs, counted=3, listed=3))
 
 
 def test_a_digest_can_be_named_by_its_first_characters():
@@ -139,7 +150,7 @@ def test_a_digest_can_be_named_by_its_first_characters():
     assert [one.config_id for one in gather(runs, Scope(seeds=(11,), data_digest="data-two")).eligible] == ["c"]
     with pytest.raises(UserError, match="2 data and split digests"):
         gather(runs, Scope(seeds=(11,), split_digest="split"))
-    with pytest.raises(UserError, match="no run of kind train has the digests named; there are: data data-one split"):
+    with pytest.raises(UserError, match="no run of kind train has the digests named; there are:\n  data data-one split"):
         gather(runs, Scope(seeds=(11,), split_digest="nothing"))
 
 

@@ -1,0 +1,130 @@
+"""`flowerml select`: which configuration is the best of a family, how sure that is, and who becomes champion."""
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from flowerml.console import say
+from flowerml.errors import RunFailed, UserError
+from flowerml.settings.flags import Parser
+
+if TYPE_CHECKING:
+    from flowerml.events import Recorder
+    from flowerml.runs.selecting import Register, Selected
+    from flowerml.selection.decision import Decision
+    from flowerml.selection.records import Scope
+
+FAMILIES = ("cnn", "vit", "relation")
+SEEDS = "11,23,47"
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, choose, record, register, print. Raises UserError; RunFailed where nothing was eligible or could be registered."""
+    asked = _parser().parse(argv)
+    scope = _scope(asked)
+    _check(asked)
+
+    # From here on it costs seconds: MLflow, and torch where weights are registered.
+    from flowerml.cli.select_table import show
+    from flowerml.runs.selecting import choose, record
+    from flowerml.tracking import TrackedRuns
+
+    register = _register(asked)
+    decision = choose(scope, TrackedRuns())
+    if not asked.json:
+        show(decision)
+    try:
+        selected = record(decision, _open_run(asked), register)
+    except RunFailed:
+        if asked.json:
+            print(_as_json(decision, None))
+        raise
+    if asked.json:
+        print(_as_json(decision, selected))
+    if selected.run_id is not None:
+        say(f"run {selected.run_id} has the table, the figure and the decision (mlflow ui)")
+    if selected.registered is not None:
+        say(selected.registered)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="flowerml select",
+        description="Rank the finished runs of a family by their mean validation accuracy over seeds, and say how sure the choice is.",
+    )
+    parser.add_argument("--family", required=True, choices=FAMILIES, help="whose runs are compared")
+    parser.add_argument("--seeds", metavar="N,N,...", default=SEEDS, help=f"seeds that each configuration must have; default: {SEEDS}")
+    parser.add_argument("--campaign", metavar="TEXT", help="only this campaign's runs")
+    parser.add_argument("--phase", metavar="A,B,...", help="only runs of these phases of a campaign")
+    parser.add_argument("--data-digest", metavar="HEX", help="only runs on this data; its first characters are enough")
+    parser.add_argument("--split-digest", metavar="HEX", help="only runs on this split; its first characters are enough")
+    parser.add_argument("--include", choices=("trial",), help="rank a sweep's trials too; default: trainings only")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print the decision as JSON on stdout")
+    output.add_argument("--experiment", metavar="TEXT", help="MLflow experiment of the selection's own run; default: flowers, or relations")
+    output.add_argument("--no-record", action="store_true", help="only print: leave no run in MLflow")
+    registry = parser.add_argument_group("registry")
+    about = "make the winner's best seed a registered version, and champion if it is better; default: false"
+    registry.add_argument("--register", nargs="?", const="true", default="false", choices=("true", "false"), help=about)
+    registry.add_argument("--no-register", dest="register", action="store_const", const="false", help=argparse.SUPPRESS)
+    registry.add_argument("--force", action="store_true", help="with --register: champion even if it is no better on this split")
+    return parser
+
+
+def _scope(asked: argparse.Namespace) -> "Scope":
+    from flowerml.selection.records import Scope
+
+    if not re.fullmatch(r"[0-9]{1,10}(,[0-9]{1,10})*", asked.seeds):
+        raise UserError(f"--seeds is {asked.seeds!r}. Allowed: whole numbers, comma-separated, none twice; for example {SEEDS}")
+    for flag, value in (("--data-digest", asked.data_digest), ("--split-digest", asked.split_digest)):
+        if value is not None and not re.fullmatch(r"[0-9a-f]{1,64}", value):
+            raise UserError(f"{flag} is {value!r}. Allowed: the digest's first characters, up to 64 of 0-9 and a-f")
+    for flag, value in (("--campaign", asked.campaign), ("--phase", asked.phase)):
+        if value is not None and not re.fullmatch(r"[^\s'\"\\]([^'\"\\\r\n]{0,198}[^\s'\"\\])?", value):
+            raise UserError(f"{flag} is {value!r}. Allowed: text of up to 200 characters without quotes and backslashes")
+    return Scope(
+        seeds=tuple(int(seed) for seed in asked.seeds.split(",")),
+        kinds=("train", "trial") if asked.include else ("train",),
+        family=asked.family,
+        campaign=asked.campaign,
+        phases=None if asked.phase is None else tuple(dict.fromkeys(asked.phase.split(","))),
+        data_digest=asked.data_digest,
+        split_digest=asked.split_digest,
+    )
+
+
+def _check(asked: argparse.Namespace) -> None:
+    """Flags that make no sense together."""
+    if asked.force and asked.register == "false":
+        raise UserError("--force decides about the alias of a registered version: give it with --register")
+    if asked.no_record and asked.register == "true":
+        raise UserError("--register and --no-record exclude each other: a registered version points to the run of its selection")
+    if asked.no_record and asked.experiment:
+        raise UserError("--experiment and --no-record exclude each other: the first is where the selection's run goes")
+
+
+def _open_run(asked: argparse.Namespace) -> "Callable[[str], Recorder] | None":
+    if asked.no_record:
+        return None
+    from flowerml.tracking import start_child
+
+    experiment = asked.experiment or ("relations" if asked.family == "relation" else "flowers")
+    return lambda name: start_child(None, experiment, name, "select")
+
+
+def _register(asked: argparse.Namespace) -> "Register | None":
+    if asked.register == "false":
+        return None
+    from flowerml.tracking import REGISTERED, register
+
+    if asked.family not in REGISTERED:
+        raise UserError(f"--family {asked.family} has no registered model: leave out --register. Those that have: {', '.join(REGISTERED)}")
+    return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, force=asked.force).words
+
+
+def _as_json(decision: "Decision", selected: "Selected | None") -> str:
+    outcome = {"run_id": selected.run_id if selected else None, "registered": selected.registered if selected else None}
+    return json.dumps({**outcome, **decision.as_json()}, allow_nan=False)

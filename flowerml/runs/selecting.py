@@ -1,0 +1,150 @@
+"""A selection: candidates from the tracking server, the decision, and a run of kind `select` that says how it came about."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from flowerml.errors import RunFailed
+from flowerml.evaluation.figures import png_bytes
+from flowerml.evaluation.selection_figure import selection_figure
+from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
+from flowerml.files import write_bytes, write_json, write_text
+from flowerml.runs.closing import ending
+from flowerml.selection.candidates import gather
+from flowerml.selection.decision import Decision, decide
+from flowerml.selection.ranking import rank
+from flowerml.selection.records import CandidateRun, PictureResults, Scope
+from flowerml.selection.table import as_csv, markdown
+
+# P(best) is over the first places only: further down a configuration hardly ever wins a resample, and each is a download a seed.
+COMPARED = 10
+_NOTE = 60_000  # characters of a description that are worth sending; the whole stands in decision.md
+
+OpenRun = Callable[[str], Recorder]  # the run's name
+Register = Callable[[Decision, str | None], str]  # the decision, the selection run's id if there is one; what became of it, in words
+
+
+class Source(Protocol):
+    """Where runs come from. `remarks` grows with what people should know of what was found."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What was left out, and why."""
+        ...
+
+    def find(self, scope: Scope) -> Sequence[CandidateRun]:
+        """The runs in the scope."""
+        ...
+
+    def pictures(self, runs: Sequence[CandidateRun]) -> Mapping[str, PictureResults]:
+        """What these runs got right, by run_id; a run of which it is not known is left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A decision, the run that holds it (None: not recorded), and what became of it in the registry, in words (None: not registered)."""
+
+    decision: Decision
+    run_id: str | None
+    registered: str | None
+
+
+def choose(scope: Scope, source: Source) -> Decision:
+    """Ask, fetch what the leaders got right picture by picture, decide.
+
+    Raises:
+        UserError: no run in the scope, several digests and none named, or a server that does not answer.
+    """
+    runs = source.find(scope)
+    results = source.pictures(to_fetch(runs, scope))
+    decision = decide(runs, scope, results)
+    return replace(decision, remarks=(*decision.remarks, *source.remarks))
+
+
+def to_fetch(runs: Sequence[CandidateRun], scope: Scope) -> list[CandidateRun]:
+    """The runs of the first places, by figures alone. Raises UserError as `gather`."""
+    places = rank(gather(runs, scope).eligible)[:COMPARED]
+    return [run for place in places for run in place.configuration.runs]
+
+
+def record(decision: Decision, open_run: OpenRun | None, register: Register | None) -> Selected:
+    """Write the decision into a run of its own (`open_run` None: into none), then register it if asked to.
+
+    Raises:
+        RunFailed: nothing was eligible, or it could not be registered; the run is closed as FAILED, and holds the table all the same.
+    """
+    if open_run is None:
+        _require_winner(decision)
+        return Selected(decision, None, register(decision, None) if register else None)
+    with _files(decision) as paths:  # files first: once a run has been opened, nothing may keep it from being closed
+        recorder = open_run(f"select {decision.scope.family or 'all'}, split {decision.split_digest[:8]}")
+        with ending(recorder):
+            for event in (*_events(decision), *map(Artifact, paths)):
+                recorder.record(event)
+            _require_winner(decision)
+            registered = register(decision, recorder.run_id) if register else None
+            if registered is not None:
+                recorder.record(Tags({"flowerml.registered": registered}))
+                recorder.record(Tags({"mlflow.note.content": _note(decision, registered)}))
+    return Selected(decision, recorder.run_id, registered)
+
+
+def _require_winner(decision: Decision) -> None:
+    if decision.winner is None:
+        raise RunFailed(decision.words)
+
+
+@contextmanager
+def _files(decision: Decision) -> Iterator[list[Path]]:
+    """table.csv, decision.md, decision.json and, where anything was eligible, seeds.png; in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="flowerml-select-") as scratch:
+        folder = Path(scratch)
+        write_text(folder / "decision.md", markdown(decision))
+        write_json(folder / "decision.json", decision.as_json())
+        names = ["decision.md", "decision.json"]
+        if decision.standings:
+            write_text(folder / "table.csv", as_csv(decision))
+            write_bytes(folder / "seeds.png", png_bytes(selection_figure(decision)))
+            names += ["table.csv", "seeds.png"]
+        yield [folder / name for name in names]
+
+
+def _events(decision: Decision) -> Iterator[Event]:
+    scope, winner, comparison = decision.scope, decision.winner, decision.comparison
+    tags = {
+        "flowerml.family": scope.family,
+        "flowerml.data_digest": decision.data_digest,
+        "flowerml.split_digest": decision.split_digest,
+        "flowerml.campaign": scope.campaign,
+        "flowerml.decision": decision.key if winner else None,
+        "flowerml.winner": winner.configuration.config_id if winner else None,
+        "flowerml.chosen_run": decision.chosen.run_id if decision.chosen else None,
+        "mlflow.note.content": _note(decision, None),
+    }
+    yield Tags({name: text for name, text in tags.items() if text is not None})
+    params = {
+        "family": scope.family,
+        "seeds": ",".join(map(str, scope.seeds)),
+        "kinds": ",".join(scope.kinds),
+        "campaign": scope.campaign,
+        "phases": ",".join(scope.phases) if scope.phases else None,
+    }
+    yield Params({name: text for name, text in params.items() if text is not None})
+    figures: dict[str, float | None] = {"eligible": len(decision.standings), "not_eligible": len(decision.ineligible)}
+    if winner is not None:
+        figures |= {"mean_val_accuracy": winner.accuracy.mean, "mean_val_macro_f1": winner.macro_f1.mean, "p_best": winner.p_best}
+        figures |= {"standard_deviation": winner.accuracy.deviation}
+        figures |= {"interval_low": winner.interval.low, "interval_high": winner.interval.high} if winner.interval else {}
+    if comparison is not None:
+        figures["ahead_of_runner_up"] = comparison.difference
+    yield Metrics({name: float(value) for name, value in figures.items() if value is not None})
+
+
+def _note(decision: Decision, registered: str | None) -> str:
+    """The run's description."""
+    outcome = f"**{registered[:1].upper()}{registered[1:]}**\n\n" if registered else ""
+    return f"{outcome}{markdown(decision)}"[:_NOTE]

@@ -1,0 +1,92 @@
+"""The ranking as a table: for people (Markdown, and the terminal's cells) and for programs (CSV with all digits)."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from flowerml.selection.decision import Decision
+from flowerml.selection.intervals import Over
+from flowerml.selection.ranking import Standing, known
+
+SEEDS_ALONE = "* over seeds alone (Student's t): of these runs no per-picture results were used"
+_RIGHT = ("", "n", "mean", "sd", "macro-F1", "P(best)")  # columns of numbers
+
+
+def head(decision: Decision) -> list[str]:
+    """The columns' names."""
+    seeds = ", ".join(str(seed) for seed in decision.scope.seeds)
+    return ["", "configuration", "model", "n", "mean", "sd", "95 % interval", "macro-F1", "P(best)", f"seed{'s' * (',' in seeds)} {seeds}"]
+
+
+def numeric(column: str) -> bool:
+    """Whether a column is set to the right."""
+    return column in _RIGHT
+
+
+def cells(standing: Standing) -> list[str]:
+    """One configuration in the order of `head`; accuracies with four digits."""
+    runs, interval = standing.configuration.runs, standing.interval
+    star = "*" if interval is not None and interval.over is Over.SEEDS else ""
+    return [
+        str(standing.place),
+        standing.configuration.config_id[:8],
+        runs[0].model or runs[0].family,
+        str(standing.accuracy.n),
+        f"{standing.accuracy.mean:.4f}",
+        "" if standing.accuracy.deviation is None else f"{standing.accuracy.deviation:.4f}",
+        "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}{star}",
+        f"{standing.macro_f1.mean:.4f}",
+        "" if standing.p_best is None else percent(standing.p_best),
+        " ".join(f"{known(run.accuracy):.4f}" for run in runs),
+    ]
+
+
+def percent(share: float) -> str:
+    """A share of resamples in whole percent; `<1 %` is not 0, and `>99 %` is not 100."""
+    if 0 < share < 0.01:
+        return "<1 %"
+    return ">99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
+
+
+def has_seeds_alone(standings: Sequence[Standing]) -> bool:
+    """Whether `SEEDS_ALONE` is to be said below a table of these."""
+    return any(standing.interval is not None and standing.interval.over is Over.SEEDS for standing in standings)
+
+
+def markdown(decision: Decision) -> str:
+    """The decision as a page: words, ranking, what was not eligible and why, remarks."""
+    lines = [decision.words, ""]
+    if decision.standings:
+        columns = head(decision)
+        lines += ["| " + " | ".join(columns) + " |", "|" + "|".join("---:" if numeric(column) else "---" for column in columns) + "|"]
+        lines += ["| " + " | ".join(_escaped(cell) for cell in cells(standing)) + " |" for standing in decision.standings]
+        lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
+    if decision.ineligible:
+        lines += [f"Not eligible: {len(decision.ineligible)}.", ""]
+        lines += [f"- {_escaped(one.label)}: {_escaped('; '.join(one.reasons))}" for one in decision.ineligible]
+        lines.append("")
+    if decision.remarks:
+        lines += ["Remarks:", "", *(f"- {_escaped(remark)}" for remark in decision.remarks), ""]
+    return "\n".join(lines)
+
+
+def as_csv(decision: Decision) -> str:
+    """A row per eligible configuration, every figure with all its digits; a column of accuracy and one of run id for each seed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    seeds = decision.scope.seeds
+    figures = ["mean_val_accuracy", "standard_deviation", "interval_low", "interval_high", "interval_over", "mean_val_macro_f1"]
+    names = ["place", "config_id", "model", "n", *figures, "hits", "total", "p_best", "ahead_by"]
+    writer.writerow([*names, *(f"accuracy_s{seed}" for seed in seeds), *(f"run_s{seed}" for seed in seeds)])
+    for one in decision.standings:
+        runs, interval = one.configuration.runs, one.interval
+        row = [one.place, one.configuration.config_id, runs[0].model, one.accuracy.n, one.accuracy.mean, one.accuracy.deviation]
+        row += [interval.low, interval.high, str(interval.over)] if interval else [None, None, None]
+        row += [one.macro_f1.mean, one.hits, one.total, one.p_best, one.ahead_by and str(one.ahead_by)]
+        writer.writerow([*row, *(known(run.accuracy) for run in runs), *(run.run_id for run in runs)])
+    return text.getvalue()
+
+
+def _escaped(text: str) -> str:
+    """A name that may have Markdown's own characters in it."""
+    return "".join(f"\\{char}" if char in "\\|*_`[]<" else char for char in text)

@@ -1,0 +1,67 @@
+"""What runs got right picture by picture, from their `predictions.csv` on the tracking server."""
+
+import csv
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow.artifacts import download_artifacts
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+from mlflow.exceptions import MlflowException
+from mlflow.utils.uri import append_to_uri_path
+
+from flowerml.errors import UserError
+from flowerml.selection.records import PictureResults
+from flowerml.tracking.refusals import reason_of
+
+_FILE = "predictions.csv"
+_AT_ONCE = 4  # with a server over http the downloads wait for each other's answers
+
+
+def fetch_predictions(artifacts: Mapping[str, str]) -> dict[str, PictureResults | str]:
+    """By run_id what each run got right; or why that is not known, in words. `artifacts`: by run_id, the address of the run's files.
+
+    By address and not by run_id alone: MLflow would ask for each whole run again first.
+    """
+    with _no_bars(), tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = pool.map(lambda item: _fetch(item[1], Path(scratch) / item[0]), artifacts.items())
+        return dict(zip(artifacts, answers, strict=True))
+
+
+def _fetch(address: str, folder: Path) -> PictureResults | str:
+    folder.mkdir()
+    try:
+        path = download_artifacts(artifact_uri=append_to_uri_path(address, _FILE), dst_path=str(folder))
+        with Path(path).open(encoding="utf-8", newline="") as handle:
+            return _read(handle)
+    except (MlflowException, OSError) as error:
+        return f"{_FILE} can't be had ({reason_of(error)})"
+    except (ValueError, csv.Error, UserError) as error:  # half a file, or somebody else's
+        return f"{_FILE} can't be used ({reason_of(error)})"
+
+
+def _read(lines: Iterator[str]) -> PictureResults:
+    rows = csv.DictReader(lines)
+    missing = {"image", "label", "predicted"} - set(rows.fieldnames or ())
+    if missing:
+        raise ValueError(f"no column {sorted(missing)[0]}")
+    read = [(row["image"], row["label"], row["predicted"]) for row in rows]
+    if any(value is None for row in read for value in row):
+        raise ValueError("a row is cut off")
+    return PictureResults.of(*([row[place] for row in read] for place in range(3)))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without MLflow's progress bars, one for each file, each of which is there in a moment."""
+    before = MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get_raw()
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    try:
+        yield
+    finally:
+        if before is None:
+            MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.unset()
+        else:
+            MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(before)
