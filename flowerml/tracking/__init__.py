@@ -1,11 +1,16 @@
 """The one door to MLflow."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from flowerml.tracking.candidates import TrackedRuns
 from flowerml.tracking.queries import RunRecord, create_experiment, runs_of_kind
 from flowerml.tracking.recorder import MlflowRecorder
-from flowerml.tracking.registered import Fetched, fetch_registered
-from flowerml.tracking.registry import REGISTERED, Registration, register
 from flowerml.tracking.start import KIND, NOTE, note_failure, start_child, start_run
+
+if TYPE_CHECKING:
+    from flowerml.tracking.registered import Fetched, fetch_registered
+    from flowerml.tracking.registry import REGISTERED, Registration, register
 
 __all__ = [
     "KIND",
@@ -24,3 +29,15 @@ __all__ = [
     "start_child",
     "start_run",
 ]
+
+_LATER = {
+    **dict.fromkeys(("Fetched", "fetch_registered"), "registered"),
+    **dict.fromkeys(("REGISTERED", "Registration", "register"), "registry"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """What needs torch and MLflow's format of models, when it is asked for: five seconds that most commands need not wait."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlflow.artifacts import download_artifacts
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
-from mlflow.utils.uri import append_to_uri_path
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from flowerml.errors import UserError
 from flowerml.selection.records import PictureResults
@@ -23,7 +22,7 @@ _AT_ONCE = 4  # with a server over http the downloads wait for each other's answ
 def fetch_predictions(artifacts: Mapping[str, str]) -> dict[str, PictureResults | str]:
     """By run_id what each run got right; or why that is not known, in words. `artifacts`: by run_id, the address of the run's files.
 
-    By address and not by run_id alone: MLflow would ask for each whole run again first.
+    Not by `MlflowClient.download_artifacts`, which asks for each whole run again first, nor by `mlflow.artifacts`, half a second of import.
     """
     with _no_bars(), tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = pool.map(lambda item: _fetch(item[1], Path(scratch) / item[0]), artifacts.items())
@@ -33,7 +32,7 @@ def fetch_predictions(artifacts: Mapping[str, str]) -> dict[str, PictureResults 
 def _fetch(address: str, folder: Path) -> PictureResults | str:
     folder.mkdir()
     try:
-        path = download_artifacts(artifact_uri=append_to_uri_path(address, _FILE), dst_path=str(folder))
+        path = get_artifact_repository(address).download_artifacts(_FILE, str(folder))
         with Path(path).open(encoding="utf-8", newline="") as handle:
             return _read(handle)
     except (MlflowException, OSError) as error:
