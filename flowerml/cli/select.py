@@ -70,6 +70,8 @@ def _parser() -> Parser:
     about = "make the winner's best seed a registered version, and champion if it is better; default: false"
     registry.add_argument("--register", nargs="?", const="true", default="false", choices=("true", "false"), help=about)
     registry.add_argument("--no-register", dest="register", action="store_const", const="false", help=argparse.SUPPRESS)
+    final = "with --register: id of the final run of the winner (--val-split 0), whose weights are registered instead of the best seed's"
+    registry.add_argument("--final", metavar="RUN", help=final)
     registry.add_argument("--force", action="store_true", help="with --register: champion even if it is no better on this split")
     return parser
 
@@ -100,6 +102,8 @@ def _check(asked: argparse.Namespace) -> None:
     """Flags that make no sense together."""
     if asked.force and asked.register == "false":
         raise UserError("--force decides about the alias of a registered version: give it with --register")
+    if asked.final and asked.register == "false":
+        raise UserError("--final names the weights of a registered version: give it with --register")
     if asked.no_record and asked.register == "true":
         raise UserError("--register and --no-record exclude each other: a registered version points to the run of its selection")
     if asked.no_record and asked.experiment:
@@ -122,7 +126,8 @@ def _register(asked: argparse.Namespace) -> "Register | None":
 
     if asked.family not in REGISTERED:
         raise UserError(f"--family {asked.family} has no registered model: leave out --register. Those that have: {', '.join(REGISTERED)}")
-    return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, force=asked.force).words
+    options = {"retrained_id": asked.final, "force": asked.force}
+    return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, **options).words
 
 
 def _as_json(decision: "Decision", selected: "Selected | None") -> str:

@@ -82,10 +82,11 @@ def report_lines(report: FolderReport) -> list[str]:
 
 def _group_lines(title: str, groups: tuple[tuple[str, ...], ...]) -> list[str]:
     more = [f"  and {len(groups) - 20} more groups"] if len(groups) > 20 else []
-    return [f"{title}: {len(groups)} groups", *("  " + "  ".join(map(_shown, group)) for group in groups[:20]), *more]
+    return [f"{title}: {len(groups)} groups", *("  " + "  ".join(map(shown, group)) for group in groups[:20]), *more]
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A file's name for a terminal: as Python writes it where it can't be shown as it is."""
     return name if name.isprintable() else repr(name)
 
 

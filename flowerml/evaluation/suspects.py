@@ -10,6 +10,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from flowerml.data.report import shown
+
 FOLDS = 5
 _REGULARISATION = 0.01  # scikit-learn's C: features outnumber a class's pictures, and a sure head would hide what it has memorised
 _SEED = 11
@@ -49,13 +51,9 @@ class Suspects:
         for name, found in self.by_class.items():
             lines.append(f"  {name}: {self.estimated[name]} likely wrong")
             lines += [
-                f"    {_shown(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}" for one in found[:first]
+                f"    {shown(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}" for one in found[:first]
             ]
         return lines
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else repr(name)
 
 
 def find_suspects(

@@ -67,6 +67,8 @@ def register(
 def _register(
     client: MlflowClient, name: str, decision: Decision, selection_id: str | None, retrained_id: str | None, *, force: bool
 ) -> Registration:
+    if retrained_id is not None:
+        _require_final(client, retrained_id, decision)
     standing = _by_alias(client, name, CHAMPION)
     judged = verdict(decision, champion_of(standing), retrained=retrained_id is not None, force=force)
     if judged.action is Action.SAME:
@@ -81,6 +83,17 @@ def _register(
             client.set_registered_model_alias(name, PREVIOUS, standing.version)
         client.set_registered_model_alias(name, CHAMPION, version)
     return Registration(name, version, created=created, verdict=judged)
+
+
+def _require_final(client: MlflowClient, run_id: str, decision: Decision) -> None:
+    """Raises UserError where a run is no FINISHED final one of the decision's family."""
+    run = client.get_run(run_id)
+    kind, family = (run.data.tags.get(f"flowerml.{name}") for name in ("kind", "family"))
+    wanted = decision.chosen.family if decision.chosen else None
+    if (kind, family, run.info.status) != ("final", wanted, "FINISHED"):
+        raise UserError(
+            f"run {run_id} is {run.info.status}, of kind {kind} and family {family}: a FINISHED final run of a {wanted} is wanted"
+        )
 
 
 def _by_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:

@@ -126,6 +126,16 @@ class TestRefusals:
             register(other, "cnn")
         assert versions() == []
 
+    def test_a_retrained_run_that_is_no_final_one(self, store):
+        decision = store.decide()
+        other = store.put("vit", kind="final")
+        for run, what in ((decision.chosen, "of kind train and family cnn"), (other, "of kind final and family vit")):
+            with pytest.raises(UserError, match=f"{what}: a FINISHED final run of a cnn is wanted"):
+                register(decision, "cnn", retrained_id=run.run_id)
+        with pytest.raises(UserError, match="refuses"):
+            register(decision, "cnn", retrained_id="0" * 32)
+        assert versions() == []
+
     def test_a_family_that_has_no_registered_model(self, store):
         with pytest.raises(UserError, match="Allowed: cnn, vit"):
             register(store.decide(), "relation")
