@@ -1,0 +1,244 @@
+"""What the tracking server is asked, and what comes back, on a real MLflow store (sqlite); the same on Postgres and http is slow."""
+
+import math
+import os
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from flowerml.errors import UserError
+from flowerml.selection.records import Scope
+from flowerml.tracking import TrackedRuns, candidates
+from tests.tracking.made_runs import DATA, SPLIT, TOTAL
+
+CNN = Scope(family="cnn")
+
+
+def found(scope=CNN):
+    return TrackedRuns().find(scope)
+
+
+class TestARecord:
+    def test_has_what_the_run_says(self, made):
+        run_id = made.put(
+            "c" * 64, 23, 93, f1=0.875, model="convnextv2_large", parameters="196000000", campaign="spring", phase="B", plan_order="4"
+        )
+        (run,) = found()
+        assert (run.run_id, run.run_name, run.config_id, run.seed) == (run_id, f"{'c' * 64}-s23", "c" * 64, 23)
+        assert (run.status, run.kind, run.family, run.classes) == ("FINISHED", "train", "cnn", 5)
+        assert (run.data_digest, run.split_digest) == (DATA, SPLIT)
+        assert (run.accuracy, run.macro_f1, run.hits, run.total, run.best_epoch) == (0.93, 0.875, 93, TOTAL, 7)
+        assert (run.model, run.parameters, run.campaign, run.phase, run.plan_order) == ("convnextv2_large", 196000000, "spring", "B", 4)
+        assert run.started == made.client.get_run(run_id).info.start_time
+
+    def test_has_none_for_what_it_does_not(self, made):
+        made.put(status="RUNNING", hits=None, f1=None, val_total=None)
+        (run,) = found()
+        assert (run.status, run.accuracy, run.macro_f1, run.hits, run.total, run.campaign, run.parameters) == ("RUNNING", *[None] * 6)
+
+    def test_has_nan_where_that_was_logged(self, made):
+        made.put(hits=math.nan)
+        (run,) = found()
+        assert math.isnan(run.accuracy)
+        assert run.hits is None
+
+    def test_counts_no_hits_that_its_accuracy_is_not_of(self, made):
+        made.put(hits=0.915)
+        assert found()[0].hits is None
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"seed": None}, "has no tag flowerml.seed"),
+            ({"seed": "eleven"}, "has flowerml.seed 'eleven'"),
+            ({"config_id": None}, "has no tag flowerml.config_id"),
+            ({"classes": ""}, "has no tag flowerml.classes"),
+        ],
+    )
+    def test_is_not_made_of_a_run_that_lacks_what_it_is_ranked_by_and_that_is_said(self, made, change, reason):
+        made.put("a")
+        strange = made.client.create_run("0", tags={}, run_name="strange").info.run_id
+        tags = {**made.client.get_run(found()[0].run_id).data.tags, "mlflow.runName": "strange"}
+        tags |= {f"flowerml.{name}": text for name, text in change.items()}
+        for name, text in tags.items():
+            if text is not None:
+                made.client.set_tag(strange, name, text)
+        tracked = TrackedRuns()
+        assert [run.run_name for run in tracked.find(CNN)] == ["a-s11"]
+        assert tracked.remarks == [f"run strange ({strange[:8]}) {reason}: it is not looked at"]
+
+
+class TestWhatIsAskedFor:
+    def test_is_looked_for_in_every_experiment(self, made):
+        for place, experiment in enumerate(("Default", "flowers", "somebody's own")):
+            made.put(seed=place, experiment=experiment)
+        assert [run.seed for run in found()] == [0, 1, 2]
+
+    def test_is_of_the_kind_and_family_and_deleted_runs_are_gone(self, made):
+        made.put("mine")
+        for kind in ("smoke", "final", "trial", "eval", "select", "campaign", "launcher", None):
+            made.put(f"kind {kind}", kind=kind)
+        made.put("other family", family="vit")
+        made.client.delete_run(made.put("deleted"))
+        made.put("in a deleted experiment", experiment="gone")
+        made.client.delete_experiment(made.experiment("gone"))
+        made.client.create_run("0", run_name="without a single tag")
+        assert [run.config_id for run in found()] == ["mine"]
+        assert [run.config_id for run in found(Scope(family="cnn", kinds=("train", "trial")))] == ["mine", "kind trial"]
+        assert [run.config_id for run in found(Scope())] == ["mine", "other family"]
+
+    @pytest.mark.parametrize(
+        "name", ["spring", "to be or not", "x = 1 AND y", "50% -- off", "a;b(c)", "ünïcode 花", "it's", '"q"', "`tick`"]
+    )
+    def test_a_campaign_sees_its_own_runs_only_whatever_its_name(self, made, name):
+        made.put("mine", campaign=name)
+        made.put("other", campaign=f"{name} 2")
+        made.put("none")
+        assert [run.config_id for run in found(Scope(family="cnn", campaign=name))] == ["mine"]
+
+    def test_phases(self, made):
+        for phase in "BCD":
+            made.put(phase, campaign="x", phase=phase)
+        assert [run.config_id for run in found(Scope(family="cnn", campaign="x", phases=("D", "B")))] == ["B", "D"]
+
+    def test_nothing_is_nothing(self, made):
+        assert found() == []
+        made.put(family="vit")
+        assert found() == []
+
+    def test_comes_in_pages(self, made, monkeypatch):
+        """Each run once, in the order of their start."""
+        monkeypatch.setattr(candidates, "_PAGE", 2)
+        ids = [made.put(seed=seed) for seed in range(5)]
+        assert [run.run_id for run in found()] == ids
+
+
+class TestDigests:
+    def test_one_is_found_unnamed_and_a_failed_try_on_another_folder_is_no_rival(self, made):
+        made.put("a")
+        made.put("a", 23, split_digest="6" * 64, status="FAILED")
+        made.put("a", 23, data_digest="e" * 64, status="RUNNING")
+        assert [run.seed for run in found()] == [11]
+
+    def test_without_anything_finished_the_one_there_is_is_taken(self, made):
+        made.put(status="RUNNING")
+        assert len(found()) == 1
+
+    def test_several_are_listed_with_counts(self, made):
+        made.seeds("a", 90, 91, 92)
+        made.put("a", 23, split_digest="6" * 64)
+        made.put("a", 47, split_digest="6" * 64, status="FAILED")
+        made.put("a", 11, data_digest="e" * 64)
+        with pytest.raises(UserError) as caught:
+            found()
+        assert str(caught.value).splitlines() == [
+            "the runs are of 3 data and split digests, and only runs of one can be compared: "
+            "name one with --split-digest (or --data-digest)",
+            "  data dddddddd split 55555555: 3 runs, 3 FINISHED",
+            "  data dddddddd split 66666666: 2 runs, 1 FINISHED",
+            "  data eeeeeeee split 55555555: 1 run, 1 FINISHED",
+        ]
+
+    def test_one_is_named_by_its_first_characters(self, made):
+        made.put("five")
+        made.put("six", split_digest="6" * 64)
+        made.put("seven", data_digest="e" * 64, split_digest="7" * 64)
+        assert [run.config_id for run in found(Scope(family="cnn", split_digest="66"))] == ["six"]
+        assert [run.config_id for run in found(Scope(family="cnn", data_digest="e", split_digest="7"))] == ["seven"]
+
+    def test_one_that_is_not_there_is_answered_with_those_that_are(self, made):
+        made.put()
+        with pytest.raises(UserError) as caught:
+            found(Scope(family="cnn", split_digest="abc"))
+        assert str(caught.value).splitlines()[1:] == ["  data dddddddd split 55555555: 1 run, 1 FINISHED"]
+
+    def test_many_digests_and_runs_are_not_counted_to_the_end(self, made, monkeypatch):
+        """The list is to be quick too: it says where it stopped."""
+        monkeypatch.setattr(candidates, "_LISTED", 2)
+        monkeypatch.setattr(candidates, "_COUNTED", 6)
+        for split in "6789":
+            for seed in range(3 if split == "8" else 1):
+                made.put(seed=seed, split_digest=split * 64)
+        with pytest.raises(UserError) as caught:
+            found()
+        first, *entries = str(caught.value).splitlines()
+        assert "are of more than 2 data and split digests" in first
+        assert entries == [
+            "  data dddddddd split 88888888: more than 2 runs",
+            "  data dddddddd split 77777777: 1 run, 1 FINISHED",
+            "  and others",
+        ]
+
+
+class TestPictures:
+    def test_are_what_each_run_got_right(self, made):
+        ids = [made.put(seed=seed, hits=hits, predictions=True) for seed, hits in ((11, 90), (23, 80))]
+        tracked = TrackedRuns()
+        results = tracked.pictures(tracked.find(CNN))
+        assert list(results) == ids
+        assert [int(results[run_id].right.sum()) for run_id in ids] == [90, 80]
+        assert results[ids[0]].ids == tuple(f"rose/{i:03d}.jpg" for i in range(TOTAL))
+        assert tracked.remarks == []
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (None, "can't be had"),
+            ("", "can't be used (no column image)"),
+            ("image,label\na,b\n", "can't be used (no column predicted)"),
+            ("image,label,predicted\na,rose\n", "can't be used (a row is cut off)"),
+            ("image,label,predicted\na,x,x\na,x,x\n", "can't be used (per-picture results name a picture twice"),
+            ("image,label,predicted\n", "can't be used (per-picture results need one value per picture"),
+            (b"image,label,predicted\n\xff,x,x\n", "can't be used ('utf-8' codec can't decode"),
+        ],
+    )
+    def test_of_a_run_whose_file_is_missing_or_broken_are_left_out_with_a_remark(self, made, tmp_path, text, reason):
+        good, bad = made.put(predictions=True), made.put(seed=23)
+        if text is not None:
+            path = tmp_path / "predictions.csv"
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+            made.client.log_artifact(bad, str(path))
+        tracked = TrackedRuns()
+        assert list(tracked.pictures(tracked.find(CNN))) == [good]
+        (remark,) = tracked.remarks
+        assert remark.startswith(f"run a-s23 ({bad[:8]}) has no per-picture results: predictions.csv {reason}")
+        assert "\n" not in remark
+
+    def test_are_fetched_without_a_bar_and_what_was_set_stays_set(self, made, capfd, monkeypatch):
+        made.put(predictions=True)
+        for before in (None, "true"):
+            if before:
+                monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", before)
+            tracked = TrackedRuns()
+            tracked.pictures(tracked.find(CNN))
+            assert os.environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR") == before
+        assert "Downloading" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "postgresql+psycopg2://x:secret@127.0.0.1:9/y"])
+def test_a_server_that_is_away_is_one_line(address, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match="does not answer") as caught:
+        found()
+    assert len(str(caught.value).splitlines()) == 1
+    assert "secret" not in str(caught.value)
+
+
+def test_only_few_runs_come_back_from_the_server(made, monkeypatch):
+    """Of 43, 20 in another family and 20 of another kind: what is returned is the digest's runs, and one for each question."""
+    for number in range(20):
+        made.put(f"other {number}", family="vit", split_digest="6" * 64)
+        made.put(f"eval {number}", kind="eval")
+    made.seeds("mine", 90, 91, 92)
+    returned = []
+    asked = MlflowClient.search_runs
+
+    def counted(self, *words, **named):
+        page = asked(self, *words, **named)
+        returned.append(len(page))
+        return page
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counted)
+    assert len(found()) == 3
+    assert returned == [1, 1, 0, 0, 3]
