@@ -10,6 +10,8 @@ from typing import Any
 
 from flowerml.errors import UserError
 
+_NOTHING, _FOLDER = "no such file", "it is a folder"
+
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place.
@@ -34,8 +36,11 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise now what `write_with` would raise at the end of long work, and leave nothing. Raises UserError."""
-    if path.is_dir():
-        raise UserError(f"can't write {path}: it is a folder. Name a file in it")
+    reason = no_file(path)
+    if reason == _FOLDER:
+        raise UserError(f"can't write {path}: {_FOLDER}. Name a file in it")
+    if reason not in (None, _NOTHING):
+        raise UserError(f"can't write {path}: {reason}. Choose another name")
     _temporary(path).unlink()
 
 
@@ -74,7 +79,7 @@ def no_file(path: Path) -> str | None:
     try:
         if path.is_file():
             return None
-        return "it is a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+        return _FOLDER if path.is_dir() else "not a regular file" if path.exists() else _NOTHING
     except OSError as error:  # a name that is too long, a folder on the way that may not be entered
         return error.strerror or str(error)
 

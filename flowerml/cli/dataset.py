@@ -47,8 +47,11 @@ def _make(asked: argparse.Namespace) -> int:
     size = _whole("--size", asked.size, 32, 2048)
     seed = _whole("--seed", asked.seed, 0, 2**31)
     root = Path(asked.train_dir)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(f"--train-dir {root} exists and is not empty: drawings never mix with other pictures; name a new folder")
+    try:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise UserError(f"--train-dir {root} exists and is not empty: drawings never mix with other pictures; name a new folder")
+    except OSError as error:
+        raise UserError(f"--train-dir {root}: {error.strerror}. Name another folder") from error
 
     from flowerml.data.generate import CLASSES, make_flowers
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flowerml.console import say, track
 from flowerml.errors import UserError
+from flowerml.files import no_file, require_writable
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
     asked = parser.parse(argv)
     target = None if asked.csv is None else Path(asked.csv)
-    if target is not None and target.is_dir():
-        raise UserError(f"--csv {target} is a folder. Allowed: the name of a file")
-    if not Path(asked.model).is_file():
-        raise UserError(f"--model {asked.model}: no such file. Allowed: a delivered .pth, or a run's best.pth")
+    if target is not None:
+        require_writable(target)  # before the work, not after it
+    if reason := no_file(Path(asked.model)):
+        raise UserError(f"--model {asked.model}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
 
     from flowerml.data.folders import find_pictures
 

@@ -137,7 +137,8 @@ def _target(train_dir: Path) -> Path:
             )
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--train-dir {train_dir}: {error.strerror or error}. Name another folder") from error
+        what = f"{target.parent} is a file" if isinstance(error, FileExistsError) else error.strerror or error
+        raise UserError(f"--train-dir {train_dir}: {what}. Name another folder") from error
     return target
 
 

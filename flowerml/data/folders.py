@@ -109,11 +109,14 @@ def find_pictures(places: Sequence[Path]) -> tuple[list[Path], int]:
     found: dict[Path, None] = {}
     others = 0
     for place in places:
-        if place.is_file():
-            found[place] = None
-            continue
-        if not place.is_dir():
-            raise UserError(f"{place}: no such file or folder. Name pictures, or a folder that holds them at any depth")
+        try:
+            if place.is_file():
+                found[place] = None
+                continue
+            if not place.is_dir():
+                raise UserError(f"{place}: no such file or folder. Name pictures, or a folder that holds them at any depth")
+        except OSError as error:
+            raise UserError(f"{place}: {error.strerror}. Name pictures, or a folder that holds them at any depth") from error
         files = list(_below(place))
         pictures = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
         if not pictures:

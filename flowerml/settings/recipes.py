@@ -101,6 +101,9 @@ def stored(values: Mapping[str, Any]) -> Settings:
     if not isinstance(values, Mapping):
         raise UserError(f"no settings but {values!r:.40}")
     # A seed has a default, but to take that for the seed of a run would be a guess.
+    unknown = sorted(map(str, values.keys() - fields().keys()))
+    if unknown:
+        raise UserError(f"setting {unknown[0]!r} is unknown")
     missing = [name for name, field in fields().items() if (field.is_required() or name == "seed") and name not in values]
     if missing:
         raise UserError(f"setting {missing[0]!r} is missing")

@@ -1,5 +1,6 @@
 """What went wrong with MLflow, in a line a person can act on: no answer, a refusal, or an address that can't be one. Never a password."""
 
+import logging
 import re
 from http import HTTPStatus
 from pathlib import Path
@@ -33,6 +34,7 @@ def connected() -> MlflowClient:
     if get_uri_scheme(address) in DATABASE_ENGINES:
         from mlflow.store.db.utils import create_sqlalchemy_engine
 
+        logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)  # a traceback before what it raises anyway
         engine = create_sqlalchemy_engine(address)
         if engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():  # a new one's folder MLflow makes itself
             engine.connect().close()
@@ -60,7 +62,8 @@ def _answered(error: Exception) -> bool:
     """Whether something is there and has said no."""
     if not isinstance(error, MlflowException):
         return False
-    return error.error_code not in _UNANSWERED or str(error).startswith("API request to endpoint")
+    database = get_uri_scheme(get_tracking_uri()) in DATABASE_ENGINES  # one that does not answer raises errors of SQLAlchemy's
+    return database or error.error_code not in _UNANSWERED or str(error).startswith("API request to endpoint")
 
 
 def reason_of(error: Exception) -> str:
@@ -75,5 +78,5 @@ def reason_of(error: Exception) -> str:
 
 def without_secrets(text: str) -> str:
     """`text` with every user and password of an address in it, and every password in a query, as `***`."""
-    text = re.sub(r"://(?:[^/@\s]*|[^/@:\s]*:[^\s]*)@", "://***@", text)
+    text = re.sub(r"://(?:[^/@\s]*|[^/@:\s]*:(?!\d+/)\S*)@", "://***@", text)
     return re.sub(r"(?i)([?&][a-z_]*(?:password|passwd|pwd|token|secret)=)[^&\s]*", r"\1***", text)

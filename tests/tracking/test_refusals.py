@@ -1,0 +1,49 @@
+"""Addresses are shown without what opens them, and reasons in the words of a person. What commands make of it: tests/cli."""
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from flowerml.errors import UserError
+from flowerml.settings import resolve
+from flowerml.tracking import start_run
+from flowerml.tracking.refusals import reason_of, without_secrets
+
+SHOWN = {
+    "http://team:secret@host:5000/x": "http://***@host:5000/x",
+    "https://secret@host": "https://***@host",
+    "postgresql+psycopg2://team:se/cr@et@host/db": "postgresql+psycopg2://***@host/db",
+    "postgresql://host/db?user=team&password=secret&sslmode=require": "postgresql://host/db?user=team&password=***&sslmode=require",
+    "GET http://team:secret@host/a failed, and http://b:secret@c/d": "GET http://***@host/a failed, and http://***@c/d",
+    "http://host:5000/a@b": "http://host:5000/a@b",
+    "sqlite:////srv/a@b.db": "sqlite:////srv/a@b.db",
+    "mlruns": "mlruns",
+}
+
+
+@pytest.mark.parametrize(("address", "shown"), SHOWN.items())
+def test_what_opens_an_address_is_not_shown(address, shown):
+    assert without_secrets(address) == shown
+
+
+def test_a_reason_is_short_and_has_no_password_either():
+    long = (
+        "API request to http://team:secret@host failed with exception HTTPConnectionPool(host='host'): Max retries exceeded with url: /a "
+    )
+    assert reason_of(MlflowException(f"{long}(Caused by X('[Errno 113] No route to host'))")) == "No route to host"
+    assert reason_of(MlflowException(long)) == without_secrets(long)[:160]
+    assert reason_of(OSError(2, "No such file or directory", "a.txt")) == "[Errno 2] No such file or directory: 'a.txt'"
+    assert reason_of(ValueError()) == "ValueError"
+
+
+def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch):
+    """One that was deleted, and one that never was."""
+    client = MlflowClient()
+    deleted = client.create_run("0").info.run_id
+    client.delete_run(deleted)
+    settings = resolve({"classes": "a,b", "output_dir": "x", "run_name": "x"})[0]
+    for opened in (deleted, "not a run"):
+        monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+        with pytest.raises(UserError, match=rf"^MLFLOW_RUN_ID {opened} .*: unset it, or set MLFLOW_TRACKING_URI to the store that has it$"):
+            start_run(settings, "flowers", "x")
+    assert client.search_runs(["0"]) == []
