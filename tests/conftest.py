@@ -1,6 +1,7 @@
 """What every test stands on: no MLflow state from outside, one thread per process, small generated pictures."""
 
 import os
+import shutil
 from pathlib import Path
 
 # Before torch is imported anywhere: two test processes share two cores, and nothing may phone a hub.
@@ -48,3 +49,22 @@ def real_backbone():
     if not path.is_file():
         pytest.skip("the pretrained backbone is not on this machine")
     return path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An SQLite file with MLflow's tables and no run: making them takes seconds, copying them none."""
+    from mlflow.tracking import MlflowClient
+
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def made(empty_store, tmp_path):
+    """Puts made-up runs into the test's own store."""
+    from tests.tracking.made_runs import Made
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return Made(tmp_path)

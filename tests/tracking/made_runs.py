@@ -12,10 +12,10 @@ CLASSES = "daisy,dandelion,rose,sunflower,tulip"
 
 
 class Made:
-    """The store that is set; files lie in `folder`. Each run starts a millisecond after the one before."""
+    """The store `mlflow.db` in `folder`, where files lie too. Each run starts a millisecond after the one before."""
 
     def __init__(self, folder):
-        self.client = MlflowClient()
+        self.client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
         self._folder = folder
         self._clock = 1_000_000
 
