@@ -22,7 +22,7 @@ def show(decision: Decision) -> None:
     what = " and ".join(scope.kinds) + (f" of campaign {scope.campaign}" if scope.campaign else "")
     _line(console, f"{scope.family or 'all families'}: {what}, data {decision.data_digest[:8]}, split {decision.split_digest[:8]}")
     if decision.standings:
-        console.print(_ranking(decision))
+        console.print(_ranking(decision, console))
         if len(decision.standings) > _ROWS:
             _line(console, f"  and {len(decision.standings) - _ROWS} more (the run's table.csv has all)")
         if has_seeds_alone(decision.standings[:_ROWS]):
@@ -35,15 +35,31 @@ def show(decision: Decision) -> None:
             _line(console, sentence)
 
 
-def _ranking(decision: Decision) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in head(decision):
-        wide = column == "model" or column.startswith("seed")
-        table.add_column(column, justify="right" if numeric(column) else "left", no_wrap=not wide, overflow="fold")
-    for standing in decision.standings[:_ROWS]:
+def _ranking(decision: Decision, console: Console) -> Table:
+    """The table's columns side by side; where the terminal is too narrow for that, some stand below each other."""
+    columns, rows = head(decision), [cells(standing) for standing in decision.standings[:_ROWS]]
+    table = _table(columns, rows)
+    if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+        return table
+    place, above, _, *others = _stacked(columns)
+    return _table([place, above, "mean", *others], [_stacked(row) for row in rows])
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if numeric(column) else "left", no_wrap=True)
+    for place, row in enumerate(rows):
         # As Text, not as a string: a model's name may have brackets, which are rich's own markup.
-        table.add_row(*map(Text, cells(standing)), style="bold" if standing.place == 1 else "")
+        table.add_row(*map(Text, row), style="bold" if place == 0 else "")
     return table
+
+
+def _stacked(row: Sequence[str]) -> list[str]:
+    """place, model above configuration, mean above deviation above macro-F1, interval, P(best), the seeds below each other."""
+    place, config, model, _, mean, deviation, interval, macro_f1, best, seeds = row
+    figures = [mean, f"sd {deviation}" if deviation else "", f"F1 {macro_f1}"]
+    return [place, f"{model}\n{config}", "\n".join(filter(None, figures)), interval, best, seeds.replace(", ", "\n").replace(" ", "\n")]
 
 
 def _list(console: Console, title: str, lines: Sequence[str]) -> None:

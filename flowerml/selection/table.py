@@ -15,7 +15,7 @@ _RIGHT = ("", "n", "mean", "sd", "macro-F1", "P(best)")  # columns of numbers
 def head(decision: Decision) -> list[str]:
     """The columns' names."""
     seeds = ", ".join(str(seed) for seed in decision.scope.seeds)
-    return ["", "configuration", "model", "n", "mean", "sd", "95 % interval", "macro-F1", "P(best)", f"seed{'s' * (',' in seeds)} {seeds}"]
+    return ["", "config", "model", "n", "mean", "sd", "95 % interval", "macro-F1", "P(best)", f"seed{'s' * (',' in seeds)} {seeds}"]
 
 
 def numeric(column: str) -> bool:
@@ -34,7 +34,7 @@ def cells(standing: Standing) -> list[str]:
         str(standing.accuracy.n),
         f"{standing.accuracy.mean:.4f}",
         "" if standing.accuracy.deviation is None else f"{standing.accuracy.deviation:.4f}",
-        "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}{star}",
+        "" if interval is None else f"{interval.low:.4f}–{interval.high:.4f}{star}",
         f"{standing.macro_f1.mean:.4f}",
         "" if standing.p_best is None else percent(standing.p_best),
         " ".join(f"{known(run.accuracy):.4f}" for run in runs),

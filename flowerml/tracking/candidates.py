@@ -20,6 +20,7 @@ from flowerml.tracking.refusals import connected, refusal
 _PAGE = 500
 _COUNTED = 600  # runs that are counted at most, of all digests together, where several are listed: that is to be quick too
 _LISTED = 10  # digests that are looked for; a join of SQLite takes 64 tables, and each digest that is left out is one
+_NAMED = 6  # runs in one remark
 _NEEDED = ("kind", "family", "config_id", "seed", "classes", "data_digest", "split_digest")
 
 
@@ -56,9 +57,14 @@ class TrackedRuns:
     def pictures(self, runs: Sequence[CandidateRun]) -> dict[str, PictureResults]:
         """By run_id what each run that `find` gave got right. A run without a usable `predictions.csv` is left out, with a remark."""
         answers = fetch_predictions({run.run_id: self._artifacts[run.run_id] for run in runs})
+        without: dict[str, list[str]] = {}
         for run in runs:
             if isinstance(answer := answers[run.run_id], str):
-                self.remarks.append(f"run {run.run_name} ({run.run_id[:8]}) has no per-picture results: {answer}")
+                without.setdefault(answer, []).append(f"{run.run_name} ({run.run_id[:8]})")
+        for reason, names in without.items():
+            several = f"{len(names)} runs have" if len(names) > 1 else "a run has"
+            others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            self.remarks.append(f"{several} no per-picture results: {reason}: {', '.join(names[:_NAMED])}{others}")
         return {run_id: answer for run_id, answer in answers.items() if isinstance(answer, PictureResults)}
 
     def _find(self, scope: Scope) -> list[CandidateRun]:

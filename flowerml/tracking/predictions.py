@@ -36,9 +36,14 @@ def _fetch(address: str, folder: Path) -> PictureResults | str:
         with Path(path).open(encoding="utf-8", newline="") as handle:
             return _read(handle)
     except (MlflowException, OSError) as error:
-        return f"{_FILE} can't be had ({reason_of(error)})"
+        return f"no {_FILE}" if _is_absent(error) else f"{_FILE} can't be had ({reason_of(error)})"
     except (ValueError, csv.Error, UserError) as error:  # half a file, or somebody else's
         return f"{_FILE} can't be used ({reason_of(error)})"
+
+
+def _is_absent(error: Exception) -> bool:
+    """Whether the answer is that there is no such file: each kind of artifact store has its own words."""
+    return isinstance(error, FileNotFoundError) or any(words in str(error) for words in ("No such artifact", "No such file", "404"))
 
 
 def _read(lines: Iterator[str]) -> PictureResults:

@@ -197,8 +197,8 @@ class TestPictures:
         made.seeds("a", 95, 94, 93, predictions=True)
         made.seeds("b", 91, 90, 92)
         found = select_json(capsys, "--family", "cnn", "--no-record")
-        assert len(found["remarks"]) == 3
-        assert all("has no per-picture results: predictions.csv can't be had" in remark for remark in found["remarks"])
+        (remark,) = found["remarks"]
+        assert remark.startswith("3 runs have no per-picture results: no predictions.csv: b-s11")
         assert found["comparison"]["separated"] is None
 
 
@@ -220,6 +220,25 @@ class TestWhatIsPrinted:
         made.seeds("a", 90, 91, 92, model="timm:[bold]net[/bold]")
         select.run(["--family", "cnn", "--no-record"])
         assert "timm:[bold]net[/bold]" in capsys.readouterr().out
+
+    def test_where_the_table_is_too_wide_nothing_is_cut_off(self, made, capsys):
+        made.seeds("a" * 64, 90, 91, 93, model="m" * 100)
+        select.run(["--family", "cnn", "--no-record"])
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        place = next(number for number, line in enumerate(lines) if line[:1] == ["1"])
+        assert lines[place] == ["1", "m" * 100, "0.9133", "0.8754–0.9513*", "0.9000"]
+        assert lines[place + 1 : place + 3] == [["aaaaaaaa", "sd", "0.0153", "0.9100"], ["F1", "0.5000", "0.9300"]]
+
+    def test_much_is_shortened_and_says_so(self, made, capsys, monkeypatch):
+        monkeypatch.setattr("flowerml.cli.select_table._ROWS", 2)
+        monkeypatch.setattr("flowerml.cli.select_table._LINES", 1)
+        for config in "abc":
+            made.seeds(config, 90, 91, 92)
+            made.put(f"{config}x")
+        select.run(["--family", "cnn", "--no-record"])
+        shown = capsys.readouterr().out
+        assert "  and 1 more (the run's table.csv has all)" in shown
+        assert "not eligible: 3\n  net ax: lacks seed 23, 47\n  and 2 more (the run's decision.md has all)" in shown
 
 
 class TestRegistering:

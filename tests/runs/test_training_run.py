@@ -89,6 +89,12 @@ def test_tags_params_and_data_are_recorded(small_run):
     assert tags["flowerml.family"] == "cnn"
     assert tags["flowerml.config_id"] == finished.config_id
     assert tags["flowerml.seed"] == "11"
+    assert tags["flowerml.model"] == "convnextv2_atto"
+    assert int(tags["flowerml.parameters"]) == sum(
+        value.numel() for value in torch.load(finished.folder / "best.pth", weights_only=True)["state_dict"].values()
+    )
+    assert finished.scores is not None
+    assert (int(tags["flowerml.val_hits"]), int(tags["flowerml.val_total"])) == (finished.scores.hits, finished.scores.total)
     split = json.loads((finished.folder / "split.json").read_text())
     assert (tags["flowerml.data_digest"], tags["flowerml.split_digest"]) == (split["data_digest"], split["digest"])
     params = next(event.values for event in recorder.events if isinstance(event, Params))

@@ -183,13 +183,13 @@ class TestPictures:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            (None, "can't be had"),
-            ("", "can't be used (no column image)"),
-            ("image,label\na,b\n", "can't be used (no column predicted)"),
-            ("image,label,predicted\na,rose\n", "can't be used (a row is cut off)"),
-            ("image,label,predicted\na,x,x\na,x,x\n", "can't be used (per-picture results name a picture twice"),
-            ("image,label,predicted\n", "can't be used (per-picture results need one value per picture"),
-            (b"image,label,predicted\n\xff,x,x\n", "can't be used ('utf-8' codec can't decode"),
+            (None, "no predictions.csv"),
+            ("", "predictions.csv can't be used (no column image)"),
+            ("image,label\na,b\n", "predictions.csv can't be used (no column predicted)"),
+            ("image,label,predicted\na,rose\n", "predictions.csv can't be used (a row is cut off)"),
+            ("image,label,predicted\na,x,x\na,x,x\n", "predictions.csv can't be used (per-picture results name a picture twice"),
+            ("image,label,predicted\n", "predictions.csv can't be used (per-picture results need one value per picture"),
+            (b"image,label,predicted\n\xff,x,x\n", "predictions.csv can't be used ('utf-8' codec can't decode"),
         ],
     )
     def test_of_a_run_whose_file_is_missing_or_broken_are_left_out_with_a_remark(self, made, tmp_path, text, reason):
@@ -201,8 +201,18 @@ class TestPictures:
         tracked = TrackedRuns()
         assert list(tracked.pictures(tracked.find(CNN))) == [good]
         (remark,) = tracked.remarks
-        assert remark.startswith(f"run a-s23 ({bad[:8]}) has no per-picture results: predictions.csv {reason}")
+        assert remark.startswith(f"a run has no per-picture results: {reason}")
+        assert remark.endswith(f": a-s23 ({bad[:8]})")
         assert "\n" not in remark
+
+    def test_that_many_runs_lack_for_one_reason_are_one_remark(self, made):
+        for seed in range(8):
+            made.put(seed=seed)
+        tracked = TrackedRuns()
+        tracked.pictures(tracked.find(CNN))
+        (remark,) = tracked.remarks
+        assert remark.startswith("8 runs have no per-picture results: no predictions.csv: a-s0 (")
+        assert remark.endswith(") and 2 more")
 
     def test_are_fetched_without_a_bar_and_what_was_set_stays_set(self, made, capfd, monkeypatch):
         made.put(predictions=True)
