@@ -13,7 +13,7 @@ COMMANDS = {
     "select": "rank finished runs over their seeds, say how sure the choice is, register the champion",
     "export": "write the registered models' weights and the one file that loads them",
     "predict": "name the class of every picture in a folder",
-    "dataset": "make a generated flower set, or check a folder",
+    "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }
 
 
