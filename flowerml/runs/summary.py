@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from flowerml.evaluation.scores import Scores
+from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
 from flowerml.training.loop import Outcome
 
@@ -17,6 +18,7 @@ def tags(run: Prepared) -> dict[str, str]:
         "flowerml.task": run.task.name,
         "flowerml.model": run.settings.model,
         "flowerml.parameters": str(run.built.parameters),
+        "flowerml.multiply_adds": str(multiply_adds(run.built.model, run.built.description.size)),
         "flowerml.config_id": run.config_id,
         "flowerml.seed": str(run.settings.seed),
         "flowerml.data_digest": run.digests.data,

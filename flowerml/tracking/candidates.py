@@ -156,6 +156,7 @@ class TrackedRuns:
             phase=tags.get("phase"),
             plan_order=_whole(tags.get("plan_order")),
             parameters=_whole(tags.get("parameters")),
+            cost=_whole(tags.get("multiply_adds")),
             params=run.data.params,
         )
         return record.counted(total) if total else record

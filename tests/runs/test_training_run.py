@@ -93,6 +93,7 @@ def test_tags_params_and_data_are_recorded(small_run):
     assert int(tags["flowerml.parameters"]) == sum(
         value.numel() for value in torch.load(finished.folder / "best.pth", weights_only=True)["state_dict"].values()
     )
+    assert int(tags["flowerml.multiply_adds"]) > 1e6
     assert finished.scores is not None
     assert (int(tags["flowerml.val_hits"]), int(tags["flowerml.val_total"])) == (finished.scores.hits, finished.scores.total)
     split = json.loads((finished.folder / "split.json").read_text())

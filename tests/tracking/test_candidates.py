@@ -21,14 +21,24 @@ def found(scope=CNN):
 class TestARecord:
     def test_has_what_the_run_says(self, made):
         run_id = made.put(
-            "c" * 64, 23, 93, f1=0.875, model="convnextv2_large", parameters="196000000", campaign="spring", phase="B", plan_order="4"
+            "c" * 64,
+            23,
+            93,
+            f1=0.875,
+            model="convnextv2_large",
+            parameters="196000000",
+            multiply_adds="34000000000",
+            campaign="spring",
+            phase="B",
+            plan_order="4",
         )
         (run,) = found()
         assert (run.run_id, run.run_name, run.config_id, run.seed) == (run_id, f"{'c' * 64}-s23", "c" * 64, 23)
         assert (run.status, run.kind, run.family, run.classes) == ("FINISHED", "train", "cnn", 5)
         assert (run.data_digest, run.split_digest) == (DATA, SPLIT)
         assert (run.accuracy, run.macro_f1, run.hits, run.total, run.best_epoch) == (0.93, 0.875, 93, TOTAL, 7)
-        assert (run.model, run.parameters, run.campaign, run.phase, run.plan_order) == ("convnextv2_large", 196000000, "spring", "B", 4)
+        assert (run.model, run.parameters, run.cost) == ("convnextv2_large", 196000000, 34000000000)
+        assert (run.campaign, run.phase, run.plan_order) == ("spring", "B", 4)
         assert run.started == made.client.get_run(run_id).info.start_time
 
     def test_has_none_for_what_it_does_not(self, made):

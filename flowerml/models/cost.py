@@ -1,0 +1,24 @@
+"""What one prediction costs, in multiply-adds: a number of parameters does not say it (a ViT-B/32 has more of them than a ViT-B/16)."""
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def multiply_adds(model: nn.Module, size: int) -> int:
+    """Multiply-adds of the matrix products, convolutions and attentions for one picture (1, 3, size, size), counted in an ordinary pass.
+
+    The model is as before afterwards, and no random number is drawn.
+    """
+    device = next(model.parameters()).device
+    training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # a fused operation would count as none; so would fused attention
+    model.eval()
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            model(torch.zeros(1, 3, size, size, device=device))
+    finally:
+        model.train(training)
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return counter.get_total_flops() // 2
