@@ -1,4 +1,4 @@
-"""Seconds and memory of loading a delivered file, mapped onto a model built without memory, against the naive way. By hand: 5 minutes.
+"""Seconds and memory of loading a delivered file, mapped onto a model built without memory, against the naive way. 5 minutes.
 
 Each row is a process of its own, measured in this run; files are written here (random weights) and are in the page cache for all rows.
 "ready" is the time until a model stands that answers, imports left out; "first" also has one picture's answer, which is when a mapped
