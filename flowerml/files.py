@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write `value` as indented JSON, whole or not at all. Raises UserError as `write_with`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Make `target` a copy of `source`, whole or not at all. Raises UserError as `write_with`, also where `source` can't be read."""
+
+    def fill(temporary: Path) -> None:
+        shutil.copyfile(source, temporary)
+
+    write_with(target, fill)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let what was made, renamed or removed in `folder` outlast a power cut. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def file_digest(path: Path) -> str:

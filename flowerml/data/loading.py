@@ -48,12 +48,14 @@ class Examples(Dataset[tuple[torch.Tensor, int, str]]):
 
 
 class EpochOrder(Sampler[tuple[int, int, int]]):
-    """The order of one epoch: every example as often as `repeats` says, shuffled by (seed, epoch), or as it stands."""
+    """The order of one epoch: every example as often as `repeats` says, shuffled by (seed, epoch), or as it stands; the first `skip` of
+    them are left out.
+    """
 
     def __init__(self, repeats: Sequence[int], seed: int | None) -> None:
         self._slots = [(position, repeat) for position, times in enumerate(repeats) for repeat in range(times)]
         self._seed = seed
-        self.epoch = 0
+        self.epoch = self.skip = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -61,7 +63,7 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         count = len(self._slots)
         order = range(count) if self._seed is None else shuffled(count, self._seed, "order", self.epoch)
-        for place in order:
+        for place in order[self.skip :]:
             position, repeat = self._slots[place]
             yield self.epoch, position, repeat
 
@@ -72,17 +74,18 @@ class Loader:
 
     batches: DataLoader[Any]
     order: EpochOrder
+    batch_size: int
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch.
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch but for the first `skip`, whose pictures are not read.
 
         Raises:
             RunFailed: a picture that was readable before training is not any more; names it.
         """
-        self.order.epoch = number
+        self.order.epoch, self.order.skip = number, skip * self.batch_size
         try:
             yield from self.batches
         except BadImage as error:
@@ -132,7 +135,7 @@ def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pi
         generator=torch.Generator(),
         worker_init_fn=_start_worker,
     )
-    return Loader(batches, order)
+    return Loader(batches, order, batch_size)
 
 
 def collate(rows: Sequence[tuple[torch.Tensor, int, str]]) -> Batch:

@@ -20,7 +20,7 @@ from flowerml.prediction import load_model
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
 from flowerml.tasks import Task
-from flowerml.training.loop import Outcome, Row
+from flowerml.training.outcome import Outcome, Row
 
 _COLUMNS = (
     "epoch",

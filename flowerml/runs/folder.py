@@ -1,11 +1,13 @@
 """A run's folder: who may write into it, and the small `run.json` that says what it holds."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.files import write_bytes, write_json
+from flowerml.settings.differences import differences
 
 RUN_FILE = "run.json"
 _PARTS = ("train", "val", "all", "test")
@@ -39,8 +41,11 @@ def read_run_file(folder: Path) -> RunFile | None:
         return None
 
 
-def claim_folder(folder: Path, config_id: str, seed: int, *, overwrite: bool) -> str | None:
-    """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns a remark, or None.
+def claim_folder(folder: Path, config_id: str, seed: int, shaping: Mapping[str, object], *, overwrite: bool) -> RunFile | None:
+    """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns the unfinished run of the
+    same settings that stands there (with `overwrite`: any run), or None.
+
+    `shaping` is the configuration's `identity`, for the line that says what differs.
 
     Raises:
         UserError: a finished run, or a run of other settings, stands there; or the folder can't be made.
@@ -49,21 +54,28 @@ def claim_folder(folder: Path, config_id: str, seed: int, *, overwrite: bool) ->
     write_bytes(folder / ".writable", b"")  # a folder that can't be written to shows now, not when a run has been opened
     (folder / ".writable").unlink()
     if overwrite:
-        return f"{folder}: what stood there is replaced (--overwrite)" if standing else None
+        return standing
     if standing is not None:
         same = (standing.config_id, standing.seed) == (config_id, seed)
         remedy = "choose another --output-dir, or replace it with --overwrite"
         if same and standing.status == "FINISHED":
             raise UserError(f"{folder} holds the finished run of just these settings (run {standing.run_id}): {remedy}")
         if not same:
-            raise UserError(
-                f"{folder} holds a run of other settings (configuration {standing.config_id[:8]}, seed {standing.seed}; "
-                f"this one is {config_id[:8]}, seed {seed}): {remedy}"
-            )
-        return f"{folder}: an earlier try of these settings ended {standing.status}; it starts over"
+            there = {**_shaping(folder), "seed": standing.seed}
+            differ = differences(there, {**shaping, "seed": seed}) if len(there) > 1 else "which ones can't be read any more"
+            raise UserError(f"{folder} holds a run of other settings ({differ}; configuration {standing.config_id[:8]}): {remedy}")
+        return standing
     if (folder / "best.pth").exists():
         raise UserError(f"{folder} holds a best.pth of unknown origin: choose another --output-dir, or replace it with --overwrite")
     return None
+
+
+def _shaping(folder: Path) -> dict[str, object]:
+    """The identity that the run in `folder` has written down; empty where that can't be read."""
+    try:
+        return dict(json.loads((folder / "settings.json").read_text("utf-8"))["identity"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def clear_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from flowerml.evaluation.scores import Scores
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
-from flowerml.training.loop import Outcome
+from flowerml.training.outcome import Outcome
 
 
 def tags(run: Prepared) -> dict[str, str]:

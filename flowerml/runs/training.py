@@ -14,13 +14,15 @@ from flowerml.models.stages import multipliers
 from flowerml.prediction import load_model
 from flowerml.runs import artifacts
 from flowerml.runs.closing import closing
-from flowerml.runs.folder import claim_folder, clear_folder
+from flowerml.runs.folder import clear_folder
 from flowerml.runs.prepare import Prepared, prepare
+from flowerml.runs.resuming import Beginning, beginning, checkpoints_of
 from flowerml.runs.summary import closing_tags, description, tags, weights_name
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.training.checkpoint import Checkpoint, save_checkpoint
-from flowerml.training.loop import Candidate, Observers, Outcome, Row, train
+from flowerml.training.loop import train
+from flowerml.training.outcome import Candidate, Observers, Outcome, Row
 
 OpenRecorder = Callable[[Settings, str, str], Recorder]  # complete settings, experiment, run name
 
@@ -38,7 +40,7 @@ class Finished:
 
 
 def run_training(settings: Settings, open_recorder: OpenRecorder) -> Finished:
-    """Prepare, train, evaluate, write everything down.
+    """Prepare, train (from the last checkpoint of an earlier try, where there is one), evaluate, write everything down.
 
     `open_recorder` is called once everything that can be checked has been checked.
 
@@ -47,24 +49,30 @@ def run_training(settings: Settings, open_recorder: OpenRecorder) -> Finished:
     """
     run = prepare(settings)
     test_examples = _test_examples(run)
-    remark = claim_folder(run.folder, run.config_id, run.settings.seed, overwrite=settings.overwrite)
-    _announce(run, remark)
+    begins, checkpoints = beginning(run), checkpoints_of(run)
+    _announce(run, begins.remark)
     assert run.settings.experiment is not None
     assert run.settings.run_name is not None
     recorder = open_recorder(run.settings, run.settings.experiment, run.settings.run_name)
     with closing(run.folder, run.config_id, run.settings.seed, recorder):
         if settings.overwrite:
             clear_folder(run.folder)
-        for event in _beginning(run):
+        if begins.kept is None:
+            checkpoints.clear()
+        for event in _beginning(run, begins):
             recorder.record(event)
         for path in artifacts.write_beginnings(run):
             recorder.record(Artifact(path))
-        outcome = _train(run, recorder)
-        return _finish(run, recorder, outcome, test_examples)
+        outcome = _train(run, recorder, begins)
+        finished = _finish(run, recorder, outcome, test_examples)
+    checkpoints.clear()
+    return finished
 
 
-def _train(run: Prepared, recorder: Recorder) -> Outcome:
-    settings = run.settings
+def _train(run: Prepared, recorder: Recorder, begins: Beginning) -> Outcome:
+    settings, kept, best = run.settings, begins.kept, run.folder / "best.pth"
+    if kept is not None:
+        kept.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
     to_train, to_evaluate = run.task.transforms(run.built.description, settings)
     pin = run.device.type == "cuda"
@@ -100,11 +108,17 @@ def _train(run: Prepared, recorder: Recorder) -> Outcome:
         device=run.device,
         memory_format=memory_format,
         balance=run.balance,
-        observers=Observers(on_epoch, lambda candidate: _save_best(run, candidate), on_memory),
+        observers=Observers(
+            on_epoch,
+            lambda candidate: _save_best(run, best, candidate),
+            on_memory,
+            lambda place, content: checkpoints_of(run).save(place, content, best),
+        ),
+        resumed=kept.load if kept is not None else None,
     )
 
 
-def _save_best(run: Prepared, candidate: Candidate) -> None:
+def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
     metrics: dict[str, float] = {}
     if candidate.result is not None:
         result = candidate.result
@@ -120,7 +134,7 @@ def _save_best(run: Prepared, candidate: Candidate) -> None:
         split=run.data.split.as_json(),
         prior=run.balance.prior,
     )
-    save_checkpoint(run.folder / "best.pth", checkpoint)
+    save_checkpoint(path, checkpoint)
 
 
 def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: Sequence[Example]) -> Finished:
@@ -177,8 +191,10 @@ def _test_examples(run: Prepared) -> list[Example]:
     return examples
 
 
-def _beginning(run: Prepared) -> Iterator[Event]:
+def _beginning(run: Prepared, begins: Beginning) -> Iterator[Event]:
     yield Tags(tags(run))
+    if begins.kept is not None:
+        yield Tags({"flowerml.resumed_from": begins.run_id})
     yield Params(as_params(run.settings))
     yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
     yield Metrics({"effective_imbalance": run.balance.imbalance, "effective_ratio": run.balance.effective_ratio})

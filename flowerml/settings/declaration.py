@@ -163,6 +163,25 @@ class Settings(BaseModel):
 
     seed: Whole = _setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
     output_dir: Text | None = _setting(None, group=RUN, about="folder of the run", auto="runs/<model>-<config>-s<seed>", identity=False)
+    resume: Literal["auto", "never"] = _setting(
+        "auto",
+        group=RUN,
+        about="an unfinished run of the same settings in the output folder: go on from its last checkpoint, or start over",
+        identity=False,
+    )
+    checkpoint_every_steps: Whole = _setting(
+        0,
+        group=RUN,
+        about="checkpoints within an epoch, besides the one after each; 0 is off",
+        unit="steps",
+        ge=0,
+        le=10**9,
+        identity=False,
+    )
+    checkpoint_every_minutes: Number = _setting(
+        0.0, group=RUN, about="the same by time; 0 is off", unit="minutes", ge=0, le=10_000, identity=False
+    )
+    keep_checkpoints: Whole = _setting(2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False)
     overwrite: Truth = _setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
     experiment: Text | None = _setting(  # as long as a server's database takes it; so is the name of a run
         None,

@@ -87,6 +87,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         content["prior"] = [float(share) for share in checkpoint.prior]  # a NumPy number would not be a plain value
     if checkpoint.split is not None:
         content["split"] = dict(checkpoint.split)
+    save_plain(path, content)
+
+
+def save_plain(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain tensors and values with torch, whole or not at all.
+
+    Raises:
+        UserError: the folder can't be written to or the disk is full.
+    """
 
     def fill(temporary: Path) -> None:
         # Into a handle of ours: a file that torch itself has opened stays open after an error, and so the disk full.

@@ -1,9 +1,7 @@
 """The training loop, to be read from top to bottom. It sees batches and logits; which task they belong to it does not ask."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -14,51 +12,21 @@ from flowerml.data.keyed import seed_of
 from flowerml.data.loading import Batch, Loader
 from flowerml.errors import RunFailed
 from flowerml.evaluation.predicting import predict_all
-from flowerml.evaluation.scores import Predictions, score
+from flowerml.evaluation.scores import score
 from flowerml.models.builders import Built
 from flowerml.models.classifier import Classifier
-from flowerml.selection.epochs import EarlyStopping, EpochResult, better
+from flowerml.selection.epochs import EarlyStopping, better
 from flowerml.settings import Settings
 from flowerml.training.averaging import WeightAverage
 from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
 from flowerml.training.mixing import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
+from flowerml.training.outcome import Candidate, Observers, Outcome, Row
+from flowerml.training.place import Cadence, Content
 from flowerml.training.schedule import Plateau, Schedule
+from flowerml.training.state import State, Sums
 from flowerml.training.steps import Stepper
-
-Row = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An epoch that became the best so far: its evaluated weights and what they predicted (None without validation pictures)."""
-
-    epoch: int
-    state_dict: dict[str, torch.Tensor]
-    result: EpochResult | None
-    predictions: Predictions | None
-
-
-@dataclass
-class Outcome:
-    """What a finished training leaves: a row per epoch, the best epoch, epochs after which a plateau cut the rates, why it ended."""
-
-    history: list[Row] = field(default_factory=list)
-    best: Candidate | None = None
-    cuts: list[int] = field(default_factory=list)
-    ended: str = "all epochs done"
-
-
-@dataclass(frozen=True)
-class Observers:
-    """Who hears of a finished epoch, of an epoch that is the best so far (its weights are only valid during the call), and of memory
-    that ran out (in words).
-    """
-
-    on_epoch: Callable[[Row], None]
-    on_best: Callable[[Candidate], None]
-    on_memory: Callable[[str], None]
 
 
 def train(
@@ -72,20 +40,23 @@ def train(
     memory_format: torch.memory_format,
     balance: Balance,
     observers: Observers,
+    resumed: Callable[[], Content] | None = None,
 ) -> Outcome:
     """Train `built.model` in place and return what came of it.
 
-    Without `val_loader` the last epoch counts as the best, and nothing stops early.
+    Without `val_loader` the last epoch counts as the best, and nothing stops early. `resumed` gives what `observers.on_state` was told
+    in an earlier try of the same settings: it goes on from there (a call, so that the state is in memory for an instant only).
 
     Raises:
         NotFinite: a loss or gradient is not finite; whatever `observers.on_best` has kept stays valid.
     """
-    run = _Run(built, settings, classes, train_loader, device, memory_format, balance, observers.on_memory)
-    stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
-    outcome = Outcome(cuts=run.plateau.cuts)
-    last = settings.stop_epoch or settings.epochs
+    run = _Run(built, settings, classes, train_loader, device, memory_format, balance, observers)
+    if resumed is not None:
+        run.resume(resumed())
+    state, outcome = run.state, run.state.outcome
+    first, last = state.epoch, settings.stop_epoch or settings.epochs
     started = time.monotonic()
-    for epoch in range(1, last + 1):
+    for epoch in range(first, last + 1) if not outcome.ended else ():
         row = run.train_epoch(epoch)
         candidate = run.evaluate(epoch, val_loader, row)
         outcome.history.append(row)
@@ -96,13 +67,26 @@ def train(
             observers.on_best(candidate)
             outcome.best = Candidate(epoch, {}, candidate.result, candidate.predictions)
         elapsed = time.monotonic() - started
-        say(_line(row, last, is_best, elapsed / epoch * (last - epoch)))
-        if candidate.result is not None and stopping.stop_after(candidate.result) and epoch < last:
-            moved = "fallen" if settings.monitor == "val_loss" else "risen"
-            outcome.ended = f"stopped after epoch {epoch}: {settings.monitor} has not {moved} for {stopping.without} epochs"
-            say(outcome.ended)
+        say(_line(row, last, is_best, elapsed / (epoch - first + 1) * (last - epoch)))
+        outcome.ended = _why_ended(candidate, last, state.stopping)
+        state.epoch, state.sums = epoch + 1, Sums()
+        run.keep()
+        if outcome.ended:
             break
     return outcome
+
+
+def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
+    """Why this epoch was the run's last one, in words; nothing if it was not."""
+    stops = candidate.result is not None and stopping.stop_after(candidate.result)
+    if candidate.epoch == last:
+        return "all epochs done"
+    if not stops:
+        return ""
+    moved = "fallen" if stopping.monitor == "val_loss" else "risen"
+    words = f"stopped after epoch {candidate.epoch}: {stopping.monitor} has not {moved} for {stopping.without} epochs"
+    say(words)
+    return words
 
 
 class _Run:
@@ -117,9 +101,9 @@ class _Run:
         device: torch.device,
         memory_format: torch.memory_format,
         balance: Balance,
-        on_memory: Callable[[str], None],
+        observers: Observers,
     ) -> None:
-        self.settings, self.classes, self.loader = settings, classes, loader
+        self.settings, self.classes, self.loader, self.observers = settings, classes, loader, observers
         self.device, self.memory_format = device, memory_format
         self.model: Classifier = built.model.to(device)
         groups = parameter_groups(
@@ -151,23 +135,33 @@ class _Run:
                 focal_gamma=settings.focal_gamma,
                 logit_offsets=_tensor(balance.logit_offsets, device),
             ),
-            on_memory=on_memory,
+            on_memory=observers.on_memory,
         )
+        stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
+        outcome = Outcome(cuts=self.plateau.cuts)
+        self.state = State(self.model, self.optimizer, self.stepper, self.average, self.plateau, stopping, outcome)
+        self.cadence = Cadence(settings.checkpoint_every_steps, settings.checkpoint_every_minutes)
+
+    def resume(self, content: Content) -> None:
+        """Go on from a kept state; the observer of epochs hears of those before it."""
+        self.state.restore(content)
+        for row in self.state.outcome.history:
+            self.observers.on_epoch(row)
+
+    def keep(self) -> None:
+        """Hand the state to whoever keeps it."""
+        self.observers.on_state(self.state.place, self.state.content())
+        self.cadence.kept()
 
     def train_epoch(self, epoch: int) -> Row:
-        """All steps of one epoch. Returns the row's training part: means over pictures (loss) and steps (gradient norm)."""
+        """All steps of one epoch that are left. Returns the row's training part: means over pictures (loss) and steps (gradient norm)."""
         self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs)
         self.model.train()
-        loss_sum = norm_sum = 0.0
-        pictures = counted = 0
-        started = time.monotonic()
-        for step, (inputs, labels, ids) in enumerate(self._batches(epoch)):
-            set_rates(
-                self.optimizer,
-                self.schedule.factor((epoch - 1) * len(self.loader) + step),
-                self.plateau.scale,
-                self.settings.min_lr,
-            )
+        sums = self.state.sums
+        before, started = sums.seconds, time.monotonic()
+        for step, (inputs, labels, ids) in enumerate(self._batches(epoch, sums.steps), start=sums.steps):
+            done = (epoch - 1) * len(self.loader) + step
+            set_rates(self.optimizer, self.schedule.factor(done), self.plateau.scale, self.settings.min_lr)
             moved, wanted = inputs.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
             mixed, targets = self.mixer(moved, wanted, self.settings.seed, epoch, step)
             mixed = mixed.contiguous(memory_format=self.memory_format)
@@ -175,17 +169,16 @@ class _Run:
             loss, norm = self.stepper.step(mixed, targets, seed_of(self.settings.seed, "step", epoch, step), where)
             if self.average is not None:
                 self.average.update(self.model)
-            loss_sum += loss * len(ids)
-            if math.isfinite(norm):  # fp16 leaves a step out when its scaled gradients overflow
-                norm_sum, counted = norm_sum + norm, counted + 1
-            pictures += len(ids)
-        seconds = time.monotonic() - started
+            sums.add(loss, norm, len(ids))
+            sums.seconds = before + time.monotonic() - started
+            if self.cadence.due(done + 1):
+                self.keep()
         return {
             "epoch": float(epoch),
-            "train_loss": loss_sum / pictures,
+            "train_loss": sums.loss / sums.pictures,
             **rates(self.optimizer),
-            "grad_norm": norm_sum / max(1, counted),
-            "images_per_second": pictures / seconds,
+            "grad_norm": sums.norm / max(1, sums.counted),
+            "images_per_second": sums.pictures / sums.seconds,
         }
 
     def evaluate(self, epoch: int, loader: Loader | None, row: Row) -> Candidate:
@@ -200,9 +193,9 @@ class _Run:
             self.plateau.observe(epoch, scores.loss)
         return Candidate(epoch, model.state_dict(), scores.at(epoch), predictions)
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         try:
-            yield from track(self.loader.epoch(epoch), f"epoch {epoch}", total=len(self.loader), log_every_s=120)
+            yield from track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=len(self.loader) - skip, log_every_s=120)
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
                 raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error

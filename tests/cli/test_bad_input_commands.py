@@ -43,9 +43,9 @@ CHECK = {
     ),
     "check: a checkpoint's settings": Case(
         "dataset check --train-dir flowers --checkpoint model.pth",
-        "checkpoint model.pth: its settings can't be used (setting 'resume' is unknown); where another version of flowerml wrote it, use "
+        "checkpoint model.pth: its settings can't be used (setting 'resumed' is unknown); where another version of flowerml wrote it, use "
         "that one",
-        spoil.changed(lambda content: content["settings"].update(resume="true")),
+        spoil.changed(lambda content: content["settings"].update(resumed="true")),
     ),
     "check: a device for nothing": Case(
         "dataset check --train-dir flowers --device cpu",

@@ -130,8 +130,8 @@ CHECKPOINTS = {
     ),
     "checkpoint: settings: one too many": Case(
         "eval --checkpoint model.pth",
-        "checkpoint model.pth: …resume…",
-        spoil.changed(lambda content: content["settings"].update(resume="true")),
+        "checkpoint model.pth: …resumed…",
+        spoil.changed(lambda content: content["settings"].update(resumed="true")),
     ),
     "checkpoint: settings: out of range": Case(
         "eval --checkpoint model.pth",

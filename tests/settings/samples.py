@@ -55,6 +55,10 @@ COMPLETE = Settings(
     stop_epoch=None,
     seed=11,
     output_dir="runs/convnextv2_large-0a1b2c3d-s11",
+    resume="auto",
+    checkpoint_every_steps=0,
+    checkpoint_every_minutes=0.0,
+    keep_checkpoints=2,
     overwrite=False,
     experiment="flowers",
     run_name="convnextv2_large-0a1b2c3d-s11",
@@ -62,6 +66,9 @@ COMPLETE = Settings(
     device="cpu",
     compile=False,
 )
+
+# Whose `auto` is a value of its own: nothing is found out that could stand there instead.
+ITSELF_AUTO = {"resume"}
 
 # The text is what a person types; the value is what it must mean. None of them equals COMPLETE's.
 OTHER = {
@@ -114,6 +121,10 @@ OTHER = {
     "stop_epoch": ("12", 12),
     "seed": ("0", 0),
     "output_dir": ("runs/B 01 (essai), l'été", "runs/B 01 (essai), l'été"),
+    "resume": ("never", "never"),
+    "checkpoint_every_steps": ("50", 50),
+    "checkpoint_every_minutes": ("7.5", 7.5),
+    "keep_checkpoints": ("3", 3),
     "overwrite": ("true", True),
     "experiment": ("flowers of 2026", "flowers of 2026"),
     "run_name": ('B01 "lr3e4" $HOME', 'B01 "lr3e4" $HOME'),

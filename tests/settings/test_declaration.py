@@ -59,6 +59,10 @@ DEFAULTS = {
     "stop_epoch": None,
     "seed": 11,
     "output_dir": None,
+    "resume": "auto",
+    "checkpoint_every_steps": 0,
+    "checkpoint_every_minutes": 0.0,
+    "keep_checkpoints": 2,
     "overwrite": False,
     "experiment": None,
     "run_name": None,
@@ -99,6 +103,9 @@ RANGES = {
     "min_epochs": ((0, 10_000), (-1, 10_001)),
     "stop_epoch": ((1, 10_000), (0, 10_001)),
     "seed": ((0, 2**31), (-1, 2**31 + 1)),
+    "checkpoint_every_steps": ((0, 10**9), (-1, 10**9 + 1)),
+    "checkpoint_every_minutes": ((0.0, 10_000.0), (-0.1, 10_001.0)),
+    "keep_checkpoints": ((1, 1000), (0, 1001)),
     "workers": ((0, 256), (-1, 257)),
 }
 WORDS = {
@@ -108,6 +115,7 @@ WORDS = {
     "optimizer": {"adamw", "sgd"},
     "scheduler": {"cosine", "plateau", "constant"},
     "class_weights": {"none", "balanced", "effective"},
+    "resume": {"auto", "never"},
     "monitor": {"val_accuracy", "val_macro_f1", "val_loss"},
 }
 WHOLE = [name for name, (passes, _) in RANGES.items() if isinstance(passes[0], int)]

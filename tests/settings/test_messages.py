@@ -133,11 +133,12 @@ KINDS = {
     "whole number": {
         *("img_size", "split_seed", "epochs", "batch_size", "accumulate", "warmup_epochs", "plateau_patience", "freeze_backbone_epochs"),
         *("randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
+        *("checkpoint_every_steps", "keep_checkpoints"),
     },
     "number": {
         *("crop_pct", "dropout", "drop_path", "val_split", "lr_head", "lr_backbone", "weight_decay", "llrd", "plateau_factor", "min_lr"),
         *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing"),
-        *("effective_beta", "focal_gamma", "logit_adjustment"),
+        *("effective_beta", "focal_gamma", "logit_adjustment", "checkpoint_every_minutes"),
     },
     "text": {
         *(
@@ -152,7 +153,7 @@ KINDS = {
             "scheduler",
             "class_weights",
         ),
-        *("oversample", "monitor", "output_dir", "experiment", "run_name", "device"),
+        *("oversample", "monitor", "output_dir", "experiment", "run_name", "device", "resume"),
     },
 }
 

@@ -13,7 +13,9 @@ from flowerml.data.loading import Example, evaluation_loader, training_loader
 from flowerml.data.transforms import InputDescription
 from flowerml.models import Built, Classifier
 from flowerml.settings import Settings, resolve
-from flowerml.training.loop import Candidate, Observers, Outcome, Row, train
+from flowerml.training.loop import train
+from flowerml.training.outcome import Candidate, Observers, Outcome, Row
+from flowerml.training.place import Content, Place
 
 CLASSES = ("a", "b", "c")
 SIZE = 8
@@ -113,6 +115,8 @@ class Toy:
         class_weights: tuple[float, ...] | None = None,
         counts: tuple[int, ...] = (9, 9, 9),
         on_epoch: Callable[[Row], None] | None = None,
+        on_state: Callable[[Place, Content], None] = lambda _place, _content: None,
+        resumed: Callable[[], Content] | None = None,
         into: list[Trained] | None = None,
         **changes,
     ) -> Trained:
@@ -150,7 +154,8 @@ class Toy:
             device=torch.device("cpu"),
             memory_format=torch.contiguous_format,
             balance=Balance(CLASSES, counts, (1,) * len(CLASSES), class_weights, settings.logit_adjustment),
-            observers=Observers(row_seen, best_seen, trained.remarks.append),
+            observers=Observers(row_seen, best_seen, trained.remarks.append, on_state),
+            resumed=resumed,
         )
         return trained
 

@@ -1,0 +1,164 @@
+"""Kept states on the disk: whole or not counted, the last few, each checked by its digests before anything in it is read."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from flowerml.console import warn
+from flowerml.errors import UserError
+from flowerml.files import copy, file_digest, sync_folder, write_bytes
+from flowerml.training.checkpoint import save_plain
+from flowerml.training.place import Content, Place
+
+FORMAT = "flowerml-state-1"
+STATE, BEST, MANIFEST = "state.pt", "best.pth", "manifest.json"
+_NAME = re.compile(r"epochs-(\d+)-steps-(\d+)")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A whole checkpoint: its folder, and how far the training had come."""
+
+    folder: Path
+    place: Place
+
+    def load(self) -> Content:
+        """The state, on the CPU."""
+        content: Content = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
+        return content
+
+    def restore_best(self, path: Path) -> None:
+        """Make `path` the `best.pth` of that time (a later one may stand there); leaves it where there was none yet. Raises UserError."""
+        if (self.folder / BEST).exists():
+            copy(self.folder / BEST, path)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run, each a folder in `folder`: the state, the `best.pth` of that time and, written last, a manifest.
+
+    A checkpoint counts when its manifest is the one that configuration, seed, place and the content of its files give. The last `keep`
+    stay.
+    """
+
+    folder: Path
+    config_id: str
+    seed: int
+    keep: int
+
+    def places(self) -> list[Place]:
+        """Where there are checkpoints, whole or not, in the order of the training."""
+        found = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted(Place(int(match[1]), int(match[2])) for match in found if match)
+
+    def save(self, place: Place, content: Content, best: Path) -> None:
+        """Keep a state and `best`, where there is one; then remove what is older than the last `keep`, or of a later place.
+
+        Raises:
+            UserError: the folder can't be written to or the disk is full; the earlier checkpoints stay.
+        """
+        final = self._at(place)
+        part = final.with_name(f".{final.name}.part")
+        with _told(final):
+            for leftover in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
+                shutil.rmtree(leftover)
+            try:
+                save_plain(part / STATE, content)
+                if best.exists():
+                    copy(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
+                write_bytes(part / MANIFEST, self._manifest(part, place))
+                sync_folder(part)
+                if final.exists():  # what a resumed run found damaged there
+                    _remove(final)
+                part.rename(final)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)  # what could not be written has its own error
+            for parent in (self.folder, self.folder.parent):
+                sync_folder(parent)
+            before = [other for other in self.places() if other <= place]
+            for other in set(self.places()) - set(before[-self.keep :]):
+                _remove(self._at(other))
+
+    def newest(self) -> Kept | None:
+        """The last whole checkpoint, None where there is none at all; names what is damaged in a warning.
+
+        Raises:
+            UserError: there are checkpoints, and each is damaged.
+        """
+        damaged: list[str] = []
+        for place in reversed(self.places()):
+            reason = self._damage(place)
+            if reason is None:
+                for line in damaged:
+                    warn(f"{line}: that checkpoint is not used, but the one {place}")
+                return Kept(self._at(place), place)
+            damaged.append(f"{self._at(place)}: {reason}")
+        if damaged:
+            raise UserError(
+                f"no checkpoint is whole ({'; '.join(damaged)}): start over with --resume never, or with --overwrite, or choose another "
+                "--output-dir"
+            )
+        return None
+
+    def clear(self) -> None:
+        """Remove all checkpoints, and the folder if nothing else is in it. Raises UserError."""
+        if not self.folder.is_dir():
+            return
+        with _told(self.folder):
+            for place in self.places():
+                _remove(self._at(place))
+            for leftover in self.folder.glob(".*.part"):
+                shutil.rmtree(leftover)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+    def _at(self, place: Place) -> Path:
+        return self.folder / f"epochs-{place.epochs:04d}-steps-{place.steps:06d}"
+
+    def _manifest(self, folder: Path, place: Place) -> bytes:
+        """What the manifest of these files must be, to the byte."""
+        parts = [folder / name for name in (STATE, BEST) if (folder / name).exists()]
+        files = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in parts}
+        run = {"format": FORMAT, "config_id": self.config_id, "seed": self.seed, "epochs": place.epochs, "steps": place.steps}
+        return (json.dumps({**run, "files": files}, indent=2) + "\n").encode()
+
+    def _damage(self, place: Place) -> str | None:
+        """What is wrong with a checkpoint, in words; None where it is whole."""
+        folder = self._at(place)
+        try:
+            written, own = (folder / MANIFEST).read_bytes(), self._manifest(folder, place)
+        except (OSError, UserError) as error:
+            return f"can't be read ({error.strerror if isinstance(error, OSError) else error})"
+        if written == own:
+            return None
+        files = json.loads(own)["files"]
+        changed = [name for name, part in files.items() if part["sha256"].encode() not in written]
+        if STATE not in files:
+            return f"{STATE} is missing"
+        if len(changed) == 1:
+            return f"{changed[0]} ({files[changed[0]]['bytes']:,} bytes) is not what was written"
+        return f"{MANIFEST} does not fit its files and this run"
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint so that a process killed meanwhile leaves none that looks damaged."""
+    gone = folder.with_name(f".{folder.name}.gone.part")
+    folder.rename(gone)
+    shutil.rmtree(gone)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of the disk as one line for people."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"checkpoint {path}: {error.strerror or error}. Choose another folder, or free space or permissions there"
+        ) from error

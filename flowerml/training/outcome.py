@@ -1,0 +1,46 @@
+"""What a training tells while it runs, and what it leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from flowerml.evaluation.scores import Predictions
+from flowerml.selection.epochs import EpochResult
+from flowerml.training.place import Content, Place
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An epoch that became the best so far: its evaluated weights and what they predicted (None without validation pictures)."""
+
+    epoch: int
+    state_dict: dict[str, torch.Tensor]
+    result: EpochResult | None
+    predictions: Predictions | None
+
+
+@dataclass
+class Outcome:
+    """What a finished training leaves: a row per epoch, the best epoch, epochs after which a plateau cut the rates, why it ended (empty
+    until it has).
+    """
+
+    history: list[Row] = field(default_factory=list)
+    best: Candidate | None = None
+    cuts: list[int] = field(default_factory=list)
+    ended: str = ""
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far (its weights are
+    only valid during the call), of memory that ran out (in words), and of a state to keep (valid during the call too).
+    """
+
+    on_epoch: Callable[[Row], None]
+    on_best: Callable[[Candidate], None]
+    on_memory: Callable[[str], None]
+    on_state: Callable[[Place, Content], None]

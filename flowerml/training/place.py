@@ -1,0 +1,36 @@
+"""How far a training has come, and when its state is to be kept."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+Content = dict[str, Any]  # a state as plain tensors and values: see `state`
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """`epochs` whole epochs are done, and `steps` steps of the next one."""
+
+    epochs: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"after step {self.steps} of epoch {self.epochs + 1}" if self.steps else f"after epoch {self.epochs}"
+
+
+@dataclass
+class Cadence:
+    """When a state is due within an epoch: every so many steps of the run, or minutes since the last one; 0 is never."""
+
+    every_steps: int
+    every_minutes: float
+    _since: float = field(default_factory=time.monotonic)
+
+    def due(self, steps: int) -> bool:
+        """Whether to keep the state after `steps` steps of the run."""
+        by_steps = self.every_steps > 0 and steps % self.every_steps == 0
+        return by_steps or 0 < self.every_minutes * 60 <= time.monotonic() - self._since
+
+    def kept(self) -> None:
+        """A state has been kept just now."""
+        self._since = time.monotonic()
