@@ -134,7 +134,7 @@ class Checkpoints:
         try:
             written, own = (folder / MANIFEST).read_bytes(), self._manifest(folder, place)
         except (OSError, UserError) as error:
-            return f"can't be read ({error.strerror if isinstance(error, OSError) else error})"
+            return f"{MANIFEST}: {error.strerror}" if isinstance(error, OSError) else str(error)
         if written == own:
             return None
         files = json.loads(own)["files"]
@@ -142,7 +142,7 @@ class Checkpoints:
         if STATE not in files:
             return f"{STATE} is missing"
         if len(changed) == 1:
-            return f"{changed[0]} ({files[changed[0]]['bytes']:,} bytes) is not what was written"
+            return f"{changed[0]} ({files[changed[0]]['bytes']:,} bytes) is not what {MANIFEST} says"
         return f"{MANIFEST} does not fit its files and this run"
 
 

@@ -78,6 +78,17 @@ def test_epoch_two_is_the_same_without_epoch_one(examples):
     assert all(torch.equal(one[0], other[0]) for one, other in zip(after, resumed, strict=True))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("skip", [0, 1, 2, 3])
+def test_the_rest_of_an_epoch_is_the_same_without_its_beginning(examples, workers, skip):
+    """Three batches; what is left out is not read, and the next epoch is whole again."""
+    whole, rest = loader(examples), loader(examples, workers)
+    for number, skipped in ((1, skip), (2, 0)):
+        expected, found = list(whole.epoch(number))[skipped:], list(rest.epoch(number, skipped))
+        assert order_of(found) == order_of(expected)
+        assert all(torch.equal(one[0], other[0]) for one, other in zip(expected, found, strict=True))
+
+
 def test_order_and_views_differ_by_epoch_and_by_seed(examples):
     """Seed 0 is a seed like any other (trap 7: `if seed:`)."""
     epochs = {(seed, number): list(loader(examples, seed=seed).epoch(number)) for seed in (0, 1) for number in (1, 2)}

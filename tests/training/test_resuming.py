@@ -1,5 +1,6 @@
 """A resumed training ends as one that was never interrupted, bit for bit: from every step, and only because every part is put back."""
 
+import copy
 import io
 import random
 from functools import partial
@@ -223,7 +224,7 @@ def test_the_scalers_scale_and_its_count_of_good_steps_go_on():
     assert again.scaler.state_dict() == whole.scaler.state_dict() != scaled_stepper().scaler.state_dict()
     assert again.scaler.state_dict()["_growth_tracker"] == 2
     again.model.load_state_dict(whole.model.state_dict())
-    again.optimizer.load_state_dict(whole.optimizer.state_dict())
+    again.optimizer.load_state_dict(copy.deepcopy(whole.optimizer.state_dict()))
     for step in range(5, 9):
         assert again.step(inputs, labels, step, "here") == whole.step(inputs, labels, step, "there")
     assert again.scaler.state_dict() == whole.scaler.state_dict()
