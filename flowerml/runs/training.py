@@ -70,24 +70,11 @@ def run_training(settings: Settings, open_recorder: OpenRecorder) -> Finished:
 
 
 def _train(run: Prepared, recorder: Recorder, begins: Beginning) -> Outcome:
-    settings, kept, best = run.settings, begins.kept, run.folder / "best.pth"
+    kept, best = begins.kept, run.folder / "best.pth"
     if kept is not None:
         kept.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
-    to_train, to_evaluate = run.task.transforms(run.built.description, settings)
-    pin = run.device.type == "cuda"
-    loader = training_loader(
-        run.data.train,
-        to_train,
-        batch_size=settings.batch_size,
-        workers=run.workers,
-        seed=settings.seed,
-        repeats=[run.balance.repeats[example.label] for example in run.data.train],
-        pin=pin,
-    )
-    val: Loader | None = None
-    if run.data.val:
-        val = evaluation_loader(run.data.val, to_evaluate, batch_size=settings.batch_size, workers=run.workers, pin=pin)
+    loader, val = _loaders(run)
     history: list[Row] = []
 
     def on_epoch(row: Row) -> None:
@@ -101,7 +88,7 @@ def _train(run: Prepared, recorder: Recorder, begins: Beginning) -> Outcome:
 
     return train(
         run.built,
-        settings,
+        run.settings,
         run.data.classes,
         loader,
         val,
@@ -116,6 +103,19 @@ def _train(run: Prepared, recorder: Recorder, begins: Beginning) -> Outcome:
         ),
         resumed=kept.load if kept is not None else None,
     )
+
+
+def _loaders(run: Prepared) -> tuple[Loader, Loader | None]:
+    """What to train on and, where some was held out, what to validate on."""
+    to_train, to_evaluate = run.task.transforms(run.built.description, run.settings)
+    size, pin = run.settings.batch_size, run.device.type == "cuda"
+    repeats = [run.balance.repeats[example.label] for example in run.data.train]
+    train_loader = training_loader(
+        run.data.train, to_train, batch_size=size, workers=run.workers, seed=run.settings.seed, repeats=repeats, pin=pin
+    )
+    if not run.data.val:
+        return train_loader, None
+    return train_loader, evaluation_loader(run.data.val, to_evaluate, batch_size=size, workers=run.workers, pin=pin)
 
 
 def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:

@@ -19,8 +19,8 @@ class Digests:
 def identity(settings: Settings, digests: Digests) -> dict[str, object]:
     """The part of the settings that shapes the result, as plain values.
 
-    Not in it: seed, folders, names, experiment, workers, device, compile, micro-batches, checkpoints, bad-images. The data folder, the split's
-    settings and the weights' path stand in it by content. A setting that came later (`late`) is not in it at its default.
+    Not in it: seed, folders, names, experiment, workers, device, compile, micro-batches, checkpoints, bad-images. The data folder, the
+    split's settings and the weights' path stand in it by content. A setting that came later (`late`) is not in it at its default.
     """
     values = settings.model_dump(mode="json")
     shaping: dict[str, object] = {

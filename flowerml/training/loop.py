@@ -61,11 +61,7 @@ def train(
         candidate = run.evaluate(epoch, val_loader, row)
         outcome.history.append(row)
         observers.on_epoch(row)
-        previous = outcome.best.result if outcome.best else None
-        is_best = candidate.result is None or better(candidate.result, previous, settings.monitor)
-        if is_best and (candidate.result is not None or epoch == last):
-            observers.on_best(candidate)
-            outcome.best = Candidate(epoch, {}, candidate.result, candidate.predictions)
+        is_best = run.judge(candidate, last)
         elapsed = time.monotonic() - started
         say(_line(row, last, is_best, elapsed / (epoch - first + 1) * (last - epoch)))
         outcome.ended = _why_ended(candidate, last, state.stopping)
@@ -120,23 +116,7 @@ class _Run:
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.average = WeightAverage(self.model, steps * settings.epochs) if settings.ema else None
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
-        self.stepper = Stepper(
-            model=torch.compile(self.model) if settings.compile else self.model,  # type: ignore[arg-type] # a callable module either way
-            optimizer=self.optimizer,
-            parameters=list(self.model.parameters()),
-            device=device,
-            dtype=autocast_dtype(device, amp=settings.amp),
-            accumulate=settings.accumulate,
-            grad_clip=settings.grad_clip,
-            losses=partial(
-                example_losses,
-                smoothing=settings.label_smoothing,
-                class_weights=_tensor(balance.weights, device),
-                focal_gamma=settings.focal_gamma,
-                logit_offsets=_tensor(balance.logit_offsets, device),
-            ),
-            on_memory=observers.on_memory,
-        )
+        self.stepper = _stepper(self.model, self.optimizer, settings, balance, device, observers.on_memory)
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         outcome = Outcome(cuts=self.plateau.cuts)
         self.state = State(self.model, self.optimizer, self.stepper, self.average, self.plateau, stopping, outcome)
@@ -145,6 +125,8 @@ class _Run:
     def resume(self, content: Content) -> None:
         """Go on from a kept state; the observer of epochs hears of those before it."""
         self.state.restore(content)
+        if self.stepper.accumulate > self.settings.accumulate:
+            self.observers.on_memory(f"memory ran out in an earlier try: going on with each batch in {self.stepper.accumulate} parts")
         for row in self.state.outcome.history:
             self.observers.on_epoch(row)
 
@@ -193,6 +175,15 @@ class _Run:
             self.plateau.observe(epoch, scores.loss)
         return Candidate(epoch, model.state_dict(), scores.at(epoch), predictions)
 
+    def judge(self, candidate: Candidate, last: int) -> bool:
+        """Whether an epoch is the best so far; its observer hears of it then. Without validation the last one counts alone."""
+        best = self.state.outcome.best
+        is_best = candidate.result is None or better(candidate.result, best.result if best else None, self.settings.monitor)
+        if is_best and (candidate.result is not None or candidate.epoch == last):
+            self.observers.on_best(candidate)
+            self.state.outcome.best = Candidate(candidate.epoch, {}, candidate.result, candidate.predictions)
+        return is_best
+
     def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         try:
             yield from track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=len(self.loader) - skip, log_every_s=120)
@@ -200,6 +191,33 @@ class _Run:
             if "DataLoader worker" in str(error):
                 raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
             raise
+
+
+def _stepper(
+    model: Classifier,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    balance: Balance,
+    device: torch.device,
+    on_memory: Callable[[str], None],
+) -> Stepper:
+    return Stepper(
+        model=torch.compile(model) if settings.compile else model,  # type: ignore[arg-type] # a callable module either way
+        optimizer=optimizer,
+        parameters=list(model.parameters()),
+        device=device,
+        dtype=autocast_dtype(device, amp=settings.amp),
+        accumulate=settings.accumulate,
+        grad_clip=settings.grad_clip,
+        losses=partial(
+            example_losses,
+            smoothing=settings.label_smoothing,
+            class_weights=_tensor(balance.weights, device),
+            focal_gamma=settings.focal_gamma,
+            logit_offsets=_tensor(balance.logit_offsets, device),
+        ),
+        on_memory=on_memory,
+    )
 
 
 def _tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:
