@@ -158,8 +158,8 @@ PLACES = {
     ),
     "out: a run of other settings": Case(
         "train --dropout 0.5",
-        "out holds a run of other settings (configuration …, seed 11; this one is …, seed 11): choose another "
-        "--output-dir, or replace it with --overwrite",
+        "out holds a run of other settings (dropout 0.0 there, 0.5 here; configuration …): choose another --output-dir, or replace it with "
+        "--overwrite",
         spoil.finished_run,
     ),
     "out: somebody's best.pth": Case(
