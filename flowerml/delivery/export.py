@@ -1,6 +1,5 @@
 """Writing a delivery: weights, manifest, the one file that loads them; every weights file checked after it was written."""
 
-import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from flowerml.console import amount, say
 from flowerml.delivery.manifest import NAME, entry, standing_entries, write_manifest
 from flowerml.delivery.verify import Expected, Verdict, verify
 from flowerml.errors import UserError
-from flowerml.files import file_digest, require_writable, write_text, write_with
+from flowerml.files import copy, file_digest, require_writable, write_text, write_with
 from flowerml.prediction.delivered import CLASSIFIER, WEIGHTS, for_delivery, halved, infinite_weights, is_delivered, single_file
 from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -100,14 +99,10 @@ def _write(path: Path, source: Source, checkpoint: Checkpoint, precision: Precis
             raise UserError(f"{source.weights}: {lost[0]} has values beyond fp16's range (65,504): export it without --half")
         save_checkpoint(path, delivered)
     elif is_delivered(checkpoint):
-        write_with(path, lambda temporary: _copy(source.weights, temporary))
+        copy(source.weights, path)
     else:
         save_checkpoint(path, delivered)
     return entry(path, file_digest(path), delivered, source.origin, str(precision))
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
 
 
 def _pack(archive: Path, files: Sequence[Path]) -> None:
