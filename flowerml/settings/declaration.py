@@ -163,10 +163,10 @@ class Settings(BaseModel):
 
     seed: Whole = _setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
     output_dir: Text | None = _setting(None, group=RUN, about="folder of the run", auto="runs/<model>-<config>-s<seed>", identity=False)
-    resume: Literal["auto", "never"] = _setting(
-        "auto",
+    resume: Literal["last", "never"] = _setting(
+        "last",
         group=RUN,
-        about="an unfinished run of the same settings in the output folder: go on from its last checkpoint, or start over",
+        about="an unfinished run of the same settings in the output folder: go on from the last checkpoint, or never",
         identity=False,
     )
     checkpoint_every_steps: Whole = _setting(

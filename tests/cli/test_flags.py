@@ -320,7 +320,7 @@ HELP = {
     "the run itself": {
         "--seed": ("INT", "(>= 0, <= 2147483648)", "11"),
         "--output-dir": ("TEXT", "", "runs/<model>-<config>-s<seed>"),
-        "--resume": ("{auto,never}", "", "auto"),
+        "--resume": ("{last,never}", "", "last"),
         "--checkpoint-every-steps": ("INT", "[steps] (>= 0, <= 1000000000)", "0"),
         "--checkpoint-every-minutes": ("F", "[minutes] (>= 0, <= 10000)", "0.0"),
         "--keep-checkpoints": ("INT", "(>= 1, <= 1000)", "2"),

@@ -586,7 +586,9 @@ def test_an_archive_on_disk_is_checked_unpacked_and_left_alone(train, tmp_path):
 def test_an_interrupt_keeps_the_part_and_says_so(serve, train, tmp_path):
     server = serve(Turn(ARCHIVE, cut=7000, stall=True))
     words = [sys.executable, "-m", "flowerml.cli.main", "dataset", "fetch", "--url", server.url, "--sha256", SHA, "--train-dir", str(train)]
-    child = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # A shell starts what runs in its background with Ctrl-C ignored, and a child inherits that.
+    hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=hears)  # noqa: PLW1509 - one thread
     try:
         part = train.parent / PART
         while not part.exists() or part.stat().st_size < 7000:

@@ -55,7 +55,7 @@ COMPLETE = Settings(
     stop_epoch=None,
     seed=11,
     output_dir="runs/convnextv2_large-0a1b2c3d-s11",
-    resume="auto",
+    resume="last",
     checkpoint_every_steps=0,
     checkpoint_every_minutes=0.0,
     keep_checkpoints=2,
@@ -66,9 +66,6 @@ COMPLETE = Settings(
     device="cpu",
     compile=False,
 )
-
-# Whose `auto` is a value of its own: nothing is found out that could stand there instead.
-ITSELF_AUTO = {"resume"}
 
 # The text is what a person types; the value is what it must mean. None of them equals COMPLETE's.
 OTHER = {

@@ -59,7 +59,7 @@ DEFAULTS = {
     "stop_epoch": None,
     "seed": 11,
     "output_dir": None,
-    "resume": "auto",
+    "resume": "last",
     "checkpoint_every_steps": 0,
     "checkpoint_every_minutes": 0.0,
     "keep_checkpoints": 2,
@@ -115,7 +115,7 @@ WORDS = {
     "optimizer": {"adamw", "sgd"},
     "scheduler": {"cosine", "plateau", "constant"},
     "class_weights": {"none", "balanced", "effective"},
-    "resume": {"auto", "never"},
+    "resume": {"last", "never"},
     "monitor": {"val_accuracy", "val_macro_f1", "val_loss"},
 }
 WHOLE = [name for name, (passes, _) in RANGES.items() if isinstance(passes[0], int)]
