@@ -49,7 +49,7 @@ def run(argv: Sequence[str] | None) -> int:
     if asked.json:
         print(json.dumps(_as_json(delivery)))
     else:
-        print("\n".join(line for verdict in delivery.verdicts for line in verdict.lines))
+        print("\n".join(line for check in delivery.checks for line in check.lines))
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
     say(f"{folder.resolve()} holds the delivery: {', '.join(sorted(delivery.entries))}, flowers_classifier.py, MANIFEST.json")
@@ -113,16 +113,16 @@ def _there(path: Path) -> Path | None:
 def _as_json(delivery: "Delivery") -> dict[str, object]:
     checks = [
         {
-            "file": verdict.file,
-            "load_seconds": verdict.load_seconds,
-            "logit_difference": verdict.logit_difference,
-            "probe_labels_changed": verdict.probe_labels,
-            "photos": verdict.photos,
-            "differing": [list(row) for row in verdict.differing],
-            "problems": list(verdict.problems),
-            "remarks": list(verdict.remarks),
+            "file": check.file,
+            "load_seconds": check.load_seconds,
+            "logit_difference": check.logit_difference,
+            "probe_labels_changed": check.probe_labels,
+            "photos": check.photos,
+            "differing": [list(row) for row in check.differing],
+            "problems": list(check.problems),
+            "remarks": list(check.remarks),
         }
-        for verdict in delivery.verdicts
+        for check in delivery.checks
     ]
     return {
         "folder": str(delivery.folder),

@@ -2,14 +2,14 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from flowerml.console import amount, say
 from flowerml.delivery.manifest import NAME, entry, standing_entries, write_manifest
-from flowerml.delivery.verify import Expected, Verdict, verify
+from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
 from flowerml.files import copy, file_digest, require_writable, write_text, write_with
 from flowerml.prediction.delivered import CLASSIFIER, WEIGHTS, for_delivery, halved, infinite_weights, is_delivered, single_file
@@ -37,17 +37,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A written delivery: its files, the manifest's entries by file name, what the checks found."""
+    """A written delivery: its files, the manifest's entries by file name, what the checks found.
+
+    `archive` is None where none was packed: not asked for, or a check failed.
+    """
 
     folder: Path
     entries: Mapping[str, Mapping[str, Any]]
-    verdicts: tuple[Verdict, ...]
+    checks: tuple[Check, ...]
     archive: Path | None
 
     @property
     def problems(self) -> list[str]:
         """What is wrong with it, a line each; empty where all is well."""
-        return [f"{verdict.file}: {problem}" for verdict in self.verdicts for problem in verdict.problems]
+        return [f"{check.file}: {problem}" for check in self.checks for problem in check.problems]
 
 
 def export(sources: Sequence[Source], folder: Path, *, precision: Precision = Precision.FULL, archive: Path | None = None) -> Delivery:
@@ -73,14 +76,15 @@ def export(sources: Sequence[Source], folder: Path, *, precision: Precision = Pr
         say(f"{folder / name}: {one['model']}, {amount(one['bytes'])}, {precision}, sha256 {one['sha256'][:12]}…")
     if kept:
         say(f"kept from an earlier export: {', '.join(kept)}")
-    verdicts = tuple(
+    checks = tuple(
         verify(folder, name, checkpoint, source.expected, exact=precision is Precision.FULL)
         for name, (source, checkpoint) in by_name.items()
     )
-    delivery = Delivery(folder, entries, verdicts, archive)
-    if archive is not None and not delivery.problems:
-        _pack(archive, [folder / name for name in (*sorted(entries), CLASSIFIER, NAME)])
-    return delivery
+    delivery = Delivery(folder, entries, checks, None)
+    if archive is None or delivery.problems:
+        return delivery
+    _pack(archive, [folder / name for name in (*sorted(entries), CLASSIFIER, NAME)])
+    return replace(delivery, archive=archive)
 
 
 def _file_name(source: Source, checkpoint: Checkpoint) -> str:

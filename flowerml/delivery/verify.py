@@ -32,7 +32,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Check:
     """What the check found. `logit_difference` is the largest one on the probe, `differing` are (picture, recorded, delivered) labels.
 
     `probe_labels` counts probe pictures whose label changed; None where there was no probe. `photos` is how many were compared.
@@ -57,7 +57,7 @@ class Verdict:
         return [head, *rows, *(f"  {remark}" for remark in self.remarks)]
 
 
-def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expected, *, exact: bool) -> Verdict:
+def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expected, *, exact: bool) -> Check:
     """Check the file `weights` of `folder`, which has the content of `checkpoint`.
 
     With `exact` its logits have to be the run's; fp16 weights are held to the labels only.
@@ -69,7 +69,7 @@ def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expecte
     recorded = _recorded(expected, checkpoint.classes)
     answer = _ask(folder, weights, str(checkpoint.spec.family), inputs, [str(path) for path, _ in recorded.values()])
     if "refused" in answer:
-        return Verdict(weights, 0.0, None, None, 0, (), (answer["refused"],), ())
+        return Check(weights, 0.0, None, None, 0, (), (answer["refused"],), ())
     remarks = [] if expected.probe else ["the run left no probe.npz: its logits could not be compared"]
     problems = []
     difference, changed = None, None
@@ -91,7 +91,7 @@ def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expecte
     if not recorded:
         remarks.append("the validation photos are not at hand (--train-dir names their folder): labels were not compared")
     seconds = answer["load_seconds"]
-    return Verdict(weights, seconds, difference, changed, len(compared), differing, tuple(problems), tuple(remarks))
+    return Check(weights, seconds, difference, changed, len(compared), differing, tuple(problems), tuple(remarks))
 
 
 def _probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -43,9 +43,15 @@ def connected() -> MlflowClient:
 
 
 def refusal(error: Exception) -> UserError:
-    """The line for whatever MLflow, SQLAlchemy or requests have raised."""
+    """The line for whatever MLflow, SQLAlchemy or requests have raised.
+
+    Raises:
+        NameError, AssertionError: passed on; they say that code is wrong, and never that a server is away.
+    """
     if isinstance(error, UserError):
         return error
+    if isinstance(error, NameError | AssertionError):
+        raise error
     address = get_tracking_uri()
     store = f"the MLflow tracking store {without_secrets(address)}"
     reason = reason_of(error)

@@ -107,8 +107,9 @@ class TestFromACheckpoint:
             content = dict(probe)
         content["logits"][3, 2] += 1e-3
         np.savez(best.parent / "probe.npz", **content)
-        code, _, err = export("--checkpoint", best, "--output-dir", tmp_path / "out", "--zip", tmp_path / "d.zip")
+        code, said, err = export("--checkpoint", best, "--output-dir", tmp_path / "out", "--zip", tmp_path / "d.zip", "--json")
         assert code == 1
+        assert json.loads(said)["archive"] is None
         assert "must not be handed on: cnn_flowers.pth: its logits differ by 1.0" in err  # e-03
         assert "those of the run's probe.npz (allowed: 1e-04)" in err
         assert (tmp_path / "out" / "cnn_flowers.pth").is_file()

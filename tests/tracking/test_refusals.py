@@ -7,7 +7,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from flowerml.tracking.refusals import reason_of, without_secrets
+from flowerml.tracking.refusals import reason_of, refusal, without_secrets
 
 SHOWN = {
     "http://team:secret@host:5000/x": "http://***@host:5000/x",
@@ -34,6 +34,12 @@ def test_a_reason_is_short_and_has_no_password_either():
     assert reason_of(MlflowException(long)) == without_secrets(long)[:160]
     assert reason_of(OSError(2, "No such file or directory", "a.txt")) == "[Errno 2] No such file or directory: 'a.txt'"
     assert reason_of(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize("error", [NameError("name 'x' is not defined"), AssertionError("no chosen run")], ids=repr)
+def test_a_mistake_in_code_is_not_told_as_a_server_that_does_not_answer(error):
+    with pytest.raises(type(error)):
+        refusal(error)
 
 
 def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch):
