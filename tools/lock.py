@@ -23,7 +23,8 @@ def conda_yaml(lock: str) -> str:
 
 def main() -> int:
     """Write both files."""
-    options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11", "--group", "dev", "--extra", "server", "--extra", "ray"]
+    options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11"]
+    options += ["--group", "dev", "--extra", "server", "--extra", "ray"]
     platform = ["--python-platform", "x86_64-unknown-linux-gnu"]
     command = [str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "pyproject.toml", *options, *platform]
     done = subprocess.run([*command, "-o", "requirements.lock"], cwd=ROOT, check=False)
