@@ -1,13 +1,11 @@
 """What went wrong with MLflow, in a line a person can act on: no answer, a refusal, or an address that can't be one. Never a password."""
 
-import logging
 import re
 from http import HTTPStatus
-from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
-from mlflow.tracking import MlflowClient, get_tracking_uri
+from mlflow.tracking import get_tracking_uri
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.uri import get_uri_scheme
 
@@ -22,24 +20,6 @@ _SILENCES = (
     (r"too many (\d{3}) error responses", "HTTP {}, each time"),
     (r"not in a valid JSON format", "what came is not from MLflow"),
 )
-
-
-def connected() -> MlflowClient:
-    """A client of the tracking store. A database is knocked at once: MLflow tries ten times, for minutes, what no time mends.
-
-    Raises:
-        Exception: whatever MLflow, SQLAlchemy or a driver raise; see `refusal`.
-    """
-    address = get_tracking_uri()
-    if get_uri_scheme(address) in DATABASE_ENGINES:
-        from mlflow.store.db.utils import create_sqlalchemy_engine
-
-        logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)  # a traceback before what it raises anyway
-        engine = create_sqlalchemy_engine(address)
-        if engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():  # a new one's folder MLflow makes itself
-            engine.connect().close()
-        engine.dispose()
-    return MlflowClient()
 
 
 def refusal(error: Exception) -> UserError:

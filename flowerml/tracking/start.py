@@ -10,24 +10,18 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from flowerml.console import on_terminal, warn
+from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.settings import Settings
 from flowerml.settings.text import contradictions
 from flowerml.tracking.recorder import REASON, MlflowRecorder
-from flowerml.tracking.refusals import connected, reason_of, refusal, without_secrets
+from flowerml.tracking.refusals import reason_of, refusal, without_secrets
+from flowerml.tracking.store import connected
 
 KIND = "flowerml.kind"
 CONTINUES = "flowerml.continues"
 NOTE = "mlflow.note.content"
 _MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-crow-123
-
-# MLflow's own patience with a dead server is minutes (7 retries, 120 s each).
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-# With a server it prints links on stdout, which belongs to --json; and in a log its progress bars are a line for every step.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(on_terminal()).lower())
 
 
 def start_run(settings: Settings, experiment: str, run_name: str) -> MlflowRecorder:
