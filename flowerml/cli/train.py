@@ -27,7 +27,7 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.runs.training import run_training
     from flowerml.tracking import start_run
 
-    finished = run_training(settings, start_run)
+    finished = run_training(settings, lambda complete, experiment, name, *_: start_run(complete, experiment, name))
     say(f"\nrun {finished.run_id} is FINISHED; everything lies in {finished.folder} and in MLflow (mlflow ui)")
     if as_json:
         result = {
