@@ -35,7 +35,9 @@ def files(folder):
 
 def test_the_second_one_is_told_who_holds_it(tmp_path):
     with writing(claim(tmp_path, 60)):
-        with pytest.raises(UserError, match=rf"being worked on by process {os.getpid()} on .*attempt 1, last sign of life 0 s ago") as caught:
+        with pytest.raises(
+            UserError, match=rf"being worked on by process {os.getpid()} on .*attempt 1, last sign of life 0 s ago"
+        ) as caught:
             claim(tmp_path, 60)
         assert caught.value.exit_code == 2
     second = claim(tmp_path, 60)
