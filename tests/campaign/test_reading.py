@@ -68,6 +68,7 @@ REFUSED = {
     "another rule": ("then: [macro_f1, variance]", "then: [variance, macro_f1]", ["line 20", "Allowed: [macro_f1, variance]"]),
     "another measure": ("by: val_accuracy, then", "by: val_loss, then", ["line 20", "by is 'val_loss'", "val_accuracy"]),
     "unknown mode": ("mode: retrain", "mode: retrained", ["line 32", "'retrained'", "Did you mean retrain?"]),
+    "plateau without validation": ("B1: {lr_head: 1e-3}", "B1: {scheduler: plateau}", ["line 32", "B1 has scheduler plateau", "keep_best"]),
     "two of one family": ("of: [C, D]", "of: [B, C]", ["line 32", "two phases of one family"]),
     "two kinds of phase": ("    confirm: {of: B,", "    smoke: true\n    confirm: {of: B,", ["phase C is smoke and confirm"]),
     "nothing to be judged by": ("B1: {lr_head: 1e-3}", "B1: {val_split: 0}", ["line 17", "B1 has val_split 0"]),
