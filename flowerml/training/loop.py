@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -54,6 +55,12 @@ def train(
     run = _Run(built, settings, classes, train_loader, device, memory_format, balance, observers)
     if resumed is not None:
         run.resume(resumed())
+    with _worker_deaths(observers.asked):
+        return _all_epochs(run, settings, val_loader)
+
+
+def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> Outcome:
+    observers = run.observers
     state, outcome = run.state, run.state.outcome
     first, last = state.epoch, settings.stop_epoch or settings.epochs
     started = time.monotonic()
@@ -71,6 +78,24 @@ def train(
         if outcome.ended:
             break
     return outcome
+
+
+@contextmanager
+def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
+    """The death of a process that loads pictures as a line. torch tells it by a signal, wherever the training is at the moment.
+
+    Raises:
+        RunFailed: it died by itself.
+        Stopped: the training was asked to stop, by a signal to the whole group which ended that process too.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        if reason := asked():
+            raise Stopped(reason) from error
+        raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
 
 
 def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
@@ -197,8 +222,7 @@ class _Run:
             yield from track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=len(self.loader) - skip, log_every_s=120)
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
-                self.heed()  # a signal to the whole group ends the loading processes too
-                raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
+                self.heed()  # between two steps, so the state can be kept
             raise
 
     def _heeding(self, batches: Iterator[Batch]) -> Iterator[Batch]:

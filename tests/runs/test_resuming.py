@@ -228,9 +228,3 @@ def kill_and_resume(begin, flowers, folder, finished, seed):
 def test_killed_by_the_system_and_resumed(begin, flowers, small_run, tmp_path, capsys):
     kill_and_resume(begin, flowers, tmp_path / "out", small_run[0], seed=1)
     assert "an earlier try of these settings was cut off; it goes on after" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 22))
-def test_killed_by_the_system_at_twenty_places(begin, flowers, small_run, tmp_path, seed):
-    kill_and_resume(begin, flowers, tmp_path / "out", small_run[0], seed)
