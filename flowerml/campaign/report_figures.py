@@ -8,7 +8,8 @@ from flowerml.evaluation.page import text
 from flowerml.evaluation.scores import wilson
 
 STYLE = """
-svg { display: block; width: 100%; height: auto; margin-top: 10px; }
+.figure { overflow-x: auto; margin-top: 10px; }
+svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 svg .faint { fill: var(--muted); }
 svg .grid { stroke: var(--line); stroke-width: 1; fill: none; }
@@ -138,5 +139,7 @@ def _cut(name: str) -> str:
 
 
 def _svg(width: int, height: float, about: str, parts: Sequence[str]) -> str:
-    size = "" if width == _WIDTH else f' style="max-width:{width}px"'
-    return f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{text(about)}"{size}>{"".join(parts)}</svg>'
+    # On a narrow screen a wide figure scrolls: shrunk to it, nobody could read its names.
+    size = "min-width:640px" if width == _WIDTH else f"max-width:{width}px"
+    drawing = f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{text(about)}" style="{size}">{"".join(parts)}</svg>'
+    return f'<div class="figure">{drawing}</div>'

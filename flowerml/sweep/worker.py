@@ -135,7 +135,7 @@ def _train(task: Task, settings: Settings, trial: optuna.Trial | None, phase: st
     standing = read_run_file(Path(settings.output_dir))
     if standing is None or standing.status != "FINISHED":
         labels = {**task.labels, "flowerml.kind": "trial", "flowerml.phase": phase}
-        finished = run_training(settings, lambda s, e, n, *_: start_run(s, e, n), labels=labels, on_row=on_row)
+        finished = run_training(settings, start_run, labels=labels, on_row=on_row)
         run_id = finished.run_id
     else:
         run_id = standing.run_id
