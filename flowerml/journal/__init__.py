@@ -2,6 +2,7 @@
 
 from flowerml.journal.delivered import Delivered, read_delivered, write_delivered
 from flowerml.journal.file import JOURNAL, Damage, Entry, Journal
+from flowerml.journal.places import has_undelivered, journals
 from flowerml.journal.records import Opening, Record, Reopening
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Opening",
     "Record",
     "Reopening",
+    "has_undelivered",
+    "journals",
     "read_delivered",
     "write_delivered",
 ]

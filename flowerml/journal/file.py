@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.errors import Fenced, UserError
-from flowerml.events import Metrics, Params, Tags
+from flowerml.events import Ended, Metrics, Params, Tags
 from flowerml.files import sync_folder
+from flowerml.journal.delivered import DELIVERED, read_delivered, write_delivered
 from flowerml.journal.records import Opening, Record, as_line, from_line
 
 JOURNAL = "journal.jsonl"
@@ -47,6 +48,7 @@ class Journal:
         self.path = folder / JOURNAL
         self.root = folder.parent.parent
         self.opening: Opening | None = None
+        self.ended: Ended | None = None  # the last record, where that is an end
         self._figures: set[tuple[str, int]] = set()
         self._params: set[str] = set()
         self._tags: dict[str, str] = {}
@@ -58,19 +60,23 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, opening: Opening) -> "Journal":
-        """A new journal. Raises UserError where `folder` can't be written to."""
-        return cls._written(folder, as_line(opening, folder.parent.parent))
+        """A new journal, of which nothing is delivered. Raises UserError where `folder` can't be written to."""
+        journal = cls._written(folder, as_line(opening, folder.parent.parent))
+        (folder / DELIVERED).unlink(missing_ok=True)
+        return journal
 
     @classmethod
     def passed_on(cls, previous: Path, folder: Path) -> "Journal":
-        """A journal that goes on where the one in `previous` stops; a torn last line stays behind.
+        """A journal that goes on where the one in `previous` stops, delivered as far as that; a torn last line stays behind.
 
         Raises:
             OSError: there is none in `previous`.
             UserError: `folder` can't be written to.
         """
         data = (previous / JOURNAL).read_bytes()
-        return cls._written(folder, data[: data.rfind(b"\n") + 1])
+        journal = cls._written(folder, data[: data.rfind(b"\n") + 1])
+        write_delivered(folder, read_delivered(previous))
+        return journal
 
     @classmethod
     def _written(cls, folder: Path, data: bytes) -> "Journal":
@@ -148,6 +154,7 @@ class Journal:
         return record
 
     def _remember(self, record: Record) -> None:
+        self.ended = record if isinstance(record, Ended) else None
         match record:
             case Opening():
                 self.opening = self.opening or record

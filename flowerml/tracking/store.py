@@ -76,10 +76,12 @@ def is_remote(address: str) -> bool:
 
 
 def answers_within(seconds: float) -> None:
-    """From now on this process's requests over http are tried once, for `seconds`; what the user has set in the environment stays."""
-    for name, value in ((_TIMEOUT, f"{seconds:.0f}"), (_RETRIES, "0")):
-        if os.environ.get(name, _PATIENCE[name]) in (_PATIENCE[name], _set_here.get(name)):
-            os.environ[name] = _set_here[name] = value
+    """From now on this process's requests over http are tried once, for `seconds`, or for as long as the user's environment says: whoever
+    calls this tries again in his own way.
+    """
+    os.environ[_RETRIES] = "0"
+    if os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT)):
+        os.environ[_TIMEOUT] = _set_here[_TIMEOUT] = f"{seconds:.0f}"
 
 
 _set_here: dict[str, str] = {}

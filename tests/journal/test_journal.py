@@ -13,7 +13,19 @@ import pytest
 
 from flowerml.errors import Fenced, UserError
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
-from flowerml.journal import JOURNAL, Damage, Delivered, Entry, Journal, Opening, Reopening, read_delivered, write_delivered
+from flowerml.journal import (
+    JOURNAL,
+    Damage,
+    Delivered,
+    Entry,
+    Journal,
+    Opening,
+    Reopening,
+    has_undelivered,
+    journals,
+    read_delivered,
+    write_delivered,
+)
 
 OPENING = Opening("j" * 32, "flowers", "x", "host", settings={"classes": ["a", "b"]}, tags={"mlflow.user": "me"}, timestamp=1)
 EVENTS = (
@@ -141,10 +153,12 @@ def test_a_line_of_another_version_is_named(journal, folder):
 
 
 def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
+    write_delivered(folder, Delivered("store", "r", 5))
     with (folder / JOURNAL).open("ab") as handle:
         handle.write(b"0123456789abcdef {torn")
     following = Journal.passed_on(folder, folder.parent / "0002")
     assert records(following) == [OPENING, *EVENTS]
+    assert read_delivered(following.folder) == Delivered("store", "r", 5)
     assert not following.append(Metrics({"val_accuracy": 9.0}, step=2))
     following.append(Reopening("other"))
     assert len(records(following)) == len(records(journal)) + 1
@@ -190,3 +204,31 @@ def test_how_far_it_was_delivered_is_kept(folder):
     with pytest.raises(OSError):
         write_delivered(folder, Delivered())
     assert not folder.exists()
+
+
+def test_the_newest_copy_of_each_journal_is_found(folder):
+    """Attempt 2 goes on with 1, 4 with 3; 3 started over, 5 has not written anything yet."""
+    attempts = folder.parent
+    Journal.create(folder, OPENING)
+    Journal.passed_on(folder, attempts / "0002")
+    folder.rename(attempts / "0001.fenced")
+    Journal.create(attempts / "0003.fenced", Opening("k" * 32, "flowers", "x", "host"))
+    Journal.passed_on(attempts / "0003.fenced", attempts / "0004")
+    for other in ("0005", ".0006", "notes"):
+        (attempts / other).mkdir()
+    assert journals(folder.parent.parent) == [attempts / "0002", attempts / "0004"]
+    assert journals(attempts / "none") == []
+
+
+def test_what_is_delivered_is_seen_without_reading(journal, folder):
+    assert has_undelivered(folder)
+    write_delivered(folder, Delivered("store", "r", journal.end))
+    assert not has_undelivered(folder)
+    assert not has_undelivered(folder.parent / "none")
+
+
+def test_it_knows_whether_its_run_has_ended(journal, folder):
+    assert Journal(folder).ended == Ended(Status.FINISHED)
+    journal.append(Reopening("host"))
+    assert journal.ended is None
+    assert Journal(folder).ended is None

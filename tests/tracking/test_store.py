@@ -49,9 +49,9 @@ def test_a_database_in_memory_has_no_file():
     assert store.database_file("http://host") is None
 
 
-def test_what_the_user_has_set_stays(monkeypatch):
+def test_how_long_an_answer_is_waited_for_is_the_users_choice_before_ours(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # our own default
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
     store.answers_within(5)
     assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("77", "0")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
