@@ -1,4 +1,4 @@
-"""Faults 7, 8, 9, 16, and `mlflow run` of 6: a tracking server that is away, in every way; dead runs; a fresh store."""
+"""Faults 7, 8, 10, 16: a tracking server that is away, in every way; many processes on one run, or on a fresh store."""
 
 import os
 import re
@@ -8,18 +8,16 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
 
+import mlflow
 import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.cli.main import main
 from flowerml.events import Artifact, Metrics, Params
 from flowerml.journal import Entry, Journal, journals, read_delivered
-from flowerml.runs.folder import read_run_file
 from tests.conftest import ROOT
-from tests.faults.nursery import RUN
 from tests.faults.test_killed import assert_as_undisturbed
 from tests.tracking.faulty_server import Server
 
@@ -31,11 +29,23 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("server")
 
 
+@contextmanager
+def serving(folder):
+    """A server in this process. What it has set for itself would turn every other client of the process to its own store."""
+    made = Server(folder)
+    try:
+        yield made
+    finally:
+        made.close()
+        for name in [name for name in os.environ if name.startswith("_MLFLOW_SERVER_")]:
+            del os.environ[name]
+        mlflow.set_tracking_uri(None)
+
+
 @pytest.fixture
 def server(folder):
-    made = Server(folder)
-    yield made
-    made.close()
+    with serving(folder) as made:
+        yield made
 
 
 def free_port():
@@ -50,7 +60,7 @@ class Process:
     def __init__(self, folder):
         self._folder, self._port = folder, free_port()
         self.address = f"http://127.0.0.1:{self._port}"
-        self.store = MlflowClient(tracking_uri=self.address)
+        self._client = MlflowClient(tracking_uri=self.address)
         self.up()
 
     def up(self):
@@ -64,7 +74,7 @@ class Process:
         end = time.monotonic() + 120
         while True:
             try:
-                self.store.search_experiments()
+                self._client.search_experiments()
                 return
             except Exception:
                 assert time.monotonic() < end, (self._folder / "log").read_text()
@@ -130,18 +140,26 @@ def through(tally, nursery, pictures, undisturbed, folder, server, begin, end, s
         end()
         assert child.wait(200) == 0, child.log()
         assert_not_held_up(child.log())
-        synced = subprocess.run(
-            [sys.executable, "-m", "flowerml.cli.main", "sync", str(folder)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": server.address},
-            capture_output=True,
-            text=True,
-        )
+        synced = sync(server.address, str(folder))
         assert synced.returncode == 0, synced.stderr
-        assert_delivered(tally, server.store, folder)
+        assert_delivered(tally, MlflowClient(tracking_uri=server.address), folder)
         assert_as_undisturbed(folder, undisturbed)
-        assert len([run for run in all_runs(server.store) if run.data.tags.get("mlflow.runName") == folder.name]) == 1
+        assert (
+            len([run for run in all_runs(MlflowClient(tracking_uri=server.address)) if run.data.tags.get("mlflow.runName") == folder.name])
+            == 1
+        )
         return child.log()
+
+
+def sync(store, *words):
+    """`flowerml sync …` as a person types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "flowerml.cli.main", "sync", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": store},
+        capture_output=True,
+        text=True,
+    )
 
 
 def all_runs(client):
@@ -177,12 +195,9 @@ def test_the_server_is_away_for_20_and_for_60_seconds(tally, nursery, pictures, 
     """Refused and 503, all at once: within the run, and beyond its end."""
 
     def one(name, seconds):
-        server = Server(folder)
-        try:
+        with serving(folder) as server:
             begin, end = faulty(server, name)
             through(tally, nursery, pictures, undisturbed, tmp_path / f"{name}-{seconds}", server, begin, end, seconds, 12)
-        finally:
-            server.close()
 
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(one, name, seconds) for name in ("refused", "503") for seconds in (20, 60)]:
@@ -203,9 +218,8 @@ def test_a_real_server_is_stopped_and_woken_and_killed_and_restarted(tally, nurs
 
 
 @pytest.mark.fault("8 server absent at the start")
-def test_absent_at_the_start_and_synced_later(tally, nursery, pictures, undisturbed, server, tmp_path, capsys, monkeypatch):
+def test_absent_at_the_start_and_synced_later(tally, nursery, pictures, undisturbed, server, tmp_path):
     """The rows are those of a run that had it from the start, but for what a clock says."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     with tally.trial():
         had = nursery.start(pictures, tmp_path / "had", store=server.address, run_name="same")
         assert had.wait() == 0, had.log()
@@ -215,54 +229,19 @@ def test_absent_at_the_start_and_synced_later(tally, nursery, pictures, undistur
         assert_not_held_up(absent.log())
         assert "flowerml sync" in absent.log()
         server.up()
-        assert main(["sync", "--all", "--runs-root", str(tmp_path)]) == 0
-        assert main(["sync", str(tmp_path / "absent")]) == 0, "a second time adds nothing"
-        assert "everything is at run" in capsys.readouterr().err
-        ids = [assert_delivered(tally, server.store, tmp_path / name) for name in ("had", "absent")]
-        (points, params, files, _), (later, others, rest, _) = (rows_of(server.store, run_id) for run_id in ids)
+        assert sync(server.address, "--all", "--runs-root", str(tmp_path)).returncode == 0
+        again = sync(server.address, str(tmp_path / "absent"))
+        assert again.returncode == 0
+        assert "everything is at run" in again.stderr, "a second time adds nothing"
+        ids = [assert_delivered(tally, MlflowClient(tracking_uri=server.address), tmp_path / name) for name in ("had", "absent")]
+        (points, params, files, _), (later, others, rest, _) = (
+            rows_of(MlflowClient(tracking_uri=server.address), run_id) for run_id in ids
+        )
         untimed = [[(name, step, value) for name, step, _, value in rows if name != "images_per_second"] for rows in (points, later)]
         assert untimed[0] == untimed[1]
         assert params == {**others, "output_dir": params["output_dir"]}
         assert files == rest
         assert_as_undisturbed(tmp_path / "absent", undisturbed)
-
-
-@pytest.mark.fault("9 a dead run that says RUNNING")
-def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(tally, nursery, pictures, undisturbed, tmp_path, monkeypatch, empty_store):
-    store = os.environ["MLFLOW_TRACKING_URI"]
-    folder = tmp_path / "runs" / "out"
-    with tally.trial():
-        child = nursery.start(pictures, folder, {"kill_after_step": 25}, store=store)
-        assert child.wait() == -signal.SIGKILL, child.log()
-        assert read_run_file(folder).status == "RUNNING"
-        assert main(["reap", "--runs-root", str(folder.parent)]) == 0
-        assert read_run_file(folder).status == "KILLED"
-        (run,) = all_runs(MlflowClient())
-        assert run.info.status == "KILLED"
-        assert f"process {child.pid}" in run.data.tags["flowerml.reason"]
-        assert main(["reap", "--runs-root", str(folder.parent)]) == 0, "nothing is left to close"
-        again = nursery.start(pictures, folder, store=store)
-        assert again.wait() == 0, again.log()
-        assert_as_undisturbed(folder, undisturbed)
-        (run,) = all_runs(MlflowClient())
-        assert run.info.status == "FINISHED", "the same run went on"
-        assert_delivered(tally, MlflowClient(), folder)
-
-
-@pytest.mark.fault("1 kill -9 at a random step")
-def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nursery, pictures, undisturbed, tmp_path):
-    store, folder = os.environ["MLFLOW_TRACKING_URI"], tmp_path / "out"
-    with tally.trial():
-        for step in (8, 9, 4):  # counted from where each try begins
-            child = nursery.start(pictures, folder, {"kill_after_step": step}, store=store)
-            assert child.wait() == -signal.SIGKILL, child.log()
-        again = nursery.start(pictures, folder, store=store)
-        assert again.wait() == 0, again.log()
-        assert_as_undisturbed(folder, undisturbed)
-        assert_delivered(tally, MlflowClient(), folder)
-        (run,) = all_runs(MlflowClient())
-        history = MlflowClient().get_metric_history(run.info.run_id, "train_loss")
-        assert [point.step for point in history] == [1, 2, 3]
 
 
 EIGHT = "import sys, mlflow.tracking; from flowerml.tracking.store import connected; connected().search_experiments()"
@@ -319,42 +298,3 @@ def test_ten_runs_on_one_folder_train_once(tally, nursery, pictures, undisturbed
         told = [child.log() for child, code in zip(children, codes, strict=True) if code == 2]
         assert all("is being worked on by process" in log or "holds the finished run" in log for log in told)
         assert_as_undisturbed(folder, undisturbed)
-
-
-@pytest.mark.slow
-@pytest.mark.fault("6 SIGTERM, SIGINT, twice, to mlflow run")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_mlflow_run(tally, nursery, pictures, undisturbed, tmp_path, number):
-    """The launcher dies of SIGTERM and tells nobody; the training notices, keeps its state and ends KILLED in the run opened for it."""
-    folder = tmp_path / "out"
-    given = {**RUN, "train_dir": pictures, "output_dir": folder, "lease_seconds": 3, "epochs": 3, "checkpoint_every_steps": 3}
-    words = [word for name, value in given.items() for word in ("-P", f"{name}={str(value).lower() if isinstance(value, bool) else value}")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with tally.trial(), (tmp_path / "log").open("w") as log:
-        launcher = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "train", "--env-manager=local", *words],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PATH": path},
-            start_new_session=True,
-        )
-        end = time.monotonic() + 120
-        while not list(folder.glob("state/epochs-*")):
-            assert launcher.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < end
-            time.sleep(0.005)
-        launcher.send_signal(number) if number == signal.SIGTERM else os.killpg(launcher.pid, number)
-        launcher.wait(60)
-        end = time.monotonic() + 60
-        while read_run_file(folder).status == "RUNNING":
-            assert time.monotonic() < end, (tmp_path / "log").read_text()
-            time.sleep(0.05)
-        assert read_run_file(folder).status == "KILLED", (tmp_path / "log").read_text()
-        time.sleep(3)
-        (run,) = all_runs(MlflowClient())
-        assert run.info.status == "KILLED", (tmp_path / "log").read_text()
-        again = nursery.start(pictures, folder, store=os.environ["MLFLOW_TRACKING_URI"])
-        assert again.wait() == 0, again.log()
-        assert_as_undisturbed(folder, undisturbed)
-        (run,) = all_runs(MlflowClient())
-        assert run.info.status == "FINISHED"
