@@ -72,7 +72,7 @@ def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> O
         is_best = run.judge(candidate, last)
         elapsed = time.monotonic() - started
         say(_line(row, last, is_best, elapsed / (epoch - first + 1) * (last - epoch)))
-        outcome.ended = _why_ended(candidate, last, state.stopping)
+        outcome.ended = _why_ended(candidate, last, state.stopping) or observers.enough()
         state.epoch, state.sums = epoch + 1, Sums()
         run.keep()
         if outcome.ended:

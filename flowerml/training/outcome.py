@@ -42,12 +42,17 @@ def _nobody() -> None:
     return None
 
 
+def _never() -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Observers:
     """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far (its weights are
     only valid during the call), of memory that ran out (in words), and of a state to keep (valid during the call too).
 
-    `asked` is asked between steps whether to stop, and says why.
+    `asked` is asked between steps whether to stop (and to go on another time), and says why. `enough` is asked after each epoch whether it
+    was the last one, and says why; nothing if not.
     """
 
     on_epoch: Callable[[Row], None]
@@ -55,3 +60,4 @@ class Observers:
     on_memory: Callable[[str], None]
     on_state: Callable[[Place, Content], None]
     asked: Callable[[], str | None] = _nobody
+    enough: Callable[[], str] = _never

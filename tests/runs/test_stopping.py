@@ -36,7 +36,7 @@ PROGRAM = """
 
     settings, _ = resolve(dict(word.split("=", 1) for word in sys.argv[1:]))
     try:
-        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(float(os.environ.get("PAUSE", "0"))))
+        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(float(os.environ.get("PAUSE", "0"))) or "")
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
