@@ -286,9 +286,11 @@ def test_what_keeps_a_process_from_letting_go_hides_nothing(tmp_path, capsys):
 
 def test_a_number_that_came_again_does_not_let_its_old_owner_write(tmp_path):
     first = claim(tmp_path, 60)
-    with pytest.raises(Fenced), writing(first):
-        first.folder.rename(first.folder.with_name("0001.fenced"))
-        shutil.copytree(first.folder.with_name("0001.fenced"), first.folder, ignore=lambda *_: [first.staging.name])
-        write_text(tmp_path / "best.pth", "too late")
-    assert not (tmp_path / "best.pth").exists()
-    assert not holder(tmp_path).released
+    fenced = first.folder.with_name("0001.fenced")
+    with writing(first):
+        first.folder.rename(fenced)
+        shutil.copytree(fenced, first.folder, ignore=lambda *_: [first.staging.name])
+        before = files(tmp_path)
+        with pytest.raises(Fenced):
+            write_text(tmp_path / "best.pth", "too late")
+    assert files(tmp_path) == before
