@@ -15,6 +15,8 @@ COMMANDS = {
     "select": "rank finished runs over their seeds, say how sure the choice is, register the champion",
     "export": "write the registered models' weights and the one file that loads them",
     "predict": "name the class of every picture in a folder",
+    "sync": "bring to MLflow what runs have kept while it was away",
+    "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }
 
