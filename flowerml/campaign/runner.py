@@ -128,9 +128,9 @@ class Runner:
         job = Job(run.name, work, ready.model_dump(mode="json"), labels, str(log))
         if phase.final is not None and phase.final.mode is Mode.KEEP_BEST:
             job = self.publisher.as_copy(job, self._choice(run))
+        self.executor.start(job)
         notes.started = notes.started or now_ms()
         self._since[run.name] = time.monotonic()
-        self.executor.start(job)
         self.place.ledger.save()
 
     def _choice(self, run: PlanRun) -> Choice:

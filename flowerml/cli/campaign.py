@@ -40,7 +40,7 @@ def run(argv: Sequence[str] | None) -> int:
         experiment=asked.experiment,
         name=asked.name,
         retry=asked.retry,
-        command=("flowerml", "campaign", *(sys.argv[2:] if argv is None else argv)),
+        command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
     )
     finished = carry_out(plan, options, parallel=parallel, executor=asked.executor, ray_address=asked.ray_address)
     say(f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in MLflow)")
