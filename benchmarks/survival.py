@@ -45,6 +45,7 @@ class Epochs:
         self._last: float | None = None
 
     def __call__(self, _row: object) -> str:
+        """An epoch has ended."""
         now = time.perf_counter()
         if self._last is not None:
             self.seconds.append(now - self._last)
