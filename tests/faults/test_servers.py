@@ -118,11 +118,13 @@ def assert_delivered(tally, client, folder):
     return run_id
 
 
-def assert_not_held_up(log, end_s=3.0):
-    """What the journal and its sender cost the training while the server is away, in seconds."""
+def assert_not_held_up(log):
+    """What the journal and its sender cost the training, in seconds; and its end, where the server is still away then (delivering the rest
+    to one that is there takes what it takes).
+    """
     held, end = map(float, re.search(r"HELD UP ([\d.]+) END ([\d.]+)", log).groups())
-    assert held < 1.0, log
-    assert end < end_s, log
+    assert held < 1.0, f"held up for {held} s:\n{log}"
+    assert end < 4.0 or "flowerml sync" not in log, f"its end took {end} s:\n{log}"
 
 
 def through(tally, nursery, pictures, undisturbed, folder, server, begin, end, seconds, pause):
