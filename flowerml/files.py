@@ -38,15 +38,10 @@ def staging_of(path: Path) -> Path | None:
     real = Path(os.path.realpath(path)) if _staging else path
     for root, staging in _staging.items():
         if real.is_relative_to(root):
-            require_staging(staging)
+            if not staging.is_dir():
+                raise Fenced(f"another process has taken {root} over (or removed it): nothing more is written there")
             return path.parent if real.is_relative_to(staging) else staging
     return None
-
-
-def require_staging(staging: Path) -> None:
-    """Raises Fenced where the folder is not there any more."""
-    if not staging.is_dir():
-        raise Fenced(f"another process has taken {staging.parent.parent} over (or removed it): nothing more is written there")
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
