@@ -15,7 +15,7 @@ from flowerml.settings import Settings, resolve
 @dataclass(frozen=True)
 class Choice:
     """A configuration that was chosen: the plan's name of it (the run it was selected on), its settings, the mean of its seeds' best
-    epochs (1-based, rounded half up), and the run of its best seed.
+    epochs (1-based, rounded half up), and the run of its best seed by name, id and seed.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Choice:
     stop_epoch: int
     best_run: str
     best_run_id: str
+    best_seed: int
 
 
 Choices = Mapping[str, Sequence[Choice]]  # by phase, the best first
@@ -67,6 +68,7 @@ def _choice(plan: Plan, phase: Phase, standing: Standing, choices: Choices) -> C
         stop_epoch=mean_rounded([run.best_epoch or 1 for run in runs]),
         best_run=best.run_name,
         best_run_id=best.run_id,
+        best_seed=best.seed,
     )
 
 
@@ -78,7 +80,8 @@ def _origin(run: PlanRun, choices: Choices) -> str:
 def settings_of(plan: Plan, run: PlanRun, choices: Choices) -> Settings:
     """The settings of a run, complete but for folders and names.
 
-    A final model has all pictures (`val_split` 0), the schedule of its configuration, no early stopping, and ends at `stop_epoch`.
+    A retrained final model has all pictures (`val_split` 0), the schedule of its configuration, no early stopping, and ends at
+    `stop_epoch`; one that is kept has those of the run it is of.
 
     Raises:
         UserError: what a phase changes does not fit its configuration.
@@ -95,7 +98,7 @@ def settings_of(plan: Plan, run: PlanRun, choices: Choices) -> Settings:
             raise UserError(f"{plan.file}, line {run.line}: run {run.name}: {error}") from error
     assert phase.final is not None
     if phase.final.mode is Mode.KEEP_BEST:
-        return source.settings
+        return source.settings.replace(seed=source.best_seed)
     return source.settings.replace(val_split=0.0, seed=run.seed, patience=0, stop_epoch=min(source.stop_epoch, source.settings.epochs))
 
 

@@ -16,7 +16,10 @@ class Work(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the plan: its name, its complete settings as plain values, its tags; `source` is the folder whose best.pth is copied."""
+    """One run of the plan: its name, its complete settings as plain values, its tags, and the file that takes what it prints.
+
+    `source` is the folder whose best.pth is copied, `figures` what that one reached. `threads`: how many to compute with, None: as it is.
+    """
 
     name: str
     work: Work
@@ -24,6 +27,7 @@ class Job:
     labels: Mapping[str, str]
     log: str
     source: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
 

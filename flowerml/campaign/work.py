@@ -5,6 +5,7 @@ from pathlib import Path
 from flowerml.campaign.jobs import Job, Work
 from flowerml.console import say
 from flowerml.events import MemoryRecorder
+from flowerml.runs.copying import run_copy
 from flowerml.runs.evaluation import Request, run_evaluation
 from flowerml.runs.folder import read_run_file
 from flowerml.runs.training import run_training
@@ -18,7 +19,10 @@ def carry_out(job: Job) -> None:
     assert settings.output_dir is not None
     folder = Path(settings.output_dir)
     standing = read_run_file(folder)
-    if standing is None or standing.status != "FINISHED":  # a smoke test may have been cut off between its two halves
+    if job.work is Work.COPY:
+        assert job.source is not None
+        run_copy(settings, Path(job.source), job.labels["flowerml.config_id"], start_run, labels=job.labels, figures=job.figures)
+    elif standing is None or standing.status != "FINISHED":  # a smoke test may have been cut off between its two halves
         run_training(settings, start_run, labels=job.labels)
     if job.work is Work.SMOKE:
         _evaluate(folder)

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def cache_folder() -> Path:
     """Where what can be found out again is kept: $FLOWERML_CACHE_DIR, else the user's cache folder."""
     named = os.environ.get(FOLDER)
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flowerml"
+
+
+@contextmanager
+def cache_in(folder: Path) -> Iterator[None]:
+    """Inside, what this process finds out is kept in `folder`: for pictures that are soon gone."""
+    before = os.environ.get(FOLDER)
+    os.environ[FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FOLDER]
+        else:
+            os.environ[FOLDER] = before
 
 
 class ScanMemory:

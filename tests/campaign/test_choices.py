@@ -87,7 +87,7 @@ def test_mean_epochs_are_rounded_half_up(epochs, mean):
 
 
 def test_a_final_model_has_all_pictures_and_the_schedule_of_its_configuration():
-    choice = Choice("B3", PLAN.run("B3").settings.replace(seed=47), 2, "C3", "id")
+    choice = Choice("B3", PLAN.run("B3").settings.replace(seed=47), 2, "C3", "id", 23)
     settings = settings_of(PLAN, PLAN.run("F1"), {"C": (choice,)})
     assert (settings.val_split, settings.seed, settings.stop_epoch, settings.patience) == (0.0, 11, 2, 0)
     base, final = shaping(PLAN.run("B3").settings), shaping(settings)
@@ -96,8 +96,14 @@ def test_a_final_model_has_all_pictures_and_the_schedule_of_its_configuration():
 
 
 def test_no_more_epochs_than_the_schedule_has():
-    choice = Choice("B3", PLAN.run("B3").settings, 9, "C3", "id")
+    choice = Choice("B3", PLAN.run("B3").settings, 9, "C3", "id", 23)
     assert settings_of(PLAN, PLAN.run("F1"), {"C": (choice,)}).stop_epoch == 3
+
+
+def test_a_model_that_is_kept_has_the_seed_of_the_run_it_is_of():
+    plan = plan_of(SMALL, "final.mode=keep_best")
+    choice = Choice("B3", PLAN.run("B3").settings, 2, "C3", "id", 23)
+    assert settings_of(plan, plan.run("F1"), {"C": (choice,)}) == PLAN.run("B3").settings.replace(seed=23)
 
 
 def test_a_confirming_run_may_change_a_setting():
