@@ -1,5 +1,6 @@
 """`python entrypoints/sweep.py …`: the same as `flowerml sweep …`, from a checkout."""
 
-import _start
+if __name__ == "__main__":  # its workers import this file again
+    import _start
 
-_start.command("sweep")
+    _start.command("sweep")

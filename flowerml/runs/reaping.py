@@ -9,7 +9,7 @@ from flowerml.errors import UserError
 from flowerml.events import Ended, Status
 from flowerml.journal import Journal, journals
 from flowerml.runs.claim import Attempt, Holder, claim, holder, writing
-from flowerml.runs.folder import RUN_FILE, read_run_file, write_run_file
+from flowerml.runs.folder import RUN_FILE, RunFile, read_run_file, write_run_file
 
 _LEASE_S = 60.0
 
@@ -41,13 +41,13 @@ def living(runs_root: Path) -> Iterator[Path]:
 
 
 def reap_folder(root: Path) -> Reaped | None:
-    """Close the run in `root` where it says RUNNING and nobody works on it any more; None where that is not so.
+    """Close the run in `root` where it has not come to its end and nobody works on it any more; None where that is not so.
 
     Raises:
         UserError: the folder can't be written to.
     """
-    standing, who = read_run_file(root), holder(root)
-    if standing is None or standing.status != "RUNNING" or who is None or not who.gone:
+    who = holder(root)
+    if who is None or not who.gone or not _is_open(root, who):
         return None
     try:
         attempt = claim(root, _LEASE_S)
@@ -57,19 +57,34 @@ def reap_folder(root: Path) -> Reaped | None:
         raise
     with writing(attempt):
         standing = read_run_file(root)
-        if standing is None or standing.status != "RUNNING":
+        if standing is None or not _is_open(root, who):
             attempt.withdraw()
             return None
-        ended = _ended(attempt, who)
+        ended = _ended(attempt, who, standing)
         write_run_file(root, replace(standing, status=ended.status.value))
     return Reaped(root, standing.run_id, ended.status.value, ended.reason)
 
 
-def _ended(attempt: Attempt, who: Holder) -> Ended:
-    """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life."""
-    ended = Ended(Status.KILLED, f"its process {who.pid} on {who.host} is gone", int(1000 * max(who.since, who.seen)))
+def _is_open(root: Path, who: Holder) -> bool:
+    """Whether the run in `root`, which `who` was the last to work on, says RUNNING, or its journal has no end: its process may have died
+    between the two.
+    """
+    standing = read_run_file(root)
+    if standing is None or standing.status == "RUNNING" or who.released:  # whoever lets go has written both
+        return standing is not None and standing.status == "RUNNING"
     try:
-        journal = Journal.passed_on(_journal_of(attempt), attempt.folder)
+        return Journal(_newest_journal(root)).ended is None
+    except OSError:
+        return False
+
+
+def _ended(attempt: Attempt, who: Holder, standing: RunFile) -> Ended:
+    """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life."""
+    status = Status.KILLED if standing.status == "RUNNING" else Status(standing.status)
+    reason = "" if status is Status.FINISHED else f"its process {who.pid} on {who.host} is gone"
+    ended = Ended(status, reason, int(1000 * max(who.since, who.seen)))
+    try:
+        journal = Journal.passed_on(_newest_journal(attempt.root), attempt.folder)
     except OSError:
         warn(f"{attempt.root}: its journal can't be read; only the folder says that the run is over")
         return ended
@@ -79,9 +94,9 @@ def _ended(attempt: Attempt, who: Holder) -> Ended:
     return ended
 
 
-def _journal_of(attempt: Attempt) -> Path:
+def _newest_journal(root: Path) -> Path:
     """Where the newest journal lies: an attempt that was ended early has none. Raises OSError where there is none at all."""
-    found = journals(attempt.root)
+    found = journals(root)
     if not found:
-        raise FileNotFoundError(attempt.root)
+        raise FileNotFoundError(root)
     return found[-1]

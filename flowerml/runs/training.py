@@ -24,7 +24,7 @@ from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.training.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.loop import train
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row
+from flowerml.training.outcome import Candidate, Observers, Outcome, Row, Stopped
 from flowerml.training.place import Content, Place, snapshot
 from flowerml.training.writing import Writer, writer
 
@@ -64,15 +64,15 @@ def run_training(
         Fenced: another process has taken the run over.
         KeyboardInterrupt: it was asked to stop; the run is closed as KILLED, and goes on when started again.
     """
+    launcher = launcher_of(stops=settings.on_launcher_death == "stop")
     run = prepare(settings)
     test_examples = _test_examples(run)
     standing(run)  # refuses before anything is touched
     attempt = claim(run.folder, run.settings.lease_seconds)
     stopping = Stopping()
-    launcher = launcher_of(stops=run.settings.on_launcher_death == "stop")
     with writing(attempt), watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher):
         begins, recorder = _open(run, attempt, open_recorder)
-        with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping):
+        with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping, checkpoints_of(run).clear):
             finished = _carry_out(_Run(run, recorder, begins, stopping, labels or {}, on_row), test_examples)
         forget_fenced(attempt)
     return replace(finished, run_id=recorder.run_id)
@@ -117,9 +117,9 @@ def _carry_out(under_way: _Run, test_examples: Sequence[Example]) -> Finished:
         recorder.record(Artifact(path))
     with patient(under_way.stopping) as asked, writer() as writes:
         outcome = _train(under_way, asked, writes)
-    finished = _finish(run, recorder, outcome, test_examples)
-    checkpoints.clear()
-    return finished
+    if reason := under_way.stopping.reason:  # it came after the last step
+        raise Stopped(reason)
+    return _finish(run, recorder, outcome, test_examples)
 
 
 def _train(under_way: _Run, asked: Callable[[], str | None], writes: Writer) -> Outcome:

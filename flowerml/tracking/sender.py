@@ -85,6 +85,7 @@ class Sender:
         if over and self._left() == 0:
             return
         self.abandon()
+        self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
         left = self._left()
         if left:
             warn(f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}` delivers them")

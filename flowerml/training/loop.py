@@ -11,7 +11,6 @@ from flowerml.console import duration, say, track
 from flowerml.data.balance import Balance
 from flowerml.data.keyed import seed_of
 from flowerml.data.loading import Batch, Loader
-from flowerml.errors import RunFailed
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import score
 from flowerml.models.builders import Built
@@ -23,7 +22,7 @@ from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
 from flowerml.training.mixing import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row, Stopped
+from flowerml.training.outcome import Candidate, LoaderDied, Observers, Outcome, Row, Stopped
 from flowerml.training.place import Cadence, Content
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.state import State, Sums
@@ -85,7 +84,7 @@ def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
     """The death of a process that loads pictures as a line. torch tells it by a signal, wherever the training is at the moment.
 
     Raises:
-        RunFailed: it died by itself.
+        LoaderDied: by itself.
         Stopped: the training was asked to stop, by a signal to the whole group which ended that process too.
     """
     try:
@@ -95,7 +94,7 @@ def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
             raise
         if reason := asked():
             raise Stopped(reason) from error
-        raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
+        raise LoaderDied(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
 
 
 def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from flowerml.errors import RunFailed
 from flowerml.evaluation.scores import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.place import Content, Place
@@ -36,6 +37,10 @@ class Outcome:
 
 class Stopped(Exception):
     """A training was asked to stop, and did between two steps, its state kept. Says why."""
+
+
+class LoaderDied(RunFailed):
+    """A process that loads pictures died by itself: out of memory, mostly."""
 
 
 def _nobody() -> None:

@@ -18,6 +18,7 @@ from flowerml.errors import UserError
 from flowerml.events import Ended, MemoryRecorder
 from flowerml.runs import training as runs_training
 from flowerml.settings import resolve
+from flowerml.tracking.store import connected
 from flowerml.training import keeping, loop, steps
 
 torch.set_num_threads(1)
@@ -118,6 +119,10 @@ def _limit(what, value):
 
 def run(order) -> int:
     """Carry out one run. Returns the exit code."""
+    if "meet" in order:
+        os.environ["MLFLOW_TRACKING_URI"] = order["meet"]
+        connected().search_experiments()
+        return 0
     settings, _ = resolve(order["settings"])
     arm(order["fault"])
     pause = order["fault"].get("pause", 0.0)

@@ -76,6 +76,11 @@ class Nursery:
             assert ready, "the nursery does not answer"
             return json.loads(self._process.stdout.readline())
 
+    def meet(self, store: str) -> Child:
+        """A process that opens a store, and nothing else."""
+        log = self._folder / f"{next(self._numbers)}.log"
+        return Child(self, self.ask({"start": {"meet": store, "log": str(log)}}), log)
+
     def start(self, pictures: Path, folder: Path, fault: dict[str, object] | None = None, store: str = "", **changes: object) -> Child:
         """A run of the small model into `folder`; with `store`, MLflow's address, else it is recorded in memory."""
         log = self._folder / f"{next(self._numbers)}.log"

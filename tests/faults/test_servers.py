@@ -118,11 +118,13 @@ def assert_delivered(tally, client, folder):
     return run_id
 
 
-def assert_not_held_up(log, end_s=3.0):
-    """What the journal and its sender cost the training while the server is away, in seconds."""
+def assert_not_held_up(log):
+    """What the journal and its sender cost the training, in seconds; and its end, where the server is still away then (delivering the rest
+    to one that is there takes what it takes).
+    """
     held, end = map(float, re.search(r"HELD UP ([\d.]+) END ([\d.]+)", log).groups())
-    assert held < 1.0, log
-    assert end < end_s, log
+    assert held < 1.0, f"held up for {held} s:\n{log}"
+    assert end < 4.0 or "flowerml sync" not in log, f"its end took {end} s:\n{log}"
 
 
 def through(tally, nursery, pictures, undisturbed, folder, server, begin, end, seconds, pause):
@@ -244,38 +246,36 @@ def test_absent_at_the_start_and_synced_later(tally, nursery, pictures, undistur
         assert_as_undisturbed(tmp_path / "absent", undisturbed)
 
 
-EIGHT = "import sys, mlflow.tracking; from flowerml.tracking.store import connected; connected().search_experiments()"
-
-
-def eight_on_a_fresh_store(tally, folder, trials):
-    for trial in range(trials):
+def eight_on_a_fresh_store(tally, nursery, folder, trials):
+    for trial in trials:
         store = f"sqlite:///{folder / f'{trial}.db'}"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": store}
         with tally.trial():
-            processes = [subprocess.Popen([sys.executable, "-c", EIGHT], env=environment, stderr=subprocess.PIPE) for _ in range(8)]
-            errors = [process.communicate()[1] for process in processes]
-            assert [process.returncode for process in processes] == [0] * 8, errors
+            children = [nursery.meet(store) for _ in range(8)]
+            assert [child.wait(300) for child in children] == [0] * 8, [child.log() for child in children]
+
+
+@pytest.mark.fault("16 eight processes on a fresh store")
+def test_eight_processes_meet_on_a_fresh_store(tally, nursery, tmp_path):
+    eight_on_a_fresh_store(tally, nursery, tmp_path, range(1))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("16 eight processes on a fresh store")
+def test_eight_processes_meet_on_a_fresh_store_nineteen_times_more(tally, nursery, tmp_path):
+    eight_on_a_fresh_store(tally, nursery, tmp_path, range(1, 20))
 
 
 @pytest.mark.slow
 @pytest.mark.fault("16 eight processes on a fresh store")
 def test_eight_runs_on_a_fresh_store_at_once(tally, nursery, pictures, tmp_path):
-    """As forks, which begin in the same instant, twenty times: each writes its own run."""
-    for trial in range(20):
-        store = f"sqlite:///{tmp_path / f'{trial}.db'}"
-        with tally.trial():
-            changes = {"epochs": 1, "warmup_epochs": 0, "img_size": 32, "checkpoint_every_steps": 0, "stop_epoch": 1}
-            children = [
-                nursery.start(pictures, tmp_path / f"{trial}-{n}", store=store, seed=n, **changes) for n in range(2 if trial else 8)
-            ]
-            assert [child.wait(300) for child in children] == [0] * len(children), [child.log() for child in children]
-            runs = all_runs(MlflowClient(tracking_uri=store))
-            assert [run.info.status for run in runs] == ["FINISHED"] * len(children)
-
-
-@pytest.mark.fault("16 eight processes on a fresh store")
-def test_eight_processes_meet_on_a_fresh_store(tally, tmp_path):
-    eight_on_a_fresh_store(tally, tmp_path, 1)
+    """Each writes its own run."""
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with tally.trial():
+        changes = {"epochs": 1, "warmup_epochs": 0, "checkpoint_every_steps": 0}
+        children = [nursery.start(pictures, tmp_path / str(seed), store=store, seed=seed, **changes) for seed in range(8)]
+        assert [child.wait(300) for child in children] == [0] * 8, [child.log() for child in children]
+        runs = all_runs(MlflowClient(tracking_uri=store))
+        assert [run.info.status for run in runs] == ["FINISHED"] * 8
 
 
 @pytest.mark.slow

@@ -41,7 +41,10 @@ class Server:
         self._count = threading.Lock()
         self._up()
         self.reset()
-        MlflowClient(tracking_uri=self.address).search_experiments()
+        client = MlflowClient(tracking_uri=self.address)
+        where = client.create_experiment("warm")  # first answers take long
+        client.log_metric(client.create_run(where).info.run_id, "a", 1.0)
+        client.search_runs([where], "tags.a = 'b'")
         mlflow.set_tracking_uri(None)  # the server sets its own database for the whole process, once
         for name in (*self.environment, "_MLFLOW_SERVER_ARTIFACT_ROOT"):
             del os.environ[name]
