@@ -82,7 +82,9 @@ class Forking:
         return ended
 
     def close(self) -> None:
-        """Let it go: what still runs is asked to stop, and is not waited for."""
+        """Let it go: what still runs is asked to stop, and is not waited for. Its imports are cut short."""
+        if not self._ready:
+            self._process.terminate()
         self._socket.close()
 
     def wait(self, seconds: float) -> None:

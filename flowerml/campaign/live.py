@@ -29,16 +29,16 @@ class Lines:
     """A line for each run that begins or ends, and every minute one of progress."""
 
     def __init__(self) -> None:
-        self._before: dict[str, RunStatus] = {}
+        self._before: dict[str, tuple[RunStatus, int]] = {}
         self._shown = time.monotonic()
 
     def show(self, campaign: Campaign) -> None:
         """What has changed since the last time."""
         for run in campaign.runs:
-            before = self._before.get(run.name, RunStatus.TODO)
-            if run.status is not before and (line := changed(run)):
+            now = run.status, run.tries
+            if now != self._before.get(run.name) and (line := changed(run)):
                 say(line)
-            self._before[run.name] = run.status
+            self._before[run.name] = now
         if time.monotonic() - self._shown >= _EVERY_S:
             self._shown = time.monotonic()
             say(progress(campaign))

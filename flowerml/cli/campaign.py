@@ -31,6 +31,9 @@ def run(argv: Sequence[str] | None) -> int:
     if asked.check:
         return _show_schedule(plan, asked)
 
+    if not Path(asked.train_dir).is_dir():
+        raise UserError(f"--train-dir {asked.train_dir}: no such folder. Name one with a sub-folder of pictures per class")
+
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.carrying import carry_out
     from flowerml.campaign.ground import Options
@@ -88,8 +91,6 @@ def _check(asked: argparse.Namespace) -> None:
         raise UserError("--ray-address is that of a Ray cluster: give it with --executor ray")
     if asked.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", asked.name):
         raise UserError(f"--name is {asked.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
-    if not asked.train_dir.strip():
-        raise UserError("--train-dir is nothing. Allowed: a folder with one sub-folder of pictures per class")
 
 
 def _cluster(asked: argparse.Namespace, parallel: int) -> "Executor | None":

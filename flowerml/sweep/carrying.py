@@ -16,6 +16,7 @@ from flowerml.runs.stopping import Stopping, launcher_of, patient, watched
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from flowerml.settings import Family
+from flowerml.sweep.folders import deliver, require_own
 from flowerml.sweep.leaving import begin, leave
 from flowerml.sweep.running import Swept, confirm, sweep
 from flowerml.sweep.storage import patiently
@@ -28,6 +29,7 @@ from flowerml.training.outcome import Stopped
 
 SEEDS = (11, 23, 47)
 _SIGN_S = 30.0
+_DELIVERY_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def carry_out(task: Task, search: Search) -> Done:
     who = f"{search.workers} worker{'s' * (search.workers > 1)}"
     say(f"study {task.study}: {ended} of {len(trials)} trials are done, {fresh} newly queued; {who}, logs in {task.folder / 'logs'}")
     campaign = name_of(study)
+    require_own(task.folders, campaign)
     tags = {"flowerml.family": search.family.value, "flowerml.model": str(task.about["model"])}
     parent = open_sweep(campaign, f"sweep {task.study}", search.experiment, tags)
     run_id = parent.recorder.run_id
@@ -87,10 +90,12 @@ def carry_out(task: Task, search: Search) -> Done:
         beat = _beat(run_id, asked)
         begin(task, search.trials, parent.recorder)
         swept = sweep(task, study, refill, search.workers, beat)
+        deliver(task.folders, beat, _DELIVERY_S)
         leave(task, study, swept, parent.recorder)
         decision = None
         if search.confirmed:
             confirm(task, swept, search.confirmed, SEEDS, search.workers, beat)
+            deliver(task.folders, beat, _DELIVERY_S)
             decision = _decide(campaign, search.family, parent)
     return Done(run_id, swept, decision)
 

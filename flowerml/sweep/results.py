@@ -4,6 +4,7 @@ import csv
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -16,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.evaluation.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
 from flowerml.settings.text import as_text
+from flowerml.sweep.folders import run_id_of
 from flowerml.sweep.study import as_run
-from flowerml.sweep.trials import BEST, FAILED, RUN
+from flowerml.sweep.trials import BEST, FAILED, FOLDER, RUN
 
 _WIDTH = 9.5
 _PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
@@ -54,7 +56,7 @@ def _row(number: int, trial: FrozenTrial, monitor: str, names: Sequence[str]) ->
         f"best {monitor}": f"{trial.user_attrs[BEST]:.4f}" if BEST in trial.user_attrs else "",
         "epochs": str(len(trial.intermediate_values)),
         **{name: as_text(as_run(trial.params[name])) if name in trial.params else "" for name in names},
-        "run": str(trial.user_attrs.get(RUN, "")),
+        "run": trial.user_attrs.get(RUN) or (run_id_of(Path(trial.user_attrs[FOLDER])) if FOLDER in trial.user_attrs else ""),
         "reason": str(trial.user_attrs.get(FAILED, "")),
     }
 

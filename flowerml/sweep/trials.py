@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.sweep.storage import RETRIES
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_QUEUED = "fixed_params"  # Optuna's own mark
+# Optuna's own marks.
+_QUEUED, _ORIGINAL, _DIED = "fixed_params", "failed_trial", "retry_history"
 # What is noted with a trial. Its tries share them, but for `stopped`.
 ASKED = "asked"  # how many trials the command that queued it asked for, in all
 SWEEP = "sweep"  # a name for the sweep, if this is its first trial
@@ -43,8 +43,7 @@ def counted(trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
 
 def original(trial: FrozenTrial) -> int:
     """The number of the trial that this one tries again, else its own: both are one run, in one folder."""
-    first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
-    return trial.number if first is None else first
+    return int(trial.system_attrs.get(_ORIGINAL, trial.number))
 
 
 def queue(study: optuna.Study, trials: int, points: list[dict[str, Any]] | None) -> int:
@@ -97,19 +96,18 @@ def end_unasked(study: optuna.Study) -> None:
 def _to_be_tried_again(trial: FrozenTrial) -> bool:
     if trial.state is not TrialState.FAIL or FAILED in trial.user_attrs:
         return False
-    return STOPPED in trial.user_attrs or len(RetryHeartbeatStaleTrialCallback.retry_history(trial)) < RETRIES
+    return STOPPED in trial.user_attrs or len(trial.system_attrs.get(_DIED, ())) < RETRIES
 
 
 def _another_try(trial: FrozenTrial) -> FrozenTrial:
     """The same trial, queued; that somebody stopped it is not held against it."""
-    history = RetryHeartbeatStaleTrialCallback.retry_history(trial)
-    died = [] if STOPPED in trial.user_attrs else [trial.number]
+    died = [*trial.system_attrs.get(_DIED, ()), *([] if STOPPED in trial.user_attrs else [trial.number])]
     return optuna.trial.create_trial(
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
         user_attrs={name: value for name, value in trial.user_attrs.items() if name != STOPPED},
-        system_attrs={**trial.system_attrs, "failed_trial": original(trial), "retry_history": [*history, *died]},
+        system_attrs={**trial.system_attrs, _ORIGINAL: original(trial), _DIED: died},
         intermediate_values=trial.intermediate_values,
     )
 

@@ -1,8 +1,8 @@
 """One process of a sweep: takes a trial from the queue, trains, tells the study, until nothing is left."""
 
-import csv
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,6 +24,7 @@ from flowerml.runs.folder import read_run_file
 from flowerml.runs.shares import Share
 from flowerml.runs.training import run_training
 from flowerml.settings import Settings, resolve
+from flowerml.sweep.folders import epochs_of, held, run_id_of
 from flowerml.sweep.space import Dimension
 from flowerml.sweep.storage import TROUBLE, patiently
 from flowerml.sweep.study import Pruner, open_study, suggest
@@ -42,8 +43,8 @@ class Surplus(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to know: the study, what is `given` for all trials, what is chosen from, the folder of the trials, and the tags
-    of their runs.
+    """What a worker needs to know: the study, what is `given` for all trials, what is chosen from, the sweep's own folder, and
+    the tags of the trials' runs.
     """
 
     storage: str
@@ -75,7 +76,18 @@ class Task:
 
     def settings(self, chosen: Mapping[str, Any], name: str) -> Settings:
         """Complete settings of one run of the sweep. Raises UserError."""
-        return resolve({**self.given, **chosen, "output_dir": str(self.folder / name), "run_name": f"{self.study}-{name}"})[0]
+        folder = self.folder_of(name)
+        return resolve({**self.given, **chosen, "output_dir": str(folder), "run_name": folder.name})[0]
+
+    def folder_of(self, name: str) -> Path:
+        """The folder of one run: beside those of all other runs, where `flowerml sync` and `flowerml reap` look."""
+        return self.folder.with_name(f"{self.folder.name}-{name}")
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of all runs of the sweep that lie here."""
+        pattern = re.compile(re.escape(self.folder.name) + r"-trial-\d{4,}(-s\d+)?")
+        return sorted(path for path in self.folder.parent.iterdir() if pattern.fullmatch(path.name))
 
 
 def work(task: Task, log: Path, share: Share) -> None:
@@ -163,6 +175,9 @@ def _objective(task: Task, trial: optuna.Trial) -> float:
         raise
     trial.set_user_attr(RUN, best.run_id)
     trial.set_user_attr(BEST, best.value)
+    for epoch, value in best.epochs.items():
+        if epoch not in trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values:  # trained while this one waited
+            trial.report(value, epoch)
     pruned = trial.user_attrs.get(PRUNED)
     if pruned is not None:
         raise optuna.TrialPruned(pruned)
@@ -193,9 +208,10 @@ class _Reporting:
 
 @dataclass(frozen=True)
 class _Reached:
-    """The best value of a run."""
+    """What a run has come to: its values by epoch, and the best of them."""
 
     run_id: str
+    epochs: dict[int, float]
     value: float
 
 
@@ -213,36 +229,23 @@ def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[Row], s
             time.sleep(1.0)
         standing = read_run_file(folder)
         if standing is not None and standing.status == "FINISHED":
-            run_id = standing.run_id
             break
         try:
-            run_id = run_training(settings, start_run, labels=labels, on_row=on_row).run_id
+            run_training(settings, start_run, labels=labels, on_row=on_row)
             break
         except Fenced:
             raise
         except UserError:
             if not held(folder):  # else somebody was faster
                 raise
-    return _Reached(run_id, _best(folder, task.monitor, maximize=task.maximize))
-
-
-def held(folder: Path) -> bool:
-    """Whether somebody works on the run there."""
-    who = holder(folder)
-    return who is not None and not who.gone
+    epochs = epochs_of(folder, task.monitor)
+    return _Reached(run_id_of(folder), epochs, max(epochs.values()) if task.maximize else min(epochs.values()))
 
 
 def _confirmations(task: Task, runs: list[tuple[dict[str, Any], str]]) -> None:
     """First those that nobody works on, then those that somebody did."""
-    for chosen, name in sorted(runs, key=lambda run: held(task.folder / run[1])):
+    for chosen, name in sorted(runs, key=lambda run: held(task.folder_of(run[1]))):
         _train(task, task.settings(chosen, name), "confirm", None)
-
-
-def _best(folder: Path, monitor: str, *, maximize: bool) -> float:
-    """The best value in a run's `history.csv`."""
-    with (folder / "history.csv").open(encoding="utf-8") as handle:
-        values = [float(row[monitor]) for row in csv.DictReader(handle)]
-    return max(values) if maximize else min(values)
 
 
 def _watch_parent() -> None:

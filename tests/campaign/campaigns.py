@@ -84,9 +84,9 @@ def options(train_dir, folder, **more):
     return Options(train_dir=str(train_dir), runs_root=Path(folder) / "runs", output_dir=Path(folder) / "out", **more)
 
 
-def carry_out_here(flowers, folder, text=TINY, *words, before=lambda job: None, **more):
+def carry_out_here(flowers, folder, text=TINY, *words, before=lambda job: None, shown=None, **more):
     """A campaign in this process; returns its story and the names of the jobs in order."""
     doing = InThisProcess(before)
     os.environ.pop("MLFLOW_RUN_ID", None)
-    finished = carry_out(plan_of(text, *words), options(flowers, folder, **more), workers=doing)
+    finished = carry_out(plan_of(text, *words), options(flowers, folder, **more), workers=doing, shown=shown)
     return finished, doing.jobs

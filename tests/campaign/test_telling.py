@@ -1,0 +1,182 @@
+"""What a person sees of a campaign: time left, lines, the schedule, notes between two starts."""
+
+import json
+
+import pytest
+
+from flowerml.campaign.estimate import with_time_left
+from flowerml.campaign.ledger import LEDGER, open_ledger, require_own_names
+from flowerml.campaign.live import Lines, changed, progress, table
+from flowerml.campaign.story import Campaign, CampaignStatus, Epoch, Phase, PhaseStatus, RunRow, RunStatus
+from flowerml.campaign.telling import title_of
+from flowerml.cli.main import main
+from flowerml.errors import UserError
+
+
+def row(name, status=RunStatus.TODO, *, family="cnn", epochs=10, done=0, seconds=None, **more):
+    history = tuple(Epoch(number, {"val_accuracy": number / 100}) for number in range(1, done + 1))
+    values = {"phase": name[0], "order": 1, "model": "net", "title": "Net", "seed": 11, **more}
+    return RunRow(name=name, family=family, status=status, epochs=epochs, history=history, seconds=seconds, **values)
+
+
+def campaign(*phases):
+    made = tuple(
+        Phase(name=runs[0].phase, title=f"Phase {runs[0].phase}", kind="select", status=PhaseStatus.OPEN, runs=runs) for runs in phases
+    )
+    return Campaign(
+        id="c-1",
+        plan="c",
+        title="A campaign",
+        status=CampaignStatus.RUNNING,
+        phases=made,
+        plan_digest="p" * 64,
+        data_digest="d" * 64,
+        split_digest="s" * 64,
+        classes=("a", "b"),
+        train_dir="data",
+        started=0,
+        updated=0,
+    )
+
+
+class TestTimeLeft:
+    def test_nothing_is_said_before_anything_is_known(self):
+        found = with_time_left(campaign((row("B1"), row("B2"))), 1)
+        assert (found.left, found.phases[0].left) == (None, None)
+
+    def test_epochs_left_times_what_one_takes(self):
+        found = with_time_left(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=40.0), row("B2"))), 1)
+        assert [run.left for run in found.runs] == [60.0, 100.0]
+        assert (found.phases[0].left, found.left) == (160.0, 160.0)
+
+    def test_runs_at_a_time_share_it_but_none_is_shorter_than_itself(self):
+        rows = (row("B1", RunStatus.RUNNING, done=4, seconds=40.0), *(row(f"B{place}") for place in range(2, 5)))
+        assert with_time_left(campaign(rows), 2).phases[0].left == 180.0
+        assert with_time_left(campaign(rows), 9).phases[0].left == 100.0
+
+    def test_families_have_paces_of_their_own(self):
+        phases = (row("B1", RunStatus.FINISHED, done=10, seconds=20.0),), (row("D1", family="vit"),)
+        assert with_time_left(campaign(*phases), 1).left is None
+        guessed = with_time_left(campaign(*phases), 1, {"D1": 3.0})
+        assert guessed.left == 30.0
+
+    def test_the_share_of_epochs_that_were_needed_is_taken_for_those_to_come(self):
+        rows = (row("B1", RunStatus.FINISHED, done=5, seconds=10.0), row("B2"), row("B3", RunStatus.FAILED))
+        assert [run.left for run in with_time_left(campaign(rows), 1).runs] == [0.0, 10.0, 0.0]
+
+
+class TestLines:
+    def test_a_line_for_each_beginning_and_end(self, capsys):
+        shown = Lines()
+        shown.show(campaign((row("B1"),)))
+        shown.show(campaign((row("B1", RunStatus.RUNNING, tries=1),)))
+        shown.show(campaign((row("B1", RunStatus.RUNNING, tries=1, done=3),)))
+        shown.show(campaign((row("B1", RunStatus.FINISHED, done=10, seconds=65.0, accuracy=0.9, macro_f1=0.8, best_epoch=7),)))
+        assert capsys.readouterr().err.splitlines() == [
+            "B1: running, up to 10 epochs",
+            "B1: finished: val accuracy 0.9000, macro-F1 0.8000 at epoch 7 of 10, 1 min 05 s",
+        ]
+
+    def test_why_a_run_failed_is_said(self):
+        assert changed(row("B1", RunStatus.FAILED, tries=2, reason="no memory")) == "B1: failed (try 2): no memory"
+
+    def test_progress_in_a_line(self):
+        found = with_time_left(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
+        assert progress(found) == "0 of 2 runs finished; B1 epoch 4/10 0.0400; about 26 min 40 s left in phase B, 26 min 40 s in all"
+
+    def test_the_table_has_every_run_with_its_status_and_figures(self):
+        from rich.console import Console
+
+        found = with_time_left(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
+        with Console(width=120, record=True) as console:
+            console.print(table(found))
+        text = console.export_text()
+        assert "A campaign (c-1), about 26 min 40 s left" in text
+        assert "B1" in text
+        assert "4/10" in text
+        assert "TODO" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [
+        ("convnextv2_large", "ConvNeXtV2-Large"),
+        ("clip_vitl14", "CLIP ViT-L/14"),
+        ("timm:vit_tiny_patch16_224", "timm:vit_tiny_patch16_224"),
+    ],
+)
+def test_models_have_the_names_of_the_users_table(model, title):
+    assert title_of(model) == title
+
+
+class TestNotes:
+    def ledger(self, folder, campaign="c-1", names=("A1", "B1")):
+        return open_ledger(folder, campaign=campaign, plan="c", plan_digest="p" * 64, data_digest="d" * 64, names=names)
+
+    def test_they_outlast_the_process(self, tmp_path):
+        notes = self.ledger(tmp_path / "c-1")
+        notes.of("B1").failures, notes.of("B1").reason, notes.of("A1").seconds = 2, "it broke", 3.5
+        notes.save()
+        again = self.ledger(tmp_path / "c-1")
+        assert (again.of("B1").failures, again.of("B1").reason, again.of("A1").seconds) == (2, "it broke", 3.5)
+        assert again.started == notes.started
+        again.forgive(["B1"])
+        assert again.of("B1").failures == 0
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "another"}'])
+    def test_without_them_it_begins_anew(self, tmp_path, content):
+        notes = self.ledger(tmp_path / "c-1")
+        notes.of("B1").failures = 2
+        notes.save()
+        (tmp_path / "c-1" / LEDGER).write_text(content)
+        assert self.ledger(tmp_path / "c-1").of("B1").failures == 0
+
+    def test_campaigns_with_other_names_share_a_folder_and_with_the_same_do_not(self, tmp_path):
+        self.ledger(tmp_path / "c-1").save()
+        require_own_names(tmp_path, "c-1", ["A1", "B1"])
+        require_own_names(tmp_path, "c-2", ["G1"])
+        with pytest.raises(UserError, match=r"holds the runs of campaign c-1 .* which has a run B1 too: choose another --runs-root"):
+            require_own_names(tmp_path, "c-2", ["B1"])
+
+
+class TestCommand:
+    def test_check_prints_the_whole_schedule_and_runs_nothing(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        assert main(["campaign", "--plan", "tp3", "--check"]) == 0
+        out, err = capsys.readouterr()
+        lines = out.splitlines()
+        assert lines[0] == "tp3: 24 runs from smoke tests to one CNN and one ViT"
+        assert sum(line.lstrip()[:2].strip().isdigit() for line in lines[2:]) == 24
+        assert "   23  F01_CNN_FINAL_FULLTRAIN           the best of phase C, seed 11, retrain" in lines
+        assert err.startswith("warning: tp3.yaml, line 64: lr_head 3e-4 is off the grid")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_check_as_json(self, capsys):
+        assert main(["campaign", "--plan", "tp3_reduced", "--check", "--json", "--set", "epochs=3"]) == 0
+        read = json.loads(capsys.readouterr().out)
+        runs = [run for phase in read["phases"] for run in phase["runs"]]
+        assert len(runs) == 16
+        assert {run["settings"]["epochs"] for run in runs if run["settings"]} == {3}
+        assert (runs[6]["run"], runs[6]["configuration"], runs[6]["seed"]) == ("C01_CNN_top1_seed23", "the best of phase B", 23)
+        assert read["overrides"] == ["epochs=3"]
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["--plan", "tp4"], "the plan 'tp4' is unknown. Did you mean tp3?"),
+            (["--plan", "tp3", "--set", "epohcs=2"], "setting 'epohcs' is unknown. Did you mean epochs?"),
+            (["--plan", "tp3", "--parallel", "0"], "--parallel is '0'. Allowed: whole number, 1 to 256"),
+            (["--plan", "tp3", "--probe"], "--probe estimates what --check prints: give both"),
+            (["--plan", "tp3", "--ray-address", "auto"], "give it with --executor ray"),
+            (["--plan", "tp3", "--name", "a/b"], "--name is 'a/b'. Allowed: up to 40 letters"),
+            (["--plan", "tp3", "--train-dir", "nowhere"], "--train-dir nowhere: no such folder"),
+            ([], "the following arguments are required: --plan"),
+        ],
+    )
+    def test_bad_words_are_one_line_and_exit_2(self, words, says, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        assert main(["campaign", *words]) == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert says in errors[0]
+        assert not (tmp_path / "runs").exists()
