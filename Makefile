@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS ?= true
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-7s %s\n", $$1, $$2}'
 
-demo: $(READY)  ## a generated flower set and two small trainings through `mlflow run`, in demo/
+demo: $(READY)  ## a generated flower set and a whole small campaign through `mlflow run`, in demo/
 	$(BIN)/python -m flowerml.cli.demo
 
 test: $(READY)  ## the test suite (minutes)

@@ -49,6 +49,11 @@ class Forking:
             self._hear(1.0)
 
     @property
+    def pid(self) -> int:
+        """The number of the zygote's process."""
+        return self._process.pid
+
+    @property
     def running(self) -> tuple[str, ...]:
         """The names of the jobs that have not ended."""
         return tuple(self._running)
