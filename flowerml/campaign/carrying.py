@@ -3,17 +3,18 @@
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
 from flowerml.campaign.executors import Executor, Local
-from flowerml.campaign.ground import LEASE_S, Ground, Options, campaign_id, look_at_data, prepare_ground, take_hold
+from flowerml.campaign.ground import LEASE_S, Data, Ground, Options, campaign_id, look_at_data, prepare_ground, take_hold
 from flowerml.campaign.live import Display, display
 from flowerml.campaign.plan import Plan
 from flowerml.campaign.runner import Runner
 from flowerml.campaign.story import Campaign
 from flowerml.console import say
-from flowerml.errors import RunFailed, UserError
+from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.claim import writing
+from flowerml.runs.claim import forget_fenced, writing
 from flowerml.runs.closing import ending
-from flowerml.runs.stopping import Stopping, heard, launcher_of, patient, watched
+from flowerml.runs.stopping import StoppedAtOnce, Stopping, heard, launcher_of, patient, watched
+from flowerml.training.outcome import Stopped
 
 _BEATS = 6  # signs of life within a lease
 
@@ -31,17 +32,25 @@ def carry_out(
     """
     stopping = Stopping()
     launcher = launcher_of(stops=True)
-    with closing(workers or Local(parallel)) as hands, heard(stopping):  # the imports of who starts runs go on beside this
+    with closing(workers or Local(parallel)) as hands:  # the imports of who starts runs go on beside this
         data = look_at_data(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
         say(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
         attempt = take_hold(options.runs_root / campaign, campaign)
         with writing(attempt), watched(attempt.beat, LEASE_S / _BEATS, stopping, launcher):
-            with patient(stopping) as asked:
-                ground = prepare_ground(plan, options, data, campaign, asked)
-            if reason := stopping.asked:
-                raise RunFailed(f"campaign {campaign}: {reason} before it had begun")
+            forget_fenced(attempt)
+            ground = _ground(plan, options, data, campaign, stopping)
             return _run(ground, hands, stopping, parallel, nullcontext(shown) if shown is not None else display())
+
+
+def _ground(plan: Plan, options: Options, data: Data, campaign: str, stopping: Stopping) -> Ground:
+    """As `prepare_ground`. Raises KeyboardInterrupt where somebody does not want to wait for the server."""
+    try:
+        with heard(stopping), patient(stopping) as asked:
+            ground = prepare_ground(plan, options, data, campaign, asked)
+    except (Stopped, StoppedAtOnce) as error:
+        raise KeyboardInterrupt from error
+    return ground
 
 
 def _run(ground: Ground, workers: Executor, stopping: Stopping, parallel: int, showing: AbstractContextManager[Display]) -> Campaign:

@@ -16,6 +16,7 @@ from flowerml.runs.claim import Attempt, claim, holder
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
 from flowerml.tracking.campaigns import Parent, open_campaign, runs_of_campaign, silence
+from flowerml.training.outcome import Stopped
 
 LEASE_S = 60.0
 _KINDS = ("train", "smoke", "final")
@@ -97,6 +98,7 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
 
     Raises:
         UserError: another campaign's runs lie where its own would, or the tracking server refuses.
+        Stopped: somebody asked to stop.
     """
     names = tuple(run.name for run in plan.runs)
     require_own_names(options.runs_root, campaign, names)
@@ -131,7 +133,7 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
 
 
 def wait_for_server(asked: Callable[[], str | None]) -> None:
-    """Until the tracking server answers, or somebody wants to stop. Raises UserError where it refuses."""
+    """Until the tracking server answers. Raises Stopped where somebody asks for that, UserError where it refuses."""
     pause, told = 0.5, False
     while (why := silence()) is not None and asked() is None:
         if not told:
@@ -139,5 +141,7 @@ def wait_for_server(asked: Callable[[], str | None]) -> None:
             told = True
         time.sleep(pause)
         pause = min(_LONGEST_PAUSE_S, 2 * pause)
-    if told and asked() is None:
+    if reason := asked():
+        raise Stopped(reason)
+    if told:
         say("the tracking server answers")

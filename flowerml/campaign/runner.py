@@ -53,6 +53,7 @@ class Runner:
         self.publisher = Publisher(ground)
         self._since: dict[str, float] = {}  # running here: when their seconds were noted last
         self._fails = 0  # of asking the server, since its last answer
+        self._ending = False  # runs are asked to stop: their ends are no failures
         self._not_before = 0.0
 
     def run(self) -> Campaign:
@@ -115,7 +116,7 @@ class Runner:
         """What becomes of a run whose process has ended: nothing more where it is finished; a failure is counted."""
         notes = self.place.ledger.of(ended.name)
         notes.seconds += time.monotonic() - self._since.pop(ended.name, time.monotonic())
-        if ended.code != 0 and not ended.lost and self.stopping.asked is None and not self._held_elsewhere(ended):
+        if ended.code != 0 and not (ended.lost or self._ending or self._held_elsewhere(ended)):
             notes.failures += 1
             notes.reason = ended.said or (f"killed by signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}")
         elif ended.lost:
@@ -123,9 +124,9 @@ class Runner:
         self.place.ledger.save()
 
     def _held_elsewhere(self, ended: Ended) -> bool:
-        """Whether a run was refused because another process works on it: that one's end is waited for."""
+        """Whether a run was refused because another process works on it (an orphan of an earlier runner): that one's end is waited for."""
         who = holder(self.place.folder(ended.name))
-        return ended.code == 2 and who is not None and not who.gone
+        return ended.code == 2 and ((who is not None and not who.gone) or " is being worked on by " in ended.said)
 
     def _deliver(self, step: Step) -> None:
         """Bring journals to the server; what can't be brought now is tried again later."""
@@ -183,7 +184,7 @@ class Runner:
 
     def _stop_all(self) -> None:
         """Ask every run to stop, with a checkpoint, and wait for their ends."""
-        running = self.executor.running
+        running, self._ending = self.executor.running, True
         if not running:
             return
         say(f"asking {', '.join(running)} to stop, with a checkpoint")
@@ -192,7 +193,6 @@ class Runner:
         until = time.monotonic() + _PATIENCE_S
         while self.executor.running and time.monotonic() < until:
             for ended in self.executor.poll(_TICK_S):
-                self.stopping.ask("the campaign stops")
                 self._note(ended)
 
     def _count_seconds(self) -> None:

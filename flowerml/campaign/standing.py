@@ -46,15 +46,14 @@ def _state(run: PlanRun, kind: Kind, place: Place, running: Mapping[str, object]
     folder, notes = place.folder(run.name), place.ledger.of(run.name)
     if run.name in running:
         return RunState(RunStatus.RUNNING, notes.failures)
-    here = read_run_file(folder)
-    if here is None:
-        known = place.known.get(run.name)
-        if known is not None and known.status == "FINISHED":
-            return RunState(RunStatus.FINISHED, notes.failures, delivered=True)
-        return RunState(RunStatus.FAILED if notes.failures else RunStatus.TODO, notes.failures, delivered=True)
     who = holder(folder)
     if who is not None and not who.gone:
         return RunState(RunStatus.RUNNING, notes.failures)
+    here, known = read_run_file(folder), place.known.get(run.name)
+    if known is not None and known.status == "FINISHED" and (here is None or here.status != "FINISHED"):
+        return RunState(RunStatus.FINISHED, notes.failures, delivered=True)  # it ran on another host
+    if here is None:
+        return RunState(RunStatus.FAILED if notes.failures else RunStatus.TODO, notes.failures, delivered=True)
     delivered = _delivered(run.name, place)
     if here.status == "FINISHED" and (kind is not Kind.SMOKE or smoke_is_whole(folder)):
         return RunState(RunStatus.FINISHED, notes.failures, delivered)

@@ -1,6 +1,7 @@
 """A campaign at the tracking server: its parent run, its runs and its decisions, found again by tags."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from flowerml.tracking.writing import KIND, RunWriter
 
 CAMPAIGN = "flowerml.campaign"
 SIGN_OF_LIFE = HEARTBEAT
+_MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-crow-123
 PARENT = MLFLOW_PARENT_RUN_ID
 
 
@@ -99,6 +101,8 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
         if run is None:
             all_tags = {**resolve_tags(), KIND: "campaign", CAMPAIGN: campaign, **tags, HEARTBEAT: heartbeat(), MLFLOW_RUN_NAME: name}
             run = client.create_run(experiment_id(client, experiment), tags=all_tags, run_name=name)
+        elif not standing and _MADE_UP.match(run.info.run_name or ""):
+            client.update_run(run.info.run_id, name=name)
         writer = RunWriter(client, run)
         if standing:
             writer.reopen()
