@@ -15,7 +15,7 @@ from flowerml.settings.flags import Parser, add_settings
 from flowerml.settings.text import as_text
 
 if TYPE_CHECKING:
-    from flowerml.sweep.worker import Task
+    from flowerml.sweep.task import Task
 
 _FOR_ITSELF = ("workers", "device", "runs_root", "experiment")  # settings that another command on the same study may have otherwise
 _SWEEP = ("trials", "space", "pruner", "storage", "workers", "study", "confirm", "heartbeat_seconds", "json")
@@ -115,7 +115,7 @@ def _points(asked: argparse.Namespace, seed: int, family: Family, given: Mapping
 
 def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family) -> "Task":
     from flowerml.sweep.space import choices, ranges, require_possible, words
-    from flowerml.sweep.worker import Task
+    from flowerml.sweep.task import Task
 
     dimensions = choices(family, given) if asked.space == "grid" else ranges(family, given)
     if not dimensions:

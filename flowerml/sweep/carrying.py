@@ -20,8 +20,8 @@ from flowerml.sweep.folders import deliver, require_own
 from flowerml.sweep.leaving import begin, leave
 from flowerml.sweep.running import Swept, confirm, sweep
 from flowerml.sweep.storage import patiently
+from flowerml.sweep.task import Task
 from flowerml.sweep.trials import ENDED, counted, name_of, queue
-from flowerml.sweep.worker import Task
 from flowerml.tracking import TrackedRuns, start_child
 from flowerml.tracking.campaigns import PARENT, Parent
 from flowerml.tracking.sweeps import give_sign, open_sweep

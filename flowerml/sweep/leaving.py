@@ -13,8 +13,8 @@ from flowerml.sweep.results import as_csv, as_markdown, history_figure, importan
 from flowerml.sweep.running import Swept
 from flowerml.sweep.space import words
 from flowerml.sweep.study import as_run
+from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, RUN
-from flowerml.sweep.worker import Task
 
 _NOTE = 5000  # characters of a description
 

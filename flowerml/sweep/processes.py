@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -11,7 +11,7 @@ from typing import Any
 
 from flowerml.console import say, warn
 from flowerml.errors import UserError
-from flowerml.runs.shares import ONE_THREAD, Share, share, visible_gpus
+from flowerml.runs.shares import ONE_THREAD, Share, share
 
 _SHOWN = 15  # lines of a worker's log where it died
 _SPARES = 5  # workers that take the place of dead ones
@@ -21,10 +21,11 @@ Job = Callable[[Path, Share], tuple[Callable[..., None], tuple[Any, ...]]]  # wh
 
 @dataclass
 class Workers:
-    """Processes that are at work; `spares` more may still be started."""
+    """Processes that are at work, on some GPUs; `spares` more may still be started."""
 
     job: Job
     logs: list[Path]
+    gpus: Sequence[str]
     processes: dict[int, BaseProcess] = field(default_factory=dict)
     spares: int = _SPARES
 
@@ -32,7 +33,7 @@ class Workers:
         """Begin the worker of a place (from 0)."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["flowerml.sweep.worker"])
-        function, words = self.job(self.logs[place], share(place, len(self.logs), visible_gpus()))
+        function, words = self.job(self.logs[place], share(place, len(self.logs), self.gpus))
         process = context.Process(target=function, args=words, name=f"worker {place + 1}")
         with _one_thread():
             process.start()
@@ -76,9 +77,9 @@ class Workers:
 
 
 @contextmanager
-def at_work(job: Job, logs: list[Path]) -> Iterator[Workers]:
-    """A worker per log. They are asked to stop if we are."""
-    workers = Workers(job, logs)
+def at_work(job: Job, logs: list[Path], gpus: Sequence[str]) -> Iterator[Workers]:
+    """A worker per log, and a share of the GPUs for each. They are asked to stop if we are."""
+    workers = Workers(job, logs, gpus)
     try:
         for place in range(len(logs)):
             workers.start(place)

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.console import duration, say
 from flowerml.errors import RunFailed
-from flowerml.runs.shares import Share
+from flowerml.runs.shares import Share, visible_gpus
 from flowerml.sweep.processes import at_work, end_of
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.study import as_run
+from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, ENDED, FAILED, counted, end_unasked, open_ends
-from flowerml.sweep.worker import Task, run_all, work
+from flowerml.sweep.worker import run_all, work
 
 _LOOK_S = 0.3
 
@@ -80,7 +81,7 @@ def confirm(task: Task, swept: Swept, count: int, seeds: tuple[int, ...], worker
     def job(log: Path, share: Share) -> tuple[Callable[..., None], tuple[Any, ...]]:
         return run_all, (task, runs, log, share)
 
-    with at_work(job, logs) as at:
+    with at_work(job, logs, _gpus(task)) as at:
         while at.look_after():
             beat()
             time.sleep(_LOOK_S)
@@ -91,6 +92,11 @@ def _logs(task: Task, name: str, count: int) -> list[Path]:
     folder = task.folder / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return [folder / f"{socket.gethostname()}-{os.getpid()}-{name}-{number}.log" for number in range(1, count + 1)]
+
+
+def _gpus(task: Task) -> Sequence[str]:
+    """What is shared out; whoever has named a device has it."""
+    return () if "device" in task.given else visible_gpus()
 
 
 def _work_through(task: Task, study: optuna.Study, logs: list[Path], progress: "_Progress", beat: Callable[[], None]) -> None:
@@ -106,7 +112,7 @@ def _work_through(task: Task, study: optuna.Study, logs: list[Path], progress: "
     left = patiently(task.storage, open_still)
     if not left:
         return
-    with at_work(job, logs[:left]) as workers:
+    with at_work(job, logs[:left], _gpus(task)) as workers:
         while workers.look_after():
             beat()
             patiently(task.storage, progress.tell)

@@ -2,13 +2,13 @@
 
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
@@ -23,11 +23,11 @@ from flowerml.runs.claim import holder
 from flowerml.runs.folder import read_run_file
 from flowerml.runs.shares import Share
 from flowerml.runs.training import run_training
-from flowerml.settings import Settings, resolve
+from flowerml.settings import Settings
 from flowerml.sweep.folders import epochs_of, held, run_id_of
-from flowerml.sweep.space import Dimension
 from flowerml.sweep.storage import TROUBLE, patiently
-from flowerml.sweep.study import Pruner, open_study, suggest
+from flowerml.sweep.study import suggest
+from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, FAILED, FOLDER, PRUNED, RUN, STOPPED, SURPLUS, is_wanted, open_ends, original
 from flowerml.tracking import start_run
 from flowerml.training.outcome import Row
@@ -39,55 +39,6 @@ _NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NA
 
 class Surplus(Exception):
     """A trial that nobody asked for, or that is done already."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to know: the study, what is `given` for all trials, what is chosen from, the sweep's own folder, and
-    the tags of the trials' runs.
-    """
-
-    storage: str
-    study: str
-    about: Mapping[str, Any]
-    maximize: bool
-    pruner: Pruner
-    epochs: int
-    seed: int
-    beat: int
-    given: Mapping[str, Any]
-    dimensions: Mapping[str, Dimension]
-    folder: Path
-    monitor: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def open(self) -> optuna.Study:
-        """The study. Raises UserError."""
-        return open_study(
-            self.storage,
-            self.study,
-            self.about,
-            maximize=self.maximize,
-            pruner=self.pruner,
-            epochs=self.epochs,
-            seed=self.seed,
-            beat=self.beat,
-        )
-
-    def settings(self, chosen: Mapping[str, Any], name: str) -> Settings:
-        """Complete settings of one run of the sweep. Raises UserError."""
-        folder = self.folder_of(name)
-        return resolve({**self.given, **chosen, "output_dir": str(folder), "run_name": folder.name})[0]
-
-    def folder_of(self, name: str) -> Path:
-        """The folder of one run: beside those of all other runs, where `flowerml sync` and `flowerml reap` look."""
-        return self.folder.with_name(f"{self.folder.name}-{name}")
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders of all runs of the sweep that lie here."""
-        pattern = re.compile(re.escape(self.folder.name) + r"-trial-\d{4,}(-s\d+)?")
-        return sorted(path for path in self.folder.parent.iterdir() if pattern.fullmatch(path.name))
 
 
 def work(task: Task, log: Path, share: Share) -> None:
@@ -150,8 +101,10 @@ def _one(task: Task, study: optuna.Study) -> None:
     """Run a trial from the queue; what is wrong with it alone does not end the worker."""
     try:
         study.optimize(lambda trial: _objective(task, trial), n_trials=1, catch=(Surplus, RunFailed, RuntimeError, MemoryError))
-    except (UpdateFinishedTrialError, ValueError) as error:  # this process was taken for dead, and somebody else tries the trial again
-        warn(f"the trial had been given to somebody else ({error})")
+    except (UpdateFinishedTrialError, ValueError) as error:
+        if isinstance(error, ValueError) and "Cannot tell" not in str(error):
+            raise
+        warn(f"this process was taken for dead, and somebody else tries the trial again ({error})")
     except TROUBLE as error:  # its run is written down: whoever tries it again finds it
         warn(f"the study could not be told ({type(error).__name__})")
 
@@ -166,11 +119,11 @@ def _objective(task: Task, trial: optuna.Trial) -> float:
     try:
         best = _train(task, settings, "trials", _Reporting(trial, task.monitor, settings.epochs))
     except KeyboardInterrupt:
-        trial.set_user_attr(STOPPED, True)
+        _note(trial, STOPPED, "by hand")
         raise
     except (RunFailed, RuntimeError, MemoryError) as error:
-        if not isinstance(error, Fenced | UpdateFinishedTrialError):
-            trial.set_user_attr(FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
+        if not isinstance(error, Fenced):
+            _note(trial, FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
             say(f"error: {error}")
         raise
     trial.set_user_attr(RUN, best.run_id)
@@ -179,9 +132,15 @@ def _objective(task: Task, trial: optuna.Trial) -> float:
         if epoch not in trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values:  # trained while this one waited
             trial.report(value, epoch)
     pruned = trial.user_attrs.get(PRUNED)
-    if pruned is not None:
+    if pruned is not None and max(best.epochs) < settings.epochs:
         raise optuna.TrialPruned(pruned)
     return best.value
+
+
+def _note(trial: optuna.Trial, name: str, words: str) -> None:
+    """Write down why a trial ends; nothing where it is somebody else's by now, or the study can't be told."""
+    with suppress(UpdateFinishedTrialError, *TROUBLE):
+        trial.set_user_attr(name, words)
 
 
 @dataclass(frozen=True)
