@@ -6,6 +6,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.events import Ended, Metrics, Status, Tags
 from flowerml.journal import Journal, Opening, has_undelivered
+from flowerml.runs.claim import claim
 from flowerml.runs.folder import RunFile, write_run_file
 from flowerml.settings import resolve
 from flowerml.sweep.folders import deliver, epochs_of, require_own, run_id_of
@@ -17,14 +18,14 @@ def left(tmp_path):
 
     def make(name, campaign, status="FINISHED"):
         folder = tmp_path / name
-        attempt = folder / "attempts" / "0001"
-        attempt.mkdir(parents=True)
+        attempt = claim(folder, 60.0)
         settings = resolve({"model": "convnextv2_atto"})[0]
         opening = Opening(name, "flowers", name, "host", None, settings.model_dump(mode="json"), {})
-        journal = Journal.create(attempt, opening)
+        journal = Journal.create(attempt.folder, opening)
         for event in (Tags({"flowerml.campaign": campaign}), Metrics({"val_accuracy": 0.5}, 1), Ended(Status(status))):
             journal.append(event)
         write_run_file(folder, RunFile("", "c", 11, status))
+        attempt.release()
         return folder
 
     return make

@@ -9,6 +9,7 @@ from flowerml.cli.main import main
 from tests.sweep.commands import runs_of, words
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp_path, capsys):
     root = tmp_path / "runs"
     line = words(flowers, root, "--space", "grid", "--pruner", "none", "--study", "s", "--confirm", "1", "--json")
@@ -51,7 +52,7 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
         (["--storage", "mongo://x"], "--storage mongo://x"),
         (["--val-split", "0"], "nothing to compare trials by"),
         (["--lr-head", "-1"], "--lr-head"),
-        (["--freeze-backbone-epochs", "auto"], "--freeze-backbone-epochs"),
+        (["--freeze-backbone-epochs", "9"], "--freeze-backbone-epochs 9 is longer than the run (--epochs 2)"),
         (["--runs-root", "/dev/null/x"], "/dev/null/x"),
         (["--workers", "many"], "--workers is 'many'. Allowed"),
         (["--train-dir", "nowhere"], "--train-dir nowhere: no such folder"),
@@ -64,6 +65,7 @@ def test_bad_input_is_one_line(flowers, tmp_path, capsys, more, said):
     assert sum(line.startswith("error: ") for line in told) == 1
 
 
+@pytest.mark.slow
 def test_settings_that_no_trial_can_run_stop_the_sweep(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(words(tmp_path / "empty", tmp_path / "runs", "--trials", "2")) in (1, 2)
