@@ -43,8 +43,8 @@ def read_annotations(path: Path, names: Mapping[str, str]) -> Annotations:
 def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
     """Visual Genome's `relationships.json` (Krishna et al., IJCV 2017), the images' sizes in `image_data.json` beside it.
 
-    `[{"image_id": 1, "relationships": [{"predicate": "ON", "subject": {"name", "x", "y", "w", "h"}, "object": {...}}]}]`; x and y are the box's
-    left and top edge. A side's name may also be a list `names`. An image is named `<image_id>.jpg`, as the set's own files are.
+    `[{"image_id": 1, "relationships": [{"predicate": "ON", "subject": {"name", "x", "y", "w", "h"}, "object": {...}}]}]`; x and y are the
+    box's left and top edge. A side's name may also be a list `names`. An image is named `<image_id>.jpg`, as the set's own files are.
 
     Raises:
         UserError: a file is missing or is not of this form; no pair is left.
@@ -71,7 +71,8 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
     """Scene graphs as in Johnson et al., "Image Retrieval using Scene Graphs" (CVPR 2015): `sg_train_annotations.json`.
 
     `[{"photo_id", "filename", "height", "width", "objects": [{"names": [...], "bbox": {"x", "y", "w", "h"}}], "relationships":
-    [{"objects": [i, j], "relationship": "on", "text": [...]}]}]`; i is the subject's place in `objects`, j the object's; x and y are the left and top edge.
+    [{"objects": [i, j], "relationship": "on", "text": [...]}]}]`; i is the subject's place in `objects`, j the object's; x and y are the
+    left and top edge.
 
     Raises:
         UserError: the file is missing or is not of this form; no pair is left.
@@ -94,7 +95,7 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
 
 
 def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[int, int] | None]) -> Annotations:
-    """A table with the columns COLUMNS: image, eight box edges in pixels (left, top, right, bottom of subject, then object), relation.
+    """A table with the columns COLUMNS: image, eight edges in pixels (left, top, right, bottom of subject and object), relation.
 
     `sizes` gives an image's width and height where the table has no columns of these names. Columns `subject` and `object` name the objects.
 

@@ -1,8 +1,8 @@
 """Annotations in the form of Stanford's Visual Relationship Detection set (Lu et al., ECCV 2016), read and written.
 
 `annotations_<part>.json` (or `annotations.json`): `{image: [{"predicate": i, "subject": {"category": c, "bbox": [y0, y1, x0, x1]},
-"object": {...}}]}`, with the names in `predicates.json` and `objects.json` and the sizes in `<part>_image_metadata.json` (or `image_metadata.json`):
-`{image: {"width", "height"}}`, all in one folder. The trap: y stands before x.
+"object": {...}}]}`, with the names in `predicates.json` and `objects.json` and the sizes in `<part>_image_metadata.json` (or
+`image_metadata.json`): `{image: {"width", "height"}}`, all in one folder. The trap: y stands before x.
 """
 
 from collections.abc import Mapping, Sequence
