@@ -95,9 +95,9 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
 
 
 def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[int, int] | None]) -> Annotations:
-    """A table with the columns COLUMNS: image, eight edges in pixels (left, top, right, bottom of subject and object), relation.
+    """A table with the columns COLUMNS: image, left, top, right and bottom edge of the subject and of the object in pixels, relation.
 
-    `sizes` gives an image's width and height where the table has no columns of these names. Columns `subject` and `object` name the objects.
+    `sizes` gives an image's width and height where the table has no such columns. Columns `subject` and `object` name the objects.
 
     Raises:
         UserError: the file can't be read, a column is missing, a number is none; no pair is left.

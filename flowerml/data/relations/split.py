@@ -36,9 +36,7 @@ def require_disjoint(train: Sequence[Pair], val: Sequence[Pair]) -> PairSplit:
     """
     both = {pair.image for pair in train} & {pair.image for pair in val}
     if both:
-        raise UserError(
-            f"{len(both):,} image(s) have pairs on both sides of the split: what is learned is tested. Take them out", sorted(both)[:5]
-        )
+        raise UserError(f"{len(both):,} image(s) have pairs on both sides of the split: what was learned would be tested", sorted(both)[:5])
     return PairSplit(tuple(train), tuple(val))
 
 
@@ -46,8 +44,8 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
     """Hold out whole images until `val_share` of the pairs is on the other side.
 
     Images are visited in the order of a hash of (seed, name), as pictures are in the classifiers' split: no order of files and no random
-    generator of a library version comes into it. An image that would overshoot the share of a relation by more than itself is passed over, so
-    rare relations are on both sides wherever two images hold them.
+    generator of a library version comes into it. Rare relations are served first, and an image that would overshoot the share of
+    any of its relations is passed over, so every relation comes near its share.
 
     Raises:
         UserError: a relation that occurs is on one side only, or there is one image.
@@ -60,7 +58,7 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
     held: Counter[str] = Counter()
     val: set[str] = set()
     rare_first = sorted(wanted, key=lambda name: (wanted[name], name))
-    for name in rare_first:  # rare ones first: a common relation is easily filled up afterwards
+    for name in rare_first:
         for image in order:
             here = Counter(pair.relation for pair in by_image[image])
             fits = all(held[other] + count <= wanted[other] or held[other] == 0 for other, count in here.items())
@@ -72,7 +70,7 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
         sides = [sum(pair.relation == name for pair in side) for side in (split.train, split.val)]
         if not all(sides):
             raise UserError(
-                f"relation {name!r} can't be split by image: {sides[0]} pair(s) on one side, {sides[1]} on the other. Add images of it"
+                f"relation {name!r} can't be split by image: {sides[0]} pair(s) on one side, {sides[1]} on the other. Add images"
             )
     return split
 
@@ -99,7 +97,7 @@ class Ambiguity:
     def line(self) -> str:
         """In words."""
         return (
-            f"{self.several:,} of {self.boxes:,} box pairs carry several relations, {self.repeats:,} annotations are repeats: one answer per "
+            f"{self.several:,} of {self.boxes:,} box pairs carry several relations, {self.repeats:,} annotations are repeats: one answer a "
             f"pair reaches at most {100 * self.ceiling:.1f} % accuracy"
         )
 
