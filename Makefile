@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # uv knows its own list of certificates; the system's also has those of a company's proxy.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help demo test slow setup lint ui bench lock clean
+.PHONY: help demo test slow faults setup lint ui bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -21,8 +21,11 @@ demo: $(READY)  ## a generated flower set and two small trainings through `mlflo
 test: $(READY)  ## the test suite (minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-slow: $(READY)  ## large models, real servers
+slow: $(READY)  ## large models, real servers, the rest of the faults
 	$(BIN)/python -m pytest -m slow
+
+faults: $(READY)  ## what runs survive: kills, damage, full disks, silent servers; one table at the end
+	$(BIN)/python -m pytest tests/faults
 
 setup: $(READY)  ## the environment in .venv
 

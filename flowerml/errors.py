@@ -30,3 +30,7 @@ class RunFailed(UserError):
     """A run that had begun can't go on (a loss that is not finite, a picture that vanished). Exit code 1, the run is FAILED."""
 
     exit_code = 1
+
+
+class Fenced(RunFailed):
+    """Another process has taken this run over: this one may write nothing more, neither to the folder nor to the tracking server."""

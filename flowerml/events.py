@@ -67,10 +67,11 @@ class DatasetInput:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run's last event."""
+    """The run's last event. Two of one status and reason are the same, whenever they came."""
 
     status: Status
     reason: str = ""
+    timestamp: int = field(default_factory=now_ms, compare=False)
 
 
 Event = Params | Metrics | Tags | Artifact | DatasetInput | Ended
@@ -81,7 +82,7 @@ class Recorder(Protocol):
 
     @property
     def run_id(self) -> str:
-        """The tracking server's id of the run."""
+        """The tracking server's id of the run; empty until the server has answered."""
         ...
 
     def record(self, event: Event) -> None:

@@ -1,17 +1,52 @@
 """The one door through which files are written: whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from flowerml.errors import UserError
+from flowerml.errors import Fenced, UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk, a quota or a limit of the process says when it is full
 _NOTHING, _FOLDER = "no such file", "it is a folder"
+_staging: dict[Path, Path] = {}  # of this process, all its threads: folder -> where files on their way into it are made
+
+
+@contextmanager
+def staged(root: Path, staging: Path) -> Iterator[None]:
+    """Inside, whatever is written below `root` is made in the folder `staging` (on the same disk) and moved to its place from there.
+
+    Whoever renames `staging` away fences this process off: its next move finds no source any more, and raises `Fenced`. A rename is one
+    step to the system, so no process, however long it was stopped in between, can still write after that.
+    """
+    root, staging = Path(os.path.realpath(root)), Path(os.path.realpath(staging))
+    _staging[root] = staging
+    try:
+        yield
+    finally:
+        del _staging[root]
+
+
+def staging_of(path: Path) -> Path | None:
+    """The folder where what is written to `path` is made first, None where that is beside it. Raises Fenced where it was taken away."""
+    real = Path(os.path.realpath(path)) if _staging else path
+    for root, staging in _staging.items():
+        if real.is_relative_to(root):
+            require_staging(staging)
+            return path.parent if real.is_relative_to(staging) else staging
+    return None
+
+
+def require_staging(staging: Path) -> None:
+    """Raises Fenced where the folder is not there any more."""
+    if not staging.is_dir():
+        raise Fenced(f"another process has taken {staging.parent.parent} over (or removed it): nothing more is written there")
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
@@ -21,8 +56,10 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
 
     Raises:
         UserError: the folder can't be written to or the disk is full.
+        Fenced: see `staged`.
     """
-    temporary = _temporary(path)
+    staging = staging_of(path)
+    temporary = _temporary(path, staging)
     try:
         write(temporary)
         with temporary.open("rb") as written:
@@ -30,9 +67,11 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; these are results to share
         temporary.replace(path)
     except OSError as error:
+        staging_of(path)  # raises Fenced where that is the reason
         raise UserError(_reason(path, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def require_writable(path: Path) -> None:
@@ -42,7 +81,7 @@ def require_writable(path: Path) -> None:
         raise UserError(f"can't write {path}: {_FOLDER}. Name a file in it")
     if reason not in (None, _NOTHING):
         raise UserError(f"can't write {path}: {reason}. Choose another name")
-    _temporary(path).unlink()
+    _temporary(path, None).unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -103,15 +142,23 @@ def no_file(path: Path) -> str | None:
         return error.strerror or str(error)
 
 
-def _temporary(path: Path) -> Path:
-    """An empty file beside `path`, whose folder is made if need be. Raises UserError."""
+def _temporary(path: Path, staging: Path | None) -> Path:
+    """An empty file beside `path`, or in `staging`; the path's folder is made if need be. Raises UserError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+        if staging != path.parent:  # a staging folder that was taken away must not come back
+            path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=staging or path.parent)
         os.close(handle)
     except OSError as error:
+        staging_of(path)  # as above
         raise UserError(_reason(path, error)) from error
     return Path(name)
+
+
+def free(path: Path) -> str:
+    """How many bytes are free where `path` is or would be, in words."""
+    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return f"{shutil.disk_usage(place).free:,} bytes"
 
 
 def _umask() -> int:
@@ -123,6 +170,8 @@ def _umask() -> int:
 
 def _reason(path: Path, error: OSError) -> str:
     what = error.strerror or str(error)
+    if error.errno in FULL:
+        what += f" ({free(path)} are free there)"
     if isinstance(error, FileExistsError):  # by making the folder
         what = f"{path.parent} is a file"
     return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"

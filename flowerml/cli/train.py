@@ -28,7 +28,10 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.tracking import start_run
 
     finished = run_training(settings, start_run)
-    say(f"\nrun {finished.run_id} is FINISHED; everything lies in {finished.folder} and in MLflow (mlflow ui)")
+    if finished.run_id:
+        say(f"\nrun {finished.run_id} is FINISHED; everything lies in {finished.folder} and in MLflow (mlflow ui)")
+    else:
+        say(f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it. Everything lies in that folder")
     if as_json:
         result = {
             "run_id": finished.run_id,

@@ -41,7 +41,7 @@ def read_run_file(folder: Path) -> RunFile | None:
         return None
 
 
-def claim_folder(folder: Path, config_id: str, seed: int, shaping: Mapping[str, object], *, overwrite: bool) -> RunFile | None:
+def require_free(folder: Path, config_id: str, seed: int, shaping: Mapping[str, object], *, overwrite: bool) -> RunFile | None:
     """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns the unfinished run of the
     same settings that stands there (with `overwrite`: any run), or None.
 

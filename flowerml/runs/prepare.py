@@ -61,7 +61,8 @@ def prepare(settings: Settings) -> Prepared:
         experiment=settings.experiment or task.name,
     )
     identity = config_id(settled, digests)
-    folder = Path(settings.output_dir or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{identity[:8]}-s{settings.seed}")
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{identity[:8]}-s{settings.seed}"
+    folder = Path(settings.output_dir or Path(settings.runs_root) / name)
     settled = settled.replace(output_dir=str(folder), run_name=settings.run_name or folder.name[:250])
     labels = [example.label for example in data.train]
     weighed = balance(

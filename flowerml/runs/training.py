@@ -1,7 +1,7 @@
 """A training run, from complete settings to the last artifact."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.console import say, warn
@@ -13,18 +13,24 @@ from flowerml.models.builders import set_channels_last
 from flowerml.models.stages import multipliers
 from flowerml.prediction import load_model
 from flowerml.runs import artifacts
+from flowerml.runs.claim import Attempt, claim, forget_fenced, writing
 from flowerml.runs.closing import closing
 from flowerml.runs.folder import clear_folder
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.resuming import Beginning, beginning, checkpoints_of
+from flowerml.runs.resuming import Beginning, beginning, checkpoints_of, standing
+from flowerml.runs.stopping import Stopping, launcher_of, patient, watched
 from flowerml.runs.summary import closing_tags, description, tags, weights_name
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.training.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.loop import train
 from flowerml.training.outcome import Candidate, Observers, Outcome, Row
+from flowerml.training.place import Content, Place, snapshot
+from flowerml.training.writing import Writer, writer
 
-OpenRecorder = Callable[[Settings, str, str], Recorder]  # complete settings, experiment, run name
+# Complete settings, experiment, run name; the folder for what it keeps, and that of the earlier try which goes on, or None.
+OpenRecorder = Callable[[Settings, str, str, Path, Path | None], Recorder]
+_BEATS = 6  # signs of life within a lease
 
 
 @dataclass(frozen=True)
@@ -39,38 +45,85 @@ class Finished:
     test: Scores | None
 
 
-def run_training(settings: Settings, open_recorder: OpenRecorder) -> Finished:
+def run_training(
+    settings: Settings,
+    open_recorder: OpenRecorder,
+    *,
+    labels: Mapping[str, str] | None = None,
+    on_row: Callable[[Row], None] | None = None,
+) -> Finished:
     """Prepare, train (from the last checkpoint of an earlier try, where there is one), evaluate, write everything down.
 
-    `open_recorder` is called once everything that can be checked has been checked.
+    `open_recorder` is called once everything that can be checked has been checked. `labels` are further tags of the run (or others than
+    its own); `on_row` hears of each epoch.
 
     Raises:
-        UserError: wrong settings, data, weights or folder (nothing was begun), or RunFailed (the run is closed as FAILED).
+        UserError: wrong settings, data, weights or folder, or somebody else works on it (nothing was begun), or RunFailed (the run is
+            closed as FAILED).
+        Fenced: another process has taken the run over.
+        KeyboardInterrupt: it was asked to stop; the run is closed as KILLED, and goes on when started again.
     """
     run = prepare(settings)
     test_examples = _test_examples(run)
-    begins, checkpoints = beginning(run), checkpoints_of(run)
-    _announce(run, begins.remark)
+    standing(run)  # refuses before anything is touched
+    attempt = claim(run.folder, run.settings.lease_seconds)
+    stopping = Stopping()
+    launcher = launcher_of(stops=run.settings.on_launcher_death == "stop")
+    with writing(attempt), watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher):
+        begins, recorder = _open(run, attempt, open_recorder)
+        with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping):
+            finished = _carry_out(_Run(run, recorder, begins, stopping, labels or {}, on_row), test_examples)
+        forget_fenced(attempt)
+    return replace(finished, run_id=recorder.run_id)
+
+
+def _open(run: Prepared, attempt: Attempt, open_recorder: OpenRecorder) -> tuple[Beginning, Recorder]:
+    """What the run begins from, and who hears of it. Where it can't begin, all is as it was."""
     assert run.settings.experiment is not None
     assert run.settings.run_name is not None
-    recorder = open_recorder(run.settings, run.settings.experiment, run.settings.run_name)
-    with closing(run.folder, run.config_id, run.settings.seed, recorder):
-        if settings.overwrite:
-            clear_folder(run.folder)
-        if begins.kept is None:
-            checkpoints.clear()
-        for event in _beginning(run, begins):
-            recorder.record(event)
-        for path in artifacts.write_beginnings(run):
-            recorder.record(Artifact(path))
-        outcome = _train(run, recorder, begins)
-        finished = _finish(run, recorder, outcome, test_examples)
+    try:
+        begins = beginning(run)
+        _announce(run, begins.remark)
+        earlier = attempt.previous if begins.same_run else None
+        return begins, open_recorder(run.settings, run.settings.experiment, run.settings.run_name, attempt.folder, earlier)
+    except BaseException:
+        attempt.withdraw()
+        raise
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run under way: what was prepared, who hears of it, what it begins from, and what may ask it to stop."""
+
+    prepared: Prepared
+    recorder: Recorder
+    begins: Beginning
+    stopping: Stopping
+    labels: Mapping[str, str]
+    on_row: Callable[[Row], None] | None
+
+
+def _carry_out(under_way: _Run, test_examples: Sequence[Example]) -> Finished:
+    run, recorder, begins = under_way.prepared, under_way.recorder, under_way.begins
+    checkpoints = checkpoints_of(run)
+    if run.settings.overwrite:
+        clear_folder(run.folder)
+    if begins.kept is None:
+        checkpoints.clear()
+    for event in _beginning(run, under_way.labels):
+        recorder.record(event)
+    for path in artifacts.write_beginnings(run):
+        recorder.record(Artifact(path))
+    with patient(under_way.stopping) as asked, writer() as writes:
+        outcome = _train(under_way, asked, writes)
+    finished = _finish(run, recorder, outcome, test_examples)
     checkpoints.clear()
     return finished
 
 
-def _train(run: Prepared, recorder: Recorder, begins: Beginning) -> Outcome:
-    kept, best = begins.kept, run.folder / "best.pth"
+def _train(under_way: _Run, asked: Callable[[], str | None], writes: Writer) -> Outcome:
+    run, recorder, kept = under_way.prepared, under_way.recorder, under_way.begins.kept
+    best, checkpoints = run.folder / "best.pth", checkpoints_of(run)
     if kept is not None:
         kept.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
@@ -81,10 +134,21 @@ def _train(run: Prepared, recorder: Recorder, begins: Beginning) -> Outcome:
         history.append(row)
         artifacts.write_history(run.folder, history)
         recorder.record(Metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"])))
+        if under_way.on_row is not None:
+            under_way.on_row(row)
 
     def on_memory(words: str) -> None:
         warn(f"{words}; the batch and its gradient stay the same")
         recorder.record(Tags({"flowerml.out_of_memory": words}))
+
+    # Both are written beside the training, from copies, best.pth before the state that belongs to it.
+    def on_best(candidate: Candidate) -> None:
+        copied = replace(candidate, state_dict=snapshot(candidate.state_dict))
+        writes.submit(lambda: _save_best(run, best, copied))
+
+    def on_state(place: Place, content: Content) -> None:
+        copied = snapshot(content)
+        writes.submit(lambda: checkpoints.save(place, copied, best))
 
     return train(
         run.built,
@@ -95,12 +159,7 @@ def _train(run: Prepared, recorder: Recorder, begins: Beginning) -> Outcome:
         device=run.device,
         memory_format=memory_format,
         balance=run.balance,
-        observers=Observers(
-            on_epoch,
-            lambda candidate: _save_best(run, best, candidate),
-            on_memory,
-            lambda place, content: checkpoints_of(run).save(place, content, best),
-        ),
+        observers=Observers(on_epoch, on_best, on_memory, on_state, asked),
         resumed=kept.load if kept is not None else None,
     )
 
@@ -191,10 +250,8 @@ def _test_examples(run: Prepared) -> list[Example]:
     return examples
 
 
-def _beginning(run: Prepared, begins: Beginning) -> Iterator[Event]:
-    yield Tags(tags(run))
-    if begins.kept is not None:
-        yield Tags({"flowerml.resumed_from": begins.run_id})
+def _beginning(run: Prepared, labels: Mapping[str, str]) -> Iterator[Event]:
+    yield Tags({**tags(run), **labels})
     yield Params(as_params(run.settings))
     yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
     yield Metrics({"effective_imbalance": run.balance.imbalance, "effective_ratio": run.balance.effective_ratio})

@@ -162,7 +162,16 @@ class Settings(BaseModel):
     )
 
     seed: Whole = _setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
-    output_dir: Text | None = _setting(None, group=RUN, about="folder of the run", auto="runs/<model>-<config>-s<seed>", identity=False)
+    output_dir: Text | None = _setting(
+        None, group=RUN, about="folder of the run", auto="<runs root>/<model>-<config>-s<seed>", identity=False
+    )
+    runs_root: Text = _setting(
+        "runs",
+        group=RUN,
+        about="folder of all runs; on a disk that several hosts share, a run goes on on any of them",
+        identity=False,
+        min_length=1,
+    )
     resume: Literal["last", "never"] = _setting(
         "last",
         group=RUN,
@@ -182,6 +191,18 @@ class Settings(BaseModel):
         0.0, group=RUN, about="the same by time; 0 is off", unit="minutes", ge=0, le=10_000, identity=False
     )
     keep_checkpoints: Whole = _setting(2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False)
+    lease_seconds: Whole = _setting(
+        60,
+        group=RUN,
+        about="a run that gives no sign of life for so long may be taken over by another process",
+        unit="seconds",
+        ge=1,
+        le=86_400,
+        identity=False,
+    )
+    on_launcher_death: Literal["stop", "finish"] = _setting(
+        "stop", group=RUN, about="when the `mlflow run` that started it dies: stop with a checkpoint, or finish", identity=False
+    )
     overwrite: Truth = _setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
     experiment: Text | None = _setting(  # as long as a server's database takes it; so is the name of a run
         None,

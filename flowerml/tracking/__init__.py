@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from flowerml.tracking.candidates import TrackedRuns
 from flowerml.tracking.queries import RunRecord, create_experiment, runs_of_kind
-from flowerml.tracking.recorder import MlflowRecorder
-from flowerml.tracking.start import KIND, NOTE, note_failure, start_child, start_run
+from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
+from flowerml.tracking.start import note_failure, start_child, start_run
+from flowerml.tracking.writing import KIND, NOTE
 
 if TYPE_CHECKING:
     from flowerml.tracking.registered import Fetched, fetch_registered
@@ -17,6 +18,7 @@ __all__ = [
     "NOTE",
     "REGISTERED",
     "Fetched",
+    "JournalRecorder",
     "MlflowRecorder",
     "Registration",
     "RunRecord",

@@ -1,75 +1,85 @@
-"""Events to MLflow: how each is written into one run."""
+"""The two who take a run's events: one through the run's journal, one straight to MLflow."""
 
-import json
+import threading
 from collections import deque
 
-from mlflow.entities import Dataset, InputTag, Metric, Param, RunTag
-from mlflow.entities import DatasetInput as MlflowDatasetInput
 from mlflow.tracking import MlflowClient
 
 from flowerml.console import warn
-from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Tags, now_ms
+from flowerml.errors import Fenced, UserError
+from flowerml.events import Ended, Event
+from flowerml.journal import Journal
 from flowerml.tracking.refusals import reason_of
+from flowerml.tracking.sender import Sender
+from flowerml.tracking.writing import RunWriter
 
-REASON = "flowerml.reason"
-_PARAM_LIMIT = 6000  # characters MLflow keeps of a param
-_TAG_LIMIT = 8000
-_DIGEST_LIMIT = 36
+
+class JournalRecorder:
+    """Writes events into the journal, from where they go to MLflow by themselves. The last one waits as long as the server takes them."""
+
+    def __init__(self, journal: Journal, sender: Sender) -> None:
+        self._journal = journal
+        self._sender = sender
+        self._one_by_one = threading.Lock()
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run; empty until the server has answered."""
+        return self._sender.run_id
+
+    def record(self, event: Event) -> None:
+        """Write one event to the disk.
+
+        Raises:
+            Fenced: another process has taken the run over.
+            UserError: the disk is full. The end of a run is told to MLflow all the same, and raises nothing then.
+        """
+        try:
+            with self._one_by_one:
+                self._journal.append(event)
+        except Fenced:
+            self.abandon()
+            raise
+        except UserError as error:
+            if not isinstance(event, Ended):
+                raise
+            warn(f"the end could not be kept: {error}")
+            self._sender.delivery.add_last_words(event)
+        self._sender.wake()
+        if isinstance(event, Ended):
+            self._sender.close()
+
+    def abandon(self) -> None:
+        """Deliver no more. What is in the journal stays there, for others to deliver."""
+        self._sender.abandon()
 
 
 class MlflowRecorder:
-    """Writes events to one MLflow run.
+    """Writes events to one MLflow run, at once.
 
-    `launcher_id` is the run that `mlflow run` opened, where that one could not be used: it ends as this one does. A server that fails in
-    mid-run costs no training: events wait, in order, for the next one to get through.
+    A server that fails in mid-run ends nothing: events wait, in order, for the next one to get through.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, launcher_id: str | None = None) -> None:
-        self._client = client
-        self._run_id = run_id
-        self._launcher_id = launcher_id
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._writer = RunWriter(client, client.get_run(run_id))
         self._waiting: deque[Event] = deque()
         self._warned = False
-        # Params can't be changed: what `mlflow run` logged before us says the same already (see `start`), so it stays.
-        self._standing = set(client.get_run(run_id).data.params)
 
     @property
     def run_id(self) -> str:
         """MLflow's id of the run."""
-        return self._run_id
+        return self._writer.run_id
 
     def record(self, event: Event) -> None:
         """Write one event, after those still waiting."""
         self._waiting.append(event)
         try:
             while self._waiting:
-                self._write(self._waiting[0])
+                self._writer.write(self._waiting[0])
                 self._waiting.popleft()
-        except Exception as error:  # whatever a server, a disk or a network in between may raise: the training goes on
+        except Exception as error:  # whatever a server, a disk or a network in between may raise: the work goes on
             if not self._warned:
                 warn(f"MLflow does not take events at the moment ({reason_of(error)}); they are kept and sent with the next one")
             self._warned = True
             if isinstance(event, Ended):
-                warn(f"{len(self._waiting)} events did not reach MLflow; the run's folder has everything")
-
-    def _write(self, event: Event) -> None:
-        match event:
-            case Params(values):
-                fresh = [Param(name, text[:_PARAM_LIMIT]) for name, text in values.items() if name not in self._standing]
-                self._client.log_batch(self._run_id, params=fresh)
-                self._standing |= set(values)
-            case Metrics(values, step, timestamp):
-                self._client.log_batch(self._run_id, metrics=[Metric(name, value, timestamp, step) for name, value in values.items()])
-            case Tags(values):
-                self._client.log_batch(self._run_id, tags=[RunTag(name, text[:_TAG_LIMIT]) for name, text in values.items()])
-            case Artifact(path, folder):
-                self._client.log_artifact(self._run_id, str(path), folder or None)
-            case DatasetInput(name, digest, source, context):
-                data = Dataset(name, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": source}))
-                self._client.log_inputs(self._run_id, [MlflowDatasetInput(data, [InputTag("mlflow.data.context", context)])])
-            case Ended(status, reason):
-                if reason:
-                    self._client.set_tag(self._run_id, REASON, reason[:_TAG_LIMIT])
-                for run_id in (self._run_id, self._launcher_id):
-                    if run_id is not None:
-                        self._client.set_terminated(run_id, status.value, now_ms())
+                warn(f"{len(self._waiting)} events did not reach MLflow; the files are where the command has written them")

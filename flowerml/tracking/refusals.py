@@ -1,20 +1,23 @@
 """What went wrong with MLflow, in a line a person can act on: no answer, a refusal, or an address that can't be one. Never a password."""
 
-import logging
 import re
 from http import HTTPStatus
-from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
-from mlflow.tracking import MlflowClient, get_tracking_uri
+from mlflow.tracking import get_tracking_uri
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.uri import get_uri_scheme
+from requests import HTTPError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from flowerml.errors import UserError
 
 _KINDS = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE"
 _UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # MLflow's codes for a connection that failed, and for much else
+_CONTENT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
+_NEVER = (400, 411, 413, 414, 415, 422)
+_PASSING = r"starting up|shutting down|recovery|too many|remaining connection slots"
 _SILENCES = (
     (r"\[Errno -?\d+\] ([^\"'\])]+?)(?=: |[\"'\])]|$)", "{}"),
     (r"timed out", "no answer in time"),
@@ -24,26 +27,8 @@ _SILENCES = (
 )
 
 
-def connected() -> MlflowClient:
-    """A client of the tracking store. A database is knocked at once: MLflow tries ten times, for minutes, what no time mends.
-
-    Raises:
-        Exception: whatever MLflow, SQLAlchemy or a driver raise; see `refusal`.
-    """
-    address = get_tracking_uri()
-    if get_uri_scheme(address) in DATABASE_ENGINES:
-        from mlflow.store.db.utils import create_sqlalchemy_engine
-
-        logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)  # a traceback before what it raises anyway
-        engine = create_sqlalchemy_engine(address)
-        if engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():  # a new one's folder MLflow makes itself
-            engine.connect().close()
-        engine.dispose()
-    return MlflowClient()
-
-
 def refusal(error: Exception) -> UserError:
-    """The line for whatever MLflow, SQLAlchemy or requests have raised.
+    """The line for whatever MLflow, SQLAlchemy or requests have raised. The store is the one that is set at this moment.
 
     Raises:
         NameError, AssertionError: passed on; they say that code is wrong, and never that a server is away.
@@ -59,17 +44,42 @@ def refusal(error: Exception) -> UserError:
         return UserError(f"{store} is of a kind that is not taken. Allowed: {_KINDS}. Set MLFLOW_TRACKING_URI to one of these")
     if isinstance(error, ModuleNotFoundError):
         return UserError(f"{store} needs the Python package {error.name!r}: install it, or name another driver (postgresql+psycopg2://…)")
-    if _answered(error):
+    if is_answer(error):
         return UserError(f"{store} refuses ({reason}): mend what it names, or set MLFLOW_TRACKING_URI to another store")
     return UserError(f"{store} does not answer ({reason}): start it, or set MLFLOW_TRACKING_URI")
 
 
-def _answered(error: Exception) -> bool:
-    """Whether something is there and has said no."""
-    if not isinstance(error, MlflowException):
-        return False
+def is_answer(error: Exception) -> bool:
+    """Whether something is there and has said no, or the address is one that can't be; an error without answer may mend itself."""
+    if isinstance(error, UserError | ModuleNotFoundError | UnsupportedModelRegistryStoreURIException):
+        return True
+    if not isinstance(error, MlflowException):  # a database that is there says FATAL and why
+        return isinstance(error, SQLAlchemyError) and "FATAL:" in str(error) and not re.search(_PASSING, str(error))
     database = get_uri_scheme(get_tracking_uri()) in DATABASE_ENGINES  # one that does not answer raises errors of SQLAlchemy's
-    return database or error.error_code not in _UNANSWERED or str(error).startswith("API request to endpoint")
+    return database or error.error_code not in _UNANSWERED or _is_page(error)
+
+
+def is_of_content(error: Exception) -> bool:
+    """Whether the store is well and takes only these contents not: no use in asking again.
+
+    Also for a run that is deleted or unknown, which can be asked for. Not for what a server says whose own database is ill.
+    """
+    if isinstance(error, HTTPError):  # of a file
+        return error.response is not None and error.response.status_code in _NEVER
+    if not isinstance(error, MlflowException) or error.error_code not in _CONTENT or _is_page(error):
+        return False
+    return isinstance(error.__cause__, IntegrityError | DataError) or not re.search(r"\((sqlite3|psycopg2|pymysql)[.\w]*\)", str(error))
+
+
+def is_unknown(error: Exception) -> bool:
+    """Whether the store says that there is no such run."""
+    unknown = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+    return isinstance(error, MlflowException) and error.error_code in unknown and not _is_page(error)
+
+
+def _is_page(error: MlflowException) -> bool:
+    """Whether the answer is a page and not MLflow's JSON: MLflow makes an error code of its HTTP status."""
+    return str(error).startswith("API request to endpoint")
 
 
 def reason_of(error: Exception) -> str:

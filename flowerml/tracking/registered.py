@@ -10,8 +10,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.prediction.delivered import WEIGHTS
-from flowerml.tracking.refusals import connected, reason_of, refusal
+from flowerml.tracking.refusals import reason_of, refusal
 from flowerml.tracking.registry import REGISTERED
+from flowerml.tracking.store import connected
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from flowerml.console import warn
 from flowerml.errors import UserError
-from flowerml.files import copy, file_digest, sync_folder, write_bytes
+from flowerml.files import FULL, copy, file_digest, free, staging_of, sync_folder, write_bytes
 from flowerml.training.checkpoint import save_plain
 from flowerml.training.place import Content, Place
 
@@ -64,16 +64,19 @@ class Checkpoints:
             UserError: the folder can't be written to or the disk is full; the earlier checkpoints stay.
         """
         final = self._at(place)
-        part = final.with_name(f".{final.name}.part")
-        with _told(final):
+        part = (staging_of(final) or self.folder) / f".{final.name}.part"
+        with _told(final, content):
+            self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
                 shutil.rmtree(leftover)
             try:
+                part.mkdir()  # not its parents: a folder that was taken away must not come back
                 save_plain(part / STATE, content)
                 if best.exists():
                     copy(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
                 write_bytes(part / MANIFEST, self._manifest(part, place))
                 sync_folder(part)
+                staging_of(final)
                 if final.exists():  # what a resumed run found damaged there
                     _remove(final)
                 part.rename(final)
@@ -147,18 +150,43 @@ class Checkpoints:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a checkpoint so that a process killed meanwhile leaves none that looks damaged."""
-    gone = folder.with_name(f".{folder.name}.gone.part")
+    """Remove a checkpoint so that a process killed meanwhile leaves none that looks damaged. Raises OSError; Fenced as `staging_of`."""
+    gone = (staging_of(folder) or folder.parent) / f".{folder.name}.gone.part"
+    shutil.rmtree(gone, ignore_errors=True)
     folder.rename(gone)
     shutil.rmtree(gone)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors of the disk as one line for people."""
+def _told(path: Path, content: Content | None = None) -> Iterator[None]:
+    """Errors of the disk as one line for people; `content` is what was to be written."""
     try:
         yield
+    except UserError as error:
+        cause = error.__cause__
+        if content is None or not isinstance(cause, OSError) or cause.errno not in FULL:
+            raise
+        raise _full(path, content, cause) from cause
     except OSError as error:
+        staging_of(path)  # raises Fenced where that is the reason
+        if content is not None and error.errno in FULL:
+            raise _full(path, content, error) from error
         raise UserError(
             f"checkpoint {path}: {error.strerror or error}. Choose another folder, or free space or permissions there"
         ) from error
+
+
+def _full(path: Path, content: Content, error: OSError) -> UserError:
+    return UserError(
+        f"checkpoint {path}: {error.strerror}: it needs about {_size(content):,} bytes, {free(path)} are free. The earlier checkpoints "
+        "stay as they are; free space, and the same command goes on from there"
+    )
+
+
+def _size(value: object) -> int:
+    """Bytes of all tensors in a nest of plain values."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(_size(part) for part in value.values())
+    return sum(_size(part) for part in value) if isinstance(value, list | tuple) else 0

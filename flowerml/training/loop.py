@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -22,7 +23,7 @@ from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
 from flowerml.training.mixing import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row
+from flowerml.training.outcome import Candidate, Observers, Outcome, Row, Stopped
 from flowerml.training.place import Cadence, Content
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.state import State, Sums
@@ -49,10 +50,17 @@ def train(
 
     Raises:
         NotFinite: a loss or gradient is not finite; whatever `observers.on_best` has kept stays valid.
+        Stopped: `observers.asked` said so; its state was told to `observers.on_state` before.
     """
     run = _Run(built, settings, classes, train_loader, device, memory_format, balance, observers)
     if resumed is not None:
         run.resume(resumed())
+    with _worker_deaths(observers.asked):
+        return _all_epochs(run, settings, val_loader)
+
+
+def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> Outcome:
+    observers = run.observers
     state, outcome = run.state, run.state.outcome
     first, last = state.epoch, settings.stop_epoch or settings.epochs
     started = time.monotonic()
@@ -70,6 +78,24 @@ def train(
         if outcome.ended:
             break
     return outcome
+
+
+@contextmanager
+def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
+    """The death of a process that loads pictures as a line. torch tells it by a signal, wherever the training is at the moment.
+
+    Raises:
+        RunFailed: it died by itself.
+        Stopped: the training was asked to stop, by a signal to the whole group which ended that process too.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        if reason := asked():
+            raise Stopped(reason) from error
+        raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
 
 
 def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
@@ -135,6 +161,12 @@ class _Run:
         self.observers.on_state(self.state.place, self.state.content())
         self.cadence.kept()
 
+    def heed(self) -> None:
+        """Stop, with the state kept, where somebody has asked for it. Between two steps only. Raises Stopped."""
+        if reason := self.observers.asked():
+            self.keep()
+            raise Stopped(reason)
+
     def train_epoch(self, epoch: int) -> Row:
         """All steps of one epoch that are left. Returns the row's training part: means over pictures (loss) and steps (gradient norm)."""
         self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs)
@@ -155,6 +187,7 @@ class _Run:
             sums.seconds = before + time.monotonic() - started
             if self.cadence.due(done + 1):
                 self.keep()
+            self.heed()
         return {
             "epoch": float(epoch),
             "train_loss": sums.loss / sums.pictures,
@@ -168,7 +201,7 @@ class _Run:
         model = self.average.module if self.average is not None else self.model
         if loader is None:
             return Candidate(epoch, model.state_dict(), None, None)
-        predictions = predict_all(model, loader.epoch(epoch), self.classes, self.device, self.memory_format)
+        predictions = predict_all(model, self._heeding(loader.epoch(epoch)), self.classes, self.device, self.memory_format)
         scores = score(predictions)
         row |= {"val_loss": scores.loss, "val_accuracy": scores.accuracy, "val_macro_f1": scores.macro_f1}
         if self.settings.scheduler == "plateau":
@@ -189,8 +222,13 @@ class _Run:
             yield from track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=len(self.loader) - skip, log_every_s=120)
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
-                raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
+                self.heed()  # between two steps, so the state can be kept
             raise
+
+    def _heeding(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.heed()
+            yield batch
 
 
 def _stepper(

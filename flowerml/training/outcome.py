@@ -34,13 +34,24 @@ class Outcome:
     ended: str = ""
 
 
+class Stopped(Exception):
+    """A training was asked to stop, and did between two steps, its state kept. Says why."""
+
+
+def _nobody() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Observers:
     """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far (its weights are
     only valid during the call), of memory that ran out (in words), and of a state to keep (valid during the call too).
+
+    `asked` is asked between steps whether to stop, and says why.
     """
 
     on_epoch: Callable[[Row], None]
     on_best: Callable[[Candidate], None]
     on_memory: Callable[[str], None]
     on_state: Callable[[Place, Content], None]
+    asked: Callable[[], str | None] = _nobody

@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 Content = dict[str, Any]  # a state as plain tensors and values: see `state`
 
 
@@ -34,3 +36,14 @@ class Cadence:
     def kept(self) -> None:
         """A state has been kept just now."""
         self._since = time.monotonic()
+
+
+def snapshot(value: Any) -> Any:  # noqa: ANN401 - a nest of plain values and tensors
+    """A copy of plain values whose tensors are copies too, on the CPU: what it was copied from may go on changing."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: snapshot(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(snapshot(part) for part in value)
+    return value

@@ -1,4 +1,7 @@
-"""Tracking stores that do not answer or refuse, and output folders that can not be written to, one row each."""
+"""Tracking stores that refuse, or do not answer who needs an answer, and output folders that can not be written to, one row each.
+
+A training goes on without an answer: tests/cli/test_sync.py.
+"""
 
 import pytest
 
@@ -18,12 +21,12 @@ REFUSED = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX
 LATIN = "'caf\udce9'"  # what a command line in Latin-1 is for Python
 
 TRACKERS = {
-    "nobody listens": Case("train", f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}", env=REFUSED),
+    "nobody listens": Case("select --family cnn", f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}", env=REFUSED),
     "eval: nobody listens": Case(
         "eval --checkpoint model.pth", f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}", spoil.changed(), env=REFUSED
     ),
     "a password in the address": Case(
-        "train",
+        "select --family cnn",
         "the MLflow tracking store http://***@127.0.0.1:1 does not answer (Connection refused): start it, or set MLFLOW_TRACKING_URI",
         env=REFUSED | {"MLFLOW_TRACKING_URI": "http://team:secret@127.0.0.1:1"},
         hidden="secret",
@@ -47,19 +50,19 @@ TRACKERS = {
         env={"MLFLOW_TRACKING_URI": "sqlite:////proc/none/mlflow.db"},
     ),
     "a name that does not resolve": Case(
-        "train",
+        "select --family cnn",
         f"the MLflow tracking store http://nowhere.invalid {NO_ANSWER}",
         env=REFUSED | {"MLFLOW_TRACKING_URI": "http://nowhere.invalid"},
     ),
     "a server that hangs": Case(
-        "train",
+        "select --family cnn",
         "the MLflow tracking store http://***@127.0.0.1:… does not answer (no answer in time): start it, or set MLFLOW_TRACKING_URI",
         spoil.answering(0),
         env={"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
         hidden="secret",
     ),
     "a server that is ill": Case(
-        "train",
+        "select --family cnn",
         "the MLflow tracking store http://***@127.0.0.1:… does not answer (HTTP 503 Service Unavailable, each time): start it, or set "
         "MLFLOW_TRACKING_URI",
         spoil.answering(503),
@@ -79,7 +82,7 @@ TRACKERS = {
         hidden="secret",
     ),
     "a Postgres that is not there": Case(
-        "train",
+        "select --family cnn",
         "the MLflow tracking store postgresql+psycopg2://***@127.0.0.1:1/mlflow does not answer (…Connection refused): start it, or set "
         "MLFLOW_TRACKING_URI",
         env={"MLFLOW_TRACKING_URI": "postgresql+psycopg2://team:secret@127.0.0.1:1/mlflow"},
@@ -147,7 +150,7 @@ PLACES = {
     ),
     "out: full": Case(
         "train --output-dir disk/out",
-        f"can't write disk/out/best.pth: No space left on device. {ELSEWHERE}",
+        f"can't write disk/out/best.pth: No space left on device (…). {ELSEWHERE}",
         spoil.mounted("size=2m"),
         code=1,
     ),

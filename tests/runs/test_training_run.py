@@ -65,7 +65,7 @@ def test_accumulation_is_no_part_of_the_configuration(train_small, small_run):
 
 def test_every_promised_file_is_there_and_recorded(small_run):
     finished, recorder = small_run
-    assert {path.name for path in finished.folder.iterdir()} == ON_DISK | {"run.json"}
+    assert {path.name for path in finished.folder.iterdir()} == ON_DISK | {"run.json", "attempts"}
     assert {event.path.name for event in recorder.events if isinstance(event, Artifact)} == ON_DISK
     assert isinstance(recorder.events[-1], Ended)
     assert recorder.events[-1].status is Status.FINISHED
@@ -269,7 +269,7 @@ def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small,
 
 def test_overwrite_loses_nothing_when_the_new_run_can_not_begin(train_small, flowers):
     finished, _ = train_small(epochs=1, warmup_epochs=0)
-    before = {path.name: path.read_bytes() for path in finished.folder.iterdir()}
+    before = {path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
     settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": str(finished.folder), "overwrite": True})
 
     def refuse(*_):
@@ -277,7 +277,7 @@ def test_overwrite_loses_nothing_when_the_new_run_can_not_begin(train_small, flo
 
     with pytest.raises(UserError, match="does not answer"):
         run_training(settings, refuse)
-    assert {path.name: path.read_bytes() for path in finished.folder.iterdir()} == before
+    assert {path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
 
 
 def test_an_output_folder_that_can_not_be_made_is_refused_before_a_run_is_opened(flowers, tmp_path):

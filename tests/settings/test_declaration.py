@@ -59,10 +59,13 @@ DEFAULTS = {
     "stop_epoch": None,
     "seed": 11,
     "output_dir": None,
+    "runs_root": "runs",
     "resume": "last",
     "checkpoint_every_steps": 0,
     "checkpoint_every_minutes": 0.0,
     "keep_checkpoints": 2,
+    "lease_seconds": 60,
+    "on_launcher_death": "stop",
     "overwrite": False,
     "experiment": None,
     "run_name": None,
@@ -106,6 +109,7 @@ RANGES = {
     "checkpoint_every_steps": ((0, 10**9), (-1, 10**9 + 1)),
     "checkpoint_every_minutes": ((0.0, 10_000.0), (-0.1, 10_001.0)),
     "keep_checkpoints": ((1, 1000), (0, 1001)),
+    "lease_seconds": ((1, 86_400), (0, 86_401)),
     "workers": ((0, 256), (-1, 257)),
 }
 WORDS = {
@@ -116,6 +120,7 @@ WORDS = {
     "scheduler": {"cosine", "plateau", "constant"},
     "class_weights": {"none", "balanced", "effective"},
     "resume": {"last", "never"},
+    "on_launcher_death": {"stop", "finish"},
     "monitor": {"val_accuracy", "val_macro_f1", "val_loss"},
 }
 WHOLE = [name for name, (passes, _) in RANGES.items() if isinstance(passes[0], int)]

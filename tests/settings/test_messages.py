@@ -133,7 +133,7 @@ KINDS = {
     "whole number": {
         *("img_size", "split_seed", "epochs", "batch_size", "accumulate", "warmup_epochs", "plateau_patience", "freeze_backbone_epochs"),
         *("randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
-        *("checkpoint_every_steps", "keep_checkpoints"),
+        *("checkpoint_every_steps", "keep_checkpoints", "lease_seconds"),
     },
     "number": {
         *("crop_pct", "dropout", "drop_path", "val_split", "lr_head", "lr_backbone", "weight_decay", "llrd", "plateau_factor", "min_lr"),
@@ -153,7 +153,7 @@ KINDS = {
             "scheduler",
             "class_weights",
         ),
-        *("oversample", "monitor", "output_dir", "experiment", "run_name", "device", "resume"),
+        *("oversample", "monitor", "output_dir", "experiment", "run_name", "device", "resume", "runs_root", "on_launcher_death"),
     },
 }
 

@@ -42,7 +42,7 @@ def test_a_mistake_in_code_is_not_told_as_a_server_that_does_not_answer(error):
         refusal(error)
 
 
-def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch):
+def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch, tmp_path):
     """One that was deleted, and one that never was."""
     client = MlflowClient()
     deleted = client.create_run("0").info.run_id
@@ -51,5 +51,5 @@ def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch):
     for opened in (deleted, "not a run"):
         monkeypatch.setenv("MLFLOW_RUN_ID", opened)
         with pytest.raises(UserError, match=rf"^MLFLOW_RUN_ID {opened} .*: unset it, or set MLFLOW_TRACKING_URI to the store that has it$"):
-            start_run(settings, "flowers", "x")
+            start_run(settings, "flowers", "x", tmp_path / "out" / "attempts" / "0001")
     assert client.search_runs(["0"]) == []

@@ -1,0 +1,274 @@
+"""A journal brought to MLflow, record by record in order: each counts once, however often the way is cut off."""
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient, get_tracking_uri
+
+from flowerml.console import say, warn
+from flowerml.errors import UserError
+from flowerml.events import Artifact, Ended, Metrics, Params, Tags
+from flowerml.journal import JOURNAL, Damage, Delivered, Journal, Opening, Record, Reopening, read_delivered, write_delivered
+from flowerml.tracking.batches import named, next_batch, pieces, upload_s
+from flowerml.tracking.opening import HEARTBEAT, find_run, heartbeat, holders, make_run, opened_run, run_of
+from flowerml.tracking.refusals import is_answer, is_of_content, reason_of
+from flowerml.tracking.store import answers_within, connected, store_name
+from flowerml.tracking.writing import RunWriter
+
+_ANSWER_S, _FILE_S = 5.0, 30.0  # how long an answer is waited for; to a file, beside its size
+
+
+class Busy(Exception):
+    """Another process delivers this journal."""
+
+
+def _nothing() -> None:
+    """For whoever need not hear of answers."""
+
+
+class Delivery:
+    """Delivers a journal to the tracking store that is set. One process at a time has it: a lock that goes with the process.
+
+    `heard` is called at every answer of the server. What is delivered stands in `delivered.json` once it was answered: a process that
+    dies between the two repeats it, which adds nothing.
+    """
+
+    def __init__(self, journal: Journal, heard: Callable[[], None] = _nothing) -> None:
+        """Raises Busy, or OSError where the journal is gone."""
+        self.journal = journal
+        self._heard = heard
+        self._lock = _held(journal.folder / JOURNAL)
+        state = read_delivered(journal.folder)
+        self._state = replace(state, bytes=min(state.bytes, journal.end))
+        self._run: tuple[MlflowClient, RunWriter] | None = None
+        self._last_words: Ended | None = None
+        self._damaged: set[int] = set()
+        self._unanswered = False
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run; empty until it is known."""
+        return self._state.run_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is known to be there."""
+        return self._run is not None
+
+    def close(self) -> None:
+        """Let others deliver it."""
+        with suppress(OSError):
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # processes that were forked meanwhile hold the same lock
+        os.close(self._lock)
+
+    def add_last_words(self, ended: Ended) -> None:
+        """An end that the journal could not take any more (a full disk): it is delivered all the same."""
+        self._last_words = ended
+
+    def waiting(self) -> int:
+        """How many records are not delivered. Raises OSError where the journal is gone."""
+        found = self.journal.records(self._state.bytes)
+        return sum(not isinstance(one, Damage) for one in found) + (self._last_words is not None)
+
+    def upload_s(self) -> float:
+        """How long a slow server may take for the next record, if that is a file, in seconds. Raises OSError as `waiting`."""
+        batch = next_batch(self.journal, self._state.bytes)
+        return upload_s(batch.records[0]) if batch and batch.records else 0.0
+
+    def open(self, opened: str | None = None, *, alive: bool = False) -> None:
+        """Find the journal's run, or make it. `opened` is the run `mlflow run` has opened for this process; `alive`: it trains.
+
+        Raises:
+            UserError: the run can't be there: a deleted experiment, an `opened` that the store does not have, a journal without beginning.
+            Exception: whatever MLflow raises.
+        """
+        answers_within(_ANSWER_S)
+        client = connected()
+        if opened:
+            opened_run(client, opened)
+            self._heard()
+        self._settle_store()
+        run = find_run(client, self.run_id)
+        if self.run_id:
+            self._heard()
+        if run is None and self.run_id:
+            warn(f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its beginning")
+            self._keep(replace(self._state, run_id="", bytes=0))
+        if run is None:
+            run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening())
+        self._keep(replace(self._state, run_id=run.info.run_id))
+        self._run = client, RunWriter(client, run)
+        if alive:
+            self.beat()
+        self._heard()
+
+    def beat(self) -> None:
+        """Say at MLflow that the run is alive. Raises whatever MLflow raises."""
+        answers_within(_ANSWER_S)
+        self._client.set_tag(self.run_id, HEARTBEAT, heartbeat())
+
+    def assert_running(self) -> None:
+        """After a silence: somebody may have taken the run for dead. Raises whatever MLflow raises."""
+        answers_within(_ANSWER_S)
+        if self._client.get_run(self.run_id).info.status != "RUNNING":
+            self._writer.reopen()
+
+    def step(self) -> bool:
+        """Deliver some records; False where there are none. Raises whatever MLflow raises, or OSError where the journal is gone."""
+        batch = next_batch(self.journal, self._state.bytes)
+        if batch is None:
+            return self._say_last_words()
+        for damage in batch.damages:
+            self._name(damage)
+        answers_within(_ANSWER_S)
+        try:
+            self._write(batch.records)
+        except Exception as error:
+            self._unanswered = self._unanswered or not is_answer(error)
+            if not is_of_content(error):
+                raise
+            if self._is_lost():
+                return True
+            for record in batch.records:
+                self._write_or_name(record)
+        self._keep(replace(self._state, bytes=batch.end))
+        self._heard()
+        return True
+
+    @property
+    def _client(self) -> MlflowClient:
+        assert self._run is not None
+        return self._run[0]
+
+    @property
+    def _writer(self) -> RunWriter:
+        assert self._run is not None
+        return self._run[1]
+
+    def _opening(self) -> Opening:
+        if self.journal.opening is None:
+            raise UserError(f"{self.journal.path}: its first line is damaged, so which run it belongs to is lost; nothing can be delivered")
+        return self.journal.opening
+
+    def _made(self, client: MlflowClient, opening: Opening) -> Run:
+        """A new run. Noted before it is asked for, so that whoever goes on, whenever, looks for a second one."""
+        before = self._state
+        self._keep(replace(before, unclear=True))
+        run = make_run(client, opening, {HEARTBEAT: heartbeat()})
+        self._keep(replace(before, run_id=run.info.run_id))
+        return run
+
+    def _settle_store(self) -> None:
+        """Everything anew where the journal was being delivered to another store."""
+        here = store_name(get_tracking_uri())
+        if self._state.store and self._state.store != here:
+            if self.run_id:
+                say(f"{self.journal.root}: recorded at {self._state.store} so far; everything goes into a new run at {here}")
+            self._keep(Delivered(here))
+        self._keep(replace(self._state, store=here))
+
+    def _is_lost(self) -> bool:
+        """Whether the run is not there any more; then everything begins anew with `open`."""
+        if find_run(self._client, self.run_id) is None:
+            self._run = None
+        return self._run is None
+
+    def _name(self, damage: Damage) -> None:
+        if damage.end not in self._damaged:
+            warn(f"{self.journal.path}, line {damage.line}: {damage.reason}; what it held is lost to MLflow, everything else goes there")
+        self._damaged.add(damage.end)
+
+    def _write(self, records: Sequence[Record]) -> None:
+        together = [record for record in records if isinstance(record, Params | Metrics | Tags)]
+        if together:
+            self._writer.write_together(together)
+            return
+        for record in records:
+            match record:
+                case Opening():
+                    self._make_launcher(record.opened)
+                case Reopening():
+                    self._writer.reopen()
+                    self._make_launcher(record.opened)
+                case Artifact(path) if not path.is_file():
+                    warn(f"{path} is gone before MLflow had it: the run is delivered without this file")
+                case Artifact():
+                    answers_within(_FILE_S + upload_s(record))
+                    self._writer.write(record)
+                case Ended():
+                    self._end(record)
+                case _:
+                    self._writer.write(record)
+
+    def _make_launcher(self, opened: str | None) -> None:
+        """What `mlflow run` has opened for an attempt only launched it, where it is not the journal's own run."""
+        if opened and opened != self.run_id:
+            self._writer.make_launcher(opened)
+
+    def _end(self, ended: Ended) -> None:
+        opened = self._opened_at(self._state.bytes)
+        self._writer.write(ended, opened if opened != self.run_id else None)
+        if self._unanswered and self._client.get_run(self.run_id).info.status != ended.status.value:
+            self._writer.write(ended)  # an older request was heard after this one
+        if self._state.unclear and self.journal.opening is not None:
+            experiment = self._client.get_run(self.run_id).info.experiment_id
+            for other in holders(self._client, experiment, self.journal.opening.journal):
+                if other.info.run_id != self.run_id:
+                    self._client.delete_run(other.info.run_id)
+            self._keep(replace(self._state, unclear=False))
+
+    def _opened_at(self, place: int) -> str | None:
+        """The run that `mlflow run` has opened for the attempt that wrote at this place of the journal."""
+        opened = None
+        for found in self.journal.records():
+            if found.end > place:
+                break
+            if not isinstance(found, Damage) and isinstance(found.record, Opening | Reopening):
+                opened = found.record.opened
+        return opened
+
+    def _say_last_words(self) -> bool:
+        if self._last_words is None:
+            return False
+        self._end(self._last_words)
+        self._last_words = None
+        return True
+
+    def _write_or_name(self, record: Record) -> None:
+        """Write what the server takes of a record, and name what it does not."""
+        for piece in pieces(record):
+            try:
+                self._write([piece])
+            except Exception as error:
+                if not is_of_content(error):
+                    raise
+                warn(f"MLflow does not take {named(piece)} ({reason_of(error)}): it stands in {self.journal.path} only")
+
+    def _keep(self, state: Delivered) -> None:
+        """Raises FileNotFoundError where the folder is gone. A full disk only lets the next process repeat something."""
+        if state != self._state:
+            self._state = state
+            try:
+                write_delivered(self.journal.folder, state)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                pass
+
+
+def _held(path: Path) -> int:
+    """An open handle with the lock on it. Raises Busy, or OSError where there is no file."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise Busy from error
+    except OSError:  # a file system without locks: delivering twice at once adds nothing either
+        pass
+    return handle

@@ -1,0 +1,111 @@
+"""How events are written into one MLflow run. Everything may be written twice: what stands there already stays as it is."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+
+from mlflow.entities import Dataset, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput as MlflowDatasetInput
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags
+from flowerml.tracking.refusals import is_unknown
+
+KIND = "flowerml.kind"
+CONTINUES = "flowerml.continues"
+REASON = "flowerml.reason"
+NOTE = "mlflow.note.content"
+_PARAM_LIMIT = 6000  # characters MLflow keeps of a param
+_TAG_LIMIT = 8000
+_DIGEST_LIMIT = 36
+
+
+class RunWriter:
+    """Writes into the run `run` as it was a moment ago. Every method raises whatever MLflow, SQLAlchemy and requests raise."""
+
+    def __init__(self, client: MlflowClient, run: Run) -> None:
+        self._client = client
+        self.run_id = str(run.info.run_id)
+        # Params can't be changed: what `mlflow run` logged before us says the same already (see `opening`), so it stays.
+        self._standing = set(run.data.params)
+
+    def write(self, event: Event, launcher_id: str | None = None) -> None:
+        """Write one event. `launcher_id` is the run that ends as this one does."""
+        match event:
+            case Params() | Metrics() | Tags():
+                self.write_together([event])
+            case Artifact(path, folder):
+                self._client.log_artifact(self.run_id, str(path), folder or None)
+            case DatasetInput(name, digest, source, context):
+                data = Dataset(name, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": source}))
+                self._client.log_inputs(self.run_id, [MlflowDatasetInput(data, [InputTag("mlflow.data.context", context)])])
+            case Ended():
+                self._end(event, launcher_id)
+
+    def write_together(self, events: Sequence[Params | Metrics | Tags]) -> None:
+        """Write events in one request, as far as its limits let it be one; of two tags of a name the later counts."""
+        params: dict[str, str] = {}
+        metrics: list[Metric] = []
+        tags: dict[str, str] = {}
+        for event in events:
+            match event:
+                case Params(values):
+                    params |= {name: text for name, text in values.items() if name not in self._standing}
+                case Metrics(values, step, timestamp):
+                    metrics += [Metric(name, value, timestamp, step) for name, value in values.items()]
+                case Tags(values):
+                    tags |= values
+        self._client.log_batch(
+            self.run_id,
+            metrics=metrics,
+            params=[Param(name, text[:_PARAM_LIMIT]) for name, text in params.items()],
+            tags=[RunTag(name, text[:_TAG_LIMIT]) for name, text in tags.items()],
+        )
+        self._standing |= set(params)
+
+    def reopen(self) -> None:
+        """RUNNING again, without the reason why it had ended."""
+        standing = self._client.get_run(self.run_id).data.tags
+        if reason := standing.get(REASON):
+            note = standing.get(NOTE, "")
+            for status in Status:
+                note = note.removeprefix(_headed(status, reason, ""))
+            self._client.set_tag(self.run_id, NOTE, note)
+            with suppress(MlflowException):  # gone meanwhile
+                self._client.delete_tag(self.run_id, REASON)
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def make_launcher(self, launcher_id: str) -> None:
+        """Let another run say that it only started this one; nothing where the store does not know that run."""
+        try:
+            self._client.set_tag(launcher_id, KIND, "launcher")
+            self._client.set_tag(launcher_id, CONTINUES, self.run_id)
+            self._client.set_tag(launcher_id, NOTE, f"Only started run {self.run_id}, which has all settings, metrics and artifacts.")
+        except MlflowException as error:
+            if not is_unknown(error):
+                raise
+
+    def end_launcher(self, launcher_id: str, status: str, timestamp: int) -> None:
+        """Give another run its final state; nothing where the store does not know that run."""
+        try:
+            self._client.set_terminated(launcher_id, status, timestamp)
+        except MlflowException as error:
+            if not is_unknown(error):
+                raise
+
+    def _end(self, ended: Ended, launcher_id: str | None) -> None:
+        if ended.reason:
+            self._client.set_tag(self.run_id, REASON, ended.reason[:_TAG_LIMIT])
+            note = self._client.get_run(self.run_id).data.tags.get(NOTE, "")
+            head = _headed(ended.status, ended.reason, "")
+            if not note.startswith(head):
+                self._client.set_tag(self.run_id, NOTE, _headed(ended.status, ended.reason, note)[:_TAG_LIMIT])
+        self._client.set_terminated(self.run_id, ended.status.value, ended.timestamp)
+        if launcher_id is not None:
+            self.end_launcher(launcher_id, ended.status.value, ended.timestamp)
+
+
+def _headed(status: Status, reason: str, note: str) -> str:
+    """The run's description with why it ended above it."""
+    return f"**{status.value}**: {reason[: _TAG_LIMIT // 2]}\n\n{note}"

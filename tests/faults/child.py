@@ -1,0 +1,146 @@
+"""The process behind `tests.faults.nursery`: reads orders, forks a run for each, arms its fault first.
+
+The faults are real: SIGKILL, limits of the system, Inf in a tensor. Only the moment is chosen here.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+import flowerml.tracking
+from flowerml.errors import UserError
+from flowerml.events import Ended, MemoryRecorder
+from flowerml.runs import training as runs_training
+from flowerml.settings import resolve
+from flowerml.training import keeping, loop, steps
+
+torch.set_num_threads(1)
+
+
+class Said(MemoryRecorder):
+    """In memory; the end is said on stderr."""
+
+    def record(self, event):
+        super().record(event)
+        if isinstance(event, Ended):
+            print(f"ENDED {event.status}: {event.reason}", file=sys.stderr, flush=True)
+
+
+def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(fault):
+    """Prepare what is to happen."""
+    if "kill_after_step" in fault:
+        count, heed = iter(range(1, 10**9)), loop._Run.heed
+
+        def killed(run):
+            if next(count) == fault["kill_after_step"]:
+                kill_self()
+            heed(run)
+
+        loop._Run.heed = killed
+    if "at_save" in fault:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the system ends the process at the very byte of its limit
+        _at_save(fault)
+    if "file_bytes" in fault:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        _limit(resource.RLIMIT_FSIZE, fault["file_bytes"])
+    if "memory_beyond" in fault:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        _limit(resource.RLIMIT_AS, used + fault["memory_beyond"])
+    if "infinite_at" in fault:
+        count, step = iter(range(1, 10**9)), steps.Stepper.step
+
+        def poisoned(self, inputs, *rest):
+            if next(count) == fault["infinite_at"]:
+                inputs[0, 0, 0, 0] = float("inf")
+            return step(self, inputs, *rest)
+
+        steps.Stepper.step = poisoned
+
+
+def _at_save(fault):
+    """Die inside the n-th writing of a checkpoint: at a byte of its state, or before or after it is moved to its place."""
+    count, save, rename = iter(range(1, 10**9)), keeping.Checkpoints.save, Path.rename
+
+    def saving(self, place, content, best):
+        if next(count) == fault["at_save"]:
+            if "byte" in fault:
+                _limit(resource.RLIMIT_FSIZE, fault["byte"])
+            if "rename" in fault:
+                Path.rename = dying
+        save(self, place, content, best)
+
+    def dying(self, target):
+        if self.name.endswith(".part") and ".gone" not in str(target):
+            if fault["rename"] == "before":
+                kill_self()
+            rename(self, target)
+            kill_self()
+        return rename(self, target)
+
+    keeping.Checkpoints.save = saving
+
+
+def _limit(what, value):
+    resource.setrlimit(what, (value, resource.getrlimit(what)[1]))
+
+
+def run(order) -> int:
+    """Carry out one run. Returns the exit code."""
+    settings, _ = resolve(order["settings"])
+    arm(order["fault"])
+    open_recorder = lambda *_: Said("memory")  # noqa: E731
+    if order["store"]:
+        os.environ["MLFLOW_TRACKING_URI"] = order["store"]
+        open_recorder = flowerml.tracking.start_run
+    try:
+        runs_training.run_training(settings, open_recorder)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def fork(order) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    code = 70
+    try:
+        code = run(order)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "start" in order:
+            answer = fork(order["start"])
+        else:
+            pid, status = os.waitpid(order["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

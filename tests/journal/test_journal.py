@@ -1,0 +1,234 @@
+"""The journal on disk: what is written comes back; what is torn or damaged is noticed, named, and costs nothing else."""
+
+import hashlib
+import json
+import math
+import os
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowerml.errors import Fenced, UserError
+from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
+from flowerml.journal import (
+    JOURNAL,
+    Damage,
+    Delivered,
+    Entry,
+    Journal,
+    Opening,
+    Reopening,
+    has_undelivered,
+    journals,
+    read_delivered,
+    write_delivered,
+)
+
+OPENING = Opening("j" * 32, "flowers", "x", "host", settings={"classes": ["a", "b"]}, tags={"mlflow.user": "me"}, timestamp=1)
+EVENTS = (
+    Params({"lr_head": "0.001", "classes": "été,花"}),
+    Tags({"flowerml.kind": "train"}),
+    Metrics({"val_accuracy": 0.1 + 0.2, "val_loss": math.inf}, step=1, timestamp=1000),
+    DatasetInput("train", "d" * 64, "some\nwhere", "training"),
+    Ended(Status.FAILED, "why", 5),
+    Reopening("host", "opened", 6),
+    Metrics({"val_accuracy": 0.75}, step=2, timestamp=2000),
+    Ended(Status.FINISHED, "", 7),
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run" / "attempts" / "0001"
+
+
+@pytest.fixture
+def journal(folder):
+    journal = Journal.create(folder, OPENING)
+    for event in EVENTS:
+        assert journal.append(event)
+    return journal
+
+
+def records(journal, start=0):
+    return [found.record for found in journal.records(start) if isinstance(found, Entry)]
+
+
+def damages(journal):
+    return [found for found in journal.records() if isinstance(found, Damage)]
+
+
+def test_what_was_written_comes_back_with_its_own_time(journal, folder):
+    again = Journal(folder)
+    assert records(again) == [OPENING, *EVENTS]
+    assert again.opening == OPENING
+    assert records(again)[5].timestamp == 5, "an end's time is not among what makes two ends equal"
+    assert again.end == journal.end == (folder / JOURNAL).stat().st_size
+
+
+def test_it_is_read_on_from_any_entry(journal):
+    found = list(journal.records())
+    for place, entry in enumerate(found, start=1):
+        assert records(journal, entry.end) == [one.record for one in found[place:]]
+
+
+def test_a_figure_that_is_not_a_number_and_one_of_numpy_come_back(journal):
+    journal.append(Metrics({"a": math.nan, "b": np.float32(0.5)}, step=9))
+    last = records(journal)[-1]
+    assert math.isnan(last.values["a"])
+    assert last.values["b"] == 0.5
+
+
+def test_files_of_the_run_move_with_its_folder_and_others_stay(journal, folder, tmp_path):
+    journal.append(Artifact(folder.parent.parent / "best.pth"))
+    journal.append(Artifact(tmp_path / "elsewhere.txt", "test"))
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    moved = Journal(tmp_path / "moved" / "attempts" / "0001")
+    assert records(moved)[-2:] == [Artifact(tmp_path / "moved" / "best.pth"), Artifact(tmp_path / "elsewhere.txt", "test")]
+
+
+def test_a_relative_folder_is_found_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    journal = Journal.create(Path("runs/x/attempts/0001"), OPENING)
+    journal.append(Artifact(Path("runs/x/best.pth")))
+    journal.append(Artifact(Path("other.txt")))
+    monkeypatch.chdir("/")
+    again = Journal(tmp_path / "runs/x/attempts/0001")
+    assert records(again)[1:] == [Artifact(tmp_path / "runs/x/best.pth"), Artifact(tmp_path / "other.txt")]
+
+
+def test_figures_of_a_step_params_and_tags_are_written_once(journal, folder):
+    """What an attempt does again from a checkpoint is there already; what is new in it is not lost."""
+    for one in (journal, Journal(folder)):
+        size = one.end
+        assert not one.append(Metrics({"val_accuracy": 0.3}, step=1))
+        assert not one.append(Params({"lr_head": "0.1"}))
+        assert not one.append(Tags({"flowerml.kind": "train"}))
+        assert one.end == size
+    assert journal.append(Metrics({"val_accuracy": 0.3, "lr_head": 1.0}, step=1, timestamp=5))
+    assert journal.append(Params({"lr_head": "0.1", "epochs": "3"}))
+    assert journal.append(Tags({"flowerml.kind": "final"}))
+    assert records(journal)[-3:] == [Metrics({"lr_head": 1.0}, 1, 5), Params({"epochs": "3"}), Tags({"flowerml.kind": "final"})]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_torn_last_line_is_not_read_and_is_written_over(journal, folder, seed):
+    whole = (folder / JOURNAL).read_bytes()
+    ends = [0, *(found.end for found in journal.records())]
+    size = random.Random(seed).randrange(ends[1], len(whole))
+    (folder / JOURNAL).write_bytes(whole[:size])
+    kept = sum(end <= size for end in ends[1:])
+    again = Journal(folder)
+    assert records(again) == [OPENING, *EVENTS][:kept]
+    assert damages(again) == []
+    again.append(Tags({"after": "it"}))
+    assert records(again) == [*[OPENING, *EVENTS][:kept], Tags({"after": "it"})]
+
+
+def test_every_flipped_byte_is_noticed_and_costs_its_own_record_at_most(journal, folder):
+    """Each byte of the file once; at the end of a line, where two lines become one, no record at all."""
+    whole = (folder / JOURNAL).read_bytes()
+    every = [OPENING, *EVENTS]
+    for place in range(len(whole) - 1):
+        (folder / JOURNAL).write_bytes(whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :])
+        left = records(Journal(folder))
+        if whole[place] == ord("\n"):
+            assert left == every, place
+        else:
+            hit = whole[:place].count(b"\n")
+            assert left == every[:hit] + every[hit + 1 :], place
+            assert [found.line for found in damages(journal)][:1] == [hit + 1]
+
+
+def test_a_line_of_another_version_is_named(journal, folder):
+    text = json.dumps({"kind": "hologram", "depth": 3}).encode()
+    with (folder / JOURNAL).open("ab") as handle:
+        handle.write(hashlib.sha256(text).hexdigest()[:16].encode() + b" " + text + b"\n")
+    (found,) = damages(Journal(folder))
+    assert (found.line, found.end) == (10, (folder / JOURNAL).stat().st_size)
+    assert "no known kind" in found.reason
+
+
+def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
+    write_delivered(folder, Delivered("store", "r", 5))
+    with (folder / JOURNAL).open("ab") as handle:
+        handle.write(b"0123456789abcdef {torn")
+    following = Journal.passed_on(folder, folder.parent / "0002")
+    assert records(following) == [OPENING, *EVENTS]
+    assert read_delivered(following.folder) == Delivered("store", "r", 5)
+    assert not following.append(Metrics({"val_accuracy": 9.0}, step=2))
+    following.append(Reopening("other"))
+    assert len(records(following)) == len(records(journal)) + 1
+    with pytest.raises(OSError):
+        Journal.passed_on(folder.parent / "none", folder.parent / "0003")
+
+
+def test_a_folder_that_was_taken_away_is_not_written_to(journal, folder):
+    folder.rename(folder.parent / "0001.fenced")
+    with pytest.raises(Fenced, match="another process has taken this run over"):
+        journal.append(Tags({"late": "1"}))
+    assert not folder.exists()
+    assert records(Journal(folder.parent / "0001.fenced")) == [OPENING, *EVENTS]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(journal, folder, monkeypatch):
+    real, calls = os.pwrite, []
+
+    def full(handle, data, place):
+        calls.append(1)
+        if len(calls) == 1:
+            return real(handle, data[:10], place)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UserError, match=r"journal.jsonl: No space left on device"):
+        journal.append(Tags({"a": "1"}))
+    monkeypatch.undo()
+    assert (folder / JOURNAL).stat().st_size == journal.end
+    assert journal.append(Tags({"a": "1"}))
+    assert records(Journal(folder)) == [OPENING, *EVENTS, Tags({"a": "1"})]
+
+
+def test_how_far_it_was_delivered_is_kept(folder):
+    folder.mkdir(parents=True)
+    assert read_delivered(folder) == Delivered()
+    write_delivered(folder, Delivered("sqlite:///x.db", "r", 12, unclear=True))
+    assert read_delivered(folder) == Delivered("sqlite:///x.db", "r", 12, unclear=True)
+    assert [path.name for path in folder.iterdir()] == ["delivered.json"]
+    (folder / "delivered.json").write_text("{")
+    assert read_delivered(folder) == Delivered()
+    shutil.rmtree(folder)
+    with pytest.raises(OSError):
+        write_delivered(folder, Delivered())
+    assert not folder.exists()
+
+
+def test_the_newest_copy_of_each_journal_is_found(folder):
+    """Attempt 2 goes on with 1, 4 with 3; 3 started over, 5 has not written anything yet."""
+    attempts = folder.parent
+    Journal.create(folder, OPENING)
+    Journal.passed_on(folder, attempts / "0002")
+    folder.rename(attempts / "0001.fenced")
+    Journal.create(attempts / "0003.fenced", Opening("k" * 32, "flowers", "x", "host"))
+    Journal.passed_on(attempts / "0003.fenced", attempts / "0004")
+    for other in ("0005", ".0006", "notes"):
+        (attempts / other).mkdir()
+    assert journals(folder.parent.parent) == [attempts / "0002", attempts / "0004"]
+    assert journals(attempts / "none") == []
+
+
+def test_what_is_delivered_is_seen_without_reading(journal, folder):
+    assert has_undelivered(folder)
+    write_delivered(folder, Delivered("store", "r", journal.end))
+    assert not has_undelivered(folder)
+    assert not has_undelivered(folder.parent / "none")
+
+
+def test_it_knows_whether_its_run_has_ended(journal, folder):
+    assert Journal(folder).ended == Ended(Status.FINISHED)
+    journal.append(Reopening("host"))
+    assert journal.ended is None
+    assert Journal(folder).ended is None

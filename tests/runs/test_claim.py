@@ -1,0 +1,202 @@
+"""Who may work on a run's folder: one process at a time, whoever was first; and a process that was taken over writes nothing more."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import psutil
+import pytest
+
+from flowerml.errors import Fenced, UserError
+from flowerml.files import staged, write_text
+from flowerml.runs.claim import claim, forget_fenced, holder, writing
+from tests.conftest import ROOT
+
+
+def start(program, *words):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_second_one_is_told_who_holds_it(tmp_path):
+    with writing(claim(tmp_path, 60)):
+        with pytest.raises(
+            UserError, match=rf"being worked on by process {os.getpid()} on .*attempt 1, last sign of life 0 s ago"
+        ) as caught:
+            claim(tmp_path, 60)
+        assert caught.value.exit_code == 2
+    second = claim(tmp_path, 60)
+    assert second.holder.token == 2
+    assert second.previous == tmp_path / "attempts" / "0001.fenced"
+
+
+def test_a_claim_that_led_to_nothing_leaves_all_as_it_was(tmp_path):
+    with writing(claim(tmp_path, 60)):
+        write_text(tmp_path / "attempts" / "0001" / "journal.jsonl", "mine")
+    before = files(tmp_path)
+    claim(tmp_path, 60).withdraw()
+    assert files(tmp_path) == before
+
+
+def test_only_claim_and_journal_stay_of_an_attempt(tmp_path):
+    first = claim(tmp_path, 60)
+    with writing(first):
+        first.beat()
+        (first.folder / "journal.jsonl").write_text("mine")
+        (first.folder / "delivered.json").write_text("{}")
+        (first.folder / ".state.part").mkdir()
+    assert {path.name for path in first.folder.iterdir()} == {"claim.json", "journal.jsonl", "delivered.json"}
+    assert holder(tmp_path).released
+    forget_fenced(claim(tmp_path, 60))
+    assert [path.name for path in (tmp_path / "attempts").iterdir()] == ["0002"]
+
+
+def test_nothing_is_made_in_place_and_nothing_comes_back_once_the_folder_is_taken_away(tmp_path):
+    staging = tmp_path / "attempts" / "0001"
+    staging.mkdir(parents=True)
+    seen = []
+
+    def write(name):
+        try:
+            write_text(tmp_path / name, name)
+        except Fenced as error:
+            seen.append(str(error))
+
+    with staged(tmp_path, staging):
+        write("first.txt")
+        staging.rename(staging.with_name("0001.fenced"))
+        write("deep/second.txt")
+        write("attempts/0001/third.txt")
+        thread = threading.Thread(target=write, args=("fourth.txt",))
+        thread.start()
+        thread.join()
+    assert files(tmp_path) == {"first.txt": b"first.txt"}
+    assert len(seen) == 3
+    assert "another process has taken" in seen[0]
+    write_text(tmp_path / "after.txt", "a process's own affair again")
+
+
+def test_a_dead_process_holds_nothing_and_its_number_used_again_is_another(tmp_path):
+    process = start("import sys; from pathlib import Path; from flowerml.runs.claim import claim; claim(Path(sys.argv[1]), 3600)", tmp_path)
+    process.communicate()
+    assert holder(tmp_path).dead
+    assert not holder(tmp_path).released
+    assert claim(tmp_path, 60).holder.token == 2
+    content = json.loads((tmp_path / "attempts" / "0002" / "claim.json").read_text())
+    (tmp_path / "attempts" / "0002" / "claim.json").write_text(json.dumps({**content, "born": content["born"] - 100}))
+    assert claim(tmp_path, 60).holder.token == 3
+
+
+def test_on_another_host_only_the_lease_tells(tmp_path):
+    claim(tmp_path, 60)
+    path = tmp_path / "attempts" / "0001" / "claim.json"
+    content = {**json.loads(path.read_text()), "host": "elsewhere", "pid": 2**22 - 1}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="on elsewhere"):
+        claim(tmp_path, 60)
+    path.write_text(json.dumps({**content, "since": time.time() - 61}))
+    assert claim(tmp_path, 60).holder.token == 2
+
+
+def test_a_claim_that_can_not_be_read_is_over_once_it_is_old(tmp_path):
+    claim(tmp_path, 60)
+    (tmp_path / "attempts" / "0001" / "claim.json").write_text("{")
+    with pytest.raises(UserError, match="an unknown host"):
+        claim(tmp_path, 60)
+    os.utime(tmp_path / "attempts" / "0001", (time.time() - 61,) * 2)
+    assert claim(tmp_path, 60).holder.token == 2
+
+
+CLAIMANT = """
+    import sys, time
+    from pathlib import Path
+    from flowerml.errors import UserError
+    from flowerml.files import write_text
+    from flowerml.runs.claim import claim, writing
+    root, at = Path(sys.argv[1]), float(sys.argv[2])
+    time.sleep(max(0.0, at - time.time()))
+    try:
+        with writing(claim(root, 60)) as _:
+            write_text(root / "won.txt", sys.argv[3])
+            time.sleep(1.0)
+            print("won")
+    except UserError as error:
+        print(error)
+"""
+
+
+def ten_claim(folder):
+    at = time.time() + 2.0
+    said = [process.communicate() for process in [start(CLAIMANT, folder, at, number) for number in range(10)]]
+    assert all(err == "" for _, err in said)
+    won = [number for number, (out, _) in enumerate(said) if out == "won\n"]
+    assert len(won) == 1
+    assert (folder / "won.txt").read_text() == str(won[0])
+    assert all("is being worked on by process" in out for number, (out, _) in enumerate(said) if number not in won)
+
+
+def test_of_ten_that_claim_at_once_one_wins_and_the_others_are_told(tmp_path):
+    ten_claim(tmp_path)
+
+
+SLEEPER = """
+    import sys, time
+    from pathlib import Path
+    from flowerml.errors import Fenced
+    from flowerml.files import write_text
+    from flowerml.runs.claim import claim, writing
+    root, number = Path(sys.argv[1]), 0
+    try:
+        with writing(claim(root, 1)):
+            while True:
+                number += 1
+                write_text(root / "best.pth", str(number))
+    except Fenced as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.037])
+def test_a_process_stopped_past_its_lease_can_not_write_when_it_wakes(tmp_path, delay):
+    sleeper = start(SLEEPER, tmp_path)
+    while not (tmp_path / "best.pth").exists():
+        assert sleeper.poll() is None, sleeper.stderr.read()
+        time.sleep(0.01)
+    time.sleep(delay)
+    sleeper.send_signal(signal.SIGSTOP)
+    with pytest.raises(UserError, match=f"process {sleeper.pid} on"):
+        claim(tmp_path, 1)
+    time.sleep(1.1)
+    taken = claim(tmp_path, 1)
+    with writing(taken):
+        write_text(tmp_path / "best.pth", "the other's")
+        sleeper.send_signal(signal.SIGCONT)
+        out, err = sleeper.communicate(timeout=30)
+        assert "another process has taken" in out, err
+        assert (tmp_path / "best.pth").read_text() == "the other's"
+        assert not (tmp_path / "attempts" / "0001").exists()
+
+
+def test_a_process_may_not_be_looked_at_then_it_lives(tmp_path, monkeypatch):
+    claim(tmp_path, 60)
+
+    def denied(*_):
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "Process", denied)
+    assert not holder(tmp_path).gone

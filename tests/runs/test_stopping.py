@@ -1,0 +1,196 @@
+"""What asks a run to stop: it ends KILLED with its reason and a checkpoint, and goes on from there as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from flowerml.errors import Fenced
+from flowerml.runs.claim import holder
+from flowerml.runs.folder import read_run_file
+from flowerml.runs.stopping import StoppedAtOnce, Stopping, watched
+from tests.conftest import ROOT
+from tests.runs.conftest import SMALL
+from tests.runs.test_resuming import assert_whole, begin
+
+__all__ = ["begin"]
+PROGRAM = """
+    import json, os, sys, time
+    from pathlib import Path
+    from flowerml.console import say
+    from flowerml.errors import UserError
+    from flowerml.events import Ended, MemoryRecorder
+    from flowerml.runs.training import run_training
+    from flowerml.settings import resolve
+
+    class Slow(MemoryRecorder):
+        def record(self, event):
+            super().record(event)
+            if isinstance(event, Ended):
+                say(f"ENDED {event.status}: {event.reason}")
+
+    settings, _ = resolve(dict(word.split("=", 1) for word in sys.argv[1:]))
+    try:
+        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(float(os.environ.get("PAUSE", "0"))))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except UserError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+"""
+
+
+def start(flowers, folder, environment=None, **changes):
+    """The small run in a process group of its own, slowed down so that a signal meets the loop."""
+    words = {**SMALL, "dropout": 0.2, "train_dir": flowers, "output_dir": folder, **changes}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), *(f"{name}={value}" for name, value in words.items())],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+    )
+
+
+def wait_for_epoch(process, folder, number=1):
+    while process.poll() is None and not (folder / "history.csv").exists():
+        time.sleep(0.005)
+    while process.poll() is None and len((folder / "history.csv").read_text().splitlines()) <= number:
+        time.sleep(0.005)
+    assert process.poll() is None, process.stderr.read()
+
+
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(begin, flowers, small_run, tmp_path, capsys, number, reason, workers):
+    """To the whole group, as a terminal sends it: the processes that load pictures hear it too."""
+    folder = tmp_path / "out"
+    process = start(flowers, folder, {"PAUSE": "0.2"}, workers=workers)
+    wait_for_epoch(process, folder)
+    time.sleep(0.25)
+    os.killpg(process.pid, number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, told
+    assert f"stopping by {reason}, after this step and with a checkpoint" in told
+    assert f"ENDED KILLED: stopped by {reason}" in told
+    assert "Traceback" not in told
+    assert read_run_file(folder).status == "KILLED"
+    assert holder(folder).released
+    kept = sorted(path.name for path in (folder / "state").iterdir())
+    assert kept[-1] > "epochs-0001-steps-000000" or "epochs-0001" in kept[-1]
+    begin()
+    assert "it goes on after" in capsys.readouterr().err
+    assert_whole(folder, small_run[0])
+
+
+def test_a_second_signal_stops_at_once(flowers, tmp_path):
+    folder = tmp_path / "out"
+    process = start(flowers, folder, {"PAUSE": "30"})
+    wait_for_epoch(process, folder)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=20)[1]
+    assert process.returncode == 130, told
+    assert "ENDED KILLED: stopped by SIGTERM" in told
+    assert read_run_file(folder).status == "KILLED"
+
+
+def test_a_second_signal_right_behind_the_first_is_the_same_wish():
+    """On Ctrl-C, `mlflow run` sends SIGTERM to what it has started, which the terminal has told already."""
+    stopping = Stopping()
+    stopping.patient = True
+    stopping.on_signal(signal.SIGINT, None)
+    stopping.on_signal(signal.SIGTERM, None)
+    assert stopping.reason == "stopped by Ctrl-C"
+    stopping._first -= 1.1
+    with pytest.raises(StoppedAtOnce):
+        stopping.on_signal(signal.SIGTERM, None)
+    assert stopping.reason == "stopped by Ctrl-C"
+
+
+def test_where_no_loop_asks_the_first_signal_stops_at_once():
+    with pytest.raises(StoppedAtOnce):
+        Stopping().on_signal(signal.SIGTERM, None)
+
+
+LAUNCHER = """
+    import os, subprocess, sys
+    process = subprocess.Popen(sys.argv[1:])
+    print(process.pid, flush=True)
+    process.wait()
+"""
+
+
+@pytest.mark.parametrize("choice", ["stop", "finish"])
+def test_the_launchers_death_is_noticed(begin, flowers, small_run, tmp_path, choice):
+    """It stops with a checkpoint, or finishes, by choice."""
+    folder = tmp_path / "out"
+    words = {**SMALL, "dropout": 0.2, "train_dir": flowers, "output_dir": folder, "on_launcher_death": choice, "lease_seconds": 3}
+    with (tmp_path / "log").open("w") as log:
+        launcher = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(LAUNCHER), sys.executable, "-c", textwrap.dedent(PROGRAM)]
+            + [f"{name}={value}" for name, value in words.items()],
+            cwd=ROOT,
+            stderr=log,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_RUN_ID": "0" * 32, "PAUSE": "1.0"},
+        )
+    launcher.stdout.readline()
+    wait_for_epoch(launcher, folder)
+    launcher.kill()
+    launcher.wait()
+    deadline = time.monotonic() + 60
+    while read_run_file(folder).status == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    told = (tmp_path / "log").read_text()
+    if choice == "stop":
+        assert read_run_file(folder).status == "KILLED", told
+        assert "ENDED KILLED: its launcher (mlflow run) died" in told
+        while not holder(folder).gone:
+            time.sleep(0.05)
+        begin()
+    assert_whole(folder, small_run[0])
+
+
+def test_a_run_that_was_taken_over_ends_without_a_word(flowers, tmp_path):
+    """Neither to MLflow nor to the folder: both are the other process's now."""
+    folder = tmp_path / "out"
+    process = start(flowers, folder, {"PAUSE": "2"}, lease_seconds=1)
+    wait_for_epoch(process, folder)
+    attempt = folder / "attempts" / "0001"
+    attempt.rename(attempt.with_name("0001.fenced"))
+    before = json.loads((folder / "run.json").read_text())
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, told
+    assert "another process has taken" in told
+    assert "ENDED" not in told
+    assert json.loads((folder / "run.json").read_text()) == before
+    assert not attempt.exists()
+
+
+def test_signs_of_life_are_given_until_the_attempt_is_fenced():
+    stopping, beats = Stopping(), []
+
+    def beat():
+        beats.append(time.monotonic())
+        if len(beats) == 3:
+            raise Fenced("another process has taken it over")
+        if len(beats) == 2:
+            raise OSError(28, "No space left on device")
+
+    with watched(beat, 0.02, stopping, None):
+        deadline = time.monotonic() + 10
+        while len(beats) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+    assert len(beats) == 3
+    with pytest.raises(Fenced):
+        _ = stopping.reason

@@ -1,0 +1,60 @@
+"""The first contact with a store: a fresh database met by several at once, and what a store is called."""
+
+import multiprocessing
+import os
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from flowerml.tracking import store
+
+
+def meet(barrier):
+    barrier.wait()
+    store.connected().create_run("0")
+
+
+def test_eight_processes_meet_on_a_fresh_database_and_none_crashes(tmp_path):
+    """MLflow makes its tables without a lock: without ours seven of eight fail."""
+    processes = multiprocessing.get_context("fork")
+    barrier = processes.Barrier(8)
+    started = [processes.Process(target=meet, args=(barrier,)) for _ in range(8)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(120)
+    assert [process.exitcode for process in started] == [0] * 8
+    assert len(MlflowClient().search_runs(["0"])) == 8
+    assert os.listdir(tmp_path) == ["mlflow.db"], "no lock is left behind"  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///{here}/mlflow.db"),
+        ("sqlite:////srv/a@b.db", "sqlite:////srv/a@b.db"),
+        ("http://team:secret@host:5000/", "http://***@host:5000"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql+psycopg2://team:secret@host/db", "postgresql+psycopg2://***@host/db"),
+    ],
+)
+def test_a_store_is_called_the_same_from_everywhere_and_without_its_password(address, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store.store_name(address) == name.format(here=tmp_path)
+
+
+def test_a_database_in_memory_has_no_file():
+    assert store.database_file("sqlite://") is None
+    assert store.database_file("sqlite:///:memory:") is None
+    assert store.database_file("http://host") is None
+
+
+def test_how_long_an_answer_is_waited_for_is_the_users_choice_before_ours(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
+    store.answers_within(5)
+    assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("77", "0")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    for seconds in (5, 30, 5):
+        store.answers_within(seconds)
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(seconds)
