@@ -1,11 +1,9 @@
-"""The sizes of the pictures themselves: boxes that were drawn on another size would cut other pixels without an error."""
+"""The sizes of the pictures themselves, for annotations that do not tell them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-
-from flowerml.data.relations.records import Pair
 
 
 def size_on_disk(folder: Path) -> Callable[[str], tuple[int, int] | None]:
@@ -25,15 +23,3 @@ def size_on_disk(folder: Path) -> Callable[[str], tuple[int, int] | None]:
         return known[name]
 
     return look
-
-
-def size_problems(pairs: Sequence[Pair], folder: Path) -> list[str]:
-    """A line for each image of `pairs` that is not under `folder`, can't be read, or is of another size than the annotations say."""
-    look, lines = size_on_disk(folder), []
-    for image, (width, height) in {pair.image: (pair.width, pair.height) for pair in pairs}.items():
-        found = look(image)
-        if found is None:
-            lines.append(f"{image}: no picture that can be read")
-        elif found != (width, height):
-            lines.append(f"{image}: {found[0]}x{found[1]} pixels, annotated as {width}x{height}")
-    return lines
