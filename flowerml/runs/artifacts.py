@@ -10,13 +10,14 @@ from platform import platform, python_version
 import numpy as np
 import torch
 
-from flowerml.data.loading import Example
+from flowerml.data.batches import parts_of
+from flowerml.data.loading import Example, Examples, collate
 from flowerml.evaluation.errors_page import Mistake, errors_page
 from flowerml.evaluation.figures import confusion_figure, curves_figure, png_bytes
 from flowerml.evaluation.page import thumbnail_jpeg
 from flowerml.evaluation.scores import Predictions, Scores
 from flowerml.files import write_bytes, write_json, write_text, write_with
-from flowerml.prediction import load_model
+from flowerml.prediction import load_network
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
 from flowerml.tasks import Task
@@ -28,6 +29,7 @@ _COLUMNS = (
     "val_loss",
     "val_accuracy",
     "val_macro_f1",
+    "val_mean_recall",
     "lr_head",
     "lr_backbone",
     "grad_norm",
@@ -126,19 +128,22 @@ def predictions_csv(predictions: Predictions) -> str:
 def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prepared) -> Path:
     """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32 on the CPU.
 
-    The logits come from the file as written, through the loader that users have: a best.pth that does not load shows here.
+    Where a model takes more than a picture, its inputs are `inputs_0`, `inputs_1` and so on. The logits come from the file as written,
+    through the loader that users have: a best.pth that does not load shows here.
     """
     _, transform = task.transforms(run.built.description, run.settings)
-    inputs = torch.stack([transform(example.read()) for example in examples[:PROBES]])
-    predictor = load_model(folder / "best.pth")
+    shown = Examples(examples[:PROBES], transform, 0)
+    inputs, _, ids = collate([shown[0, place, 0] for place in range(len(shown))])
     with torch.inference_mode():
-        logits = predictor(inputs).numpy()
-    ids = np.array([example.id for example in examples[:PROBES]])
+        logits = load_network(folder / "best.pth")(inputs).numpy()
+    parts = parts_of(inputs)
+    arrays = {"inputs" if len(parts) == 1 else f"inputs_{place}": part.numpy() for place, part in enumerate(parts)}
+    arrays |= {"logits": logits, "ids": np.array(ids)}
     path = folder / "probe.npz"
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as handle:
-            np.savez(handle, inputs=inputs.numpy(), logits=logits, ids=ids)
+            np.savez(handle, allow_pickle=False, **arrays)
 
     write_with(path, fill)
     return path

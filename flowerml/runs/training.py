@@ -11,7 +11,7 @@ from flowerml.evaluation.scores import Predictions, Scores, score, text_report
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.models.stages import multipliers
-from flowerml.prediction import load_model
+from flowerml.prediction import load_network
 from flowerml.runs import artifacts
 from flowerml.runs.claim import Attempt, claim, forget_fenced, writing
 from flowerml.runs.closing import closing
@@ -182,6 +182,7 @@ def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
     if candidate.result is not None:
         result = candidate.result
         metrics = {"val_accuracy": result.accuracy, "val_macro_f1": result.macro_f1, "val_loss": result.loss}
+        metrics["val_mean_recall"] = result.mean_recall
     checkpoint = Checkpoint(
         state_dict=candidate.state_dict,
         spec=run.spec,
@@ -208,7 +209,7 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
     scores: Scores | None = None
     if outcome.best.predictions is not None:
         scores = score(outcome.best.predictions)
-        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1}
+        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1, "best_val_mean_recall": scores.mean_recall}
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
     paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
@@ -216,7 +217,7 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
     if test_examples:
         test_predictions = predict_with_best(run, test_examples)
         test = score(test_predictions)
-        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1}
+        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1, "test_mean_recall": test.mean_recall}
         title = f"{run.settings.run_name}, test folder"
         test_paths = artifacts.write_evaluation(run.folder / "test", title, test_predictions, test, run.task, test_examples)
         for path in test_paths:
@@ -226,15 +227,15 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
     for path in paths:
         recorder.record(Artifact(path))
     if scores is not None:
-        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores)}")
+        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
     if test is not None:
-        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test)}")
+        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
     return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 
 def predict_with_best(run: Prepared, examples: Sequence[Example]) -> Predictions:
     """Predictions of the written `best.pth` on examples outside the split."""
-    predictor = load_model(run.folder / "best.pth", str(run.device))
+    predictor = load_network(run.folder / "best.pth", str(run.device))
     memory_format = set_channels_last(predictor, run.spec)
     _, transform = run.task.transforms(run.built.description, run.settings)
     loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=run.workers)
@@ -244,7 +245,9 @@ def predict_with_best(run: Prepared, examples: Sequence[Example]) -> Predictions
 def _test_examples(run: Prepared) -> list[Example]:
     if run.settings.test_dir is None:
         return []
-    examples, remarks = run.task.test_examples(Path(run.settings.test_dir), run.data.classes, run.data.split, run.settings.bad_images)
+    examples, remarks = run.task.test_examples(
+        Path(run.settings.test_dir), run.data.classes, run.data.split, run.settings, run.settings.bad_images
+    )
     for remark in remarks:
         warn(f"test folder {run.settings.test_dir}: {remark}")
     return examples
