@@ -1,6 +1,8 @@
 """What a person sees while a command runs. Everything here goes to stderr: stdout belongs to results (`--json`)."""
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sized
 from typing import TypeVar
@@ -8,9 +10,15 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
+# A process that is forked while another thread prints would find the stream locked for ever: forks wait for the line.
+_aloud = threading.RLock()
+os.register_at_fork(before=_aloud.acquire, after_in_parent=_aloud.release, after_in_child=_aloud.release)
+
+
 def say(text: str) -> None:
     """One line of information."""
-    print(text, file=sys.stderr, flush=True)
+    with _aloud:
+        print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:

@@ -38,21 +38,17 @@ def staging_of(path: Path) -> Path | None:
     real = Path(os.path.realpath(path)) if _staging else path
     for root, staging in _staging.items():
         if real.is_relative_to(root):
-            require_staging(staging)
+            if not staging.is_dir():
+                raise Fenced(f"another process has taken {root} over (or removed it): nothing more is written there")
             return path.parent if real.is_relative_to(staging) else staging
     return None
 
 
-def require_staging(staging: Path) -> None:
-    """Raises Fenced where the folder is not there any more."""
-    if not staging.is_dir():
-        raise Fenced(f"another process has taken {staging.parent.parent} over (or removed it): nothing more is written there")
-
-
-def write_with(path: Path, write: Callable[[Path], None]) -> None:
+def write_with(path: Path, write: Callable[[Path], None], needed: int | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
-    A reader sees the old file or the new one, never half of one, also after a power cut (fsync before the rename).
+    A reader sees the old file or the new one, never half of one, also after a power cut (fsync before the rename). `needed`: about how many
+    bytes it takes, for the message where there is no room.
 
     Raises:
         UserError: the folder can't be written to or the disk is full.
@@ -68,7 +64,9 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     except OSError as error:
         staging_of(path)  # raises Fenced where that is the reason
-        raise UserError(_reason(path, error)) from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)  # now, as what it takes is free again
+        raise UserError(_reason(path, error, needed)) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -109,7 +107,7 @@ def copy(source: Path, target: Path) -> None:
     def fill(temporary: Path) -> None:
         shutil.copyfile(source, temporary)
 
-    write_with(target, fill)
+    write_with(target, fill, source.stat().st_size if source.exists() else None)
 
 
 def sync_folder(folder: Path) -> None:
@@ -157,7 +155,7 @@ def _temporary(path: Path, staging: Path | None) -> Path:
 
 def free(path: Path) -> str:
     """How many bytes are free where `path` is or would be, in words."""
-    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    place = next(parent for parent in path.absolute().parents if parent.exists())
     return f"{shutil.disk_usage(place).free:,} bytes"
 
 
@@ -168,10 +166,10 @@ def _umask() -> int:
     return mask
 
 
-def _reason(path: Path, error: OSError) -> str:
+def _reason(path: Path, error: OSError, needed: int | None = None) -> str:
     what = error.strerror or str(error)
     if error.errno in FULL:
-        what += f" ({free(path)} are free there)"
+        what += f" ({'' if needed is None else f'it needs about {needed:,} bytes, '}{free(path)} are free there)"
     if isinstance(error, FileExistsError):  # by making the folder
         what = f"{path.parent} is a file"
     return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"

@@ -15,9 +15,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory):
+    """What flowerml remembers of pictures it has read: not in the person's own cache."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _own_mlflow(monkeypatch, tmp_path):
-    """Each test has a tracking store of its own; a run or server of the person who runs the tests is never touched."""
+def _own_mlflow(monkeypatch, tmp_path, _cache):
+    """Each test has a tracking store of its own; a run, a server or a cache of the person who runs the tests is never touched."""
+    monkeypatch.setenv("FLOWERML_CACHE_DIR", str(_cache))
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -7,11 +7,12 @@ import os
 import stat
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from flowerml.errors import UserError
-from flowerml.files import file_digest, write_bytes, write_json, write_text, write_with
+from flowerml.files import copy, file_digest, write_bytes, write_json, write_text, write_with
 
 
 def names_in(folder):
@@ -79,6 +80,24 @@ def test_a_full_disk_is_said_in_one_line(folder):
     assert "\n" not in str(caught.value)
     assert names_in(folder) == ["best.pth"]
     assert (folder / "best.pth").read_bytes() == b"old"
+
+
+def test_a_full_disk_is_said_with_what_is_needed_and_what_is_free(folder):
+    """Free as it is once the half file is gone again."""
+    seen = []
+
+    def full(temporary):
+        seen.append(temporary)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match=r"No space left on device \(it needs about 1,234,567 bytes, [\d,]+ bytes are free there\)"):
+        write_with(folder / "best.pth", full, 1_234_567)
+    (folder / "source").write_bytes(b"x" * 5000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.copyfile", lambda _source, target: full(target))
+        patch.setattr("shutil.disk_usage", lambda _place: SimpleNamespace(free=123 if not seen[-1].exists() else 0))
+        with pytest.raises(UserError, match=r"it needs about 5,000 bytes, 123 bytes are free there"):
+            copy(folder / "source", folder / "target")
 
 
 def test_a_reader_meanwhile_sees_the_old_file(folder):

@@ -10,9 +10,13 @@ from flowerml.errors import UserError
 COMMANDS = {
     "train": "train one model and leave everything in MLflow and a folder",
     "eval": "evaluate a checkpoint on its own split or on another folder",
+    "campaign": "carry out a plan of runs from smoke tests to delivered models; started again, it goes on",
+    "sweep": "search for good settings of one model, every trial a run",
     "select": "rank finished runs over their seeds, say how sure the choice is, register the champion",
     "export": "write the registered models' weights and the one file that loads them",
     "predict": "name the class of every picture in a folder",
+    "sync": "bring to MLflow what runs have kept while it was away",
+    "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }
 

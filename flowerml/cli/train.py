@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from flowerml.console import say, warn
-from flowerml.settings import resolve
+from flowerml.settings import Settings, resolve
 from flowerml.settings.flags import Parser, add_settings
 
 
@@ -24,10 +25,16 @@ def run(argv: Sequence[str] | None) -> int:
         warn(line)
 
     # From here on it costs seconds: torch and MLflow.
+    from flowerml.cli.tidying import tidy_beside
     from flowerml.runs.training import run_training
-    from flowerml.tracking import start_run
+    from flowerml.tracking import JournalRecorder, start_run
 
-    finished = run_training(settings, start_run)
+    def open_recorder(complete: Settings, experiment: str, name: str, attempt: Path, previous: Path | None) -> JournalRecorder:
+        recorder = start_run(complete, experiment, name, attempt, previous)
+        tidy_beside(Path(complete.runs_root), attempt.parent.parent)
+        return recorder
+
+    finished = run_training(settings, open_recorder)
     if finished.run_id:
         say(f"\nrun {finished.run_id} is FINISHED; everything lies in {finished.folder} and in MLflow (mlflow ui)")
     else:

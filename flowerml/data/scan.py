@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from flowerml.console import track
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.folders import Found, Layout
+from flowerml.data.scan_memory import ScanMemory
 from flowerml.errors import UserError, one_line
 
 
@@ -61,13 +63,21 @@ class Scan:
         return {name: counted[name] for name in self.classes}
 
 
-def scan(root: Path, layout: Layout) -> Scan:
-    """Decode every file of `layout` under `root`, on all cores (decoding releases the interpreter's lock)."""
+def scan(root: Path, layout: Layout, memory: ScanMemory | None = None) -> Scan:
+    """Decode every file of `layout` under `root`, on all cores (decoding releases the interpreter's lock).
+
+    With a `memory`, only those that may have changed since they were looked at; what can't be read is looked at each time.
+    """
+    known = {found.file: picture for found in layout.files if (picture := _recalled(found, memory)) is not None}
+    to_read = [found for found in layout.files if found.file not in known]
     # Filters belong to the process, so they are set here, once, and not in the threads: Pillow's remarks on odd EXIF data and large sizes.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
-        looked = pool.map(lambda found: _look(root, found), layout.files)
-        results = list(track(looked, "reading pictures", total=len(layout.files)))
+        looked = pool.map(lambda found: _look(root, found, memory), to_read)
+        read = dict(zip((found.file for found in to_read), track(looked, "reading pictures", total=len(to_read)), strict=True))
+    if memory is not None:
+        memory.save()
+    results = [known.get(found.file) or read[found.file] for found in layout.files]
     pictures = tuple(result for result in results if isinstance(result, Picture))
     bad = tuple(result for result in results if isinstance(result, BadFile))
     return Scan(root, layout.classes, pictures, bad, layout.left_out)
@@ -95,23 +105,29 @@ def list_bad(bad: Sequence[BadFile]) -> list[str]:
     return [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad]
 
 
-def _look(root: Path, found: Found) -> Picture | BadFile:
+def _recalled(found: Found, memory: ScanMemory | None) -> Picture | None:
+    facts = memory.recall(found.file) if memory is not None else None
+    return None if facts is None else Picture(file=found.file, label=found.label, key=found.key, **facts)
+
+
+def _look(root: Path, found: Found, memory: ScanMemory | None) -> Picture | BadFile:
     try:
         found.file.encode()
     except UnicodeEncodeError:
         return BadFile(found.file, "the file name is not valid UTF-8: rename it")
+    before = memory.state(found.file) if memory is not None else None
     try:
         data = read_bytes(root / found.file)
         image = decode(data)
     except BadImage as error:
         return BadFile(found.file, str(error))
     bits = imagehash.phash(image).hash.flatten()
-    return Picture(
-        file=found.file,
-        label=found.label,
-        key=found.key,
-        sha256=hashlib.sha256(data).hexdigest(),
-        width=image.width,
-        height=image.height,
-        phash=int.from_bytes(np.packbits(bits).tobytes(), "big"),
-    )
+    facts: dict[str, Any] = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "width": image.width,
+        "height": image.height,
+        "phash": int.from_bytes(np.packbits(bits).tobytes(), "big"),
+    }
+    if memory is not None:
+        memory.learn(found.file, before, facts)
+    return Picture(file=found.file, label=found.label, key=found.key, **facts)

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from platform import platform, python_version
@@ -60,14 +61,19 @@ def write_beginnings(run: Prepared) -> list[Path]:
 def environment(device: torch.device) -> str:
     """Python, system, device and every installed distribution with its version."""
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    versions = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}, key=str.lower)
     head = [
         f"python {python_version()}",
         f"system {platform()}",
         f"device {device}{gpu}",
         f"threads {torch.get_num_threads()}",
     ]
-    return "\n".join([*head, "", *versions]) + "\n"
+    return "\n".join([*head, "", *installed()]) + "\n"
+
+
+@cache
+def installed() -> tuple[str, ...]:
+    """Every installed distribution with its version; the same for as long as the process lives."""
+    return tuple(sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}, key=str.lower))
 
 
 def write_history(folder: Path, history: Sequence[Row]) -> Path:

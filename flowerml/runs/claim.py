@@ -6,32 +6,35 @@ system: one rename makes a claim (it fails where another has made it), and one r
 """
 
 import json
+import os
 import re
 import shutil
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import psutil
-
-from flowerml.console import duration
+from flowerml.console import duration, warn
 from flowerml.errors import Fenced, UserError
-from flowerml.files import require_staging, staged, write_json
+from flowerml.files import staged, staging_of, write_json
+from flowerml.journal import journals
+from flowerml.runs.processes import born, lives, machine
 
 ATTEMPTS, CLAIM, HEARTBEAT = "attempts", "claim.json", "heartbeat.json"
 JOURNAL_FILES = ("journal.jsonl", "delivered.json")
 _FENCED = ".fenced"
 _NAME = re.compile(rf"(\d{{4,}})({re.escape(_FENCED)})?")
+_UNKNOWN_LEASE = 60.0  # seconds
+_TRIES = 10  # of a claimant that others overtake
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who made an attempt: its number, the process (`born`: its start in seconds since 1970, as numbers of processes are used again),
-    when it began, its lease in seconds, and whether it has let go. `seen` is its last sign of life. Times are seconds since 1970.
+    """Who made an attempt: its number, the process (`born` and `machine`: see `flowerml.runs.processes`), when it began, its lease in
+    seconds, and whether it has let go. `seen` is its last sign of life. Times are seconds since 1970.
     """
 
     token: int
@@ -40,6 +43,7 @@ class Holder:
     born: float
     since: float
     lease: float
+    machine: str = ""
     released: bool = False
     seen: float = 0.0
 
@@ -56,7 +60,7 @@ class Holder:
     @property
     def dead(self) -> bool:
         """Whether its process has ended, as far as this host can tell."""
-        return self.host == socket.gethostname() and not _lives(self.pid, self.born)
+        return self.machine != "" and (self.host, self.machine) == (socket.gethostname(), machine()) and not lives(self.pid, self.born)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (attempt {self.token}, last sign of life {duration(self.silent)} ago)"
@@ -64,18 +68,18 @@ class Holder:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A claim that was made: its folder, where everything on its way into the run's folder is made; `previous` is the folder of the
-    attempt before it, fenced off, None for the first.
+    """A claim that was made: its folder, and the folder in that where everything on its way into the run's folder is made (of a name that
+    never comes again, while a number may: see `_taken`). `previous` is the folder of the attempt before it, fenced off, None for the first.
     """
 
     root: Path
     folder: Path
+    staging: Path
     holder: Holder
     previous: Path | None
 
     def beat(self) -> None:
         """Give a sign of life. Raises Fenced where another attempt has followed."""
-        require_staging(self.folder)
         write_json(self.folder / HEARTBEAT, {"time": time.time()})
 
     def withdraw(self) -> None:
@@ -85,15 +89,21 @@ class Attempt:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def release(self) -> None:
-        """Let go: another attempt may follow at once. Only the claim and the journal stay; a fenced attempt leaves all as it is."""
+        """Let go: another attempt may follow at once. Only the claim and the journal stay; a fenced attempt leaves all as it is.
+
+        Never raises: the end of the process lets go as well.
+        """
         try:
-            require_staging(self.folder)
+            staging_of(self.folder)
+            for path in self.folder.iterdir():
+                if path.name not in (CLAIM, *JOURNAL_FILES, self.staging.name):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _write_claim(self.folder, replace(self.holder, released=True))
+            shutil.rmtree(self.staging, ignore_errors=True)
         except Fenced:
             return
-        for path in self.folder.iterdir():
-            if path.name not in (CLAIM, *JOURNAL_FILES):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        _write_claim(self.folder, replace(self.holder, released=True))
+        except (OSError, UserError) as error:
+            warn(f"{self.root}: that this process has let go of it could not be written down ({error})")
 
 
 def holder(root: Path) -> Holder | None:
@@ -108,36 +118,60 @@ def claim(root: Path, lease: float) -> Attempt:
     Raises:
         UserError: somebody works on it (says who), or the folder can't be written to.
     """
-    attempts = root / ATTEMPTS
-    newest = _newest(root)
-    before = None if newest is None else _read(newest)
-    if before is not None and not before.gone:
-        raise _held(root, before)
-    me = psutil.Process()
-    token = 1 if before is None else before.token + 1
-    mine = Holder(token, socket.gethostname(), me.pid, me.create_time(), time.time(), lease)
-    folder, made = attempts / f"{token:04d}", attempts / f".{uuid.uuid4().hex}"
     try:
-        _write_claim(made, mine)
-        try:
-            made.rename(folder)  # fails where another one stands: exactly one of several wins
-        except OSError as error:
-            shutil.rmtree(made, ignore_errors=True)
-            other = _read(folder) if folder.is_dir() else None
-            if other is None:
-                raise
-            raise _held(root, other) from error
-        previous = None
-        for place, number, fenced in _all(root):
-            if number < token:
-                if not fenced:
-                    place = place.rename(place.with_name(place.name + _FENCED))
-                previous = place
+        for _ in range(_TRIES):
+            newest = _newest(root)
+            before = None if newest is None else _read(newest)
+            if before is not None and not before.gone:
+                raise UserError(f"{root} is being worked on by {before}: wait for it, or choose another --output-dir")
+            token = 1 if before is None else before.token + 1
+            mine = Holder(token, socket.gethostname(), os.getpid(), born(os.getpid()), time.time(), lease, machine())
+            staging = _taken(root, mine)
+            if staging is not None:
+                return Attempt(root, staging.parent, staging, mine, _fence_off(root, token))
     except OSError as error:
         raise UserError(
             f"can't claim {root}: {error.strerror or error}. Choose another folder, or free space or permissions there"
         ) from error
-    return Attempt(root, folder, mine, previous)
+    raise UserError(f"{root}: other processes begin and leave it all the time. Wait for them, or choose another --output-dir")
+
+
+def _taken(root: Path, mine: Holder) -> Path | None:
+    """The folder `Attempt.staging`, in the attempt's own; None where somebody else was faster. Raises OSError."""
+    attempts, name = root / ATTEMPTS, f".{uuid.uuid4().hex}"
+    folder, made = attempts / f"{mine.token:04d}", attempts / name
+    try:
+        (made / name).mkdir(parents=True)
+        _write_claim(made, mine)
+        try:
+            made.rename(folder)  # fails where another one stands: exactly one of several wins
+        except OSError:
+            if folder.is_dir():
+                return None
+            raise
+        # Whoever was slow from its look at the folder to here finds the number free again: its owner was followed, and fenced off.
+        if any(number > mine.token or (number == mine.token and fenced) for _, number, fenced in _all(root)):
+            with suppress(FileNotFoundError):  # it was fenced off already
+                folder.rename(made)
+            return None
+        return folder / name
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _fence_off(root: Path, token: int) -> Path | None:
+    """End the writing of all attempts before `token`; the last one's folder as it is named now. Raises OSError."""
+    previous = None
+    for place, number, fenced in _all(root):
+        if number < token:
+            previous = place.with_name(f"{number:04d}{_FENCED}")
+            if not fenced:
+                try:
+                    place.rename(previous)
+                except OSError:
+                    if not previous.exists():  # else it was one that was slow, see above, and will see that itself
+                        raise
+    return previous
 
 
 @contextmanager
@@ -145,7 +179,7 @@ def writing(attempt: Attempt) -> Iterator[None]:
     """Inside, whatever is written below the run's folder is this attempt's, and fails (Fenced) once another has followed. Lets go at the
     end.
     """
-    with staged(attempt.root, attempt.folder):
+    with staged(attempt.root, attempt.staging):
         try:
             yield
         finally:
@@ -153,14 +187,13 @@ def writing(attempt: Attempt) -> Iterator[None]:
 
 
 def forget_fenced(attempt: Attempt) -> None:
-    """Remove what earlier attempts have left: the newest journal has all they had."""
+    """Remove what earlier attempts have left: the newest journal has all they had. The journal of a run that was started over stays, as
+    something of it may have to be delivered.
+    """
+    own = journals(attempt.root)
     for place, _, fenced in _all(attempt.root):
-        if fenced:
+        if fenced and place not in own:
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _held(root: Path, who: Holder) -> UserError:
-    return UserError(f"{root} is being worked on by {who}: wait for it, or choose another --output-dir")
 
 
 def _all(root: Path) -> list[tuple[Path, int, bool]]:
@@ -169,7 +202,7 @@ def _all(root: Path) -> list[tuple[Path, int, bool]]:
         found = [(path, _NAME.fullmatch(path.name)) for path in (root / ATTEMPTS).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(((path, int(match[1]), bool(match[2])) for path, match in found if match), key=lambda entry: entry[1])
+    return sorted(((path, int(match[1]), bool(match[2])) for path, match in found if match), key=lambda entry: entry[1:])
 
 
 def _newest(root: Path) -> Path | None:
@@ -184,7 +217,10 @@ def _read(folder: Path) -> Holder:
     try:
         written = Holder(**json.loads((folder / CLAIM).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
-        return Holder(int(match[1]), "an unknown host", 0, 0.0, folder.stat().st_mtime if folder.exists() else 0.0, 60.0)
+        since = 0.0
+        with suppress(OSError):
+            since = folder.stat().st_mtime
+        return Holder(int(match[1]), "an unknown host", 0, 0.0, since, _UNKNOWN_LEASE)
     try:
         seen = float(json.loads((folder / HEARTBEAT).read_text("utf-8"))["time"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -196,13 +232,3 @@ def _write_claim(folder: Path, who: Holder) -> None:
     content = asdict(who)
     del content["seen"]
     write_json(folder / CLAIM, content)
-
-
-def _lives(pid: int, born: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - born) < 1.0
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:  # it may not be looked at: then it lives
-        return True

@@ -1,7 +1,7 @@
 """The end of a run: whatever happens, it is in the right state, in MLflow and in its folder."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flowerml.console import warn
@@ -9,15 +9,24 @@ from flowerml.errors import Fenced, RunFailed, UserError
 from flowerml.events import Ended, Recorder, Status
 from flowerml.runs.folder import RunFile, write_run_file
 from flowerml.runs.stopping import StoppedAtOnce, Stopping, heard
-from flowerml.training.outcome import Stopped
+from flowerml.training.outcome import LoaderDied, Stopped
 
 
 @contextmanager
-def closing(folder: Path, config_id: str, seed: int, recorder: Recorder, stopping: Stopping) -> Iterator[None]:
-    """`ending`, and the same in the folder's `run.json`: RUNNING inside. Raises as `ending`."""
+def closing(
+    folder: Path, config_id: str, seed: int, recorder: Recorder, stopping: Stopping, finished: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """`ending`, and the same in the folder's `run.json`: RUNNING inside. `finished` tidies up once it says FINISHED there. Raises as
+    `ending`.
+    """
 
     def state(status: str) -> None:
         write_run_file(folder, RunFile(recorder.run_id, config_id, seed, status))
+        if status == Status.FINISHED:
+            try:
+                finished()
+            except UserError as error:
+                warn(f"the run is FINISHED, but not all could be tidied up: {error}")
 
     with ending(recorder, state, stopping):
         state("RUNNING")
@@ -27,7 +36,7 @@ def closing(folder: Path, config_id: str, seed: int, recorder: Recorder, stoppin
 @contextmanager
 def ending(recorder: Recorder, state: Callable[[str], None] = lambda _status: None, stopping: Stopping | None = None) -> Iterator[None]:
     """Afterwards the run is FINISHED, KILLED (SIGTERM, Ctrl-C, whatever else asked it to stop) or FAILED with the reason; `state` hears of
-    it too. SIGTERM and Ctrl-C are told to `stopping`.
+    it too. SIGTERM and Ctrl-C are told to `stopping`, until the very end: on Ctrl-C a second one follows at once.
 
     Raises:
         KeyboardInterrupt: for whatever asked it to stop.
@@ -36,26 +45,36 @@ def ending(recorder: Recorder, state: Callable[[str], None] = lambda _status: No
     """
 
     def end(status: Status, reason: str) -> None:
-        recorder.record(Ended(status, reason))
+        with suppress(StoppedAtOnce):  # it ends already: only the server is not waited for any longer
+            recorder.record(Ended(status, reason))
         try:
             state(status.value)
         except UserError as error:  # a disk that is full, mostly: what ended the run must not be hidden by that
             warn(f"the run is {status.value}, but its folder could not be told: {error}")
 
     stopping = stopping or Stopping()
-    try:
-        with heard(stopping):
+    with heard(stopping):
+        try:
             yield
-        state(Status.FINISHED.value)
-    except Fenced:
-        raise
-    except BaseException as error:
-        # A signal to the whole group ends the loading processes too, and torch's complaint about them may overtake the signal.
-        if stopping.asked or isinstance(error, KeyboardInterrupt | Stopped | StoppedAtOnce):
-            end(Status.KILLED, stopping.asked or "stopped by Ctrl-C")
-            raise KeyboardInterrupt from error
-        end(Status.FAILED, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
-        if isinstance(error, UserError) and not isinstance(error, RunFailed):
-            raise RunFailed(*error.args) from error
-        raise
-    recorder.record(Ended(Status.FINISHED))
+            state(Status.FINISHED.value)
+        except Fenced:
+            raise
+        except BaseException as error:
+            if stopping.asked or isinstance(error, KeyboardInterrupt | Stopped):
+                end(Status.KILLED, _why_killed(stopping.asked or "stopped by Ctrl-C", error))
+                raise KeyboardInterrupt from error
+            end(Status.FAILED, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+            if isinstance(error, UserError) and not isinstance(error, RunFailed):
+                raise RunFailed(*error.args) from error
+            raise
+        recorder.record(Ended(Status.FINISHED))
+
+
+def _why_killed(asked: str, error: BaseException) -> str:
+    """With what went wrong on the way to the stop: a checkpoint that could not be written, mostly."""
+    # A signal to the whole group ends the loading processes too, and torch's complaint about them may overtake the signal.
+    if not isinstance(error, Exception) or isinstance(error, Stopped | LoaderDied):
+        return asked
+    words = f"{asked}, and meanwhile: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
+    warn(words)
+    return words

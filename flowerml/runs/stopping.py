@@ -5,17 +5,22 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
+
+import psutil
 
 from flowerml.console import say, warn
 from flowerml.errors import Fenced
+from flowerml.runs.processes import born, lives
 
 _PAUSE = 1.0  # seconds in which a second signal is taken for the first: on Ctrl-C `mlflow run` sends SIGTERM right behind the terminal's
 _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_SHELLS = {"bash", "sh", "dash", "zsh", "ksh", "busybox"}
 
 
-class StoppedAtOnce(BaseException):
+class StoppedAtOnce(KeyboardInterrupt):
     """A signal arrived where nothing is left to do first: unwinds as Ctrl-C does."""
 
 
@@ -65,7 +70,8 @@ class Stopping:
         self.ask(words)
         if again or not self.patient:
             raise StoppedAtOnce(words)
-        say(f"{words.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at once)")
+        with suppress(RuntimeError):  # where the signal met another line that was just being printed
+            say(f"{words.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at once)")
 
 
 @contextmanager
@@ -93,16 +99,16 @@ def patient(stopping: Stopping) -> Iterator[Callable[[], str | None]]:
 
 
 @contextmanager
-def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher: int | None) -> Iterator[None]:
-    """Inside, a thread gives a sign of life every so many seconds, and looks whether the process's parent is still `launcher` (None: it
-    does not matter). Tells `stopping` what it finds.
+def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher: "Launcher | None") -> Iterator[None]:
+    """Inside, a thread gives a sign of life every so many seconds, and looks whether the launcher still lives (None: it does not matter).
+    Tells `stopping` what it finds.
     """
     over = threading.Event()
 
     def watch() -> None:
         due = time.monotonic() + every
         while not over.wait(min(every, 1.0)):
-            if launcher is not None and os.getppid() != launcher:
+            if launcher is not None and launcher.gone:
                 stopping.ask("its launcher (mlflow run) died")
             if time.monotonic() < due:
                 continue
@@ -124,6 +130,27 @@ def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher
         thread.join(timeout=5)
 
 
-def launcher_of(*, stops: bool) -> int | None:
-    """The process that started this one, where that is `mlflow run` and its death is to stop the run."""
-    return os.getppid() if stops and os.environ.get("MLFLOW_RUN_ID") else None
+@dataclass(frozen=True)
+class Launcher:
+    """`mlflow run`, and the shell between it and this process, where one is: (number, start) of each, the parent first."""
+
+    processes: tuple[tuple[int, float], ...]
+
+    @property
+    def gone(self) -> bool:
+        """Whether one of them has died. An orphan gets another parent; a shell in between would survive."""
+        return os.getppid() != self.processes[0][0] or not all(lives(pid, started) for pid, started in self.processes[1:])
+
+
+def launcher_of(*, stops: bool) -> Launcher | None:
+    """Who started this process, where that is `mlflow run` and its death is to stop the run."""
+    if not stops or not os.environ.get("MLFLOW_RUN_ID"):
+        return None
+    processes = [(os.getppid(), 0.0)]
+    with suppress(psutil.Error):
+        for process in psutil.Process().parents():
+            if process.pid != os.getppid():
+                processes.append((process.pid, born(process.pid)))
+            if process.name() not in _SHELLS:
+                break
+    return Launcher(tuple(processes))

@@ -24,7 +24,7 @@ from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.training.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.loop import train
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row
+from flowerml.training.outcome import Candidate, Observers, Outcome, Row, Stopped
 from flowerml.training.place import Content, Place, snapshot
 from flowerml.training.writing import Writer, writer
 
@@ -50,12 +50,13 @@ def run_training(
     open_recorder: OpenRecorder,
     *,
     labels: Mapping[str, str] | None = None,
-    on_row: Callable[[Row], None] | None = None,
+    on_row: Callable[[Row], str] | None = None,
 ) -> Finished:
     """Prepare, train (from the last checkpoint of an earlier try, where there is one), evaluate, write everything down.
 
     `open_recorder` is called once everything that can be checked has been checked. `labels` are further tags of the run (or others than
-    its own); `on_row` hears of each epoch.
+    its own); `on_row` hears of each epoch, and may say that this was enough, and why: the run then ends there as it would have by itself,
+    with the tag flowerml.pruned.
 
     Raises:
         UserError: wrong settings, data, weights or folder, or somebody else works on it (nothing was begun), or RunFailed (the run is
@@ -63,15 +64,15 @@ def run_training(
         Fenced: another process has taken the run over.
         KeyboardInterrupt: it was asked to stop; the run is closed as KILLED, and goes on when started again.
     """
+    launcher = launcher_of(stops=settings.on_launcher_death == "stop")
     run = prepare(settings)
     test_examples = _test_examples(run)
     standing(run)  # refuses before anything is touched
     attempt = claim(run.folder, run.settings.lease_seconds)
     stopping = Stopping()
-    launcher = launcher_of(stops=run.settings.on_launcher_death == "stop")
     with writing(attempt), watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher):
         begins, recorder = _open(run, attempt, open_recorder)
-        with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping):
+        with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping, checkpoints_of(run).clear):
             finished = _carry_out(_Run(run, recorder, begins, stopping, labels or {}, on_row), test_examples)
         forget_fenced(attempt)
     return replace(finished, run_id=recorder.run_id)
@@ -100,7 +101,7 @@ class _Run:
     begins: Beginning
     stopping: Stopping
     labels: Mapping[str, str]
-    on_row: Callable[[Row], None] | None
+    on_row: Callable[[Row], str] | None
 
 
 def _carry_out(under_way: _Run, test_examples: Sequence[Example]) -> Finished:
@@ -116,9 +117,9 @@ def _carry_out(under_way: _Run, test_examples: Sequence[Example]) -> Finished:
         recorder.record(Artifact(path))
     with patient(under_way.stopping) as asked, writer() as writes:
         outcome = _train(under_way, asked, writes)
-    finished = _finish(run, recorder, outcome, test_examples)
-    checkpoints.clear()
-    return finished
+    if reason := under_way.stopping.reason:  # it came after the last step
+        raise Stopped(reason)
+    return _finish(run, recorder, outcome, test_examples)
 
 
 def _train(under_way: _Run, asked: Callable[[], str | None], writes: Writer) -> Outcome:
@@ -129,13 +130,15 @@ def _train(under_way: _Run, asked: Callable[[], str | None], writes: Writer) -> 
     memory_format = set_channels_last(run.built.model, run.spec)
     loader, val = _loaders(run)
     history: list[Row] = []
+    pruned: list[str] = []
 
     def on_epoch(row: Row) -> None:
         history.append(row)
         artifacts.write_history(run.folder, history)
         recorder.record(Metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"])))
-        if under_way.on_row is not None:
-            under_way.on_row(row)
+        if under_way.on_row is not None and (words := under_way.on_row(row)):
+            pruned.append(words)
+            recorder.record(Tags({"flowerml.pruned": words}))
 
     def on_memory(words: str) -> None:
         warn(f"{words}; the batch and its gradient stay the same")
@@ -159,7 +162,7 @@ def _train(under_way: _Run, asked: Callable[[], str | None], writes: Writer) -> 
         device=run.device,
         memory_format=memory_format,
         balance=run.balance,
-        observers=Observers(on_epoch, on_best, on_memory, on_state, asked),
+        observers=Observers(on_epoch, on_best, on_memory, on_state, asked, lambda: "".join(pruned[:1])),
         resumed=kept.load if kept is not None else None,
     )
 

@@ -2,6 +2,7 @@
 
 from flowerml.settings.catalogue import Family, Library, ModelSpec, find_model, known_models
 from flowerml.settings.declaration import Settings
+from flowerml.settings.grids import grid, grid_points
 from flowerml.settings.identity import Digests, config_id
 from flowerml.settings.recipes import resolve, resolve_one, stored
 
@@ -13,6 +14,8 @@ __all__ = [
     "Settings",
     "config_id",
     "find_model",
+    "grid",
+    "grid_points",
     "known_models",
     "resolve",
     "resolve_one",

@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from flowerml.errors import UserError
@@ -67,10 +67,14 @@ def _joined(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag per setting, grouped as declared. Values stay text: `settings.resolve` turns them into what they mean."""
+def add_settings(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Add a flag per setting but for those `without`, grouped as declared. Values stay text: `settings.resolve` turns them into what they
+    mean.
+    """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in fields().items():
+        if name in without:
+            continue
         title = str(note(field, "group"))
         if title not in groups:
             groups[title] = parser.add_argument_group(title)

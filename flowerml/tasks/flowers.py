@@ -16,6 +16,7 @@ from flowerml.data.folders import Layout, read_layout
 from flowerml.data.groups import group_numbers
 from flowerml.data.loading import Example, Transform
 from flowerml.data.scan import Scan, require_readable, scan
+from flowerml.data.scan_memory import ScanMemory
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.evaluation.scores import Predictions
@@ -38,14 +39,14 @@ class FlowersTask:
         """The folder's pictures by class. Raises UserError as `read_layout`."""
         return read_layout(root, CLASSES if classes is None else classes, ALIASES)
 
-    def scan(self, root: Path, classes: Sequence[str] | None) -> Scan:
-        """`layout`, every picture read once. Raises UserError as `layout`."""
-        return scan(root, self.layout(root, classes))
+    def scan(self, root: Path, classes: Sequence[str] | None, memory: ScanMemory | None = None) -> Scan:
+        """`layout`, every picture read once; with a `memory`, those that are not known from it. Raises UserError as `layout`."""
+        return scan(root, self.layout(root, classes), memory)
 
     def prepare(self, settings: Settings) -> TaskData:
         """Scan, check, group and split the training folder. Raises UserError."""
         root = Path(settings.train_dir)
-        scanned = self.scan(root, settings.classes)
+        scanned = self.scan(root, settings.classes, ScanMemory(root))
         require_readable(scanned, settings.bad_images)
         every = scanned.pictures
         groups, source = group_numbers(every, root)

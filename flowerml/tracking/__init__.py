@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from flowerml.tracking.candidates import TrackedRuns
 from flowerml.tracking.queries import RunRecord, create_experiment, runs_of_kind
+from flowerml.tracking.reaping import Closed, reap_server
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.start import note_failure, start_child, start_run
+from flowerml.tracking.syncing import Synced, belongs_here, run_ids, sync_folder
 from flowerml.tracking.writing import KIND, NOTE
 
 if TYPE_CHECKING:
@@ -17,19 +19,25 @@ __all__ = [
     "KIND",
     "NOTE",
     "REGISTERED",
+    "Closed",
     "Fetched",
     "JournalRecorder",
     "MlflowRecorder",
     "Registration",
     "RunRecord",
+    "Synced",
     "TrackedRuns",
+    "belongs_here",
     "create_experiment",
     "fetch_registered",
     "note_failure",
+    "reap_server",
     "register",
+    "run_ids",
     "runs_of_kind",
     "start_child",
     "start_run",
+    "sync_folder",
 ]
 
 _LATER = {

@@ -15,12 +15,13 @@ from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended, Metrics, Params, Tags
 from flowerml.journal import JOURNAL, Damage, Delivered, Journal, Opening, Record, Reopening, read_delivered, write_delivered
 from flowerml.tracking.batches import named, next_batch, pieces, upload_s
-from flowerml.tracking.opening import HEARTBEAT, find_run, heartbeat, holders, make_run, opened_run, run_of
+from flowerml.tracking.opening import HEARTBEAT, find_run, heartbeat, make_run, opened_run, run_of
 from flowerml.tracking.refusals import is_answer, is_of_content, reason_of
-from flowerml.tracking.store import answers_within, connected, store_name
+from flowerml.tracking.settling import FILE_S, insist_on_end, opened_at, remove_doubles, send_missing
+from flowerml.tracking.store import answers_within, connected, is_remote, store_name
 from flowerml.tracking.writing import RunWriter
 
-_ANSWER_S, _FILE_S = 5.0, 30.0  # how long an answer is waited for; to a file, beside its size
+_ANSWER_S = 5.0  # how long an answer is waited for
 
 
 class Busy(Exception):
@@ -87,12 +88,12 @@ class Delivery:
             UserError: the run can't be there: a deleted experiment, an `opened` that the store does not have, a journal without beginning.
             Exception: whatever MLflow raises.
         """
+        self._settle_store()
         answers_within(_ANSWER_S)
         client = connected()
         if opened:
             opened_run(client, opened)
             self._heard()
-        self._settle_store()
         run = find_run(client, self.run_id)
         if self.run_id:
             self._heard()
@@ -198,7 +199,7 @@ class Delivery:
                 case Artifact(path) if not path.is_file():
                     warn(f"{path} is gone before MLflow had it: the run is delivered without this file")
                 case Artifact():
-                    answers_within(_FILE_S + upload_s(record))
+                    answers_within(FILE_S + upload_s(record))
                     self._writer.write(record)
                 case Ended():
                     self._end(record)
@@ -211,26 +212,15 @@ class Delivery:
             self._writer.make_launcher(opened)
 
     def _end(self, ended: Ended) -> None:
-        opened = self._opened_at(self._state.bytes)
+        if is_remote(get_tracking_uri()):
+            send_missing(self._client, self._writer, self.journal, self._heard)
+        opened = opened_at(self.journal, self._state.bytes)
         self._writer.write(ended, opened if opened != self.run_id else None)
-        if self._unanswered and self._client.get_run(self.run_id).info.status != ended.status.value:
-            self._writer.write(ended)  # an older request was heard after this one
-        if self._state.unclear and self.journal.opening is not None:
-            experiment = self._client.get_run(self.run_id).info.experiment_id
-            for other in holders(self._client, experiment, self.journal.opening.journal):
-                if other.info.run_id != self.run_id:
-                    self._client.delete_run(other.info.run_id)
+        if self._unanswered:
+            insist_on_end(self._client, self._writer, ended)
+        if self._state.unclear:
+            remove_doubles(self._client, self.run_id, self.journal)
             self._keep(replace(self._state, unclear=False))
-
-    def _opened_at(self, place: int) -> str | None:
-        """The run that `mlflow run` has opened for the attempt that wrote at this place of the journal."""
-        opened = None
-        for found in self.journal.records():
-            if found.end > place:
-                break
-            if not isinstance(found, Damage) and isinstance(found.record, Opening | Reopening):
-                opened = found.record.opened
-        return opened
 
     def _say_last_words(self) -> bool:
         if self._last_words is None:
@@ -255,10 +245,9 @@ class Delivery:
             self._state = state
             try:
                 write_delivered(self.journal.folder, state)
-            except FileNotFoundError:
-                raise
-            except OSError:
-                pass
+            except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    raise
 
 
 def _held(path: Path) -> int:

@@ -1,5 +1,6 @@
 """The two who take a run's events: one through the run's journal, one straight to MLflow."""
 
+import os
 import threading
 from collections import deque
 
@@ -7,8 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.console import warn
 from flowerml.errors import Fenced, UserError
-from flowerml.events import Ended, Event
+from flowerml.events import Ended, Event, Status
 from flowerml.journal import Journal
+from flowerml.tracking.last_word import have_the_last_word
 from flowerml.tracking.refusals import reason_of
 from flowerml.tracking.sender import Sender
 from flowerml.tracking.writing import RunWriter
@@ -48,6 +50,8 @@ class JournalRecorder:
         self._sender.wake()
         if isinstance(event, Ended):
             self._sender.close()
+            if event.status is Status.KILLED and os.environ.get("MLFLOW_RUN_ID"):
+                have_the_last_word(os.environ["MLFLOW_RUN_ID"], event.status.value)
 
     def abandon(self) -> None:
         """Deliver no more. What is in the journal stays there, for others to deliver."""

@@ -21,6 +21,7 @@ _PASSING = r"starting up|shutting down|recovery|too many|remaining connection sl
 _SILENCES = (
     (r"\[Errno -?\d+\] ([^\"'\])]+?)(?=: |[\"'\])]|$)", "{}"),
     (r"timed out", "no answer in time"),
+    (r"RemoteDisconnected|Connection aborted", "the connection broke off"),
     (r"error code (\d{3}) != 200", "HTTP {}"),
     (r"too many (\d{3}) error responses", "HTTP {}, each time"),
     (r"not in a valid JSON format", "what came is not from MLflow"),

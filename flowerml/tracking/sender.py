@@ -18,10 +18,6 @@ _FAREWELL_S, _AWAY_FAREWELL_S = 2.0, 0.4  # of silence that the end waits for; t
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between tries
 _BEAT_S = 30.0
 
-# A process forked while this thread prints would have the stream's lock for ever: forks wait for the line.
-_aloud = threading.RLock()
-os.register_at_fork(before=_aloud.acquire, after_in_parent=_aloud.release, after_in_child=_aloud.release)
-
 
 class Sender:
     """Delivers until it is closed; `opened` is the run that `mlflow run` has opened for this process.
@@ -89,6 +85,7 @@ class Sender:
         if over and self._left() == 0:
             return
         self.abandon()
+        self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
         left = self._left()
         if left:
             warn(f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}` delivers them")
@@ -187,8 +184,7 @@ class Sender:
             self._fails = 0
             told, self._told = self._told, False
         if told:
-            with _aloud:
-                say(f"{self._store} is there again: {left} events go to it")
+            say(f"{self._store} is there again: {left} events go to it")
 
     def _is_refused(self, error: Exception) -> bool:
         """At the start only: whether this ends the run before it has begun."""
@@ -211,5 +207,4 @@ class Sender:
         if not told and not self._over:
             does = "refuses" if is_answer(error) and not isinstance(error, UserError) else "does not answer"
             why = str(error) if isinstance(error, UserError) else f"{self._store} {does} ({reason_of(error)})"
-            with _aloud:
-                warn(f"{why}: events are kept in {self._where} and go there later")
+            warn(f"{why}: events are kept in {self._where} and go there later")

@@ -10,7 +10,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.console import warn
-from flowerml.journal import Journal, Opening, Reopening
+from flowerml.journal import JOURNAL, Journal, Opening, Reopening, journals
 from flowerml.settings import Settings
 from flowerml.tracking.delivery import Delivery
 from flowerml.tracking.opening import experiment_id, find_run, opened_run
@@ -61,8 +61,10 @@ def _opening(settings: Settings, experiment: str, run_name: str, opened: str | N
 
 def _passed_on(previous: Path, attempt: Path) -> Journal | None:
     """The journal of the earlier attempt, to go on with; None where there is none, or where its beginning can't be read any more."""
+    root = attempt.parent.parent
+    found = [previous] if (previous / JOURNAL).is_file() else journals(root)[-1:]  # an attempt may have ended before it wrote one
     try:
-        journal = Journal.passed_on(previous, attempt)
+        journal = Journal.passed_on(found[0] if found else previous, attempt)
     except OSError:
         return None
     if journal.opening is None:

@@ -105,7 +105,16 @@ def save_plain(path: Path, content: Mapping[str, Any]) -> None:
             except RuntimeError as error:  # torch closes its archive in vain, and that hides what went wrong
                 raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0]) from error
 
-    write_with(path, fill)
+    write_with(path, fill, bytes_of(content))
+
+
+def bytes_of(value: object) -> int:
+    """Bytes of all tensors in a nest of plain values."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(map(bytes_of, value.values()))
+    return sum(map(bytes_of, value)) if isinstance(value, list | tuple) else 0
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

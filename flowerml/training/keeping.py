@@ -13,7 +13,7 @@ import torch
 from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.files import FULL, copy, file_digest, free, staging_of, sync_folder, write_bytes
-from flowerml.training.checkpoint import save_plain
+from flowerml.training.checkpoint import bytes_of, save_plain
 from flowerml.training.place import Content, Place
 
 FORMAT = "flowerml-state-1"
@@ -178,15 +178,6 @@ def _told(path: Path, content: Content | None = None) -> Iterator[None]:
 
 def _full(path: Path, content: Content, error: OSError) -> UserError:
     return UserError(
-        f"checkpoint {path}: {error.strerror}: it needs about {_size(content):,} bytes, {free(path)} are free. The earlier checkpoints "
+        f"checkpoint {path}: {error.strerror}: it needs about {bytes_of(content):,} bytes, {free(path)} are free. The earlier checkpoints "
         "stay as they are; free space, and the same command goes on from there"
     )
-
-
-def _size(value: object) -> int:
-    """Bytes of all tensors in a nest of plain values."""
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(_size(part) for part in value.values())
-    return sum(_size(part) for part in value) if isinstance(value, list | tuple) else 0

@@ -12,7 +12,6 @@ from flowerml.data.balance import Balance
 from flowerml.data.batches import laid_out, moved
 from flowerml.data.keyed import seed_of
 from flowerml.data.loading import Batch, Loader
-from flowerml.errors import RunFailed
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import score
 from flowerml.models.builders import Built
@@ -24,7 +23,7 @@ from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
 from flowerml.training.mixing import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row, Stopped
+from flowerml.training.outcome import Candidate, LoaderDied, Observers, Outcome, Row, Stopped
 from flowerml.training.place import Cadence, Content
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.state import State, Sums
@@ -73,7 +72,7 @@ def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> O
         is_best = run.judge(candidate, last)
         elapsed = time.monotonic() - started
         say(_line(row, last, is_best, elapsed / (epoch - first + 1) * (last - epoch)))
-        outcome.ended = _why_ended(candidate, last, state.stopping)
+        outcome.ended = _why_ended(candidate, last, state.stopping) or observers.enough()
         state.epoch, state.sums = epoch + 1, Sums()
         run.keep()
         if outcome.ended:
@@ -86,7 +85,7 @@ def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
     """The death of a process that loads pictures as a line. torch tells it by a signal, wherever the training is at the moment.
 
     Raises:
-        RunFailed: it died by itself.
+        LoaderDied: by itself.
         Stopped: the training was asked to stop, by a signal to the whole group which ended that process too.
     """
     try:
@@ -96,7 +95,7 @@ def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
             raise
         if reason := asked():
             raise Stopped(reason) from error
-        raise RunFailed(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
+        raise LoaderDied(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
 
 
 def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:

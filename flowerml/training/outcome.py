@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from flowerml.errors import RunFailed
 from flowerml.evaluation.scores import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.place import Content, Place
@@ -38,8 +39,16 @@ class Stopped(Exception):
     """A training was asked to stop, and did between two steps, its state kept. Says why."""
 
 
+class LoaderDied(RunFailed):
+    """A process that loads pictures died by itself: out of memory, mostly."""
+
+
 def _nobody() -> None:
     return None
+
+
+def _never() -> str:
+    return ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Observers:
     """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far (its weights are
     only valid during the call), of memory that ran out (in words), and of a state to keep (valid during the call too).
 
-    `asked` is asked between steps whether to stop, and says why.
+    `asked` is asked between steps whether to stop (and to go on another time), and says why. `enough` is asked after each epoch whether it
+    was the last one, and says why; nothing if not.
     """
 
     on_epoch: Callable[[Row], None]
@@ -55,3 +65,4 @@ class Observers:
     on_memory: Callable[[str], None]
     on_state: Callable[[Place, Content], None]
     asked: Callable[[], str | None] = _nobody
+    enough: Callable[[], str] = _never

@@ -39,8 +39,16 @@ class Writer:
 
 @contextmanager
 def writer() -> Iterator[Writer]:
-    """A writer; everything is written at the end. Raises what a task has raised, unless something else has ended the training."""
+    """A writer; everything is written at the end, but where the training was stopped at once. Raises what a task has raised, unless
+    something else has ended the training.
+    """
     with ThreadPoolExecutor(1, "checkpoints") as pool:
         writes = Writer(pool)
-        yield writes
+        try:
+            yield writes
+        except Exception:
+            raise  # what waits is written yet: it may be the checkpoint from which the run goes on
+        except BaseException:  # at once: only the file that is under way
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         writes.flush()

@@ -35,6 +35,11 @@ RUN_BY = {
     "flowerml eval": "test_installed_commands",
     "flowerml dataset check": "test_installed_commands",
     "flowerml dataset make": "test_installed_commands",
+    "flowerml sync": "tests/faults/test_servers.py, tests/cli/test_sync.py",
+    "flowerml reap": "tests/faults/test_states.py, tests/cli/test_reap.py",
+    "make faults": ".ci/run: its fast part in make test, the rest in make slow",
+    "mlflow run . -e sweep": "tests/sweep/test_project.py",
+    "flowerml sweep": "tests/sweep/test_sweep.py",
 }
 
 

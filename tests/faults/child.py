@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from flowerml.errors import UserError
 from flowerml.events import Ended, MemoryRecorder
 from flowerml.runs import training as runs_training
 from flowerml.settings import resolve
+from flowerml.tracking.store import connected
 from flowerml.training import keeping, loop, steps
 
 torch.set_num_threads(1)
@@ -29,6 +31,28 @@ class Said(MemoryRecorder):
         super().record(event)
         if isinstance(event, Ended):
             print(f"ENDED {event.status}: {event.reason}", file=sys.stderr, flush=True)
+
+
+class Timed:
+    """A recorder that says on stderr how long it held the run up: at its start, with its events, at its end."""
+
+    def __init__(self, start, about):
+        began = time.monotonic()
+        self._recorder = start(*about)
+        self._begun, self._events = time.monotonic() - began, 0.0
+
+    @property
+    def run_id(self):
+        return self._recorder.run_id
+
+    def record(self, event):
+        began = time.monotonic()
+        self._recorder.record(event)
+        took = time.monotonic() - began
+        if isinstance(event, Ended):
+            print(f"HELD UP {self._begun + self._events:.3f} END {took:.3f}", file=sys.stderr, flush=True)
+        else:
+            self._events += took
 
 
 def kill_self() -> None:
@@ -95,14 +119,25 @@ def _limit(what, value):
 
 def run(order) -> int:
     """Carry out one run. Returns the exit code."""
+    if "meet" in order:
+        os.environ["MLFLOW_TRACKING_URI"] = order["meet"]
+        connected().search_experiments()
+        return 0
     settings, _ = resolve(order["settings"])
     arm(order["fault"])
-    open_recorder = lambda *_: Said("memory")  # noqa: E731
+    pause = order["fault"].get("pause", 0.0)
+
+    def on_row(_row):
+        time.sleep(pause)
+        return ""
+
+    def open_recorder(*about):
+        return Timed(flowerml.tracking.start_run, about) if order["store"] else Said("memory")
+
     if order["store"]:
         os.environ["MLFLOW_TRACKING_URI"] = order["store"]
-        open_recorder = flowerml.tracking.start_run
     try:
-        runs_training.run_training(settings, open_recorder)
+        runs_training.run_training(settings, open_recorder, on_row=on_row)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -4,9 +4,9 @@ import itertools
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Nursery:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._numbers = folder, itertools.count()
+        self._one_at_a_time = threading.Lock()
 
     def __enter__(self) -> "Nursery":
         self._process = subprocess.Popen(
@@ -68,11 +69,17 @@ class Nursery:
     def ask(self, order: dict[str, object]):
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], 120)
-        assert ready, "the nursery does not answer"
-        return json.loads(self._process.stdout.readline())
+        with self._one_at_a_time:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            ready, _, _ = select.select([self._process.stdout], [], [], 120)
+            assert ready, "the nursery does not answer"
+            return json.loads(self._process.stdout.readline())
+
+    def meet(self, store: str) -> Child:
+        """A process that opens a store, and nothing else."""
+        log = self._folder / f"{next(self._numbers)}.log"
+        return Child(self, self.ask({"start": {"meet": store, "log": str(log)}}), log)
 
     def start(self, pictures: Path, folder: Path, fault: dict[str, object] | None = None, store: str = "", **changes: object) -> Child:
         """A run of the small model into `folder`; with `store`, MLflow's address, else it is recorded in memory."""
@@ -80,10 +87,3 @@ class Nursery:
         settings = {**RUN, "train_dir": str(pictures), "output_dir": str(folder), **changes}
         order = {"settings": settings, "fault": fault or {}, "store": store, "log": str(log)}
         return Child(self, self.ask({"start": order}), log)
-
-
-def stop_and_go(child: Child, seconds: float) -> None:
-    """SIGSTOP for so long, then SIGCONT."""
-    child.send(signal.SIGSTOP)
-    time.sleep(seconds)
-    child.send(signal.SIGCONT)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def start(program, *words):
         [sys.executable, "-c", textwrap.dedent(program), *map(str, words)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,12 +59,14 @@ def test_only_claim_and_journal_stay_of_an_attempt(tmp_path):
     first = claim(tmp_path, 60)
     with writing(first):
         first.beat()
-        (first.folder / "journal.jsonl").write_text("mine")
+        (first.folder / "journal.jsonl").write_text("mine\n")
         (first.folder / "delivered.json").write_text("{}")
         (first.folder / ".state.part").mkdir()
     assert {path.name for path in first.folder.iterdir()} == {"claim.json", "journal.jsonl", "delivered.json"}
     assert holder(tmp_path).released
-    forget_fenced(claim(tmp_path, 60))
+    second = claim(tmp_path, 60)
+    (second.folder / "journal.jsonl").write_text("mine\nand more\n")
+    forget_fenced(second)
     assert [path.name for path in (tmp_path / "attempts").iterdir()] == ["0002"]
 
 
@@ -200,3 +204,93 @@ def test_a_process_may_not_be_looked_at_then_it_lives(tmp_path, monkeypatch):
 
     monkeypatch.setattr(psutil, "Process", denied)
     assert not holder(tmp_path).gone
+
+
+@pytest.mark.parametrize("change", [{"machine": "another start of the system"}, {"machine": ""}])
+def test_after_a_new_start_or_in_another_container_a_number_says_nothing(tmp_path, change):
+    claim(tmp_path, 60)
+    path = tmp_path / "attempts" / "0001" / "claim.json"
+    content = {**json.loads(path.read_text()), **change, "pid": 2**22 - 1}
+    path.write_text(json.dumps(content))
+    assert not holder(tmp_path).gone
+    path.write_text(json.dumps({**content, "since": time.time() - 61}))
+    assert holder(tmp_path).gone
+
+
+SLOW = """
+    import sys, time
+    from pathlib import Path
+    from flowerml.errors import UserError
+    from flowerml.runs import claim as claims
+    root, write = Path(sys.argv[1]), claims._write_claim
+
+    def slow(folder, who):
+        write(folder, who)
+        print("looked", flush=True)
+        sys.stdin.readline()
+
+    claims._write_claim = slow
+    try:
+        print(claims.claim(root, 60).holder.token)
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_one_that_was_slow_does_not_get_a_number_that_was_taken_and_fenced_off_meanwhile(tmp_path, forgotten):
+    """Between its look at the folder and its claim another attempt came and went, and one more holds the folder now."""
+    late = start(SLOW, tmp_path)
+    assert late.stdout.readline() == "looked\n"
+    with writing(claim(tmp_path, 60)):
+        write_text(tmp_path / "attempts" / "0001" / "journal.jsonl", "the first one's\n")
+    holding = claim(tmp_path, 60)
+    if forgotten:
+        forget_fenced(holding)
+        shutil.rmtree(tmp_path / "attempts" / "0001.fenced", ignore_errors=True)
+    before = files(tmp_path / "attempts" / "0002")
+    out, err = late.communicate("\n\n\n", timeout=30)
+    assert f"is being worked on by process {os.getpid()} on" in out, err
+    assert files(tmp_path / "attempts" / "0002") == before
+    assert [path.name for path in sorted((tmp_path / "attempts").iterdir())] == (["0002"] if forgotten else ["0001.fenced", "0002"])
+    with writing(holding):
+        write_text(tmp_path / "best.pth", "mine")
+
+
+def test_one_that_was_slow_goes_on_where_nobody_is_left(tmp_path):
+    late = start(SLOW, tmp_path)
+    assert late.stdout.readline() == "looked\n"
+    with writing(claim(tmp_path, 60)):
+        pass
+    out, err = late.communicate("\n\n\n", timeout=30)
+    assert out.splitlines()[-1] == "2", err
+
+
+def test_the_journal_of_a_run_that_was_started_over_stays(tmp_path):
+    """Something of it may still have to be delivered; what a later attempt has gone on with, that one has."""
+    for words in ("run A\n", "run A\nmore\n", "run B\n"):
+        with writing(claim(tmp_path, 60)) as _:
+            (max((tmp_path / "attempts").glob("????")) / "journal.jsonl").write_text(words)
+    forget_fenced(claim(tmp_path, 60))
+    assert sorted(path.name for path in (tmp_path / "attempts").iterdir()) == ["0002.fenced", "0003.fenced", "0004"]
+
+
+def test_what_keeps_a_process_from_letting_go_hides_nothing(tmp_path, capsys):
+    attempt = claim(tmp_path, 60)
+    attempt.folder.joinpath("claim.json").unlink()
+    attempt.folder.joinpath("claim.json").mkdir()
+    with pytest.raises(ValueError, match="what ended it"), writing(attempt):
+        raise ValueError("what ended it")
+    assert "let go of it could not be written down" in capsys.readouterr().err
+
+
+def test_a_number_that_came_again_does_not_let_its_old_owner_write(tmp_path):
+    first = claim(tmp_path, 60)
+    fenced = first.folder.with_name("0001.fenced")
+    with writing(first):
+        first.folder.rename(fenced)
+        shutil.copytree(fenced, first.folder, ignore=lambda *_: [first.staging.name])
+        before = files(tmp_path)
+        with pytest.raises(Fenced):
+            write_text(tmp_path / "best.pth", "too late")
+    assert files(tmp_path) == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import time
 import pytest
 
 from flowerml.errors import Fenced
+from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.claim import holder
 from flowerml.runs.folder import read_run_file
 from flowerml.runs.stopping import StoppedAtOnce, Stopping, watched
+from flowerml.runs.training import run_training
+from flowerml.settings import resolve
 from tests.conftest import ROOT
 from tests.runs.conftest import SMALL
 from tests.runs.test_resuming import assert_whole, begin
@@ -36,7 +40,7 @@ PROGRAM = """
 
     settings, _ = resolve(dict(word.split("=", 1) for word in sys.argv[1:]))
     try:
-        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(float(os.environ.get("PAUSE", "0"))))
+        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(float(os.environ.get("PAUSE", "0"))) or "")
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
@@ -66,8 +70,15 @@ def wait_for_epoch(process, folder, number=1):
     assert process.poll() is None, process.stderr.read()
 
 
-@pytest.mark.parametrize(("number", "reason"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("number", "reason", "workers"),
+    [
+        (signal.SIGINT, "Ctrl-C", 1),
+        pytest.param(signal.SIGINT, "Ctrl-C", 0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "SIGTERM", 0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "SIGTERM", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(begin, flowers, small_run, tmp_path, capsys, number, reason, workers):
     """To the whole group, as a terminal sends it: the processes that load pictures hear it too."""
     folder = tmp_path / "out"
@@ -121,6 +132,24 @@ def test_where_no_loop_asks_the_first_signal_stops_at_once():
         Stopping().on_signal(signal.SIGTERM, None)
 
 
+def test_a_signal_after_the_last_step_counts_too(begin, flowers, small_run, tmp_path, capsys):
+    """What is left to do may take long: evaluation, figures, a test folder."""
+    folder, recorder = tmp_path / "out", MemoryRecorder()
+    settings, _ = resolve({**SMALL, "dropout": 0.2, "train_dir": str(flowers), "output_dir": str(folder)})
+
+    def last(row):
+        if row["epoch"] == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return ""
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(settings, lambda *_: recorder, on_row=last)
+    assert recorder.events[-1] == Ended(Status.KILLED, "stopped by SIGTERM")
+    begin()
+    assert "it goes on after epoch 3" in capsys.readouterr().err
+    assert_whole(folder, small_run[0])
+
+
 LAUNCHER = """
     import os, subprocess, sys
     process = subprocess.Popen(sys.argv[1:])
@@ -129,15 +158,18 @@ LAUNCHER = """
 """
 
 
-@pytest.mark.parametrize("choice", ["stop", "finish"])
+@pytest.mark.parametrize("choice", ["stop", *(pytest.param(name, marks=pytest.mark.slow) for name in ("finish", "stop, below a shell"))])
 def test_the_launchers_death_is_noticed(begin, flowers, small_run, tmp_path, choice):
-    """It stops with a checkpoint, or finishes, by choice."""
+    """It stops with a checkpoint, or finishes, by choice. Some shells stay between the launcher and the training, and survive."""
     folder = tmp_path / "out"
+    choice, _, below = choice.partition(", ")
     words = {**SMALL, "dropout": 0.2, "train_dir": flowers, "output_dir": folder, "on_launcher_death": choice, "lease_seconds": 3}
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), *(f"{name}={value}" for name, value in words.items())]
+    if below:
+        command = ["bash", "-c", f"{shlex.join(command)}; true"]
     with (tmp_path / "log").open("w") as log:
         launcher = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(LAUNCHER), sys.executable, "-c", textwrap.dedent(PROGRAM)]
-            + [f"{name}={value}" for name, value in words.items()],
+            [sys.executable, "-c", textwrap.dedent(LAUNCHER), *command],
             cwd=ROOT,
             stderr=log,
             stdout=subprocess.PIPE,
@@ -160,6 +192,7 @@ def test_the_launchers_death_is_noticed(begin, flowers, small_run, tmp_path, cho
     assert_whole(folder, small_run[0])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_taken_over_ends_without_a_word(flowers, tmp_path):
     """Neither to MLflow nor to the folder: both are the other process's now."""
     folder = tmp_path / "out"

@@ -1,0 +1,1 @@
+"""A plan of runs in phases, carried out as one command that can be killed at any moment."""

@@ -1,0 +1,139 @@
+"""A YAML file as nodes that know their line, so that whatever is wrong with one can be said with file, line and remedy.
+
+Scalars stay text, as on a command line: in YAML `3e-4` is text, `on` is a truth and `1_0` a number, and none of it is meant.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from flowerml.errors import UserError
+from flowerml.settings.messages import nearest
+
+_LARGEST = 1_000_000  # bytes: a plan is a page
+_KINDS = {yaml.MappingNode: "names with values (`name: value`)", yaml.SequenceNode: "a list (`[a, b]`)", yaml.ScalarNode: "a single value"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value of a YAML file and where it stands; `path` are the names that lead to it."""
+
+    file: str
+    path: tuple[str, ...]
+    raw: yaml.Node
+
+    @property
+    def line(self) -> int:
+        """1-based."""
+        return int(self.raw.start_mark.line) + 1
+
+    @property
+    def where(self) -> str:
+        """`phases.B.select`."""
+        return ".".join(self.path)
+
+    def refused(self, message: str) -> UserError:
+        """What is wrong with it, to be raised."""
+        return UserError(f"{self.file}, line {self.line}: {message}")
+
+    def text(self) -> str:
+        """A single value. Raises UserError for anything else, and for an empty one."""
+        self._must_be(yaml.ScalarNode)
+        value = str(self.raw.value)
+        if not value.strip():
+            raise self.refused(f"{self.where} is empty: give it a value, or leave the line out")
+        return value
+
+    def whole(self, least: int, most: int) -> int:
+        """A whole number in a range. Raises UserError."""
+        text = self.text()
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise self.refused(f"{self.where} is {text!r}. Allowed: whole number, >= {least}, <= {most}")
+        return int(text)
+
+    def word(self, allowed: Sequence[str]) -> str:
+        """One of some words. Raises UserError."""
+        text = self.text()
+        if text not in allowed:
+            raise self.refused(f"{self.where} is {text!r}.{nearest(text, tuple(allowed))} Allowed: {', '.join(allowed)}")
+        return text
+
+    def entries(self) -> list["Node"]:
+        """The values of a list; of a single value a list of it. Raises UserError."""
+        if isinstance(self.raw, yaml.ScalarNode):
+            self.text()
+            return [self]
+        self._must_be(yaml.SequenceNode)
+        return [Node(self.file, self.path, entry) for entry in self.raw.value]
+
+    def names(self) -> dict[str, "Node"]:
+        """Names and values, in the file's order. Raises UserError for anything else, and for a name that stands there twice."""
+        self._must_be(yaml.MappingNode)
+        found: dict[str, Node] = {}
+        for key, value in self.raw.value:
+            name = Node(self.file, self.path, key).text() if isinstance(key, yaml.ScalarNode) else ""
+            if not name:
+                raise Node(self.file, self.path, key).refused(f"{self.where or 'the file'} has a name that is no text")
+            node = Node(self.file, (*self.path, name), value)
+            if name in found:
+                raise UserError(
+                    f"{self.file}, line {key.start_mark.line + 1}: {node.where} stands there twice (also in line {found[name].line}): "
+                    "keep one of them, or give it another name"
+                )
+            found[name] = node
+        return found
+
+    def parts(self, allowed: Mapping[str, bool]) -> dict[str, "Node"]:
+        """`names`, all of them `allowed` (by name; True: it must be there). Raises UserError with the nearest name."""
+        found = self.names()
+        for name in found:
+            if name not in allowed:
+                inside = f" in {self.where}" if self.path else ""
+                line = next(key.start_mark.line + 1 for key, _ in self.raw.value if key.value == name)
+                raise UserError(
+                    f"{self.file}, line {line}: {name!r} is unknown{inside}.{nearest(name, tuple(allowed))} Allowed: {', '.join(allowed)}"
+                )
+        for name, needed in allowed.items():
+            if needed and name not in found:
+                raise self.refused(f"{self.where or 'the plan'} has no {name!r}: add it")
+        return found
+
+    def _must_be(self, kind: type[yaml.Node]) -> None:
+        if not isinstance(self.raw, kind):
+            raise self.refused(f"{self.where or 'the file'} is {_KINDS[type(self.raw)]}; wanted is {_KINDS[kind]}")
+
+
+def read(path: Path) -> Node:
+    """The file's one document.
+
+    Raises:
+        UserError: there is no such file, or it is not YAML.
+    """
+    try:
+        if path.is_dir():
+            raise UserError(f"the plan {path} is a folder: name a YAML file, or one of the shipped plans")
+        data = path.read_bytes()[: _LARGEST + 1]
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise UserError(f"the plan {path} can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8: save the file in UTF-8") from error
+    if len(data) > _LARGEST:
+        raise UserError(f"the plan {path} is larger than {_LARGEST:,} bytes: that is no plan")
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str) -> Node:
+    """A text as a document. Raises UserError where it is not YAML, or empty."""
+    try:
+        raw = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be understood"
+        raise UserError(f"{file}{line}: not YAML: {problem}") from error
+    if raw is None:
+        raise UserError(f"{file}, line 1: the file is empty: a plan has a name and phases")
+    return Node(file, (), raw)

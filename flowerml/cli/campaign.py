@@ -1,0 +1,141 @@
+"""`flowerml campaign`: a plan of runs from its smoke tests to the delivered models, as one command that can be killed and started again."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowerml.campaign.reading import read_plan, shipped
+from flowerml.console import say, warn
+from flowerml.errors import UserError
+from flowerml.settings.flags import Parser
+
+if TYPE_CHECKING:
+    from flowerml.campaign.plan import Plan
+    from flowerml.campaign.story import Campaign
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, check, carry out. Raises UserError; RunFailed where the campaign had begun and can't go on."""
+    asked = _parser().parse(argv)
+    plan = read_plan(asked.plan, tuple(asked.set))
+    for line in plan.warnings:
+        warn(line)
+    parallel = _whole("--parallel", asked.parallel, 1, 256)
+    _check(asked)
+    if asked.check:
+        return _show_schedule(plan, asked)
+
+    # From here on it costs seconds: torch and MLflow.
+    from flowerml.campaign.carrying import carry_out
+    from flowerml.campaign.ground import Options
+
+    options = Options(
+        train_dir=asked.train_dir,
+        runs_root=Path(asked.runs_root),
+        output_dir=Path(asked.output_dir),
+        experiment=asked.experiment,
+        name=asked.name,
+        retry=asked.retry,
+        command=("flowerml", "campaign", *(sys.argv[2:] if argv is None else argv)),
+    )
+    finished = carry_out(plan, options, parallel=parallel, executor=asked.executor, ray_address=asked.ray_address)
+    say(f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in MLflow)")
+    for one in finished.delivered:
+        say(f"{one.path}: {one.registered_model}, version {one.version}. {one.words}")
+    if asked.json:
+        print(json.dumps(_as_json(finished, options.runs_root / finished.id)))
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="flowerml campaign",
+        description="Carry out a plan. The same command, started again after whatever has ended it, goes on where it was.",
+    )
+    parser.add_argument("--plan", required=True, metavar="TEXT", help=f"{', '.join(shipped())}, or a YAML file")
+    parser.add_argument(
+        "--train-dir", default="data/train", metavar="PATH", help="one sub-folder of pictures per class; default: data/train"
+    )
+    about = "run with this instead: NAME=VALUE for all runs, NAME.cnn=VALUE for a family's; as often as wanted"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
+    parser.add_argument("--check", action="store_true", help="print the whole schedule and run nothing")
+    parser.add_argument("--probe", action="store_true", help="with --check: time a few steps of each model, and estimate the whole")
+    parser.add_argument("--runs-root", default="runs", metavar="PATH", help="folder of the runs, each under its name; default: runs")
+    parser.add_argument("--output-dir", default=".", metavar="PATH", help="where the weights are delivered; default: here")
+    parser.add_argument("--name", metavar="TEXT", help="tells a repetition of the same plan on the same pictures from the first one")
+    parser.add_argument("--experiment", metavar="TEXT", help="MLflow experiment; default: flowers")
+    parser.add_argument("--retry", action="store_true", help="try again what has failed for good")
+    work = parser.add_argument_group("who carries out the runs")
+    work.add_argument("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster; default: local")
+    about = "runs of a phase at a time; on this machine GPUs, or cores, are shared out among them; default: 1"
+    work.add_argument("--parallel", default="1", metavar="INT", help=about)
+    work.add_argument("--ray-address", metavar="TEXT", help="with --executor ray: address of its head, HOST:PORT or auto; default: auto")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    return parser
+
+
+def _check(asked: argparse.Namespace) -> None:
+    """Flags that make no sense together, or at all."""
+    if asked.probe and not asked.check:
+        raise UserError("--probe estimates what --check prints: give both")
+    if asked.ray_address and asked.executor != "ray":
+        raise UserError("--ray-address is that of a Ray cluster: give it with --executor ray")
+    if asked.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", asked.name):
+        raise UserError(f"--name is {asked.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
+    if not asked.train_dir.strip():
+        raise UserError("--train-dir is nothing. Allowed: a folder with one sub-folder of pictures per class")
+
+
+def _whole(flag: str, text: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
+        raise UserError(f"{flag} is {text!r}. Allowed: whole number, {least} to {most}")
+    return int(text)
+
+
+def _show_schedule(plan: "Plan", asked: argparse.Namespace) -> int:
+    from flowerml.campaign.checking import as_json, lines
+
+    seconds = None
+    if asked.probe:
+        from flowerml.campaign.probing import probe
+
+        seconds = probe(plan, asked.train_dir)
+    if asked.json:
+        print(json.dumps(as_json(plan, seconds)))
+    else:
+        print("\n".join(lines(plan, seconds)))
+    return 0
+
+
+def _as_json(campaign: "Campaign", folder: Path) -> dict[str, Any]:
+    return {
+        "campaign": campaign.id,
+        "run_id": campaign.run_id,
+        "folder": str(folder),
+        "plan_digest": campaign.plan_digest,
+        "data_digest": campaign.data_digest,
+        "split_digest": campaign.split_digest,
+        "chosen": {phase.name: list(phase.decision.chosen) for phase in campaign.phases if phase.decision},
+        "runs": {
+            run.name: {
+                "status": run.status.value,
+                "run_id": run.run_id,
+                "config_id": run.config_id,
+                "seed": run.seed,
+                "accuracy": run.accuracy,
+                "macro_f1": run.macro_f1,
+                "best_epoch": run.best_epoch,
+                "checkpoint": run.checkpoint,
+                "seconds": run.seconds,
+            }
+            for run in campaign.runs
+        },
+        "delivered": {
+            one.family: {"file": str(one.path), "sha256": one.sha256, "registered_model": one.registered_model, "version": one.version}
+            for one in campaign.delivered
+        },
+    }

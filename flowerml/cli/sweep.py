@@ -1,0 +1,173 @@
+"""`flowerml sweep`: search for good settings of one model, every trial a run of its own."""
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowerml.console import say, warn
+from flowerml.errors import UserError
+from flowerml.settings import Family, Settings, find_model, resolve
+from flowerml.settings.flags import Parser, add_settings
+
+if TYPE_CHECKING:
+    from flowerml.selection.decision import Decision
+    from flowerml.sweep.worker import Task
+
+SEEDS = (11, 23, 47)
+_SWEEP = ("trials", "space", "pruner", "storage", "workers", "study", "confirm", "heartbeat_seconds", "json")
+_NOT_FOR_ALL = ("output_dir", "run_name", "overwrite", "resume", "workers", "stop_epoch")  # what can't be the same for all trials
+_WHOLE = {"trials": (1, 100_000), "workers": (1, 256), "confirm": (0, 1000), "heartbeat_seconds": (1, 3600), "data_workers": (0, 256)}
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, search, confirm, draw, record. Raises UserError; RunFailed where no trial was completed."""
+    asked, given = _asked(argv)
+    settings, warnings = resolve(given)
+    for line in warnings:
+        warn(line)
+    family = find_model(settings.model).family
+    _check(asked, settings)
+
+    # From here on it costs seconds: torch, MLflow, Optuna.
+    from flowerml.cli.select_table import show
+    from flowerml.runs.closing import ending
+    from flowerml.sweep.leaving import begin, leave
+    from flowerml.sweep.running import confirm, sweep
+    from flowerml.tracking import start_child
+
+    points = _points(asked, family, given)
+    task = _task(asked, settings, given, family)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    task.open()  # what is wrong with storage or study shows before a run is opened
+    recorder = start_child(None, settings.experiment or "flowers", task.study, "sweep")
+    task = replace(task, labels={**task.labels, "mlflow.parentRunId": recorder.run_id})
+    decision: Decision | None = None
+    with ending(recorder):
+        begin(replace(task, labels={"flowerml.family": family.value, "flowerml.model": settings.model}), asked.trials, recorder)
+        swept = sweep(task, asked.trials, points, asked.workers)
+        leave(task, swept, recorder)
+        if asked.confirm:
+            confirm(task, swept, asked.confirm, SEEDS)
+            decision = _decide(task, family, recorder.run_id)
+            if not asked.json:
+                show(decision)
+    best = swept.best
+    assert best is not None
+    say(f"\nbest: trial {best.number}, {task.monitor} {best.value:.4f}; run {recorder.run_id} has the table and the figures (mlflow ui)")
+    if asked.json:
+        found = {"trial": best.number, "value": best.value, "params": best.params, **best.user_attrs}
+        print(
+            json.dumps(
+                {"run_id": recorder.run_id, "study": task.study, "best": found, "decision": decision.as_json() if decision else None}
+            )
+        )
+    return 0
+
+
+def _asked(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The sweep's own flags, and the settings that are given for all trials."""
+    parser = Parser(
+        prog="flowerml sweep",
+        description="Search for good settings of one model. A setting that is given is fixed for all trials; the others of its family's "
+        "grid are chosen. The same command goes on with its study, also beside this one and on other hosts.",
+    )
+    own = parser.add_argument_group("sweep")
+    own.add_argument("--trials", default="20", metavar="INT", help="how many trials the study is to have in all; default: 20")
+    about = "grid: the family's points, each once, in a seeded order; tpe: ranges around the grid; default: tpe"
+    own.add_argument("--space", default="tpe", choices=("grid", "tpe"), help=about)
+    about = "end trials that fall behind, epoch by epoch; default: median"
+    own.add_argument("--pruner", default="median", choices=("median", "hyperband", "none"), help=about)
+    about = "the study's database, sqlite:///FILE.db or postgresql+psycopg2://…; default: sweeps.db in the runs root"
+    own.add_argument("--storage", metavar="URL", help=about)
+    own.add_argument("--workers", default="1", metavar="INT", help="trials at a time; default: 1")
+    own.add_argument("--study", metavar="TEXT", help="name of the study; default: from the model and the settings given")
+    about = "train the N best on the seeds 23 and 47 too, and rank them as a selection does; default: 0"
+    own.add_argument("--confirm", default="0", metavar="N", help=about)
+    about = "a trial that gives no sign of life for three times so long is tried again, at most twice; default: 10"
+    own.add_argument("--heartbeat-seconds", default="10", metavar="INT", help=about)
+    own.add_argument("--data-workers", metavar="INT", help="processes that load pictures, for each trial; default: by cores")
+    own.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    add_settings(parser, without=_NOT_FOR_ALL)
+    asked = parser.parse(argv)
+    for name, (low, high) in _WHOLE.items():
+        text = getattr(asked, name)
+        if text is not None:
+            if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+                raise UserError(f"--{name.replace('_', '-')} is {text!r}. Allowed: whole number, {low} to {high:,}")
+            setattr(asked, name, int(text))
+    given = {name: value for name, value in vars(asked).items() if name not in (*_SWEEP, "data_workers")}
+    if asked.data_workers is not None:
+        given["workers"] = asked.data_workers
+    return asked, given
+
+
+def _check(asked: argparse.Namespace, settings: Settings) -> None:
+    """What makes no sense for a sweep. Raises UserError."""
+    if settings.val_split == 0:
+        raise UserError("--val-split 0 leaves nothing to compare trials by: hold some pictures out")
+    if asked.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", asked.study):
+        raise UserError(f"--study is {asked.study!r}. Allowed: up to 100 letters, digits, dots, hyphens and underscores")
+    if not Path(settings.train_dir).is_dir():
+        raise UserError(f"--train-dir {settings.train_dir}: no such folder")
+
+
+def _points(asked: argparse.Namespace, family: Family, given: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The grid's points in their order; None for another space. Raises UserError: fewer than the trials asked for."""
+    if asked.space != "grid":
+        return None
+    from flowerml.sweep.space import points
+
+    found = points(family, given, int(given.get("seed", SEEDS[0])))
+    if asked.trials > len(found):
+        raise UserError(
+            f"--trials {asked.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or --space tpe"
+        )
+    return found
+
+
+def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family) -> "Task":
+    from flowerml.sweep.space import choices, ranges, words
+    from flowerml.sweep.worker import Task
+
+    dimensions = choices(family, given) if asked.space == "grid" else ranges(family, given)
+    if not dimensions:
+        raise UserError("every setting of the grid is given: nothing is left to choose. Leave one out")
+    fixed = {name: value for name, value in sorted(given.items()) if name not in ("workers", "device", "runs_root", "experiment")}
+    about = {"model": settings.model, "space": " | ".join(line.strip() for line in words(dimensions)), "given": json.dumps(fixed)}
+    study = (
+        asked.study or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
+    )
+    root = Path(settings.runs_root)
+    root.mkdir(parents=True, exist_ok=True)
+    return Task(
+        storage=asked.storage or f"sqlite:///{root / 'sweeps.db'}",
+        study=study,
+        about=about,
+        maximize=settings.monitor != "val_loss",
+        pruner=asked.pruner,
+        epochs=settings.epochs,
+        seed=settings.seed,
+        beat=asked.heartbeat_seconds,
+        given=given,
+        dimensions=dimensions,
+        folder=root / study,
+        monitor=settings.monitor,
+        labels={"flowerml.campaign": study, "flowerml.sweep": study},
+    )
+
+
+def _decide(task: "Task", family: Family, parent: str) -> "Decision":
+    """Rank what was confirmed, by the selector's own rule, in a run of kind select under the sweep's."""
+    from flowerml.runs.selecting import choose, record
+    from flowerml.selection.records import Scope
+    from flowerml.tracking import TrackedRuns, start_child
+
+    scope = Scope(seeds=SEEDS, kinds=("trial",), family=family.value, campaign=task.study)
+    decision = choose(scope, TrackedRuns())
+    record(decision, lambda name: start_child(parent, "flowers", name, "select"), None)
+    return decision

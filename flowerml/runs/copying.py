@@ -1,0 +1,60 @@
+"""A run that trains nothing: another run's best.pth, byte for byte, with what belongs to it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from flowerml.console import say
+from flowerml.errors import UserError
+from flowerml.events import Artifact, Metrics, Params, Tags
+from flowerml.files import copy
+from flowerml.runs.claim import claim, forget_fenced, writing
+from flowerml.runs.closing import closing
+from flowerml.runs.folder import RUN_FILE, RUN_FILES, read_run_file
+from flowerml.runs.stopping import Stopping, watched
+from flowerml.runs.training import OpenRecorder
+from flowerml.settings import Settings
+from flowerml.settings.text import as_params
+
+_BEATS = 6  # signs of life within a lease
+
+
+def run_copy(
+    settings: Settings,
+    source: Path,
+    config_id: str,
+    open_recorder: OpenRecorder,
+    *,
+    labels: Mapping[str, str],
+    figures: Mapping[str, float],
+) -> Path:
+    """Make the run that `settings` name out of the finished run in the folder `source`; returns its best.pth.
+
+    `labels` are all its tags, `figures` what the source reached at its best epoch (`best_epoch` is the step they are noted at). Done anew
+    where an earlier try was cut off.
+
+    Raises:
+        UserError: the source has no best.pth, or a finished run stands there already; RunFailed where it can't be written.
+    """
+    assert settings.output_dir is not None
+    assert settings.run_name is not None
+    folder = Path(settings.output_dir)
+    if not (source / "best.pth").is_file():
+        raise UserError(f"{source} has no best.pth to copy: train that run again")
+    standing = read_run_file(folder)
+    if standing is not None and standing.status == "FINISHED":
+        raise UserError(f"{folder} holds a finished run (run {standing.run_id}): choose another --output-dir")
+    attempt, stopping = claim(folder, settings.lease_seconds), Stopping()
+    with writing(attempt), watched(attempt.beat, settings.lease_seconds / _BEATS, stopping, None):
+        recorder = open_recorder(settings, settings.experiment or "flowers", settings.run_name, attempt.folder, attempt.previous)
+        with closing(folder, config_id, settings.seed, recorder, stopping):
+            recorder.record(Tags(labels))
+            recorder.record(Params(as_params(settings)))
+            for name in RUN_FILES:
+                if name != RUN_FILE and (source / name).is_file():
+                    copy(source / name, folder / name)
+                    recorder.record(Artifact(folder / name))
+            if figures:
+                recorder.record(Metrics(dict(figures), step=int(figures.get("best_epoch", 0))))
+        forget_fenced(attempt)
+    say(f"{folder / 'best.pth'} is that of {source}")
+    return folder / "best.pth"

@@ -1,0 +1,183 @@
+"""What a sweep leaves: a table of its trials, how the best value came about, which settings mattered, all trials as lines."""
+
+import csv
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from optuna.trial import FrozenTrial, TrialState
+
+from flowerml.evaluation.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
+from flowerml.settings.text import as_text
+
+_WIDTH = 9.5
+_PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+_LINES = 300  # trials that are drawn as lines: more are a blot; the table has all
+
+
+def columns(trials: Sequence[FrozenTrial]) -> list[str]:
+    """The settings that were chosen, in their order."""
+    return list(dict.fromkeys(name for trial in trials for name in trial.params))
+
+
+def rows(trials: Sequence[FrozenTrial], monitor: str, *, maximize: bool) -> list[dict[str, str]]:
+    """A row per trial, the best first, those without a value last."""
+    worst = -np.inf if maximize else np.inf
+
+    def rank(trial: FrozenTrial) -> tuple[float, int]:
+        value = trial.user_attrs.get("best", worst)
+        return (-value if maximize else value, trial.number)
+
+    return [
+        {
+            "trial": str(trial.number),
+            "status": {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name, trial.state.name.lower()),
+            f"best {monitor}": "" if "best" not in trial.user_attrs else f"{trial.user_attrs['best']:.4f}",
+            "epochs": str(len(trial.intermediate_values)),
+            **{name: as_text(_short(trial.params[name])) if name in trial.params else "" for name in columns(trials)},
+            "run": str(trial.user_attrs.get("run_id", "")),
+        }
+        for trial in sorted(trials, key=rank)
+    ]
+
+
+def as_csv(table: Sequence[dict[str, str]]) -> str:
+    """The table as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def as_markdown(table: Sequence[dict[str, str]]) -> str:
+    """The table as Markdown."""
+    names = list(table[0])
+    lines = [names, ["---"] * len(names), *([row[name] or "-" for name in names] for row in table)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def history_figure(trials: Sequence[FrozenTrial], monitor: str, title: str, *, maximize: bool) -> Figure:
+    """Every trial's best value as a dot, and the best so far as a line."""
+    known = [trial for trial in trials if "best" in trial.user_attrs]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((_WIDTH, 4.6))
+        axes = figure.add_axes((0.09, 0.13, 0.87, 0.68))
+        for state, colour, label in ((TrialState.COMPLETE, BLUE, "complete"), (TrialState.PRUNED, MUTED, "pruned")):
+            own = [trial for trial in known if trial.state is state]
+            axes.plot(
+                [trial.number for trial in own],
+                [trial.user_attrs["best"] for trial in own],
+                linestyle="",
+                marker="o",
+                markersize=6,
+                color=colour,
+                label=f"{label} ({len(own)})",
+            )
+        completed = [trial for trial in known if trial.state is TrialState.COMPLETE]
+        best = (np.maximum if maximize else np.minimum).accumulate([trial.user_attrs["best"] for trial in completed])
+        axes.step([trial.number for trial in completed], best, where="post", color=ORANGE, label="best so far")
+        axes.set(xlabel="trial", ylabel=monitor)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", color=FAINT)
+        axes.legend(loc="best", frameon=False)
+        header(figure, title, f"{len(trials)} trials, {monitor} of each one's best epoch")
+    return figure
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """How much of the differences between trials each setting explains (fANOVA; Hutter et al. 2014, "An Efficient Approach for Assessing
+    Hyperparameter Importance"); empty where too few trials, or no differences, are there.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+            return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    except (ValueError, RuntimeError):
+        return {}
+
+
+def importance_figure(shares: dict[str, float], title: str) -> Figure:
+    """A bar per setting, the most important on top."""
+    names = sorted(shares, key=lambda name: shares[name])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((_WIDTH, 1.7 + 0.42 * len(names)))
+        height = figure.get_size_inches()[1]
+        axes = figure.add_axes((0.24, 0.6 / height, 0.68, (height - 1.6) / height))
+        axes.barh(names, [shares[name] for name in names], color=BLUE, height=0.6)
+        for place, name in enumerate(names):
+            axes.text(shares[name] + 0.01, place, f"{shares[name]:.2f}", va="center", color=MUTED)
+        axes.set(xlim=(0, 1.08), xlabel="share of the differences between trials that the setting explains (fANOVA)")
+        axes.spines[["top", "right"]].set_visible(False)
+        header(figure, title, "How much each setting mattered, within the space that was searched")
+    return figure
+
+
+def parallel_figure(trials: Sequence[FrozenTrial], monitor: str, title: str, *, maximize: bool) -> Figure:
+    """A line per trial across its settings to its value; the better, the darker."""
+    known = [trial for trial in trials if "best" in trial.user_attrs and trial.params][-_LINES:]
+    names = columns(known)
+    values = np.array([trial.user_attrs["best"] for trial in known])
+    order = np.argsort(values if maximize else -values, kind="stable")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((_WIDTH, 5.0))
+        axes = figure.add_axes((0.07, 0.2, 0.86, 0.6))
+        scales = [_Scale([trial.params.get(name) for trial in known]) for name in names]
+        last = _Scale([float(value) for value in values])
+        for place, index in enumerate(order):
+            heights = [scale.place(known[index].params.get(name)) for name, scale in zip(names, scales, strict=True)]
+            shade = 0.12 + 0.88 * (place + 1) / len(order)
+            best = place == len(order) - 1
+            axes.plot([*heights, last.place(float(values[index]))], color=ORANGE if best else BLUE, alpha=shade, lw=2.2 if best else 1.1)
+        for column, scale in enumerate([*scales, last]):
+            _axis(axes, column, scale)
+        axes.set_xticks(range(len(names) + 1), [*names, monitor], rotation=20, ha="right")
+        axes.set(ylim=(-0.05, 1.05), yticks=[])
+        axes.spines[:].set_visible(False)
+        header(figure, title, f"{len(known)} trials; the better, the darker; the best in orange")
+    return figure
+
+
+class _Scale:
+    """Where a setting's values lie between 0 and 1: numbers by size (decades, where they span more than one), others in their order."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        present = sorted({value for value in values if value is not None}, key=lambda value: (str(type(value)), value))
+        self._values = present
+        numbers = [value for value in present if isinstance(value, int | float) and not isinstance(value, bool)]
+        self._numeric = bool(present) and len(numbers) == len(present)
+        self._log = self._numeric and present[0] > 0 and present[-1] / present[0] > 8
+
+    def place(self, value: Any) -> float:  # noqa: ANN401 - a setting's value
+        """0 to 1; not a number where the trial has none."""
+        if value is None:
+            return float("nan")
+        if len(self._values) < 2:
+            return 0.5
+        if not self._numeric:
+            return self._values.index(value) / (len(self._values) - 1)
+        low, high, own = (np.log(x) if self._log else x for x in (self._values[0], self._values[-1], value))
+        return float((own - low) / (high - low))
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Its ends, or all of a few values, as (place, text)."""
+        shown = self._values if len(self._values) <= 4 else [self._values[0], self._values[-1]]
+        return [(self.place(value), as_text(_short(value))) for value in shown]
+
+
+def _axis(axes: Axes, column: int, scale: _Scale) -> None:
+    axes.axvline(column, color=FAINT, zorder=0)
+    for place, text in scale.marks():
+        axes.text(column + 0.03, place, text, fontsize=8, color=MUTED, va="center", bbox=_PLATE)
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401 - a setting's value
+    return float(f"{value:.4g}") if isinstance(value, float) else value

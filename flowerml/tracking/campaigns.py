@@ -1,0 +1,164 @@
+"""A campaign at the tracking server: its parent run, its runs and its decisions, found again by tags."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient, get_tracking_uri
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from flowerml.tracking.filters import equals
+from flowerml.tracking.opening import HEARTBEAT, experiment_id, heartbeat, opened_run
+from flowerml.tracking.recorder import MlflowRecorder
+from flowerml.tracking.refusals import is_answer, reason_of, refusal
+from flowerml.tracking.store import answers_within, connected, database_file
+from flowerml.tracking.writing import KIND, RunWriter
+
+CAMPAIGN = "flowerml.campaign"
+SIGN_OF_LIFE = HEARTBEAT
+PARENT = MLFLOW_PARENT_RUN_ID
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A campaign's own run: who takes its events, and the experiment that it is in by name. `launcher` is the run that `mlflow run` has
+    opened for going on with it, None where there is none.
+    """
+
+    recorder: MlflowRecorder
+    experiment: str
+    launcher: str | None
+
+    def end_launcher(self, status: str, timestamp: int) -> None:
+        """Give the launcher the campaign's own end. Raises UserError where the server can't be asked."""
+        if self.launcher is None:
+            return
+        try:
+            client = connected()
+            RunWriter(client, client.get_run(self.recorder.run_id)).end_launcher(self.launcher, status, timestamp)
+        except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
+            raise refusal(error) from error
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run of a campaign as the server knows it; `tags` without `flowerml.`, metrics are the last values."""
+
+    run_id: str
+    status: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    started: int
+    seconds: float | None
+
+
+def sign_of_life() -> str:
+    """The value of the tag SIGN_OF_LIFE for this process, now."""
+    return heartbeat()
+
+
+def store_address() -> str:
+    """The address of the tracking store that is set, as another process on this machine would have to be told it."""
+    address = str(get_tracking_uri())
+    file = database_file(address)
+    return f"sqlite:///{file}" if file is not None else address
+
+
+def silence() -> str | None:
+    """Why the tracking server does not answer, in words; None where it does.
+
+    Raises:
+        UserError: it answers, and refuses; or its address can't be one.
+    """
+    answers_within(5)
+    try:
+        connected().search_experiments(max_results=1)
+    except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
+        if is_answer(error):
+            raise refusal(error) from error
+        return reason_of(error)
+    return None
+
+
+def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, str]) -> Parent:
+    """The campaign's run: the one that it has, or the one `mlflow run` has opened, or a new one. It is RUNNING then.
+
+    Raises:
+        UserError: the tracking server can't be reached or refuses.
+    """
+    try:
+        client = connected()
+        opened = opened_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        standing = _of_campaign(client, campaign, "campaign")
+        run, launcher = (standing[0] if standing else opened), None
+        if run is None:
+            all_tags = {**resolve_tags(), KIND: "campaign", CAMPAIGN: campaign, **tags, HEARTBEAT: heartbeat(), MLFLOW_RUN_NAME: name}
+            run = client.create_run(experiment_id(client, experiment), tags=all_tags, run_name=name)
+        writer = RunWriter(client, run)
+        if standing:
+            writer.reopen()
+            if opened is not None and opened.info.run_id != run.info.run_id:
+                launcher = str(opened.info.run_id)
+                writer.make_launcher(launcher)
+        for tag, text in {KIND: "campaign", CAMPAIGN: campaign, **tags, HEARTBEAT: heartbeat()}.items():
+            client.set_tag(run.info.run_id, tag, text)
+        where = client.get_experiment(run.info.experiment_id).name
+        return Parent(MlflowRecorder(client, str(run.info.run_id)), where, launcher)
+    except Exception as error:  # as above
+        raise refusal(error) from error
+
+
+def runs_of_campaign(campaign: str, kinds: Sequence[str]) -> list[KnownRun]:
+    """A campaign's runs of these kinds, oldest first. Raises UserError as `open_campaign`."""
+    try:
+        client = connected()
+        return [_known(run) for kind in kinds for run in _of_campaign(client, campaign, kind)]
+    except Exception as error:  # as above
+        raise refusal(error) from error
+
+
+def campaigns_of_plan(plan: str, data_digest: str) -> list[KnownRun]:
+    """The campaigns of a plan on some data, oldest first. Raises UserError as `open_campaign`."""
+    try:
+        client = connected()
+        found = _search(client, f"{equals('kind', 'campaign')} AND {equals('plan', plan)} AND {equals('data_digest', data_digest)}")
+        return [_known(run) for run in found]
+    except Exception as error:  # as above
+        raise refusal(error) from error
+
+
+def fetch_artifact(run_id: str, name: str, into: Path) -> Path:
+    """Download a run's artifact into the folder `into`. Raises UserError where there is none."""
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        return Path(connected().download_artifacts(run_id, name, str(into)))
+    except (MlflowException, OSError) as error:
+        raise refusal(error) from error
+
+
+def _of_campaign(client: MlflowClient, campaign: str, kind: str) -> list[Run]:
+    return _search(client, f"{equals('kind', kind)} AND {equals('campaign', campaign)}")
+
+
+def _search(client: MlflowClient, condition: str) -> list[Run]:
+    """Active runs of all experiments, oldest first."""
+    experiments = [one.experiment_id for one in client.search_experiments(max_results=1000)]
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(experiments, condition, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _known(run: Run) -> KnownRun:
+    tags = {name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")}
+    ended = run.info.end_time
+    seconds = None if ended is None else (ended - run.info.start_time) / 1000
+    return KnownRun(str(run.info.run_id), run.info.status, tags, run.data.metrics, run.info.start_time or 0, seconds)

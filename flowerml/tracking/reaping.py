@@ -1,0 +1,93 @@
+"""Runs that the server takes for RUNNING and whose process has given no sign of life for long."""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from mlflow.entities import Run, ViewType
+from mlflow.tracking import MlflowClient
+
+from flowerml.console import duration
+from flowerml.events import Ended, Status, now_ms
+from flowerml.tracking.opening import HEARTBEAT, find_run
+from flowerml.tracking.refusals import refusal
+from flowerml.tracking.store import connected
+from flowerml.tracking.writing import CONTINUES, KIND, RunWriter
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A run that was closed at the server: its id, its state now, and why."""
+
+    run_id: str
+    status: str
+    reason: str
+
+
+def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
+    """Close, in all experiments, the RUNNING runs whose last sign of life is older than `silent_s` seconds, and the launchers of runs that
+    have ended. `alive` are the ids of runs that are known to live: their signs may not have come through.
+
+    Raises:
+        UserError: the tracking server can't be reached or refuses.
+    """
+    try:
+        client = connected()
+        experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ACTIVE_ONLY, max_results=50_000)]
+        dead = [(run, sign) for run, sign in _with_signs(client, experiments) if _is_dead(run, sign, silent_s, alive)]
+        return [_close(client, run, sign) for run, sign in dead] + _close_launchers(client, experiments)
+    except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
+        raise refusal(error) from error
+
+
+@dataclass(frozen=True)
+class _Sign:
+    host: str
+    pid: int
+    time: int  # ms
+
+    @property
+    def silent_s(self) -> float:
+        return (now_ms() - self.time) / 1000
+
+
+def _with_signs(client: MlflowClient, experiments: list[str]) -> Iterator[tuple[Run, _Sign]]:
+    for run in _running(client, experiments, f"tags.`{HEARTBEAT}` LIKE '_%'"):
+        try:
+            yield run, _Sign(**json.loads(run.data.tags[HEARTBEAT]))
+        except (ValueError, TypeError):
+            continue  # somebody else's words
+
+
+def _is_dead(run: Run, sign: _Sign, silent_s: float, alive: Collection[str]) -> bool:
+    return run.info.run_id not in alive and sign.silent_s > silent_s
+
+
+def _close(client: MlflowClient, run: Run, sign: _Sign) -> Closed:
+    reason = f"its process {sign.pid} on {sign.host} is gone: last sign of life {duration(sign.silent_s)} ago"
+    RunWriter(client, run).write(Ended(Status.KILLED, reason, sign.time))
+    return Closed(run.info.run_id, Status.KILLED.value, reason)
+
+
+def _close_launchers(client: MlflowClient, experiments: list[str]) -> list[Closed]:
+    closed = []
+    for launcher in _running(client, experiments, f"tags.`{KIND}` = 'launcher'"):
+        started = find_run(client, launcher.data.tags.get(CONTINUES))
+        if started is not None and started.info.status != "RUNNING":
+            client.set_terminated(launcher.info.run_id, started.info.status, started.info.end_time)
+            closed.append(Closed(launcher.info.run_id, started.info.status, f"it launched run {started.info.run_id}, which has ended"))
+    return closed
+
+
+def _running(client: MlflowClient, experiments: list[str], condition: str) -> list[Run]:
+    """All at once, before one is closed: pages would shift."""
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(experiments, f"attributes.status = 'RUNNING' AND {condition}", max_results=_PAGE, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found

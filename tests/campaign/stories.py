@@ -1,0 +1,136 @@
+"""A campaign made up for the tests of its table and report: two phases with runs in every state, one decision, one delivery."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from flowerml.campaign.story import (
+    Campaign,
+    CampaignStatus,
+    DecisionText,
+    Delivered,
+    Epoch,
+    Phase,
+    PhaseStatus,
+    RunRow,
+    RunStatus,
+)
+from flowerml.selection.decision import decide
+from flowerml.selection.records import Scope
+from tests.selection.samples import judged
+
+CLASSES = ("daisy", "rose", "tulip")
+NAMES = ("B01_CNN_lr3e4_wd0.02_fb3", "B02_CNN_lr7e4_wd0.05_fb5", "B03_CNN_lr1e3_wd0.02_fb3")
+
+
+def history(best: float, epochs: int) -> tuple[Epoch, ...]:
+    return tuple(Epoch(n, {"val_accuracy": best * (1 - 0.6 / n), "val_loss": 1 / n}) for n in range(1, epochs + 1))
+
+
+def predictions(folder: Path, seed: int, pictures: list[str]) -> None:
+    """A `predictions.csv` as runs leave it."""
+    draw = np.random.default_rng(seed)
+    with (folder / "predictions.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["image", "label", "predicted", *(f"p_{name}" for name in CLASSES)])
+        for place, image in enumerate(pictures):
+            logits = draw.normal(size=3) + 2.5 * np.eye(3)[place % 3]
+            shares = np.exp(logits) / np.exp(logits).sum()
+            writer.writerow([image, CLASSES[place % 3], CLASSES[int(shares.argmax())], *shares])
+
+
+def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "data/train") -> Campaign:
+    draw = np.random.default_rng(0)
+    judgements = {name: judged(name[:3], 11, draw.random(100) < 0.7 + 0.08 * place) for place, name in enumerate(NAMES)}
+    runs, results = [run for run, _ in judgements.values()], {run.run_id: result for run, result in judgements.values()}
+    decision = decide(runs, Scope(seeds=(11,), family="cnn"), results)
+    chosen = tuple(name for standing in decision.standings[:2] for name in NAMES if standing.configuration.config_id == name[:3])
+    if pictures:
+        predictions(folder, 1, pictures)
+    rows = tuple(
+        RunRow(
+            name=name,
+            phase="B",
+            order=place,
+            family="cnn",
+            model="convnextv2_large",
+            title="ConvNeXtV2-Large",
+            seed=11,
+            status=RunStatus.FINISHED,
+            epochs=12,
+            history=history(run.accuracy, 12),
+            best_epoch=12,
+            accuracy=run.accuracy,
+            macro_f1=run.macro_f1,
+            hits=run.hits,
+            total=run.total,
+            folder=folder,
+            checkpoint=f"runs/{name}/best.pth",
+            run_id=run.run_id,
+            config_id=run.config_id,
+            seconds=61.5,
+        )
+        for place, (name, (run, _)) in enumerate(judgements.items(), start=1)
+    )
+    others = [
+        ("C01", RunStatus.RUNNING, ""),
+        ("C02 <script>", RunStatus.FAILED, "the loss is nan at epoch 2, step 5 | lr 10"),
+        ("C03", RunStatus.INTERRUPTED, ""),
+        ("C04", RunStatus.TODO, ""),
+    ]
+    confirming = tuple(
+        RunRow(
+            name=name,
+            phase="C",
+            order=4 + place,
+            family="cnn",
+            model="convnextv2_large",
+            title="ConvNeXtV2-Large",
+            seed=23,
+            status=status,
+            reason=reason,
+        )
+        for place, (name, status, reason) in enumerate(others)
+    )
+    said = (f"{chosen[0]} and {chosen[1]} go on.",)
+    return Campaign(
+        id="0123456789ab",
+        plan="tp3",
+        title="TP3: one CNN, one ViT",
+        status=CampaignStatus.RUNNING,
+        phases=(
+            Phase(
+                name="B",
+                title="B: six CNN runs",
+                kind="select",
+                status=PhaseStatus.CLOSED,
+                runs=rows,
+                decision=DecisionText(phase="B", decision=decision, chosen=chosen, said=said),
+            ),
+            Phase(name="C", title="C: two more seeds", kind="confirm", status=PhaseStatus.OPEN, runs=confirming, left=600),
+        ),
+        plan_digest="ab" * 32,
+        data_digest="cd" * 32,
+        split_digest="ef" * 32,
+        classes=CLASSES,
+        train_dir=train_dir,
+        started=1_790_000_000_000,
+        updated=1_790_003_600_000,
+        left=600,
+        command=("flowerml", "campaign", "--plan", "tp3", "--set", "epochs=12"),
+        overrides=("epochs=12",),
+        warnings=("B01: lr_head 0.0003 is off the grid",),
+        environment={"host": "here", "torch": "2.13.0"},
+        delivered=(
+            Delivered(
+                family="cnn",
+                path=Path("cnn_flowers.pth"),
+                sha256="12" * 32,
+                registered_model="flowers-cnn",
+                version="3",
+                source_run="id",
+                words="Version 3 is champion.",
+            ),
+        ),
+    )

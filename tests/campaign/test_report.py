@@ -1,0 +1,103 @@
+"""The tracking table and the report: every run once, nothing from outside, nothing a name could break."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from flowerml.campaign.champion import read_predictions
+from flowerml.campaign.report import report_html
+from flowerml.campaign.table import COLUMNS, as_csv, as_markdown
+from tests.campaign.stories import NAMES, campaign
+
+VOID = {"meta", "img", "input", "br", "link", "hr", "line", "circle", "path"}
+
+
+class Structure(HTMLParser):
+    """Fails on a tag that is not closed where it should be; keeps ids, links and sources."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.sources, self.seen = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.seen.append(tag)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        self.sources += [found["src"]] if "src" in found else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def page(flowers, tmp_path):
+    pictures = sorted(str(path.relative_to(flowers)) for path in flowers.rglob("*.jpg"))[:30]
+    return report_html(campaign(tmp_path, pictures, str(flowers)))
+
+
+def test_the_table_has_the_plans_columns_and_every_run_once(tmp_path):
+    story = campaign(tmp_path)
+    rows = list(csv.DictReader(io.StringIO(as_csv(story))))
+    assert tuple(list(rows[0])[:7]) == COLUMNS == ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
+    assert [row["Run ID"] for row in rows] == [run.name for run in story.runs]
+    assert [row["Status"] for row in rows] == ["DONE"] * 3 + ["RUNNING", "FAILED", "INTERRUPTED", "TODO"]
+    assert rows[0]["Val Acc"] == f"{story.runs[0].accuracy:.4f}"
+    assert rows[3]["Val Acc"] == ""
+    lines = [line for line in as_markdown(story).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(story.runs)
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 8 for line in lines)
+
+
+def test_the_page_is_whole_and_loads_nothing(page):
+    structure = Structure()
+    structure.feed(page)
+    assert structure.open == []
+    assert len(structure.ids) == len(set(structure.ids))
+    assert all(link[0] == "#" and link[1:] in structure.ids for link in structure.links)
+    assert structure.sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in structure.sources)
+    assert "script" not in structure.seen
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert "C02 &lt;script&gt;" in page
+
+
+def test_the_page_tells_the_story(page, tmp_path):
+    story = campaign(tmp_path)
+    chosen = story.phases[0].decision.chosen
+    assert f"{chosen[0]} and {chosen[1]} go on." in page
+    assert all(page.count(f"<td>{name}</td>") == 1 for name in NAMES)
+    assert page.count('class="lead"') == 2, "the chosen runs stand out among the dots"
+    assert page.count('<polyline class="line lead"') == 2
+    for words in ("Confusion matrix", "Calibration", "wrong picture", "the loss is nan at epoch 2", "Version 3 is champion", "12" * 32):
+        assert words in page
+    assert "flowerml campaign --plan tp3 --set epochs=12" in page
+
+
+def test_a_campaign_that_has_only_begun_is_a_page_too(tmp_path):
+    """No figures, no decision, no files."""
+    from dataclasses import replace
+
+    story = campaign(tmp_path)
+    begun = replace(story, phases=tuple(replace(phase, decision=None, runs=story.phases[1].runs) for phase in story.phases), delivered=())
+    page = report_html(begun)
+    assert "<svg" not in page
+    assert "Confusion matrix" not in page
+
+
+@pytest.mark.parametrize(
+    "spoil", ["", "image,label\n", "image,label,predicted,p_rose\nx,tulip,rose,0.5\n", "image,label,predicted,p_rose\nx,rose,rose,much\n"]
+)
+def test_predictions_that_can_not_be_read_cost_no_report(tmp_path, spoil):
+    (tmp_path / "predictions.csv").write_text(spoil)
+    assert read_predictions(tmp_path / "predictions.csv") is None
+    assert read_predictions(tmp_path / "none.csv") is None
+    assert "Confusion matrix" not in report_html(campaign(tmp_path))

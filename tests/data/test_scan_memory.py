@@ -1,0 +1,159 @@
+"""A remembered scan is the scan that would be made; whatever may have changed is read again."""
+
+import hashlib
+import json
+import os
+import time
+
+import pytest
+
+from flowerml.data.folders import read_layout
+from flowerml.data.generate import make_flowers
+from flowerml.data.scan import scan
+from flowerml.data.scan_memory import FOLDER, ScanMemory
+
+CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
+OLD_NS = 60 * 10**9
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "scans"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    root = tmp_path / "pictures"
+    make_flowers(root, per_class=3, size=32, seed=5)
+    return root
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """A minute later: the time of change of a file can't be set, so the clock is."""
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + OLD_NS)
+
+
+def scanned(root, memory=None):
+    return scan(root, read_layout(root, CLASSES, {}), memory)
+
+
+def tamper(cache, change):
+    """Change what is remembered, with a right checksum; what comes of it shows whether it is used."""
+    (file,) = cache.iterdir()
+    content = json.loads(file.read_bytes().partition(b"\n")[2])
+    change(content)
+    body = json.dumps(content).encode()
+    file.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def remembered(cache):
+    (file,) = cache.iterdir()
+    return json.loads(file.read_bytes().partition(b"\n")[2])["files"]
+
+
+@pytest.mark.usefixtures("cache", "later")
+def test_the_second_scan_is_the_first(pictures):
+    plain = scanned(pictures)
+    assert scanned(pictures, ScanMemory(pictures)) == plain
+    assert scanned(pictures, ScanMemory(pictures)) == plain
+
+
+@pytest.mark.usefixtures("later")
+def test_what_is_remembered_is_not_read_again(pictures, cache):
+    scanned(pictures, ScanMemory(pictures))
+    name = next(iter(remembered(cache)))
+    tamper(cache, lambda content: content["files"][name][1].update(phash=7))
+    (found,) = [one for one in scanned(pictures, ScanMemory(pictures)).pictures if one.file == name]
+    assert found.phash == 7
+
+
+@pytest.mark.usefixtures("cache", "later")
+def test_a_changed_picture_is_read_again_whatever_its_times_say(pictures):
+    """Same size, time of change put back."""
+    before = scanned(pictures, ScanMemory(pictures))
+    victim = pictures / before.pictures[0].file
+    times, data = victim.stat(), bytearray(victim.read_bytes())
+    data[-3] ^= 1
+    victim.write_bytes(data)
+    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (victim.stat().st_size, victim.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    after = scanned(pictures, ScanMemory(pictures))
+    assert after == scanned(pictures)
+    assert after.digest != before.digest
+
+
+@pytest.mark.usefixtures("cache", "later")
+def test_another_file_put_in_its_place_is_read(pictures):
+    first, second = scanned(pictures, ScanMemory(pictures)).pictures[:2]
+    (pictures / second.file).replace(pictures / first.file)
+    assert scanned(pictures, ScanMemory(pictures)) == scanned(pictures)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_new_picture_is_read_and_a_bad_one_each_time(pictures, cache):
+    scanned(pictures, ScanMemory(pictures))
+    (pictures / "rose" / "new.jpg").write_bytes((pictures / "rose" / os.listdir(pictures / "rose")[0]).read_bytes())  # noqa: PTH208
+    (pictures / "rose" / "bad.jpg").write_bytes(b"no picture")
+    found = scanned(pictures, ScanMemory(pictures))
+    assert (len(found.pictures), [bad.file for bad in found.bad]) == (16, ["rose/bad.jpg"])
+    assert "rose/bad.jpg" not in remembered(cache)
+    assert "rose/new.jpg" in remembered(cache)
+
+
+def test_what_changed_a_moment_ago_is_not_remembered(pictures, cache):
+    """It could change once more, and leave the same times behind."""
+    scanned(pictures, ScanMemory(pictures))
+    assert not cache.exists()
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:-10]),
+        lambda file: file.write_bytes(file.read_bytes().replace(b'"phash": 1', b'"phash": 2')),
+        lambda file: file.write_bytes(b"not\njson"),
+        lambda file: (file.unlink(), file.mkdir()),
+    ],
+)
+def test_a_damaged_memory_is_none(pictures, cache, damage):
+    plain = scanned(pictures, ScanMemory(pictures))
+    (file,) = cache.iterdir()
+    damage(file)
+    assert scanned(pictures, ScanMemory(pictures)) == plain
+
+
+@pytest.mark.usefixtures("later")
+def test_facts_of_another_decoder_are_not_used(pictures, cache):
+    plain = scanned(pictures, ScanMemory(pictures))
+
+    def age(content):
+        content["format"][1] = "pillow 1.0"
+        for known in content["files"].values():
+            known[1]["phash"] = 7
+
+    tamper(cache, age)
+    assert scanned(pictures, ScanMemory(pictures)) == plain
+
+
+@pytest.mark.usefixtures("later")
+def test_a_cache_that_cannot_be_written_costs_only_time(pictures, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
+    assert scanned(pictures, ScanMemory(pictures)) == scanned(pictures)
+
+
+@pytest.mark.usefixtures("later")
+def test_folders_have_memories_of_their_own(pictures, cache, tmp_path):
+    other = tmp_path / "other"
+    make_flowers(other, per_class=2, size=32, seed=6)
+    scanned(pictures, ScanMemory(pictures))
+    scanned(other, ScanMemory(other))
+    assert len(list(cache.iterdir())) == 2
+    (tmp_path / "link").symlink_to(pictures)
+    scanned(tmp_path / "link", ScanMemory(tmp_path / "link"))
+    assert len(list(cache.iterdir())) == 2

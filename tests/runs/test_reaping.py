@@ -1,0 +1,66 @@
+"""A run whose process died at any place of its end is closed in its folder, once, as what it was."""
+
+import json
+
+import pytest
+
+from flowerml.events import Ended, Metrics, Status
+from flowerml.journal import Journal, Opening
+from flowerml.runs.claim import ATTEMPTS, CLAIM, claim, holder
+from flowerml.runs.folder import RunFile, read_run_file, write_run_file
+from flowerml.runs.reaping import reap_folder
+
+GONE = 2**22 - 1  # no process has this number
+
+
+def died(root, status, *, ended=None, released=False):
+    """A run's folder as a process has left it that came as far as this."""
+    attempt = claim(root, 60)
+    journal = Journal.create(attempt.folder, Opening("j" * 32, "flowers", "a", "here"))
+    journal.append(Metrics({"val_accuracy": 0.5}, 1))
+    if ended is not None:
+        journal.append(ended)
+    write_run_file(root, RunFile("id", "c" * 64, 11, status))
+    path = attempt.folder / CLAIM
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pid": GONE, "released": released}))
+
+
+def ends(root):
+    newest = max((root / ATTEMPTS).iterdir())
+    return [entry.record for entry in Journal(newest).records() if isinstance(entry.record, Ended)]
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "closed", "reason"),
+    [
+        ("RUNNING", None, "KILLED", f"its process {GONE} on "),
+        ("RUNNING", Ended(Status.FAILED, "the loss is nan"), "FAILED", "the loss is nan"),
+        ("RUNNING", Ended(Status.FINISHED), "FINISHED", ""),
+        ("FINISHED", None, "FINISHED", ""),
+        ("KILLED", None, "KILLED", f"its process {GONE} on "),
+    ],
+)
+def test_it_is_closed_once_and_as_what_it_was(tmp_path, status, ended, closed, reason):
+    died(tmp_path, status, ended=ended)
+    found = reap_folder(tmp_path)
+    assert found.status == closed == read_run_file(tmp_path).status
+    assert found.reason.startswith(reason)
+    (end,) = ends(tmp_path)
+    assert (end.status, end.reason) == (closed, found.reason)
+    assert holder(tmp_path).released
+    assert reap_folder(tmp_path) is None
+    assert len(list((tmp_path / ATTEMPTS).iterdir())) == 2
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_one_that_came_to_its_end_is_left_alone(tmp_path, released):
+    died(tmp_path, "FINISHED", ended=Ended(Status.FINISHED), released=released)
+    assert reap_folder(tmp_path) is None
+    assert [path.name for path in (tmp_path / ATTEMPTS).iterdir()] == ["0001"]
+
+
+def test_one_that_is_worked_on_is_left_alone(tmp_path):
+    died(tmp_path, "RUNNING")
+    claim(tmp_path, 60)
+    assert reap_folder(tmp_path) is None
+    assert read_run_file(tmp_path).status == "RUNNING"
