@@ -80,9 +80,9 @@ class Pair:
         return RELATIONS.index(self.relation)
 
     def flipped(self) -> "Pair":
-        """The pair in the mirrored image."""
+        """The pair in the mirrored image. A relation that is none of the ten stays."""
         subject, other = self.subject.flipped(self.width), self.object.flipped(self.width)
-        return replace(self, subject=subject, object=other, relation=FLIPPED[self.relation])
+        return replace(self, subject=subject, object=other, relation=FLIPPED.get(self.relation, self.relation))
 
     def swapped(self) -> "Pair | None":
         """The pair with subject and object in each other's place; None where none of the ten relations says it."""

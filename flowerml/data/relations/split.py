@@ -75,6 +75,11 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
     return split
 
 
+def part_of(image: str, parts: int, salt: str) -> int:
+    """Which of `parts` an image, and so each of its pairs, belongs to (0-based): the same in every run."""
+    return int.from_bytes(hashlib.sha256(f"{salt}\t{image}".encode("utf-8", "surrogateescape")).digest()[:8]) % parts
+
+
 @dataclass(frozen=True)
 class Ambiguity:
     """How far the labels agree with themselves.
