@@ -2,8 +2,8 @@
 
 Accuracy counts every pair the same, mean recall every class: a hit in class c is worth 1/N to the one and 1/(C n_c) to the other. So for
 probabilities that are right, the decision that maximises a x accuracy + (1 - a) x mean recall takes the class with the largest
-p_c x (a + (1 - a) / (C share_c)) (cost-sensitive decision: Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). a = 1 is the usual
-answer, a = 0 the balanced one. Logit adjustment (Menon et al., ICLR 2021) joins the same two ends by a geometric path.
+p_c x (a + (1 - a) / (C share_c)) (cost-sensitive decision: Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). a = 1 is the
+usual answer, a = 0 the balanced one. Logit adjustment (Menon et al., ICLR 2021) joins the same two ends by a geometric path.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ def over_images(
 def weighted_figures(
     predicted: np.ndarray, labels: np.ndarray, counted: Sequence[int], classes: int
 ) -> Callable[[np.ndarray], list[float]]:
-    """A function for `over_images`: accuracy and mean recall over the classes `counted`, where each example counts as often as it was drawn."""
+    """For `over_images`: accuracy and mean recall over the classes `counted`, each example taken as often as it was drawn."""
     right = predicted == labels
 
     def figures(counts: np.ndarray) -> list[float]:
