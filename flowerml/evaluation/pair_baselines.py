@@ -60,7 +60,7 @@ def run_baselines(
     shares = np.bincount(labels_of(train, classes), minlength=len(classes)) / len(train)
     results = []
     named = any(pair.subject_category is not None for pair in train)
-    for name, model in track(list(_models(kind, len(train), named, seed)), "baselines"):
+    for name, model in track(list(_models(kind, len(train), seed, named=named)), "baselines"):
         model.fit(train, classes)
         results.append(_judged(name, model.log_probabilities(val).argmax(axis=1), labels, len(classes)))
     present = np.bincount(labels, minlength=len(classes)) > 0
@@ -71,7 +71,7 @@ def run_baselines(
     return [results[0], prior, *results[1:]]
 
 
-def _models(kind: BoxFeatures, pairs: int, named: bool, seed: int) -> Iterator[tuple[str, PairModel]]:
+def _models(kind: BoxFeatures, pairs: int, seed: int, *, named: bool) -> Iterator[tuple[str, PairModel]]:
     yield "majority", Shares()
     yield "box only, logistic regression", Logistic(kind, categories=False, balanced=False)
     # As many steps on a hundred pairs as on a thousand: an epoch of one batch would leave it where it began.

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from flowerml.data.relations.geometry import BoxFeatures
-from flowerml.data.relations.records import FLIPPED, Pair
-from flowerml.models.pair_tables import Encoder, labels_of
+from flowerml.data.relations.records import Pair
+from flowerml.models.pair_tables import Encoder, as_logarithms, labels_of, mirror_places
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,24 @@ class PairNetwork:
         others = [pair for pair in self._others if pair.relation not in classes]
         names = [*classes, *sorted({pair.relation for pair in others})]
         whole = [*pairs, *others]
-        self._classes, self._mirrored = len(classes), [list(classes).index(FLIPPED[name]) for name in classes]
+        self._classes, self._mirrored = len(classes), mirror_places(classes)
         self._encoder = Encoder(whole, self._settings.kind)
         weights = np.r_[np.ones(len(pairs)), np.full(len(others), self._settings.other_weight)]
-        turned = [pair.flipped() for pair in whole]
-        numbers = np.vstack([self._encoder.numbers(whole), self._encoder.numbers(turned)])
-        codes = np.vstack([self._codes(whole)] * 2)
-        targets = np.r_[labels_of(whole, names), labels_of(turned, names)]
+        if mirror_places(names) is not None:
+            whole += [pair.flipped() for pair in whole]
+            weights = np.r_[weights, weights]
+        arrays = (self._encoder.numbers(whole), self._codes(whole), labels_of(whole, names), weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._settings.seed)
-            self._net = PairNet(numbers.shape[1], self._encoder.categories, len(names), self._settings)
-            _train(self._net, self._settings, *(torch.as_tensor(array) for array in (numbers, codes, targets, np.r_[weights, weights])))
+            self._net = PairNet(arrays[0].shape[1], self._encoder.categories, len(names), self._settings)
+            _train(self._net, self._settings, *(torch.as_tensor(array) for array in arrays))
 
     def log_probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, C): the mean of both mirror images."""
-        seen, turned = self._ask(pairs), self._ask([pair.flipped() for pair in pairs])
-        return np.asarray(np.log((seen + turned[:, self._mirrored]) / 2 + 1e-9))
+        seen = self._ask(pairs)
+        if self._mirrored is None:
+            return as_logarithms(seen)
+        return as_logarithms((seen + self._ask([pair.flipped() for pair in pairs])[:, self._mirrored]) / 2)
 
     def _codes(self, pairs: Sequence[Pair]) -> np.ndarray:
         codes = self._encoder.codes(pairs)

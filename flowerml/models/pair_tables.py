@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from flowerml.data.relations.geometry import BoxFeatures, box_features
-from flowerml.data.relations.records import Pair
+from flowerml.data.relations.records import FLIPPED, Pair
 
 CLIP = 5.0  # deviations: a box of one pixel has ratios in the hundreds, which would drown all others
 _NEVER = 1e-9  # the probability of what a model holds impossible, so that it has a logarithm
@@ -58,9 +58,11 @@ def labels_of(pairs: Sequence[Pair], classes: Sequence[str]) -> np.ndarray:
     return np.array([place[pair.relation] for pair in pairs], dtype=np.int64)
 
 
-def with_mirrored(pairs: Sequence[Pair], classes: Sequence[str]) -> list[Pair]:
-    """The pairs, then their mirror images; those whose mirrored relation is no class are left out."""
-    return [*pairs, *(flipped for flipped in (pair.flipped() for pair in pairs) if flipped.relation in classes)]
+def mirror_places(classes: Sequence[str]) -> list[int] | None:
+    """For each class the number of the one it becomes in the mirror; None where one of those is no class (left of without right of)."""
+    names = list(classes)
+    turned = [FLIPPED.get(name, name) for name in names]
+    return [names.index(name) for name in turned] if set(turned) <= set(names) else None
 
 
 def as_logarithms(probabilities: np.ndarray) -> np.ndarray:

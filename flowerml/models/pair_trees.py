@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
 from flowerml.data.relations.geometry import BoxFeatures
-from flowerml.data.relations.records import FLIPPED, Pair
+from flowerml.data.relations.records import Pair
 from flowerml.data.relations.split import part_of
-from flowerml.models.pair_tables import Encoder, as_logarithms, labels_of, spread, with_mirrored
+from flowerml.models.pair_tables import Encoder, as_logarithms, labels_of, mirror_places, spread
 
 _FOLDS = 10
 _WEIGHT = 5.0  # how many pairs the broader statistic counts for beside those that were met
@@ -68,34 +68,39 @@ class Trees:
         self._model = made[kind]
 
     def fit(self, pairs: Sequence[Pair], classes: Sequence[str]) -> None:
-        """Learn. Every class's mirror image must be a class."""
+        """Learn."""
         self._classes = len(classes)
-        self._mirrored = [list(classes).index(FLIPPED[name]) for name in classes]
+        self._mirrored = mirror_places(classes)
         self._encoder = Encoder(pairs, BoxFeatures.RICH)
-        both, half = with_mirrored(pairs, classes), len(pairs)
         codes, labels = self._encoder.codes(pairs), labels_of(pairs, classes)
         part = np.array([part_of(pair.image, _FOLDS, "statistics") for pair in pairs])
-        statistics = np.zeros((half, 3 * self._classes))
+        statistics = np.zeros((len(pairs), 3 * self._classes))
         for fold in np.unique(part):
             inside = part == fold
             statistics[inside] = self._count(codes[~inside], labels[~inside])(codes[inside])
         self._statistics = self._count(codes, labels)
-        inputs = np.hstack([self._encoder.numbers(both), np.vstack([statistics, self._turned(statistics)])])
-        self._model.fit(inputs, labels_of(both, classes))
+        inputs = np.hstack([self._encoder.numbers(pairs), statistics])
+        if self._mirrored is not None:
+            turned = [pair.flipped() for pair in pairs]
+            inputs = np.vstack([inputs, np.hstack([self._encoder.numbers(turned), self._turned(statistics, self._mirrored)])])
+            labels = np.r_[labels, labels_of(turned, classes)]
+        self._model.fit(inputs, labels)
 
     def log_probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, C): the mean of both mirror images."""
         statistics = self._statistics(self._encoder.codes(pairs))
         seen = self._ask(self._encoder.numbers(pairs), statistics)
-        turned = self._ask(self._encoder.numbers([pair.flipped() for pair in pairs]), self._turned(statistics))
+        if self._mirrored is None:
+            return as_logarithms(seen)
+        turned = self._ask(self._encoder.numbers([pair.flipped() for pair in pairs]), self._turned(statistics, self._mirrored))
         return as_logarithms((seen + turned[:, self._mirrored]) / 2)
 
     def _count(self, codes: np.ndarray, labels: np.ndarray) -> CategoryStatistics:
         return CategoryStatistics(codes, labels, self._encoder.categories, self._classes)
 
-    def _turned(self, statistics: np.ndarray) -> np.ndarray:
+    def _turned(self, statistics: np.ndarray, mirrored: Sequence[int]) -> np.ndarray:
         """The statistics of the mirrored pairs: the columns of left of and right of change places in each of the three blocks."""
-        columns = [block * self._classes + column for block in range(3) for column in self._mirrored]
+        columns = [block * self._classes + column for block in range(3) for column in mirrored]
         return statistics[:, columns]
 
     def _ask(self, numbers: np.ndarray, statistics: np.ndarray) -> np.ndarray:
