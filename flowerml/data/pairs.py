@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as tv
 
 from flowerml.data.batches import Relabelled
+from flowerml.data.loading import Example
 from flowerml.data.relations.geometry import BoxFeatures, box_features
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
@@ -31,6 +32,18 @@ class Sight(Protocol):
         """Subject and object, in the mirrored picture where `flipped`."""
         ...
 
+    def exchanged(self) -> "Sight":
+        """The same two boxes with subject and object in each other's place; the label stays, and is nobody's any more."""
+        ...
+
+
+@dataclass(frozen=True)
+class PairExample(Example):
+    """An example that is read as a `Sight`; what of it is known without reading."""
+
+    pair: Pair
+    mirrored: int | None
+
 
 @dataclass(frozen=True)
 class PictureSight:
@@ -46,6 +59,10 @@ class PictureSight:
         picture = ImageOps.mirror(self.picture) if flipped else self.picture
         pair = self.pair.flipped() if flipped else self.pair
         return crop(picture, pair.subject, description), crop(picture, pair.object, description)
+
+    def exchanged(self) -> "PictureSight":
+        """As `Sight.exchanged`."""
+        return replace(self, pair=exchanged(self.pair))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from flowerml.data.loading import Example, Examples, collate
 from flowerml.evaluation.errors_page import Mistake, errors_page
 from flowerml.evaluation.figures import confusion_figure, curves_figure, png_bytes
 from flowerml.evaluation.page import thumbnail_jpeg
+from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.evaluation.scores import Predictions, Scores
 from flowerml.files import write_bytes, write_json, write_text, write_with
 from flowerml.prediction import load_network
@@ -40,7 +41,9 @@ PROBES = 32
 
 
 def write_beginnings(run: Prepared) -> list[Path]:
-    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`; `bad_images.txt` if any."""
+    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`, and what was found, if anything:
+    `checks.txt`, `bad_images.txt`.
+    """
     folder = run.folder
     settings = {
         "config_id": run.config_id,
@@ -52,6 +55,9 @@ def write_beginnings(run: Prepared) -> list[Path]:
     write_text(folder / "environment.txt", environment(run.device))
     write_json(folder / "balance.json", run.balance.as_json())
     names = ["settings.json", "split.json", "balance.json", "environment.txt"]
+    if checks := run.task.checks(run.built, run.settings, run.balance):
+        write_text(folder / "checks.txt", "".join(f"{line}\n" for line in checks))
+        names.append("checks.txt")
     if run.data.bad:
         write_text(folder / "bad_images.txt", "".join(f"{bad.file}\t{bad.reason}\n" for bad in run.data.bad))
         names.append("bad_images.txt")
@@ -116,6 +122,28 @@ def write_evaluation(
     write_text(folder / "errors.html", _errors_html(title, predictions, task, examples))
     names = ("confusion_matrix.json", "confusion_matrix.png", "per_class.json", "predictions.csv", "errors.html")
     return [folder / name for name in names]
+
+
+def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str, scores: Scores) -> list[Path]:
+    """`baselines.json`, and `baselines.md`: a table with the run itself, `name`, as its last row."""
+    own = {
+        "name": name,
+        "accuracy": scores.accuracy,
+        "accuracy_interval_95": list(scores.interval),
+        "mean_recall": scores.mean_recall,
+        "recalls": [row["recall"] if row["support"] else None for row in scores.per_class],
+        "total": scores.total,
+    }
+    rows = [*(baseline.as_json() for baseline in baselines), own]
+    write_json(folder / "baselines.json", {"classes": list(scores.classes), "rows": rows})
+    head = f"| | accuracy | 95 % interval | mean recall | {' | '.join(scores.classes)} |"
+    lines = [head, f"|---|---:|---:|---:|{'---:|' * len(scores.classes)}"]
+    for row in rows:
+        low, high = row["accuracy_interval_95"]
+        recalls = " | ".join("–" if value is None else f"{value:.2f}" for value in row["recalls"])
+        lines.append(f"| {row['name']} | {row['accuracy']:.4f} | {low:.4f} to {high:.4f} | {row['mean_recall']:.4f} | {recalls} |")
+    write_text(folder / "baselines.md", "\n".join(lines) + "\n")
+    return [folder / "baselines.json", folder / "baselines.md"]
 
 
 def predictions_csv(predictions: Predictions) -> str:

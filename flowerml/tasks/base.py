@@ -13,6 +13,7 @@ from flowerml.data.loading import Example, Transform
 from flowerml.data.scan import BadFile
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
+from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.evaluation.scores import Predictions
 from flowerml.models import Built
 from flowerml.settings import ModelSpec, Settings
@@ -24,8 +25,8 @@ class TaskData:
 
     classes: tuple[str, ...]
     split: Split
-    train: tuple[Example, ...]
-    val: tuple[Example, ...]
+    train: Sequence[Example]
+    val: Sequence[Example]
     bad: tuple[BadFile, ...]
     remarks: tuple[str, ...]
 
@@ -90,6 +91,12 @@ class Task(Protocol):
 
     def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
         """What the settings amount to, a line each, for whoever is about to start this run."""
+        ...
+
+    def baselines(
+        self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
+    ) -> Sequence[BaselineResult]:
+        """What simpler models, fitted on the same training examples, reach on the validation examples: the measure of this one."""
         ...
 
     def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:

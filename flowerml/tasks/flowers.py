@@ -19,6 +19,7 @@ from flowerml.data.scan import Scan, require_readable, scan
 from flowerml.data.scan_memory import ScanMemory
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
+from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.evaluation.scores import Predictions
 from flowerml.files import file_digest
 from flowerml.models import Built, build
@@ -126,6 +127,12 @@ class FlowersTask:
 
     def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
         """None: nobody has claimed anything about these settings."""
+        return ()
+
+    def baselines(
+        self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
+    ) -> Sequence[BaselineResult]:
+        """None: classes are about equally frequent, so chance says it all."""
         return ()
 
     def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:

@@ -1,29 +1,38 @@
 """Spatial relations: two boxed objects of one picture, one of ten names for how the first lies to the second."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loading import Example, Transform
-from flowerml.data.pairs import PairView, PictureSight
+from flowerml.data.pairs import PairExample, PairView, PictureSight, Sight
+from flowerml.data.relations.checks import checks, page_checks
 from flowerml.data.relations.folder import PairFolder, read_pair_folder, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import FLIPPED, Pair
 from flowerml.data.relations.split import PairSplit, ambiguity, require_disjoint, split_by_image
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
-from flowerml.evaluation.scores import Predictions
+from flowerml.evaluation.pair_baselines import BaselineResult, run_baselines
+from flowerml.evaluation.scores import Predictions, score
+from flowerml.evaluation.swapping import swap_consistency
+from flowerml.evaluation.visual_baseline import visual_baseline
 from flowerml.models import Built
 from flowerml.models.pairs import build_pairs
-from flowerml.settings import ModelSpec, Settings
+from flowerml.settings import ModelSpec, Settings, find_model
 from flowerml.tasks.base import Predict, TaskData, Views
+from flowerml.tasks.pooled import pair_features, pooled
 
+FEATURES = "features"  # folder in the runs' root for what frozen backbones saw
+GAP_OVER = 2000  # training pairs, about, on which the gap to validation is measured
 SUBJECT_COLOUR, OBJECT_COLOUR = (213, 94, 0), (0, 114, 178)  # vermillion and blue of the figures' palette
 
 
@@ -38,10 +47,10 @@ class RelationsTask:
         folder = _folder(Path(settings.train_dir), settings.annotations, settings, settings.classes)
         require_pairs(folder, settings.bad_images)
         sides = _split(folder.pairs, settings)
-        held_out = set(map(id, sides.val))
+        held_out = {pair.image for pair in sides.val}
         examples = _examples(folder)
-        val = tuple(example for example, pair in zip(examples, folder.pairs, strict=True) if id(pair) in held_out)
-        train = tuple(example for example, pair in zip(examples, folder.pairs, strict=True) if id(pair) not in held_out)
+        train = [example for example in examples if example.pair.image not in held_out]
+        val = [example for example in examples if example.pair.image in held_out]
         split = Split(
             classes=folder.classes,
             train=tuple(example.id for example in train),
@@ -59,7 +68,7 @@ class RelationsTask:
         require_pairs(folder, settings.bad_images)
         examples = _examples(folder)
         if split is None:
-            return examples, []
+            return [*examples], []
         changed = [
             name
             for name, pair in zip(folder.ids, folder.pairs, strict=True)
@@ -70,7 +79,7 @@ class RelationsTask:
             ("changed", changed),
             ("new, and left out", sorted({*folder.ids} - split.sha256.keys())),
         )
-        return examples, [f"{len(names)} pairs are {what}, for example {names[0]!r}" for what, names in kinds if names]
+        return [*examples], [f"{len(names)} pairs are {what}, for example {names[0]!r}" for what, names in kinds if names]
 
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
@@ -86,7 +95,7 @@ class RelationsTask:
             remarks.append(
                 f"{len(seen)} of {len(folder.sha256)} pictures are in the training folder too, for example {seen[0]!r}: no test of it"
             )
-        return _examples(folder), remarks
+        return [*_examples(folder)], remarks
 
     def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> Built:
         """timm's backbone with a fresh head for pairs. Raises UserError."""
@@ -110,17 +119,64 @@ class RelationsTask:
         return PairView(description, kind, settings.flip), PairView(description, kind)
 
     def views(self, built: Built, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
-        """The pictures' crops."""
+        """The pictures' crops; where nothing but the head is trained, the backbone's features of them, computed once."""
         to_train, to_evaluate = self.transforms(built.description, settings)
-        return Views(data.train, data.val, to_train, to_evaluate, workers)
+        last = settings.stop_epoch or settings.epochs
+        if not settings.cache_features or settings.freeze_backbone_epochs < last:
+            return Views(data.train, data.val, to_train, to_evaluate, workers)
+        examples = _pairs([*data.train, *data.val])
+        kept = pooled(
+            examples,
+            [settings.flip > 0 and place < len(data.train) for place in range(len(examples))],
+            root=Path(settings.train_dir),
+            sha256={example.pair.image: data.split.sha256[example.id] for example in examples},
+            built=built,
+            spec=find_model(settings.model),
+            device=device,
+            workers=workers,
+            folder=Path(settings.runs_root) / FEATURES,
+        )
+        # A row of numbers is read faster than it is handed from one process to another.
+        return Views(kept[: len(data.train)], kept[len(data.train) :], to_train, to_evaluate, workers=0)
 
     def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
-        """What the settings of this run amount to."""
-        return ()
+        """What weights, oversampling, patience and parameters of this run come to, and where the experiment's page contradicts itself."""
+        counts = {name: sum(part.numel() for part in module.parameters()) for name, module in built.model.head.named_children()}
+        counts["embeddings"] = built.head_parameters - sum(counts.values())
+        if settings.freeze_backbone_epochs < (settings.stop_epoch or settings.epochs):
+            counts["backbone"] = built.parameters - built.head_parameters
+        own = checks(balance, settings, counts)
+        return [*own, *(f"the experiment's page: {line}" for line in page_checks())]
+
+    def baselines(
+        self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
+    ) -> Sequence[BaselineResult]:
+        """Majority, class prior, boxes alone, boxes and names of the objects, crops alone."""
+        train, val = _pairs(views.train), _pairs(views.val)
+        if not val:
+            return ()
+        kind = BoxFeatures(settings.box_features)
+        results = run_baselines([one.pair for one in train], [one.pair for one in val], data.classes, kind, settings.seed)
+        seen = pair_features(
+            [*train, *val],
+            root=Path(settings.train_dir),
+            built=built,
+            spec=find_model(settings.model),
+            device=device,
+            workers=workers,
+        )
+        labels = np.array([one.label for one in (*train, *val)])
+        cut = len(train)
+        return [*results, visual_baseline(seen[:cut], labels[:cut], seen[cut:], labels[cut:], len(data.classes))]
 
     def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
-        """None yet."""
-        return {}
+        """How far training and validation lie apart, and how often the answer turns round when subject and object change places."""
+        seen = views.train[:: max(1, len(views.train) // GAP_OVER)]
+        trained, held_out = score(predict(seen)), score(predictions)
+        figures = {"train_accuracy": trained.accuracy, "train_mean_recall": trained.mean_recall}
+        for name in ("accuracy", "mean_recall", "loss"):
+            figures[f"gap_{name}"] = getattr(trained, name) - getattr(held_out, name)
+        return figures | swap_consistency(predictions, predict([_exchanged(example) for example in views.val]))
 
     def picture(self, example: Example) -> Image.Image | None:
         """The picture with both boxes: the subject's in vermillion, the object's in blue; None where it can't be read any more."""
@@ -145,17 +201,31 @@ def _split(pairs: Sequence[Pair], settings: Settings) -> PairSplit:
     return split_by_image(pairs, settings.val_split, settings.split_seed)
 
 
-def _examples(folder: PairFolder) -> list[Example]:
+def _examples(folder: PairFolder) -> list[PairExample]:
     place = {name: number for number, name in enumerate(folder.classes)}
     made = []
     for name, pair in zip(folder.ids, folder.pairs, strict=True):
         label, mirrored = place[pair.relation], place.get(FLIPPED[pair.relation])
-        made.append(Example(name, label, partial(_sight, folder.root / pair.image, pair, label, mirrored)))
+        made.append(PairExample(name, label, partial(_sight, folder.root / pair.image, pair, label, mirrored), pair, mirrored))
     return made
 
 
 def _sight(path: Path, pair: Pair, label: int, mirrored: int | None) -> PictureSight:
     return PictureSight(pair, label, mirrored, read_image(path, upright=False))
+
+
+def _pairs(examples: Sequence[Example]) -> list[PairExample]:
+    """The examples as what they are here."""
+    return [example for example in examples if isinstance(example, PairExample)]
+
+
+def _exchanged(example: Example) -> Example:
+    return replace(example, read=partial(_read_exchanged, example))
+
+
+def _read_exchanged(example: Example) -> Sight:
+    sight: Sight = example.read()
+    return sight.exchanged()
 
 
 def _remarks(folder: PairFolder, sides: PairSplit) -> tuple[str, ...]:
