@@ -15,6 +15,7 @@ EVALUATIONS = ("test", *(f"eval_{part}" for part in _PARTS), *(f"eval_{part}_adj
 RUN_FILES = (
     *("best.pth", "history.csv", "curves.png", "confusion_matrix.png", "confusion_matrix.json", "per_class.json", "predictions.csv"),
     *("errors.html", "split.json", "settings.json", "balance.json", "environment.txt", "bad_images.txt", "probe.npz", RUN_FILE),
+    *("checks.txt", "baselines.json", "baselines.md"),
 )
 
 
