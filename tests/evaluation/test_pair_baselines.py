@@ -14,7 +14,7 @@ CLASSES = ("above", "below", "left of", "right of")
 NAMES = ("majority", "class prior", "box only, logistic regression", "box only, network", "box + category, logistic regression")
 
 
-def made(count, seed, named=True):
+def made(count, seed, *, named=True):
     """Pairs whose relation the boxes tell; `above` is twice as frequent as each other. Three pairs an image."""
     rng = random.Random(seed)
     pairs = []
