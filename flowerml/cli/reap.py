@@ -28,6 +28,7 @@ def run(argv: Sequence[str] | None) -> int:
     silent_minutes = _minutes(asked.silent_minutes)
     runs_root = Path(asked.runs_root)
 
+    from flowerml.runs.delivered import note_run_id
     from flowerml.runs.reaping import living, reap_folder, run_folders
     from flowerml.tracking import reap_server, run_ids, sync_folder
 
@@ -43,6 +44,7 @@ def run(argv: Sequence[str] | None) -> int:
         if found is None:
             continue
         done = sync_folder(root)
+        note_run_id(root, done.run_id)
         if done.why:
             warn(f"{root}: {done.left} events left: {done.why}")
             left.append(str(root))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flowerml.console import say, warn
 from flowerml.runs.claim import holder
+from flowerml.runs.delivered import note_run_id
 from flowerml.runs.reaping import reap_folder, run_folders
 from flowerml.tracking import belongs_here, sync_folder
 
@@ -39,6 +40,7 @@ def _tidied(root: Path) -> bool:
     if found is not None:
         say(f"{root}: {found.reason}: closed as {found.status}")
     done = sync_folder(root)
+    note_run_id(root, done.run_id)
     if done.delivered and found is None:
         say(f"{root}: {done.delivered} events of an earlier run delivered")
     return done.answered
