@@ -1,5 +1,6 @@
 """From two boxes in a picture to a model's input: crops, the numbers of the boxes, and the mirror that moves all of it together."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -88,10 +89,11 @@ def numbers(pair: Pair, kind: BoxFeatures) -> torch.Tensor:
 
 
 def crop(picture: Image.Image, box: Box, description: InputDescription) -> torch.Tensor:
-    """What is inside a box, stretched to (3, S, S) float32 and normalised. Edges between two pixels count by their share."""
+    """What is inside a box, stretched to (3, S, S) float32 and normalised. An edge within a pixel takes the whole of it."""
     side = description.size
     how = Image.Resampling.BICUBIC if description.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    cut = picture.resize((side, side), how, box=(box.x0, box.y0, box.x1, box.y1))
+    inside = picture.crop((math.floor(box.x0), math.floor(box.y0), math.ceil(box.x1), math.ceil(box.y1)))
+    cut = inside.resize((side, side), how)
     tensor = tv.to_dtype(tv.to_image(cut), torch.float32, scale=True).as_subclass(torch.Tensor)
     return tv.normalize(tensor, list(description.mean), list(description.std))
 

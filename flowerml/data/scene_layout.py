@@ -102,12 +102,12 @@ def _right_of(rng: np.random.Generator, width: float) -> Placed:
 
 def _next_to(rng: np.random.Generator, width: float) -> Placed:
     """Beside something that is neither container nor post, with hardly a gap."""
-    return _beside(rng, width, _pick(rng, *FLAT, *MASSIVE), rng.uniform(0.0, 0.08), _pick(rng, "left", "right"))
+    return _beside(rng, width, _pick(rng, *FLAT, *MASSIVE), rng.uniform(0.0, 0.06), _pick(rng, "left", "right"))
 
 
 def _near(rng: np.random.Generator, width: float) -> Placed:
-    """The same with a clear gap: wider than half of the subject."""
-    return _beside(rng, width, _pick(rng, *FLAT, *MASSIVE), rng.uniform(0.2, 0.5), _pick(rng, "left", "right"))
+    """The same with a clear gap, wider than the subject."""
+    return _beside(rng, width, _pick(rng, *FLAT, *MASSIVE), rng.uniform(0.35, 0.5), _pick(rng, "left", "right"))
 
 
 ARRANGED: dict[str, Callable[[np.random.Generator, float], Placed]] = {
@@ -127,9 +127,8 @@ def _within(rng: np.random.Generator, frame: Box, margin: float) -> Box:
 
 def _beside(rng: np.random.Generator, width: float, kind: str, gap: float, side: str) -> Placed:
     """A small thing on one side of another, both on the ground or nearly so; `gap` in heights."""
-    small, large = rng.uniform(0.16, 0.28, 2), rng.uniform(0.28, 0.45, 2)
-    room = width - small[0] - large[0] - gap
-    start = rng.uniform(0.0, max(room, 0.0))
+    small, large = rng.uniform(0.14, 0.24, 2), rng.uniform(0.24, 0.4, 2)
+    start = rng.uniform(0.0, width - small[0] - large[0] - gap)
     ground = rng.uniform(0.86, 0.98, 2)
     first, second = (small, large) if side == "left" else (large, small)
     boxes = (

@@ -32,7 +32,9 @@ class Encoder:
     def __init__(self, pairs: Sequence[Pair], kind: BoxFeatures) -> None:
         self._kind = kind
         values = box_features(pairs, kind).astype(np.float64)
-        self._mean, self._deviation = values.mean(axis=0), values.std(axis=0) + 1e-9
+        deviation = values.std(axis=0)
+        # What is the same for all training pairs but for its last digit must not be blown up to a feature.
+        self._mean, self._deviation = values.mean(axis=0), np.where(deviation < 1e-5, 1.0, deviation)
         names = Counter(name for pair in pairs for name in (pair.subject_category, pair.object_category) if name is not None)
         self._place = {name: place for place, name in enumerate(sorted(names), start=1)}
 

@@ -19,18 +19,21 @@ class CategoryStatistics:
     """log P(relation | subject's name), P(… | object's name), P(… | both), smoothed: (N, 3C) for N pairs.
 
     Each is drawn towards the broader one as if that had been met `_WEIGHT` times: towards the class shares, and for both names towards the
-    product of the single ones (target statistics: Micci-Barreca, SIGKDD Explorations 3, 2001).
+    product of the single ones (target statistics: Micci-Barreca, SIGKDD Explorations 3, 2001). With `mirrored` (the class that each becomes
+    in the mirror) a pair counts half for its mirror image: names know no left and right.
     """
 
-    def __init__(self, codes: np.ndarray, labels: np.ndarray, categories: int, classes: int) -> None:
-        prior = (np.bincount(labels, minlength=classes) + 0.5) / (len(labels) + 0.5 * classes)
+    def __init__(self, codes: np.ndarray, labels: np.ndarray, categories: int, classes: int, mirrored: Sequence[int] | None) -> None:
+        turned = range(classes) if mirrored is None else mirrored
+        hits = (np.eye(classes) + np.eye(classes)[list(turned)])[labels] / 2
+        prior = (hits.sum(axis=0) + 0.5) / (len(labels) + 0.5 * classes)
         tables = []
         for side in range(2):
             counts = np.zeros((categories, classes))
-            np.add.at(counts, (codes[:, side], labels), 1)
+            np.add.at(counts, codes[:, side], hits)
             tables.append(_drawn(counts, prior))
         both = np.zeros((categories, categories, classes))
-        np.add.at(both, (codes[:, 0], codes[:, 1], labels), 1)
+        np.add.at(both, (codes[:, 0], codes[:, 1]), hits)
         product = tables[0][:, None] * tables[1][None] / prior
         self._tables = tables
         self._both = _drawn(both, product / product.sum(axis=-1, keepdims=True))
@@ -79,29 +82,23 @@ class Trees:
             inside = part == fold
             statistics[inside] = self._count(codes[~inside], labels[~inside])(codes[inside])
         self._statistics = self._count(codes, labels)
-        inputs = np.hstack([self._encoder.numbers(pairs), statistics])
+        both = list(pairs)
         if self._mirrored is not None:
-            turned = [pair.flipped() for pair in pairs]
-            inputs = np.vstack([inputs, np.hstack([self._encoder.numbers(turned), self._turned(statistics, self._mirrored)])])
-            labels = np.r_[labels, labels_of(turned, classes)]
-        self._model.fit(inputs, labels)
+            both += [pair.flipped() for pair in pairs]
+            statistics = np.vstack([statistics, statistics])
+        self._model.fit(np.hstack([self._encoder.numbers(both), statistics]), labels_of(both, classes))
 
     def log_probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, C): the mean of both mirror images."""
         statistics = self._statistics(self._encoder.codes(pairs))
-        seen = self._ask(self._encoder.numbers(pairs), statistics)
+        seen = self._ask(pairs, statistics)
         if self._mirrored is None:
             return as_logarithms(seen)
-        turned = self._ask(self._encoder.numbers([pair.flipped() for pair in pairs]), self._turned(statistics, self._mirrored))
-        return as_logarithms((seen + turned[:, self._mirrored]) / 2)
+        return as_logarithms((seen + self._ask([pair.flipped() for pair in pairs], statistics)[:, self._mirrored]) / 2)
 
     def _count(self, codes: np.ndarray, labels: np.ndarray) -> CategoryStatistics:
-        return CategoryStatistics(codes, labels, self._encoder.categories, self._classes)
+        return CategoryStatistics(codes, labels, self._encoder.categories, self._classes, self._mirrored)
 
-    def _turned(self, statistics: np.ndarray, mirrored: Sequence[int]) -> np.ndarray:
-        """The statistics of the mirrored pairs: the columns of left of and right of change places in each of the three blocks."""
-        columns = [block * self._classes + column for block in range(3) for column in mirrored]
-        return statistics[:, columns]
-
-    def _ask(self, numbers: np.ndarray, statistics: np.ndarray) -> np.ndarray:
-        return spread(self._model.predict_proba(np.hstack([numbers, statistics])), self._model.classes_, self._classes)
+    def _ask(self, pairs: Sequence[Pair], statistics: np.ndarray) -> np.ndarray:
+        inputs = np.hstack([self._encoder.numbers(pairs), statistics])
+        return spread(self._model.predict_proba(inputs), self._model.classes_, self._classes)

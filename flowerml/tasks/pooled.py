@@ -23,6 +23,7 @@ from flowerml.models import Built
 from flowerml.models.builders import set_channels_last
 from flowerml.settings import ModelSpec
 
+_FORMAT = "features-1"  # another one whenever a crop is cut another way: kept features of before are not found then
 _AT_ONCE = 64  # crops that go through the backbone together
 
 
@@ -152,7 +153,7 @@ def _keep(path: Path, features: np.ndarray) -> None:
 
 def _key(crops: Iterable[Crop], sha256: Mapping[str, str], built: Built) -> str:
     """What the features hang on: pictures by content, boxes, the backbone's weights by content, the model's input description."""
-    digest = hashlib.sha256(repr(built.description).encode())
+    digest = hashlib.sha256(f"{_FORMAT} {built.description}".encode())
     for one in crops:
         digest.update(f"{sha256[one.image]} {one.box} {one.flipped}\n".encode())
     for name, tensor in built.model.backbone.state_dict().items():
