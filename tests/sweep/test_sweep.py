@@ -51,7 +51,7 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
         (["--storage", "mongo://x"], "--storage mongo://x"),
         (["--val-split", "0"], "nothing to compare trials by"),
         (["--lr-head", "-1"], "--lr-head"),
-        (["--freeze-backbone-epochs", "auto"], "--freeze-backbone-epochs"),
+        (["--freeze-backbone-epochs", "9"], "--freeze-backbone-epochs"),
         (["--runs-root", "/dev/null/x"], "/dev/null/x"),
         (["--workers", "many"], "--workers is 'many'. Allowed"),
         (["--train-dir", "nowhere"], "--train-dir nowhere: no such folder"),
