@@ -16,7 +16,7 @@ from flowerml.tracking.store import is_remote
 _SILENCE_S = 0.5  # of a server on a network, after which the start goes on without it
 _FAREWELL_S, _AWAY_FAREWELL_S = 2.0, 0.4  # of silence that the end waits for; the second where the server was away already
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between tries
-_BEAT_S, _LATE_S = 30.0, 60.0  # between two signs of life; behind time for one
+_BEAT_S = 30.0
 
 
 class Sender:
@@ -142,7 +142,8 @@ class Sender:
                 try:
                     self._deliver()
                     if time.monotonic() >= due and not self._closing:
-                        self._beat(late_s=time.monotonic() - due)
+                        self._delivery.beat()
+                        self._delivery.assert_running()
                         due = time.monotonic() + _BEAT_S
                 except Exception as error:  # whatever a server, a disk or a network in between may raise: the training goes on
                     if self._is_taken_over() or self._is_refused(error):
@@ -178,11 +179,6 @@ class Sender:
         while not self._over and self._delivery.step():
             if not self._delivery.is_open:
                 self._delivery.open(None, alive=True)
-
-    def _beat(self, late_s: float) -> None:
-        self._delivery.beat()
-        if late_s > _LATE_S:  # the whole process was stopped: somebody may have taken it for dead
-            self._delivery.assert_running()
 
     def _back(self) -> None:
         left = self.left()
