@@ -47,10 +47,11 @@ lint: $(READY)  ## style, types, layers
 ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loopback
 	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
 
-bench: $(READY)  ## measurements, as tables (about 15 minutes)
+bench: $(READY)  ## measurements, as tables (about 15 minutes, 40 with photos in data/train)
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/selector.py --stores sqlite
+	$(BIN)/python benchmarks/survival.py
 
 lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock and conda.yaml
 	$(BIN)/python tools/lock.py

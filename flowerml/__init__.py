@@ -7,14 +7,22 @@ The names of the delivery contract are offered here; they are loaded on first us
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowerml.prediction import load_cnn_model, load_vit_model, predict, predict_proba
+    from flowerml.prediction import load_cnn_model, load_relation_model, load_vit_model, predict, predict_proba, predict_relation
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_cnn_model", "load_vit_model", "predict", "predict_proba"]
+__all__ = [
+    "__version__",
+    "load_cnn_model",
+    "load_relation_model",
+    "load_vit_model",
+    "predict",
+    "predict_proba",
+    "predict_relation",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes have every type
-    if name in ("load_cnn_model", "load_vit_model", "predict", "predict_proba"):
+    if name in __all__:
         import importlib
 
         module = importlib.import_module("flowerml.prediction")

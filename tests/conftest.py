@@ -41,6 +41,16 @@ def flowers(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """A folder of generated scenes, small ones: 10 pairs of each of the ten relations, annotations beside them."""
+    from flowerml.data.scenes import make_scenes, relation_counts
+
+    root = tmp_path_factory.mktemp("scenes")
+    make_scenes(root, relation_counts(100, long_tail=False), size=64, seed=5)
+    return root
+
+
+@pytest.fixture(scope="session")
 def real_photos():
     """The folder of real flower photos; tests that need it are skipped where it is absent."""
     root = SHARED / "data" / "flowers"

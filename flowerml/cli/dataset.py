@@ -1,4 +1,4 @@
-"""`flowerml dataset make|check|fetch`: a generated flower set, what a folder holds, or the public photos."""
+"""`flowerml dataset make|check|fetch`: a generated set, what a folder holds, or the public photos."""
 
 import argparse
 import json
@@ -17,12 +17,16 @@ PAGE = "data-check.html"
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and do it. Raises UserError. `check` exits 1 where it found something to mend."""
-    parser = Parser(prog="flowerml dataset", description="Draw a flower set, look through a folder of pictures, or fetch photos.")
-    about = "make: draw the five flowers; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY)"
+    parser = Parser(prog="flowerml dataset", description="Draw a set of pictures, look through a folder of them, or fetch photos.")
+    about = "make: draw a set; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY)"
     parser.add_argument("action", choices=("make", "check", "fetch"), help=about)
     parser.add_argument("--train-dir", default="data/train", metavar="PATH", help="the folder; default: data/train")
     make = parser.add_argument_group("make")
-    make.add_argument("--per-class", default="60", metavar="INT", help="pictures per class; default: 60")
+    kinds = "flowers: five kinds in folders; relations: scenes of two boxed things, with annotations in VRD's form; default: flowers"
+    make.add_argument("--kind", choices=("flowers", "relations"), default="flowers", help=kinds)
+    make.add_argument("--per-class", default="60", metavar="INT", help="pictures (pairs of things) per class; default: 60")
+    tail = "relations: as unequal as in a real set (on 345 times as often as outside), --per-class being the mean; default: false"
+    make.add_argument("--long-tail", nargs="?", const="true", default="false", choices=("true", "false"), help=tail)
     make.add_argument("--size", default="160", metavar="INT", help="typical edge [px] (32 to 2048); default: 160")
     make.add_argument("--seed", default="11", metavar="INT", help="seed of the drawings; default: 11")
     check = parser.add_argument_group("check")
@@ -53,6 +57,11 @@ def _make(asked: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--train-dir {root}: {error.strerror}. Name another folder") from error
 
+    if asked.kind == "relations":
+        return _make_scenes(root, per_class, size, seed, tail=asked.long_tail == "true")
+    if asked.long_tail == "true":
+        raise UserError("--long-tail is for --kind relations")
+
     from flowerml.data.generate import CLASSES, make_flowers
 
     progress = track(range(per_class * len(CLASSES)), "drawing")
@@ -64,6 +73,29 @@ def _make(asked: argparse.Namespace) -> int:
     paths = make_flowers(root, per_class, size=size, seed=seed, on_image=on_image)
     progress.close()
     say(f"{len(paths)} pictures, {per_class} of each of {', '.join(CLASSES)}, drawn into {root}")
+    return 0
+
+
+def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool) -> int:
+    from flowerml.data.scenes import SMALLEST, make_scenes, relation_counts
+
+    if size < SMALLEST:
+        raise UserError(f"--size is {size}. Allowed with --kind relations: {SMALLEST} to 2048")
+    if per_class < 2:
+        raise UserError(f"--per-class is {per_class}. Allowed with --kind relations: 2 and more, one for each side of a split")
+    counts = relation_counts(10 * per_class, long_tail=tail)
+    progress = track(range(sum(counts.values())), "drawing")
+    next(progress)
+
+    def on_image(pairs: int) -> None:
+        for _ in range(pairs):
+            next(progress, None)
+
+    pairs = make_scenes(root, counts, size=size, seed=seed, on_image=on_image)
+    progress.close()
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    say(f"{len(pairs)} pairs in {len({pair.image for pair in pairs})} pictures drawn into {root}: {listed}")
+    say(f"next: flowerml train --model relation:timm:NAME --weights PATH --train-dir {shlex.quote(str(root))}")
     return 0
 
 

@@ -60,5 +60,5 @@ def run(argv: Sequence[str] | None) -> int:
         }
         print(json.dumps(result))
     else:
-        print(text_report(evaluation.scores))
+        print(text_report(evaluation.scores, evaluation.headline))
     return 0

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowerml.console import say, warn
@@ -16,7 +17,7 @@ def run(argv: Sequence[str] | None) -> int:
         prog="flowerml reap",
         description="Close runs that say RUNNING and whose process is gone: KILLED, with the reason. Started again they still go on.",
     )
-    parser.add_argument("--runs-root", metavar="PATH", default="runs", help="the folder that holds the runs' own folders; default: runs")
+    parser.add_argument("--runs-root", metavar="PATH", help="the folder that holds the runs' own folders; default: runs")
     parser.add_argument(
         "--silent-minutes",
         metavar="F",
@@ -26,38 +27,80 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--json", action="store_true", help="print what was closed as JSON on stdout")
     asked = parser.parse(argv)
     silent_minutes = _minutes(asked.silent_minutes)
-    runs_root = Path(asked.runs_root)
+    runs_root = Path(asked.runs_root or "runs")
+    if asked.runs_root and not runs_root.is_dir():
+        raise UserError(f"--runs-root {runs_root}: no such folder. Give the folder that holds the runs' own folders")
 
-    from flowerml.runs.reaping import living, reap_folder, run_folders
-    from flowerml.tracking import reap_server, run_ids, sync_folder
+    from flowerml.tracking import reap_server
 
-    closed: list[dict[str, str]] = []
-    left: list[str] = []
-    for root in run_folders(runs_root):
-        try:
-            found = reap_folder(root)
-        except UserError as error:
-            warn(f"{root}: {error}")
-            left.append(str(root))
-            continue
-        if found is None:
-            continue
-        done = sync_folder(root)
-        if done.why:
-            warn(f"{root}: {done.left} events left: {done.why}")
-            left.append(str(root))
-        closed.append({"folder": str(root), "run_id": done.run_id, "status": found.status, "reason": found.reason})
-    alive = {run_id for root in living(runs_root) for run_id in run_ids(root)}
-    closed += [
-        {"folder": "", "run_id": one.run_id, "status": one.status, "reason": one.reason} for one in reap_server(60 * silent_minutes, alive)
-    ]
-    for entry in closed:
-        say(f"{entry['folder'] or entry['run_id']}: {entry['status']}, {entry['reason']}")
-    if not closed and not left:
+    here = _close_folders(runs_root)
+    for one in reap_server(60 * silent_minutes, here.spared):
+        here.add("", one.run_id, one.status, one.reason)
+    if not here.closed and not here.left:
         say("every run that says RUNNING has a living process")
     if asked.json:
-        print(json.dumps({"closed": closed, "left": left}))
-    return 1 if left else 0
+        print(json.dumps({"closed": here.closed, "left": here.left}))
+    return 1 if here.left else 0
+
+
+@dataclass
+class _Found:
+    """What was closed, the folders of which something is left to do, the runs that the server must not be asked to close, and whether it
+    answers.
+    """
+
+    closed: list[dict[str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    spared: set[str] = field(default_factory=set)
+    answered: bool = True
+
+    def add(self, folder: str, run_id: str, status: str, reason: str) -> None:
+        self.closed.append({"folder": folder, "run_id": run_id, "status": status, "reason": reason})
+        say(f"{folder or run_id}: {status}, {reason}")
+
+
+def _close_folders(runs_root: Path) -> _Found:
+    """Close what is dead below `runs_root`, and deliver what ended runs have kept: their end may be among it."""
+    from flowerml.runs.claim import holder
+    from flowerml.runs.reaping import reap_folder, run_folders
+    from flowerml.tracking import belongs_here, run_ids
+
+    found = _Found()
+    for root in run_folders(runs_root):
+        who = holder(root)
+        if who is not None and not who.gone:
+            found.spared |= set(run_ids(root))
+            continue
+        try:
+            closed = reap_folder(root)
+        except UserError as error:
+            warn(f"{root}: {error}")
+            found.left.append(str(root))
+            continue
+        if (closed or belongs_here(root)) and (why := _undelivered(root, found)):
+            warn(f"{root}: {why}")
+            found.left.append(str(root))
+            found.spared |= set(run_ids(root))
+        if closed:
+            found.add(str(root), (run_ids(root) or [""])[-1], closed.status, closed.reason)
+    return found
+
+
+def _undelivered(root: Path, found: _Found) -> str:
+    """Deliver what a folder has kept; why something of it is left, "" where nothing is."""
+    from flowerml.runs.delivered import note_run_id
+    from flowerml.tracking import belongs_here, has_left, sync_folder
+
+    if not has_left(root):
+        return ""
+    if not belongs_here(root):
+        return f"it is recorded at another store: with MLFLOW_TRACKING_URI set to that one, `flowerml sync {root}` delivers its end"
+    if not found.answered:
+        return "not delivered, as the server does not answer"
+    done = sync_folder(root)
+    found.answered = done.answered
+    note_run_id(root, done.run_id)
+    return f"{done.left} events left: {done.why}" if done.why else ""
 
 
 def _minutes(text: str) -> float:

@@ -48,6 +48,7 @@ def _undelivered(runs_root: Path) -> list[Path]:
 
 def _sync(folders: Sequence[Path]) -> int:
     from flowerml.runs.claim import holder
+    from flowerml.runs.delivered import note_run_id
     from flowerml.tracking import sync_folder
 
     left = 0
@@ -62,6 +63,7 @@ def _sync(folders: Sequence[Path]) -> int:
             left += 1
             continue
         done = sync_folder(root)
+        note_run_id(root, done.run_id)
         say(f"{root}: {_words(done)}")
         left += bool(done.left or done.why)
         silent = "" if done.answered else "as the server does not answer"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from flowerml.console import say, warn
 from flowerml.runs.claim import holder
+from flowerml.runs.delivered import note_run_id
 from flowerml.runs.reaping import reap_folder, run_folders
-from flowerml.tracking import belongs_here, sync_folder
+from flowerml.tracking import belongs_here, has_left, sync_folder
 
 
 def tidy_beside(runs_root: Path, own: Path) -> None:
@@ -38,7 +39,10 @@ def _tidied(root: Path) -> bool:
     found = reap_folder(root)
     if found is not None:
         say(f"{root}: {found.reason}: closed as {found.status}")
+    if not has_left(root):
+        return True
     done = sync_folder(root)
+    note_run_id(root, done.run_id)
     if done.delivered and found is None:
         say(f"{root}: {done.delivered} events of an earlier run delivered")
     return done.answered

@@ -29,16 +29,19 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.runs.training import run_training
     from flowerml.tracking import JournalRecorder, start_run
 
+    recorders: list[JournalRecorder] = []
+
     def open_recorder(complete: Settings, experiment: str, name: str, attempt: Path, previous: Path | None) -> JournalRecorder:
-        recorder = start_run(complete, experiment, name, attempt, previous)
+        recorders.append(start_run(complete, experiment, name, attempt, previous))
         tidy_beside(Path(complete.runs_root), attempt.parent.parent)
-        return recorder
+        return recorders[-1]
 
     finished = run_training(settings, open_recorder)
-    if finished.run_id:
-        say(f"\nrun {finished.run_id} is FINISHED; everything lies in {finished.folder} and in MLflow (mlflow ui)")
+    place = f"everything lies in {finished.folder}"
+    if any(recorder.left for recorder in recorders):
+        say(f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it; {place}")
     else:
-        say(f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it. Everything lies in that folder")
+        say(f"\nrun {finished.run_id} is FINISHED; {place} and in MLflow (mlflow ui)")
     if as_json:
         result = {
             "run_id": finished.run_id,

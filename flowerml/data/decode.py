@@ -19,8 +19,10 @@ class BadImage(UserError):
     """A file that can't be used as a picture; the message is the reason, without the path."""
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, *, upright: bool = True) -> Image.Image:
     """Turn a file's bytes into an RGB picture, upright, first frame, transparency on white.
+
+    With `upright` False it stays as the pixels are stored: where boxes were drawn on them.
 
     Raises:
         BadImage: not a picture of an allowed format, too large, truncated, or of a kind that has no fixed meaning as RGB.
@@ -33,7 +35,7 @@ def decode(data: bytes) -> Image.Image:
             if width * height > PIXEL_LIMIT:
                 raise BadImage(_too_large(f"{width}x{height}"))
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except (BadImage, MemoryError):  # a machine that is out of memory says nothing about the file
         raise
     except Image.DecompressionBombError:
@@ -44,9 +46,9 @@ def decode(data: bytes) -> Image.Image:
         raise BadImage(f"damaged: {str(error) or type(error).__name__}") from error
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path, *, upright: bool = True) -> Image.Image:
     """`decode` of a file. Raises BadImage, also where the file can't be read at all."""
-    return decode(read_bytes(path))
+    return decode(read_bytes(path), upright=upright)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from flowerml.data.batches import Inputs, Relabelled, stacked
 from flowerml.data.decode import BadImage
 from flowerml.data.keyed import drawing, shuffled
 from flowerml.errors import RunFailed
 
-Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
+Batch = tuple[Inputs, torch.Tensor, list[str]]
+Transform = Callable[[Any], Inputs | Relabelled]  # from an example's raw input to the model's
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Example:
     read: Callable[[], Any]
 
 
-class Examples(Dataset[tuple[torch.Tensor, int, str]]):
+class Examples(Dataset[tuple[Inputs, int, str]]):
     """Examples with a transform. An index is (epoch, position, repeat): draws are keyed by (seed, epoch, id, repeat)."""
 
-    def __init__(self, examples: Sequence[Example], transform: Callable[[Any], torch.Tensor], seed: int) -> None:
+    def __init__(self, examples: Sequence[Example], transform: Transform, seed: int) -> None:
         self._examples = examples
         self._transform = transform
         self._seed = seed
@@ -35,7 +37,7 @@ class Examples(Dataset[tuple[torch.Tensor, int, str]]):
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, int, str]:
+    def __getitem__(self, index: tuple[int, int, int]) -> tuple[Inputs, int, str]:
         epoch, position, repeat = index
         example = self._examples[position]
         try:
@@ -44,7 +46,10 @@ class Examples(Dataset[tuple[torch.Tensor, int, str]]):
             name = example.id if example.id.isprintable() else repr(example.id)  # `epoch` below finds the reason on the last line
             raise BadImage(f"{name}: {error}") from error
         with drawing(self._seed, "augment", epoch, example.id, repeat):
-            return self._transform(raw), example.label, example.id
+            view = self._transform(raw)
+        if isinstance(view, Relabelled):
+            return view.inputs, view.label, example.id
+        return view, example.label, example.id
 
 
 class EpochOrder(Sampler[tuple[int, int, int]]):
@@ -96,7 +101,7 @@ class Loader:
 
 def training_loader(
     examples: Sequence[Example],
-    transform: Callable[[Any], torch.Tensor],
+    transform: Transform,
     *,
     batch_size: int,
     workers: int,
@@ -111,7 +116,7 @@ def training_loader(
 
 def evaluation_loader(
     examples: Sequence[Example],
-    transform: Callable[[Any], torch.Tensor],
+    transform: Transform,
     *,
     batch_size: int,
     workers: int,
@@ -138,10 +143,10 @@ def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pi
     return Loader(batches, order, batch_size)
 
 
-def collate(rows: Sequence[tuple[torch.Tensor, int, str]]) -> Batch:
-    """Rows to `(inputs (N, ...) float32, labels (N,) int64, ids)`."""
+def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
+    """Rows to `(inputs (N, ...) float32, one or several, labels (N,) int64, ids)`."""
     inputs, labels, ids = zip(*rows, strict=True)
-    return torch.stack(inputs), torch.tensor(labels), list(ids)
+    return stacked(inputs), torch.tensor(labels), list(ids)
 
 
 def _start_worker(_number: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from flowerml.console import warn
+from flowerml.data.batches import Inputs, chunks, count, laid_out, moved
 from flowerml.data.loading import Batch
 from flowerml.errors import RunFailed
 from flowerml.evaluation.scores import Predictions
@@ -31,12 +32,12 @@ def predict_all(
     logits, labels, ids = [], [], []
     parts = 1
     for inputs, targets, names in batches:
-        moved = inputs.to(device, non_blocking=True, memory_format=memory_format)
-        while (found := _in_parts(model, moved, parts)) is None:
-            if parts >= len(inputs):
+        there = laid_out(moved(inputs, device), memory_format)
+        while (found := _in_parts(model, there, parts)) is None:
+            if parts >= count(inputs):
                 raise RunFailed("memory ran out with one picture at a time: take a smaller --img-size or model, or another --device")
             parts *= 2
-            warn(f"memory ran out: evaluating {math.ceil(len(inputs) / parts)} pictures at a time from here on")
+            warn(f"memory ran out: evaluating {math.ceil(count(inputs) / parts)} pictures at a time from here on")
             give_back()
         logits.append(found)
         labels.append(targets)
@@ -45,10 +46,10 @@ def predict_all(
     return Predictions(classes, tuple(ids), torch.cat(labels).numpy(), np.ascontiguousarray(torch.cat(logits).cpu().numpy()))
 
 
-def _in_parts(model: nn.Module, inputs: torch.Tensor, parts: int) -> torch.Tensor | None:
+def _in_parts(model: nn.Module, inputs: Inputs, parts: int) -> torch.Tensor | None:
     """Logits of one batch, None where memory runs out."""
     try:
-        return torch.cat([model(part).float() for part in inputs.chunk(parts)])
+        return torch.cat([model(part).float() for part in chunks(inputs, parts)])
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise

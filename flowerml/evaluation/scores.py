@@ -47,7 +47,8 @@ class Predictions:
 class Scores:
     """Scores of `total` examples. `interval` is the 95 % Wilson interval of the accuracy; `calibration_error` is in 0..1.
 
-    `per_class` has, for each class in label order, precision, recall, f1 and support; `confusion` counts true rows by predicted columns.
+    `mean_recall` is the mean over the classes that occur: every class counts the same, however rare. `per_class` has, for each class in
+    label order, precision, recall with its 95 % Wilson interval, f1 and support; `confusion` counts true rows by predicted columns.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +56,7 @@ class Scores:
     total: int
     interval: tuple[float, float]
     macro_f1: float
+    mean_recall: float
     loss: float
     calibration_error: float
     per_class: tuple[dict[str, Any], ...]
@@ -67,7 +69,7 @@ class Scores:
 
     def at(self, epoch: int) -> EpochResult:
         """The part by which epochs are compared."""
-        return EpochResult(epoch, self.hits, self.total, self.macro_f1, self.loss)
+        return EpochResult(epoch, self.hits, self.total, self.macro_f1, self.loss, self.mean_recall)
 
     def as_json(self) -> dict[str, Any]:
         """Every score as plain values."""
@@ -77,6 +79,7 @@ class Scores:
             "hits": self.hits,
             "total": self.total,
             "macro_f1": self.macro_f1,
+            "mean_recall": self.mean_recall,
             "loss": self.loss,
             "calibration_error": self.calibration_error,
             "per_class": list(self.per_class),
@@ -89,6 +92,7 @@ def score(predictions: Predictions) -> Scores:
     labels, predicted = predictions.labels, predictions.predicted
     numbers = range(len(predictions.classes))
     precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=list(numbers), zero_division=0)
+    confusion = confusion_matrix(labels, predicted, labels=list(numbers))
     hits = int((labels == predicted).sum())
     own = log_softmax(predictions.logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
     return Scores(
@@ -98,6 +102,7 @@ def score(predictions: Predictions) -> Scores:
         interval=wilson(hits, len(labels)),
         # A class that does not occur (a part of the data) has no F1; counting it as 0 would punish what can't be shown.
         macro_f1=float(f1[support > 0].mean()),
+        mean_recall=float(recall[support > 0].mean()),
         loss=float(-own.mean()),
         calibration_error=calibration_error(predictions.probabilities, labels),
         per_class=tuple(
@@ -105,12 +110,13 @@ def score(predictions: Predictions) -> Scores:
                 "class": predictions.classes[i],
                 "precision": float(precision[i]),
                 "recall": float(recall[i]),
+                "recall_interval_95": list(wilson(int(confusion[i, i]), int(support[i]))) if support[i] else None,
                 "f1": float(f1[i]),
                 "support": int(support[i]),
             }
             for i in numbers
         ),
-        confusion=confusion_matrix(labels, predicted, labels=list(numbers)),
+        confusion=confusion,
     )
 
 
@@ -131,19 +137,24 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(sum(gaps) / len(labels))
 
 
-def text_report(scores: Scores) -> str:
-    """The scores as a person reads them on a terminal."""
+def text_report(scores: Scores, headline: str = "accuracy") -> str:
+    """The scores as a person reads them on a terminal, first the one that `headline` names (accuracy or mean_recall)."""
     low, high = scores.interval
     width = max(len(name) for name in (*scores.classes, "class"))
+    first = {
+        "accuracy": f"accuracy            {scores.accuracy:.4f}  ({scores.hits} of {scores.total}; 95 % interval {low:.4f} to {high:.4f})",
+        "mean_recall": f"mean recall         {scores.mean_recall:.4f}",
+    }
     lines = [
-        f"accuracy            {scores.accuracy:.4f}  ({scores.hits} of {scores.total}; 95 % interval {low:.4f} to {high:.4f})",
+        first.pop(headline),
+        *first.values(),
         f"macro-F1            {scores.macro_f1:.4f}",
         f"loss                {scores.loss:.4f}",
         f"calibration error   {scores.calibration_error:.4f}",
         "",
-        f"{'class':<{width}}  precision  recall      F1  pictures",
+        f"{'class':<{width}}  precision  recall  (95 % interval)       F1       n",
         *(
-            f"{row['class']:<{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:8d}"
+            f"{row['class']:<{width}}  {row['precision']:9.4f}  {_recall(row)}  {row['f1']:6.4f}  {row['support']:6d}"
             for row in scores.per_class
         ),
         "",
@@ -151,6 +162,11 @@ def text_report(scores: Scores) -> str:
         *_matrix_lines(scores.classes, scores.confusion),
     ]
     return "\n".join(lines)
+
+
+def _recall(row: dict[str, Any]) -> str:
+    interval = row["recall_interval_95"]
+    return f"{row['recall']:6.4f}  " + (f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "not in these data")
 
 
 def _matrix_lines(classes: Sequence[str], matrix: np.ndarray) -> list[str]:

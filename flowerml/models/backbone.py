@@ -1,7 +1,7 @@
 """What every builder returns, and fetching published weights."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -31,6 +31,11 @@ class Backbone:
     stages: Stages
     head_keys: tuple[str, ...]
     resize: Callable[[State], State] = field(default=lambda state: state)
+
+    def described(self, overrides: Mapping[str, Any] | None) -> InputDescription:
+        """What it wants to see, but for what the user has set (mean, std, interpolation, crop_pct); None leaves the model's own."""
+        given = {name: value for name, value in (overrides or {}).items() if value is not None}
+        return replace(self.description, **given)
 
 
 def from_hub(spec: ModelSpec, make: Callable[[], Any], *, hub: bool) -> Any:  # noqa: ANN401 - timm's or open_clip's model

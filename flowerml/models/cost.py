@@ -5,9 +5,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from flowerml.data.batches import Inputs, moved
 
-def multiply_adds(model: nn.Module, size: int) -> int:
-    """Multiply-adds of the matrix products, convolutions and attentions for one picture (1, 3, size, size), counted in an ordinary pass.
+
+def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
+    """Multiply-adds of the matrix products, convolutions and attentions for `inputs`, those of one example, counted in an ordinary pass.
 
     The model is as before afterwards, and no random number is drawn.
     """
@@ -17,7 +19,7 @@ def multiply_adds(model: nn.Module, size: int) -> int:
     model.eval()
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            model(torch.zeros(1, 3, size, size, device=device))
+            model(moved(inputs, device))
     finally:
         model.train(training)
         torch.backends.mha.set_fastpath_enabled(fast)

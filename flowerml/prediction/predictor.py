@@ -11,11 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from flowerml.errors import UserError
 from flowerml.models import UnknownModel, build_for_weights
 from flowerml.prediction import flowers_classifier as delivered
 from flowerml.prediction.flowers_classifier import FlowersClassifier, Input, Pictures
+from flowerml.prediction.relations import as_relation_predictor
+from flowerml.settings import Family
 from flowerml.training.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -34,6 +37,8 @@ def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> FlowersCla
     On the CPU the model's weights are the checkpoint's own tensors, not copies of them.
     """
     spec = checkpoint.spec
+    if spec.family is Family.RELATION:
+        raise UserError(f"checkpoint {origin}: holds {spec.name}, which names the relation of two boxes in a picture, not the picture")
 
     def make() -> FlowersClassifier:
         built = build_for_weights(spec, len(checkpoint.classes), img_size=checkpoint.description.size)
@@ -42,6 +47,17 @@ def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> FlowersCla
 
     with _errors_of_ours(f"checkpoint {origin}: "):
         return delivered.with_weights(make, checkpoint.state_dict, spec.name).to(device)
+
+
+def load_network(path: str | Path, device: str = "cpu") -> nn.Module:
+    """The network of any task's weights file: logits (N, C) from a batch's inputs. Raises UserError as `load_model`."""
+    return as_network(load_checkpoint(Path(path)), device, str(path))
+
+
+def as_network(checkpoint: Checkpoint, device: str, origin: str) -> nn.Module:
+    """`load_network` of a checkpoint that has been read already; `origin` names it in messages. Raises UserError."""
+    make = as_relation_predictor if checkpoint.spec.family is Family.RELATION else as_predictor
+    return make(checkpoint, device, origin)
 
 
 def load_cnn_model(weights_path: str | Path = "cnn_flowers.pth") -> FlowersClassifier:

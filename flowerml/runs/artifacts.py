@@ -11,13 +11,15 @@ from platform import platform, python_version
 import numpy as np
 import torch
 
-from flowerml.data.loading import Example
+from flowerml.data.batches import parts_of
+from flowerml.data.loading import Example, Examples, collate
 from flowerml.evaluation.errors_page import Mistake, errors_page
 from flowerml.evaluation.figures import confusion_figure, curves_figure, png_bytes
 from flowerml.evaluation.page import thumbnail_jpeg
+from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.evaluation.scores import Predictions, Scores
 from flowerml.files import write_bytes, write_json, write_text, write_with
-from flowerml.prediction import load_model
+from flowerml.prediction import load_network
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
 from flowerml.tasks import Task
@@ -29,6 +31,7 @@ _COLUMNS = (
     "val_loss",
     "val_accuracy",
     "val_macro_f1",
+    "val_mean_recall",
     "lr_head",
     "lr_backbone",
     "grad_norm",
@@ -38,7 +41,9 @@ PROBES = 32
 
 
 def write_beginnings(run: Prepared) -> list[Path]:
-    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`; `bad_images.txt` if any."""
+    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`, and what was found, if anything:
+    `checks.txt`, `bad_images.txt`.
+    """
     folder = run.folder
     settings = {
         "config_id": run.config_id,
@@ -50,6 +55,9 @@ def write_beginnings(run: Prepared) -> list[Path]:
     write_text(folder / "environment.txt", environment(run.device))
     write_json(folder / "balance.json", run.balance.as_json())
     names = ["settings.json", "split.json", "balance.json", "environment.txt"]
+    if checks := run.task.checks(run.built, run.settings, run.balance):
+        write_text(folder / "checks.txt", "".join(f"{line}\n" for line in checks))
+        names.append("checks.txt")
     if run.data.bad:
         write_text(folder / "bad_images.txt", "".join(f"{bad.file}\t{bad.reason}\n" for bad in run.data.bad))
         names.append("bad_images.txt")
@@ -116,6 +124,28 @@ def write_evaluation(
     return [folder / name for name in names]
 
 
+def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str, scores: Scores) -> list[Path]:
+    """`baselines.json`, and `baselines.md`: a table with the run itself, `name`, as its last row."""
+    own = {
+        "name": name,
+        "accuracy": scores.accuracy,
+        "accuracy_interval_95": list(scores.interval),
+        "mean_recall": scores.mean_recall,
+        "recalls": [row["recall"] if row["support"] else None for row in scores.per_class],
+        "total": scores.total,
+    }
+    rows = [*(baseline.as_json() for baseline in baselines), own]
+    write_json(folder / "baselines.json", {"classes": list(scores.classes), "rows": rows})
+    head = f"| | accuracy | 95 % interval | mean recall | {' | '.join(scores.classes)} |"
+    lines = [head, f"|---|---:|---:|---:|{'---:|' * len(scores.classes)}"]
+    for row in rows:
+        low, high = row["accuracy_interval_95"]
+        recalls = " | ".join("–" if value is None else f"{value:.2f}" for value in row["recalls"])
+        lines.append(f"| {row['name']} | {row['accuracy']:.4f} | {low:.4f} to {high:.4f} | {row['mean_recall']:.4f} | {recalls} |")
+    write_text(folder / "baselines.md", "\n".join(lines) + "\n")
+    return [folder / "baselines.json", folder / "baselines.md"]
+
+
 def predictions_csv(predictions: Predictions) -> str:
     """image, label, predicted, and a probability per class (`p_<class>`)."""
     text = io.StringIO()
@@ -132,19 +162,22 @@ def predictions_csv(predictions: Predictions) -> str:
 def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prepared) -> Path:
     """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32 on the CPU.
 
-    The logits come from the file as written, through the loader that users have: a best.pth that does not load shows here.
+    Where a model takes more than a picture, its inputs are `inputs_0`, `inputs_1` and so on. The logits come from the file as written,
+    through the loader that users have: a best.pth that does not load shows here.
     """
     _, transform = task.transforms(run.built.description, run.settings)
-    inputs = torch.stack([transform(example.read()) for example in examples[:PROBES]])
-    predictor = load_model(folder / "best.pth")
+    shown = Examples(examples[:PROBES], transform, 0)
+    inputs, _, ids = collate([shown[0, place, 0] for place in range(len(shown))])
     with torch.inference_mode():
-        logits = predictor(inputs).numpy()
-    ids = np.array([example.id for example in examples[:PROBES]])
+        logits = load_network(folder / "best.pth")(inputs).numpy()
+    parts = parts_of(inputs)
+    arrays = {"inputs" if len(parts) == 1 else f"inputs_{place}": part.numpy() for place, part in enumerate(parts)}
+    arrays |= {"logits": logits, "ids": np.array(ids)}
     path = folder / "probe.npz"
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as handle:
-            np.savez(handle, inputs=inputs.numpy(), logits=logits, ids=ids)
+            np.savez(handle, allow_pickle=False, **arrays)
 
     write_with(path, fill)
     return path

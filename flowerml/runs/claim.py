@@ -29,12 +29,14 @@ _FENCED = ".fenced"
 _NAME = re.compile(rf"(\d{{4,}})({re.escape(_FENCED)})?")
 _UNKNOWN_LEASE = 60.0  # seconds
 _TRIES = 10  # of a claimant that others overtake
+_PATIENCE = 5.0  # seconds in which one that only closes a dead run has let go of it
 
 
 @dataclass(frozen=True)
 class Holder:
     """Who made an attempt: its number, the process (`born` and `machine`: see `flowerml.runs.processes`), when it began, its lease in
-    seconds, and whether it has let go. `seen` is its last sign of life. Times are seconds since 1970.
+    seconds, and whether it has let go; `closes`: it does not go on with the run, and has let go in a moment. `seen` is its last sign of
+    life. Times are seconds since 1970.
     """
 
     token: int
@@ -45,6 +47,7 @@ class Holder:
     lease: float
     machine: str = ""
     released: bool = False
+    closes: bool = False
     seen: float = 0.0
 
     @property
@@ -86,7 +89,10 @@ class Attempt:
         """Undo the claim of an attempt that could not begin: all is as it was before."""
         if self.previous is not None and self.folder.is_dir():
             self.previous.rename(self.previous.with_name(self.previous.name.removesuffix(_FENCED)))
-        shutil.rmtree(self.folder, ignore_errors=True)
+        gone = self.folder.with_name(f".{uuid.uuid4().hex}")  # at once: half of it would look like somebody's
+        with suppress(FileNotFoundError):  # it was followed already
+            self.folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def release(self) -> None:
         """Let go: another attempt may follow at once. Only the claim and the journal stay; a fenced attempt leaves all as it is.
@@ -112,20 +118,24 @@ def holder(root: Path) -> Holder | None:
     return None if newest is None else _read(newest)
 
 
-def claim(root: Path, lease: float) -> Attempt:
-    """Make an attempt on a run's folder. `lease`: seconds without a sign of life after which others may take the run over.
+def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
+    """Make an attempt on a run's folder. `lease`: seconds without a sign of life after which others may take the run over. `closes`: only
+    to close it. Every start closes what is dead: one that begins in this moment waits for that, instead of being refused.
 
     Raises:
         UserError: somebody works on it (says who), or the folder can't be written to.
     """
+    patience = time.monotonic() + _PATIENCE
     try:
         for _ in range(_TRIES):
-            newest = _newest(root)
-            before = None if newest is None else _read(newest)
+            before = holder(root)
+            while before is not None and before.closes and not before.gone and time.monotonic() < patience:
+                time.sleep(0.02)
+                before = holder(root)
             if before is not None and not before.gone:
                 raise UserError(f"{root} is being worked on by {before}: wait for it, or choose another --output-dir")
             token = 1 if before is None else before.token + 1
-            mine = Holder(token, socket.gethostname(), os.getpid(), born(os.getpid()), time.time(), lease, machine())
+            mine = Holder(token, socket.gethostname(), os.getpid(), born(os.getpid()), time.time(), lease, machine(), closes=closes)
             staging = _taken(root, mine)
             if staging is not None:
                 return Attempt(root, staging.parent, staging, mine, _fence_off(root, token))

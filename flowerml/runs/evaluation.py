@@ -12,7 +12,7 @@ from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import Predictions, Scores, score
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
-from flowerml.prediction import as_predictor
+from flowerml.prediction import as_network
 from flowerml.runs.artifacts import write_evaluation
 from flowerml.runs.closing import ending
 from flowerml.runs.folder import read_run_file
@@ -27,9 +27,10 @@ OpenChild = Callable[[str | None, str, str], Recorder]  # the training run's id 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a checkpoint on one part of its data, and what about the data is not as it was."""
+    """Scores of a checkpoint on one part of its data, the one to show first, and what about the data is not as it was."""
 
     scores: Scores
+    headline: str
     part: str
     changes: tuple[str, ...]
     run_id: str
@@ -64,10 +65,10 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     if request.logit_adjustment and checkpoint.prior is None:
         raise UserError(f"{request.checkpoint} does not say how frequent its classes were (an earlier version wrote it): train it again")
     task = task_for(checkpoint.spec)
-    part, folder, examples, remarks = _pictures(request, checkpoint, task, Path(settings.train_dir))
+    part, folder, examples, remarks = _pictures(request, checkpoint, task, settings)
     for remark in remarks:
         warn(f"{folder}: {remark}")
-    predictor = as_predictor(checkpoint, str(device), str(request.checkpoint))
+    predictor = as_network(checkpoint, str(device), str(request.checkpoint))
     memory_format = set_channels_last(predictor, checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
     workers = default_workers(device) if request.workers is None else request.workers
@@ -93,19 +94,19 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
         recorder.record(Metrics(_figures(scores, part)))
         for path in paths:
             recorder.record(Artifact(path))
-    return Evaluation(scores, part, tuple(remarks), recorder.run_id)
+    return Evaluation(scores, task.headline, part, tuple(remarks), recorder.run_id)
 
 
-def _pictures(request: Request, checkpoint: Checkpoint, task: Task, trained_on: Path) -> tuple[str, Path, list[Example], list[str]]:
+def _pictures(request: Request, checkpoint: Checkpoint, task: Task, settings: Settings) -> tuple[str, Path, list[Example], list[str]]:
     """The part's name, its folder, its examples, and remarks. Raises UserError where there is nothing to evaluate, or it can't be read."""
     split = checkpoint.drawn_split()
     if request.test_dir is not None:
-        examples, remarks = task.test_examples(request.test_dir, checkpoint.classes, split, None)
+        examples, remarks = task.test_examples(request.test_dir, checkpoint.classes, split, settings, None)
         return "test", request.test_dir, examples, remarks
     if split is None:
         raise UserError(f"{request.checkpoint} carries no split (a delivered file): give the pictures with --test-dir FOLDER")
-    part, folder = request.split, request.folder or trained_on
-    examples, changes = task.examples(folder, checkpoint.classes, split)
+    part, folder = request.split, request.folder or Path(settings.train_dir)
+    examples, changes = task.examples(folder, checkpoint.classes, split, settings)
     wanted = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
     if not wanted:
         raise UserError(f"{request.checkpoint}: its split has no {part} pictures (--val-split {split.val_split:g})")
@@ -133,6 +134,7 @@ def _figures(scores: Scores, part: str) -> dict[str, float]:
     figures = {
         "accuracy": scores.accuracy,
         "macro_f1": scores.macro_f1,
+        "mean_recall": scores.mean_recall,
         "loss": scores.loss,
         "calibration_error": scores.calibration_error,
     }

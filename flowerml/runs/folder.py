@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.files import write_bytes, write_json
+from flowerml.files import remove, write_bytes, write_json
 from flowerml.settings.differences import differences
 
 RUN_FILE = "run.json"
@@ -15,6 +15,7 @@ EVALUATIONS = ("test", *(f"eval_{part}" for part in _PARTS), *(f"eval_{part}_adj
 RUN_FILES = (
     *("best.pth", "history.csv", "curves.png", "confusion_matrix.png", "confusion_matrix.json", "per_class.json", "predictions.csv"),
     *("errors.html", "split.json", "settings.json", "balance.json", "environment.txt", "bad_images.txt", "probe.npz", RUN_FILE),
+    *("checks.txt", "baselines.json", "baselines.md"),
 )
 
 
@@ -86,6 +87,6 @@ def clear_folder(folder: Path) -> None:
     for place in (*(folder / name for name in EVALUATIONS), folder):
         for name in RUN_FILES:
             if name != RUN_FILE:
-                (place / name).unlink(missing_ok=True)
+                remove(place / name)
         if place != folder and place.is_dir() and not any(place.iterdir()):
             place.rmdir()

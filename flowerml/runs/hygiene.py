@@ -7,6 +7,7 @@ import torch
 from scipy.special import softmax
 
 from flowerml.console import say, track
+from flowerml.data.batches import laid_out, moved
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loading import evaluation_loader
 from flowerml.data.report import FolderReport
@@ -55,7 +56,7 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
     settings = checkpoint.trained_with()
     task = task_for(checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
-    every, _ = task.examples(scanned.root, scanned.classes, None)
+    every, _ = task.examples(scanned.root, scanned.classes, None, settings)
     readable = {picture.key for picture in scanned.pictures}
     examples = [example for example in every if example.id in readable]
     loader = evaluation_loader(examples, transform, batch_size=32, workers=default_workers(where))
@@ -63,7 +64,7 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
     features, logits = [], []
     with torch.inference_mode():
         for inputs, _, _ in track(loader.epoch(1), f"looking at {len(examples)} pictures with {path}", total=len(loader)):
-            pooled = backbone(inputs.to(where, memory_format=memory_format))
+            pooled = backbone(laid_out(moved(inputs, where), memory_format))
             features.append(pooled.float().cpu().numpy())
             logits.append(head(pooled).float().cpu().numpy())
     return np.concatenate(features), np.concatenate(logits)

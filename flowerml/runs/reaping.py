@@ -50,7 +50,7 @@ def reap_folder(root: Path) -> Reaped | None:
     if who is None or not who.gone or not _is_open(root, who):
         return None
     try:
-        attempt = claim(root, _LEASE_S)
+        attempt = claim(root, _LEASE_S, closes=True)
     except UserError:
         if (now := holder(root)) is not None and not now.gone:
             return None  # somebody was faster: to close it as well, or to go on with it

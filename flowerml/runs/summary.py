@@ -18,7 +18,7 @@ def tags(run: Prepared) -> dict[str, str]:
         "flowerml.task": run.task.name,
         "flowerml.model": run.settings.model,
         "flowerml.parameters": str(run.built.parameters),
-        "flowerml.multiply_adds": str(multiply_adds(run.built.model, run.built.description.size)),
+        "flowerml.multiply_adds": str(multiply_adds(run.built.model, run.built.model.blank(run.built.description.size))),
         "flowerml.config_id": run.config_id,
         "flowerml.seed": str(run.settings.seed),
         "flowerml.data_digest": run.digests.data,

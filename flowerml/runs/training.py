@@ -11,8 +11,9 @@ from flowerml.evaluation.scores import Predictions, Scores, score, text_report
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.models.stages import multipliers
-from flowerml.prediction import load_model
+from flowerml.prediction import load_network
 from flowerml.runs import artifacts
+from flowerml.runs.baselines import record_baselines
 from flowerml.runs.claim import Attempt, claim, forget_fenced, writing
 from flowerml.runs.closing import closing
 from flowerml.runs.folder import clear_folder
@@ -22,6 +23,7 @@ from flowerml.runs.stopping import Stopping, launcher_of, patient, watched
 from flowerml.runs.summary import closing_tags, description, tags, weights_name
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
+from flowerml.tasks import Views
 from flowerml.training.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.loop import train
 from flowerml.training.outcome import Candidate, Observers, Outcome, Row, Stopped
@@ -115,20 +117,21 @@ def _carry_out(under_way: _Run, test_examples: Sequence[Example]) -> Finished:
         recorder.record(event)
     for path in artifacts.write_beginnings(run):
         recorder.record(Artifact(path))
+    views = run.task.views(run.built, run.settings, run.data, run.device, run.workers)
     with patient(under_way.stopping) as asked, writer() as writes:
-        outcome = _train(under_way, asked, writes)
+        outcome = _train(under_way, views, asked, writes)
     if reason := under_way.stopping.reason:  # it came after the last step
         raise Stopped(reason)
-    return _finish(run, recorder, outcome, test_examples)
+    return _finish(run, recorder, outcome, views, test_examples)
 
 
-def _train(under_way: _Run, asked: Callable[[], str | None], writes: Writer) -> Outcome:
+def _train(under_way: _Run, views: Views, asked: Callable[[], str | None], writes: Writer) -> Outcome:
     run, recorder, kept = under_way.prepared, under_way.recorder, under_way.begins.kept
     best, checkpoints = run.folder / "best.pth", checkpoints_of(run)
     if kept is not None:
         kept.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
-    loader, val = _loaders(run)
+    loader, val = _loaders(run, views)
     history: list[Row] = []
     pruned: list[str] = []
 
@@ -167,17 +170,16 @@ def _train(under_way: _Run, asked: Callable[[], str | None], writes: Writer) -> 
     )
 
 
-def _loaders(run: Prepared) -> tuple[Loader, Loader | None]:
+def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
     """What to train on and, where some was held out, what to validate on."""
-    to_train, to_evaluate = run.task.transforms(run.built.description, run.settings)
-    size, pin = run.settings.batch_size, run.device.type == "cuda"
-    repeats = [run.balance.repeats[example.label] for example in run.data.train]
+    size, pin, workers = run.settings.batch_size, run.device.type == "cuda", views.workers
+    repeats = [run.balance.repeats[example.label] for example in views.train]
     train_loader = training_loader(
-        run.data.train, to_train, batch_size=size, workers=run.workers, seed=run.settings.seed, repeats=repeats, pin=pin
+        views.train, views.to_train, batch_size=size, workers=workers, seed=run.settings.seed, repeats=repeats, pin=pin
     )
-    if not run.data.val:
+    if not views.val:
         return train_loader, None
-    return train_loader, evaluation_loader(run.data.val, to_evaluate, batch_size=size, workers=run.workers, pin=pin)
+    return train_loader, evaluation_loader(views.val, views.to_evaluate, batch_size=size, workers=workers, pin=pin)
 
 
 def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
@@ -185,6 +187,7 @@ def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
     if candidate.result is not None:
         result = candidate.result
         metrics = {"val_accuracy": result.accuracy, "val_macro_f1": result.macro_f1, "val_loss": result.loss}
+        metrics["val_mean_recall"] = result.mean_recall
     checkpoint = Checkpoint(
         state_dict=candidate.state_dict,
         spec=run.spec,
@@ -199,7 +202,7 @@ def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
     save_checkpoint(path, checkpoint)
 
 
-def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: Sequence[Example]) -> Finished:
+def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, test_examples: Sequence[Example]) -> Finished:
     """Everything after the last epoch: scores, figures, pages, the probe, the description."""
     assert outcome.best is not None
     paths = [
@@ -211,15 +214,16 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
     scores: Scores | None = None
     if outcome.best.predictions is not None:
         scores = score(outcome.best.predictions)
-        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1}
+        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1, "best_val_mean_recall": scores.mean_recall}
+        closing |= run.task.figures(outcome.best.predictions, views, lambda examples: predict_with_best(run, examples, views.workers))
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
     paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
     test: Scores | None = None
     if test_examples:
-        test_predictions = predict_with_best(run, test_examples)
+        test_predictions = predict_with_best(run, test_examples, run.workers)
         test = score(test_predictions)
-        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1}
+        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1, "test_mean_recall": test.mean_recall}
         title = f"{run.settings.run_name}, test folder"
         test_paths = artifacts.write_evaluation(run.folder / "test", title, test_predictions, test, run.task, test_examples)
         for path in test_paths:
@@ -229,25 +233,29 @@ def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, test_examples: 
     for path in paths:
         recorder.record(Artifact(path))
     if scores is not None:
-        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores)}")
+        for path in record_baselines(run, recorder, views, scores):
+            recorder.record(Artifact(path))
+        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
     if test is not None:
-        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test)}")
+        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
     return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 
-def predict_with_best(run: Prepared, examples: Sequence[Example]) -> Predictions:
-    """Predictions of the written `best.pth` on examples outside the split."""
-    predictor = load_model(run.folder / "best.pth", str(run.device))
+def predict_with_best(run: Prepared, examples: Sequence[Example], workers: int) -> Predictions:
+    """Predictions of the written `best.pth` on any examples."""
+    predictor = load_network(run.folder / "best.pth", str(run.device))
     memory_format = set_channels_last(predictor, run.spec)
     _, transform = run.task.transforms(run.built.description, run.settings)
-    loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=run.workers)
+    loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=workers)
     return predict_all(predictor, loader.epoch(1), run.data.classes, run.device, memory_format)
 
 
 def _test_examples(run: Prepared) -> list[Example]:
     if run.settings.test_dir is None:
         return []
-    examples, remarks = run.task.test_examples(Path(run.settings.test_dir), run.data.classes, run.data.split, run.settings.bad_images)
+    examples, remarks = run.task.test_examples(
+        Path(run.settings.test_dir), run.data.classes, run.data.split, run.settings, run.settings.bad_images
+    )
     for remark in remarks:
         warn(f"test folder {run.settings.test_dir}: {remark}")
     return examples
@@ -268,7 +276,12 @@ def _announce(run: Prepared, remark: str | None) -> None:
     say(f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest {run.digests.split[:8]})")
     say("\n".join(run.balance.lines()))
     smallest = min(multipliers(built.stages, settings.llrd))
-    say(f"model: {settings.model}, {built.parameters:,} parameters, {len(built.stages)} layer groups, smallest rate factor {smallest:.3g}")
+    say(
+        f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head), {len(built.stages)} layer "
+        f"groups, smallest rate factor {smallest:.3g}"
+    )
+    for line in run.task.checks(built, settings, run.balance):
+        say(f"check: {line}")
     unused = f"; not used of the file: {', '.join(_shortened(built.unused))}" if built.unused else ""
     say(f"weights: {weights_name(run)}{unused}")
     say("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))

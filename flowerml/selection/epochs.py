@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_F1_STEP = 1e-9  # macro-F1 closer than this are equal: sums in another order differ by less
+_F1_STEP = 1e-9  # macro-F1 or mean recalls closer than this are equal: sums in another order differ by less
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class EpochResult:
     total: int
     macro_f1: float
     loss: float
+    mean_recall: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -24,8 +25,8 @@ class EpochResult:
 def better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
     """Whether `new`, a later epoch, takes the place of `old`.
 
-    What `monitor` names decides (val_accuracy, val_macro_f1 or val_loss), then accuracy in integer hits, then macro-F1, then the
-    earlier epoch.
+    What `monitor` names decides (val_accuracy, val_macro_f1, val_mean_recall or val_loss), then accuracy in integer hits, then macro-F1,
+    then the earlier epoch.
     """
     if old is None:
         return True
@@ -33,6 +34,7 @@ def better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
         "val_loss": _sign(old.loss - new.loss, 0.0),
         "val_accuracy": _sign(new.hits - old.hits, 0.0),
         "val_macro_f1": _sign(new.macro_f1 - old.macro_f1, _F1_STEP),
+        "val_mean_recall": _sign(new.mean_recall - old.mean_recall, _F1_STEP),
     }
     for name in (monitor, "val_accuracy", "val_macro_f1"):
         if criteria[name]:
@@ -48,6 +50,8 @@ def improves(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
         return new.loss < old.loss
     if monitor == "val_macro_f1":
         return new.macro_f1 > old.macro_f1 + _F1_STEP
+    if monitor == "val_mean_recall":
+        return new.mean_recall > old.mean_recall + _F1_STEP
     return new.hits > old.hits
 
 

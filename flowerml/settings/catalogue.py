@@ -13,6 +13,7 @@ class Family(StrEnum):
 
     CNN = "cnn"
     VIT = "vit"
+    RELATION = "relation"
 
 
 class Library(StrEnum):
@@ -48,6 +49,10 @@ def _clip(name: str, architecture: str, patch: int, hub: str = "openai", img_siz
     return ModelSpec(name, Family.VIT, Library.OPEN_CLIP, architecture, hub, img_size, patch)
 
 
+def _relation(name: str, architecture: str, hub: str) -> ModelSpec:
+    return ModelSpec(name, Family.RELATION, Library.TIMM, architecture, hub, img_size=128)
+
+
 _KNOWN = {
     spec.name: spec
     for spec in (
@@ -66,9 +71,13 @@ _KNOWN = {
         # Small towers for tests and demos: nobody has published OpenAI weights for them.
         _clip("clip_vits16", "ViT-S-16", 16, hub=""),
         _clip("clip_vits32", "ViT-S-32", 32, hub=""),
+        # Crops of 128 px through the ImageNet weights of torchvision's first recipe, as in the experiments these names come from.
+        _relation("relation_resnet18", "resnet18", "tv_in1k"),
+        _relation("relation_resnet50", "resnet50", "tv_in1k"),
     )
 }
 
+_RELATION_OF = "relation:timm:"
 # Names by which transformers go in timm; everything else counts as a CNN (RepViT, FastViT and MobileViT are, for all their names).
 _TIMM_VIT = re.compile(
     r"(?<!rep)(?<!fast)(?<!mobile)vit|(^|_)(deit|beit|eva|swin|cait|xcit|twins|siglip|pit|volo|tnt|hiera|aimv2|visformer|coat|sequencer|mixer)",
@@ -84,7 +93,7 @@ def known_models() -> tuple[str, ...]:
 
 
 def find_model(name: str) -> ModelSpec:
-    """The specification of a catalogue name, of `timm:NAME` or of `openclip:ARCH[/TAG]`.
+    """The specification of a catalogue name, of `timm:NAME`, `openclip:ARCH[/TAG]` or `relation:timm:NAME`.
 
     Whether timm or open_clip know the part after the colon is found out by the builder.
 
@@ -93,12 +102,17 @@ def find_model(name: str) -> ModelSpec:
     """
     if name in _KNOWN:
         return _KNOWN[name]
+    if name.startswith(_RELATION_OF) and len(name) > len(_RELATION_OF):
+        architecture, _, tag = name.removeprefix(_RELATION_OF).partition(".")
+        return _relation(name, architecture, tag or "default")
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix in ("timm", "openclip"):
         return _library_model(name, prefix, rest)
-    near = difflib.get_close_matches(name, [*_KNOWN, "timm:NAME", "openclip:ARCH"], n=1)
+    near = difflib.get_close_matches(name, [*_KNOWN, "timm:NAME", "openclip:ARCH", "relation:timm:NAME"], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(f"--model {name!r} is unknown.{hint} Allowed: {', '.join(_KNOWN)}, timm:NAME or openclip:ARCH[/TAG]")
+    raise UserError(
+        f"--model {name!r} is unknown.{hint} Allowed: {', '.join(_KNOWN)}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
+    )
 
 
 def _library_model(name: str, prefix: str, rest: str) -> ModelSpec:

@@ -36,9 +36,10 @@ def _setting(
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 
-TASK, MODEL, OPTIMISER, AUGMENT, BALANCE, STOPPING, RUN = (
+TASK, MODEL, RELATION, OPTIMISER, AUGMENT, BALANCE, STOPPING, RUN = (
     "data",
     "model",
+    "relations of two boxed objects",
     "optimiser",
     "augmentation and regularisation",
     "class imbalance",
@@ -57,7 +58,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: Text = _setting("convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG]")
+    model: Text = _setting(
+        "convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG], relation:timm:NAME"
+    )
     weights: Text = _setting(
         "hub",
         group=MODEL,
@@ -100,6 +103,33 @@ class Settings(BaseModel):
     )
     duplicates: Literal["stop", "keep", "drop"] = _setting(
         "stop", group=TASK, about="one photo under two labels: stop, train on all its copies, or on none", identity=False
+    )
+
+    annotations: Annotated[Text | None, BeforeValidator(none)] = _setting(
+        None, group=RELATION, about="boxes and relations of the pictures in --train-dir", auto="found there", identity=False, min_length=1
+    )
+    test_annotations: Annotated[Text | None, BeforeValidator(none)] = _setting(
+        None, group=RELATION, about="the same of those in --test-dir", auto="found there", identity=False, min_length=1
+    )
+    wording: Text = _setting(
+        "exact",
+        group=RELATION,
+        about="which texts count as one of the ten relations",
+        allowed="exact, synonyms, PATH of a .csv (text,relation)",
+        identity=False,
+        min_length=1,
+    )
+    box_features: Literal["seed", "published", "rich"] = _setting(
+        "seed", group=RELATION, about="numbers of the two boxes: 8 of offsets and areas, 12 of published papers, or 45", late=True
+    )
+    embedding: Whole = _setting(128, group=RELATION, about="width in which pair and relation are compared", ge=1, le=65_536, late=True)
+    temperature: Number = _setting(0.07, group=RELATION, about="divides the cosine of the two", gt=0, le=100, late=True)
+    spatial_dropout: Number = _setting(0.2, group=RELATION, about="dropout of the box numbers' layers", ge=0, lt=1, late=True)
+    flip: Number = _setting(
+        0.5, group=RELATION, about="share of pairs trained on mirrored: picture, boxes, left of and right of", ge=0, le=1, late=True
+    )
+    cache_features: Truth = _setting(
+        True, group=RELATION, about="compute the features of a backbone that stays frozen once, and keep them", identity=False
     )
 
     epochs: Whole = _setting(group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000)
@@ -152,7 +182,7 @@ class Settings(BaseModel):
         pattern=r"^(none|[1-9]\d*:([1-9]\d?|100)(,[1-9]\d*:([1-9]\d?|100))*)$",
     )
 
-    monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"] = _setting(
+    monitor: Literal["val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"] = _setting(
         "val_accuracy", group=STOPPING, about="what decides the best epoch and early stopping"
     )
     patience: Whole = _setting(10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000)

@@ -30,8 +30,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word = unknown[0].split("=")[0]
             flags = tuple(option for option in self._option_string_actions if option.startswith("--"))
-            what = "flag" if word.startswith("-") else "word"
-            raise UserError(f"{what} {word!r} is unknown.{nearest(word, flags)} {self.prog} --help lists them")
+            what, hint = ("flag", nearest(word, flags)) if word.startswith("-") else ("word", "")
+            raise UserError(f"{what} {word!r} is unknown.{hint} {self.prog} --help lists them")
         return known
 
     def error(self, message: str) -> NoReturn:

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.settings.catalogue import Family, ModelSpec, find_model
-from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
-from flowerml.settings.messages import first_problem
+from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, RELATION, SMALLEST_IMAGE, Settings, fields, note
+from flowerml.settings.messages import first_problem, flag
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
     Family.CNN: {
@@ -45,7 +45,27 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
         "dropout": 0.0,
         "drop_path": 0.0,
     },
+    # The backbone is frozen for as long as the run lasts (`resolve` sees to it), so its rate stands for nothing.
+    Family.RELATION: {
+        "epochs": 50,
+        "batch_size": 16,
+        "lr_head": 1e-4,
+        "lr_backbone": 1e-5,
+        "weight_decay": 0.0,
+        "warmup_epochs": 0,
+        "label_smoothing": 0.0,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "randaugment": 0,
+        "random_erasing": 0.0,
+        "freeze_backbone_epochs": 50,
+        "llrd": 1.0,
+        "dropout": 0.3,
+        "drop_path": 0.0,
+    },
 }
+# Two pictures mixed into one have no boxes, and an augmentation that moves pixels leaves the boxes where they were.
+_NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
 _SMALLEST_CONVNEXT = 32  # px: of less, nothing is left for its last layers
 
 
@@ -59,7 +79,7 @@ def recipe(spec: ModelSpec) -> dict[str, Any]:
 
 def family_recipes() -> dict[str, dict[str, Any]]:
     """Each family's recipe by its name, as its flagship model takes it."""
-    return {spec.family.value: recipe(spec) for spec in map(find_model, ("convnextv2_large", "clip_vitl14"))}
+    return {spec.family.value: recipe(spec) for spec in map(find_model, ("convnextv2_large", "clip_vitl14", "relation_resnet50"))}
 
 
 def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
@@ -77,6 +97,8 @@ def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
         settings = Settings.model_validate({**recipe(spec), **given})
     except ValidationError as error:
         raise UserError(first_problem(error, given)) from None
+    if spec.family is Family.RELATION and "freeze_backbone_epochs" not in given:
+        settings = settings.replace(freeze_backbone_epochs=settings.epochs)
     warnings: list[str] = []
     for name in ("warmup_epochs", "freeze_backbone_epochs"):
         length = getattr(settings, name)
@@ -119,10 +141,11 @@ def check(settings: Settings, spec: ModelSpec) -> None:
     Raises:
         UserError: names both settings and both values.
     """
-    for name, flag in (("warmup_epochs", "--warmup-epochs"), ("freeze_backbone_epochs", "--freeze-backbone-epochs")):
+    for name in ("warmup_epochs", "freeze_backbone_epochs"):
         length = getattr(settings, name)
         if length > settings.epochs:
-            raise UserError(f"{flag} {length} is longer than the run (--epochs {settings.epochs}): lower it or train longer")
+            raise UserError(f"{flag(name)} {length} is longer than the run (--epochs {settings.epochs}): lower it or train longer")
+    _check_family(settings, spec)
     if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
         raise UserError(f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})")
     if settings.accumulate > settings.batch_size:
@@ -142,3 +165,17 @@ def check(settings: Settings, spec: ModelSpec) -> None:
         )
     if settings.std is not None and min(settings.std) <= 0:
         raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")
+
+
+def _check_family(settings: Settings, spec: ModelSpec) -> None:
+    """Refuse settings of a family that the model is none of, and those that its family has no use for."""
+    if spec.family is Family.RELATION:
+        for name in _NOT_FOR_RELATIONS:
+            if value := getattr(settings, name):
+                raise UserError(
+                    f"{flag(name)} {value}: not for pairs of boxed objects ({spec.name}): only --flip moves picture and boxes together"
+                )
+        return
+    for name, field in fields().items():
+        if note(field, "group") == RELATION and getattr(settings, name) != field.default:
+            raise UserError(f"{flag(name)} is for pairs of boxed objects, and {spec.name} takes whole pictures: leave it out")

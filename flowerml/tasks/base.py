@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 import torch
 from PIL import Image
 
-from flowerml.data.loading import Example
+from flowerml.data.balance import Balance
+from flowerml.data.loading import Example, Transform
 from flowerml.data.scan import BadFile
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
+from flowerml.evaluation.pair_baselines import BaselineResult
+from flowerml.evaluation.scores import Predictions
 from flowerml.models import Built
 from flowerml.settings import ModelSpec, Settings
 
@@ -22,10 +25,26 @@ class TaskData:
 
     classes: tuple[str, ...]
     split: Split
-    train: tuple[Example, ...]
-    val: tuple[Example, ...]
+    train: Sequence[Example]
+    val: Sequence[Example]
     bad: tuple[BadFile, ...]
     remarks: tuple[str, ...]
+
+
+Predict = Callable[[Sequence[Example]], Predictions]  # the best weights' answers to any examples of the task
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a training loads: the examples of both sides, from raw input to the model's for training and for evaluation, and how many
+    processes do it.
+    """
+
+    train: Sequence[Example]
+    val: Sequence[Example]
+    to_train: Transform
+    to_evaluate: Transform
+    workers: int
 
 
 class Task(Protocol):
@@ -36,16 +55,21 @@ class Task(Protocol):
         """The task's name, also its default MLflow experiment."""
         ...
 
+    @property
+    def headline(self) -> Literal["accuracy", "mean_recall"]:
+        """The score that a person is to see first."""
+        ...
+
     def prepare(self, settings: Settings) -> TaskData:
         """Read, check and split `settings.train_dir`. Raises UserError for anything wrong with the folder."""
         ...
 
-    def examples(self, root: Path, classes: Sequence[str], split: Split | None) -> tuple[list[Example], list[str]]:
+    def examples(self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings) -> tuple[list[Example], list[str]]:
         """Every example under `root`, and remarks where files or contents differ from what `split` was drawn from."""
         ...
 
     def test_examples(
-        self, root: Path, classes: Sequence[str], split: Split | None, bad_images: str | None
+        self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
     ) -> tuple[list[Example], list[str]]:
         """Every example under `root`, a folder that no split was drawn from, and remarks on those that `split` knows all the same.
 
@@ -57,10 +81,26 @@ class Task(Protocol):
         """The classifier. Raises UserError where weights or names don't fit."""
         ...
 
-    def transforms(
-        self, description: InputDescription, settings: Settings
-    ) -> tuple[Callable[[Any], torch.Tensor], Callable[[Any], torch.Tensor]]:
+    def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
         """From an example's raw input to the model's: for training, for evaluation."""
+        ...
+
+    def views(self, built: Built, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
+        """What the training loads; a task may compute here, once, what stays the same in every epoch. Raises UserError."""
+        ...
+
+    def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
+        """What the settings amount to, a line each, for whoever is about to start this run."""
+        ...
+
+    def baselines(
+        self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
+    ) -> Sequence[BaselineResult]:
+        """What simpler models, fitted on the same training examples, reach on the validation examples: the measure of this one."""
+        ...
+
+    def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
+        """Further figures of the best weights, whose answers to the validation examples are `predictions`."""
         ...
 
     def picture(self, example: Example) -> Image.Image | None:

@@ -1,27 +1,30 @@
 """Flowers: one picture, one of five names. Any other folder of classes goes the same way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from PIL import Image
 
+from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.duplicates import across_classes, settle_duplicates
 from flowerml.data.folders import Layout, read_layout
 from flowerml.data.groups import group_numbers
-from flowerml.data.loading import Example
+from flowerml.data.loading import Example, Transform
 from flowerml.data.scan import Scan, require_readable, scan
 from flowerml.data.scan_memory import ScanMemory
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
+from flowerml.evaluation.pair_baselines import BaselineResult
+from flowerml.evaluation.scores import Predictions
 from flowerml.files import file_digest
 from flowerml.models import Built, build
 from flowerml.settings import ModelSpec, Settings
-from flowerml.tasks.base import TaskData
+from flowerml.tasks.base import Predict, TaskData, Views
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 ALIASES = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}  # the public flower_photos' folder names
@@ -31,6 +34,7 @@ class FlowersTask:
     """Whole pictures to class names."""
 
     name = "flowers"
+    headline: Literal["accuracy", "mean_recall"] = "accuracy"
 
     def layout(self, root: Path, classes: Sequence[str] | None) -> Layout:
         """The folder's pictures by class. Raises UserError as `read_layout`."""
@@ -64,7 +68,7 @@ class FlowersTask:
             remarks=_remarks(scanned, groups, source, dropped),
         )
 
-    def examples(self, root: Path, classes: Sequence[str], split: Split | None) -> tuple[list[Example], list[str]]:
+    def examples(self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings) -> tuple[list[Example], list[str]]:
         """Every picture under `root`, and how the folder differs from the one that was split. Raises UserError."""
         layout = self.layout(root, classes)
         examples = [_example(root, found.key, found.file, layout.classes.index(found.label)) for found in layout.files]
@@ -83,7 +87,7 @@ class FlowersTask:
         return examples, [f"{len(names)} pictures are {what}, for example {names[0]!r}" for what, names in kinds if names]
 
     def test_examples(
-        self, root: Path, classes: Sequence[str], split: Split | None, bad_images: str | None
+        self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
     ) -> tuple[list[Example], list[str]]:
         """Every readable picture under `root`, and a remark where some are the training folder's. Raises UserError."""
         scanned = self.scan(root, classes)
@@ -112,11 +116,28 @@ class FlowersTask:
             overrides={name: getattr(settings, name) for name in ("mean", "std", "interpolation", "crop_pct")},
         )
 
-    def transforms(
-        self, description: InputDescription, settings: Settings
-    ) -> tuple[Callable[[Any], torch.Tensor], Callable[[Any], torch.Tensor]]:
+    def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
         """Augmented for training, the fixed centre view for evaluation."""
         return TrainingTransform(description, settings.randaugment, settings.random_erasing), EvaluationTransform(description)
+
+    def views(self, built: Built, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
+        """The pictures, looked at anew in every epoch."""
+        to_train, to_evaluate = self.transforms(built.description, settings)
+        return Views(data.train, data.val, to_train, to_evaluate, workers)
+
+    def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
+        """None: nobody has claimed anything about these settings."""
+        return ()
+
+    def baselines(
+        self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
+    ) -> Sequence[BaselineResult]:
+        """None: classes are about equally frequent, so chance says it all."""
+        return ()
+
+    def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
+        """None but the scores."""
+        return {}
 
     def picture(self, example: Example) -> Image.Image | None:
         """The picture itself; None where it can't be read any more."""

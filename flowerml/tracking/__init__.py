@@ -8,7 +8,7 @@ from flowerml.tracking.queries import RunRecord, create_experiment, runs_of_kind
 from flowerml.tracking.reaping import Closed, reap_server
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.start import note_failure, start_child, start_run
-from flowerml.tracking.syncing import Synced, belongs_here, run_ids, sync_folder
+from flowerml.tracking.syncing import Synced, belongs_here, has_left, run_ids, sync_folder
 from flowerml.tracking.writing import KIND, NOTE
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "belongs_here",
     "create_experiment",
     "fetch_registered",
+    "has_left",
     "note_failure",
     "reap_server",
     "register",

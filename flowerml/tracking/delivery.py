@@ -48,6 +48,7 @@ class Delivery:
         self._state = replace(state, bytes=min(state.bytes, journal.end))
         self._run: tuple[MlflowClient, RunWriter] | None = None
         self._last_words: Ended | None = None
+        self._is_over = False
         self._damaged: set[int] = set()
         self._unanswered = False
 
@@ -69,7 +70,7 @@ class Delivery:
 
     def add_last_words(self, ended: Ended) -> None:
         """An end that the journal could not take any more (a full disk): it is delivered all the same."""
-        self._last_words = ended
+        self._last_words, self._is_over = ended, True
 
     def waiting(self) -> int:
         """How many records are not delivered. Raises OSError where the journal is gone."""
@@ -101,7 +102,7 @@ class Delivery:
             warn(f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its beginning")
             self._keep(replace(self._state, run_id="", bytes=0))
         if run is None:
-            run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening())
+            run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening(), alive=alive)
         self._keep(replace(self._state, run_id=run.info.run_id))
         self._run = client, RunWriter(client, run)
         if alive:
@@ -114,7 +115,11 @@ class Delivery:
         self._client.set_tag(self.run_id, HEARTBEAT, heartbeat())
 
     def assert_running(self) -> None:
-        """After a silence: somebody may have taken the run for dead. Raises whatever MLflow raises."""
+        """RUNNING again where somebody has taken the run for dead, or a launcher has ended it whose own process had been followed by this
+        one. Nothing once the run has ended. Raises whatever MLflow raises.
+        """
+        if self._is_over or self.journal.ended is not None:
+            return
         answers_within(_ANSWER_S)
         if self._client.get_run(self.run_id).info.status != "RUNNING":
             self._writer.reopen()
@@ -156,11 +161,11 @@ class Delivery:
             raise UserError(f"{self.journal.path}: its first line is damaged, so which run it belongs to is lost; nothing can be delivered")
         return self.journal.opening
 
-    def _made(self, client: MlflowClient, opening: Opening) -> Run:
+    def _made(self, client: MlflowClient, opening: Opening, *, alive: bool) -> Run:
         """A new run. Noted before it is asked for, so that whoever goes on, whenever, looks for a second one."""
         before = self._state
         self._keep(replace(before, unclear=True))
-        run = make_run(client, opening, {HEARTBEAT: heartbeat()})
+        run = make_run(client, opening, {HEARTBEAT: heartbeat(None if alive else opening)})
         self._keep(replace(before, run_id=run.info.run_id))
         return run
 
@@ -194,6 +199,7 @@ class Delivery:
                 case Opening():
                     self._make_launcher(record.opened)
                 case Reopening():
+                    self._is_over = False
                     self._writer.reopen()
                     self._make_launcher(record.opened)
                 case Artifact(path) if not path.is_file():
@@ -212,6 +218,7 @@ class Delivery:
             self._writer.make_launcher(opened)
 
     def _end(self, ended: Ended) -> None:
+        self._is_over = True
         if is_remote(get_tracking_uri()):
             send_missing(self._client, self._writer, self.journal, self._heard)
         opened = opened_at(self.journal, self._state.bytes)

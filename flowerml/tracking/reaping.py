@@ -11,10 +11,11 @@ from flowerml.console import duration
 from flowerml.events import Ended, Status, now_ms
 from flowerml.tracking.opening import HEARTBEAT, find_run
 from flowerml.tracking.refusals import refusal
-from flowerml.tracking.store import connected
+from flowerml.tracking.store import answers_within, connected
 from flowerml.tracking.writing import CONTINUES, KIND, RunWriter
 
 _PAGE = 1000
+_ANSWER_S = 30.0  # a page of many runs takes some seconds
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
     Raises:
         UserError: the tracking server can't be reached or refuses.
     """
+    answers_within(_ANSWER_S)
     try:
         client = connected()
         experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ACTIVE_ONLY, max_results=50_000)]

@@ -29,6 +29,11 @@ class JournalRecorder:
         """MLflow's id of the run; empty until the server has answered."""
         return self._sender.run_id
 
+    @property
+    def left(self) -> int:
+        """How many events are not at MLflow."""
+        return self._sender.left()
+
     def record(self, event: Event) -> None:
         """Write one event to the disk.
 

@@ -82,11 +82,11 @@ class Sender:
             self._state.notify_all()
             self._wait_for_the_end()
             over = self._over
-        if over and self._left() == 0:
+        if over and self.left() == 0:
             return
         self.abandon()
         self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
-        left = self._left()
+        left = self.left()
         if left:
             warn(f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}` delivers them")
 
@@ -96,7 +96,8 @@ class Sender:
             self._over = True
             self._state.notify_all()
 
-    def _left(self) -> int:
+    def left(self) -> int:
+        """How many events are not at MLflow."""
         try:
             return self._delivery.waiting()
         except OSError:
@@ -142,6 +143,7 @@ class Sender:
                     self._deliver()
                     if time.monotonic() >= due and not self._closing:
                         self._delivery.beat()
+                        self._delivery.assert_running()
                         due = time.monotonic() + _BEAT_S
                 except Exception as error:  # whatever a server, a disk or a network in between may raise: the training goes on
                     if self._is_taken_over() or self._is_refused(error):
@@ -163,7 +165,7 @@ class Sender:
                 pause_s = 0.2 if closing else _PAUSES_S[min(self._fails, len(_PAUSES_S)) - 1]
                 self._state.wait_for(lambda: self._over or self._closing != closing, pause_s)
             elif self._closing:
-                return not self._over and self._left() > 0
+                return not self._over and self.left() > 0
             elif self._delivery.is_open:
                 self._state.wait_for(lambda: self._over or self._closing or self._news, max(0.0, due - time.monotonic()))
             return not self._over
@@ -179,7 +181,7 @@ class Sender:
                 self._delivery.open(None, alive=True)
 
     def _back(self) -> None:
-        left = self._left()
+        left = self.left()
         with self._state:
             self._fails = 0
             told, self._told = self._told, False

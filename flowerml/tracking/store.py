@@ -106,9 +106,11 @@ def answers_within(seconds: float) -> None:
     """From now on this process's requests over http are tried once, for `seconds`, or for as long as the user's environment says: whoever
     calls this tries again in his own way.
     """
-    os.environ[_RETRIES] = "0"
-    if os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT)):
-        os.environ[_TIMEOUT] = _set_here[_TIMEOUT] = f"{seconds:.0f}"
+    if os.environ.get(_RETRIES) != "0":  # written as rarely as can be: libraries read the environment without a lock
+        os.environ[_RETRIES] = "0"
+    timeout = f"{seconds:.0f}"
+    if os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT)) and os.environ.get(_TIMEOUT) != timeout:
+        os.environ[_TIMEOUT] = _set_here[_TIMEOUT] = timeout
 
 
 _set_here: dict[str, str] = {}

@@ -45,9 +45,14 @@ def run_ids(root: Path) -> list[str]:
 
 
 def belongs_here(root: Path) -> bool:
-    """Whether the journals of a run's folder go to the store that is set; False for a folder without."""
+    """Whether the journals of a run's folder go to the store that is set, or have not been begun to be delivered; False without any."""
     stores = {read_delivered(folder).store for folder in journals(root)}
-    return stores == {store_name(get_tracking_uri())}
+    return bool(stores) and stores <= {"", store_name(get_tracking_uri())}
+
+
+def has_left(root: Path) -> bool:
+    """Whether a run's folder may hold something that has to be delivered. Cheap: no journal is read."""
+    return any(has_undelivered(folder) for folder in journals(root))
 
 
 def _deliver(root: Path, folder: Path, *, superseded: bool) -> Synced:
@@ -63,7 +68,7 @@ def _deliver(root: Path, folder: Path, *, superseded: bool) -> Synced:
         if superseded and journal.ended is None:
             journal.append(Ended(Status.KILLED, "it was started over in its folder"))
             before += 1
-        if has_undelivered(folder) or read_delivered(folder).store != store_name(get_tracking_uri()):
+        if delivery.waiting() or read_delivered(folder).store != store_name(get_tracking_uri()):
             delivery.open()
             while delivery.step():
                 if not delivery.is_open:

@@ -66,6 +66,10 @@ class RunWriter:
 
     def reopen(self) -> None:
         """RUNNING again, without the reason why it had ended."""
+        self._forget_reason()
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def _forget_reason(self) -> None:
         standing = self._client.get_run(self.run_id).data.tags
         if reason := standing.get(REASON):
             note = standing.get(NOTE, "")
@@ -74,7 +78,6 @@ class RunWriter:
             self._client.set_tag(self.run_id, NOTE, note)
             with suppress(MlflowException):  # gone meanwhile
                 self._client.delete_tag(self.run_id, REASON)
-        self._client.update_run(self.run_id, status="RUNNING")
 
     def make_launcher(self, launcher_id: str) -> None:
         """Let another run say that it only started this one; nothing where the store does not know that run."""
@@ -95,6 +98,9 @@ class RunWriter:
                 raise
 
     def _end(self, ended: Ended, launcher_id: str | None) -> None:
+        standing = self._client.get_run(self.run_id).data.tags.get(REASON, "")
+        if standing != ended.reason[:_TAG_LIMIT]:
+            self._forget_reason()  # of somebody who took it for dead
         if ended.reason:
             self._client.set_tag(self.run_id, REASON, ended.reason[:_TAG_LIMIT])
             note = self._client.get_run(self.run_id).data.tags.get(NOTE, "")

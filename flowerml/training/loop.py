@@ -9,12 +9,13 @@ import torch
 
 from flowerml.console import duration, say, track
 from flowerml.data.balance import Balance
+from flowerml.data.batches import laid_out, moved
 from flowerml.data.keyed import seed_of
 from flowerml.data.loading import Batch, Loader
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import score
 from flowerml.models.builders import Built
-from flowerml.models.classifier import Classifier
+from flowerml.models.classifier import Network
 from flowerml.selection.epochs import EarlyStopping, better
 from flowerml.settings import Settings
 from flowerml.training.averaging import WeightAverage
@@ -126,7 +127,7 @@ class _Run:
     ) -> None:
         self.settings, self.classes, self.loader, self.observers = settings, classes, loader, observers
         self.device, self.memory_format = device, memory_format
-        self.model: Classifier = built.model.to(device)
+        self.model: Network = built.model.to(device)
         groups = parameter_groups(
             self.model,
             built.stages,
@@ -175,9 +176,9 @@ class _Run:
         for step, (inputs, labels, ids) in enumerate(self._batches(epoch, sums.steps), start=sums.steps):
             done = (epoch - 1) * len(self.loader) + step
             set_rates(self.optimizer, self.schedule.factor(done), self.plateau.scale, self.settings.min_lr)
-            moved, wanted = inputs.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-            mixed, targets = self.mixer(moved, wanted, self.settings.seed, epoch, step)
-            mixed = mixed.contiguous(memory_format=self.memory_format)
+            there, wanted = moved(inputs, self.device), labels.to(self.device, non_blocking=True)
+            mixed, targets = self.mixer(there, wanted, self.settings.seed, epoch, step)
+            mixed = laid_out(mixed, self.memory_format)
             where = f"epoch {epoch}, step {step + 1}, {_rates(rates(self.optimizer))}, pictures {', '.join(ids)}"
             loss, norm = self.stepper.step(mixed, targets, seed_of(self.settings.seed, "step", epoch, step), where)
             if self.average is not None:
@@ -203,6 +204,7 @@ class _Run:
         predictions = predict_all(model, self._heeding(loader.epoch(epoch)), self.classes, self.device, self.memory_format)
         scores = score(predictions)
         row |= {"val_loss": scores.loss, "val_accuracy": scores.accuracy, "val_macro_f1": scores.macro_f1}
+        row["val_mean_recall"] = scores.mean_recall
         if self.settings.scheduler == "plateau":
             self.plateau.observe(epoch, scores.loss)
         return Candidate(epoch, model.state_dict(), scores.at(epoch), predictions)
@@ -231,7 +233,7 @@ class _Run:
 
 
 def _stepper(
-    model: Classifier,
+    model: Network,
     optimizer: torch.optim.Optimizer,
     settings: Settings,
     balance: Balance,
@@ -269,7 +271,10 @@ def _line(row: Row, last: int, is_best: bool, left: float) -> str:  # noqa: FBT0
     validated = ""
     if "val_accuracy" in row:
         star = " *" if is_best else ""
-        validated = f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  macro-F1 {row['val_macro_f1']:.4f}{star}"
+        validated = (
+            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  macro-F1 {row['val_macro_f1']:.4f}"
+            f"  recall {row['val_mean_recall']:.4f}{star}"
+        )
     rest = f"  {duration(left)} left" if left else ""
     return (
         f"epoch {int(row['epoch']):>{len(str(last))}}/{last}  train_loss {row['train_loss']:.4f}{validated}"

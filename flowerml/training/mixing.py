@@ -3,6 +3,7 @@
 import torch
 from torchvision.transforms import v2
 
+from flowerml.data.batches import Inputs
 from flowerml.data.keyed import drawing
 
 
@@ -19,13 +20,14 @@ class Mixer:
         if cutmix > 0:
             self._kinds.append(v2.CutMix(alpha=cutmix, num_classes=classes))
 
-    def __call__(self, inputs: torch.Tensor, labels: torch.Tensor, *key: object) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs (N, 3, S, S) and labels (N,) to mixed inputs and targets (N, C); unchanged where neither is on.
+    def __call__(self, inputs: Inputs, labels: torch.Tensor, *key: object) -> tuple[Inputs, torch.Tensor]:
+        """Inputs (N, 3, S, S) and labels (N,) to mixed inputs and targets (N, C); unchanged, whatever they are, where neither is on.
 
         `key` decides the draw: (seed, epoch, step).
         """
         if not self._kinds:
             return inputs, labels
+        assert isinstance(inputs, torch.Tensor), "the settings refuse to mix inputs that are more than one picture"
         with drawing("mix", *key):
             kind = self._kinds[int(torch.randint(len(self._kinds), ()))]
             mixed: tuple[torch.Tensor, torch.Tensor] = kind(inputs, labels)

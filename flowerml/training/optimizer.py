@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowerml.models.classifier import Classifier
+from flowerml.models.classifier import Network
 from flowerml.models.stages import decay_free, multipliers, spared_names
 
 HEAD, BACKBONE = "head", "backbone"
 
 
 def parameter_groups(
-    model: Classifier,
+    model: Network,
     stages: Sequence[Sequence[str]],
     *,
     lr_head: float,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from flowerml.data.batches import Inputs, chunks, count
 from flowerml.errors import RunFailed
 from flowerml.models.memory import give_back, out_of_memory
 
@@ -39,7 +40,7 @@ class Stepper:
         # fp16's range is small: gradients are scaled up before, and steps with an overflow are left out, which is no error.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
-    def step(self, inputs: torch.Tensor, targets: torch.Tensor, seed: int, where: str) -> tuple[float, float]:
+    def step(self, inputs: Inputs, targets: torch.Tensor, seed: int, where: str) -> tuple[float, float]:
         """One step on a whole batch. Returns the batch's mean loss and the gradient's norm before clipping.
 
         `seed` keys dropout and stochastic depth, for every try anew; `where` (epoch, step, rates, pictures) is for messages.
@@ -60,7 +61,7 @@ class Stepper:
         self.scaler.update()
         return mean, norm
 
-    def _backward(self, inputs: torch.Tensor, targets: torch.Tensor, seed: int, where: str) -> torch.Tensor:
+    def _backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, where: str) -> torch.Tensor:
         """Gradients of the batch's mean loss, which is returned; with smaller parts for as long as memory runs out."""
         # A try that fails may have moved batch-norm statistics already; they are few and small.
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
@@ -70,20 +71,20 @@ class Stepper:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                self._halve(len(inputs), where)
+                self._halve(count(inputs), where)
             give_back()
             with torch.no_grad():
                 for buffer, before in buffers:
                     buffer.copy_(before)
 
-    def _parts(self, inputs: torch.Tensor, targets: torch.Tensor, seed: int) -> torch.Tensor:
+    def _parts(self, inputs: Inputs, targets: torch.Tensor, seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for part, wanted in zip(inputs.chunk(self.accumulate), targets.chunk(self.accumulate), strict=True):
+        for part, wanted in zip(chunks(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True):
             with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
                 logits = self.model(part)
-            loss = self.losses(logits, wanted).sum() / len(inputs)
+            loss = self.losses(logits, wanted).sum() / len(targets)
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return total

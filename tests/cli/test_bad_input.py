@@ -87,7 +87,7 @@ FLAGS = {
 MODELS = {
     "unknown model": Case(
         "train --model convnextv2_atoo",
-        "--model 'convnextv2_atoo' is unknown. Did you mean convnextv2_atto? Allowed: …, timm:NAME or openclip:ARCH[/TAG]",
+        "--model 'convnextv2_atoo' is unknown. Did you mean convnextv2_atto? Allowed: …, openclip:ARCH[/TAG] or relation:timm:NAME",
     ),
     "unknown to timm": Case(
         "train --model timm:mobilenetv2_1000",

@@ -259,15 +259,15 @@ MODELS_OWN, TASKS_OWN = "the model's own", "the task's own"
 # group: {flag: (what stands for the value, unit and range as shown, default)}
 HELP = {
     "model": {
-        "--model": ("TEXT", "(catalogue name, timm:NAME, openclip:ARCH[/TAG])", "convnextv2_large"),
+        "--model": ("TEXT", "(catalogue name, timm:NAME, openclip:ARCH[/TAG], relation:timm:NAME)", "convnextv2_large"),
         "--weights": ("TEXT", "(hub, none, PATH of a .safetensors or .pth)", "hub"),
-        "--img-size": ("INT", "[px] (>= 16, <= 2048)", "cnn 224, vit 224"),
+        "--img-size": ("INT", "[px] (>= 16, <= 2048)", "cnn 224, vit 224, relation 128"),
         "--mean": ("R,G,B", "", MODELS_OWN),
         "--std": ("R,G,B", "", MODELS_OWN),
         "--interpolation": ("{bilinear,bicubic}", "", MODELS_OWN),
         "--crop-pct": ("F", "(> 0.1, <= 1)", MODELS_OWN),
-        "--dropout": ("F", "(>= 0, < 1)", "cnn 0.0, vit 0.0"),
-        "--drop-path": ("F", "(>= 0, < 1)", "cnn 0.1, vit 0.0"),
+        "--dropout": ("F", "(>= 0, < 1)", "cnn 0.0, vit 0.0, relation 0.3"),
+        "--drop-path": ("F", "(>= 0, < 1)", "cnn 0.1, vit 0.0, relation 0.0"),
     },
     "data": {
         "--train-dir": ("TEXT", "", "data/train"),
@@ -278,31 +278,42 @@ HELP = {
         "--bad-images": ("{stop,skip}", "", "stop"),
         "--duplicates": ("{stop,keep,drop}", "", "stop"),
     },
+    "relations of two boxed objects": {
+        "--annotations": ("TEXT", "", "found there"),
+        "--test-annotations": ("TEXT", "", "found there"),
+        "--wording": ("TEXT", "(exact, synonyms, PATH of a .csv (text,relation))", "exact"),
+        "--box-features": ("{seed,published,rich}", "", "seed"),
+        "--embedding": ("INT", "(>= 1, <= 65536)", "128"),
+        "--temperature": ("F", "(> 0, <= 100)", "0.07"),
+        "--spatial-dropout": ("F", "(>= 0, < 1)", "0.2"),
+        "--flip": ("F", "(>= 0, <= 1)", "0.5"),
+        "--cache-features": ("[{true,false}]", "", "true"),
+    },
     "optimiser": {
-        "--epochs": ("INT", "[epochs] (>= 1, <= 10000)", "cnn 45, vit 30"),
-        "--batch-size": ("INT", "[pictures] (>= 1, <= 65536)", "cnn 32, vit 16"),
+        "--epochs": ("INT", "[epochs] (>= 1, <= 10000)", "cnn 45, vit 30, relation 50"),
+        "--batch-size": ("INT", "[pictures] (>= 1, <= 65536)", "cnn 32, vit 16, relation 16"),
         "--accumulate": ("INT", "(>= 1, <= 1024)", "1"),
         "--optimizer": ("{adamw,sgd}", "", "adamw"),
-        "--lr-head": ("F", "(> 0, <= 10)", "cnn 0.001, vit 0.001"),
-        "--lr-backbone": ("F", "(>= 0, <= 10)", "cnn 0.0002, vit 1e-05"),
-        "--weight-decay": ("F", "(>= 0, <= 10)", "cnn 0.02, vit 0.02"),
-        "--llrd": ("F", "(> 0, <= 1)", "cnn 1.0, vit 0.85"),
+        "--lr-head": ("F", "(> 0, <= 10)", "cnn 0.001, vit 0.001, relation 0.0001"),
+        "--lr-backbone": ("F", "(>= 0, <= 10)", "cnn 0.0002, vit 1e-05, relation 1e-05"),
+        "--weight-decay": ("F", "(>= 0, <= 10)", "cnn 0.02, vit 0.02, relation 0.0"),
+        "--llrd": ("F", "(> 0, <= 1)", "cnn 1.0, vit 0.85, relation 1.0"),
         "--scheduler": ("{cosine,plateau,constant}", "", "cosine"),
-        "--warmup-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "cnn 5, vit 3"),
+        "--warmup-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "cnn 5, vit 3, relation 0"),
         "--plateau-factor": ("F", "(> 0, < 1)", "0.5"),
         "--plateau-patience": ("INT", "[epochs] (>= 0, <= 10000)", "3"),
         "--min-lr": ("F", "(>= 0, <= 10)", "1e-06"),
         "--grad-clip": ("F", "(>= 0, <= 1000000.0)", "1.0"),
-        "--freeze-backbone-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "cnn 3, vit 8"),
+        "--freeze-backbone-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "cnn 3, vit 8, relation 50"),
         "--amp": ("[{true,false}]", "", "true"),
         "--ema": ("[{true,false}]", "", "true"),
     },
     "augmentation and regularisation": {
-        "--label-smoothing": ("F", "(>= 0, < 1)", "cnn 0.05, vit 0.05"),
-        "--mixup": ("F", "(>= 0, <= 10)", "cnn 0.2, vit 0.1"),
-        "--cutmix": ("F", "(>= 0, <= 10)", "cnn 1.0, vit 0.5"),
-        "--randaugment": ("INT", "(>= 0, <= 30)", "cnn 9, vit 7"),
-        "--random-erasing": ("F", "(>= 0, <= 1)", "cnn 0.1, vit 0.1"),
+        "--label-smoothing": ("F", "(>= 0, < 1)", "cnn 0.05, vit 0.05, relation 0.0"),
+        "--mixup": ("F", "(>= 0, <= 10)", "cnn 0.2, vit 0.1, relation 0.0"),
+        "--cutmix": ("F", "(>= 0, <= 10)", "cnn 1.0, vit 0.5, relation 0.0"),
+        "--randaugment": ("INT", "(>= 0, <= 30)", "cnn 9, vit 7, relation 0"),
+        "--random-erasing": ("F", "(>= 0, <= 1)", "cnn 0.1, vit 0.1, relation 0.0"),
     },
     "class imbalance": {
         "--class-weights": ("{none,balanced,effective}", "", "none"),
@@ -312,18 +323,21 @@ HELP = {
         "--oversample": ("TEXT", '(none or "COUNT:TIMES,..." with TIMES up to 100, for example "100:3,500:2")', "none"),
     },
     "stopping and the best epoch": {
-        "--monitor": ("{val_accuracy,val_macro_f1,val_loss}", "", "val_accuracy"),
+        "--monitor": ("{val_accuracy,val_macro_f1,val_mean_recall,val_loss}", "", "val_accuracy"),
         "--patience": ("INT", "(>= 0, <= 10000)", "10"),
         "--min-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "0"),
         "--stop-epoch": ("INT", "[epochs] (>= 1, <= 10000)", "none"),
     },
     "the run itself": {
         "--seed": ("INT", "(>= 0, <= 2147483648)", "11"),
-        "--output-dir": ("TEXT", "", "runs/<model>-<config>-s<seed>"),
+        "--output-dir": ("TEXT", "", "<runs root>/<model>-<config>-s<seed>"),
+        "--runs-root": ("TEXT", "", "runs"),
         "--resume": ("{last,never}", "", "last"),
         "--checkpoint-every-steps": ("INT", "[steps] (>= 0, <= 1000000000)", "0"),
         "--checkpoint-every-minutes": ("F", "[minutes] (>= 0, <= 10000)", "0.0"),
         "--keep-checkpoints": ("INT", "(>= 1, <= 1000)", "2"),
+        "--lease-seconds": ("INT", "[seconds] (>= 1, <= 86400)", "60"),
+        "--on-launcher-death": ("{stop,finish}", "", "stop"),
         "--overwrite": ("[{true,false}]", "", "false"),
         "--experiment": ("TEXT", "(up to 256 characters)", TASKS_OWN),
         "--run-name": ("TEXT", "(up to 250 characters)", "the output folder's"),
@@ -451,7 +465,7 @@ class TestEntryPoints:
         assert said.count("\n") == 1
 
     def test_importing_the_package_costs_no_torch(self):
-        """`import flowerml` offers load_cnn_model, load_vit_model, predict and predict_proba without loading them."""
+        """`import flowerml` offers the loaders and predictors without loading them."""
         code = "import flowerml, sys; print(sorted({'torch', 'mlflow', 'numpy'} & set(sys.modules)), *flowerml.__all__)"
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        assert done.stdout == "[] __version__ load_cnn_model load_vit_model predict predict_proba\n"
+        assert done.stdout == ("[] __version__ load_cnn_model load_relation_model load_vit_model predict predict_proba predict_relation\n")

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -12,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.cli.main import run_command
 from flowerml.cli.tidying import tidy_beside
 from flowerml.events import Ended, Metrics, Status, now_ms
-from flowerml.journal import Journal, read_delivered
+from flowerml.journal import Delivered, Journal, read_delivered, write_delivered
 from flowerml.runs.claim import claim, holder
 from flowerml.runs.folder import RunFile, read_run_file, write_run_file
 from flowerml.settings import resolve
@@ -123,11 +124,46 @@ def claimed(root):
 def test_a_server_that_is_away_gets_the_end_later(killed, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    write_delivered(claimed(killed), Delivered("http://127.0.0.1:9"))
     assert run_command("reap", []) == 2  # the folder is closed, then the server is asked for others
     assert read_run_file(killed).status == "KILLED"
     assert "events left: the MLflow tracking store http://127.0.0.1:9 does not answer" in capsys.readouterr().err
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert run_command("sync", ["--all"]) == 0
+
+
+def test_a_run_of_another_store_is_closed_and_stays_there(killed, monkeypatch, capsys, tmp_path):
+    """Its end is not told to whichever store is set just now, in a run of its own."""
+    shutil.copy(tmp_path / "mlflow.db", tmp_path / "other.db")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+        before = len(MlflowClient().search_runs(["0", "1"]))
+        assert run_command("reap", []) == 1
+        assert "runs/killed: it is recorded at another store" in capsys.readouterr().err
+        assert len(MlflowClient().search_runs(["0", "1"])) == before
+    assert read_run_file(killed).status == "KILLED"
+    assert reap(capsys) == (0, {"closed": [], "left": []})
+    assert MlflowClient().get_run(read_run_file(killed).run_id).info.status == "KILLED"
+
+
+def test_a_run_that_finished_while_the_server_was_away_is_delivered_and_not_taken_for_dead(here, capsys):
+    attempt, recorder = begin(here / "runs" / "a")
+    wait_for(lambda: MlflowClient().get_metric_history(recorder.run_id, "val_accuracy"))
+    recorder.abandon()
+    wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))
+    Journal(attempt.folder).append(Ended(Status.FINISHED))
+    write_run_file(here / "runs" / "a", RunFile(recorder.run_id, "c" * 64, 11, "FINISHED"))
+    attempt.release()
+    MlflowClient().set_tag(recorder.run_id, "flowerml.heartbeat", json.dumps({"host": "h", "pid": 1, "time": 0}))
+    assert reap(capsys) == (0, {"closed": [], "left": []})
+    run = MlflowClient().get_run(recorder.run_id)
+    assert (run.info.status, "flowerml.reason" in run.data.tags) == ("FINISHED", False)
+
+
+def test_a_folder_that_is_not_there_is_named(here, capsys):
+    assert run_command("reap", ["--runs-root", "rusn"]) == 2
+    assert "--runs-root rusn: no such folder" in capsys.readouterr().err
+    assert reap(capsys) == (0, {"closed": [], "left": []})
 
 
 def put(kind="train", status="RUNNING", silent_s=None, **tags):

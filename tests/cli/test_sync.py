@@ -9,6 +9,7 @@ from flowerml.cli.main import run_command
 from flowerml.events import Ended, Metrics, Status
 from flowerml.journal import Journal, Opening, read_delivered
 from flowerml.runs.claim import claim
+from flowerml.runs.folder import read_run_file
 from tests.cli import bad_input as bad
 
 AWAY = "http://127.0.0.1:9"  # the discard port: nobody listens
@@ -73,6 +74,7 @@ def test_a_training_without_a_server_looks_afterwards_as_one_that_had_it(here, f
     assert first.info.run_id == with_server.info.run_id
     assert f" events delivered to run {late.info.run_id}" in told
     assert shown(late) == shown(first)
+    assert read_run_file(here / "out").run_id == late.info.run_id
     assert late.info.end_time < late.info.start_time + 3_600_000
     assert run_command("sync", ["out"]) == 0
     assert f"everything is at run {late.info.run_id} already" in capsys.readouterr().err

@@ -24,6 +24,9 @@ def prepared(root, **given):
     return FlowersTask().prepare(settings_for(root, **given))
 
 
+SETTINGS = settings_for("anywhere")
+
+
 @pytest.fixture
 def root(tmp_path):
     return put_classes(tmp_path / "data", COUNTS)
@@ -75,7 +78,7 @@ def test_bad_pictures_stop_or_are_left_out_and_kept_on_the_list(root):
     assert [entry.file for entry in data.bad] == ["rose/bad.jpg"]
     assert (data.split.train, data.split.val, data.split.digest) == (before.train, before.val, before.digest), "it moves no other"
     assert data.split.skipped == ("rose/bad.jpg",)
-    assert FlowersTask().examples(root, tuple(COUNTS), data.split)[1] == [], "what was skipped on purpose is not new afterwards"
+    assert FlowersTask().examples(root, tuple(COUNTS), data.split, SETTINGS)[1] == [], "what was skipped on purpose is not new afterwards"
     assert any("1 pictures can't be read and are left out" in line for line in data.remarks)
 
 
@@ -109,7 +112,7 @@ def test_dropped_copies_are_as_if_never_there(root):
     assert (data.split.digest, data.split.data_digest) == (before.digest, before.data_digest)
     assert data.split.skipped == ("rose/copy.jpg", "tulip/copy.jpg")
     assert any("warning: 2 copies" in line for line in data.remarks)
-    assert FlowersTask().examples(root, tuple(COUNTS), data.split)[1] == []
+    assert FlowersTask().examples(root, tuple(COUNTS), data.split, SETTINGS)[1] == []
 
 
 def test_dropping_the_last_picture_of_a_class_is_refused(tmp_path):
@@ -131,15 +134,15 @@ def test_folders_makes_a_task_of_any_sub_folders(tmp_path):
 def test_examples_for_evaluation_say_what_has_changed_since(root):
     task = FlowersTask()
     split = prepared(root).split
-    examples, remarks = task.examples(root, tuple(COUNTS), split)
+    examples, remarks = task.examples(root, tuple(COUNTS), split, SETTINGS)
     assert len(examples) == 30
     assert remarks == []
-    assert task.examples(root, tuple(COUNTS), None)[1] == []
+    assert task.examples(root, tuple(COUNTS), None, SETTINGS)[1] == []
     (root / "rose" / "00.jpg").unlink()
     put_scene(root / "rose" / "new.jpg", 600)
     put_scene(root / "tulip" / "00.jpg", 601)
     put_scene(root / "tulip" / "01.jpg", 602)
-    examples, remarks = task.examples(root, tuple(COUNTS), split)
+    examples, remarks = task.examples(root, tuple(COUNTS), split, SETTINGS)
     assert [example.id for example in examples if "new" in example.id] == ["rose/new.jpg"]
     text = "\n".join(remarks)
     assert "1 pictures are not there any more, for example 'rose/00.jpg'" in text

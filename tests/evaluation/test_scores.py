@@ -75,7 +75,9 @@ def test_a_class_that_does_not_occur_is_listed_but_no_part_of_macro_f1():
     one_hot = np.eye(3) * 5
     found = score(predictions([0, 0, 1, 1], one_hot[[0, 0, 1, 2]]))
     assert found.macro_f1 == pytest.approx((1.0 + 2 / 3) / 2)
-    assert found.per_class[2] == {"class": "tulip", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    empty = {"precision": 0.0, "recall": 0.0, "recall_interval_95": None, "f1": 0.0, "support": 0}
+    assert found.per_class[2] == {"class": "tulip", **empty}
+    assert found.mean_recall == pytest.approx((1.0 + 0.5) / 2)
     assert found.confusion.shape == (3, 3)
 
 
@@ -150,6 +152,21 @@ def test_the_calibration_error_has_15_bins():
     apart = calibration_error(two_class([0.66, 0.67]), np.array([0, 1]))
     assert together == pytest.approx(abs(1 - 0.61 - 0.66) / 2)
     assert apart == pytest.approx((0.34 + 0.67) / 2)
+
+
+def test_mean_recall_weighs_a_rare_class_as_a_frequent_one():
+    one_hot = np.eye(3) * 5
+    found = score(predictions([0] * 8 + [1] + [2], one_hot[[0] * 8 + [0] + [2]]))
+    assert found.accuracy == pytest.approx(0.9)
+    assert found.mean_recall == pytest.approx((1 + 0 + 1) / 3)
+    assert found.per_class[0]["recall_interval_95"] == pytest.approx(wilson(8, 8))
+    assert found.at(3).mean_recall == found.mean_recall
+
+
+def test_the_report_begins_with_the_score_that_matters():
+    found = score(drawn(4))
+    assert text_report(found).startswith("accuracy ")
+    assert text_report(found, "mean_recall").startswith(f"mean recall         {found.mean_recall:.4f}\naccuracy ")
 
 
 def test_the_report_shows_every_figure_of_the_scores():

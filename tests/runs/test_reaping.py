@@ -1,6 +1,7 @@
 """A run whose process died at any place of its end is closed in its folder, once, as what it was."""
 
 import json
+import threading
 
 import pytest
 
@@ -64,3 +65,15 @@ def test_one_that_is_worked_on_is_left_alone(tmp_path):
     claim(tmp_path, 60)
     assert reap_folder(tmp_path) is None
     assert read_run_file(tmp_path).status == "RUNNING"
+
+
+def test_who_begins_while_a_dead_run_is_being_closed_waits_for_that(tmp_path):
+    """Every start closes what is dead: of several that are started again together one may meet another's run."""
+    root = tmp_path / "run"
+    claim(root, 60).release()
+    closer = claim(root, 60, closes=True)
+    let_go = threading.Timer(0.3, closer.release)
+    let_go.start()
+    mine = claim(root, 60)
+    let_go.join()
+    assert (mine.holder.token, mine.previous) == (3, root / ATTEMPTS / "0002.fenced")

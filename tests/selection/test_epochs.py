@@ -7,11 +7,11 @@ import pytest
 
 from flowerml.selection.epochs import EarlyStopping, EpochResult, better, improves
 
-MONITORS = ["val_accuracy", "val_macro_f1", "val_loss"]
+MONITORS = ["val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"]
 
 
-def result(epoch: int, hits: int, macro_f1: float = 0.5, loss: float = 1.0) -> EpochResult:
-    return EpochResult(epoch, hits, 100, macro_f1, loss)
+def result(epoch: int, hits: int, macro_f1: float = 0.5, loss: float = 1.0, mean_recall: float = 0.5) -> EpochResult:
+    return EpochResult(epoch, hits, 100, macro_f1, loss, mean_recall)
 
 
 def test_accuracy_is_hits_over_total():
@@ -66,6 +66,19 @@ def test_the_lower_val_loss_then_accuracy_then_macro_f1_then_the_earlier_epoch(n
     assert better(new, result(1, 90), "val_loss") is wins
 
 
+@pytest.mark.parametrize(
+    ("new", "wins"),
+    [
+        (result(2, 10, 0.1, mean_recall=0.6), True),
+        (result(2, 99, 0.9, mean_recall=0.4), False),
+        (result(2, 91), True),  # equal mean recall: hits
+        (result(2, 90), False),
+    ],
+)
+def test_val_mean_recall_then_accuracy_then_macro_f1_then_the_earlier_epoch(new, wins):
+    assert better(new, result(1, 90), "val_mean_recall") is wins
+
+
 def test_macro_f1_that_differs_by_rounding_alone_is_a_tie():
     summed, written = 0.1 + 0.2, 0.3
     assert summed > written
@@ -80,12 +93,15 @@ def test_the_winner_of_a_run_is_independent_of_how_it_is_looked_for(monitor):
     """Epoch by epoch as the loop does it, and by sorting all at once."""
     draw = random.Random(5)
     for _ in range(200):
-        epochs = [result(n, draw.randint(88, 91), draw.choice([0.4, 0.5]), draw.choice([0.9, 1.0])) for n in range(1, 8)]
+        epochs = [
+            result(n, draw.randint(88, 91), *(draw.choice(pair) for pair in ([0.4, 0.5], [0.9, 1.0], [0.3, 0.6]))) for n in range(1, 8)
+        ]
         leader = None
         for epoch in epochs:
             if better(epoch, leader, monitor):
                 leader = epoch
         keys = {"val_accuracy": lambda e: (), "val_macro_f1": lambda e: (e.macro_f1,), "val_loss": lambda e: (-e.loss,)}
+        keys["val_mean_recall"] = lambda e: (e.mean_recall,)
         assert leader == max(epochs, key=lambda e: (*keys[monitor](e), e.hits, e.macro_f1, -e.epoch))
 
 
@@ -130,6 +146,8 @@ def test_stopping_looks_at_the_monitor_alone_ties_aside():
     rising = [EpochResult(n, 50, 100, 0.5 + n / 100, 1 - n / 100) for n in range(1, 7)]
     assert stopped_after(EarlyStopping(2, 0, "val_accuracy"), rising) == 3
     assert stopped_after(EarlyStopping(2, 0, "val_macro_f1"), rising) is None
+    rising_recall = [result(n, 50, mean_recall=0.3 + n / 100) for n in range(1, 7)]
+    assert stopped_after(EarlyStopping(2, 0, "val_mean_recall"), rising_recall) is None
     assert stopped_after(EarlyStopping(2, 0, "val_loss"), rising) is None
 
 

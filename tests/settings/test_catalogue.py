@@ -24,7 +24,8 @@ CLIPS = {
     "clip_vits16": ("ViT-S-16", 16, 224, ""),
     "clip_vits32": ("ViT-S-32", 32, 224, ""),
 }
-ALLOWED = f"Allowed: {', '.join([*CONVNEXTS, *CLIPS])}, timm:NAME or openclip:ARCH[/TAG]"
+RELATIONS = {"relation_resnet18": "resnet18", "relation_resnet50": "resnet50"}
+ALLOWED = f"Allowed: {', '.join([*CONVNEXTS, *CLIPS, *RELATIONS])}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
 
 
 def refusal(name):
@@ -34,7 +35,7 @@ def refusal(name):
 
 
 def test_catalogue_is_the_designs():
-    assert known_models() == (*CONVNEXTS, *CLIPS)
+    assert known_models() == (*CONVNEXTS, *CLIPS, *RELATIONS)
 
 
 @pytest.mark.parametrize("name", CONVNEXTS)
@@ -51,8 +52,19 @@ def test_clip_tower_is_a_vit_of_open_clip(name):
     assert size % patch == 0
 
 
+@pytest.mark.parametrize("name", RELATIONS)
+def test_a_relation_model_has_torchvisions_first_weights_and_crops_of_128(name):
+    assert find_model(name) == ModelSpec(name, Family.RELATION, Library.TIMM, RELATIONS[name], "tv_in1k", 128, None)
+
+
+def test_any_backbone_of_timm_makes_a_relation_model():
+    spec = find_model("relation:timm:vit_small_patch16_224.augreg_in1k")
+    assert (spec.family, spec.architecture, spec.hub, spec.img_size) == (Family.RELATION, "vit_small_patch16_224", "augreg_in1k", 128)
+    assert find_model("relation:timm:mobilenetv2_100").hub == "default"
+
+
 def test_families_are_spelled_as_in_tags_and_registry():
-    assert [family.value for family in Family] == ["cnn", "vit"]
+    assert [family.value for family in Family] == ["cnn", "vit", "relation"]
 
 
 @pytest.mark.parametrize(
@@ -112,13 +124,15 @@ def test_plain_transformers_without_a_leading_vit_are_of_family_vit(name):
         ("clip_vit_s32", "clip_vits32"),
         ("timm:", "timm:NAME"),
         ("openclip:", "openclip:ARCH"),
+        ("relation_resnet5", "relation_resnet50"),
+        ("relation:timm:", "relation:timm:NAME"),
     ],
 )
 def test_mistyped_name_gets_the_nearest_and_the_whole_list(typed, near):
     assert refusal(typed) == f"--model {typed!r} is unknown. Did you mean {near}? {ALLOWED}"
 
 
-@pytest.mark.parametrize("typed", ["", "zzz", "resnet50", "hf:something"])
+@pytest.mark.parametrize("typed", ["", "zzz", "densenet", "hf:something"])
 def test_name_like_no_other_gets_the_list_alone(typed):
     assert refusal(typed) == f"--model {typed!r} is unknown. {ALLOWED}"
 

@@ -26,6 +26,15 @@ DEFAULTS = {
     "split_seed": 11,
     "bad_images": "stop",
     "duplicates": "stop",
+    "annotations": None,
+    "test_annotations": None,
+    "wording": "exact",
+    "box_features": "seed",
+    "embedding": 128,
+    "temperature": 0.07,
+    "spatial_dropout": 0.2,
+    "flip": 0.5,
+    "cache_features": True,
     "epochs": FROM_RECIPE,
     "batch_size": FROM_RECIPE,
     "accumulate": 1,
@@ -81,6 +90,10 @@ RANGES = {
     "drop_path": ((0.0, 0.999), (-0.001, 1.0)),
     "val_split": ((0.0, 0.999), (-0.001, 1.0)),
     "split_seed": ((0, 2**31), (-1, 2**31 + 1)),
+    "embedding": ((1, 65_536), (0, 65_537)),
+    "temperature": ((1e-6, 100.0), (0.0, 100.1)),
+    "spatial_dropout": ((0.0, 0.999), (-0.001, 1.0)),
+    "flip": ((0.0, 1.0), (-0.001, 1.001)),
     "epochs": ((1, 10_000), (0, 10_001)),
     "batch_size": ((1, 65_536), (0, 65_537)),
     "accumulate": ((1, 1024), (0, 1025)),
@@ -121,7 +134,8 @@ WORDS = {
     "class_weights": {"none", "balanced", "effective"},
     "resume": {"last", "never"},
     "on_launcher_death": {"stop", "finish"},
-    "monitor": {"val_accuracy", "val_macro_f1", "val_loss"},
+    "monitor": {"val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"},
+    "box_features": {"seed", "published", "rich"},
 }
 WHOLE = [name for name, (passes, _) in RANGES.items() if isinstance(passes[0], int)]
 FLOATS = [name for name, (passes, _) in RANGES.items() if isinstance(passes[0], float)]
@@ -288,7 +302,7 @@ def test_device_names():
             COMPLETE.replace(device=given)
 
 
-@pytest.mark.parametrize("name", ["test_dir", "stop_epoch"])
+@pytest.mark.parametrize("name", ["test_dir", "stop_epoch", "annotations", "test_annotations"])
 def test_none_says_not_used(name):
     assert getattr(COMPLETE.replace(**{name: OTHER[name][1]}).replace(**{name: "none"}), name) is None
 

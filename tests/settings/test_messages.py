@@ -11,7 +11,7 @@ from flowerml.settings.declaration import fields
 from flowerml.settings.flags import Parser, add_settings
 from flowerml.settings.messages import allowed, bad_value, choices, first_problem, flag, kind, nearest
 
-MODELS = f"{', '.join(known_models())}, timm:NAME or openclip:ARCH[/TAG]"
+MODELS = f"{', '.join(known_models())}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
 
 
 def message(line):
@@ -54,7 +54,9 @@ WRONG = {
     "--scheduler cosin": "--scheduler is 'cosin'. Did you mean cosine? Allowed: cosine, plateau, constant",
     "--scheduler Plateau": "--scheduler is 'Plateau'. Did you mean plateau? Allowed: cosine, plateau, constant",
     "--class-weights balance": "--class-weights is 'balance'. Did you mean balanced? Allowed: none, balanced, effective",
-    "--monitor val_acc": "--monitor is 'val_acc'. Did you mean val_accuracy? Allowed: val_accuracy, val_macro_f1, val_loss",
+    "--monitor val_acc": (
+        "--monitor is 'val_acc'. Did you mean val_accuracy? Allowed: val_accuracy, val_macro_f1, val_mean_recall, val_loss"
+    ),
     "--bad-images skp": "--bad-images is 'skp'. Did you mean skip? Allowed: stop, skip",
     "--interpolation bicubik": "--interpolation is 'bicubik'. Did you mean bicubic? Allowed: bilinear, bicubic, or auto",
     "--amp maybe": "--amp is 'maybe'. Allowed: true or false",
@@ -84,6 +86,16 @@ WRONG = {
     "--epochs 2 --warmup-epochs 3": "--warmup-epochs 3 is longer than the run (--epochs 2): lower it or train longer",
     "--epochs 2 --freeze_backbone_epochs 3": "--freeze-backbone-epochs 3 is longer than the run (--epochs 2): lower it or train longer",
     "--stop-epoch 46": "--stop-epoch 46 lies behind the schedule's end (--epochs 45)",
+    "--mixup 0.2 --model relation_resnet18": (
+        "--mixup 0.2: not for pairs of boxed objects (relation_resnet18): only --flip moves picture and boxes together"
+    ),
+    "--randaugment 9 --model relation:timm:resnet18": (
+        "--randaugment 9: not for pairs of boxed objects (relation:timm:resnet18): only --flip moves picture and boxes together"
+    ),
+    "--temperature 0.1": "--temperature is for pairs of boxed objects, and convnextv2_large takes whole pictures: leave it out",
+    "--no-cache-features --model clip_vitb32": (
+        "--cache-features is for pairs of boxed objects, and clip_vitb32 takes whole pictures: leave it out"
+    ),
     "--accumulate 33": "--accumulate 33 is more than the --batch-size 32 it splits",
 }
 
@@ -116,7 +128,7 @@ def test_flag_is_the_hyphenated_name():
         ("optimizer", ("adamw", "sgd")),
         ("scheduler", ("cosine", "plateau", "constant")),
         ("interpolation", ("bilinear", "bicubic")),
-        ("monitor", ("val_accuracy", "val_macro_f1", "val_loss")),
+        ("monitor", ("val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss")),
         ("lr_head", ()),
         ("device", ()),
         ("test_dir", ()),
@@ -127,18 +139,18 @@ def test_choices_are_the_words_of_an_enumerated_setting(name, words):
 
 
 KINDS = {
-    "true or false": {"amp", "ema", "overwrite", "compile"},
+    "true or false": {"amp", "ema", "overwrite", "compile", "cache_features"},
     "three numbers R,G,B": {"mean", "std"},
     "names, comma-separated": {"classes"},
     "whole number": {
         *("img_size", "split_seed", "epochs", "batch_size", "accumulate", "warmup_epochs", "plateau_patience", "freeze_backbone_epochs"),
         *("randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
-        *("checkpoint_every_steps", "keep_checkpoints", "lease_seconds"),
+        *("checkpoint_every_steps", "keep_checkpoints", "lease_seconds", "embedding"),
     },
     "number": {
         *("crop_pct", "dropout", "drop_path", "val_split", "lr_head", "lr_backbone", "weight_decay", "llrd", "plateau_factor", "min_lr"),
         *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing"),
-        *("effective_beta", "focal_gamma", "logit_adjustment", "checkpoint_every_minutes"),
+        *("effective_beta", "focal_gamma", "logit_adjustment", "checkpoint_every_minutes", "temperature", "spatial_dropout", "flip"),
     },
     "text": {
         *(
@@ -154,6 +166,7 @@ KINDS = {
             "class_weights",
         ),
         *("oversample", "monitor", "output_dir", "experiment", "run_name", "device", "resume", "runs_root", "on_launcher_death"),
+        *("annotations", "test_annotations", "wording", "box_features"),
     },
 }
 

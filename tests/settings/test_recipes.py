@@ -27,6 +27,7 @@ TABLE = {
     "cnn": dict(zip(COLUMNS, (45, 32, 1e-3, 2e-4, 0.02, 5, 0.05, 0.2, 1.0, 9, 0.1, 3, 1.0), strict=True)),
     "vit": dict(zip(COLUMNS, (30, 16, 1e-3, 1e-5, 0.02, 3, 0.05, 0.1, 0.5, 7, 0.1, 8, 0.85), strict=True)),
 }
+RELATION = dict(zip(COLUMNS, (50, 16, 1e-4, 1e-5, 0.0, 0, 0.0, 0.0, 0.0, 0, 0.0, 50, 1.0), strict=True))
 BOTH = {
     "img_size": 224,
     "optimizer": "adamw",
@@ -57,6 +58,22 @@ def test_recipe_of_the_family_is_the_designs_table(model):
     assert warnings == []
 
 
+def test_recipe_of_relations_is_the_experiments():
+    """What the user's two experiments share: batch 16, rate 1e-4, crops of 128 px, dropout 0.3 and 0.2, temperature 0.07."""
+    settings, warnings = resolve({"model": "relation_resnet50"})
+    assert values(settings, COLUMNS) == RELATION
+    assert (settings.img_size, settings.dropout, settings.spatial_dropout, settings.temperature) == (128, 0.3, 0.2, 0.07)
+    assert warnings == []
+
+
+@pytest.mark.parametrize("epochs", [3, 50, 80])
+def test_the_backbone_of_a_relation_model_is_frozen_for_as_long_as_the_run_lasts(epochs):
+    settings, warnings = resolve({"model": "relation_resnet18", "epochs": epochs})
+    assert settings.freeze_backbone_epochs == epochs
+    assert warnings == []
+    assert resolve({"model": "relation_resnet18", "freeze_backbone_epochs": 2})[0].freeze_backbone_epochs == 2
+
+
 def test_no_setting_of_a_recipe_is_left_to_chance():
     from_recipe = {name for name, field in fields().items() if note(field, "auto") == RECIPE}
     assert from_recipe == {*COLUMNS, "img_size", "dropout", "drop_path"}
@@ -65,11 +82,11 @@ def test_no_setting_of_a_recipe_is_left_to_chance():
 
 def test_shown_recipes_are_those_that_run():
     """`--help` and a run read one table."""
-    for family, model in (("cnn", "convnextv2_large"), ("vit", "clip_vitl14")):
+    for family, model in (("cnn", "convnextv2_large"), ("vit", "clip_vitl14"), ("relation", "relation_resnet50")):
         settings, _ = resolve({"model": model})
         shown = family_recipes()[family]
         assert values(settings, shown) == shown
-    assert list(family_recipes()) == ["cnn", "vit"]
+    assert list(family_recipes()) == ["cnn", "vit", "relation"]
 
 
 def test_default_model_is_the_cnn_flagship():
@@ -79,6 +96,7 @@ def test_default_model_is_the_cnn_flagship():
 def test_image_size_is_the_models_own():
     sizes = {model: resolve({"model": model})[0].img_size for model in known_models()}
     assert sizes.pop("clip_vitl14_336") == 336
+    assert {sizes.pop("relation_resnet18"), sizes.pop("relation_resnet50")} == {128}
     assert set(sizes.values()) == {224}
 
 

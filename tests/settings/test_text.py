@@ -5,12 +5,16 @@ import shlex
 import pytest
 
 from flowerml.settings import resolve
-from flowerml.settings.declaration import AUTO, fields
+from flowerml.settings.declaration import AUTO, RELATION, fields, note
 from flowerml.settings.text import as_params, as_text, contradictions
 from tests.settings.samples import COMPLETE, OTHER
 
 CHANGED = COMPLETE.replace(**{name: value for name, (_, value) in OTHER.items()})
 NAMES = list(fields())
+# What a run can be: the settings of boxed pairs go with models of pairs, those that mix or move pixels with the others.
+OF_PAIRS = [name for name, field in fields().items() if note(field, "group") == RELATION]
+PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS})
+PAIRS = CHANGED.replace(model="relation_resnet18", cutmix=0, randaugment=0)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,7 @@ def test_as_text(value, text):
     assert as_text(value) == text
 
 
-@pytest.mark.parametrize("settings", [COMPLETE, CHANGED], ids=["documented", "changed"])
+@pytest.mark.parametrize("settings", [COMPLETE, PICTURES, PAIRS], ids=["documented", "changed", "changed pairs"])
 def test_params_are_every_setting_and_parse_back_to_what_ran(settings):
     """The rule for MLflow params: equal to what ran when parsed."""
     params = as_params(settings)

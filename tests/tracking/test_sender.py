@@ -107,6 +107,7 @@ def test_a_server_that_hangs_at_the_end_is_not_waited_for(server, start, root, c
     tell(recorder, 2)
     recorder.record(Ended(Status.KILLED, "stopped by SIGTERM"))
     assert "2 events are not at MLflow yet" in capsys.readouterr().err
+    assert recorder.left == 2
     server.fault = lambda number, path: None
     server.hold.set()
     wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))
@@ -245,6 +246,7 @@ def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(se
     wait_for(lambda: server.store.get_run(recorder.run_id).info.status == "RUNNING")
     assert "flowerml.reason" not in tags()
     recorder.record(Ended(Status.FINISHED))
+    assert recorder.left == 0
 
 
 def test_a_run_that_was_taken_over_sends_nothing_any_more(server, start, root):

@@ -12,7 +12,18 @@ from flowerml.errors import RunFailed
 from flowerml.models.classifier import Classifier
 from flowerml.training.steps import NotFinite
 
-COLUMNS = ["epoch", "train_loss", "lr_head", "lr_backbone", "grad_norm", "images_per_second", "val_loss", "val_accuracy", "val_macro_f1"]
+COLUMNS = [
+    "epoch",
+    "train_loss",
+    "lr_head",
+    "lr_backbone",
+    "grad_norm",
+    "images_per_second",
+    "val_loss",
+    "val_accuracy",
+    "val_macro_f1",
+    "val_mean_recall",
+]
 EVERYTHING = {"dropout": 0.3, "mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "freeze_backbone_epochs": 1, "amp": True}
 
 

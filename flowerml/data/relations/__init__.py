@@ -1,0 +1,1 @@
+"""Spatial relations between two boxed objects: records, readers, split, box features, checks."""

@@ -1,0 +1,25 @@
+"""What pictures alone tell: a linear classifier on what a backbone sees, without the numbers of a box."""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from flowerml.evaluation.operating_point import recalls_of
+from flowerml.evaluation.pair_baselines import BaselineResult
+
+_STRENGTH = 0.01  # inverse of the L2 penalty: features are many, and examples few
+
+
+def visual_baseline(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray, classes: int) -> BaselineResult:
+    """Logistic regression on features (N, F) of the training examples, judged on the others; labels are class numbers (N,)."""
+    mean, deviation = train.mean(axis=0), train.std(axis=0) + 1e-6
+    model = LogisticRegression(C=_STRENGTH, max_iter=200, tol=1e-3).fit((train - mean) / deviation, train_labels)
+    predicted = model.predict((val - mean) / deviation)
+    recalls = recalls_of(predicted, val_labels, classes)
+    return BaselineResult(
+        "visual only, logistic regression",
+        float((predicted == val_labels).mean()),
+        float(np.nanmean(recalls)),
+        tuple(recalls.tolist()),
+        len(val_labels),
+        predicted,
+    )

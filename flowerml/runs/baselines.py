@@ -1,0 +1,28 @@
+"""A run measured against simpler models that its task fits on the same examples."""
+
+import re
+from pathlib import Path
+
+from flowerml.console import say
+from flowerml.evaluation.scores import Scores
+from flowerml.events import Metrics, Recorder, Tags
+from flowerml.runs.artifacts import write_baselines
+from flowerml.runs.prepare import Prepared
+from flowerml.tasks import Views
+
+
+def record_baselines(run: Prepared, recorder: Recorder, views: Views, scores: Scores) -> list[Path]:
+    """What the task's simpler models reach on the same examples: told, recorded, written down. Nothing where it has none."""
+    results = run.task.baselines(run.built, run.settings, run.data, views, run.device, run.workers)
+    if not results:
+        return []
+    say("\n".join(["", "baselines on the same validation examples:", *(f"  {result.line()}" for result in results)]))
+    figures: dict[str, float] = {}
+    for result in results:
+        name = "_".join(re.findall(r"[a-z]+", result.name))
+        figures |= {f"baseline_{name}_accuracy": result.accuracy, f"baseline_{name}_mean_recall": result.mean_recall}
+    recorder.record(Metrics(figures))
+    best = max(results, key=lambda result: (result.mean_recall, result.accuracy))
+    beaten = all(scores.accuracy > result.accuracy and scores.mean_recall > result.mean_recall for result in results)
+    recorder.record(Tags({"flowerml.best_baseline": best.line(), "flowerml.beats_baselines": str(beaten).lower()}))
+    return write_baselines(run.folder, results, str(run.settings.run_name), scores)

@@ -1,0 +1,48 @@
+"""Inputs of one tensor or of several: moved, cut and stacked alike."""
+
+import pytest
+import torch
+
+from flowerml.data.batches import Relabelled, chunks, count, laid_out, moved, parts_of, stacked
+from flowerml.data.loading import Example, evaluation_loader
+
+ONE = torch.arange(5.0)[:, None]
+SEVERAL = (torch.arange(5.0)[:, None], torch.arange(10.0).view(5, 2))
+
+
+@pytest.mark.parametrize("batch", [ONE, SEVERAL], ids=["one", "several"])
+def test_chunks_put_together_are_the_batch(batch):
+    for parts in (1, 2, 3, 5, 8):
+        cut = chunks(batch, parts)
+        assert sum(map(count, cut)) == count(batch) == 5
+        for place, whole in enumerate(parts_of(batch)):
+            assert torch.equal(torch.cat([parts_of(part)[place] for part in cut]), whole)
+
+
+def test_several_tensors_are_cut_at_the_same_places_as_their_targets():
+    for parts in range(1, 8):
+        assert [count(part) for part in chunks(SEVERAL, parts)] == [len(part) for part in torch.arange(5).chunk(parts)]
+
+
+def test_stacked_rows_are_a_batch_of_the_same_structure():
+    rows = [(torch.tensor([float(n)]), torch.tensor([2.0 * n, 2.0 * n + 1])) for n in range(5)]
+    for made, wanted in zip(stacked(rows), SEVERAL, strict=True):
+        assert torch.equal(made, wanted)
+    assert torch.equal(stacked([row[0] for row in rows]), ONE)
+
+
+def test_only_pictures_are_laid_out_channels_last():
+    pictures, numbers = torch.zeros(2, 3, 4, 4), torch.zeros(2, 8)
+    there = laid_out(moved((pictures, numbers), torch.device("cpu")), torch.channels_last)
+    assert there[0].is_contiguous(memory_format=torch.channels_last)
+    assert not there[0].is_contiguous()
+    assert there[1].is_contiguous()
+
+
+def test_a_view_may_belong_to_another_class_than_its_example():
+    examples = [Example(str(n), n, lambda n=n: torch.tensor([float(n)])) for n in range(3)]
+    loader = evaluation_loader(examples, lambda raw: Relabelled((raw, -raw), 2 - int(raw)), batch_size=3, workers=0)
+    ((inputs, labels, ids),) = loader.epoch(1)
+    assert labels.tolist() == [2, 1, 0]
+    assert ids == ["0", "1", "2"]
+    assert [part.flatten().tolist() for part in inputs] == [[0, 1, 2], [0, -1, -2]]

@@ -1,0 +1,168 @@
+"""Models of a pair without a pixel: what they see, what they must not see, and that they learn."""
+
+import random
+
+import numpy as np
+import pytest
+
+from flowerml.data.relations.geometry import BoxFeatures
+from flowerml.data.relations.records import RELATIONS, Box, Pair
+from flowerml.models.pair_network import NetworkSettings, PairNetwork
+from flowerml.models.pair_tables import CLIP, Encoder, Logistic, Mean, Shares, geometric_mean, labels_of, mirror_places
+from flowerml.models.pair_trees import CategoryStatistics, Trees
+
+CLASSES = ("on", "left of", "right of")
+SMALL = NetworkSettings(width=32, vector=8, epochs=15, batch=64, rate=1e-2)
+MODELS = {
+    "logistic": lambda: Logistic(BoxFeatures.RICH, categories=True, balanced=False),
+    "network": lambda: PairNetwork(SMALL),
+    "boosted": lambda: Trees("boosted", 0),
+    "extra": lambda: Trees("extra", 0),
+}
+
+
+def made(count, seed):
+    """Sideways the boxes tell the relation; on top of each other it is `on`. A hat is always on what it is with, whatever the boxes say."""
+    rng = random.Random(seed)
+    pairs = []
+    for number in range(count):
+        relation, name = rng.choice(CLASSES), rng.choice(("cup", "book", "hat"))
+        x, y = rng.randint(60, 120), rng.randint(60, 120)
+        dx, dy = {"on": (0, -22), "left of": (-45, 0), "right of": (45, 0)}[relation]
+        boxes = [Box(a, b, a + 20, b + 20) for a, b in ((x + dx + rng.randint(-8, 8), y + dy), (x, y))]
+        pairs.append(Pair(f"{number // 2}.jpg", 200, 200, *boxes, "on" if name == "hat" else relation, name, "table"))
+    return pairs
+
+
+@pytest.mark.parametrize("name", MODELS)
+class TestEveryModel:
+    def test_learns_boxes_and_names(self, name):
+        model, test = MODELS[name](), made(200, 2)
+        model.fit(made(500, 1), CLASSES)
+        logs = model.log_probabilities(test)
+        assert logs.shape == (200, 3)
+        assert np.exp(logs).sum(axis=1) == pytest.approx(np.ones(200), abs=1e-5)
+        assert (logs.argmax(axis=1) == labels_of(test, CLASSES)).mean() > 0.93
+
+    def test_does_not_look_at_the_asked_pairs_relation(self, name):
+        model, test = MODELS[name](), made(60, 2)
+        model.fit(made(200, 1), CLASSES)
+        other = [Pair(p.image, 200, 200, p.subject, p.object, "inside", p.subject_category, p.object_category) for p in test]
+        assert np.array_equal(model.log_probabilities(other), model.log_probabilities(test))
+
+    def test_names_it_has_never_met_and_none_at_all(self, name):
+        model, (pair,) = MODELS[name](), made(1, 2)
+        model.fit(made(200, 1), CLASSES)
+        for names in (("unicorn", "cloud"), (None, None)):
+            asked = Pair("x", 200, 200, pair.subject, pair.object, "on", *names)
+            assert np.isfinite(model.log_probabilities([asked])).all()
+
+    def test_twice_is_the_same(self, name):
+        train, test = made(200, 1), made(60, 2)
+        answers = []
+        for _ in range(2):
+            model = MODELS[name]()
+            model.fit(train, CLASSES)
+            answers.append(model.log_probabilities(test))
+        assert np.array_equal(*answers)
+
+
+@pytest.mark.parametrize("name", ["network", "boosted", "extra"])
+def test_a_mirrored_pair_gets_the_mirrored_answer(name):
+    model, test = MODELS[name](), made(80, 2)
+    model.fit(made(200, 1), CLASSES)
+    seen, turned = model.log_probabilities(test), model.log_probabilities([pair.flipped() for pair in test])
+    assert turned[:, [0, 2, 1]] == pytest.approx(seen, abs=1e-4)
+
+
+def test_the_network_learns_from_other_relations_and_never_answers_them():
+    """What a hat does is told by pairs of another relation only: they move its answers, but add no class."""
+    train = [pair for pair in made(300, 1) if pair.subject_category != "hat"]
+    others = [Pair(p.image, 200, 200, p.subject, p.object, "worn by", "hat", "man") for p in train[:100]]
+    alone, helped = PairNetwork(SMALL), PairNetwork(SMALL, others)
+    for model in (alone, helped):
+        model.fit(train, CLASSES)
+    test = made(60, 2)
+    assert helped.log_probabilities(test).shape == (60, 3)
+    assert not np.allclose(helped.log_probabilities(test), alone.log_probabilities(test), atol=1e-3)
+    assert np.exp(helped.log_probabilities(test)).sum(axis=1) == pytest.approx(np.ones(60), abs=1e-5)
+
+
+def test_training_a_network_leaves_the_callers_random_numbers_alone():
+    import torch
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    PairNetwork(SMALL).fit(made(40, 1), CLASSES)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_balanced_weights_lift_the_rare_class():
+    rng = random.Random(0)
+    rare = [pair for pair in made(900, 4) if pair.relation == "left of"][:5]
+    train = [*(pair for pair in made(900, 3) if pair.relation != "left of"), *rare]
+    noisy = [p.relation if rng.random() < 0.7 else rng.choice(CLASSES) for p in train]
+    train = [Pair(p.image, 200, 200, p.subject, p.object, said) for p, said in zip(train, noisy, strict=True)]
+    test = [pair for pair in made(300, 5) if pair.subject_category != "hat"]
+    recalls = []
+    for balanced in (False, True):
+        model = Logistic(BoxFeatures.SEED, categories=False, balanced=balanced)
+        model.fit(train, CLASSES)
+        hit = model.log_probabilities(test).argmax(axis=1) == labels_of(test, CLASSES)
+        recalls.append(hit[labels_of(test, CLASSES) == 1].mean())
+    assert recalls[1] > recalls[0]
+
+
+def test_shares_answer_the_majority():
+    model = Shares()
+    model.fit([*made(1, 1)] * 3, (made(1, 1)[0].relation, "near"))
+    assert np.exp(model.log_probabilities(made(2, 1))) == pytest.approx(np.array([[1, 0], [1, 0]]), abs=1e-6)
+
+
+def test_numbers_are_centred_scaled_and_cut():
+    pairs = made(100, 1)
+    encoder = Encoder(pairs, BoxFeatures.SEED)
+    numbers = encoder.numbers(pairs)
+    varied = numbers.std(axis=0) > 0.1
+    assert numbers[:, varied].mean(axis=0) == pytest.approx(np.zeros(varied.sum()), abs=0.1)
+    far = Pair("x", 200, 200, Box(0, 0, 1, 1), Box(0, 0, 200, 200), "on")
+    assert np.abs(encoder.numbers([far])).max() == CLIP
+    assert encoder.codes([pairs[0], far]).tolist()[1] == [0, 0]
+
+
+def test_category_statistics_by_hand():
+    """Two names (1, 2) as subject, one object (3); 5 pairs' weight for the broader statistic."""
+    codes, labels = np.array([[1, 3], [1, 3], [2, 3]]), np.array([0, 0, 1])
+    statistics = np.exp(CategoryStatistics(codes, labels, 4, 2, None)(np.array([[1, 3], [0, 0]]))) - 1e-4
+    prior = np.array([2.5, 1.5]) / 4
+    subject = (np.array([2, 0]) + 5 * prior) / 7
+    other = (np.array([2, 1]) + 5 * prior) / 8
+    product = subject * other / prior
+    both = (np.array([2, 0]) + 5 * product / product.sum()) / 7
+    assert statistics[0] == pytest.approx(np.r_[subject, other, both])
+    assert statistics[1] == pytest.approx(np.tile(prior, 3))  # names that were never met
+
+
+def test_names_know_no_left_and_right():
+    """One pair, labelled 1, whose mirror image is 2: half a pair for each."""
+    statistics = np.exp(CategoryStatistics(np.array([[1, 1]]), np.array([1]), 2, 3, [0, 2, 1])(np.array([[1, 1]])))[0]
+    assert statistics[1] == statistics[2] > statistics[0]
+
+
+def test_classes_in_the_mirror():
+    assert mirror_places(RELATIONS) == [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]
+    assert mirror_places(("on", "left of")) is None
+    assert mirror_places(("on", "wears")) == [0, 1]
+
+
+def test_the_geometric_mean_sums_to_one_and_no_member_has_a_veto():
+    first, second = np.log(np.array([[0.5, 0.5]])), np.array([[0.0, -50.0]])
+    mean = np.exp(geometric_mean([first, second]))
+    expected = np.sqrt(np.array([0.5 * 1, 0.5 * 1e-4]))
+    assert mean[0] == pytest.approx(expected / expected.sum())
+    model = Mean([MODELS["logistic"](), MODELS["logistic"]()])
+    model.fit(made(100, 1), CLASSES)
+    alone = MODELS["logistic"]()
+    alone.fit(made(100, 1), CLASSES)
+    assert np.exp(model.log_probabilities(made(9, 2))) == pytest.approx(np.exp(alone.log_probabilities(made(9, 2))), abs=1e-3)
