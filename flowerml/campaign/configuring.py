@@ -10,7 +10,7 @@ from flowerml.campaign.document import Node
 from flowerml.campaign.overrides import OWN, Overrides
 from flowerml.campaign.plan import PlanRun
 from flowerml.errors import UserError
-from flowerml.settings import Family, Settings, find_model, grid, resolve
+from flowerml.settings import Family, Settings, find_model, grid, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.messages import bad_value, flag, nearest
 from flowerml.settings.recipes import recipe
@@ -156,7 +156,8 @@ def _clamp(asked: dict[str, Any], family: Family, run: str, remarks: Remarks) ->
 
 def recipe_model(family: Family) -> str:
     """The model that stands in where a plan names none."""
-    return {Family.CNN: "convnextv2_large", Family.VIT: "clip_vitl14"}[family]
+    flagships = {Family.CNN: "convnextv2_large", Family.VIT: "clip_vitl14"}
+    return flagships.get(family) or next(name for name in known_models() if find_model(name).family is family)
 
 
 def _require_family(model: str, family: Family) -> None:

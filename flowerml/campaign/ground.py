@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowerml.campaign.configuring import recipe_model
 from flowerml.campaign.elsewhere import Elsewhere, look_elsewhere
 from flowerml.campaign.ledger import open_ledger, require_own_names
 from flowerml.campaign.plan import Kind, Plan
@@ -69,7 +70,7 @@ def look_at_data(plan: Plan, train_dir: str) -> Data:
     """Read and split the pictures as the runs will. Raises UserError for anything wrong with them."""
     settings = next((run.settings for run in plan.runs if run.settings is not None), None)
     if settings is None:
-        settings = resolve({"model": {"cnn": "convnextv2_large", "vit": "clip_vitl14"}[plan.runs[0].family]})[0]
+        settings = resolve({"model": recipe_model(plan.runs[0].family)})[0]
     settings = settings.replace(train_dir=train_dir)
     found = task_for(find_model(settings.model)).prepare(settings)
     for line in found.remarks:

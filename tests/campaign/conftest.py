@@ -7,6 +7,7 @@ import pytest
 from flowerml.campaign.forking import Forking
 from flowerml.campaign.jobs import Job, Work
 from flowerml.settings import resolve
+from tests.tracking.conftest import _server, server  # noqa: F401 - fixtures
 
 TINY = {
     "model": "convnextv2_atto",

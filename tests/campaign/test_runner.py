@@ -22,12 +22,13 @@ ONE_FAMILY = TINY[: TINY.index("  D:\n")] + "  F:\n    final: {mode: retrain, of
 TO_B = TINY[: TINY.index("  C:\n")]
 
 
-def runs_at_mlflow(kind=None):
-    """Every run of the store by its name in the plan (or its MLflow name), one kind or all; a list for each."""
+def runs_at_mlflow(kind=None, campaign=None):
+    """Every run of the store by its name in the plan (or its MLflow name), one kind or all, one campaign or all; a list for each."""
     client = MlflowClient()
     found = {}
     for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
-        if kind in (None, run.data.tags["flowerml.kind"]):
+        tags = run.data.tags
+        if kind in (None, tags.get("flowerml.kind")) and campaign in (None, tags.get("flowerml.campaign")):
             found.setdefault(run.data.tags.get("flowerml.plan_run", run.info.run_name), []).append(run)
     return found
 
@@ -202,6 +203,48 @@ class TestFailures:
 
 
 @pytest.mark.slow
+class TestServers:
+    def test_a_phase_waits_for_a_server_that_went_away_and_says_so(self, server, flowers, tmp_path, capsys):
+        """From B2 on nothing is heard there, until it has been waited for. No run fails, and no event is missing."""
+        seen = {"waits": 0}
+
+        def away(job):
+            if job.name == "B2":
+                server.reset(lambda number, path: "503")
+
+        class BringsItBack:
+            def show(self, campaign):
+                if all(run.status is RunStatus.FINISHED for run in campaign.runs) and campaign.status is CampaignStatus.RUNNING:
+                    seen["waits"] += 1
+                    if seen["waits"] == 3:
+                        server.reset()
+
+        story, jobs = carry_out_here(flowers, tmp_path, TO_B, before=away, shown=BringsItBack(), name="away")
+        assert jobs == ["A1", "B1", "B2"]
+        assert story.status is CampaignStatus.FINISHED
+        assert "phase B waits: " in (said := capsys.readouterr().err)
+        assert "events of B2 are not with the tracking server" in said
+        at_mlflow = {name: run.info.status for name, (run,) in runs_at_mlflow("train", story.id).items()}
+        assert at_mlflow == {"B1": "FINISHED", "B2": "FINISHED"}
+        (parent,) = runs_at_mlflow("campaign", story.id)["campaign tiny"]
+        assert parent.info.status == "FINISHED"
+
+    def test_a_campaign_waits_for_a_server_that_is_not_there_yet(self, server, flowers, tmp_path, capsys):
+        answered = []
+
+        def late(number, path):
+            answered.append(path)
+            return "503" if len(answered) < 4 else None
+
+        server.reset(late)
+        story, _ = carry_out_here(flowers, tmp_path, TO_B, name="late")
+        assert story.status is CampaignStatus.FINISHED
+        said = capsys.readouterr().err
+        assert "the tracking server does not answer" in said
+        assert "the tracking server answers" in said
+
+
+@pytest.mark.slow
 class TestOthers:
     def test_the_second_runner_says_who_holds_the_campaign(self, flowers, tmp_path):
         story, _ = carry_out_here(flowers, tmp_path, TO_B)
@@ -239,7 +282,7 @@ class TestOthers:
 
         story, jobs = carry_out_here(flowers, tmp_path, TO_B, before=hold, shown=LetsGo())
         assert held["shown"] >= 3
-        assert jobs == ["A1", "B1", "B1", "B2"]
+        assert jobs == ["A1", "B1", "B2", "B1"]  # there is room for another one meanwhile
         assert next(run for run in story.runs if run.name == "B1").tries == 1
 
     def test_a_kept_model_is_the_best_seeds_file_to_the_byte(self, flowers, tmp_path):
