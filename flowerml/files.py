@@ -110,6 +110,19 @@ def copy(source: Path, target: Path) -> None:
     write_with(target, fill, source.stat().st_size if source.exists() else None)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, where there is one. Raises UserError as `write_with`, and Fenced."""
+    staging = staging_of(path)
+    try:
+        if staging not in (None, path.parent):  # a plain unlink would still reach what another process has written there since
+            path = path.rename(staging / f".{path.name[:100]}.gone")
+        path.unlink()
+    except FileNotFoundError:
+        staging_of(path)  # raises Fenced where that is the reason
+    except OSError as error:
+        raise UserError(_reason(path, error)) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Let what was made, renamed or removed in `folder` outlast a power cut. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY)

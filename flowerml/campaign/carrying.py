@@ -1,16 +1,15 @@
 """A campaign from the plan to its last file: hold it, open what it stands on, run it, and leave everything in the right state."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
 from flowerml.campaign.executors import Executor, Local
 from flowerml.campaign.ground import LEASE_S, Ground, Options, campaign_id, look_at_data, prepare_ground, take_hold
-from flowerml.campaign.live import display
+from flowerml.campaign.live import Display, display
 from flowerml.campaign.plan import Plan
 from flowerml.campaign.runner import Runner
 from flowerml.campaign.story import Campaign
 from flowerml.console import say
-from flowerml.errors import RunFailed
+from flowerml.errors import RunFailed, UserError
 from flowerml.events import Status, now_ms
 from flowerml.runs.claim import writing
 from flowerml.runs.closing import ending
@@ -19,8 +18,11 @@ from flowerml.runs.stopping import Stopping, heard, launcher_of, patient, watche
 _BEATS = 6  # signs of life within a lease
 
 
-def carry_out(plan: Plan, options: Options, *, parallel: int = 1, executor: str = "local", ray_address: str | None = None) -> Campaign:
-    """Carry out a campaign, or go on with it.
+def carry_out(
+    plan: Plan, options: Options, *, parallel: int = 1, workers: Executor | None = None, shown: Display | None = None
+) -> Campaign:
+    """Carry out a campaign, or go on with it. `workers` carry out its runs, `parallel` at a time; None: this machine. `shown`: who shows
+    how it stands; None: what fits where stderr goes.
 
     Raises:
         UserError: nothing was begun: pictures, folders, the server, or another runner that holds it.
@@ -29,7 +31,7 @@ def carry_out(plan: Plan, options: Options, *, parallel: int = 1, executor: str 
     """
     stopping = Stopping()
     launcher = launcher_of(stops=True)
-    with _executor(executor, parallel, ray_address) as workers, heard(stopping):  # the imports of who starts runs go on beside this
+    with closing(workers or Local(parallel)) as hands, heard(stopping):  # the imports of who starts runs go on beside this
         data = look_at_data(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
         say(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
@@ -39,10 +41,10 @@ def carry_out(plan: Plan, options: Options, *, parallel: int = 1, executor: str 
                 ground = prepare_ground(plan, options, data, campaign, asked)
             if reason := stopping.asked:
                 raise RunFailed(f"campaign {campaign}: {reason} before it had begun")
-            return _run(ground, workers, stopping, parallel)
+            return _run(ground, hands, stopping, parallel, nullcontext(shown) if shown is not None else display())
 
 
-def _run(ground: Ground, workers: Executor, stopping: Stopping, parallel: int) -> Campaign:
+def _run(ground: Ground, workers: Executor, stopping: Stopping, parallel: int, showing: AbstractContextManager[Display]) -> Campaign:
     status = Status.FAILED
 
     def ended(word: str) -> None:
@@ -50,21 +52,8 @@ def _run(ground: Ground, workers: Executor, stopping: Stopping, parallel: int) -
         status = Status(word)
 
     try:
-        with ending(ground.parent.recorder, ended, stopping), patient(stopping), display() as shown:
+        with ending(ground.parent.recorder, ended, stopping), patient(stopping), showing as shown:
             return Runner(ground, workers, shown, stopping, parallel).run()
     finally:
-        ground.parent.end_launcher(status.value, now_ms())
-
-
-@contextmanager
-def _executor(name: str, parallel: int, ray_address: str | None) -> Iterator[Executor]:
-    if name == "ray":
-        from flowerml.campaign.on_ray import OnRay
-
-        workers: Executor = OnRay(parallel, ray_address or "auto")
-    else:
-        workers = Local(parallel)
-    try:
-        yield workers
-    finally:
-        workers.close()
+        with suppress(UserError):  # a server that does not answer at the end: `flowerml reap` finds the launcher
+            ground.parent.end_launcher(status.value, now_ms())

@@ -41,8 +41,10 @@ def scope_of(plan: Plan, phase: Phase, campaign: str) -> Scope:
     )
 
 
-def chosen(plan: Plan, phase: Phase, decision: Decision, choices: Choices) -> tuple[Choice, ...]:
-    """The first places of a decision, as many as the phase lets go on.
+def chosen(
+    plan: Plan, phase: Phase, decision: Decision, choices: Choices, others: Mapping[str, Choice] | None = None
+) -> tuple[Choice, ...]:
+    """The first places of a decision, as many as the phase lets go on. `others`: by config_id, what is of another plan's campaign.
 
     Raises:
         UserError: fewer configurations are eligible than are to go on.
@@ -55,10 +57,13 @@ def chosen(plan: Plan, phase: Phase, decision: Decision, choices: Choices) -> tu
             "Mend what kept the others from finishing, and start again with --retry",
             left_out,
         )
-    return tuple(_choice(plan, phase, standing, choices) for standing in decision.standings[: phase.select.top])
+    return tuple(
+        (others or {}).get(standing.configuration.config_id) or _choice(plan, standing, choices)
+        for standing in decision.standings[: phase.select.top]
+    )
 
 
-def _choice(plan: Plan, phase: Phase, standing: Standing, choices: Choices) -> Choice:
+def _choice(plan: Plan, standing: Standing, choices: Choices) -> Choice:
     runs = standing.configuration.runs
     first = plan.runs[int(standing.configuration.plan_order) - 1]
     best = best_run(runs)

@@ -1,6 +1,10 @@
 """The end of a phase: the selector's own decision among the campaign's runs, written down once, and said in the plan's names."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from flowerml.campaign.choices import Choice, Choices, chosen, scope_of
+from flowerml.campaign.elsewhere import Elsewhere
 from flowerml.campaign.ground import Ground
 from flowerml.campaign.plan import Phase
 from flowerml.campaign.story import DecisionText
@@ -8,6 +12,7 @@ from flowerml.console import say
 from flowerml.events import Recorder, Tags
 from flowerml.runs.selecting import choose, record
 from flowerml.selection.decision import Decision
+from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking import TrackedRuns, start_child
 from flowerml.tracking.campaigns import runs_of_campaign
 
@@ -18,8 +23,14 @@ def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[
     Raises:
         UserError: too few configurations can be ranked, or the tracking server does not answer.
     """
-    decision = choose(scope_of(ground.plan, phase, ground.id), TrackedRuns())
-    picked = chosen(ground.plan, phase, decision, choices)
+    scope = scope_of(ground.plan, phase, ground.id)
+    other = ground.elsewhere.get(phase.confirm.of) if phase.confirm else None
+    if other is None:
+        decision = choose(scope, TrackedRuns())
+        picked = chosen(ground.plan, phase, decision, choices)
+    else:  # what it was before it was changed is a candidate too
+        decision = choose(replace(scope, campaign=None, phases=None), _WithAnother(scope, other))
+        picked = chosen(ground.plan, phase, decision, choices, {other.config_id: other.choice})
     text = DecisionText(
         phase=phase.name,
         decision=decision,
@@ -30,6 +41,27 @@ def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[
     for line in text.said:
         say(f"phase {phase.name}: {line}")
     return picked, text
+
+
+class _WithAnother:
+    """The runs of a scope, and those of one configuration of another campaign."""
+
+    def __init__(self, scope: Scope, other: Elsewhere) -> None:
+        self._scope, self._other, self._tracked = scope, other, TrackedRuns()
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """As `TrackedRuns` has them."""
+        return self._tracked.remarks
+
+    def find(self, _scope: Scope) -> list[CandidateRun]:
+        """Both, whatever is asked for."""
+        others = self._tracked.find(replace(self._scope, campaign=self._other.campaign, phases=None))
+        return [*self._tracked.find(self._scope), *(run for run in others if run.config_id == self._other.config_id)]
+
+    def pictures(self, runs: Sequence[CandidateRun]) -> dict[str, PictureResults]:
+        """As `TrackedRuns` has them."""
+        return self._tracked.pictures(runs)
 
 
 def _recorded(ground: Ground, phase: Phase, decision: Decision) -> str | None:
@@ -54,7 +86,7 @@ def _said(ground: Ground, phase: Phase, decision: Decision, picked: tuple[Choice
     names = {
         one.configuration.label: ground.plan.runs[int(one.configuration.plan_order) - 1].name
         for one in decision.standings
-        if one.configuration.plan_order <= len(ground.plan.runs)
+        if one.configuration.runs[0].campaign == ground.id
     }
     figures = [f"{choice.name} ({standing.accuracy.mean:.4f})" for choice, standing in zip(picked, decision.standings, strict=False)]
     seeds = ", ".join(map(str, decision.scope.seeds))

@@ -15,6 +15,9 @@ from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
 from flowerml.prediction.delivered import WEIGHTS
 from flowerml.tracking import Registration, fetch_registered, register
+from flowerml.tracking.campaigns import answers_within
+
+_FILES_S = 120.0  # a server may take so long over a model's files; other questions of a campaign are short
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ def deliver_finals(ground: Ground, decisions: Mapping[str, DecisionText]) -> tup
     Raises:
         UserError: the registry or the folder can't be written to; RunFailed where what was written is not what was trained.
     """
+    answers_within(_FILES_S)
     finals = [(phase.final, run) for phase in ground.plan.phases if phase.final is not None for run in phase.runs]
     registered = []
     for final, run in finals:

@@ -1,9 +1,5 @@
 """Who carries out runs: this machine, one after another or several at a time."""
 
-import os
-import shutil
-import subprocess
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,6 +7,7 @@ from flowerml.campaign.forking import Forking
 from flowerml.campaign.jobs import Ended, Job
 from flowerml.console import warn
 from flowerml.errors import RunFailed
+from flowerml.runs.shares import share, visible_gpus
 
 _ZYGOTES = 5  # that may die before the runner gives up: something kills them
 
@@ -72,7 +69,8 @@ class Local:
         self._ensure_ready()
         place = self._free.pop(0)
         self._places[job.name] = place
-        self._forking.start(replace(job, environment={**job.environment, **self._devices(place)}, threads=self._threads()))
+        own = share(place, self._parallel, self._gpus)
+        self._forking.start(replace(job, environment={**job.environment, **own.environment}, threads=own.threads))
 
     def poll(self, seconds: float) -> list[Ended]:
         """As the protocol has it."""
@@ -100,32 +98,3 @@ class Local:
             self._forking = Forking()
         self._forking.wait_ready()
         self._ready = True
-
-    def _devices(self, place: int) -> dict[str, str]:
-        return {"CUDA_VISIBLE_DEVICES": self._gpus[place % len(self._gpus)]} if self._gpus and self._parallel > 1 else {}
-
-    def _threads(self) -> int | None:
-        """A share of the cores, where several trainings compute on them and nobody has said otherwise."""
-        if self._gpus or self._parallel == 1 or "OMP_NUM_THREADS" in os.environ:
-            return None
-        return max(1, cores() // self._parallel)
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def visible_gpus() -> Sequence[str]:
-    """The names by which CUDA_VISIBLE_DEVICES knows this machine's GPUs, asked without touching them: CUDA does not survive a fork."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        done = subprocess.run([tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()] if done.returncode == 0 else []

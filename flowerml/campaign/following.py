@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from flowerml.campaign.configuring import read_settings, value_of
 from flowerml.campaign.document import Node
+from flowerml.campaign.overrides import Overrides
 from flowerml.campaign.plan import Confirm, Final, Kind, Mode, Phase, PlanRun, Source
 from flowerml.settings import Family
 from flowerml.settings.messages import nearest
@@ -11,7 +12,9 @@ from flowerml.settings.messages import nearest
 _LARGEST_SEED = 2**31
 
 
-def read_confirm(name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int) -> Phase:
+def read_confirm(
+    name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, overrides: Overrides
+) -> Phase:
     """A phase that repeats the chosen of an earlier one on other seeds; its runs are named in the order best, seed by seed; second, …
 
     Raises:
@@ -31,6 +34,7 @@ def read_confirm(name: str, title: str, parts: Mapping[str, Node], before: Seque
         if "family" not in inner:
             raise node.refused(f"{node.where} follows another plan: say of which family that phase is, with `family: cnn` or `family: vit`")
         family, top = Family(inner["family"].word(list(Family))), 1
+        changes |= overrides.of(family)  # its settings are not in this plan, so they are not overridden there
     else:
         source = _earlier(inner["of"], before, name)
         if "family" in inner:

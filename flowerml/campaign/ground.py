@@ -2,10 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowerml.campaign.elsewhere import Elsewhere, look_elsewhere
 from flowerml.campaign.ledger import open_ledger, require_own_names
 from flowerml.campaign.plan import Kind, Plan
 from flowerml.campaign.standing import Place, require_own
@@ -47,7 +48,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Ground:
-    """A campaign that can begin or go on."""
+    """A campaign that can begin or go on. `elsewhere`: what other campaigns have chosen that it follows."""
 
     plan: Plan
     options: Options
@@ -55,6 +56,7 @@ class Ground:
     id: str
     place: Place
     parent: Parent
+    elsewhere: Mapping[str, Elsewhere]
 
     @property
     def folder(self) -> Path:
@@ -113,6 +115,7 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
     known = {run.tags["plan_run"]: run for run in runs_of_campaign(campaign, _KINDS) if "plan_run" in run.tags}
     place = Place(options.runs_root, ledger, known)
     require_own(plan, place, campaign)
+    elsewhere = look_elsewhere(plan, data.data_digest)
     tags = {
         "flowerml.plan": plan.name,
         "flowerml.plan_digest": plan.digest,
@@ -124,7 +127,7 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
     parent = open_campaign(campaign, f"campaign {plan.name}", options.experiment or "flowers", tags)
     os.environ.pop("MLFLOW_RUN_ID", None)  # it is the campaign's: nothing else that this process writes belongs there
     ledger.save()
-    return Ground(plan, options, data, campaign, place, parent)
+    return Ground(plan, options, data, campaign, place, parent, elsewhere)
 
 
 def wait_for_server(asked: Callable[[], str | None]) -> None:

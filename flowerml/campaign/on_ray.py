@@ -14,11 +14,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from flowerml.campaign.executors import visible_gpus
 from flowerml.campaign.forking import Forking
 from flowerml.campaign.jobs import Ended, Job
 from flowerml.console import say, warn
 from flowerml.errors import RunFailed, UserError
+from flowerml.runs.shares import visible_gpus
 from flowerml.tracking.campaigns import store_address
 
 _PASSED_ON = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")

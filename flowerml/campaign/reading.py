@@ -97,7 +97,7 @@ class _Reader:
             if "family" in parts:
                 raise parts["family"].refused(f"phase {name} takes its families from the phases it follows: leave the line out")
             if kind is Kind.CONFIRM:
-                phase = read_confirm(name, title, parts, self.phases, len(self.seen))
+                phase = read_confirm(name, title, parts, self.phases, len(self.seen), self.overrides)
             else:
                 phase = read_final(name, title, parts, self.phases, len(self.seen), self.overrides.mode)
                 self._require_final_schedule(phase, parts["final"])

@@ -13,14 +13,15 @@ from flowerml.campaign.delivering import deliver_finals
 from flowerml.campaign.estimate import with_time_left
 from flowerml.campaign.executors import Executor
 from flowerml.campaign.ground import Ground
-from flowerml.campaign.jobs import Ended, Job, Work
+from flowerml.campaign.jobs import Ended
 from flowerml.campaign.live import Display
-from flowerml.campaign.plan import Kind, Mode, PlanRun
+from flowerml.campaign.orders import log_of, order
+from flowerml.campaign.plan import PlanRun
 from flowerml.campaign.publishing import Publisher
 from flowerml.campaign.schedule import Action, RunState, Step, next_step
-from flowerml.campaign.standing import last_lines, settle_end, states
-from flowerml.campaign.story import Campaign, CampaignStatus, DecisionText, Delivered, RunStatus
-from flowerml.campaign.telling import Teller, work_of
+from flowerml.campaign.standing import last_lines, states
+from flowerml.campaign.story import Campaign, CampaignStatus, DecisionText, Delivered
+from flowerml.campaign.telling import Teller
 from flowerml.console import say, warn
 from flowerml.errors import RunFailed, UserError
 from flowerml.events import now_ms
@@ -29,7 +30,7 @@ from flowerml.runs.reaping import reap_folder
 from flowerml.runs.stopping import Stopping
 from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
-from flowerml.tracking.campaigns import CAMPAIGN, PARENT
+from flowerml.tracking.campaigns import silence
 from flowerml.training.outcome import Stopped
 
 _TICK_S = 1.0
@@ -44,7 +45,7 @@ class Runner:
     def __init__(self, ground: Ground, executor: Executor, display: Display, stopping: Stopping, places: int) -> None:
         self.ground, self.plan, self.place = ground, ground.plan, ground.place
         self.executor, self.display, self.stopping, self.places = executor, display, stopping, places
-        self.choices: dict[str, tuple[Choice, ...]] = {}
+        self.choices: dict[str, tuple[Choice, ...]] = {of: (found.choice,) for of, found in ground.elsewhere.items()}
         self.decisions: dict[str, DecisionText] = {}
         self.delivered: tuple[Delivered, ...] = ()
         self.settings: dict[str, Settings] = {run.name: run.settings for run in self.plan.runs if run.settings is not None}
@@ -62,10 +63,9 @@ class Runner:
             Stopped: somebody asked to stop; the runs have been asked too, and have ended.
         """
         try:
-            while (step := self._step()).action is not Action.DONE:
+            while (step := self._step()).action is not Action.DONE or not self._finished():
                 self._do(step)
                 self._heed()
-            self.delivered = deliver_finals(self.ground, self.decisions)
             return self._tell(CampaignStatus.FINISHED)
         except Stopped:
             self._tell(CampaignStatus.STOPPED)
@@ -97,45 +97,19 @@ class Runner:
             case Action.STOP:
                 self._stop_all()
                 raise RunFailed(f"phase {step.phase}: {step.reason}", self._last_words(step.runs))
-        for ended in self.executor.poll(0.0 if step.action is Action.DECIDE and not self._fails else _TICK_S):
+        at_once = step.action in (Action.DECIDE, Action.DELIVER) and not self._fails
+        for ended in self.executor.poll(0.0 if at_once else _TICK_S):
             self._note(ended)
         self._count_seconds()
 
     def _start(self, run: PlanRun) -> None:
-        phase = self.plan.phase(run.phase)
-        folder, notes = self.place.folder(run.name), self.place.ledger.of(run.name)
-        settings = settings_of(self.plan, run, self.choices)
-        self.settings[run.name] = settings
-        ready = settings.replace(
-            train_dir=self.ground.options.train_dir,
-            output_dir=str(folder),
-            runs_root=str(self.place.root),
-            run_name=run.name,
-            experiment=self.ground.parent.experiment,
-        )
-        labels = {
-            "flowerml.kind": work_of(phase.kind),
-            CAMPAIGN: self.ground.id,
-            "flowerml.plan": self.plan.name,
-            "flowerml.phase": phase.name,
-            "flowerml.plan_run": run.name,
-            "flowerml.plan_order": str(run.order),
-            PARENT: self.ground.parent.recorder.run_id,
-        }
-        log = self.ground.folder / "logs" / f"{run.name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        work = Work.SMOKE if phase.kind is Kind.SMOKE else Work.TRAIN
-        job = Job(run.name, work, ready.model_dump(mode="json"), labels, str(log))
-        if phase.final is not None and phase.final.mode is Mode.KEEP_BEST:
-            job = self.publisher.as_copy(job, self._choice(run))
+        settings = self.settings[run.name] = settings_of(self.plan, run, self.choices)
+        choice = self.choices[run.source.phase][run.source.place - 1] if run.source is not None else None
+        self.executor.start(order(self.ground, run, settings, choice))
+        notes = self.place.ledger.of(run.name)
         notes.started = notes.started or now_ms()
         self._since[run.name] = time.monotonic()
-        self.executor.start(job)
         self.place.ledger.save()
-
-    def _choice(self, run: PlanRun) -> Choice:
-        assert run.source is not None
-        return self.choices[run.source.phase][run.source.place - 1]
 
     def _note(self, ended: Ended) -> None:
         """What becomes of a run whose process has ended: nothing more where it is finished; a failure is counted."""
@@ -157,7 +131,6 @@ class Runner:
         """Bring journals to the server; what can't be brought now is tried again later."""
         for name in step.runs:
             folder = self.place.folder(name)
-            settle_end(folder)
             reap_folder(folder)
             done = sync_folder(folder)
             if done.left or done.why:
@@ -169,16 +142,29 @@ class Runner:
         try:
             self.choices[name], self.decisions[name] = decide_phase(self.ground, self.plan.phase(name), self.choices)
         except UserError as error:
-            from flowerml.tracking.campaigns import silence
-
-            if silence() is None:
-                raise RunFailed(*error.args) from error
-            self._silent(f"phase {name} waits to be decided: {error}")
+            self._wait_or_fail(f"phase {name} waits to be decided", error)
             return
         self._fails = 0
         for run in self.plan.runs:  # what is known of the runs that follow shows in the table at once
             if run.source is not None and run.source.phase == name:
                 self.settings[run.name] = settings_of(self.plan, run, self.choices)
+
+    def _finished(self) -> bool:
+        """Register and deliver, once everything else is done; False where the server has to be waited for."""
+        if not self._may_ask():
+            return False
+        try:
+            self.delivered = deliver_finals(self.ground, self.decisions)
+        except UserError as error:
+            self._wait_or_fail("the final models wait to be registered", error)
+            return False
+        return True
+
+    def _wait_or_fail(self, words: str, error: UserError) -> None:
+        """Wait where the server does not answer. Raises RunFailed where that is not what is wrong."""
+        if silence() is None:
+            raise RunFailed(*error.args) from error
+        self._silent(f"{words}: {error}")
 
     def _may_ask(self) -> bool:
         return time.monotonic() >= self._not_before
@@ -221,7 +207,7 @@ class Runner:
     def _last_words(self, names: tuple[str, ...]) -> list[str]:
         lines: list[str] = []
         for name in names:
-            log = self.ground.folder / "logs" / f"{name}.log"
+            log = log_of(self.ground, name)
             lines += [f"{name}: {self.place.ledger.of(name).reason}", f"the last lines of {log}:", *last_lines(log)]
         return lines
 
@@ -232,8 +218,3 @@ class Runner:
         self.display.show(story)
         self.publisher.publish(story, urgent=status is not CampaignStatus.RUNNING)
         return story
-
-
-def unfinished(campaign: Campaign) -> list[str]:
-    """The runs that have not finished."""
-    return [run.name for run in campaign.runs if run.status is not RunStatus.FINISHED]

@@ -11,13 +11,12 @@ from flowerml.campaign.schedule import RunState
 from flowerml.campaign.story import Epoch, RunStatus
 from flowerml.campaign.work import smoke_is_whole
 from flowerml.errors import UserError
-from flowerml.events import Ended, Metrics, Status, Tags
+from flowerml.events import Metrics, Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
-from flowerml.runs.claim import claim, holder, writing
+from flowerml.runs.claim import holder
 from flowerml.runs.folder import read_run_file
 from flowerml.tracking.campaigns import CAMPAIGN, KnownRun
 
-_LEASE_S = 60.0
 _COUNTS = ("flowerml.val_hits", "flowerml.val_total")
 
 
@@ -67,26 +66,9 @@ def _delivered(name: str, place: Place) -> bool:
     """Whether the journal of a run that nobody works on has an end, and all of it is with the server."""
     if name not in place.settled:
         found = journals(place.folder(name))
-        if found and not any(has_undelivered(journal) for journal in found) and _has_ended(Journal(found[-1])):
+        if found and not any(has_undelivered(journal) for journal in found) and Journal(found[-1]).ended is not None:
             place.settled.add(name)
     return name in place.settled
-
-
-def settle_end(folder: Path) -> None:
-    """Complete the journal of a run that was killed between its last two writes: its folder says FINISHED, and its journal does not yet.
-
-    Raises:
-        UserError: the folder can't be written to.
-    """
-    here, who = read_run_file(folder), holder(folder)
-    found = journals(folder)
-    if here is None or here.status != "FINISHED" or not found or (who is not None and not who.gone):
-        return
-    if _has_ended(Journal(found[-1])):
-        return
-    attempt = claim(folder, _LEASE_S)
-    with writing(attempt):
-        Journal.passed_on(journals(folder)[-1], attempt.folder).append(Ended(Status.FINISHED))
 
 
 def require_own(plan: Plan, place: Place, campaign: str) -> None:
@@ -151,14 +133,6 @@ def last_lines(log: Path, count: int = 12) -> list[str]:
         return log.read_text("utf-8", "replace").rstrip().splitlines()[-count:]
     except OSError:
         return []
-
-
-def _has_ended(journal: Journal) -> bool:
-    last = None
-    for found in journal.records():
-        if not isinstance(found, Damage):
-            last = found.record
-    return isinstance(last, Ended)
 
 
 def _tags(journal: Journal) -> dict[str, str]:

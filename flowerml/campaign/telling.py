@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flowerml.campaign.choices import Choices
 from flowerml.campaign.ground import Ground
-from flowerml.campaign.plan import Kind, Phase, PlanRun
+from flowerml.campaign.plan import Phase, PlanRun
 from flowerml.campaign.schedule import RunState, phase_status
 from flowerml.campaign.standing import read_figures, read_history, run_id_of
 from flowerml.campaign.story import Campaign, CampaignStatus, DecisionText, Delivered, Epoch, RunRow, RunStatus
@@ -149,11 +149,6 @@ class Teller:
         if self._histories.get(name, (0, ()))[0] != changed:
             self._histories[name] = (changed, read_history(folder))
         return self._histories[name][1]
-
-
-def work_of(kind: Kind) -> str:
-    """The tag `flowerml.kind` of a phase's runs."""
-    return {Kind.SMOKE: "smoke", Kind.FINAL: "final"}.get(kind, "train")
 
 
 def _whole(value: float | None) -> int | None:

@@ -34,8 +34,6 @@ _IMPORTS = (
     *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin", "PIL.WebPImagePlugin"),
     *("PIL.TiffImagePlugin", "flowerml.models.timm_backbone", "flowerml.models.open_clip_backbone", "torch.utils.serialization"),
 )
-# Libraries that would start threads of their own when they are imported.
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 
 

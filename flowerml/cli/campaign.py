@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
+    from flowerml.campaign.executors import Executor
     from flowerml.campaign.plan import Plan
     from flowerml.campaign.story import Campaign
 
@@ -40,9 +42,9 @@ def run(argv: Sequence[str] | None) -> int:
         experiment=asked.experiment,
         name=asked.name,
         retry=asked.retry,
-        command=("flowerml", "campaign", *(sys.argv[2:] if argv is None else argv)),
+        command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
     )
-    finished = carry_out(plan, options, parallel=parallel, executor=asked.executor, ray_address=asked.ray_address)
+    finished = carry_out(plan, options, parallel=parallel, workers=_cluster(asked, parallel))
     say(f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in MLflow)")
     for one in finished.delivered:
         say(f"{one.path}: {one.registered_model}, version {one.version}. {one.words}")
@@ -88,6 +90,17 @@ def _check(asked: argparse.Namespace) -> None:
         raise UserError(f"--name is {asked.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
     if not asked.train_dir.strip():
         raise UserError("--train-dir is nothing. Allowed: a folder with one sub-folder of pictures per class")
+
+
+def _cluster(asked: argparse.Namespace, parallel: int) -> "Executor | None":
+    """The Ray cluster that is asked for; None for this machine. Raises UserError where Ray is not installed, or no cluster is there."""
+    if asked.executor != "ray":
+        return None
+    if find_spec("ray") is None:
+        raise UserError("--executor ray needs Ray, which is not installed: pip install 'flowerml[ray]'")
+    from flowerml.campaign.on_ray import OnRay
+
+    return OnRay(parallel, asked.ray_address or "auto")
 
 
 def _whole(flag: str, text: str, least: int, most: int) -> int:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from flowerml.errors import UserError
+from flowerml.errors import Fenced, UserError
 
 COMMANDS = {
     "train": "train one model and leave everything in MLflow and a folder",
@@ -47,7 +47,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         return command(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        if os.environ.get("MLFLOW_RUN_ID"):
+        if os.environ.get("MLFLOW_RUN_ID") and not isinstance(error, Fenced):  # then the run is another process's
             from flowerml.tracking import note_failure  # seconds of import, so only where `mlflow run` has opened a run
 
             note_failure(str(error))

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,12 @@ from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, resolve
 from flowerml.settings.flags import Parser, add_settings
+from flowerml.settings.text import as_text
 
 if TYPE_CHECKING:
-    from flowerml.selection.decision import Decision
     from flowerml.sweep.worker import Task
 
-SEEDS = (11, 23, 47)
+_FOR_ITSELF = ("workers", "device", "runs_root", "experiment")  # settings that another command on the same study may have otherwise
 _SWEEP = ("trials", "space", "pruner", "storage", "workers", "study", "confirm", "heartbeat_seconds", "json")
 _NOT_FOR_ALL = ("output_dir", "run_name", "overwrite", "resume", "workers", "stop_epoch")  # what can't be the same for all trials
 _WHOLE = {"trials": (1, 100_000), "workers": (1, 256), "confirm": (0, 1000), "heartbeat_seconds": (1, 3600), "data_workers": (0, 256)}
@@ -35,37 +34,21 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import show
-    from flowerml.runs.closing import ending
-    from flowerml.sweep.leaving import begin, leave
-    from flowerml.sweep.running import confirm, sweep
-    from flowerml.tracking import start_child
+    from flowerml.sweep.carrying import Search, carry_out
 
-    points = _points(asked, family, given)
+    points = _points(asked, settings.seed, family, given)
     task = _task(asked, settings, given, family)
-    task.folder.mkdir(parents=True, exist_ok=True)
-    task.open()  # what is wrong with storage or study shows before a run is opened
-    recorder = start_child(None, settings.experiment or "flowers", task.study, "sweep")
-    task = replace(task, labels={**task.labels, "mlflow.parentRunId": recorder.run_id})
-    decision: Decision | None = None
-    with ending(recorder):
-        begin(replace(task, labels={"flowerml.family": family.value, "flowerml.model": settings.model}), asked.trials, recorder)
-        swept = sweep(task, asked.trials, points, asked.workers)
-        leave(task, swept, recorder)
-        if asked.confirm:
-            confirm(task, swept, asked.confirm, SEEDS)
-            decision = _decide(task, family, recorder.run_id)
-            if not asked.json:
-                show(decision)
-    best = swept.best
-    assert best is not None
-    say(f"\nbest: trial {best.number}, {task.monitor} {best.value:.4f}; run {recorder.run_id} has the table and the figures (mlflow ui)")
+    experiment = settings.experiment or "flowers"
+    done = carry_out(task, Search(asked.trials, family, points, asked.workers, asked.confirm, experiment))
+    if done.decision is not None and not asked.json:
+        show(done.decision)
+    number, best = done.swept.best, done.swept.best_trial
+    say(f"\nbest: trial {number}, {task.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures (mlflow ui)")
     if asked.json:
-        found = {"trial": best.number, "value": best.value, "params": best.params, **best.user_attrs}
-        print(
-            json.dumps(
-                {"run_id": recorder.run_id, "study": task.study, "best": found, "decision": decision.as_json() if decision else None}
-            )
-        )
+        notes = {name: best.user_attrs.get(name) for name in ("run_id", "folder")}
+        found = {"trial": number, "value": best.value, "params": done.swept.chosen(number), **notes}
+        decision = done.decision.as_json() if done.decision else None
+        print(json.dumps({"run_id": done.run_id, "study": task.study, "best": found, "decision": decision}))
     return 0
 
 
@@ -116,13 +99,13 @@ def _check(asked: argparse.Namespace, settings: Settings) -> None:
         raise UserError(f"--train-dir {settings.train_dir}: no such folder")
 
 
-def _points(asked: argparse.Namespace, family: Family, given: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _points(asked: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The grid's points in their order; None for another space. Raises UserError: fewer than the trials asked for."""
     if asked.space != "grid":
         return None
     from flowerml.sweep.space import points
 
-    found = points(family, given, int(given.get("seed", SEEDS[0])))
+    found = points(family, given, seed)
     if asked.trials > len(found):
         raise UserError(
             f"--trials {asked.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or --space tpe"
@@ -131,19 +114,19 @@ def _points(asked: argparse.Namespace, family: Family, given: Mapping[str, Any])
 
 
 def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family) -> "Task":
-    from flowerml.sweep.space import choices, ranges, words
+    from flowerml.sweep.space import choices, ranges, require_possible, words
     from flowerml.sweep.worker import Task
 
     dimensions = choices(family, given) if asked.space == "grid" else ranges(family, given)
     if not dimensions:
         raise UserError("every setting of the grid is given: nothing is left to choose. Leave one out")
-    fixed = {name: value for name, value in sorted(given.items()) if name not in ("workers", "device", "runs_root", "experiment")}
+    require_possible(given, dimensions)
+    fixed = {name: as_text(getattr(settings, name)) for name in sorted(given) if name not in _FOR_ITSELF}
     about = {"model": settings.model, "space": " | ".join(line.strip() for line in words(dimensions)), "given": json.dumps(fixed)}
     study = (
         asked.study or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
     )
     root = Path(settings.runs_root)
-    root.mkdir(parents=True, exist_ok=True)
     return Task(
         storage=asked.storage or f"sqlite:///{root / 'sweeps.db'}",
         study=study,
@@ -157,17 +140,4 @@ def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any
         dimensions=dimensions,
         folder=root / study,
         monitor=settings.monitor,
-        labels={"flowerml.campaign": study, "flowerml.sweep": study},
     )
-
-
-def _decide(task: "Task", family: Family, parent: str) -> "Decision":
-    """Rank what was confirmed, by the selector's own rule, in a run of kind select under the sweep's."""
-    from flowerml.runs.selecting import choose, record
-    from flowerml.selection.records import Scope
-    from flowerml.tracking import TrackedRuns, start_child
-
-    scope = Scope(seeds=SEEDS, kinds=("trial",), family=family.value, campaign=task.study)
-    decision = choose(scope, TrackedRuns())
-    record(decision, lambda name: start_child(parent, "flowers", name, "select"), None)
-    return decision

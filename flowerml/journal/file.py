@@ -129,11 +129,15 @@ class Journal:
     def records(self, start: int = 0) -> Iterator[Entry | Damage]:
         """Everything behind the place `start` (an entry's end), in order. Raises OSError."""
         with self.path.open("rb") as handle:
-            before = handle.read(start).count(b"\n")
+            handle.seek(start)
             data = handle.read()
         whole = data[: data.rfind(b"\n") + 1]
         for found in _records(whole, start, self.root):
-            yield Damage(found.line + before, found.end, found.reason) if isinstance(found, Damage) else found
+            if isinstance(found, Damage):
+                before = self.path.read_bytes()[:start].count(b"\n")
+                yield Damage(found.line + before, found.end, found.reason)
+            else:
+                yield found
 
     @property
     def end(self) -> int:

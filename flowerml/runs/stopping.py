@@ -106,7 +106,7 @@ def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher
     over = threading.Event()
 
     def watch() -> None:
-        due = time.monotonic() + every
+        due, well = time.monotonic() + every, True
         while not over.wait(min(every, 1.0)):
             if launcher is not None and launcher.gone:
                 stopping.ask("its launcher (mlflow run) died")
@@ -115,11 +115,14 @@ def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher
             due = time.monotonic() + every
             try:
                 beat()
+                well = True
             except Fenced as error:
                 stopping.fence(error)
                 return
             except Exception as error:  # a disk that is full must not end a training; whoever waits for the sign may take it over
-                warn(f"no sign of life could be written: {error}")
+                if well:
+                    warn(f"no sign of life can be written: {error}")
+                well = False
 
     thread = threading.Thread(target=watch, name="sign-of-life", daemon=True)
     thread.start()

@@ -3,7 +3,7 @@
 import csv
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,36 +16,47 @@ from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.evaluation.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
 from flowerml.settings.text import as_text
+from flowerml.sweep.study import as_run
+from flowerml.sweep.trials import BEST, FAILED, RUN
 
 _WIDTH = 9.5
 _PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
 _LINES = 300  # trials that are drawn as lines: more are a blot; the table has all
 
 
-def columns(trials: Sequence[FrozenTrial]) -> list[str]:
+Trials = Mapping[int, FrozenTrial]  # by number: the last try of each
+
+
+def columns(trials: Trials) -> list[str]:
     """The settings that were chosen, in their order."""
-    return list(dict.fromkeys(name for trial in trials for name in trial.params))
+    return list(dict.fromkeys(name for trial in trials.values() for name in trial.params))
 
 
-def rows(trials: Sequence[FrozenTrial], monitor: str, *, maximize: bool) -> list[dict[str, str]]:
-    """A row per trial, the best first, those without a value last."""
+def rows(trials: Trials, monitor: str, *, maximize: bool) -> list[dict[str, str]]:
+    """A row per trial, the best first, those without a value last; why runs failed only where one has."""
     worst = -np.inf if maximize else np.inf
 
-    def rank(trial: FrozenTrial) -> tuple[float, int]:
-        value = trial.user_attrs.get("best", worst)
-        return (-value if maximize else value, trial.number)
+    def rank(number: int) -> tuple[float, int]:
+        value = trials[number].user_attrs.get(BEST, worst)
+        return (-value if maximize else value, number)
 
-    return [
-        {
-            "trial": str(trial.number),
-            "status": {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name, trial.state.name.lower()),
-            f"best {monitor}": "" if "best" not in trial.user_attrs else f"{trial.user_attrs['best']:.4f}",
-            "epochs": str(len(trial.intermediate_values)),
-            **{name: as_text(_short(trial.params[name])) if name in trial.params else "" for name in columns(trials)},
-            "run": str(trial.user_attrs.get("run_id", "")),
-        }
-        for trial in sorted(trials, key=rank)
-    ]
+    table = [_row(number, trials[number], monitor, columns(trials)) for number in sorted(trials, key=rank)]
+    if any(row["reason"] for row in table):
+        return table
+    return [{name: text for name, text in row.items() if name != "reason"} for row in table]
+
+
+def _row(number: int, trial: FrozenTrial, monitor: str, names: Sequence[str]) -> dict[str, str]:
+    status = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
+    return {
+        "trial": str(number),
+        "status": status,
+        f"best {monitor}": f"{trial.user_attrs[BEST]:.4f}" if BEST in trial.user_attrs else "",
+        "epochs": str(len(trial.intermediate_values)),
+        **{name: as_text(as_run(trial.params[name])) if name in trial.params else "" for name in names},
+        "run": str(trial.user_attrs.get(RUN, "")),
+        "reason": str(trial.user_attrs.get(FAILED, "")),
+    }
 
 
 def as_csv(table: Sequence[dict[str, str]]) -> str:
@@ -60,30 +71,30 @@ def as_csv(table: Sequence[dict[str, str]]) -> str:
 def as_markdown(table: Sequence[dict[str, str]]) -> str:
     """The table as Markdown."""
     names = list(table[0])
-    lines = [names, ["---"] * len(names), *([row[name] or "-" for name in names] for row in table)]
+    lines = [names, ["---"] * len(names), *([(row[name] or "-").replace("|", "/") for name in names] for row in table)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def history_figure(trials: Sequence[FrozenTrial], monitor: str, title: str, *, maximize: bool) -> Figure:
+def history_figure(trials: Trials, monitor: str, title: str, *, maximize: bool) -> Figure:
     """Every trial's best value as a dot, and the best so far as a line."""
-    known = [trial for trial in trials if "best" in trial.user_attrs]
+    known = {number: trial for number, trial in trials.items() if BEST in trial.user_attrs}
     with matplotlib.rc_context(STYLE):
         figure = Figure((_WIDTH, 4.6))
         axes = figure.add_axes((0.09, 0.13, 0.87, 0.68))
         for state, colour, label in ((TrialState.COMPLETE, BLUE, "complete"), (TrialState.PRUNED, MUTED, "pruned")):
-            own = [trial for trial in known if trial.state is state]
+            own = {number: trial.user_attrs[BEST] for number, trial in known.items() if trial.state is state}
             axes.plot(
-                [trial.number for trial in own],
-                [trial.user_attrs["best"] for trial in own],
+                list(own),
+                list(own.values()),
                 linestyle="",
                 marker="o",
                 markersize=6,
                 color=colour,
                 label=f"{label} ({len(own)})",
             )
-        completed = [trial for trial in known if trial.state is TrialState.COMPLETE]
-        best = (np.maximum if maximize else np.minimum).accumulate([trial.user_attrs["best"] for trial in completed])
-        axes.step([trial.number for trial in completed], best, where="post", color=ORANGE, label="best so far")
+        completed = {number: trial.user_attrs[BEST] for number, trial in known.items() if trial.state is TrialState.COMPLETE}
+        best = (np.maximum if maximize else np.minimum).accumulate(list(completed.values()))
+        axes.step(list(completed), best, where="post", color=ORANGE, label="best so far")
         axes.set(xlabel="trial", ylabel=monitor)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color=FAINT)
@@ -121,11 +132,11 @@ def importance_figure(shares: dict[str, float], title: str) -> Figure:
     return figure
 
 
-def parallel_figure(trials: Sequence[FrozenTrial], monitor: str, title: str, *, maximize: bool) -> Figure:
+def parallel_figure(trials: Trials, monitor: str, title: str, *, maximize: bool) -> Figure:
     """A line per trial across its settings to its value; the better, the darker."""
-    known = [trial for trial in trials if "best" in trial.user_attrs and trial.params][-_LINES:]
-    names = columns(known)
-    values = np.array([trial.user_attrs["best"] for trial in known])
+    known = [trial for trial in trials.values() if BEST in trial.user_attrs and trial.params][-_LINES:]
+    names = columns(trials)
+    values = np.array([trial.user_attrs[BEST] for trial in known])
     order = np.argsort(values if maximize else -values, kind="stable")
     with matplotlib.rc_context(STYLE):
         figure = Figure((_WIDTH, 5.0))

@@ -3,13 +3,13 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from flowerml.settings import Family, grid, grid_points
+from flowerml.errors import UserError
+from flowerml.settings import Family, grid, grid_points, resolve
+from flowerml.settings.messages import flag
 from flowerml.settings.text import as_text
 
-Space = Literal["grid", "tpe"]
-SPACES: tuple[Space, ...] = ("grid", "tpe")
 _WIDER = 3.0  # times beyond the grid's ends, to both sides: half a decade
 _LOGARITHMIC = ("lr_head", "lr_backbone", "weight_decay")
 
@@ -66,6 +66,20 @@ def points(family: Family, fixed: Mapping[str, Any], seed: int) -> list[dict[str
     once = list({tuple(point.items()): point for point in kept}.values())
     random.Random(seed).shuffle(once)
     return once
+
+
+def require_possible(given: Mapping[str, Any], dimensions: Mapping[str, Dimension]) -> None:
+    """Make sure that what is given goes together with the ends of every dimension.
+
+    Raises:
+        UserError: a value can't be run with what is given; says which, and what to do.
+    """
+    for name, dimension in dimensions.items():
+        for value in (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension.values:
+            try:
+                resolve({**given, name: value})
+            except UserError as error:
+                raise UserError(f"{error}; {as_text(value)} is in the space that is searched: give {flag(name)} a value for all") from error
 
 
 def words(dimensions: Mapping[str, Dimension]) -> list[str]:

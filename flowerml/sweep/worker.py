@@ -1,27 +1,43 @@
 """One process of a sweep: takes a trial from the queue, trains, tells the study, until nothing is left."""
 
 import csv
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
-from flowerml.console import say
-from flowerml.errors import RunFailed, UserError
+from flowerml.console import say, warn
+from flowerml.errors import Fenced, RunFailed, UserError
+from flowerml.runs.claim import holder
 from flowerml.runs.folder import read_run_file
+from flowerml.runs.shares import Share
 from flowerml.runs.training import run_training
 from flowerml.settings import Settings, resolve
 from flowerml.sweep.space import Dimension
-from flowerml.sweep.study import Pruner, open_ends, open_study, original, suggest, was_queued
+from flowerml.sweep.storage import TROUBLE, patiently
+from flowerml.sweep.study import Pruner, open_study, suggest
+from flowerml.sweep.trials import BEST, FAILED, FOLDER, PRUNED, RUN, STOPPED, SURPLUS, is_wanted, open_ends, original
 from flowerml.tracking import start_run
 from flowerml.training.outcome import Row
 
-STOPPED = 130
+STOPPED_CODE = 130
+# What a trial must not inherit: it is not the run that `mlflow run` has opened for the sweep.
+_NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+
+
+class Surplus(Exception):
+    """A trial that nobody asked for, or that is done already."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +60,8 @@ class Task:
     monitor: str
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def open(self, worker: int = 0) -> optuna.Study:
-        """The study, as one of its workers (from 1; 0 looks on) opens it. Raises UserError."""
+    def open(self) -> optuna.Study:
+        """The study. Raises UserError."""
         return open_study(
             self.storage,
             self.study,
@@ -54,7 +70,6 @@ class Task:
             pruner=self.pruner,
             epochs=self.epochs,
             seed=self.seed,
-            worker=worker,
             beat=self.beat,
         )
 
@@ -63,87 +78,164 @@ class Task:
         return resolve({**self.given, **chosen, "output_dir": str(self.folder / name), "run_name": f"{self.study}-{name}"})[0]
 
 
-def work(task: Task, number: int, log: Path) -> None:
-    """Run trials until the queue is empty and nobody works on one that may have to be tried again. Ends the process: 0 well, 2 where the
-    user's settings can't be run, 130 stopped.
+def work(task: Task, log: Path, share: Share) -> None:
+    """Run trials until the queue is empty and nobody works on one that may have to be tried again. Ends the process: 0 well, 1 where the
+    study's database is away, 2 where the user's settings can't be run, 130 stopped.
     """
-    _redirect(log)
-    study = task.open(number)
+    with_exit_code(lambda: _trials(task), log, share)
+
+
+def run_all(task: Task, runs: list[tuple[dict[str, Any], str]], log: Path, share: Share) -> None:
+    """Train some configurations, each (settings, name); what is finished is left as it is, and what others work on is waited for. Ends the
+    process as `work`.
+    """
+    with_exit_code(lambda: _confirmations(task, runs), log, share)
+
+
+def with_exit_code(do: Callable[[], None], log: Path, share: Share) -> NoReturn:
+    """Do it as a process of its own: what it says goes into a file (several would speak at once, and stdout is the command's), and it
+    stops, with a checkpoint, when the process that started it dies.
+    """
+    os.setsid()  # Ctrl-C in a terminal is the command's to pass on
+    signal.signal(signal.SIGTERM, _stop)
+    _watch_parent()
+    for name in _NOT_PASSED_ON:
+        os.environ.pop(name, None)
+    os.environ.update(share.environment)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    if share.threads is not None:
+        import torch
+
+        torch.set_num_threads(share.threads)
     try:
-        while True:
-            optuna.storages.fail_stale_trials(study)
-            queued, under_way = open_ends(study)
-            if queued:
-                study.optimize(lambda trial: _objective(task, trial), n_trials=1, catch=(RunFailed, RuntimeError, MemoryError))
-            elif under_way:
-                time.sleep(min(1.0, task.beat))
-            else:
-                break
+        do()
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(STOPPED)
+        sys.exit(STOPPED_CODE)
+    sys.exit(0)
 
 
-def run_all(task: Task, runs: list[tuple[dict[str, Any], str]], log: Path) -> None:
-    """Train some configurations, each (settings, name), one after another; what is finished already is left as it is."""
-    _redirect(log)
+def _trials(task: Task) -> None:
+    study = patiently(task.storage, task.open)
+
+    def look() -> tuple[int, int]:
+        optuna.storages.fail_stale_trials(study)
+        return open_ends(study)
+
+    while any(left := patiently(task.storage, look)):
+        queued, _ = left
+        if queued:
+            _one(task, study)
+        else:
+            time.sleep(min(1.0, task.beat))
+
+
+def _one(task: Task, study: optuna.Study) -> None:
+    """Run a trial from the queue; what is wrong with it alone does not end the worker."""
     try:
-        for chosen, name in runs:
-            _train(task, task.settings(chosen, name), None, "confirm")
-    except UserError as error:
-        say(f"error: {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
+        study.optimize(lambda trial: _objective(task, trial), n_trials=1, catch=(Surplus, RunFailed, RuntimeError, MemoryError))
+    except (UpdateFinishedTrialError, ValueError) as error:  # this process was taken for dead, and somebody else tries the trial again
+        warn(f"the trial had been given to somebody else ({error})")
+    except TROUBLE as error:  # its run is written down: whoever tries it again finds it
+        warn(f"the study could not be told ({type(error).__name__})")
 
 
 def _objective(task: Task, trial: optuna.Trial) -> float:
     frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-    if not was_queued(frozen):
-        raise optuna.TrialPruned("nobody asked for it")
+    if not is_wanted(trial.study, frozen):
+        trial.set_user_attr(SURPLUS, True)
+        raise Surplus
     settings = task.settings(suggest(trial, task.dimensions), f"trial-{original(frozen):04d}")
-    trial.set_user_attr("folder", settings.output_dir)
-    best = _train(task, settings, trial, "trials")
-    if best.pruned:
-        raise optuna.TrialPruned(best.pruned)
+    trial.set_user_attr(FOLDER, settings.output_dir)
+    try:
+        best = _train(task, settings, "trials", _Reporting(trial, task.monitor, settings.epochs))
+    except KeyboardInterrupt:
+        trial.set_user_attr(STOPPED, True)
+        raise
+    except (RunFailed, RuntimeError, MemoryError) as error:
+        if not isinstance(error, Fenced | UpdateFinishedTrialError):
+            trial.set_user_attr(FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
+            say(f"error: {error}")
+        raise
+    trial.set_user_attr(RUN, best.run_id)
+    trial.set_user_attr(BEST, best.value)
+    pruned = trial.user_attrs.get(PRUNED)
+    if pruned is not None:
+        raise optuna.TrialPruned(pruned)
     return best.value
 
 
 @dataclass(frozen=True)
-class _Reached:
-    """The best value of a run, and why it was ended before its time (nothing if it was not)."""
+class _Reporting:
+    """Tells the study of each epoch, and whether the trial falls behind. A study that can't be told ends no training."""
 
-    value: float
-    pruned: str
+    trial: optuna.Trial
+    monitor: str
+    epochs: int
 
-
-def _train(task: Task, settings: Settings, trial: optuna.Trial | None, phase: str) -> _Reached:
-    """One run; one that is finished already (its process died before it could tell) is read from its folder."""
-    assert settings.output_dir is not None
-    pruned: list[str] = []
-
-    def on_row(row: Row) -> str:
-        if trial is None:
+    def __call__(self, row: Row) -> str:
+        epoch, value = int(row["epoch"]), row[self.monitor]
+        try:
+            self.trial.report(value, step=epoch)
+            if epoch == self.epochs or not self.trial.should_prune():
+                return ""
+            words = f"pruned after epoch {epoch}: {self.monitor} {value:.4f} falls behind other trials"
+            self.trial.set_user_attr(PRUNED, words)
+        except (UpdateFinishedTrialError, *TROUBLE) as error:
+            warn(f"epoch {epoch} could not be told to the study ({type(error).__name__})")
             return ""
-        trial.report(row[task.monitor], step=int(row["epoch"]))
-        if int(row["epoch"]) < settings.epochs and trial.should_prune():
-            pruned.append(f"pruned after epoch {int(row['epoch'])}: {task.monitor} {row[task.monitor]:.4f} falls behind other trials")
-        return pruned[0] if pruned else ""
+        return words
 
-    standing = read_run_file(Path(settings.output_dir))
-    if standing is None or standing.status != "FINISHED":
-        labels = {**task.labels, "flowerml.kind": "trial", "flowerml.phase": phase}
-        finished = run_training(settings, start_run, labels=labels, on_row=on_row)
-        run_id = finished.run_id
-    else:
-        run_id = standing.run_id
-    value = _best(Path(settings.output_dir), task.monitor, maximize=task.maximize)
-    if trial is not None:
-        trial.set_user_attr("run_id", run_id)
-        trial.set_user_attr("best", value)
-    return _Reached(value, "".join(pruned[:1]))
+
+@dataclass(frozen=True)
+class _Reached:
+    """The best value of a run."""
+
+    run_id: str
+    value: float
+
+
+def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[Row], str] | None) -> _Reached:
+    """One run; one that is finished already (its process died before it could tell) is read from its folder, and one that somebody works
+    on (a process that was taken for dead) is waited for.
+    """
+    assert settings.output_dir is not None
+    folder = Path(settings.output_dir)
+    labels = {**task.labels, "flowerml.kind": "trial", "flowerml.phase": phase}
+    while True:
+        if held(folder):
+            say(f"{folder} is being worked on by {holder(folder)}: waiting for it")
+        while held(folder):
+            time.sleep(1.0)
+        standing = read_run_file(folder)
+        if standing is not None and standing.status == "FINISHED":
+            run_id = standing.run_id
+            break
+        try:
+            run_id = run_training(settings, start_run, labels=labels, on_row=on_row).run_id
+            break
+        except Fenced:
+            raise
+        except UserError:
+            if not held(folder):  # else somebody was faster
+                raise
+    return _Reached(run_id, _best(folder, task.monitor, maximize=task.maximize))
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody works on the run there."""
+    who = holder(folder)
+    return who is not None and not who.gone
+
+
+def _confirmations(task: Task, runs: list[tuple[dict[str, Any], str]]) -> None:
+    """First those that nobody works on, then those that somebody did."""
+    for chosen, name in sorted(runs, key=lambda run: held(task.folder / run[1])):
+        _train(task, task.settings(chosen, name), "confirm", None)
 
 
 def _best(folder: Path, monitor: str, *, maximize: bool) -> float:
@@ -153,9 +245,18 @@ def _best(folder: Path, monitor: str, *, maximize: bool) -> float:
     return max(values) if maximize else min(values)
 
 
-def _redirect(log: Path) -> None:
-    """What a worker says goes into a file: several would speak at once, and stdout is the command's."""
-    os.environ.pop("MLFLOW_RUN_ID", None)  # the run that `mlflow run` has opened is the sweep's, not a trial's
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
+def _watch_parent() -> None:
+    """A thread that asks this process to stop when the one that started it has died, however it died."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from flowerml.tracking.filters import equals
 from flowerml.tracking.opening import HEARTBEAT, experiment_id, heartbeat, opened_run
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.refusals import is_answer, reason_of, refusal
-from flowerml.tracking.store import answers_within, connected, database_file
+from flowerml.tracking.store import answers_within, connected, database_file, is_remote
 from flowerml.tracking.writing import KIND, RunWriter
 
 CAMPAIGN = "flowerml.campaign"
@@ -78,7 +78,8 @@ def silence() -> str | None:
     try:
         connected().search_experiments(max_results=1)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        if is_answer(error):
+        # No time mends a file; but another process may hold it for longer than SQLite waits.
+        if is_answer(error) or not (is_remote(get_tracking_uri()) or "locked" in str(error)):
             raise refusal(error) from error
         return reason_of(error)
     return None

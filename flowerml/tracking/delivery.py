@@ -101,7 +101,7 @@ class Delivery:
             warn(f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its beginning")
             self._keep(replace(self._state, run_id="", bytes=0))
         if run is None:
-            run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening())
+            run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening(), alive=alive)
         self._keep(replace(self._state, run_id=run.info.run_id))
         self._run = client, RunWriter(client, run)
         if alive:
@@ -156,11 +156,11 @@ class Delivery:
             raise UserError(f"{self.journal.path}: its first line is damaged, so which run it belongs to is lost; nothing can be delivered")
         return self.journal.opening
 
-    def _made(self, client: MlflowClient, opening: Opening) -> Run:
+    def _made(self, client: MlflowClient, opening: Opening, *, alive: bool) -> Run:
         """A new run. Noted before it is asked for, so that whoever goes on, whenever, looks for a second one."""
         before = self._state
         self._keep(replace(before, unclear=True))
-        run = make_run(client, opening, {HEARTBEAT: heartbeat()})
+        run = make_run(client, opening, {HEARTBEAT: heartbeat(None if alive else opening)})
         self._keep(replace(before, run_id=run.info.run_id))
         return run
 

@@ -19,6 +19,8 @@ _PATIENCE_S = 600.0
 
 def have_the_last_word(run_id: str, status: str) -> None:
     """See to it that `run_id` is in state `status` once the parent of this process is gone. Returns at once; never raises."""
+    if os.getppid() == 1:  # it died already
+        return
     with suppress(psutil.Error, OSError):
         launcher = psutil.Process(os.getppid())
         words = [run_id, status, str(launcher.pid), repr(launcher.create_time())]

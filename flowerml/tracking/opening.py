@@ -24,8 +24,13 @@ HEARTBEAT = "flowerml.heartbeat"
 _MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-crow-123
 
 
-def heartbeat() -> str:
-    """Who lives, where and when (ms), as JSON: by its age a run of the store that died is told from one that runs."""
+def heartbeat(opening: Opening | None = None) -> str:
+    """Who lives, where and when (ms), as JSON: by its age a run of the store that died is told from one that runs.
+
+    Of this process; or of the one that began a journal, whose number is not known any more (0).
+    """
+    if opening is not None:
+        return json.dumps({"host": opening.host, "pid": 0, "time": opening.timestamp})
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "time": now_ms()})
 
 

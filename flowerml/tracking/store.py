@@ -44,13 +44,40 @@ def connected() -> MlflowClient:
     logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)  # a traceback before what it raises anyway
     with _in_turn(database_file(address)):
         engine = create_sqlalchemy_engine(address)
-        if engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():  # a new one's folder MLflow makes itself
+        file = database_file(address)
+        if file is not None and _is_new(file):
+            _make(address, file)
+        elif engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():  # a new one's folder MLflow makes itself
             engine.connect().close()
         engine.dispose()
         client = MlflowClient(tracking_uri=address)
         if engine.dialect.name == "sqlite":
-            client.search_experiments(max_results=1)  # makes the tables of a new one
+            client.search_experiments(max_results=1)  # brings those of an earlier version of MLflow up to date
     return client
+
+
+def _is_new(file: Path) -> bool:
+    try:
+        return not file.exists() or (file.is_file() and file.stat().st_size == 0)
+    except OSError:
+        return False
+
+
+def _make(address: str, file: Path) -> None:
+    """Make a new SQLite store, whole or not at all: MLflow makes its tables one by one, and can't go on with some of them."""
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    with suppress(OSError):
+        part.unlink(missing_ok=True)  # of a process that was killed meanwhile
+    beside = make_url(address).set(database=str(part)).render_as_string(hide_password=False)
+    engine = create_sqlalchemy_engine(beside)
+    engine.connect().close()
+    engine.dispose()
+    MlflowClient(tracking_uri=beside).search_experiments(max_results=1)
+    part.replace(file)
 
 
 def database_file(address: str) -> Path | None:
@@ -79,9 +106,11 @@ def answers_within(seconds: float) -> None:
     """From now on this process's requests over http are tried once, for `seconds`, or for as long as the user's environment says: whoever
     calls this tries again in his own way.
     """
-    os.environ[_RETRIES] = "0"
-    if os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT)):
-        os.environ[_TIMEOUT] = _set_here[_TIMEOUT] = f"{seconds:.0f}"
+    if os.environ.get(_RETRIES) != "0":  # written as rarely as can be: libraries read the environment without a lock
+        os.environ[_RETRIES] = "0"
+    timeout = f"{seconds:.0f}"
+    if os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT)) and os.environ.get(_TIMEOUT) != timeout:
+        os.environ[_TIMEOUT] = _set_here[_TIMEOUT] = timeout
 
 
 _set_here: dict[str, str] = {}

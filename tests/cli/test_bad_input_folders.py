@@ -113,7 +113,7 @@ FOLDERS = {
     ),
     "make: full disk": Case(
         "dataset make --train-dir disk/set --per-class 20",
-        f"can't write disk/set/…: No space left on device. {ELSEWHERE}",
+        f"can't write disk/set/…: No space left on device (… are free there). {ELSEWHERE}",
         spoil.mounted("size=64k"),
     ),
 }

@@ -45,7 +45,7 @@ TRACKERS = {
     ),
     "a database where no file can be": Case(
         "train",
-        "the MLflow tracking store sqlite:////proc/none/mlflow.db does not answer (…No such file or directory…): start it, or set "
+        "the MLflow tracking store sqlite:////proc/none/mlflow.db does not answer (…unable to open database file…): start it, or set "
         "MLFLOW_TRACKING_URI",
         env={"MLFLOW_TRACKING_URI": "sqlite:////proc/none/mlflow.db"},
     ),

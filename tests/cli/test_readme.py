@@ -39,6 +39,7 @@ RUN_BY = {
     "flowerml reap": "tests/faults/test_states.py, tests/cli/test_reap.py",
     "make faults": ".ci/run: its fast part in make test, the rest in make slow",
     "mlflow run . -e sweep": "tests/sweep/test_project.py",
+    "flowerml campaign": "tests/campaign/test_runner.py, test_shipped_plans.py",
     "flowerml sweep": "tests/sweep/test_sweep.py",
 }
 

@@ -7,10 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import mlflow
 import psutil
 import pytest
 from mlflow.tracking import MlflowClient
@@ -29,23 +26,20 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("server")
 
 
-@contextmanager
-def serving(folder):
-    """A server in this process. What it has set for itself would turn every other client of the process to its own store."""
+@pytest.fixture(scope="module")
+def one_server(folder):
     made = Server(folder)
-    try:
-        yield made
-    finally:
-        made.close()
-        for name in [name for name in os.environ if name.startswith("_MLFLOW_SERVER_")]:
-            del os.environ[name]
-        mlflow.set_tracking_uri(None)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def server(folder):
-    with serving(folder) as made:
-        yield made
+def server(one_server, monkeypatch):
+    """The server, as if nothing had happened to it. It reads where its files lie from the environment of this process."""
+    for name, text in one_server.environment.items():
+        monkeypatch.setenv(name, text)
+    one_server.reset()
+    return one_server
 
 
 def free_port():
@@ -153,12 +147,17 @@ def through(tally, nursery, pictures, undisturbed, folder, server, begin, end, s
         return child.log()
 
 
+def _outside():
+    """The environment without what the server in this process has for itself."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("_MLFLOW_SERVER_")}
+
+
 def sync(store, *words):
     """`flowerml sync …` as a person types it."""
     return subprocess.run(
         [sys.executable, "-m", "flowerml.cli.main", "sync", *words],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": store},
+        env={**_outside(), "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": store},
         capture_output=True,
         text=True,
     )
@@ -193,17 +192,12 @@ def test_the_server_is_away_for_a_moment(tally, nursery, pictures, undisturbed, 
 
 @pytest.mark.slow
 @pytest.mark.fault(AWAY)
-def test_the_server_is_away_for_20_and_for_60_seconds(tally, nursery, pictures, undisturbed, folder, tmp_path):
-    """Refused and 503, all at once: within the run, and beyond its end."""
-
-    def one(name, seconds):
-        with serving(folder) as server:
-            begin, end = faulty(server, name)
-            through(tally, nursery, pictures, undisturbed, tmp_path / f"{name}-{seconds}", server, begin, end, seconds, 12)
-
-    with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(one, name, seconds) for name in ("refused", "503") for seconds in (20, 60)]:
-            done.result()
+@pytest.mark.parametrize("seconds", [20, 60])
+@pytest.mark.parametrize("name", ["refused", "503"])
+def test_the_server_is_away_for_20_and_for_60_seconds(tally, nursery, pictures, undisturbed, server, tmp_path, name, seconds):
+    """Within the run, and beyond its end."""
+    begin, end = faulty(server, name)
+    through(tally, nursery, pictures, undisturbed, tmp_path / f"{name}-{seconds}", server, begin, end, seconds, 12)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import pytest
 from flowerml.errors import Fenced, UserError
 from flowerml.files import staged, write_text
 from flowerml.runs.claim import claim, forget_fenced, holder, writing
+from flowerml.runs.folder import clear_folder
 from tests.conftest import ROOT
 
 
@@ -294,3 +295,19 @@ def test_a_number_that_came_again_does_not_let_its_old_owner_write(tmp_path):
         with pytest.raises(Fenced):
             write_text(tmp_path / "best.pth", "too late")
     assert files(tmp_path) == before
+
+
+def test_a_process_that_was_taken_over_removes_nothing_either(tmp_path):
+    attempt = claim(tmp_path, 60)
+    with writing(attempt):
+        for name in ("best.pth", "test/best.pth"):
+            write_text(tmp_path / name, "old")
+        clear_folder(tmp_path)
+        clear_folder(tmp_path)
+        assert not list(tmp_path.rglob("best.pth"))
+        assert not (tmp_path / "test").exists()
+        attempt.folder.rename(attempt.folder.with_name("0001.fenced"))
+        (tmp_path / "best.pth").write_text("the other's")
+        with pytest.raises(Fenced):
+            clear_folder(tmp_path)
+    assert (tmp_path / "best.pth").read_text() == "the other's"

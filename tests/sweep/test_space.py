@@ -2,8 +2,9 @@
 
 import pytest
 
+from flowerml.errors import UserError
 from flowerml.settings import Family, find_model, grid_points, resolve
-from flowerml.sweep.space import Choice, Range, choices, points, ranges, words
+from flowerml.sweep.space import Choice, Range, choices, points, ranges, require_possible, words
 
 MODELS = {Family.CNN: "convnextv2_large", Family.VIT: "clip_vitl14"}
 
@@ -46,3 +47,13 @@ def test_the_space_in_words():
     assert "  lr_backbone: 1.66667e-06 to 3e-05, logarithmic" in said
     assert "  cutmix: 0.25 to 1.0" in said
     assert "  batch_size: 32 or 64" in words(ranges(Family.CNN, {}))
+
+
+def test_a_value_that_can_not_be_run_with_what_is_given_is_named_before_anything_begins():
+    given = {"model": "convnextv2_atto", "epochs": 4}
+    said = r"--freeze-backbone-epochs 5 is longer .*; 5 is in the space that is searched: give --freeze-backbone-epochs a value for all"
+    with pytest.raises(UserError, match=said):
+        require_possible(given, choices(Family.CNN, given))
+    fixed = {**given, "freeze_backbone_epochs": 1, "warmup_epochs": 1}
+    require_possible(fixed, choices(Family.CNN, fixed))
+    require_possible(fixed, ranges(Family.CNN, fixed))

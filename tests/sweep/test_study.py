@@ -1,100 +1,90 @@
-"""The queue of trials: as many as were asked for, each point once, whoever asks again; a dead one is tried again a few times."""
+"""The study: what it draws, whom it is refused to, the database that it lives in."""
 
-import optuna
+import subprocess
+import sys
+
 import pytest
-from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from flowerml.errors import UserError
 from flowerml.settings import Family
-from flowerml.sweep.space import choices, points, ranges
-from flowerml.sweep.study import RETRIES, last_tries, open_ends, open_study, original, queue, suggest, was_queued
+from flowerml.sweep.space import ranges
+from flowerml.sweep.storage import named, patiently
+from flowerml.sweep.study import open_study, suggest
+from flowerml.sweep.trials import queue
+from tests.conftest import ROOT
 
 ABOUT = {"model": "convnextv2_atto", "given": "{}"}
+OPTIONS = {"maximize": True, "pruner": "none", "epochs": 3, "seed": 11}
+RANGES = ranges(Family.CNN, {})
 
 
-@pytest.fixture
-def opened(tmp_path):
-    def opened(worker=0, **changes):
-        options = {"maximize": True, "pruner": "none", "epochs": 3, "seed": 11, **changes}
-        return open_study(f"sqlite:///{tmp_path / 'sweeps.db'}", "s", ABOUT, worker=worker, **options)
-
-    return opened
-
-
-def work_off(study, dimensions, value=0.5):
-    seen = []
-
-    def objective(trial):
-        seen.append(suggest(trial, dimensions))
-        return value
-
-    while open_ends(study)[0]:
-        study.optimize(objective, n_trials=1)
-    return seen
-
-
-def test_each_point_is_evaluated_once_however_often_it_is_asked_for(opened):
-    wanted, dimensions = points(Family.CNN, {}, 11), choices(Family.CNN, {})
-    study = opened()
-    assert queue(study, 3, wanted) == 3
-    assert work_off(study, dimensions) == wanted[:3]
-    again = opened()
-    assert queue(again, 3, wanted) == 0
-    assert queue(again, 5, wanted) == 2
-    assert work_off(again, dimensions) == wanted[3:5]
-    assert queue(opened(), 64, wanted) == 59
-
-
-def test_a_sampled_study_has_as_many_trials_as_asked_for(opened):
-    study, dimensions = opened(), ranges(Family.VIT, {})
-    assert queue(study, 4, None) == 4
-    assert queue(opened(), 4, None) == 0
-    assert len(work_off(study, dimensions)) == 4
-    assert queue(study, 6, None) == 2
-    assert len({tuple(sorted(trial.params.items())) for trial in study.trials if trial.state is TrialState.COMPLETE}) == 4
-
-
-def test_workers_with_one_seed_draw_other_points(opened):
-    dimensions, drawn = ranges(Family.CNN, {}), []
-    queue(opened(), 3, None)
-    studies = [opened(worker) for worker in (1, 2)]
-    for study in studies:
-        study.optimize(lambda trial: drawn.append(suggest(trial, dimensions)) or 0.1, n_trials=1)
-    queue(opened(), 3, None)
-    opened(1).optimize(lambda trial: drawn.append(suggest(trial, dimensions)) or 0.1, n_trials=1)
-    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
-
-
-def test_a_dead_trial_is_tried_again_a_few_times_as_the_same_run(opened):
-    study, dimensions = opened(), ranges(Family.CNN, {})
-    queue(study, 1, None)
-    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+def drawn(address, count, seed=11):
+    """What the trials of a study draw, each by a worker of its own."""
+    queue(open_study(address, "s", ABOUT, **{**OPTIONS, "seed": seed}), count, None)
     chosen = []
-    for _ in range(RETRIES + 1):
-        trial = study.ask()
-        chosen.append(suggest(trial, dimensions))
-        study.tell(trial, state=TrialState.FAIL)
-        again(study, study.trials[-1])
-    assert chosen == [chosen[0]] * (RETRIES + 1)
-    assert open_ends(study) == (0, 0)
-    assert [original(trial) for trial in study.trials] == [0] * (RETRIES + 1)
-    assert all(map(was_queued, study.trials))
-    assert len(last_tries(study)) == 1
-    assert queue(study, 1, None) == 0
+    for _ in range(count):
+        study = open_study(address, "s", ABOUT, **{**OPTIONS, "seed": seed})
+        study.optimize(lambda trial: chosen.append(suggest(trial, RANGES)) or 0.1, n_trials=1)
+    return [tuple(point.values()) for point in chosen]
 
 
-def test_a_study_of_other_settings_is_refused_with_what_differs(opened, tmp_path):
-    opened()
-    other = {**ABOUT, "model": "clip_vits32"}
+def test_what_a_trial_draws_hangs_on_the_seed_and_its_number_not_on_who_runs_it(tmp_path):
+    first = drawn(f"sqlite:///{tmp_path / 'a.db'}", 14)
+    assert len(set(first)) == 14, "workers with one seed draw different points"
+    assert drawn(f"sqlite:///{tmp_path / 'b.db'}", 14) == first
+    assert not set(drawn(f"sqlite:///{tmp_path / 'c.db'}", 3, seed=12)) & set(first)
+
+
+def test_a_study_of_other_settings_is_refused_with_what_differs(tmp_path):
+    address = f"sqlite:///{tmp_path / 'sweeps.db'}"
+    open_study(address, "s", ABOUT, **OPTIONS)
     with pytest.raises(UserError, match=r"study 's' in sqlite:.* is of other settings \(model convnextv2_atto there, clip_vits32 here"):
-        open_study(f"sqlite:///{tmp_path / 'sweeps.db'}", "s", other, maximize=True, pruner="none", epochs=3, seed=11)
+        open_study(address, "s", {**ABOUT, "model": "clip_vits32"}, **OPTIONS)
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "sqlite:////no/such/folder/x.db", "postgresql+psycopg2://me:secret@127.0.0.1:1/x", "mongo://x"]
+    "address", ["nonsense", "sqlite:////no/such/folder/x.db", "postgresql+psycopg2://me:se@cret@127.0.0.1:1/x", "mongo://x"]
 )
 def test_a_storage_that_can_not_be_had_is_one_line_without_its_password(address):
     with pytest.raises(UserError, match="--storage") as caught:
-        open_study(address, "s", ABOUT, maximize=True, pruner="none", epochs=3, seed=11)
+        open_study(address, "s", ABOUT, **OPTIONS)
     assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert "se@cret" not in str(caught.value)
+
+
+def test_an_address_is_named_without_its_password():
+    assert named("postgresql+psycopg2://me:p@ss@db/x") == "postgresql+psycopg2://***@db/x"
+    assert named("sqlite:///runs/sweeps.db") == "sqlite:///runs/sweeps.db"
+
+
+def test_processes_that_open_a_new_database_at_once_all_have_it(tmp_path):
+    """Optuna makes its tables without a lock."""
+    address = f"sqlite:///{tmp_path / 'new.db'}"
+    code = f"from flowerml.sweep.study import open_study; import sys; sys.stdin.read(1); open_study({address!r}, 's', {ABOUT}, **{OPTIONS})"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    for process in started:
+        process.stdin.write("x")
+        process.stdin.flush()
+    for process in started:
+        told = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, told
+
+
+def test_a_database_that_comes_back_is_waited_for_and_one_that_does_not_is_one_line(capsys):
+    answers = [OperationalError("SELECT 1", {}, Exception("server closed the connection")), None]
+
+    def ask():
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+        return 7
+
+    assert patiently("sqlite:///x.db", ask) == 7
+    told = capsys.readouterr().err
+    assert "does not answer" in told
+    assert "it answers again" in told
+    answers = [OperationalError("SELECT 1", {}, Exception("gone"))] * 9
+    with pytest.raises(UserError, match="can't be had"):
+        patiently("sqlite:///x.db", ask, 0.0)

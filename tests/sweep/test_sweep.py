@@ -1,38 +1,12 @@
-"""`flowerml sweep` as a person types it: trials as nested runs, a table and figures, goes on, survives a killed worker."""
+"""`flowerml sweep` as a person types it: trials as nested runs, a table and figures; the same command goes on; bad input is a line."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
-import optuna
-import psutil
 import pytest
 from mlflow.tracking import MlflowClient
-from optuna.trial import TrialState
 
 from flowerml.cli.main import main
-from tests.conftest import ROOT
-from tests.tracking.test_server import PASSWORD, postgres
-
-__all__ = ["postgres"]
-
-SMALL = [
-    *("--model", "convnextv2_atto", "--weights", "none", "--img-size", "32", "--epochs", "2", "--warmup-epochs", "0"),
-    *("--freeze-backbone-epochs", "0", "--batch-size", "16", "--data-workers", "0", "--device", "cpu"),
-]
-
-
-def words(flowers, root, *more):
-    return ["sweep", *SMALL, "--train-dir", str(flowers), "--runs-root", str(root), *more]
-
-
-def runs_of(kind):
-    client = MlflowClient()
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return client.search_runs(experiments, f"tags.`flowerml.kind` = '{kind}'")
+from tests.sweep.commands import runs_of, words
 
 
 def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp_path, capsys):
@@ -57,7 +31,10 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
 
     assert main([*line, "--trials", "3"]) == 0
     told = capsys.readouterr()
-    assert "2 trials are done, 1 new ones queued" in told.err
+    assert "2 of 3 trials are done, 1 newly queued" in told.err
+    assert [run.info.run_id for run in runs_of("sweep")] == [out["run_id"]] == [json.loads(told.out)["run_id"]]
+    assert runs_of("sweep")[0].info.status == "FINISHED"
+    assert runs_of("sweep")[0].data.metrics["trials_complete"] == 3
     trial_runs = [run for run in runs_of("trial") if run.data.tags["flowerml.phase"] == "trials"]
     assert len(trial_runs) == 3
     assert len({run.data.tags["flowerml.config_id"] for run in trial_runs}) == 3, "each point once"
@@ -74,6 +51,8 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
         (["--storage", "mongo://x"], "--storage mongo://x"),
         (["--val-split", "0"], "nothing to compare trials by"),
         (["--lr-head", "-1"], "--lr-head"),
+        (["--freeze-backbone-epochs", "9"], "--freeze-backbone-epochs"),
+        (["--runs-root", "/dev/null/x"], "/dev/null/x"),
         (["--workers", "many"], "--workers is 'many'. Allowed"),
         (["--train-dir", "nowhere"], "--train-dir nowhere: no such folder"),
     ],
@@ -89,42 +68,3 @@ def test_settings_that_no_trial_can_run_stop_the_sweep(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(words(tmp_path / "empty", tmp_path / "runs", "--trials", "2")) in (1, 2)
     assert "error: " in capsys.readouterr().err
-
-
-def killed_worker(flowers, tmp_path, storage):
-    """Two workers on one study, one killed in its trial: the trial is tried again, and goes on where its run had come to."""
-    root = tmp_path / "runs"
-    line = words(flowers, root, "--trials", "5", "--workers", "2", "--study", "s", "--storage", storage, "--heartbeat-seconds", "1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flowerml.cli.main", *line, "--pruner", "none", "--epochs", "3"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    while process.poll() is None and not list(root.glob("s/trial-*/history.csv")):
-        time.sleep(0.02)
-    assert process.poll() is None, process.stderr.read()
-    claims = [json.loads(path.read_text()) for path in root.glob("s/trial-*/attempts/*/claim.json")]
-    victims = [claim["pid"] for claim in claims if not claim["released"] and psutil.pid_exists(claim["pid"])]
-    os.kill(victims[0], signal.SIGKILL)
-    told = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, told
-    study = optuna.load_study(study_name="s", storage=storage)
-    states = [trial.state for trial in study.trials]
-    assert all(state.is_finished() for state in states)
-    assert states.count(TrialState.COMPLETE) == 5
-    assert states.count(TrialState.FAIL) == 1
-    assert len(runs_of("trial")) == 5, "the killed one went on in its own run"
-    assert {run.info.status for run in runs_of("trial")} == {"FINISHED"}
-
-
-@pytest.mark.slow
-def test_a_killed_worker_on_sqlite(flowers, tmp_path):
-    killed_worker(flowers, tmp_path, f"sqlite:///{tmp_path / 'sweeps.db'}")
-
-
-@pytest.mark.slow
-def test_a_killed_worker_on_postgres(flowers, tmp_path, postgres, monkeypatch):
-    monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    killed_worker(flowers, tmp_path, f"postgresql+psycopg2://mlflow@127.0.0.1:{postgres}/mlflow")

@@ -33,8 +33,11 @@ class Server:
             "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         }
         os.environ.update(self.environment, _MLFLOW_SERVER_ARTIFACT_ROOT="mlflow-artifacts:/")
-        from mlflow.server import app
+        from mlflow.server import app, handlers
 
+        for name in ("_tracking_store", "_model_registry_store", "_artifact_repo"):
+            if hasattr(handlers, name):
+                setattr(handlers, name, None)  # of a server that this process had before
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._app = app
         self._port = 0

@@ -1,5 +1,6 @@
 """Journals brought to a real MLflow server over a bad network: every event counts once, whatever gets lost, however often it is tried."""
 
+import json
 import random
 import uuid
 from dataclasses import replace
@@ -151,6 +152,13 @@ def test_a_run_that_is_made_too_late_is_one_too_many_and_goes(server, write, exp
     delivery.close()
     assert holding(server, folder) == [delivery.run_id]
     assert server.rows(delivery.run_id) == told
+
+
+def test_a_run_that_is_made_by_another_process_does_not_look_alive(server, write):
+    """The sign of life is that of who began it."""
+    folder = write([Tags({"a": "1"})])
+    run = server.store.get_run(deliver(folder))
+    assert json.loads(run.data.tags["flowerml.heartbeat"]) == {"host": "host", "pid": 0, "time": 1_000}
 
 
 def test_nothing_is_asked_for_what_is_delivered(server, write):

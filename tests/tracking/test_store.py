@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import time
+from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -26,6 +28,28 @@ def test_eight_processes_meet_on_a_fresh_database_and_none_crashes(tmp_path):
     assert [process.exitcode for process in started] == [0] * 8
     assert len(MlflowClient().search_runs(["0"])) == 8
     assert os.listdir(tmp_path) == ["mlflow.db"], "no lock is left behind"  # noqa: PTH208
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.1, 0.5, 1.0, 1.5, 2.0])
+def test_a_process_that_is_killed_while_it_makes_the_tables_leaves_no_half_database(after, tmp_path):
+    """MLflow can't go on with some of its tables: "table datasets already exists", for ever."""
+    making = multiprocessing.get_context("spawn").Process(target=make_a_store, args=(str(tmp_path / "begun"),))
+    making.start()
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    time.sleep(after)
+    making.kill()
+    making.join()
+    client = store.connected()
+    client.create_run("0")
+    assert len(client.search_runs(["0"])) == 1
+    assert [name for name in os.listdir(tmp_path) if name not in ("begun", ".mlflow.db.part")] == ["mlflow.db"]  # noqa: PTH208
+
+
+def make_a_store(begun):
+    Path(begun).touch()
+    store.connected()
 
 
 @pytest.mark.parametrize(

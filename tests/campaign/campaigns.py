@@ -1,0 +1,92 @@
+"""Small campaigns for tests: a plan whose runs take seconds, and an executor that does them in this process, one after another."""
+
+import os
+from pathlib import Path
+
+from flowerml.campaign.carrying import carry_out
+from flowerml.campaign.ground import Options
+from flowerml.campaign.jobs import Ended
+from flowerml.campaign.work import carry_out as work
+from flowerml.campaign.zygote import in_words
+from tests.campaign.plans import plan_of
+
+# Two families, all kinds of phases, eight runs.
+TINY = """\
+plan: tiny
+about: every kind of phase, as small as can be
+grid: none
+defaults: {weights: none, epochs: 2, warmup_epochs: 0, freeze_backbone_epochs: 0, batch_size: 16, img_size: 32, workers: 0, device: cpu,
+  randaugment: 0, mixup: 0, cutmix: 0, random_erasing: 0}
+families:
+  cnn: {model: "timm:test_convnext2.r160_in1k"}
+  vit: {model: "timm:test_vit.r160_in1k", img_size: 160}
+phases:
+  A:
+    smoke: true
+    runs:
+      A1: {family: cnn, epochs: 1}
+  B:
+    family: cnn
+    runs:
+      B1: {lr_head: 1e-3}
+      B2: {lr_head: 3e-3}
+    select: {top: 1, by: val_accuracy, then: [macro_f1, variance]}
+  C:
+    confirm: {of: B, seeds: [23]}
+    runs: [C1]
+    select: {top: 1, by: val_accuracy}
+  D:
+    family: vit
+    runs:
+      D1: {lr_head: 1e-3}
+      D2: {lr_head: 3e-3}
+    select: {top: 1, by: val_accuracy}
+  F:
+    final: {mode: retrain, of: [C, D]}
+    runs: [F1, F2]
+"""
+
+
+class InThisProcess:
+    """Does each job at once, in this process: no zygote, no imports to wait for. `jobs` are those it was given."""
+
+    def __init__(self, before=lambda job: None):
+        self.jobs = []
+        self._before = before
+        self._ended = []
+
+    @property
+    def room(self):
+        return 1 - len(self._ended)
+
+    @property
+    def running(self):
+        return tuple(ended.name for ended in self._ended)
+
+    def start(self, job):
+        self.jobs.append(job.name)
+        changed = self._before(job)
+        self._ended.append(changed if isinstance(changed, Ended) else Ended(job.name, *in_words(lambda: work(changed or job))))
+
+    def poll(self, seconds):
+        ended, self._ended = self._ended, []
+        return ended
+
+    def stop(self, name):
+        pass
+
+    def close(self):
+        pass
+
+
+def options(train_dir, folder, **more):
+    """For a campaign in a folder of its own."""
+    return Options(train_dir=str(train_dir), runs_root=Path(folder) / "runs", output_dir=Path(folder) / "out", **more)
+
+
+def carry_out_here(flowers, folder, text=TINY, *words, before=lambda job: None, **more):
+    """A campaign in this process; returns its story and the names of the jobs in order."""
+    doing = InThisProcess(before)
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    finished = carry_out(plan_of(text, *words), options(flowers, folder, **more), workers=doing)
+    return finished, doing.jobs

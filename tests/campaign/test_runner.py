@@ -1,0 +1,260 @@
+"""A campaign from the first run to the delivery: gates, retries, what is found again, what stops it."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from flowerml.campaign.jobs import Ended
+from flowerml.campaign.story import CampaignStatus, RunStatus
+from flowerml.errors import RunFailed, UserError
+from flowerml.runs.claim import claim, writing
+from flowerml.runs.folder import read_run_file
+from tests.campaign.campaigns import TINY, carry_out_here
+from tests.campaign.plans import changed
+
+ORDER = ["A1", "B1", "B2", "C1", "D1", "D2", "F1", "F2"]
+ONE_FAMILY = TINY[: TINY.index("  D:\n")] + "  F:\n    final: {mode: retrain, of: [C]}\n    runs: [F1]\n"
+TO_B = TINY[: TINY.index("  C:\n")]
+
+
+def runs_at_mlflow(kind=None):
+    """Every run of the store by its name in the plan (or its MLflow name), one kind or all; a list for each."""
+    client = MlflowClient()
+    found = {}
+    for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
+        if kind in (None, run.data.tags["flowerml.kind"]):
+            found.setdefault(run.data.tags.get("flowerml.plan_run", run.info.run_name), []).append(run)
+    return found
+
+
+def fail(name, times, code=1, said="it broke"):
+    """Let a run's first tries end so, with nothing done."""
+    left = [times]
+
+    def before(job):
+        if job.name == name and left[0]:
+            left[0] -= 1
+            return Ended(name, code, said)
+        return None
+
+    return before
+
+
+@pytest.fixture(scope="module")
+def whole(flowers, tmp_path_factory):
+    """One campaign that was carried out whole: its story, the jobs, its folder. The store lies in that folder too."""
+    folder = tmp_path_factory.mktemp("whole")
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+    story, jobs = carry_out_here(flowers, folder)
+    os.environ["MLFLOW_TRACKING_URI"] = before or ""
+    return story, jobs, folder
+
+
+@pytest.fixture
+def of_whole(whole, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{whole[2] / 'mlflow.db'}")
+    return whole
+
+
+@pytest.mark.slow
+class TestWhole:
+    def test_every_run_once_and_in_order(self, of_whole):
+        story, jobs, _ = of_whole
+        assert jobs == ORDER
+        assert story.status is CampaignStatus.FINISHED
+        assert [run.status for run in story.runs] == [RunStatus.FINISHED] * 8
+
+    def test_runs_are_nested_under_the_campaigns_and_found_by_tags(self, of_whole):
+        story, _, _ = of_whole
+        (parent,) = runs_at_mlflow("campaign")["campaign tiny"]
+        assert parent.info.run_id == story.run_id
+        assert parent.info.status == "FINISHED"
+        assert parent.data.tags["flowerml.plan_digest"] == story.plan_digest
+        assert parent.data.tags["flowerml.data_digest"] == story.data_digest
+        assert parent.data.metrics["runs_finished"] == 8
+        kinds = {"A1": "smoke", "F1": "final", "F2": "final"}
+        everything = runs_at_mlflow()
+        for name in ORDER:
+            (run,) = everything[name]
+            tags = run.data.tags
+            assert (tags["mlflow.parentRunId"], tags["flowerml.campaign"]) == (parent.info.run_id, story.id)
+            assert (tags["flowerml.kind"], tags["flowerml.phase"]) == (kinds.get(name, "train"), name[0])
+            assert run.info.status == "FINISHED"
+        selections = runs_at_mlflow("select")
+        assert sorted(selections) == ["select B", "select C", "select D"]
+        assert {run.data.tags["mlflow.parentRunId"] for (run,) in selections.values()} == {parent.info.run_id}
+
+    def test_table_and_report_are_artifacts_of_its_run(self, of_whole):
+        story, _, folder = of_whole
+        here = folder / "runs" / story.id
+        names = {one.path for one in MlflowClient().list_artifacts(story.run_id)}
+        assert names == {"table.md", "table.csv", "report.html"}
+        table = (here / "table.md").read_text()
+        assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if "best.pth" in line] == ORDER
+        assert "campaign FINISHED" in table
+        fetched = MlflowClient().download_artifacts(story.run_id, "table.md")
+        assert Path(fetched).read_text() == table
+
+    def test_what_follows_is_of_the_configuration_that_was_chosen(self, of_whole):
+        story, _, folder = of_whole
+        by_name = {run.name: run for run in story.runs}
+        (first,) = next(phase for phase in story.phases if phase.name == "B").decision.chosen
+        assert by_name["C1"].config == first
+        assert by_name["C1"].config_id == by_name[first].config_id
+        settings = json.loads((folder / "runs" / "F1" / "settings.json").read_text())["settings"]
+        mean = (by_name[first].best_epoch + by_name["C1"].best_epoch) / 2
+        assert (settings["val_split"], settings["seed"], settings["stop_epoch"]) == (0.0, 11, int(mean + 0.5))
+        assert settings["lr_head"] == {"B1": 1e-3, "B2": 3e-3}[first]
+
+    def test_it_delivers_the_versions_it_has_registered(self, of_whole):
+        from flowerml import load_cnn_model, predict
+
+        story, _, folder = of_whole
+        assert {one.family: (one.registered_model, one.version) for one in story.delivered} == {
+            "cnn": ("flowers-cnn", "1"),
+            "vit": ("flowers-vit", "1"),
+        }
+        manifest = json.loads((folder / "out" / "MANIFEST.json").read_text())["files"]
+        assert manifest["cnn_flowers.pth"]["run_id"] == next(run.run_id for run in story.runs if run.name == "F1")
+        model = load_cnn_model(str(folder / "out" / "cnn_flowers.pth"))
+        picture = next(Path(story.train_dir).glob("rose*/*"))
+        assert predict(model, str(picture)) in model.classes
+
+    def test_started_again_it_runs_nothing_and_changes_nothing(self, of_whole, flowers):
+        story, _, folder = of_whole
+        before = (folder / "runs" / story.id / "table.md").read_text()
+        again, jobs = carry_out_here(flowers, folder)
+        assert jobs == []
+        assert (folder / "runs" / story.id / "table.md").read_text() == before
+        assert [one.version for one in again.delivered] == ["1", "1"]
+        assert {name: len(runs) for name, runs in runs_at_mlflow().items()} == dict.fromkeys(
+            [*ORDER, "campaign tiny", "select B", "select C", "select D"], 1
+        )
+
+    def test_a_run_that_this_host_never_saw_is_known_from_the_server(self, of_whole, flowers, tmp_path):
+        """The folders are gone, or on another host: what is FINISHED with the server is not run again."""
+        story, _, _ = of_whole
+        again, jobs = carry_out_here(flowers, tmp_path)
+        assert jobs == []
+        assert [run.accuracy for run in again.runs] == [run.accuracy for run in story.runs]
+        assert [(one.version, one.sha256) for one in again.delivered] == [(one.version, one.sha256) for one in story.delivered]
+
+
+@pytest.mark.slow
+class TestFailures:
+    def test_a_failing_smoke_test_stops_everything_with_its_last_lines(self, flowers, tmp_path):
+        def broken(job):
+            return replace(job, settings={**job.settings, "train_dir": "gone"}) if job.name == "A1" else None
+
+        with pytest.raises(RunFailed) as caught:
+            carry_out_here(flowers, tmp_path, TO_B, before=broken)
+        message = str(caught.value)
+        assert "phase A: a smoke test failed, and nothing follows phase A without it" in message
+        assert "A1: the pictures' folder 'gone' does not exist" in message
+        (parent,) = runs_at_mlflow("campaign")["campaign tiny"]
+        assert parent.info.status == "FAILED"
+        assert "a smoke test failed" in parent.data.tags["flowerml.reason"]
+        story, jobs = carry_out_here(flowers, tmp_path, TO_B)  # whoever starts it again has seen why it stopped
+        assert jobs == ["A1", "B1", "B2"]
+        assert story.status is CampaignStatus.FINISHED
+        assert len(runs_at_mlflow("campaign")["campaign tiny"]) == 1
+
+    def test_a_failed_run_is_tried_again_and_goes_on(self, flowers, tmp_path):
+        story, jobs = carry_out_here(flowers, tmp_path, TO_B, before=fail("B1", 1))
+        assert jobs == ["A1", "B1", "B1", "B2"]
+        assert next(run for run in story.runs if run.name == "B1").tries == 2
+
+    def test_one_that_fails_for_good_is_left_out_and_said(self, flowers, tmp_path, capsys):
+        story, jobs = carry_out_here(flowers, tmp_path, TO_B, before=fail("B1", 9, said="no memory"))
+        assert jobs == ["A1", "B1", "B1", "B2"]
+        failed = next(run for run in story.runs if run.name == "B1")
+        assert (failed.status, failed.reason) == (RunStatus.FAILED, "no memory")
+        assert next(phase for phase in story.phases if phase.name == "B").decision.chosen == ("B2",)
+        assert "B1: failed (try 2): no memory" in capsys.readouterr().err
+        again, jobs = carry_out_here(flowers, tmp_path, TO_B)
+        assert jobs == []  # for good
+        again, jobs = carry_out_here(flowers, tmp_path, TO_B, retry=True)
+        assert jobs == ["B1"]
+        assert [run.status for run in again.runs] == [RunStatus.FINISHED] * 3
+
+    def test_where_too_few_are_left_nothing_is_chosen(self, flowers, tmp_path):
+        text = changed("top: 1, by: val_accuracy, then", "top: 2, by: val_accuracy, then", TO_B)
+        with pytest.raises(RunFailed, match="phase B is to choose 2, and 1 of its configurations can be ranked"):
+            carry_out_here(flowers, tmp_path, text, before=fail("B1", 9))
+
+    def test_a_lost_machine_is_no_failure(self, flowers, tmp_path):
+        lost = Ended("B1", -1, "its place is gone", lost=True)
+        left = [3]
+
+        def before(job):
+            left[0] -= job.name == "B1"
+            return lost if job.name == "B1" and left[0] >= 0 else None
+
+        story, jobs = carry_out_here(flowers, tmp_path, TO_B, before=before)
+        assert jobs == ["A1", "B1", "B1", "B1", "B1", "B2"]
+        assert [run.status for run in story.runs] == [RunStatus.FINISHED] * 3
+
+
+@pytest.mark.slow
+class TestOthers:
+    def test_the_second_runner_says_who_holds_the_campaign(self, flowers, tmp_path):
+        story, _ = carry_out_here(flowers, tmp_path, TO_B)
+        says = rf"campaign {story.id} is being run by process {os.getpid()} on .*: wait for it"
+        with writing(claim(tmp_path / "runs" / story.id, 60)), pytest.raises(UserError, match=says):
+            carry_out_here(flowers, tmp_path, TO_B)
+
+    def test_another_campaigns_runs_are_not_touched(self, flowers, tmp_path):
+        story, _ = carry_out_here(flowers, tmp_path, TO_B)
+        with pytest.raises(UserError, match=f"holds the runs of campaign {story.id} .* has a run A1 too: choose another --runs-root"):
+            carry_out_here(flowers, tmp_path, TO_B, "epochs=1")
+
+    def test_a_run_of_no_campaign_is_not_taken_for_its_own(self, flowers, tmp_path):
+        story, _ = carry_out_here(flowers, tmp_path, TO_B)
+        elsewhere = tmp_path / "other"
+        shutil.copytree(tmp_path / "runs" / "B1", elsewhere / "runs" / "B1")
+        with pytest.raises(UserError, match=f"B1 holds a run of campaign {story.id}: choose another --runs-root"):
+            carry_out_here(flowers, elsewhere, TO_B, name="second")
+
+    def test_a_run_that_another_process_works_on_is_waited_for(self, flowers, tmp_path):
+        """An orphan of a killed runner, say: its end counts, and no second one is started beside it."""
+        held = {}
+
+        def hold(job):
+            if job.name == "B1" and "claim" not in held:
+                held["claim"] = claim(Path(job.settings["output_dir"]), 60)
+                return Ended("B1", 2, f"{job.settings['output_dir']} is being worked on by …")
+            return None
+
+        class LetsGo:
+            def show(self, campaign):
+                held["shown"] = held.get("shown", 0) + (campaign.runs[1].status is RunStatus.RUNNING)
+                if held["shown"] == 3:
+                    held["claim"].release()
+
+        story, jobs = carry_out_here(flowers, tmp_path, TO_B, before=hold, shown=LetsGo())
+        assert held["shown"] >= 3
+        assert jobs == ["A1", "B1", "B1", "B2"]
+        assert next(run for run in story.runs if run.name == "B1").tries == 1
+
+    def test_a_kept_model_is_the_best_seeds_file_to_the_byte(self, flowers, tmp_path):
+        story, jobs = carry_out_here(flowers, tmp_path, ONE_FAMILY, "final.mode=keep_best")
+        assert jobs == ["A1", "B1", "B2", "C1", "F1"]
+        decision = next(phase for phase in story.phases if phase.name == "C").decision.decision
+        best = decision.chosen.run_name
+        kept, source = tmp_path / "runs" / "F1", tmp_path / "runs" / best
+        assert (kept / "best.pth").read_bytes() == (source / "best.pth").read_bytes()
+        (run,) = runs_at_mlflow("final")["F1"]
+        assert run.data.tags["flowerml.source_run"] == decision.chosen.run_id
+        assert run.data.tags["flowerml.seed"] == str(decision.chosen.seed)
+        assert run.data.metrics["best_val_accuracy"] == decision.chosen.accuracy
+        assert read_run_file(kept).status == "FINISHED"
+        (delivered,) = story.delivered
+        manifest = json.loads((tmp_path / "out" / "MANIFEST.json").read_text())["files"]["cnn_flowers.pth"]
+        assert manifest["metrics"]["val_accuracy"] == decision.chosen.accuracy
+        assert delivered.family == "cnn"
