@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowerml.console import say, track
-from flowerml.errors import UserError
+from flowerml.errors import UserError, one_line
 from flowerml.settings import resolve_one
 from flowerml.settings.flags import Parser
 
@@ -21,9 +21,9 @@ def run(argv: Sequence[str] | None) -> int:
     about = "make: draw a set; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY)"
     parser.add_argument("action", choices=("make", "check", "fetch"), help=about)
     parser.add_argument("--train-dir", default="data/train", metavar="PATH", help="the folder; default: data/train")
+    kinds = "flowers: pictures in a folder per class; relations: two boxed things in a picture, with annotations; default: flowers"
+    parser.add_argument("--kind", choices=("flowers", "relations"), default="flowers", help=kinds)
     make = parser.add_argument_group("make")
-    kinds = "flowers: five kinds in folders; relations: scenes of two boxed things, with annotations in VRD's form; default: flowers"
-    make.add_argument("--kind", choices=("flowers", "relations"), default="flowers", help=kinds)
     make.add_argument("--per-class", default="60", metavar="INT", help="pictures (pairs of things) per class; default: 60")
     tail = "relations: as unequal as in a real set (on 345 times as often as outside), --per-class being the mean; default: false"
     make.add_argument("--long-tail", nargs="?", const="true", default="false", choices=("true", "false"), help=tail)
@@ -35,6 +35,8 @@ def run(argv: Sequence[str] | None) -> int:
     doubt = "a run's best.pth: also look for wrong labels with its model (a minute per 1,000 pictures without a GPU)"
     check.add_argument("--checkpoint", metavar="PATH", help=doubt)
     check.add_argument("--device", metavar="TEXT", help="where that model computes: cpu, cuda, cuda:N or mps; default: the best there is")
+    check.add_argument("--annotations", metavar="PATH", help="relations: the file of boxes and relations; default: found in --train-dir")
+    check.add_argument("--wording", metavar="TEXT", default="exact", help="relations: exact, synonyms, or a table of texts; default: exact")
     check.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
     fetch = parser.add_argument_group("fetch")
     fetch.add_argument("--url", metavar="URL", help="a .tgz with one folder per class; default: TensorFlow's flower_photos.tgz")
@@ -60,7 +62,7 @@ def _make(asked: argparse.Namespace) -> int:
     if asked.kind == "relations":
         return _make_scenes(root, per_class, size, seed, tail=asked.long_tail == "true")
     if asked.long_tail == "true":
-        raise UserError("--long-tail is for --kind relations")
+        raise UserError("--long-tail is for --kind relations: the flowers are drawn in equal numbers")
 
     from flowerml.data.generate import CLASSES, make_flowers
 
@@ -100,6 +102,10 @@ def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool
 
 
 def _check(asked: argparse.Namespace) -> int:
+    if asked.kind == "relations":
+        return _check_pairs(asked)
+    if asked.annotations or asked.wording != "exact":
+        raise UserError("--annotations and --wording are for --kind relations")
     if asked.device and not asked.checkpoint:
         raise UserError("--device is for the model that looks for wrong labels: give it with --checkpoint PATH")
 
@@ -125,6 +131,30 @@ def _check(asked: argparse.Namespace) -> int:
         write_page(page, scanned, report, suspects)
         say(f"the page with the pictures side by side: {page}")
     return 1 if report.bad or report.across_classes else 0
+
+
+def _check_pairs(asked: argparse.Namespace) -> int:
+    for flag, given in (("--html", asked.html), ("--checkpoint", asked.checkpoint), ("--device", asked.device)):
+        if given:
+            raise UserError(f"{flag} looks at whole pictures in folders: leave it out with --kind relations")
+
+    from flowerml.data.relations.folder import read_pair_folder
+    from flowerml.data.relations.split import ambiguity
+
+    annotations = Path(asked.annotations) if asked.annotations else None
+    folder = read_pair_folder(Path(asked.train_dir), annotations, asked.wording, resolve_one("classes", asked.classes))
+    bad = [f"{one.file}: {one.reason}" for one in folder.bad]
+    doubt = ambiguity(folder.pairs) if folder.pairs else None
+    if asked.json:
+        found = {"pairs": len(folder.pairs), "pictures": len(folder.sha256), "digest": folder.digest, "counts": folder.counts(), "bad": bad}
+        print(json.dumps({**found, "ceiling": None if doubt is None else doubt.ceiling}))
+        return 1 if bad else 0
+    counts = ", ".join(f"{name} {count:,}" for name, count in folder.counts().items())
+    print(f"{folder.annotations.source}: {len(folder.pairs):,} usable pairs in {len(folder.sha256):,} pictures: {counts}")
+    print("\n".join([*folder.annotations.remarks, *([doubt.line()] if doubt else [])]))
+    if bad:
+        print("\n".join([f"can't be used ({len(bad)}):", *(f"  {one_line(line)}" for line in bad)]))
+    return 1 if bad else 0
 
 
 def _fetch(asked: argparse.Namespace) -> int:

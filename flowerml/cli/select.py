@@ -122,10 +122,8 @@ def _open_run(asked: argparse.Namespace) -> "Callable[[str], Recorder] | None":
 def _register(asked: argparse.Namespace) -> "Register | None":
     if asked.register == "false":
         return None
-    from flowerml.tracking import REGISTERED, register
+    from flowerml.tracking import register
 
-    if asked.family not in REGISTERED:
-        raise UserError(f"--family {asked.family} has no registered model: leave out --register. Those that have: {', '.join(REGISTERED)}")
     options = {"retrained_id": asked.final, "force": asked.force}
     return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, **options).words
 

@@ -136,11 +136,16 @@ def _line(axes: Axes, x: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> Non
         axes.plot(x, y, linewidth=1.8, marker="o" if sparse else "", markersize=4.5, **look)
 
 
-def _score_panel(axes: Axes, history: Sequence[Mapping[str, float]], chance: float | None) -> None:
-    """Validation accuracy and macro-F1 in percent, the best of each ringed and named in the legend."""
+def _score_panel(axes: Axes, history: Sequence[Mapping[str, float]], chance: float | None, first: str) -> None:
+    """Two validation scores in percent, the best of each ringed and named in the legend: accuracy and macro-F1, or mean recall before
+    accuracy where that is the `first`.
+    """
     drawn = [] if chance is None else [100 * chance]
+    pair = (("val_accuracy", "accuracy"), ("val_macro_f1", "macro-F1"))
+    if first == "mean_recall":
+        pair = (("val_mean_recall", "mean recall"), ("val_accuracy", "accuracy"))
     # The second ring is smaller: both stay visible where the two meet.
-    for key, name, colour, ring in (("val_accuracy", "accuracy", GREEN, 10), ("val_macro_f1", "macro-F1", PURPLE, 6)):
+    for (key, name), colour, ring in zip(pair, (GREEN, PURPLE), (10, 6), strict=True):
         x, y = _series(history, key)
         if len(x):
             y, top = 100 * y, int(np.argmax(y))
@@ -205,13 +210,14 @@ def curves_figure(
     freeze_epochs: int,
     title: str,
     chance: float | None = None,
+    headline: str = "accuracy",
 ) -> Figure:
     """Draw losses, validation scores and learning rates over the epochs, in three panels.
 
-    `history` has one row an epoch with `epoch` (from 1), `train_loss`, `val_loss`, `val_accuracy` and `val_macro_f1`
-    (0 to 1), `lr_head` and `lr_backbone` (0 while frozen); whatever is missing or not finite is left out. `lr_changes`
-    are the epochs after which the rate was cut, `freeze_epochs` the number of first epochs with a frozen backbone,
-    `chance` the accuracy (0 to 1) of guessing. Raises ValueError for an empty history.
+    `history` has one row an epoch with `epoch` (from 1), `train_loss`, `val_loss`, `val_accuracy`, `val_macro_f1` and
+    `val_mean_recall` (0 to 1; `headline` says which is shown first), `lr_head` and `lr_backbone` (0 while frozen); whatever
+    is missing or not finite is left out. `lr_changes` are the epochs after which the rate was cut, `freeze_epochs` the
+    number of first epochs with a frozen backbone, `chance` the accuracy (0 to 1) of guessing. Raises ValueError for an empty history.
     """
     epochs = [int(row["epoch"]) for row in history]
     if not epochs:
@@ -224,7 +230,7 @@ def curves_figure(
         _line(panels[0], *_series(history, "train_loss"), {"color": BLUE, "label": "training"})
         _line(panels[0], *_series(history, "val_loss"), {"color": VERMILLION, "label": "validation"})
         panels[0].set(ylabel="loss", ylim=(0, 1.04 * panels[0].get_ylim()[1]))
-        _score_panel(panels[1], history, chance)
+        _score_panel(panels[1], history, chance, headline)
         _rate_panel(panels[2], history)
         _mark_events(panels, best_epoch, lr_changes, freeze_epochs)
         for panel in panels:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import torch
 
-from flowerml.prediction import flowers_classifier
+from flowerml.data.relations import geometry, records
+from flowerml.models import pair_head
+from flowerml.prediction import flowers_classifier, relations_served
+from flowerml.prediction.bundle import bundled
 from flowerml.training.checkpoint import Checkpoint
 
-WEIGHTS = {"cnn": "cnn_flowers.pth", "vit": "vit_flowers.pth"}  # the file's name by family
+WEIGHTS = {"cnn": "cnn_flowers.pth", "vit": "vit_flowers.pth"}  # the delivered file's name by family
+REGISTERED_WEIGHTS = {**WEIGHTS, "relation": "relations.pth"}  # the file's name in a registered version
 CLASSIFIER = "flowers_classifier.py"
 _LOCAL = ("train_dir", "test_dir", "output_dir")  # settings that are paths of the machine that trained
 _SLOT = "SHA256: dict[str, str] = {}\n"
@@ -40,6 +44,18 @@ def single_file(digests: Mapping[str, str]) -> str:
     assert source.count(_SLOT) == 1
     rows = "".join(f'    "{name}": "{digests[name]}",\n' for name in sorted(digests))
     return source.replace(_SLOT, f"SHA256: dict[str, str] = {{\n{rows}}}\n" if rows else _SLOT)
+
+
+def served_code(family: str, digests: Mapping[str, str]) -> dict[str, str]:
+    """The files of code that a served model of this family needs, source by name; the first is the one that MLflow loads.
+
+    `digests` are the sha256 (hex) of the weights files, by their names.
+    """
+    if family in WEIGHTS:
+        return {CLASSIFIER: single_file(digests)}
+    beside = {flowers_classifier.__name__: Path(CLASSIFIER).stem}
+    own = bundled((records, geometry, pair_head, relations_served), beside)
+    return {"relations_classifier.py": own, CLASSIFIER: single_file(digests)}
 
 
 def infinite_weights(state: Mapping[str, torch.Tensor]) -> list[str]:

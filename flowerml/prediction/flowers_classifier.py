@@ -34,6 +34,7 @@ from torch import nn
 SHA256: dict[str, str] = {}
 
 FORMAT = "flowerml-checkpoint-1"
+FAMILIES = ("cnn", "vit")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # JPEG's door also takes MPO, the pictures of phones
 PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb
 BATCH = 16  # pictures that go through the network together: what a list costs in memory does not grow with it
@@ -152,8 +153,8 @@ def _of_family(path: str | os.PathLike[str], family: str) -> FlowersClassifier:
 # ------------------------------------------------------------------------------------------------------------------- weights files
 
 
-def read_weights(weights_path: str | os.PathLike[str]) -> dict:
-    """What stands in a weights file, checked for its form: plain tensors and values, nothing of it executed.
+def read_weights(weights_path: str | os.PathLike[str], families: Sequence[str] = FAMILIES) -> dict:
+    """What stands in a weights file of one of these families, checked for its form: plain tensors and values, nothing of it executed.
 
     Tensors stay on the disk until they are used (mmap).
 
@@ -171,7 +172,7 @@ def read_weights(weights_path: str | os.PathLike[str]) -> dict:
         raise BadWeights(_line(f"{weights_path}: can't be read ({_first(error)})")) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise BadWeights(_line(f"{weights_path}: not written by flowerml ({FORMAT})"))
-    if wrong := next(_wrong_parts(content), None):
+    if wrong := next(_wrong_parts(content, families), None):
         raise BadWeights(_line(f"{weights_path}: {wrong}"))
     return content
 
@@ -210,13 +211,13 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _wrong_parts(content: Mapping) -> Iterator[str]:
+def _wrong_parts(content: Mapping, families: Sequence[str]) -> Iterator[str]:
     """What is not as the format says, in words."""
     model, described, state, classes = (content.get(key) for key in ("model", "input", "state_dict", "classes"))
     if not isinstance(model, dict) or not all(isinstance(model.get(key), str) for key in ("name", "library", "architecture", "hub")):
         yield "does not say which model it is for"
-    if content.get("family") not in ("cnn", "vit"):
-        yield f"is of family {content.get('family')!r}, which is neither cnn nor vit"
+    if content.get("family") not in families:
+        yield f"is of family {content.get('family')!r}, which is not {' or '.join(families)}"
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         yield "has no list of class names"
     if not isinstance(described, dict) or not _is_input(described):
@@ -364,8 +365,10 @@ def _tower(architecture: str, hub: str, size: int) -> tuple[nn.Module, int]:
 # ----------------------------------------------------------------------------------------------------------------------- pictures
 
 
-def read_picture(picture: Picture) -> Image.Image:
-    """An RGB picture, upright, transparency on white, 16 bit scaled; of a file with several, the first.
+def read_picture(picture: Picture, *, upright: bool = True) -> Image.Image:
+    """An RGB picture, transparency on white, 16 bit scaled; of a file with several, the first.
+
+    It is turned as its camera noted, or with `upright` False left as its pixels are stored, where boxes are drawn on them.
 
     A file object is read from its beginning where it can be rewound; a Pillow image is left as it was.
 
@@ -374,9 +377,9 @@ def read_picture(picture: Picture) -> Image.Image:
         TypeError: it is nothing that could be a picture.
     """
     if isinstance(picture, Image.Image):
-        return _decoded(picture)
+        return _decoded(picture, upright=upright)
     try:
-        return _decoded(_bytes_of(picture))
+        return _decoded(_bytes_of(picture), upright=upright)
     except OSError as error:
         raise BadPicture(error.strerror or str(error)) from error
 
@@ -400,14 +403,14 @@ def _bytes_of(picture: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
     return data
 
 
-def _decoded(source: bytes | Image.Image) -> Image.Image:
+def _decoded(source: bytes | Image.Image, *, upright: bool) -> Image.Image:
     try:
         if isinstance(source, Image.Image):
-            return _upright_rgb(source)
+            return _rgb(source, upright=upright)
         if not source:
             raise BadPicture("the file is empty")
         with Image.open(io.BytesIO(source), formats=FORMATS) as image:
-            return _upright_rgb(image)
+            return _rgb(image, upright=upright)
     except (BadPicture, MemoryError):  # a machine that is out of memory says nothing about the file
         raise
     except Image.DecompressionBombError:
@@ -420,13 +423,14 @@ def _decoded(source: bytes | Image.Image) -> Image.Image:
         raise BadPicture(f"damaged: {str(error) or type(error).__name__}") from error
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, *, upright: bool) -> Image.Image:
     """Every mode the same way: 16 bit scaled (Pillow's own conversion clips), transparency laid on white, the rest converted."""
     width, height = image.size
     if width * height > PIXEL_LIMIT:
         raise BadPicture(_too_large(f"{width}x{height}"))
     image.load()
-    image = ImageOps.exif_transpose(image)
+    if upright:
+        image = ImageOps.exif_transpose(image)
     clear = image.info.get("transparency")
     if image.mode == "F":
         raise BadPicture("floating-point pixels have no fixed range: save it with 8 or 16 bits")

@@ -103,6 +103,7 @@ def write_curves(run: Prepared, outcome: Outcome) -> Path:
         lr_changes=outcome.cuts,
         freeze_epochs=run.settings.freeze_backbone_epochs,
         title=f"{run.settings.run_name}",
+        headline=run.task.headline,
         chance=chance if reached < 3 * chance else None,  # far above it, its line would only press the curves together
     )
     path = run.folder / "curves.png"

@@ -1,7 +1,9 @@
 """A run in words: the description in the MLflow UI, and the tags it is found by."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flowerml.evaluation.scores import Scores
 from flowerml.models.cost import multiply_adds
@@ -29,9 +31,12 @@ def tags(run: Prepared) -> dict[str, str]:
 
 
 def closing_tags(outcome: Outcome, scores: Scores | None) -> dict[str, str]:
-    """What is known at the end: how it ended, and the best epoch's hits among the validation pictures, which the selection counts."""
+    """What is known at the end: how it ended, the best epoch's hits among the validation pictures, which the selection counts, and after
+    which epochs a plateau cut the rates.
+    """
     counted = {} if scores is None else {"flowerml.val_hits": str(scores.hits), "flowerml.val_total": str(scores.total)}
-    return {"flowerml.ended": outcome.ended, **counted}
+    cuts = {"flowerml.rates_cut_after": ",".join(map(str, outcome.cuts))} if outcome.cuts else {}
+    return {"flowerml.ended": outcome.ended, **counted, **cuts}
 
 
 def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Scores | None) -> str:
@@ -40,13 +45,14 @@ def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Sc
     lines = [f"**{settings.model}** on {len(run.data.train)} training pictures of {', '.join(run.data.classes)}.", ""]
     if scores is not None and outcome.best is not None:
         low, high = scores.interval
+        first = f"Mean recall **{scores.mean_recall:.2%}**. " if run.task.headline == "mean_recall" else ""
         lines += [
-            f"Validation accuracy **{scores.accuracy:.2%}** ({scores.hits} of {scores.total}; 95 % interval {low:.2%} to {high:.2%}), "
-            f"macro-F1 **{scores.macro_f1:.4f}**, at epoch {outcome.best.epoch} of {settings.epochs} ({outcome.ended}).",
+            f"{first}Validation accuracy **{scores.accuracy:.2%}** ({scores.hits} of {scores.total}; 95 % interval {low:.2%} to "
+            f"{high:.2%}), macro-F1 **{scores.macro_f1:.4f}**, at epoch {outcome.best.epoch} of {settings.epochs} ({outcome.ended}).",
             "",
-            "| class | precision | recall | F1 | pictures |",
-            "|---|---:|---:|---:|---:|",
-            *(f"| {r['class']} | {r['precision']:.3f} | {r['recall']:.3f} | {r['f1']:.3f} | {r['support']} |" for r in scores.per_class),
+            "| class | precision | recall | 95 % interval | F1 | n |",
+            "|---|---:|---:|---:|---:|---:|",
+            *map(_class_row, scores.per_class),
         ]
     else:
         lines.append(f"Trained on everything, without validation; {len(outcome.history)} epochs ({outcome.ended}).")
@@ -62,6 +68,12 @@ def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Sc
         f"Folder `{run.folder}`.",
     ]
     return "\n".join(lines)
+
+
+def _class_row(row: Mapping[str, Any]) -> str:
+    interval = row["recall_interval_95"]
+    shown = "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+    return f"| {row['class']} | {row['precision']:.3f} | {row['recall']:.3f} | {shown} | {row['f1']:.3f} | {row['support']} |"
 
 
 def weights_name(run: Prepared) -> str:

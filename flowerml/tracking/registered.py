@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
-from flowerml.prediction.delivered import WEIGHTS
+from flowerml.prediction.delivered import REGISTERED_WEIGHTS
 from flowerml.tracking.refusals import reason_of, refusal
 from flowerml.tracking.registry import REGISTERED
 from flowerml.tracking.store import connected
@@ -59,11 +59,9 @@ def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: s
         folder = Path(download_artifacts(artifact_uri=f"models:/{name}/{found.version}", dst_path=str(into / "model")))
     except (MlflowException, OSError) as error:
         raise UserError(f"{name}, version {found.version}: its files can't be had ({reason_of(error)}): register the run again") from error
-    weights = folder / "data" / WEIGHTS[family]
+    weights = folder / "data" / REGISTERED_WEIGHTS[family]
     if not weights.is_file():
-        raise UserError(
-            f"{name}, version {found.version} holds no {WEIGHTS[family]}: it was not registered by flowerml; name another version"
-        )
+        raise UserError(f"{name}, version {found.version} holds no {weights.name}: it was not registered by flowerml; name another version")
     settings = _artifact(client, run_id, "settings.json", into)
     return Fetched(
         name=name,

@@ -14,7 +14,7 @@ from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import now_ms
 from flowerml.files import file_digest
-from flowerml.prediction.delivered import WEIGHTS, for_delivery
+from flowerml.prediction.delivered import REGISTERED_WEIGHTS, for_delivery
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import Action, Verdict, verdict
@@ -23,7 +23,7 @@ from flowerml.tracking.refusals import reason_of, refusal
 from flowerml.tracking.served_model import save_served_model
 from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
-REGISTERED = {"cnn": "flowers-cnn", "vit": "flowers-vit"}
+REGISTERED = {"cnn": "flowers-cnn", "vit": "flowers-vit", "relation": "relations"}
 CHAMPION, PREVIOUS = "champion", "previous"
 
 
@@ -121,7 +121,7 @@ def _create(
     run_id = retrained_id or decision.chosen.run_id
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = _weights_of(client, run_id, None if retrained_id else decision.chosen, Path(scratch))
-        weights = Path(scratch) / WEIGHTS[str(checkpoint.spec.family)]
+        weights = Path(scratch) / REGISTERED_WEIGHTS[str(checkpoint.spec.family)]
         save_checkpoint(weights, checkpoint)
         digest = file_digest(weights)
         say(f"registering {weights.name} of run {run_id[:8]} as {name}")

@@ -1,6 +1,7 @@
 """A delivered weights file as a real MLflow model: a loader module and a data file, so that nothing in it is ever unpickled.
 
-Its only code is `flowers_classifier.py`; its requirements are that file's and MLflow's own, pinned to what is installed here.
+Its only code is `flowers_classifier.py` (for pairs of boxed objects also `relations_classifier.py`); its requirements are those files' and
+MLflow's own, pinned to what is installed here.
 """
 
 import base64
@@ -11,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from flowerml.prediction.delivered import CLASSIFIER, single_file
+from flowerml.prediction.delivered import served_code
+from flowerml.prediction.relations_served import COLUMNS as BOXES
 from flowerml.training.checkpoint import Checkpoint
 
 _NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pandas", "pillow")
@@ -26,18 +28,20 @@ def save_served_model(folder: Path, weights: Path, digest: str, checkpoint: Chec
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    code = folder.parent / CLASSIFIER
-    code.write_text(single_file({weights.name: digest}), "utf-8")
-    signature = _signature(checkpoint.classes)
+    code = served_code(str(checkpoint.spec.family), {weights.name: digest})
+    for name, source in code.items():
+        (folder.parent / name).write_text(source, "utf-8")
+    boxes = () if len(code) == 1 else BOXES
+    signature = _signature(checkpoint.classes, boxes)
     mlflow.pyfunc.save_model(
         path=str(folder),
-        loader_module=code.stem,
+        loader_module=Path(next(iter(code))).stem,
         data_path=str(weights),
-        code_paths=[str(code)],
+        code_paths=[str(folder.parent / name) for name in code],
         mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id, signature=signature),
         pip_requirements=requirements(checkpoint),
         signature=signature,
-        input_example=_example(checkpoint.description.size),
+        input_example=_example(checkpoint.description.size, boxes),
     )
 
 
@@ -47,20 +51,21 @@ def requirements(checkpoint: Checkpoint) -> list[str]:
     return [f"{package}=={version(package).partition('+')[0]}" for package in packages]
 
 
-def _signature(classes: tuple[str, ...]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - MLflow's ModelSignature, imported late
+def _signature(classes: tuple[str, ...], boxes: tuple[str, ...]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - MLflow's ModelSignature, imported late
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Object, Property
 
     shares = Object([Property(name, DataType.double) for name in classes])
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "image")]),
+        inputs=Schema([ColSpec(DataType.string, "image"), *(ColSpec(DataType.double, name) for name in boxes)]),
         outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(shares, "probabilities")]),
     )
 
 
-def _example(size: int) -> pd.DataFrame:
-    """One request: a plain square in base64. It shows the form; what the model sees in it means nothing."""
+def _example(size: int, boxes: tuple[str, ...]) -> pd.DataFrame:
+    """One request: a plain square in base64, all of it in both boxes. It shows the form; what the model sees in it means nothing."""
     picture = io.BytesIO()
     Image.new("RGB", (size, size), (200, 60, 90)).save(picture, "JPEG")
-    return pd.DataFrame({"image": [base64.b64encode(picture.getvalue()).decode("ascii")]})
+    edges = {name: [0.0 if name.endswith("0") else float(size)] for name in boxes}
+    return pd.DataFrame({"image": [base64.b64encode(picture.getvalue()).decode("ascii")], **edges})

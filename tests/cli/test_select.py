@@ -281,10 +281,8 @@ class TestRegistering:
         (run,) = made.client.search_runs([made.experiment("flowers")], "tags.`flowerml.kind` = 'select'")
         assert (run.info.status, run.data.tags["flowerml.reason"]) == ("FAILED", "the disk is full")
 
-    def test_a_family_without_a_registered_model_is_refused_before_anything(self, made):
+    def test_a_family_of_another_task_is_ranked_as_any_other(self, made):
         made.seeds("a", 90, 91, 92, family="relation")
-        with pytest.raises(UserError, match="--family relation has no registered model"):
-            select.run(["--family", "relation", "--register"])
         assert select.run(["--family", "relation", "--no-record"]) == 0
 
 

@@ -168,6 +168,13 @@ def test_one_epoch_has_markers_and_one_tick():
             assert panel.get_ylim()[0] < line.get_ydata()[0] < panel.get_ylim()[1]
 
 
+def test_the_score_that_matters_is_drawn_first():
+    history = [{**epoch(n), "val_mean_recall": n / 10} for n in range(1, 4)]
+    labels = [line.get_label().split("\n")[0] for line in curves(history, headline="mean_recall").axes[1].lines]
+    assert [label for label in labels if not label.startswith("_")] == ["mean recall", "accuracy"]
+    assert "mean recall" not in texts(curves(history))
+
+
 @pytest.mark.parametrize("missing", ["absent", "nan", "none"])
 def test_no_validation(missing):
     history = [epoch(n) for n in range(1, 4)]

@@ -9,7 +9,9 @@ import torch
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.tracking import MlflowClient
 
+from flowerml.data.relations.records import RELATIONS
 from flowerml.models import build
+from flowerml.models.pairs import build_pairs
 from flowerml.prediction import as_predictor
 from flowerml.selection.decision import decide
 from flowerml.selection.records import CandidateRun, Scope
@@ -17,7 +19,7 @@ from flowerml.settings import find_model, resolve
 from flowerml.training.checkpoint import Checkpoint, save_checkpoint
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
-MODELS = {"cnn": ("convnextv2_atto", 32), "vit": ("clip_vits32", 64)}
+MODELS = {"cnn": ("convnextv2_atto", 32), "vit": ("clip_vits32", 64), "relation": ("relation:timm:test_resnet", 32)}
 TOTAL = 40  # validation pictures
 DATA, SPLIT = "d" * 64, "5" * 64
 LOCAL = "/a/path/of/the/machine/that/trained"
@@ -28,13 +30,17 @@ def trained(family, accuracy=0.5):
     name, size = MODELS[family]
     torch.manual_seed(5)
     spec = find_model(name)
-    built = build(spec, len(CLASSES), img_size=size)
-    torch.nn.init.normal_(built.model.head.weight, std=1.0)  # so that pictures are told apart
+    if family == "relation":
+        built = build_pairs(spec, len(RELATIONS), 8, img_size=size, embedding=128, temperature=0.07)
+    else:
+        built = build(spec, len(CLASSES), img_size=size)
+        torch.nn.init.normal_(built.model.head.weight, std=1.0)  # so that pictures are told apart
+    classes = RELATIONS if family == "relation" else CLASSES
     paths = {"train_dir": f"{LOCAL}/data", "output_dir": f"{LOCAL}/runs/x", "weights": f"{LOCAL}/start.safetensors"}
     settings, _ = resolve({"model": name, "img_size": size, **paths})
     metrics = {"val_accuracy": accuracy, "val_macro_f1": accuracy, "val_loss": 1.0}
     plain = settings.model_dump(mode="json")
-    return Checkpoint(built.model.state_dict(), spec, CLASSES, built.description, 3, metrics, plain, {"note": f"{LOCAL}/data"})
+    return Checkpoint(built.model.state_dict(), spec, classes, built.description, 3, metrics, plain, {"note": f"{LOCAL}/data"})
 
 
 class Store:
@@ -86,9 +92,10 @@ class Store:
         save_checkpoint(folder / "best.pth", replace(checkpoint, metrics={**checkpoint.metrics, "val_accuracy": accuracy}))
         size = checkpoint.description.size
         inputs = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(1))
-        with torch.inference_mode():
-            logits = as_predictor(checkpoint, "cpu", "best.pth")(inputs)
-        np.savez(folder / "probe.npz", inputs=inputs.numpy(), logits=logits.numpy(), ids=np.array([f"p{i}" for i in range(8)]))
+        if family != "relation":
+            with torch.inference_mode():
+                logits = as_predictor(checkpoint, "cpu", "best.pth")(inputs)
+            np.savez(folder / "probe.npz", inputs=inputs.numpy(), logits=logits.numpy(), ids=np.array([f"p{i}" for i in range(8)]))
         with (folder / "predictions.csv").open("w", newline="") as handle:
             rows = [[f"daisy/{i}.jpg", "daisy", "daisy" if i < hits else "tulip", *[0.2] * 5] for i in range(TOTAL)]
             csv.writer(handle).writerows([["image", "label", "predicted", *(f"p_{name}" for name in CLASSES)], *rows])

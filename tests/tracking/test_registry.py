@@ -138,7 +138,7 @@ class TestRefusals:
 
     def test_a_family_that_has_no_registered_model(self, store):
         with pytest.raises(UserError, match="Allowed: cnn, vit"):
-            register(store.decide(), "relation")
+            register(store.decide(), "other")
 
 
 class TestWhatAVersionSays:
