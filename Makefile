@@ -51,6 +51,7 @@ bench: $(READY)  ## measurements, as tables (about 15 minutes, 40 with photos in
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/selector.py --stores sqlite
+	$(BIN)/python benchmarks/relations_vrd.py
 	$(BIN)/python benchmarks/survival.py
 
 lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock and conda.yaml

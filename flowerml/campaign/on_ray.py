@@ -5,6 +5,7 @@ Where it is not, the run restarts there, and says so. What a run says to MLflow 
 """
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from flowerml.tracking.campaigns import store_address
 
 _PASSED_ON = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")
 _PATHS = ("train_dir", "test_dir", "output_dir", "runs_root")
+_REACH_S = 10.0
 _PENDING_S = 30.0  # a new place that is not there by then: a free one does its job
 _LOSSES = 20  # of places, before something is wrong that no other place mends
 
@@ -66,8 +68,9 @@ class OnRay:
 
     def __init__(self, parallel: int, address: str) -> None:
         try:
+            _reach(address)  # Ray itself asks for minutes
             ray.init(address=address, logging_level="warning", log_to_driver=True, ignore_reinit_error=True)
-        except (ConnectionError, ValueError, RayError) as error:
+        except (OSError, ValueError, RayError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"--ray-address {address}: no Ray cluster there ({reason}): start one with `ray start --head`") from error
         self._parallel = parallel
@@ -163,6 +166,13 @@ class OnRay:
         options = {"num_cpus": self._share["CPU"], "num_gpus": self._share.get("GPU", 0), "max_concurrency": 2}
         made = ray.remote(Place).options(**options, runtime_env={"env_vars": passed})
         return made.remote(threads)
+
+
+def _reach(address: str) -> None:
+    """Open a connection to an address with a port, and close it. Raises OSError."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
 
 
 def _with_whole_paths(job: Job) -> Job:

@@ -163,7 +163,6 @@ def _be_child(job: Job, parent: int, writing: int) -> NoReturn:
     os.close(log)
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    os.environ.update(job.environment)
     code, said = in_words(lambda: _work(job))
     with suppress(OSError):
         os.write(writing, said.encode()[:4096])
@@ -175,6 +174,7 @@ def _be_child(job: Job, parent: int, writing: int) -> NoReturn:
 
 
 def _work(job: Job) -> None:
+    os.environ.update(job.environment)
     from flowerml.campaign.work import carry_out
 
     if job.threads is not None:

@@ -94,7 +94,7 @@ class Logistic:
 
     def __init__(self, kind: BoxFeatures, *, categories: bool, balanced: bool, strength: float = 1.0) -> None:
         self._kind, self._categories = kind, categories
-        self._model = LogisticRegression(C=strength, max_iter=300, class_weight="balanced" if balanced else None)
+        self._model = LogisticRegression(C=strength, tol=1e-3, max_iter=2000, class_weight="balanced" if balanced else None)
 
     def fit(self, pairs: Sequence[Pair], classes: Sequence[str]) -> None:
         """Learn; one class alone needs no model."""
