@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
-from flowerml.campaign.configuring import Defaults, Remarks, check_overrides, complete, given, off_grid, read_settings
+from flowerml.campaign.configuring import Defaults, Remarks, check_families, check_values, complete, given, off_grid, read_settings
 from flowerml.campaign.document import Node, parse, read
 from flowerml.campaign.following import read_confirm, read_final
 from flowerml.campaign.overrides import Overrides, read_overrides
@@ -46,6 +46,7 @@ def read_plan(asked: str, texts: tuple[str, ...] = ()) -> Plan:
 
 def understand(document: Node, overrides: Overrides) -> Plan:
     """A document as a plan. Raises UserError."""
+    check_values(overrides)
     parts = document.parts(_PLAN)
     on_grid = "grid" not in parts or parts["grid"].word(("family", "none")) == "family"
     reader = _Reader(document, overrides, _defaults(parts), on_grid=on_grid)
@@ -54,7 +55,7 @@ def understand(document: Node, overrides: Overrides) -> Plan:
     if not reader.phases:
         raise parts["phases"].refused("the plan has no phases: add one, with runs")
     families = tuple(dict.fromkeys(run.family for phase in reader.phases for run in phase.runs))
-    check_overrides(overrides, families)
+    check_families(overrides, families)
     plan = Plan(
         name=_name(parts["plan"]),
         title=parts["about"].text() if "about" in parts else "",
