@@ -221,7 +221,8 @@ def test_collate_stacks():
 def test_a_worker_outlives_a_signal_to_the_whole_group_for_a_while(examples):
     """One that died of it would raise an error wherever the training is at that moment: within a step, or while it cleans up."""
     before = set(multiprocessing.active_children())
-    batches = loader(examples, workers=1, batch_size=1).epoch(1)
+    found = loader(examples, workers=1, batch_size=1)
+    batches = found.epoch(1)
     seen = [next(batches)]
     (worker,) = set(multiprocessing.active_children()) - before
     os.kill(worker.pid, signal.SIGTERM)
