@@ -23,16 +23,16 @@ def read_confirm(
     node = parts["confirm"]
     inner = node.parts({"of": True, "seeds": True, "with": False, "family": False})
     changes = {key: value_of(value) for key, value in read_settings(inner["with"]).items()} if "with" in inner else {}
-    seeds = tuple(entry.whole(0, _LARGEST_SEED) for entry in inner["seeds"].entries())
-    if len(set(seeds)) < len(seeds) or not seeds:
-        raise inner["seeds"].refused(f"{inner['seeds'].where}: at least one seed, and none twice")
+    seeds = read_seeds(inner["seeds"])
     of = inner["of"].text()
     if "/" in of:
         plan, _, phase = of.partition("/")
         if not plan or not phase or "/" in phase:
             raise inner["of"].refused(f"{inner['of'].where} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
         if "family" not in inner:
-            raise node.refused(f"{node.where} follows another plan: say of which family that phase is, with `family: cnn` or `family: vit`")
+            raise node.refused(
+                f"{node.where} follows another plan: say of which family that phase is ({', '.join(Family)}), with `family: …`"
+            )
         family, top = Family(inner["family"].word(list(Family))), 1
         changes |= overrides.of(family)  # its settings are not in this plan, so they are not overridden there
     else:
@@ -52,6 +52,14 @@ def read_confirm(
         for order, (entry, (place, seed)) in enumerate(zip(names, wanted, strict=True), start=runs_before + 1)
     ]
     return Phase(name, title, Kind.CONFIRM, tuple(runs), confirm=Confirm(of, seeds, changes))
+
+
+def read_seeds(node: Node) -> tuple[int, ...]:
+    """A list of seeds. Raises UserError for none, or one that stands there twice."""
+    seeds = tuple(entry.whole(0, _LARGEST_SEED) for entry in node.entries())
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise node.refused(f"{node.where}: at least one seed, and none twice")
+    return seeds
 
 
 def read_final(name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, mode: Mode | None) -> Phase:
