@@ -1,6 +1,6 @@
 """Phases whose configurations are chosen by phases before them: confirming runs on further seeds, and final models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from flowerml.campaign.configuring import read_settings, value_of
 from flowerml.campaign.document import Node
@@ -78,7 +78,20 @@ def read_final(name: str, title: str, parts: Mapping[str, Node], before: Sequenc
         PlanRun(entry.text(), order, name, source.runs[0].family, seed, None, Source(source.name, 1), {}, entry.line)
         for order, (entry, source) in enumerate(zip(names, sources, strict=True), start=runs_before + 1)
     ]
-    return Phase(name, title, Kind.FINAL, tuple(runs), final=Final(tuple(source.name for source in sources), mode or written, seed))
+    final = Final(tuple(source.name for source in sources), mode or written, seed)
+    if final.mode is Mode.RETRAIN:
+        _require_schedule({*families}, before, parts["final"])
+    return Phase(name, title, Kind.FINAL, tuple(runs), final=final)
+
+
+def _require_schedule(families: Set[Family], before: Sequence[Phase], node: Node) -> None:
+    """Refuse to retrain without validation what lowers its rates by validation. Raises UserError."""
+    for run in (run for phase in before for run in phase.runs):
+        if run.settings is not None and run.family in families and run.settings.scheduler == "plateau":
+            raise node.refused(
+                f"{run.name} has scheduler plateau, which needs validation pictures, and {node.where} trains on all: "
+                "take cosine or constant, or `mode: keep_best`"
+            )
 
 
 def ancestry(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:

@@ -18,7 +18,7 @@ from flowerml.campaign.configuring import (
 from flowerml.campaign.document import Node, parse, read
 from flowerml.campaign.following import read_confirm, read_final, read_seeds
 from flowerml.campaign.overrides import Overrides, read_overrides
-from flowerml.campaign.plan import Budget, Kind, Mode, Phase, Plan, PlanRun, Select, shaping
+from flowerml.campaign.plan import Budget, Kind, Phase, Plan, PlanRun, Select, shaping
 from flowerml.errors import UserError
 from flowerml.settings import Family
 from flowerml.settings.messages import nearest
@@ -113,24 +113,11 @@ class _Reader:
                 phase = read_confirm(name, title, parts, self.phases, len(self.seen), self.overrides)
             else:
                 phase = read_final(name, title, parts, self.phases, len(self.seen), self.overrides.mode)
-                self._require_final_schedule(phase, parts["final"])
         for run in phase.runs:
             self._remember(run, phase.kind)
         if "select" in parts:
             phase = replace(phase, select=self._select(parts["select"], phase))
         self.phases.append(phase)
-
-    def _require_final_schedule(self, phase: Phase, node: Node) -> None:
-        """Refuse to retrain without validation what lowers its rates by validation. Raises UserError."""
-        if phase.final is None or phase.final.mode is not Mode.RETRAIN:
-            return
-        families = {run.family for run in phase.runs}
-        for run in (run for one in self.phases for run in one.runs):
-            if run.settings is not None and run.family in families and run.settings.scheduler == "plateau":
-                raise node.refused(
-                    f"{run.name} has scheduler plateau, which needs validation pictures, and {node.where} trains on all: "
-                    "take cosine or constant, or `mode: keep_best`"
-                )
 
     def _own_runs(self, name: str, title: str, kind: Kind, parts: Mapping[str, Node]) -> Phase:
         if kind is Kind.SMOKE:

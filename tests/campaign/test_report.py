@@ -12,7 +12,7 @@ from flowerml.campaign.report import report_html
 from flowerml.campaign.table import COLUMNS, as_csv, as_markdown
 from tests.campaign.stories import NAMES, campaign
 
-VOID = {"meta", "img", "input", "br", "link", "hr", "line", "circle", "path"}
+VOID = {"meta", "img", "input", "br", "link", "hr", "line", "circle", "path", "rect"}
 
 
 class Structure(HTMLParser):

@@ -206,7 +206,7 @@ def test_nothing_above_the_tasks_knows_what_the_second_task_is_about():
     root = Path(flowerml.__file__).parent
     naming = {
         str(path.relative_to(root))
-        for folder in ("runs", "training", "tracking", "delivery", "journal")
+        for folder in ("runs", "training", "tracking", "delivery", "journal", "campaign", "sweep")
         for path in (root / folder).rglob("*.py")
         if re.search("relation", path.read_text(), re.IGNORECASE)
     }

@@ -91,7 +91,9 @@ def curves(comparison: Comparison, figure: str) -> str:
         way = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
         parts.append(f'<polyline class="line {kind}" points="{way}"><title>{text(run.name)}</title></polyline>')
         parts += [
-            f'<path class="cut" d="M{x(epoch + 0.5):.1f} 8V{height - 38}"><title>{text(run.name)}</title></path>' for epoch in run.cuts
+            f'<g><title>{text(run.name)}</title><path class="cut" d="M{x(epoch + 0.5):.1f} 8V{height - 38}"/></g>'
+            for epoch in run.cuts
+            if epoch < last
         ]
         parts += [
             f'<g class="{kind}"><circle class="dot" cx="{x(epoch):.1f}" cy="{y(value):.1f}" r="4.5"/></g>'

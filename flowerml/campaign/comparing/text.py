@@ -13,7 +13,7 @@ def as_markdown(comparison: Comparison) -> str:
     """All figures in two tables, after the sentences."""
     material = comparison.material
     one, other = material.first.plan, material.second.plan
-    head = [f"# {other} against {one}", "", *words.sentences(comparison), "", words.READING, ""]
+    head = [f"# {other} against {one}", "", *(f"- {line}" for line in words.sentences(comparison)), "", words.READING, "", ""]
     columns = ["figure", "n", one, other, "difference", "predicted", "verdict"]
     rows = [[words.name_of(line), *_cells(line)] for line in comparison.others]
     recalls = [[line.of, *_cells(line)] for line in comparison.recalls]
