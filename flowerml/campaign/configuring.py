@@ -106,11 +106,15 @@ def complete(
     return settings
 
 
-def check_overrides(overrides: Overrides, families: tuple[Family, ...]) -> None:
-    """Refuse values out of range, and a family that the plan has no runs of. Raises UserError."""
+def check_families(overrides: Overrides, families: tuple[Family, ...]) -> None:
+    """Refuse a family that the plan has no runs of. Raises UserError."""
     for family in overrides.families:
         if family not in families:
             raise UserError(f"--set NAME.{family}: the plan has no runs of that family. It has: {', '.join(families)}")
+
+
+def check_values(overrides: Overrides) -> None:
+    """Refuse values out of range. Raises UserError."""
     for values in (overrides.every, *overrides.families.values()):
         for name, text in values.items():
             if text != AUTO and (problem := _problem(name, text)):

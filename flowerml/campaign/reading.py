@@ -8,7 +8,8 @@ from pathlib import Path
 from flowerml.campaign.configuring import (
     Defaults,
     Remarks,
-    check_overrides,
+    check_families,
+    check_values,
     complete,
     given,
     off_grid,
@@ -58,6 +59,7 @@ def read_plan(asked: str, texts: tuple[str, ...] = ()) -> Plan:
 
 def understand(document: Node, overrides: Overrides) -> Plan:
     """A document as a plan. Raises UserError."""
+    check_values(overrides)
     parts = document.parts(_PLAN)
     on_grid = "grid" not in parts or parts["grid"].word(("family", "none")) == "family"
     reader = _Reader(document, overrides, read_defaults(parts), on_grid=on_grid)
@@ -66,7 +68,7 @@ def understand(document: Node, overrides: Overrides) -> Plan:
     if not reader.phases:
         raise parts["phases"].refused("the plan has no phases: add one, with runs")
     families = tuple(dict.fromkeys(run.family for phase in reader.phases for run in phase.runs))
-    check_overrides(overrides, families)
+    check_families(overrides, families)
     plan = Plan(
         name=_name(parts["plan"]),
         title=parts["about"].text() if "about" in parts else "",

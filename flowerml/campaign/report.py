@@ -96,12 +96,22 @@ def _phase(phase: Phase) -> str:
         parts += [f'<p class="said">{text(line)}</p>' for line in phase.decision.said]
         words = "".join(f"<li>{text(line)}</li>" for line in phase.decision.decision.sentences)
         parts.append(f"<details><summary>The selector's own words</summary><ul>{words}</ul></details>")
+    if phase.kind == "final":
+        parts += [f'<p class="said">{text(_made(run))}</p>' for run in phase.runs if run.status is RunStatus.FINISHED]
     failed = [f'<p class="box bad"><b>{text(run.name)}</b>: {text(run.reason)}</p>' for run in phase.runs if run.reason]
     if figure := dots(phase.runs, chosen):
         parts.append(f'<h3>Every run</h3><p class="note">validation accuracy, 95 % interval over pictures; chosen in orange</p>{figure}')
     if figure := curves(phase.runs, chosen):
         parts.append(f"<h3>Curves</h3><p class=note>val_accuracy over the epochs</p>{figure}")
     return "\n".join(parts + failed)
+
+
+def _made(run: RunRow) -> str:
+    """What a final model is, in words."""
+    of = f", the configuration of {run.config}" if run.config else ""
+    long = f"{counted(run.epoch, 'epoch')} with seed {run.seed}" if run.epoch else f"seed {run.seed}"
+    measured = f"validation accuracy {run.accuracy:.4f}" if run.accuracy is not None else "all pictures, so none is left to measure it on"
+    return f"{run.name} is {run.title}{of}: {long}; {measured}."
 
 
 def _champions(campaign: Campaign) -> list[tuple[str, str]]:

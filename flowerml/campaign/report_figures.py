@@ -78,7 +78,7 @@ def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_acc
     for mark in round_marks(low, high, 5):
         parts.append(f'<path class="grid" d="M{left} {y(mark):.1f}H{WIDTH - 20}"/>')
         parts.append(f'<text class="faint" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.2f}</text>')
-    for epoch in sorted({1, last, *range(5, last, max(5, last // 8 // 5 * 5 or 5))}):
+    for epoch in epoch_marks(last):
         parts.append(f'<text class="faint" x="{x(epoch):.1f}" y="{height - 22}" text-anchor="middle">{epoch}</text>')
     for run, points in sorted(series, key=lambda entry: entry[0].name in chosen or entry[0].config in chosen):
         lead = " lead" if run.name in chosen or run.config in chosen else ""
@@ -132,6 +132,12 @@ def round_marks(low: float, high: float, about: int) -> list[float]:
         if len(inside) <= about:
             return inside
     return [low, high]
+
+
+def epoch_marks(last: int) -> list[int]:
+    """The epochs that have their number below a figure: all of a few, otherwise round ones with the first and the last."""
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, last) if last / step <= 12)
+    return sorted({1, last, *range(step, last - step // 2, step)})
 
 
 def _cut(name: str) -> str:

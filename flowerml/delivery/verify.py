@@ -88,7 +88,9 @@ def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expecte
     differing = tuple(row for row in compared if row[1] != row[2])
     if len(differing) > LABEL_TOLERANCE * len(compared):
         problems.append(f"{len(differing)} of {len(compared)} labels differ from predictions.csv (allowed: {LABEL_TOLERANCE:.1%})")
-    if not recorded:
+    if expected.predictions is None:
+        remarks.append("the run has no validation photos: there are no labels to compare")
+    elif not recorded:
         remarks.append("the validation photos are not at hand (--train-dir names their folder): labels were not compared")
     seconds = answer["load_seconds"]
     return Check(weights, seconds, difference, changed, len(compared), differing, tuple(problems), tuple(remarks))

@@ -3,7 +3,8 @@
 The policy, for the runs of one configuration and one asked seed: **the newest one counts**. If it is FINISHED with finite figures, older
 ones do not matter, and a remark names them (a failed try that was repeated, an earlier FINISHED run). If the newest is anything else, the
 configuration is not eligible, even where an older run of the seed is FINISHED: a later run that failed, or is still going on, says that the
-last word on this seed is not spoken. A run of a seed that was not asked for neither counts nor harms.
+last word on this seed is not spoken. A run of a seed that was not asked for neither counts nor harms, and no more does a trial that a
+sweep ended before its last epoch.
 """
 
 import math
@@ -60,13 +61,15 @@ def gather(runs: Sequence[CandidateRun], scope: Scope) -> Gathered:
     Raises:
         UserError: no run is in the scope, or several data and split digests are and none is named.
     """
-    asked = [run for run in runs if scope.holds(run)]
+    held = [run for run in runs if scope.holds(run)]
+    asked = [run for run in held if not run.pruned]
+    pruned = len(held) - len(asked)
     data_digest, split_digest = _one_digest(asked, scope)
     asked = [run for run in asked if (run.data_digest, run.split_digest) == (data_digest, split_digest)]
     classes = scope.classes if scope.classes is not None else _usual_classes(asked)
     eligible: list[Configuration] = []
     ineligible: list[Ineligible] = []
-    remarks: list[str] = []
+    remarks = [f"{pruned} trial{'s' * (pruned > 1)} ended early by a sweep: not ranked"] if pruned else []
     for config_id in sorted({run.config_id for run in asked}):
         own = sorted((run for run in asked if run.config_id == config_id), key=_age)
         counted, reasons, said = _judge(own, scope.seeds, classes)

@@ -16,6 +16,7 @@ class CandidateRun:
     1970; `accuracy` and `macro_f1` are best_val_accuracy and best_val_macro_f1 (None where never logged); `hits` of `total` validation
     pictures are right (None where not known); `plan_order` is its place in the plan. `cost` is what one prediction costs, in any unit that
     is the same for all runs (multiply-adds, seconds); `parameters` stands in for it where it is not known. `params` are only shown.
+    `pruned` says that a sweep ended it before its last epoch.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class CandidateRun:
     parameters: int | None = None
     cost: float | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    pruned: bool = False
 
     def counted(self, total: int) -> "CandidateRun":
         """The same run with its hits, where its accuracy is a whole number of `total` validation pictures; else unchanged."""

@@ -159,6 +159,7 @@ class TrackedRuns:
             parameters=_whole(tags.get("parameters")),
             cost=_whole(tags.get("multiply_adds")),
             params=run.data.params,
+            pruned="pruned" in tags,
         )
         return record.counted(total) if total else record
 

@@ -241,6 +241,8 @@ class TestOverrides:
             ("epochs=", "wanted is NAME=VALUE"),
             ("epohcs=2", "setting 'epohcs' is unknown. Did you mean epochs?"),
             ("epochs=0", "epochs is '0'. Allowed: whole number, >= 1"),
+            ("epochs=many", "epochs is 'many'. Allowed: whole number, >= 1"),
+            ("warmup_epochs=some epochs=3", "warmup_epochs is 'some'"),
             ("epochs.cnm=2", "family 'cnm' is unknown. Did you mean cnn?"),
             ("train_dir=x", "train_dir is the campaign's own folder: --train-dir"),
             ("seed=3", "seed is given with the runs"),

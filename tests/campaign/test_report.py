@@ -2,13 +2,16 @@
 
 import csv
 import io
+import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from flowerml.campaign.champion import read_predictions
 from flowerml.campaign.report import report_html
+from flowerml.campaign.report_figures import _epochs
 from flowerml.campaign.table import COLUMNS, as_csv, as_markdown
 from tests.campaign.stories import NAMES, campaign
 
@@ -84,8 +87,6 @@ def test_the_page_tells_the_story(page, tmp_path):
 
 def test_a_campaign_that_has_only_begun_is_a_page_too(tmp_path):
     """No figures, no decision, no files."""
-    from dataclasses import replace
-
     story = campaign(tmp_path)
     begun = replace(story, phases=tuple(replace(phase, decision=None, runs=story.phases[1].runs) for phase in story.phases), delivered=())
     page = report_html(begun)
@@ -101,3 +102,21 @@ def test_predictions_that_can_not_be_read_cost_no_report(tmp_path, spoil):
     assert read_predictions(tmp_path / "predictions.csv") is None
     assert read_predictions(tmp_path / "none.csv") is None
     assert "Confusion matrix" not in report_html(campaign(tmp_path))
+
+
+def test_the_page_says_what_a_final_model_is(tmp_path):
+    story = campaign(tmp_path)
+    first = replace(story.phases[0].runs[0], name="F01", config="B03", accuracy=None, macro_f1=None)
+    page = report_html(replace(story, phases=(replace(story.phases[0], kind="final", decision=None, runs=(first,)),)))
+    assert (
+        "F01 is ConvNeXtV2-Large, the configuration of B03: 12 epochs with seed 11; all pictures, so none is left to measure it on." in page
+    )
+
+
+@pytest.mark.parametrize("last", [1, 2, 6, 12, 13, 45, 100, 333])
+def test_below_curves_stand_the_first_and_the_last_epoch_and_even_steps_between(last):
+    shown = _epochs(last)
+    assert (shown[0], shown[-1]) == (1, last)
+    assert len(shown) <= 13
+    between = [1 if last <= 12 else 0, *shown[1:-1]]
+    assert len({after - before for before, after in itertools.pairwise(between)}) <= 1

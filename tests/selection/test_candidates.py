@@ -208,3 +208,12 @@ def test_per_picture_results_are_whole():
         PictureResults(("a", "b"), np.array([True]))
     with pytest.raises(UserError, match="not whole"):
         PictureResults.of(["a", "b"], ["rose"], ["rose"])
+
+
+def test_a_trial_that_a_sweep_ended_early_is_not_ranked_and_harms_nothing():
+    """Its few epochs are no measure of its configuration, even where they are the newest and the best."""
+    cut = run("a", 11, hits=99, kind="trial", pruned=True, started=9_999_999_999_999)
+    found = gather([cut, run("b", 11, kind="trial", pruned=True), run("a", 11, hits=90)], Scope(seeds=(11,), kinds=("train", "trial")))
+    assert [(one.config_id, [r.hits for r in one.runs]) for one in found.eligible] == [("a", [90])]
+    assert found.ineligible == ()
+    assert found.remarks == ("2 trials ended early by a sweep: not ranked",)

@@ -5,7 +5,7 @@ from math import isfinite
 
 from flowerml.campaign.comparing.material import SeedRun, Side
 from flowerml.campaign.comparing.numbers import Comparison, Estimate
-from flowerml.campaign.report_figures import WIDTH, drawing, round_marks
+from flowerml.campaign.report_figures import WIDTH, drawing, epoch_marks, round_marks
 from flowerml.evaluation.page import text
 
 STYLE = """
@@ -85,7 +85,7 @@ def curves(comparison: Comparison, figure: str) -> str:
     for mark in round_marks(low, high, 5):
         parts.append(f'<path class="grid" d="M{left} {y(mark):.1f}H{WIDTH - 20}"/>')
         parts.append(f'<text class="faint" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.2f}</text>')
-    for epoch in sorted({1, last, *range(5, last - 1, max(5, last // 8 // 5 * 5))}):
+    for epoch in epoch_marks(last):
         parts.append(f'<text class="faint" x="{x(epoch):.1f}" y="{height - 22}" text-anchor="middle">{epoch}</text>')
     for kind, run, points in series:
         way = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
