@@ -20,7 +20,7 @@ STYLE = """
 .confusion td i { display: block; height: 4px; margin-top: 3px; border-radius: 2px; background: var(--right-bar); }
 .confusion td.off i { background: var(--wrong-bar); }
 .sides { display: flex; flex-wrap: wrap; gap: 12px 48px; align-items: flex-start; }
-.sides > div { flex: 1 1 320px; min-width: 0; overflow-x: auto; } .sides > .many { flex-basis: 100%; }
+.sides > div { flex: 1 1 320px; min-width: 0; overflow-x: auto; } .sides > .many { flex-basis: 640px; }
 .many .confusion th, .many .confusion td { padding: 5px 7px; font-size: .85rem; }
 """
 _BINS = 10
