@@ -22,7 +22,7 @@ test: $(READY)  ## the test suite (minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 slow: $(READY)  ## large models, real servers, the rest of the faults
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 faults: $(READY)  ## what runs survive: kills, damage, full disks, silent servers; one table at the end
 	$(BIN)/python -m pytest tests/faults

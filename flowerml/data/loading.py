@@ -1,5 +1,6 @@
 """Batches for training and evaluation: keyed order, keyed augmentation, any number of worker processes with the same result."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from flowerml.errors import RunFailed
 
 Batch = tuple[Inputs, torch.Tensor, list[str]]
 Transform = Callable[[Any], Inputs | Relabelled]  # from an example's raw input to the model's
+
+_LINGERS_S = 15  # how long a process that loads pictures outlives a SIGTERM
 
 
 @dataclass(frozen=True)
@@ -151,4 +154,8 @@ def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
 
 def _start_worker(_number: int) -> None:
     torch.set_num_threads(1)  # workers share the cores with the training
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the training alone answers it
+    # Ctrl-C and a SIGTERM to the whole group are the training's to answer. A worker that died of one would end the training wherever it is
+    # (torch raises its death as an error, at any moment), so it stays for a while: long enough for the step under way and its checkpoint.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LINGERS_S))

@@ -1,5 +1,8 @@
 """Trap 6: the same batches for any number of workers; oversampling, the last partial batch, and pictures that vanish."""
 
+import multiprocessing
+import os
+import signal
 from functools import partial
 
 import numpy as np
@@ -213,3 +216,15 @@ def test_collate_stacks():
     assert labels.tolist() == [1, 0]
     assert ids == ["a", "b"]
     assert np.asarray(labels).dtype == np.int64
+
+
+def test_a_worker_outlives_a_signal_to_the_whole_group_for_a_while(examples):
+    """One that died of it would raise an error wherever the training is at that moment: within a step, or while it cleans up."""
+    before = set(multiprocessing.active_children())
+    batches = loader(examples, workers=1, batch_size=1).epoch(1)
+    seen = [next(batches)]
+    (worker,) = set(multiprocessing.active_children()) - before
+    os.kill(worker.pid, signal.SIGTERM)
+    seen += list(batches)
+    assert len(seen) == COUNT
+    assert worker.is_alive()

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from contextlib import contextmanager
 
 import optuna
 import psutil
@@ -102,8 +104,21 @@ def on_sqlite(flowers, tmp_path):
 
 @pytest.fixture
 def on_postgres(flowers, tmp_path, postgres, monkeypatch):
+    """With a database of its own on the server of the session: studies have one name here."""
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    return Sweep(flowers, tmp_path / "runs", f"postgresql+psycopg2://mlflow@127.0.0.1:{postgres}/mlflow")
+    address, name = f"postgresql+psycopg2://mlflow@127.0.0.1:{postgres}", f"sweep_{uuid.uuid4().hex}"
+    with _administrator(address) as asking:
+        asking.execute(text(f"CREATE DATABASE {name}"))
+    return Sweep(flowers, tmp_path / "runs", f"{address}/{name}")
+
+
+@contextmanager
+def _administrator(address):
+    """A connection to the server that no transaction is opened for."""
+    engine = create_engine(make_url(address).set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as asking:
+        yield asking
+    engine.dispose()
 
 
 def kill_a_worker(sweep):
@@ -178,19 +193,17 @@ def test_a_worker_that_slept_through_its_time_does_no_harm(on_sqlite):
 
 def test_a_database_that_goes_away_for_a_while_is_waited_for(on_postgres):
     """Trainings go on meanwhile: what could not be told is found in their folders."""
-    address = make_url(on_postgres.storage).set(database="postgres")
-    engine = create_engine(address, isolation_level="AUTOCOMMIT")
+    name = make_url(on_postgres.storage).database
     process = on_postgres.begin("--trials", "4", "--workers", "2")
     on_postgres.until_trained(process, epochs=1)
-    with engine.connect() as asking:
-        asking.execute(text("ALTER DATABASE mlflow ALLOW_CONNECTIONS false"))
+    with _administrator(on_postgres.storage) as asking:
+        asking.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
         try:
-            cut = asking.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'mlflow'"))
+            cut = asking.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
             assert len(cut.all()) > 0
             time.sleep(10)
         finally:
-            asking.execute(text("ALTER DATABASE mlflow ALLOW_CONNECTIONS true"))
-    engine.dispose()
+            asking.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
     told = on_postgres.end_of(process)
     assert "does not answer" in told
     assert PASSWORD not in told
