@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from flowerml.campaign.report_figures import reliability
+from flowerml.data.decode import BadImage
 from flowerml.evaluation.page import bar, counted, percent, picture, text, thumbnail_jpeg
 from flowerml.evaluation.scores import calibration_error
+from flowerml.tasks import Task
 
 STYLE = """
 .confusion { border-collapse: collapse; margin-top: 12px; }
@@ -19,10 +20,12 @@ STYLE = """
 .confusion td i { display: block; height: 4px; margin-top: 3px; border-radius: 2px; background: var(--right-bar); }
 .confusion td.off i { background: var(--wrong-bar); }
 .sides { display: flex; flex-wrap: wrap; gap: 12px 48px; align-items: flex-start; }
-.sides > div { flex: 1 1 320px; min-width: 0; overflow-x: auto; }
+.sides > div { flex: 1 1 320px; min-width: 0; overflow-x: auto; } .sides > .many { flex-basis: 640px; }
+.many .confusion th, .many .confusion td { padding: 5px 7px; font-size: .85rem; }
 """
 _BINS = 10
 _SHOWN = 24  # wrong pictures
+_FEW = 6  # classes whose matrix has room beside something else
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,18 @@ def read_predictions(path: Path) -> Said | None:
         return None
 
 
-def champion_html(said: Said, train_dir: Path) -> str:
-    """Confusion matrix beside the calibration, then the wrong pictures, the surest first."""
+def champion_html(said: Said, train_dir: Path, task: Task) -> str:
+    """Confusion matrix beside the calibration, then the wrong pictures, the surest first, as the task shows them."""
+    many = ' class="many"' if len(said.classes) > _FEW else ""
     error = calibration_error(said.probabilities, said.labels)
+    confusion = f'<h4>Confusion matrix</h4><p class="note">rows: label, columns: prediction</p>{_confusion(said)}'
     sides = (
-        f'<div class="sides"><div><h4>Confusion matrix</h4><p class="note">rows: label, columns: prediction</p>{_confusion(said)}</div>'
-        f'<div><h4>Calibration</h4><p class="note">expected calibration error {percent(error)}; a dot per tenth of confidence, as large as '
-        f"its number of pictures</p>{reliability(_bins(said))}</div></div>"
+        f'<div class="sides"><div{many}>{confusion}</div><div><h4>Calibration</h4><p class="note">expected calibration error '
+        f"{percent(error)}; a dot per tenth of confidence, as large as its number of pictures</p>{reliability(_bins(said))}</div></div>"
     )
     wrong = np.flatnonzero(said.predicted != said.labels)
     order = wrong[np.argsort(-said.probabilities[wrong, said.predicted[wrong]], kind="stable")]
-    cards = "".join(_card(said, int(index), train_dir) for index in order[:_SHOWN])
+    cards = "".join(_card(said, int(index), train_dir, task) for index in order[:_SHOWN])
     rest = f'<p class="note">the surest {_SHOWN} are shown; errors.html of the run has all</p>' if len(order) > _SHOWN else ""
     head = f"<h4>{counted(len(order), 'wrong picture')} of {len(said.images):,}</h4>"
     return f'{sides}{head}{rest}<ul class="grid">{cards}</ul>'
@@ -95,18 +99,18 @@ def _bins(said: Said) -> list[tuple[float, float, int]]:
     return [(float(confidence[mask].mean()), float(right[mask].mean()), int(mask.sum())) for mask in found if mask.any()]
 
 
-def _card(said: Said, index: int, train_dir: Path) -> str:
+def _card(said: Said, index: int, train_dir: Path, task: Task) -> str:
     image, label, guess = said.images[index], int(said.labels[index]), int(said.predicted[index])
     shares: Sequence[float] = said.probabilities[index]
     names = said.classes
     lines = bar("wrong", names[guess], "predicted", shares[guess]) + bar("right", names[label], "label", shares[label])
-    shown = picture(_thumbnail(train_dir / image), f"{image}: labelled {names[label]}, predicted {names[guess]}")
+    shown = picture(_thumbnail(train_dir, image, task), f"{image}: labelled {names[label]}, predicted {names[guess]}")
     return f'<li class="card">{shown}<dl>{lines}</dl><p>{text(image)}</p></li>'
 
 
-def _thumbnail(path: Path) -> bytes | None:
+def _thumbnail(train_dir: Path, name: str, task: Task) -> bytes | None:
     try:
-        with Image.open(path) as opened:
-            return thumbnail_jpeg(opened, 200)
-    except (OSError, ValueError):
+        shown = task.picture_named(train_dir, name)
+    except BadImage:
         return None
+    return None if shown is None else thumbnail_jpeg(shown, 200)

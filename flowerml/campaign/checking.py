@@ -44,7 +44,7 @@ def as_json(plan: Plan, seconds: Mapping[str, float] | None = None) -> dict[str,
                         "order": run.order,
                         "family": run.family.value,
                         "seed": run.seed,
-                        "configuration": str(run.source) if run.source else run.name,
+                        "configuration": str(run.source) if run.source else run.called,
                         "settings": shaping(run.settings) if run.settings else None,
                         "seconds": seconds.get(run.name) if seconds else None,
                     }
@@ -78,7 +78,8 @@ def _then(phase: Phase) -> str:
         return "nothing follows where one of them fails"
     if phase.select is not None:
         goes = "the best goes on" if phase.select.top == 1 else f"the best {phase.select.top} go on"
-        seeds = " by the mean over all seeds" if phase.kind is Kind.CONFIRM else ""
+        several = phase.kind is Kind.CONFIRM or len({run.seed for run in phase.runs}) > 1
+        seeds = " by the mean over all seeds" if several else ""
         return f"{goes}, by validation accuracy{seeds}; ties: macro-F1, variance between seeds, order of the plan"
     if phase.final is not None:
         return "registered, exported and checked"

@@ -14,7 +14,7 @@ from flowerml.settings import Settings, resolve
 
 @dataclass(frozen=True)
 class Choice:
-    """A configuration that was chosen: the plan's name of it (the run it was selected on), its settings, the mean of its seeds' best
+    """A configuration that was chosen: the plan's name of it (of the run it was selected on), its settings, the mean of its seeds' best
     epochs (1-based, rounded half up), and the run of its best seed by name, id and seed.
     """
 
@@ -79,7 +79,7 @@ def _choice(plan: Plan, standing: Standing, choices: Choices) -> Choice:
 
 def _origin(run: PlanRun, choices: Choices) -> str:
     """The plan's name of a run's configuration."""
-    return run.name if run.source is None else choices[run.source.phase][run.source.place - 1].name
+    return run.called if run.source is None else choices[run.source.phase][run.source.place - 1].name
 
 
 def settings_of(plan: Plan, run: PlanRun, choices: Choices) -> Settings:

@@ -69,6 +69,18 @@ class Defaults:
         return {**self.every, **self.families.get(family, {})}
 
 
+def read_defaults(parts: Mapping[str, Node]) -> Defaults:
+    """Those of a plan with these parts. Raises UserError."""
+    every = read_settings(parts["defaults"], seed_too=True) if "defaults" in parts else {}
+    families: dict[Family, dict[str, Node]] = {}
+    if "families" in parts:
+        for name, node in parts["families"].names().items():
+            if name not in list(Family):
+                raise node.refused(f"family {name!r} is unknown.{nearest(name, tuple(Family))} Allowed: {', '.join(Family)}")
+            families[Family(name)] = read_settings(node)
+    return Defaults(every, families)
+
+
 def complete(
     name: str, family: Family, seed: int, nodes: Mapping[str, Node], overrides: Overrides, node: Node, remarks: Remarks
 ) -> Settings:

@@ -84,7 +84,7 @@ def _write(ground: Ground, phase: Phase, decision: Decision) -> str:
 def _said(ground: Ground, phase: Phase, decision: Decision, picked: tuple[Choice, ...]) -> tuple[str, ...]:
     """The decision in the plan's names."""
     names = {
-        one.configuration.label: ground.plan.runs[int(one.configuration.plan_order) - 1].name
+        one.configuration.label: ground.plan.runs[int(one.configuration.plan_order) - 1].called
         for one in decision.standings
         if one.configuration.runs[0].campaign == ground.id
     }

@@ -11,9 +11,10 @@ from flowerml.campaign.standing import run_id_of
 from flowerml.campaign.story import DecisionText, Delivered
 from flowerml.console import say
 from flowerml.delivery.export import Source, export
+from flowerml.delivery.plain import deliver_plain
 from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
-from flowerml.prediction.delivered import WEIGHTS
+from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
 from flowerml.tracking import Registration, fetch_registered, register
 from flowerml.tracking.campaigns import answers_within
 
@@ -44,7 +45,8 @@ def deliver_finals(ground: Ground, decisions: Mapping[str, DecisionText]) -> tup
         found = register(text.decision, run.family.value, selection_id=text.run_id or None, retrained_id=retrained)
         say(f"{run.family}: {found.words}")
         registered.append(_Registered(run.family.value, found, run_id))
-    return _export(ground, registered) if registered else ()
+    bundled = [one for one in registered if one.family in WEIGHTS]
+    return (*(_export(ground, bundled) if bundled else ()), *(_plain(ground, one) for one in registered if one.family not in WEIGHTS))
 
 
 def final_run_id(ground: Ground, run: PlanRun) -> str:
@@ -68,15 +70,25 @@ def _export(ground: Ground, registered: list[_Registered]) -> tuple[Delivered, .
             say(line)
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
-    return tuple(
-        Delivered(
-            family=one.family,
-            path=folder / WEIGHTS[one.family],
-            sha256=str(delivery.entries[WEIGHTS[one.family]]["sha256"]),
-            registered_model=one.registration.name,
-            version=one.registration.version,
-            source_run=one.run_id,
-            words=one.registration.words,
-        )
-        for one in registered
+    digests = {family: str(delivery.entries[name]["sha256"]) for family, name in WEIGHTS.items() if name in delivery.entries}
+    return tuple(_delivered(one, folder / WEIGHTS[one.family], digests[one.family]) for one in registered)
+
+
+def _plain(ground: Ground, one: _Registered) -> Delivered:
+    """A family that the one file for graders knows nothing of: its weights alone. Raises as `deliver_finals`."""
+    target = ground.options.output_dir / REGISTERED_WEIGHTS[one.family]
+    with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
+        found = fetch_registered(one.family, Path(scratch), version=one.registration.version)
+        return _delivered(one, target, deliver_plain(found.weights, found.probe, target))
+
+
+def _delivered(one: _Registered, path: Path, sha256: str) -> Delivered:
+    return Delivered(
+        family=one.family,
+        path=path,
+        sha256=sha256,
+        registered_model=one.registration.name,
+        version=one.registration.version,
+        source_run=one.run_id,
+        words=one.registration.words,
     )

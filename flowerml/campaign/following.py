@@ -1,6 +1,6 @@
 """Phases whose configurations are chosen by phases before them: confirming runs on further seeds, and final models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from flowerml.campaign.configuring import read_settings, value_of
 from flowerml.campaign.document import Node
@@ -23,16 +23,16 @@ def read_confirm(
     node = parts["confirm"]
     inner = node.parts({"of": True, "seeds": True, "with": False, "family": False})
     changes = {key: value_of(value) for key, value in read_settings(inner["with"]).items()} if "with" in inner else {}
-    seeds = tuple(entry.whole(0, _LARGEST_SEED) for entry in inner["seeds"].entries())
-    if len(set(seeds)) < len(seeds) or not seeds:
-        raise inner["seeds"].refused(f"{inner['seeds'].where}: at least one seed, and none twice")
+    seeds = read_seeds(inner["seeds"])
     of = inner["of"].text()
     if "/" in of:
         plan, _, phase = of.partition("/")
         if not plan or not phase or "/" in phase:
             raise inner["of"].refused(f"{inner['of'].where} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
         if "family" not in inner:
-            raise node.refused(f"{node.where} follows another plan: say of which family that phase is, with `family: cnn` or `family: vit`")
+            raise node.refused(
+                f"{node.where} follows another plan: say of which family that phase is ({', '.join(Family)}), with `family: …`"
+            )
         family, top = Family(inner["family"].word(list(Family))), 1
         changes |= overrides.of(family)  # its settings are not in this plan, so they are not overridden there
     else:
@@ -54,6 +54,14 @@ def read_confirm(
     return Phase(name, title, Kind.CONFIRM, tuple(runs), confirm=Confirm(of, seeds, changes))
 
 
+def read_seeds(node: Node) -> tuple[int, ...]:
+    """A list of seeds. Raises UserError for none, or one that stands there twice."""
+    seeds = tuple(entry.whole(0, _LARGEST_SEED) for entry in node.entries())
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise node.refused(f"{node.where}: at least one seed, and none twice")
+    return seeds
+
+
 def read_final(name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, mode: Mode | None) -> Phase:
     """A phase that makes one model of the first of each phase it names; `mode` is set on the command line. Raises as `read_confirm`."""
     inner = parts["final"].parts({"mode": True, "of": True, "seed": False})
@@ -70,7 +78,20 @@ def read_final(name: str, title: str, parts: Mapping[str, Node], before: Sequenc
         PlanRun(entry.text(), order, name, source.runs[0].family, seed, None, Source(source.name, 1), {}, entry.line)
         for order, (entry, source) in enumerate(zip(names, sources, strict=True), start=runs_before + 1)
     ]
-    return Phase(name, title, Kind.FINAL, tuple(runs), final=Final(tuple(source.name for source in sources), mode or written, seed))
+    final = Final(tuple(source.name for source in sources), mode or written, seed)
+    if final.mode is Mode.RETRAIN:
+        _require_schedule({*families}, before, parts["final"])
+    return Phase(name, title, Kind.FINAL, tuple(runs), final=final)
+
+
+def _require_schedule(families: Set[Family], before: Sequence[Phase], node: Node) -> None:
+    """Refuse to retrain without validation what lowers its rates by validation. Raises UserError."""
+    for run in (run for phase in before for run in phase.runs):
+        if run.settings is not None and run.family in families and run.settings.scheduler == "plateau":
+            raise node.refused(
+                f"{run.name} has scheduler plateau, which needs validation pictures, and {node.where} trains on all: "
+                "take cosine or constant, or `mode: keep_best`"
+            )
 
 
 def ancestry(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:

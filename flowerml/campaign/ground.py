@@ -39,13 +39,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Data:
-    """The pictures of a campaign: digests, classes, how many of each side."""
+    """The pictures of a campaign: digests, classes, how many of each side, and where the runs of their task belong at MLflow."""
 
     data_digest: str
     split_digest: str
     classes: tuple[str, ...]
     train: int
     val: int
+    experiment: str
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,20 @@ class Ground:
 
 
 def look_at_data(plan: Plan, train_dir: str) -> Data:
-    """Read and split the pictures as the runs will. Raises UserError for anything wrong with them."""
+    """Read and split the pictures as the runs will. Raises UserError for anything wrong with them, or runs of several tasks."""
+    tasks = {task_for(find_model(recipe_model(family))).name for family in plan.families}
+    if len(tasks) > 1:
+        raise UserError(f"{plan.file}: the plan has runs of {' and '.join(sorted(tasks))}: one folder can't be both; make two plans of it")
     settings = next((run.settings for run in plan.runs if run.settings is not None), None)
     if settings is None:
         settings = resolve({"model": recipe_model(plan.runs[0].family)})[0]
     settings = settings.replace(train_dir=train_dir)
-    found = task_for(find_model(settings.model)).prepare(settings)
+    task = task_for(find_model(settings.model))
+    found = task.prepare(settings)
     for line in found.remarks:
         warn(line.removeprefix("warning: ")) if line.startswith("warning: ") else say(line)
     say(f"split: {len(found.train)} train, {len(found.val)} val (digest {found.split.digest[:8]})")
-    return Data(found.split.data_digest, found.split.digest, found.classes, len(found.train), len(found.val))
+    return Data(found.split.data_digest, found.split.digest, found.classes, len(found.train), len(found.val), task.name)
 
 
 def campaign_id(plan: Plan, data: Data, name: str | None) -> str:
@@ -127,7 +132,7 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
         "flowerml.overrides": " ".join(plan.overrides) or "none",
         "mlflow.note.content": f"{plan.title}\n\nCampaign `{campaign}`: see report.html among the artifacts.",
     }
-    parent = open_campaign(campaign, f"campaign {plan.name}", options.experiment or "flowers", tags)
+    parent = open_campaign(campaign, f"campaign {plan.name}", options.experiment or data.experiment, tags)
     os.environ.pop("MLFLOW_RUN_ID", None)  # it is the campaign's: nothing else that this process writes belongs there
     ledger.save()
     return Ground(plan, options, data, campaign, place, parent, elsewhere)

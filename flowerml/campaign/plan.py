@@ -42,7 +42,8 @@ class Source:
 class PlanRun:
     """One run. `settings` are complete but for folders and names; None where its configuration is yet to be chosen (`source`).
 
-    `given` is what the plan says of this run alone, as text; `changes` is what a confirming run does otherwise than its configuration.
+    `given` is what the plan says of this run alone, as text. `configuration` is the plan's name of what several runs have in common but for
+    their seeds (None: the run is the only one of its phase).
     """
 
     name: str
@@ -54,6 +55,12 @@ class PlanRun:
     source: Source | None
     given: Mapping[str, str]
     line: int
+    configuration: str | None = None
+
+    @property
+    def called(self) -> str:
+        """The plan's name of its configuration."""
+        return self.configuration or self.name
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,35 @@
 """A plan file, read and checked: whatever is wrong is refused with file, line and remedy before anything runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
-from flowerml.campaign.configuring import Defaults, Remarks, check_families, check_values, complete, given, off_grid, read_settings
+from flowerml.campaign.configuring import (
+    Defaults,
+    Remarks,
+    check_families,
+    check_values,
+    complete,
+    given,
+    off_grid,
+    read_defaults,
+    read_settings,
+)
 from flowerml.campaign.document import Node, parse, read
-from flowerml.campaign.following import read_confirm, read_final
+from flowerml.campaign.following import read_confirm, read_final, read_seeds
 from flowerml.campaign.overrides import Overrides, read_overrides
-from flowerml.campaign.plan import Budget, Kind, Mode, Phase, Plan, PlanRun, Select, shaping
+from flowerml.campaign.plan import Budget, Kind, Phase, Plan, PlanRun, Select, shaping
 from flowerml.errors import UserError
 from flowerml.settings import Family
 from flowerml.settings.messages import nearest
 
 SUFFIXES = (".yaml", ".yml")
 _PLAN = {"plan": True, "about": False, "defaults": False, "families": False, "grid": False, "phases": True, "budget": False}
-_PHASE = {"about": False, "family": False, "smoke": False, "confirm": False, "final": False, "runs": True, "select": False}
+_PHASE = {
+    **{"about": False, "family": False, "seeds": False, "twins": False, "smoke": False, "confirm": False, "final": False},
+    **{"runs": True, "select": False},
+}
 _RULE = ("macro_f1", "variance")
 _NAME_LENGTH = 100
 
@@ -49,7 +62,7 @@ def understand(document: Node, overrides: Overrides) -> Plan:
     check_values(overrides)
     parts = document.parts(_PLAN)
     on_grid = "grid" not in parts or parts["grid"].word(("family", "none")) == "family"
-    reader = _Reader(document, overrides, _defaults(parts), on_grid=on_grid)
+    reader = _Reader(document, overrides, read_defaults(parts), on_grid=on_grid)
     for name, node in parts["phases"].names().items():
         reader.read_phase(name, node)
     if not reader.phases:
@@ -95,30 +108,18 @@ class _Reader:
         if kind in (Kind.SMOKE, Kind.SELECT):
             phase = self._own_runs(name, title, kind, parts)
         else:
-            if "family" in parts:
-                raise parts["family"].refused(f"phase {name} takes its families from the phases it follows: leave the line out")
+            for key, what in (("family", "families"), ("seeds", "seeds"), ("twins", "runs")):
+                if key in parts:
+                    raise parts[key].refused(f"phase {name} takes its {what} from the phases it follows: leave the line out")
             if kind is Kind.CONFIRM:
                 phase = read_confirm(name, title, parts, self.phases, len(self.seen), self.overrides)
             else:
                 phase = read_final(name, title, parts, self.phases, len(self.seen), self.overrides.mode)
-                self._require_final_schedule(phase, parts["final"])
         for run in phase.runs:
             self._remember(run, phase.kind)
         if "select" in parts:
             phase = replace(phase, select=self._select(parts["select"], phase))
         self.phases.append(phase)
-
-    def _require_final_schedule(self, phase: Phase, node: Node) -> None:
-        """Refuse to retrain without validation what lowers its rates by validation. Raises UserError."""
-        if phase.final is None or phase.final.mode is not Mode.RETRAIN:
-            return
-        families = {run.family for run in phase.runs}
-        for run in (run for one in self.phases for run in one.runs):
-            if run.settings is not None and run.family in families and run.settings.scheduler == "plateau":
-                raise node.refused(
-                    f"{run.name} has scheduler plateau, which needs validation pictures, and {node.where} trains on all: "
-                    "take cosine or constant, or `mode: keep_best`"
-                )
 
     def _own_runs(self, name: str, title: str, kind: Kind, parts: Mapping[str, Node]) -> Phase:
         if kind is Kind.SMOKE:
@@ -129,22 +130,41 @@ class _Reader:
         nodes = parts["runs"].names()
         if not nodes:
             raise parts["runs"].refused(f"phase {name} has no runs: add one")
-        runs = [
-            self._run(order, name, kind, run_name, node, family)
-            for order, (run_name, node) in enumerate(nodes.items(), start=len(self.seen) + 1)
-        ]
-        return Phase(name, title, kind, tuple(runs))
+        seeds = read_seeds(parts["seeds"]) if "seeds" in parts else (None,)
+        runs = [self._run(name, kind, run_name, node, family, seed) for run_name, node in nodes.items() for seed in seeds]
+        if "twins" in parts and parts["twins"].word(("stop", "skip")) == "skip":
+            runs = self._without_twins(runs)
+        return Phase(name, title, kind, tuple(replace(run, order=order) for order, run in enumerate(runs, start=len(self.seen) + 1)))
 
-    def _run(self, order: int, phase: str, kind: Kind, name: str, node: Node, family: Family | None) -> PlanRun:
+    def _without_twins(self, runs: Sequence[PlanRun]) -> list[PlanRun]:
+        """Only the first of those that overrides have made one configuration and seed; the others are warned of."""
+        kept: list[PlanRun] = []
+        for run in runs:
+            assert run.settings is not None
+            twin = next((one for one in kept if one.settings is not None and shaping(one.settings) == shaping(run.settings)), None)
+            if twin is None or not self.overrides.words:
+                kept.append(run)
+            else:
+                self.remarks.add(f"{run.called} is {twin.called} with these overrides: it is left out", run.name)
+        return kept
+
+    def _run(self, phase: str, kind: Kind, name: str, node: Node, family: Family | None, seed: int | None) -> PlanRun:
+        """A run of the plan, its order yet to be given. With a `seed` of the phase's it is one of several of its configuration."""
         own = dict(node.names())
         named = own.pop("family", None)
         if named is not None:
             family = Family(named.word(list(Family)))
         if family is None:
-            raise node.refused(f"run {name} has no family: add `family: cnn` or `family: vit` to it or to phase {phase}")
+            raise node.refused(f"run {name} has no family: add `family: …` ({', '.join(Family)}) to it or to phase {phase}")
         own = read_settings(_without_family(node), seed_too=True)
         nodes = {**self.defaults.of(family), **own}
-        seed = nodes["seed"].whole(0, 2**31) if "seed" in nodes else 11
+        configuration = name if seed is not None else None
+        if seed is None:
+            seed = nodes["seed"].whole(0, 2**31) if "seed" in nodes else 11
+        elif "seed" in own:
+            raise own["seed"].refused(f"run {name} has a seed, and phase {phase} has seeds for all its runs: leave one of them out")
+        else:
+            name = f"{name}_seed{seed}"
         settings = complete(
             name, family, seed, {key: value for key, value in nodes.items() if key != "seed"}, self.overrides, node, self.remarks
         )
@@ -152,7 +172,7 @@ class _Reader:
             raise node.refused(f"run {name} has val_split 0, and nothing to be judged by: hold some pictures out")
         if kind is Kind.SELECT and self.on_grid:
             off_grid(family, nodes, self.overrides, name, self.remarks)
-        return PlanRun(name, order, phase, family, seed, settings, None, given(own, self.overrides, family), node.line)
+        return PlanRun(name, 0, phase, family, seed, settings, None, given(own, self.overrides, family), node.line, configuration)
 
     def _remember(self, run: PlanRun, kind: Kind) -> None:
         """Take a run in. Raises UserError for a name, or a configuration with its seed, that stands in the plan already."""
@@ -188,26 +208,16 @@ class _Reader:
         if len({run.family for run in phase.runs}) > 1:
             raise node.refused(f"phase {phase.name} has runs of several families, which are not compared: make a phase of each")
         seeds = {run.seed for run in phase.runs}
-        if phase.kind is Kind.SELECT and len(seeds) > 1:
+        if phase.kind is Kind.SELECT and len(seeds) > 1 and any(run.configuration is None for run in phase.runs):
             raise node.refused(
-                f"phase {phase.name} has seeds {', '.join(map(str, sorted(seeds)))}: choose on one, and let a phase with confirm add others"
+                f"phase {phase.name} has seeds {', '.join(map(str, sorted(seeds)))}: choose on one, and let a phase with confirm add "
+                "others, or give the phase `seeds` for all its runs"
             )
-        there = len({run.source or run.name for run in phase.runs})
+        there = len({run.source or run.called for run in phase.runs})
         top = parts["top"].whole(1, 10_000)
         if top > there:
             raise parts["top"].refused(f"{parts['top'].where} is {top}, and phase {phase.name} has {there} configurations: lower it")
         return Select(top)
-
-
-def _defaults(parts: Mapping[str, Node]) -> Defaults:
-    every = read_settings(parts["defaults"], seed_too=True) if "defaults" in parts else {}
-    families: dict[Family, dict[str, Node]] = {}
-    if "families" in parts:
-        for name, node in parts["families"].names().items():
-            if name not in list(Family):
-                raise node.refused(f"family {name!r} is unknown.{nearest(name, tuple(Family))} Allowed: {', '.join(Family)}")
-            families[Family(name)] = read_settings(node)
-    return Defaults(every, families)
 
 
 def _budget(node: Node | None) -> Budget:

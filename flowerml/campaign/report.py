@@ -11,8 +11,10 @@ from flowerml.campaign.story import Campaign, CampaignStatus, Phase, RunRow, Run
 from flowerml.campaign.table import COLUMNS, cells
 from flowerml.console import duration
 from flowerml.evaluation.page import counted, document, section, text
+from flowerml.settings import find_model
+from flowerml.tasks import task_for
 
-_STYLE = """
+STYLE = """
 section { margin-top: 42px; } h2 { margin: 0 0 6px; font-size: 1.25rem; } h3 { margin: 26px 0 4px; font-size: 1.05rem; }
 h4 { margin: 18px 0 0; font-size: .98rem; } code { font: .92em/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
 .note { max-width: 84ch; } .said { max-width: 84ch; margin: 8px 0; }
@@ -49,7 +51,7 @@ def report_html(campaign: Campaign) -> str:
     ]
     links = "".join(f'<li><a href="#{anchor}">{text(title)}</a></li>' for anchor, title, _ in parts)
     body = [_head(campaign), f'<nav aria-label="Contents"><ul class="contents">{links}</ul></nav>', *(section(*part) for part in parts)]
-    return document(campaign.title, _STYLE + report_figures.STYLE + champion.STYLE, "\n".join(body))
+    return document(campaign.title, STYLE + report_figures.STYLE + champion.STYLE, "\n".join(body))
 
 
 def _head(campaign: Campaign) -> str:
@@ -125,7 +127,7 @@ def _champions(campaign: Campaign) -> list[tuple[str, str]]:
         if row is None or said is None:
             continue
         about = f'<p class="note">Seen through the best seed of the winning configuration: <b>{text(row.name)}</b>, seed {row.seed}.</p>'
-        found.append((family, about + champion_html(said, Path(campaign.train_dir))))
+        found.append((family, about + champion_html(said, Path(campaign.train_dir), task_for(find_model(row.model)))))
     return found
 
 

@@ -20,7 +20,7 @@ svg .line { fill: none; stroke: var(--right-bar); stroke-width: 1.6; opacity: .4
 svg .line.lead { stroke-width: 2.6; opacity: 1; }
 svg .even { stroke: var(--muted); stroke-dasharray: 4 4; fill: none; }
 """
-_LEFT, _RIGHT, _WIDTH = 250, 60, 900
+_LEFT, _RIGHT, WIDTH = 250, 60, 900
 _NARROW = 420
 
 
@@ -36,7 +36,7 @@ def dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> str:
     height = 30 + 26 * len(shown)
 
     def x(value: float) -> float:
-        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
 
     parts = [_x_grid(x, low, high, height - 24, percent=True)]
     for place, (run, (start, end)) in enumerate(zip(shown, ends, strict=True)):
@@ -47,10 +47,10 @@ def dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> str:
             f'<g{lead}><text x="0" y="{y + 4}">{text(_cut(run.name))}</text>'
             f'<line class="bar" x1="{x(start):.1f}" x2="{x(end):.1f}" y1="{y}" y2="{y}"/>'
             f'<circle class="dot" cx="{x(run.accuracy):.1f}" cy="{y}" r="5"/>'
-            f'<text class="faint" x="{_WIDTH - _RIGHT + 8}" y="{y + 4}">{run.accuracy:.4f}</text></g>'
+            f'<text class="faint" x="{WIDTH - _RIGHT + 8}" y="{y + 4}">{run.accuracy:.4f}</text></g>'
         )
     said = "; ".join(f"{run.name} {run.accuracy:.4f}" for run in shown)
-    return _svg(_WIDTH, height, f"Validation accuracy of each run with its 95 % interval: {said}", parts)
+    return drawing(WIDTH, height, f"Validation accuracy of each run with its 95 % interval: {said}", parts)
 
 
 def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_accuracy") -> str:
@@ -69,16 +69,16 @@ def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_acc
     left, height = 56, 280
 
     def x(epoch: float) -> float:
-        return left + (epoch - 1) / max(1, last - 1) * (_WIDTH - left - 20)
+        return left + (epoch - 1) / max(1, last - 1) * (WIDTH - left - 20)
 
     def y(value: float) -> float:
         return 12 + (high - value) / (high - low) * (height - 50)
 
-    parts = [f'<text class="faint" x="{(_WIDTH + left) / 2}" y="{height - 4}" text-anchor="middle">epoch</text>']
-    for mark in _marks(low, high, 5):
-        parts.append(f'<path class="grid" d="M{left} {y(mark):.1f}H{_WIDTH - 20}"/>')
+    parts = [f'<text class="faint" x="{(WIDTH + left) / 2}" y="{height - 4}" text-anchor="middle">epoch</text>']
+    for mark in round_marks(low, high, 5):
+        parts.append(f'<path class="grid" d="M{left} {y(mark):.1f}H{WIDTH - 20}"/>')
         parts.append(f'<text class="faint" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.2f}</text>')
-    for epoch in _epochs(last):
+    for epoch in epoch_marks(last):
         parts.append(f'<text class="faint" x="{x(epoch):.1f}" y="{height - 22}" text-anchor="middle">{epoch}</text>')
     for run, points in sorted(series, key=lambda entry: entry[0].name in chosen or entry[0].config in chosen):
         lead = " lead" if run.name in chosen or run.config in chosen else ""
@@ -86,7 +86,7 @@ def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_acc
         parts.append(f'<polyline class="line{lead}" points="{way}"><title>{text(run.name)}</title></polyline>')
         if len(points) == 1:
             parts.append(f'<circle class="dot" cx="{x(points[0][0]):.1f}" cy="{y(points[0][1]):.1f}" r="3"/>')
-    return _svg(_WIDTH, height, f"{figure} over the epochs, one line per run", parts)
+    return drawing(WIDTH, height, f"{figure} over the epochs, one line per run", parts)
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
@@ -106,7 +106,7 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{2 + 7 * (count / largest) ** 0.5:.1f}" opacity=".8"/>')
     parts.append(f'<text class="faint" x="{left + side / 2}" y="{top + side + 38}" text-anchor="middle">confidence</text>')
     said = "; ".join(f"{confidence:.0%} sure, {accuracy:.0%} right ({count} pictures)" for confidence, accuracy, count in bins)
-    return _svg(_NARROW, top + side + 46, f"Calibration: {said}", parts)
+    return drawing(_NARROW, top + side + 46, f"Calibration: {said}", parts)
 
 
 def _interval(run: RunRow) -> tuple[float, float]:
@@ -116,14 +116,14 @@ def _interval(run: RunRow) -> tuple[float, float]:
 
 def _x_grid(x, low: float, high: float, bottom: float, *, percent: bool) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
     lines = []
-    for mark in _marks(low, high, 6):
+    for mark in round_marks(low, high, 6):
         label = f"{mark:.1%}" if percent and high - low < 0.06 else f"{mark:.0%}" if percent else f"{mark:g}"
         lines.append(f'<path class="grid" d="M{x(mark):.1f} 4V{bottom}"/>')
         lines.append(f'<text class="faint" x="{x(mark):.1f}" y="{bottom + 16}" text-anchor="middle">{label}</text>')
     return "".join(lines)
 
 
-def _marks(low: float, high: float, about: int) -> list[float]:
+def round_marks(low: float, high: float, about: int) -> list[float]:
     """Round numbers between two ends."""
     for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0):
         first = int(low / step) * step
@@ -134,7 +134,7 @@ def _marks(low: float, high: float, about: int) -> list[float]:
     return [low, high]
 
 
-def _epochs(last: int) -> list[int]:
+def epoch_marks(last: int) -> list[int]:
     """The epochs that have their number below a figure: all of a few, otherwise round ones with the first and the last."""
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, last) if last / step <= 12)
     return sorted({1, last, *range(step, last - step // 2, step)})
@@ -144,8 +144,9 @@ def _cut(name: str) -> str:
     return name if len(name) <= 36 else f"{name[:24]}…{name[-10:]}"
 
 
-def _svg(width: int, height: float, about: str, parts: Sequence[str]) -> str:
+def drawing(width: int, height: float, about: str, parts: Sequence[str]) -> str:
+    """A figure of these parts; `about` says in words what it shows."""
     # On a narrow screen a wide figure scrolls: shrunk to it, nobody could read its names.
-    size = "min-width:640px" if width == _WIDTH else f"max-width:{width}px"
+    size = "min-width:780px" if width == WIDTH else f"max-width:{width}px"
     drawing = f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{text(about)}" style="{size}">{"".join(parts)}</svg>'
     return f'<div class="figure">{drawing}</div>'

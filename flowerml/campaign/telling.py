@@ -115,7 +115,7 @@ class Teller:
             seed=settings.seed if settings else run.seed,
             status=RunStatus.SKIPPED if over and unfinished else state.status,
             given=run.given,
-            config=chosen[run.source.place - 1].name if run.source and chosen else None,
+            config=chosen[run.source.place - 1].name if run.source and chosen else run.configuration,
             epochs=(settings.stop_epoch or settings.epochs) if settings else None,
             history=history,
             best_epoch=_whole(figures.get("best_epoch")),

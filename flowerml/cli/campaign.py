@@ -32,7 +32,9 @@ def run(argv: Sequence[str] | None) -> int:
         return _show_schedule(plan, asked)
 
     if not Path(asked.train_dir).is_dir():
-        raise UserError(f"--train-dir {asked.train_dir}: no such folder. Name one with a sub-folder of pictures per class")
+        raise UserError(
+            f"--train-dir {asked.train_dir}: no such folder. Name one with a sub-folder of pictures per class, or of annotated pictures"
+        )
 
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.carrying import carry_out
@@ -63,7 +65,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--plan", required=True, metavar="TEXT", help=f"{', '.join(shipped())}, or a YAML file")
     parser.add_argument(
-        "--train-dir", default="data/train", metavar="PATH", help="one sub-folder of pictures per class; default: data/train"
+        "--train-dir",
+        default="data/train",
+        metavar="PATH",
+        help="one sub-folder of pictures per class, or annotated pictures; default: data/train",
     )
     about = "run with this instead: NAME=VALUE for all runs, NAME.cnn=VALUE for a family's; as often as wanted"
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
@@ -72,7 +77,7 @@ def _parser() -> Parser:
     parser.add_argument("--runs-root", default="runs", metavar="PATH", help="folder of the runs, each under its name; default: runs")
     parser.add_argument("--output-dir", default=".", metavar="PATH", help="where the weights are delivered; default: here")
     parser.add_argument("--name", metavar="TEXT", help="tells a repetition of the same plan on the same pictures from the first one")
-    parser.add_argument("--experiment", metavar="TEXT", help="MLflow experiment; default: flowers")
+    parser.add_argument("--experiment", metavar="TEXT", help="MLflow experiment; default: the task's own")
     parser.add_argument("--retry", action="store_true", help="try again what has failed for good")
     work = parser.add_argument_group("who carries out the runs")
     work.add_argument("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster; default: local")

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train one model and leave everything in MLflow and a folder",
     "eval": "evaluate a checkpoint on its own split or on another folder",
     "campaign": "carry out a plan of runs from smoke tests to delivered models; started again, it goes on",
+    "compare": "two finished campaigns side by side, and what was predicted of the second",
     "sweep": "search for good settings of one model, every trial a run",
     "select": "rank finished runs over their seeds, say how sure the choice is, register the champion",
     "export": "write the registered models' weights and the one file that loads them",

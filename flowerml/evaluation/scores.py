@@ -120,8 +120,11 @@ def score(predictions: Predictions) -> Scores:
     )
 
 
-def wilson(hits: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The Wilson score interval of a share (95 % by default): sound near 0 and 1, where hits/total +- z s is not."""
+def wilson(hits: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The Wilson score interval of a share (95 % by default): sound near 0 and 1, where hits/total +- z s is not.
+
+    `hits` may be a mean of whole numbers, over models that were judged on the same `total` examples.
+    """
     share, spread = hits / total, z * z / total
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))

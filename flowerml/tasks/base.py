@@ -106,3 +106,11 @@ class Task(Protocol):
     def picture(self, example: Example) -> Image.Image | None:
         """What to show a person of an example."""
         ...
+
+    def picture_named(self, root: Path, name: str) -> Image.Image | None:
+        """The same of an example of which only the folder and its id are known; None where the id is none of the task's.
+
+        Raises:
+            BadImage: the picture can't be read.
+        """
+        ...

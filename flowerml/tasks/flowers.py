@@ -147,6 +147,10 @@ class FlowersTask:
             return None
         return image
 
+    def picture_named(self, root: Path, name: str) -> Image.Image | None:
+        """The picture of that name."""
+        return read_image(root / name)
+
 
 def _is_text(name: str) -> bool:
     """Whether a file's name is valid UTF-8: no JSON file can hold another."""

@@ -15,9 +15,9 @@ from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loading import Example, Transform
 from flowerml.data.pairs import PairExample, PairView, PictureSight, Sight
 from flowerml.data.relations.checks import checks, page_checks
-from flowerml.data.relations.folder import PairFolder, read_pair_folder, require_pairs
+from flowerml.data.relations.folder import PairFolder, read_id, read_pair_folder, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
-from flowerml.data.relations.records import FLIPPED, Pair
+from flowerml.data.relations.records import FLIPPED, Box, Pair
 from flowerml.data.relations.split import PairSplit, ambiguity, require_disjoint, split_by_image
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
@@ -184,11 +184,20 @@ class RelationsTask:
             sight: PictureSight = example.read()
         except BadImage:
             return None
-        shown = sight.picture.copy()
-        draw, width = ImageDraw.Draw(shown), max(2, round(max(shown.size) / 150))
-        for box, colour in ((sight.pair.object, OBJECT_COLOUR), (sight.pair.subject, SUBJECT_COLOUR)):
-            draw.rectangle((box.x0, box.y0, max(box.x0, box.x1 - 1), max(box.y0, box.y1 - 1)), outline=colour, width=width)
-        return shown
+        return _boxed(sight.picture, sight.pair.subject, sight.pair.object)
+
+    def picture_named(self, root: Path, name: str) -> Image.Image | None:
+        """As `picture`, from what the pair's name says."""
+        found = read_id(name)
+        return None if found is None else _boxed(read_image(root / found[0], upright=False), *found[1:])
+
+
+def _boxed(picture: Image.Image, subject: Box, other: Box) -> Image.Image:
+    shown = picture.copy()
+    draw, width = ImageDraw.Draw(shown), max(2, round(max(shown.size) / 150))
+    for box, colour in ((other, OBJECT_COLOUR), (subject, SUBJECT_COLOUR)):
+        draw.rectangle((box.x0, box.y0, max(box.x0, box.x1 - 1), max(box.y0, box.y1 - 1)), outline=colour, width=width)
+    return shown
 
 
 def _folder(root: Path, annotations: str | None, settings: Settings, classes: Sequence[str] | None) -> PairFolder:

@@ -126,11 +126,11 @@ def runs_of_campaign(campaign: str, kinds: Sequence[str]) -> list[KnownRun]:
         raise refusal(error) from error
 
 
-def campaigns_of_plan(plan: str, data_digest: str) -> list[KnownRun]:
-    """The campaigns of a plan on some data, oldest first. Raises UserError as `open_campaign`."""
+def campaigns_of_plan(plan: str, data_digest: str | None = None) -> list[KnownRun]:
+    """The campaigns of a plan, oldest first; on some data, where it is named. Raises UserError as `open_campaign`."""
     try:
-        client = connected()
-        found = _search(client, f"{equals('kind', 'campaign')} AND {equals('plan', plan)} AND {equals('data_digest', data_digest)}")
+        of_data = [equals("data_digest", data_digest)] if data_digest is not None else []
+        found = _search(connected(), " AND ".join([equals("kind", "campaign"), equals("plan", plan), *of_data]))
         return [_known(run) for run in found]
     except Exception as error:  # as above
         raise refusal(error) from error

@@ -64,7 +64,23 @@ REFUSED = {
         ["line 22", "seed 11 of these configurations is run before phase C already"],
     ),
     "a seed twice": ("seeds: [23, 47]", "seeds: [23, 23]", ["line 22", "none twice"]),
-    "several seeds to choose on": ("B2: {lr_head: 2e-3}", "B2: {lr_head: 2e-3, seed: 23}", ["phase B has seeds 11, 23", "confirm"]),
+    "several seeds to choose on": (
+        "B2: {lr_head: 2e-3}",
+        "B2: {lr_head: 2e-3, seed: 23}",
+        ["phase B has seeds 11, 23", "confirm", "`seeds`"],
+    ),
+    "a seed twice in a phase": ("  B:\n    family: cnn", "  B:\n    seeds: [11, 11]\n    family: cnn", ["line 15", "none twice"]),
+    "a seed of a run beside those of its phase": (
+        "    family: cnn\n    runs:\n      B1: {lr_head: 1e-3}",
+        "    family: cnn\n    seeds: [11, 23]\n    runs:\n      B1: {lr_head: 1e-3, seed: 47}",
+        ["line 18", "run B1 has a seed, and phase B has seeds"],
+    ),
+    "seeds of a phase that follows": (
+        "    confirm: {of: B,",
+        "    seeds: [5]\n    confirm: {of: B,",
+        ["line 22", "phase C takes its seeds from the phases it follows"],
+    ),
+    "twins that are neither": ("  B:\n", "  B:\n    twins: drop\n", ["line 15", "twins is 'drop'", "stop, skip"]),
     "another rule": ("then: [macro_f1, variance]", "then: [variance, macro_f1]", ["line 20", "Allowed: [macro_f1, variance]"]),
     "another measure": ("by: val_accuracy, then", "by: val_loss, then", ["line 20", "by is 'val_loss'", "val_accuracy"]),
     "unknown mode": ("mode: retrain", "mode: retrained", ["line 32", "'retrained'", "Did you mean retrain?"]),
@@ -116,6 +132,30 @@ def test_a_smoke_test_may_be_a_run_that_is_selected_from():
     assert plan_of(changed("A1: {family: cnn, epochs: 1}", "A1: {family: cnn, lr_head: 1e-3}")).warnings == ()
 
 
+def test_a_phase_with_seeds_has_each_of_its_runs_on_each_of_them():
+    plan = plan_of(
+        changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace("seeds: [23, 47]", "seeds: [23, 7]")
+    )
+    runs = plan.phase("B").runs
+    assert [(run.name, run.called, run.seed, run.settings.seed) for run in runs[:3]] == [
+        ("B1_seed11", "B1", 11, 11),
+        ("B1_seed5", "B1", 5, 5),
+        ("B2_seed11", "B2", 11, 11),
+    ]
+    assert [run.order for run in plan.runs] == list(range(1, len(plan.runs) + 1))
+    with pytest.raises(UserError, match="top is 4, and phase B has 3 configurations"):
+        plan_of(changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace("top: 2, by", "top: 4, by"))
+    with pytest.raises(UserError, match="seed 5 of these configurations is run before phase C already"):
+        plan_of(changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace("seeds: [23, 47]", "seeds: [5]"))
+
+
+def test_twins_of_overrides_alone_are_skipped_where_the_plan_says_so():
+    text = changed("  B:\n", "  B:\n    twins: skip\n").replace("top: 2, by", "top: 1, by").replace("[C1, C2, C3, C4]", "[C1, C2]")
+    assert [run.name for run in plan_of(text, "lr_head.cnn=1e-3").phase("B").runs] == ["B1"]
+    with pytest.raises(UserError, match=r"B2 and B1 \(line 18\) are one configuration and seed: change"):
+        plan_of(text.replace("B2: {lr_head: 2e-3}", "B2: {lr_head: 1e-3}"))
+
+
 def test_small_is_in_order():
     plan = plan_of(SMALL)
     assert [run.name for run in plan.runs] == ["A1", "A2", "B1", "B2", "B3", "C1", "C2", "C3", "C4", "D1", "D2", "F1", "F2"]
@@ -148,7 +188,7 @@ def test_files_that_are_no_plans(content, says, tmp_path):
     ("asked", "says"),
     [
         ("tp33", "the plan 'tp33' is unknown. Did you mean tp3?"),
-        ("nothing-like-it", "Allowed: demo, tp3, tp3_336, tp3_reduced, or a file"),
+        ("nothing-like-it", "Allowed: demo, relations_ablation, relations_exp1, relations_exp2, tp3, tp3_336, tp3_reduced, or a file"),
         ("missing.yaml", "the plan missing.yaml can't be read: No such file"),
         (".", "is a folder"),
     ],

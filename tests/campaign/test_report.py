@@ -11,11 +11,11 @@ import pytest
 
 from flowerml.campaign.champion import read_predictions
 from flowerml.campaign.report import report_html
-from flowerml.campaign.report_figures import _epochs
+from flowerml.campaign.report_figures import epoch_marks
 from flowerml.campaign.table import COLUMNS, as_csv, as_markdown
 from tests.campaign.stories import NAMES, campaign
 
-VOID = {"meta", "img", "input", "br", "link", "hr", "line", "circle", "path"}
+VOID = {"meta", "img", "input", "br", "link", "hr", "line", "circle", "path", "rect"}
 
 
 class Structure(HTMLParser):
@@ -115,7 +115,7 @@ def test_the_page_says_what_a_final_model_is(tmp_path):
 
 @pytest.mark.parametrize("last", [1, 2, 6, 12, 13, 45, 100, 333])
 def test_below_curves_stand_the_first_and_the_last_epoch_and_even_steps_between(last):
-    shown = _epochs(last)
+    shown = epoch_marks(last)
     assert (shown[0], shown[-1]) == (1, last)
     assert len(shown) <= 13
     between = [1 if last <= 12 else 0, *shown[1:-1]]

@@ -206,8 +206,35 @@ def test_nothing_above_the_tasks_knows_what_the_second_task_is_about():
     root = Path(flowerml.__file__).parent
     naming = {
         str(path.relative_to(root))
-        for folder in ("runs", "training", "tracking", "delivery", "journal")
+        for folder in ("runs", "training", "tracking", "delivery", "journal", "campaign", "sweep")
         for path in (root / folder).rglob("*.py")
         if re.search("relation", path.read_text(), re.IGNORECASE)
     }
     assert naming == {"tracking/registry.py", "tracking/served_model.py"}
+
+
+@pytest.mark.slow
+def test_the_users_second_experiment_runs_through_with_the_right_counts_and_shapes(train, tmp_path):
+    """ResNet-50 from a random start: 2 x 2048 features to 1024 to 128, boxes to 128, ten embeddings of 128."""
+    make_scenes(tmp_path / "scenes", relation_counts(60, long_tail=False), size=64, seed=7)
+    finished, recorder = train(
+        "resnet50",
+        model="relation_resnet50",
+        train_dir=str(tmp_path / "scenes"),
+        img_size=64,
+        epochs=1,
+        flip=0,
+        val_split=0.4,
+        runs_root=str(tmp_path),
+    )
+    checks = (finished.folder / "checks.txt").read_text()
+    assert "trainable parameters: 4,353,216 (" in checks
+    assert "visual 4,326,528" in checks
+    assert "embeddings 1,280" in checks
+    assert recorder.tags()["flowerml.parameters"] == "27861248"
+    (kept,) = (tmp_path / "features").glob("*.npy")
+    assert np.load(kept).shape[1] == 2048
+    with np.load(finished.folder / "probe.npz") as probe:
+        assert [probe[f"inputs_{place}"].shape[1:] for place in range(3)] == [(3, 64, 64), (3, 64, 64), (8,)]
+        assert probe["logits"].shape[1] == 10
+    assert finished.scores.total == len((finished.folder / "predictions.csv").read_text().splitlines()) - 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,13 @@ from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.names import Wording, load_names
 from flowerml.data.relations.reading import Annotations
-from flowerml.data.relations.records import RELATIONS, Pair
+from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.vrd import find_annotations
 from flowerml.data.scan import BadFile, list_bad
 from flowerml.errors import UserError
 
+_EDGES = r"\[(?P<{}>[\d.e+-]+(?: [\d.e+-]+){{3}})\]"
+_ID = re.compile(rf"(?P<image>.*) {_EDGES.format('subject')} (?:{'|'.join(RELATIONS)}) {_EDGES.format('other')}(?: \(\d+\))?", re.DOTALL)
 _OTHER_FORMS = ("relationships.json", "sg_*annotations.json", "*.csv")
 
 
@@ -123,6 +126,15 @@ def ids_of(pairs: Sequence[Pair]) -> list[str]:
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return names
+
+
+def read_id(name: str) -> tuple[str, Box, Box] | None:
+    """Picture, subject's and object's box from a name that `ids_of` gave (to six digits); None for any other text."""
+    found = _ID.fullmatch(name)
+    if found is None:
+        return None
+    subject, other = (Box(*map(float, found[side].split())) for side in ("subject", "other"))
+    return found["image"], subject, other
 
 
 def _look_at_all(root: Path, pairs: Sequence[Pair]) -> tuple[dict[str, str], list[BadFile]]:

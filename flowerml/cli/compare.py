@@ -1,0 +1,84 @@
+"""`flowerml compare`: two finished campaigns side by side, and what was predicted of the second."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowerml.console import say
+from flowerml.errors import UserError
+from flowerml.settings.flags import Parser
+
+if TYPE_CHECKING:
+    from flowerml.campaign.comparing.numbers import Comparison
+
+NAME = "comparison"
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, ask the tracking server, write. Raises UserError."""
+    parser = Parser(
+        prog="flowerml compare",
+        description="Compare what two finished campaigns have chosen, on the same examples: one page, and the figures as Markdown and CSV.",
+    )
+    about = "a plan whose newest finished campaign is meant, or a campaign's own name; twice: the first is what the second is compared with"
+    parser.add_argument("--plan", action="append", default=[], metavar="TEXT", help=about)
+    parser.add_argument(
+        "--predicted", metavar="FILE", help="ranges predicted for the second (YAML); default: those shipped for the two plans"
+    )
+    parser.add_argument("--output-dir", metavar="PATH", default=".", help=f"where {NAME}.html, .md and .csv are written; default: here")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
+    asked = parser.parse(argv)
+    if len(asked.plan) != 2:
+        raise UserError(f"--plan is given {len(asked.plan)} times: name two, for example --plan relations_exp1 --plan relations_exp2")
+
+    from flowerml.campaign.comparing.predicted import predictions_for, read_predictions
+    from flowerml.files import require_writable, write_text
+
+    folder = Path(asked.output_dir)
+    given = read_predictions(Path(asked.predicted)) if asked.predicted is not None else None
+    require_writable(folder / f"{NAME}.html")
+
+    # From here on it costs seconds: MLflow.
+    from flowerml.campaign.comparing.material import gather
+    from flowerml.campaign.comparing.numbers import compare
+    from flowerml.campaign.comparing.page import comparison_html
+    from flowerml.campaign.comparing.text import as_csv, as_markdown
+    from flowerml.campaign.comparing.words import sentences
+
+    material = gather(*asked.plan)
+    comparison = compare(material, predictions_for(material.first.plan, material.second.plan) if given is None else given)
+    command = ("flowerml", "compare", *(sys.argv[1:] if argv is None else argv))
+    write_text(folder / f"{NAME}.html", comparison_html(comparison, command))
+    write_text(folder / f"{NAME}.md", as_markdown(comparison))
+    write_text(folder / f"{NAME}.csv", as_csv(comparison))
+    for line in sentences(comparison):
+        say(line)
+    say(f"{folder / NAME}.html shows it all; .md and .csv beside it have the figures")
+    if asked.json:
+        print(json.dumps(_as_json(comparison)))
+    return 0
+
+
+def _as_json(comparison: "Comparison") -> dict[str, Any]:
+    material = comparison.material
+    return {
+        "campaigns": [material.first.campaign, material.second.campaign],
+        "seeds": [run.seed for run in material.first.runs],
+        "examples": len(material.labels),
+        "figures": [
+            {
+                "figure": line.figure,
+                "class": line.of or None,
+                "n": line.n,
+                "first": line.first.value,
+                "second": line.second.value,
+                "difference": line.difference.value,
+                "difference_interval_95": None if line.difference.low is None else [line.difference.low, line.difference.high],
+                "predicted": [line.predicted.low, line.predicted.high] if line.predicted else None,
+                "verdict": line.verdict,
+            }
+            for line in comparison.lines
+        ],
+    }
