@@ -105,23 +105,23 @@ class Node:
             raise self.refused(f"{self.where or 'the file'} is {_KINDS[type(self.raw)]}; wanted is {_KINDS[kind]}")
 
 
-def read(path: Path) -> Node:
-    """The file's one document.
+def read(path: Path, what: str = "the plan") -> Node:
+    """The file's one document; `what` it is, in words.
 
     Raises:
         UserError: there is no such file, or it is not YAML.
     """
     try:
         if path.is_dir():
-            raise UserError(f"the plan {path} is a folder: name a YAML file, or one of the shipped plans")
+            raise UserError(f"{what} {path} is a folder: name a YAML file")
         data = path.read_bytes()[: _LARGEST + 1]
         text = data.decode("utf-8")
     except OSError as error:
-        raise UserError(f"the plan {path} can't be read: {error.strerror or error}") from error
+        raise UserError(f"{what} {path} can't be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8: save the file in UTF-8") from error
     if len(data) > _LARGEST:
-        raise UserError(f"the plan {path} is larger than {_LARGEST:,} bytes: that is no plan")
+        raise UserError(f"{what} {path} is larger than {_LARGEST:,} bytes: it can't be one")
     return parse(text, str(path))
 
 

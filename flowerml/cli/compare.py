@@ -31,7 +31,8 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     asked = parser.parse(argv)
     if len(asked.plan) != 2:
-        raise UserError(f"--plan is given {len(asked.plan)} times: name two, for example --plan relations_exp1 --plan relations_exp2")
+        times = "once" if len(asked.plan) == 1 else f"{len(asked.plan)} times"
+        raise UserError(f"--plan is given {times}: name two, for example --plan relations_exp1 --plan relations_exp2")
 
     from flowerml.campaign.comparing.predicted import predictions_for, read_predictions
     from flowerml.files import require_writable, write_text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowerml.console import say, warn
 from flowerml.errors import UserError
-from flowerml.settings import Family, Settings, find_model, resolve
+from flowerml.settings import Family, Settings, find_model, grid, resolve
 from flowerml.settings.flags import Parser, add_settings
 from flowerml.settings.text import as_text
 
@@ -118,6 +118,8 @@ def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any
     from flowerml.sweep.task import Task
 
     dimensions = choices(family, given) if asked.space == "grid" else ranges(family, given)
+    if not dimensions and not grid(family):
+        raise UserError(f"models of family {family} have no grid to search: compare settings in a plan of your own (flowerml campaign)")
     if not dimensions:
         raise UserError("every setting of the grid is given: nothing is left to choose. Leave one out")
     require_possible(given, dimensions)

@@ -260,7 +260,7 @@ def test_the_markdown_has_tables_of_one_width(compared):
     ("flags", "says"),
     [
         ([], "--plan is given 0 times: name two"),
-        (["--plan", "tp3"], "--plan is given 1 times"),
+        (["--plan", "tp3"], "--plan is given once: name two"),
         (["--plan", "tp3", "--plan", "demo"], "no finished campaign of tp3 is at the tracking server: run it first"),
         (["--plan", "tp3", "--plan", "demo", "--predicted", "none.yaml"], "none.yaml can't be read"),
     ],

@@ -56,6 +56,7 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
         (["--runs-root", "/dev/null/x"], "/dev/null/x"),
         (["--workers", "many"], "--workers is 'many'. Allowed"),
         (["--train-dir", "nowhere"], "--train-dir nowhere: no such folder"),
+        (["--model", "relation_resnet18"], "models of family relation have no grid to search"),
     ],
 )
 def test_bad_input_is_one_line(flowers, tmp_path, capsys, more, said):

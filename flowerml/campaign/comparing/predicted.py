@@ -61,7 +61,7 @@ def predictions_for(first: str, second: str) -> Predictions:
 
 def read_predictions(path: Path) -> Predictions:
     """Those of a file. Raises UserError for whatever is wrong with it, with its line."""
-    return understand(read(path))
+    return understand(read(path, "--predicted"))
 
 
 def understand(document: Node) -> Predictions:
