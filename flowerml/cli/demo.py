@@ -1,6 +1,7 @@
 """`make demo`: a generated flower set and the whole campaign of the plan `demo` on it, through `mlflow run`, to two files that predict."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -39,15 +40,16 @@ def main() -> int:
     say(f"\n3. what it delivered, on {_SHOWN} pictures that are none of those it was trained on:")
     _predict()
     _print_table()
-    runs = sum(float(row["Seconds"] or 0) for row in _table())
-    around = f"{duration(runs)} in the runs, {duration(campaign - runs)} between and around them"
+    trained = _at_work()
+    around = f"{duration(trained)} with runs at work, two at a time, {duration(campaign - trained)} between and around them"
     say(f"\ndone in {duration(time.monotonic() - started)}: {around}.")
     say(f"Look at runs, curves, decisions and the report with:  make ui STORE={STORE}")
     return 0
 
 
 def _mlflow_run() -> int:
-    settings = {"plan": "demo", "train_dir": HOME / "data", "runs_root": HOME / "runs", "output_dir": HOME / "delivery"}
+    # Two runs of such small models use two cores better than one run with two threads does.
+    settings = {"plan": "demo", "train_dir": HOME / "data", "runs_root": HOME / "runs", "output_dir": HOME / "delivery", "parallel": 2}
     words = [word for name, value in settings.items() for word in ("-P", f"{name}={value}")]
     command = ["mlflow", "run", ".", "-e", "campaign", "--env-manager=local", "--experiment-name", "flowers", *words]
     say(f"$ {' '.join(command)}")
@@ -66,6 +68,17 @@ def _predict() -> None:
         model = load(HOME / "delivery" / weights)
         for picture in fresh:
             say(f"   {weights}: a {picture.parent.name} is a {predict(model, picture)}")
+
+
+def _at_work() -> float:
+    """Seconds in which one run at least was under way."""
+    (found,) = (HOME / "runs").glob("*/campaign.json")
+    runs = json.loads(found.read_text("utf-8"))["runs"].values()
+    seconds, until = 0.0, 0.0
+    for begun, ended in sorted((run["started"] / 1000, run["started"] / 1000 + run["seconds"]) for run in runs):
+        seconds += max(0.0, ended - max(begun, until))
+        until = max(until, ended)
+    return seconds
 
 
 def _table() -> list[dict[str, str]]:
