@@ -1,6 +1,7 @@
 """The report's figures as SVG inside the page: their colours are the page's, light and dark, and they shrink with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import isfinite
 
 from flowerml.campaign.story import RunRow
@@ -62,11 +63,33 @@ def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_acc
             series.append((run, points))
     if not series:
         return ""
-    values = [value for _, points in series for _, value in points]
-    low, high = min(values), max(values)
+    frame = over_epochs([points for _, points in series])
+    parts, x, y = frame.parts, frame.x, frame.y
+    for run, points in sorted(series, key=lambda entry: entry[0].name in chosen or entry[0].config in chosen):
+        lead = " lead" if run.name in chosen or run.config in chosen else ""
+        way = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
+        parts.append(f'<polyline class="line{lead}" points="{way}"><title>{text(run.name)}</title></polyline>')
+        if len(points) == 1:
+            parts.append(f'<circle class="dot" cx="{x(points[0][0]):.1f}" cy="{y(points[0][1]):.1f}" r="3"/>')
+    return drawing(WIDTH, frame.height, f"{figure} over the epochs, one line per run", parts)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Grid and numbers of a figure over epochs, and where an epoch and a value lie in it."""
+
+    parts: list[str]
+    x: Callable[[float], float]
+    y: Callable[[float], float]
+    height: int
+
+
+def over_epochs(series: Sequence[Sequence[tuple[int, float]]]) -> Frame:
+    """The frame for some lines, each of (epoch, value); none is empty."""
+    values = [value for points in series for _, value in points]
+    low, high, last = min(values), max(values), max(points[-1][0] for points in series)
     pad = max(0.005, 0.06 * (high - low))
-    low, high, last = low - pad, high + pad, max(points[-1][0] for _, points in series)
-    left, height = 56, 280
+    low, high, left, height = low - pad, high + pad, 56, 280
 
     def x(epoch: float) -> float:
         return left + (epoch - 1) / max(1, last - 1) * (WIDTH - left - 20)
@@ -80,13 +103,7 @@ def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_acc
         parts.append(f'<text class="faint" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.2f}</text>')
     for epoch in epoch_marks(last):
         parts.append(f'<text class="faint" x="{x(epoch):.1f}" y="{height - 22}" text-anchor="middle">{epoch}</text>')
-    for run, points in sorted(series, key=lambda entry: entry[0].name in chosen or entry[0].config in chosen):
-        lead = " lead" if run.name in chosen or run.config in chosen else ""
-        way = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
-        parts.append(f'<polyline class="line{lead}" points="{way}"><title>{text(run.name)}</title></polyline>')
-        if len(points) == 1:
-            parts.append(f'<circle class="dot" cx="{x(points[0][0]):.1f}" cy="{y(points[0][1]):.1f}" r="3"/>')
-    return drawing(WIDTH, height, f"{figure} over the epochs, one line per run", parts)
+    return Frame(parts, x, y, height)
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:

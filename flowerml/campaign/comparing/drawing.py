@@ -5,7 +5,7 @@ from math import isfinite
 
 from flowerml.campaign.comparing.material import SeedRun, Side
 from flowerml.campaign.comparing.numbers import Comparison, Estimate
-from flowerml.campaign.report_figures import WIDTH, drawing, epoch_marks, round_marks
+from flowerml.campaign.report_figures import WIDTH, drawing, over_epochs
 from flowerml.evaluation.page import text
 
 STYLE = """
@@ -70,28 +70,14 @@ def curves(comparison: Comparison, figure: str) -> str:
     series = [one for one in series if one[2]]
     if not series:
         return ""
-    values = [value for _, _, points in series for _, value in points]
-    low, high, last = min(values), max(values), max(points[-1][0] for _, _, points in series)
-    pad = max(0.005, 0.06 * (high - low))
-    low, high, left, height = low - pad, high + pad, 56, 280
-
-    def x(epoch: float) -> float:
-        return left + (epoch - 1) / max(1, last - 1) * (WIDTH - left - 20)
-
-    def y(value: float) -> float:
-        return 12 + (high - value) / (high - low) * (height - 50)
-
-    parts = [f'<text class="faint" x="{(WIDTH + left) / 2}" y="{height - 4}" text-anchor="middle">epoch</text>']
-    for mark in round_marks(low, high, 5):
-        parts.append(f'<path class="grid" d="M{left} {y(mark):.1f}H{WIDTH - 20}"/>')
-        parts.append(f'<text class="faint" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.2f}</text>')
-    for epoch in epoch_marks(last):
-        parts.append(f'<text class="faint" x="{x(epoch):.1f}" y="{height - 22}" text-anchor="middle">{epoch}</text>')
+    frame = over_epochs([points for _, _, points in series])
+    parts, x, y = frame.parts, frame.x, frame.y
+    last = max(points[-1][0] for _, _, points in series)
     for kind, run, points in series:
         way = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
         parts.append(f'<polyline class="line {kind}" points="{way}"><title>{text(run.name)}</title></polyline>')
         parts += [
-            f'<g><title>{text(run.name)}</title><path class="cut" d="M{x(epoch + 0.5):.1f} 8V{height - 38}"/></g>'
+            f'<g><title>{text(run.name)}</title><path class="cut" d="M{x(epoch + 0.5):.1f} 8V{frame.height - 38}"/></g>'
             for epoch in run.cuts
             if epoch < last
         ]
@@ -100,7 +86,7 @@ def curves(comparison: Comparison, figure: str) -> str:
             for epoch, value in points
             if epoch == run.best_epoch
         ]
-    return drawing(WIDTH, height, f"{figure} over the epochs, one line per run", parts)
+    return drawing(WIDTH, frame.height, f"{figure} over the epochs, one line per run", parts)
 
 
 def _sides(first: Side, second: Side) -> Sequence[tuple[str, Side]]:
