@@ -54,7 +54,7 @@ def inside_the_write(tally, nursery, pictures, undisturbed, tmp_path, seeds):
 
 
 @pytest.mark.fault("2 kill inside the checkpoint write")
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", ["before", pytest.param("after", marks=pytest.mark.slow)])
 def test_killed_before_and_after_the_rename(tally, nursery, pictures, undisturbed, tmp_path, moment):
     killed_and_resumed(tally, nursery, pictures, undisturbed, tmp_path / "out", {"at_save": 3, "rename": moment})
 
@@ -71,7 +71,7 @@ def test_killed_inside_the_write_at_eighteen_more_bytes(tally, nursery, pictures
 
 
 @pytest.mark.fault("6 SIGTERM, SIGINT, twice, to mlflow run")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_asked_to_stop(tally, nursery, pictures, undisturbed, tmp_path, number):
     folder = tmp_path / "out"
     with tally.trial():

@@ -175,7 +175,7 @@ def faulty(server, name):
 
 
 @pytest.mark.fault(AWAY)
-@pytest.mark.parametrize("name", ["refused", "503", "hang"])
+@pytest.mark.parametrize("name", ["refused", *(pytest.param(name, marks=pytest.mark.slow) for name in ("503", "hang"))])
 def test_the_server_is_away_for_a_moment(tally, nursery, pictures, undisturbed, server, tmp_path, name):
     begin, end = faulty(server, name)
 
@@ -213,6 +213,7 @@ def test_a_real_server_is_stopped_and_woken_and_killed_and_restarted(tally, nurs
         server.down()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("8 server absent at the start")
 def test_absent_at_the_start_and_synced_later(tally, nursery, pictures, undisturbed, server, tmp_path):
     """The rows are those of a run that had it from the start, but for what a clock says."""

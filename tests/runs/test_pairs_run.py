@@ -163,6 +163,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(train):
     assert (whole.folder / "predictions.csv").read_bytes() == (resumed.folder / "predictions.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_backbone_that_learns_trains_on_crops(train):
     finished, recorder = train("thawed", epochs=2, freeze_backbone_epochs=1, lr_backbone=1e-3)
     first, second = (dict(recorder.metric(name)) for name in ("lr_backbone", "train_loss"))
@@ -170,7 +171,13 @@ def test_a_backbone_that_learns_trains_on_crops(train):
     assert "visual only, logistic regression" in (finished.folder / "baselines.md").read_text()
 
 
-@pytest.mark.parametrize("remedy", [{"logit_adjustment": 1}, {"class_weights": "effective"}, {"focal_gamma": 2}, {"oversample": "100:2"}])
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        {"logit_adjustment": 1},
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ({"class_weights": "effective"}, {"focal_gamma": 2}, {"oversample": "100:2"})),
+    ],
+)
 def test_each_remedy_for_a_long_tail_is_a_setting(train, remedy):
     name, value = next(iter(remedy.items()))
     finished, _ = train(f"remedy-{name}", epochs=1, **remedy)

@@ -73,7 +73,7 @@ def wait_for_epoch(process, folder, number=1):
 @pytest.mark.parametrize(
     ("number", "reason", "workers"),
     [
-        (signal.SIGINT, "Ctrl-C", 1),
+        pytest.param(signal.SIGINT, "Ctrl-C", 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "Ctrl-C", 0, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "SIGTERM", 0, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "SIGTERM", 1, marks=pytest.mark.slow),
