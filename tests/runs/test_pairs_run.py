@@ -171,13 +171,10 @@ def test_a_backbone_that_learns_trains_on_crops(train):
     assert "visual only, logistic regression" in (finished.folder / "baselines.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "remedy",
-    [
-        {"logit_adjustment": 1},
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ({"class_weights": "effective"}, {"focal_gamma": 2}, {"oversample": "100:2"})),
-    ],
-)
+REMEDIES = [{"class_weights": "effective"}, {"focal_gamma": 2}, {"oversample": "100:2"}]
+
+
+@pytest.mark.parametrize("remedy", [{"logit_adjustment": 1}, *(pytest.param(each, marks=pytest.mark.slow) for each in REMEDIES)])
 def test_each_remedy_for_a_long_tail_is_a_setting(train, remedy):
     name, value = next(iter(remedy.items()))
     finished, _ = train(f"remedy-{name}", epochs=1, **remedy)
