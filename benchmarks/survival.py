@@ -1,189 +1,188 @@
-"""What it costs that a run survives: the time of an epoch with journal, heartbeat and checkpoints against without. About 25 minutes.
+"""What it costs that a run survives: the time of an epoch with journal, heartbeat and checkpoints against without. About 20 minutes.
 
-    python benchmarks/survival.py [--train-dir data/train] [--epochs 9] [--img-size 192]
+    python benchmarks/survival.py [--train-dir data/train] [--blocks 11] [--img-size 192]
 
-MobileNetV2 is trained twice, at the 192 px of the README's example, on the same 1,000 photos (fewer where there are not so many), each
-time in a process of its own: "with" is `run_training` into a fresh SQLite store, as `flowerml train` runs it; "without" is the bare loop,
-which writes nothing at all. The two take
-turns after each epoch, so that whatever else the machine does meets both; the first epoch of each is left out. A checkpoint is written
-while the next epoch runs, on the same cores where there is only the CPU: the last rows say what that takes where nothing runs beside it,
-and what is left of the difference without it. CPU seconds are those of the training's process, all its threads, and hang less on who else
-uses the machine than the clock's.
+MobileNetV2 is trained by `run_training` into a fresh SQLite store, as `flowerml train` does it, at the 192 px of the README's example, on
+1,000 photos (fewer where there are not so many). An epoch "with" begins by keeping all there is of the one before: the row of
+`history.csv`, the record in the journal and so at MLflow, `best.pth`, the checkpoint; and gives its signs of life. One "without" does
+nothing of that. They come in blocks of four, without, with, with, without, so that a machine which gets slower over the minutes
+slows both alike. All are of one process: two processes that train the same differ by up to 3 % from each other for as long as they
+live, by where their memory happens to lie.
+
+A checkpoint is written while the epoch runs, on the same cores where there is only the CPU: the lower rows say what that takes where
+nothing runs beside it, and what is left of the difference without it. CPU seconds are those of the process, all its threads, and hang less
+on who else uses the machine than the clock's.
 """
 
 import argparse
-import multiprocessing
+import gc
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from multiprocessing.synchronize import Semaphore
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import mean, median, stdev
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from scipy.special import stdtrit
 
 from flowerml.data.generate import CLASSES
-from flowerml.data.loading import Loader, evaluation_loader, training_loader
-from flowerml.models.builders import set_channels_last
-from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.training import run_training
+from flowerml.runs import training
+from flowerml.runs.claim import Attempt
 from flowerml.settings import resolve
+from flowerml.tracking import start_run
+from flowerml.tracking.delivery import Delivery
 from flowerml.training.checkpoint import save_plain
 from flowerml.training.keeping import Checkpoints
 from flowerml.training.loop import train
-from flowerml.training.outcome import Observers, Row
+from flowerml.training.outcome import Candidate, Observers, Outcome, Row
 from flowerml.training.place import Content, Place, snapshot
 
 PHOTOS = 1000
+BLOCK = (False, True, True, False)  # whether with all of it
 CHECKPOINTS = 5  # written at the end, by themselves
 MODEL = {
     **{"model": "timm:mobilenetv2_100", "weights": "none"},
     **{"freeze_backbone_epochs": 0, "warmup_epochs": 1, "patience": 0},
 }
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds: by the clock, and of the process on all cores."""
+    """Seconds: by the clock, of the process on all cores, and of those in the garbage collector."""
 
     clock: float
     cpu: float
+    collecting: float = 0.0
 
-    @classmethod
-    def now(cls) -> "Spent":
-        """Since whenever."""
-        return cls(time.perf_counter(), time.process_time())
-
-    @classmethod
-    def since(cls, begun: "Spent") -> "Spent":
-        """Between `begun` and now."""
-        return cls(time.perf_counter() - begun.clock, time.process_time() - begun.cpu)
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(self.clock - other.clock, self.cpu - other.cpu, self.collecting - other.collecting)
 
 
-class Turns:
-    """Lets one training run at a time, an epoch each, and measures its epochs."""
+class Collecting:
+    """Adds up the seconds in the garbage collector."""
 
-    def __init__(self, mine: Semaphore, others: Semaphore) -> None:
-        self._mine, self._others = mine, others
-        self._since = Spent(0.0, 0.0)
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = 0.0
+        gc.callbacks.append(self._hear)
+
+    def _hear(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._since = time.perf_counter()
+        else:
+            self.seconds += time.perf_counter() - self._since
+
+
+class Switch:
+    """Stands between the loop and those who keep what it tells: lets it through at the beginning of every epoch that is "with"."""
+
+    def __init__(self) -> None:
+        self._collecting = Collecting()
+        self._begun: Spent | None = None
+        self._number = -1  # of the epoch under way among those that count
+        self.on = True
         self.spent: list[Spent] = []
+        self.state: tuple[Place, Content] | None = None
 
-    def begin(self) -> None:
-        """Wait for the first turn."""
-        self._mine.acquire()
-        self._since = Spent.now()
+    def now(self) -> Spent:
+        """Since whenever."""
+        return Spent(time.perf_counter(), time.process_time(), self._collecting.seconds)
 
-    def epoch_over(self) -> None:
-        """An epoch is over: the other one's turn."""
-        self.spent.append(Spent.since(self._since))
-        self._others.release()
-        self._mine.acquire()
-        self._since = Spent.now()
+    def turn(self) -> None:
+        """An epoch is over. The first one, and the one after it (with all of it), do not count."""
+        now = self.now()
+        if self._begun is not None and self._number >= 0:
+            self.spent.append(now - self._begun)
+        if self._begun is not None:
+            self._number += 1
+            self.on = BLOCK[self._number % len(BLOCK)]
+        self._begun = now
+
+    def between(self, told: Observers) -> Observers:
+        """Observers who hear only of epochs that are "with"."""
+
+        def on_epoch(row: Row) -> None:
+            self.turn()
+            if self.on:
+                told.on_epoch(row)
+
+        def on_best(candidate: Candidate) -> None:
+            if self.on:
+                told.on_best(candidate)
+
+        def on_state(place: Place, content: Content) -> None:
+            self.state = place, content
+            if self.on:
+                told.on_state(place, content)
+
+        return replace(told, on_epoch=on_epoch, on_best=on_best, on_state=on_state)
+
+    def only_with(self, sign: Callable[[T], None]) -> Callable[[T], None]:
+        """A sign of life that is given only in epochs that are "with"."""
+
+        def given(self_of_sign: T) -> None:
+            if self.on:
+                sign(self_of_sign)
+
+        return given
 
 
-def with_all(words: dict[str, Any], turns: Turns, folder: Path) -> list[Spent]:
-    """As `flowerml train`."""
+@contextmanager
+def switched(switch: Switch, at_the_end: Callable[[], None]) -> Iterator[None]:
+    """Inside, a run's training is told to `switch` first; `at_the_end` is called after its last epoch."""
+
+    def measured(*parts: Any, observers: Observers, **more: Any) -> Outcome:  # noqa: ANN401 - as `train` has them
+        outcome = train(*parts, observers=switch.between(observers), **more)
+        at_the_end()
+        return outcome
+
+    before = Attempt.beat, Delivery.beat, Delivery.assert_running
+    Attempt.beat = switch.only_with(Attempt.beat)  # type: ignore[method-assign]
+    Delivery.beat = switch.only_with(Delivery.beat)  # type: ignore[method-assign]
+    Delivery.assert_running = switch.only_with(Delivery.assert_running)  # type: ignore[method-assign]
+    training.train = measured  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        training.train = train  # type: ignore[attr-defined]
+        Attempt.beat, Delivery.beat, Delivery.assert_running = before  # type: ignore[method-assign]
+
+
+def measure(photos: Path, folder: Path, blocks: int, edge: int) -> tuple[Switch, list[Spent]]:
+    """The training; what its epochs took, and in turn what copying a state, and writing `best.pth` and the checkpoint takes."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-    from flowerml.tracking import start_run
+    where = {"train_dir": str(photos), "output_dir": str(folder / "run"), "duplicates": "keep"}
+    settings = resolve({**MODEL, **where, "img_size": edge, "epochs": len(BLOCK) * blocks + 2})[0]
+    switch, parts = Switch(), list[Spent]()
 
-    def on_row(_row: Row) -> str:
-        turns.epoch_over()
-        return ""
+    def by_themselves() -> None:
+        assert switch.state is not None
+        parts.extend(_writing(switch, switch.state[1], Checkpoints(folder / "state", "", 0, 2)))
 
-    turns.begin()
-    run_training(resolve(words)[0], start_run, on_row=on_row)
-    return []
-
-
-def without(words: dict[str, Any], turns: Turns, folder: Path) -> list[Spent]:
-    """The bare loop. What copying a state, and writing `best.pth` and the checkpoint takes, in turn."""
-    turns.begin()
-    run = prepare(resolve(words)[0])
-    memory_format = set_channels_last(run.built.model, run.spec)
-    states: list[tuple[Place, Content]] = []
-
-    def nothing(_what: object) -> None:
-        return None
-
-    observers = Observers(lambda _row: turns.epoch_over(), nothing, nothing, lambda *state: states.append(state))
-    to_train, to_val = _loaders(run)
-    train(
-        run.built,
-        run.settings,
-        run.data.classes,
-        to_train,
-        to_val,
-        device=run.device,
-        memory_format=memory_format,
-        balance=run.balance,
-        observers=observers,
-    )
-    return _writing(states[-1][1], Checkpoints(folder / "state", run.config_id, run.settings.seed, 2))
+    with switched(switch, by_themselves):
+        training.run_training(settings, start_run)
+    return switch, parts
 
 
-def _loaders(run: Prepared) -> tuple[Loader, Loader]:
-    to_train, to_evaluate = run.task.transforms(run.built.description, run.settings)
-    size = run.settings.batch_size
-    return (
-        training_loader(run.data.train, to_train, batch_size=size, workers=run.workers, seed=run.settings.seed),
-        evaluation_loader(run.data.val, to_evaluate, batch_size=size, workers=run.workers),
-    )
-
-
-def _writing(content: Content, checkpoints: Checkpoints) -> list[Spent]:
+def _writing(switch: Switch, content: Content, checkpoints: Checkpoints) -> list[Spent]:
     best = checkpoints.folder.parent / "best.pth"
     spent = []
     for number in range(CHECKPOINTS):
-        begun = Spent.now()
+        begun = switch.now()
         copied = snapshot(content)
-        spent.append(Spent.since(begun))
-        begun = Spent.now()
+        spent.append(switch.now() - begun)
+        begun = switch.now()
         save_plain(best, copied["model"])
         checkpoints.save(Place(number, 0), copied, best)
-        spent.append(Spent.since(begun))
+        spent.append(switch.now() - begun)
     return spent
-
-
-WAYS: dict[str, Callable[[dict[str, Any], Turns, Path], list[Spent]]] = {"without": without, "with": with_all}
-
-
-def work(way: str, words: dict[str, Any], mine: Semaphore, others: Semaphore, folder: Path, answer: Connection) -> None:
-    """One of the two trainings, in its own process; answers with what its epochs took."""
-    sys.stderr = (folder / f"{way}.log").open("w", encoding="utf-8")
-    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)  # as usual, for the loaders
-    turns = Turns(mine, others)
-    rest = WAYS[way](words, turns, folder)
-    others.release()
-    answer.send((turns.spent, rest))
-
-
-def measure(photos: Path, folder: Path, epochs: int, edge: int) -> dict[str, tuple[list[Spent], list[Spent]]]:
-    """Both trainings, taking turns."""
-    context = multiprocessing.get_context("spawn")
-    first, second = context.Semaphore(1), context.Semaphore(0)
-    begun: list[tuple[str, SpawnProcess, Connection]] = []
-    for way, mine, others in (("without", first, second), ("with", second, first)):
-        where = {"train_dir": str(photos), "output_dir": str(folder / way), "duplicates": "keep"}
-        words = {**MODEL, **where, "img_size": edge, "epochs": epochs}
-        receive, send = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(way, words, mine, others, folder, send))
-        process.start()
-        send.close()  # else its death would not end the waiting
-        begun.append((way, process, receive))
-    try:
-        return {way: receive.recv() for way, _, receive in begun}
-    except EOFError:
-        for way, process, _ in begun:
-            process.terminate()
-            print((folder / f"{way}.log").read_text(encoding="utf-8"), file=sys.stderr)
-        sys.exit(1)
 
 
 def choose(source: Path, target: Path) -> int:
@@ -197,44 +196,74 @@ def choose(source: Path, target: Path) -> int:
     return count
 
 
-def show(photos: int, found: dict[str, tuple[list[Spent], list[Spent]]]) -> None:
+@dataclass(frozen=True)
+class Figure:
+    """A number of seconds; `about` is half its 95 % interval, None where it has none."""
+
+    seconds: float
+    about: float | None = None
+
+    def shown(self, whole: float) -> tuple[str, str]:
+        """The seconds, and the share of `whole` they are."""
+        share = f"{self.seconds / whole:.2%}" if self.about is None else f"{self.seconds / whole:+.2%} ± {self.about / whole:.2%}"
+        return f"{self.seconds:.2f}", share
+
+
+def show(photos: int, spent: list[Spent], parts: list[Spent]) -> None:
     """The table."""
-    (epochs, parts), (whole, _) = found["without"], found["with"]
-    pairs = list(zip(epochs[1:], whole[1:], strict=True))
-    clock, cpu = (sorted(getattr(b, unit) / getattr(a, unit) for a, b in pairs) for unit in ("clock", "cpu"))
-    bare, written = _median([a for a, _ in pairs]), _median(parts[1::2])
-    full = Spent(median(clock) * bare.clock, median(cpu) * bare.cpu)
-    table = Table("", "seconds", "ratio", "CPU seconds", "ratio", title=f"an epoch of {photos:,} photos, medians of {len(pairs)}")
-    for name, spent in (
-        ("without", bare),
-        ("with", full),
-        ("the state copied", _median(parts[::2])),
-        ("checkpoint written", written),
-        ("cost but for writing", Spent(full.clock - bare.clock - written.clock, full.cpu - bare.cpu - written.cpu)),
-    ):
-        table.add_row(name, f"{spent.clock:.2f}", f"{spent.clock / bare.clock:.4f}", f"{spent.cpu:.2f}", f"{spent.cpu / bare.cpu:.4f}")
-    table.caption = f"epoch by epoch {clock[0]:.3f} to {clock[-1]:.3f}, in CPU seconds {cpu[0]:.3f} to {cpu[-1]:.3f}"
-    Console().print(table)
+    columns = [_column(unit, spent, parts) for unit in ("clock", "cpu")]
+    table = Table("", "seconds", "of an epoch", "CPU seconds", "of an epoch", title=f"an epoch of {photos:,} photos, {len(spent)} epochs")
+    for name in columns[0]:
+        table.add_row(name, *(text for column in columns for text in column[name].shown(column["without"].seconds)))
+    collecting = mean(one.collecting for one in spent)
+    table.caption = (
+        f"± is half a 95 % interval (Student's, {len(spent) // len(BLOCK)} blocks)\ngarbage collector: {collecting:.3f} s of every epoch"
+    )
+    Console(width=100).print(table)
 
 
-def _median(spent: list[Spent]) -> Spent:
-    return Spent(median(each.clock for each in spent), median(each.cpu for each in spent))
+def _column(unit: str, spent: list[Spent], parts: list[Spent]) -> dict[str, Figure]:
+    """The table's rows in one unit of `Spent`."""
+    took, beside = ([getattr(one, unit) for one in each] for each in (spent, parts))
+    without = mean(seconds for number, seconds in enumerate(took) if not BLOCK[number % len(BLOCK)])
+    extra, copied, written = _extra(took), median(beside[::2]), median(beside[1::2])
+    return {
+        "without": Figure(without),
+        "with": Figure(without + extra.seconds),
+        "the difference": extra,
+        "a checkpoint written": Figure(written),
+        "the difference but for writing": Figure(extra.seconds - written, extra.about),
+        "a state copied": Figure(copied),
+    }
+
+
+def _extra(took: list[float]) -> Figure:
+    """How many seconds more an epoch "with" takes than one "without": a mean over blocks."""
+    differences = []
+    for first in range(0, len(took), len(BLOCK)):
+        block = zip(took[first : first + len(BLOCK)], BLOCK, strict=True)
+        differences.append(sum(seconds if way else -seconds for seconds, way in block) / (len(BLOCK) / 2))
+    count = len(differences)
+    return Figure(mean(differences), float(stdtrit(count - 1, 0.975)) * stdev(differences) / count**0.5)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="What journal, heartbeat and checkpoints cost an epoch.")
     parser.add_argument("--train-dir", type=Path, default=Path("data/train"), help="photos, a folder per class (data/train)")
-    parser.add_argument("--epochs", type=int, default=9, help="of each, the first is left out (9)")
+    parser.add_argument("--blocks", type=int, default=11, help="of four epochs each, at least 2 (11)")
     parser.add_argument("--img-size", type=int, default=192, help="pixels; smaller ones make the cost a larger share (192)")
     asked = parser.parse_args()
+    if asked.blocks < 2:
+        parser.error("--blocks: at least 2, as one alone has no interval")
     source = asked.train_dir
     if missing := [name for name in CLASSES if not (source / name).is_dir()]:
         print(f"{source}: no photos of {', '.join(missing)}: nothing is measured. `flowerml dataset fetch` brings some", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as folder:
         photos = choose(source, Path(folder) / "photos")
-        show(photos, measure(Path(folder) / "photos", Path(folder), asked.epochs, asked.img_size))
+        switch, parts = measure(Path(folder) / "photos", Path(folder), asked.blocks, asked.img_size)
+        show(photos, switch.spent, parts)
 
 
 if __name__ == "__main__":

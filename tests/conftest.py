@@ -1,5 +1,6 @@
 """What every test stands on: no MLflow state from outside, one thread per process, small generated pictures."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_finish():
+    """What all tests have in common is looked through for garbage no more: a million objects, half a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ It speaks JSON, a line a message, over a socket. When the one who asks has died,
 """
 
 import ctypes
+import gc
 import json
 import multiprocessing
 import os
@@ -54,7 +55,9 @@ def main() -> int:
 
 
 def warm_up() -> None:
-    """Do once what is remembered for good: MLflow's imports, the fonts, the list of installed packages."""
+    """Do once what is remembered for good: MLflow's imports, the fonts, the list of installed packages. No child's garbage collector looks
+    through any of it: that would also copy the memory, which is the parent's until it is written to.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -66,6 +69,8 @@ def warm_up() -> None:
     figure.add_subplot().set_title("flowers")
     FigureCanvasAgg(figure).draw()
     installed()
+    gc.collect()
+    gc.freeze()
 
 
 class _Parent:

@@ -20,6 +20,7 @@ from flowerml.selection.epochs import EarlyStopping, better
 from flowerml.settings import Settings
 from flowerml.training.averaging import WeightAverage
 from flowerml.training.device import autocast_dtype
+from flowerml.training.garbage import spared
 from flowerml.training.losses import example_losses
 from flowerml.training.mixing import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
@@ -55,7 +56,7 @@ def train(
     run = _Run(built, settings, classes, train_loader, device, memory_format, balance, observers)
     if resumed is not None:
         run.resume(resumed())
-    with _worker_deaths(observers.asked):
+    with spared(), _worker_deaths(observers.asked):
         return _all_epochs(run, settings, val_loader)
 
 
