@@ -73,10 +73,10 @@ def test_an_error_inside_ends_it_too():
 
 def test_a_process_that_was_spared_by_its_parent_stays_so():
     gc.freeze()
-    before = gc.get_freeze_count()
+    own = Knot()  # of a run in it: small, and looked through as ever
     with spared():
-        assert gc.get_freeze_count() == before
-    assert gc.get_freeze_count() == before
+        assert any(found is own for found in gc.get_objects())
+    assert gc.get_freeze_count() > 0
 
 
 def test_a_training_is_spared(toy):
