@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from flowerml.settings import Family, Settings
-from flowerml.settings.declaration import fields, note
+from flowerml.settings.declaration import fields
+from flowerml.settings.setting import note
 
 
 class Kind(StrEnum):

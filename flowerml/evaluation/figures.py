@@ -1,4 +1,4 @@
-"""Figures of one training run: the confusion matrix and the curves over the epochs.
+"""What all figures have in common: palette, style, header, the PNG; and the confusion matrix.
 
 Only matplotlib's object interface is used, so no window system, global figure list or global style is involved.
 Colours are the Okabe-Ito palette and a one-hue sequential map, both readable with the common colour-vision deficits.
@@ -6,15 +6,14 @@ Colours are the Okabe-Ito palette and a one-hue sequential map, both readable wi
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from matplotlib.typing import RcKeyType
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -24,7 +23,6 @@ _AXES: dict[RcKeyType, Any] = {"axes.labelcolor": INK, "axes.edgecolor": MUTED, 
 STYLE: dict[RcKeyType, Any] = {**_TEXT, **_AXES, "legend.frameon": False}
 MANY_CLASSES = 15  # above this, a cell has no room for a percentage
 WHITE_FROM = 0.67  # share of a row from which white reads better than ink on its shade (4:1 at worst)
-FEW_EPOCHS = 15  # up to this, single points are worth seeing
 
 
 def short(name: str, limit: int = 28) -> str:
@@ -120,131 +118,6 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
         bar.tick_params(length=0, labelsize=8, labelcolor=MUTED)
         accuracy = f"accuracy {right / total:.1%} ({right} of {total} images)" if total else "no images"
         _fit(figure, axes, bar, side=size * cell, title=title, subtitle=accuracy)
-    return figure
-
-
-def _series(history: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs and values of one column where it has a finite number; both empty when it never has."""
-    x, y = (np.array([row.get(name) for row in history], dtype=float) for name in ("epoch", key))  # None is NaN
-    return x[np.isfinite(y)], y[np.isfinite(y)]
-
-
-def _line(axes: Axes, x: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> None:
-    """Draw one series; points far from each other get markers, to be seen at all."""
-    sparse = len(x) <= FEW_EPOCHS or bool(np.any(np.diff(x) > 1))
-    if len(x):
-        axes.plot(x, y, linewidth=1.8, marker="o" if sparse else "", markersize=4.5, **look)
-
-
-def _score_panel(axes: Axes, history: Sequence[Mapping[str, float]], chance: float | None, first: str) -> None:
-    """Two validation scores in percent, the best of each ringed and named in the legend: accuracy and macro-F1, or mean recall before
-    accuracy where that is the `first`.
-    """
-    drawn = [] if chance is None else [100 * chance]
-    pair = (("val_accuracy", "accuracy"), ("val_macro_f1", "macro-F1"))
-    if first == "mean_recall":
-        pair = (("val_mean_recall", "mean recall"), ("val_accuracy", "accuracy"))
-    # The second ring is smaller: both stay visible where the two meet.
-    for (key, name), colour, ring in zip(pair, (GREEN, PURPLE), (10, 6), strict=True):
-        x, y = _series(history, key)
-        if len(x):
-            y, top = 100 * y, int(np.argmax(y))
-            drawn += [y.min(), y.max()]
-            # The legend is the one place where this text can't meet a line.
-            _line(axes, x, y, {"color": colour, "label": f"{name}\nbest {y[top]:.1f}% (epoch {x[top]:.0f})"})
-            axes.plot(x[top], y[top], "o", color=colour, ms=ring, mfc="white", mew=2, zorder=5, clip_on=False)
-    axes.set_ylabel("validation score")
-    if not axes.lines:
-        axes.text(0.5, 0.5, "no validation in this run", transform=axes.transAxes, ha="center", color=MUTED)
-        axes.set_yticks([])
-        return
-    if chance is not None:
-        axes.axhline(100 * chance, color=MUTED, linewidth=1.2, linestyle=":", label=f"chance {100 * chance:.3g}%")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}%")
-    room = max(4.0, 0.08 * (max(drawn) - min(drawn)))
-    axes.set_ylim(max(min(drawn) - room, -0.8), min(max(drawn) + room, 100.8))
-
-
-def _rate_panel(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    """Learning rates on a log scale; a rate of 0 (frozen) isn't drawn."""
-    positive: list[float] = []
-    for key, name, colour, dash in (("lr_head", "head", ORANGE, "-"), ("lr_backbone", "backbone", SKY, "--")):
-        x, y = _series(history, key)
-        positive += y[y > 0].tolist()
-        # Steps change halfway between two epochs, which is where a rate does change.
-        _line(axes, x[y > 0], y[y > 0], {"color": colour, "label": name, "linestyle": dash, "drawstyle": "steps-mid"})
-    axes.set(ylabel="learning rate", yscale="log")
-    if positive:
-        axes.set_ylim(min(positive) / 3, max(positive) * 3)
-
-
-def _mark_events(panels: Sequence[Axes], best: int | None, cuts: Sequence[int], frozen: int) -> None:
-    """Mark best epoch, learning-rate cuts and frozen phase in all panels; the names stand above the top one."""
-    left, right = panels[0].get_xlim()
-    thaw = min(frozen + 0.5, right)
-    best = best if best is not None and left < best < right else None
-    for panel in panels:
-        if thaw > left:
-            panel.axvspan(left, thaw, color="#EFEFEF", linewidth=0, zorder=0)
-        label = "rate reduced" if panel is panels[-1] else None
-        for epoch in (epoch for epoch in cuts if left < epoch + 0.5 <= right):
-            panel.axvline(epoch + 0.5, color=MUTED, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1, label=label)
-            label = None
-        if best is not None:
-            panel.axvline(best, color=INK, linewidth=1.2, zorder=1.5)
-    style: dict[str, Any] = {"textcoords": "offset points", "xycoords": panels[0].get_xaxis_transform(), "va": "bottom"}
-    if thaw > left:
-        panels[0].annotate("backbone frozen", (left, 1), (0, 4), ha="left", color=MUTED, **style)
-    if best is not None:
-        share = (best - left) / (right - left)
-        side = "left" if share < 0.1 else "right" if share > 0.9 else "center"
-        up = 17 if thaw > left and share < 0.32 else 4  # a row higher where it would meet the other name
-        panels[0].annotate(f"best epoch {best}", (best, 1), (0, up), ha=side, fontweight="bold", **style)
-
-
-def curves_figure(
-    history: Sequence[Mapping[str, float]],
-    *,
-    best_epoch: int | None,
-    lr_changes: Sequence[int],
-    freeze_epochs: int,
-    title: str,
-    chance: float | None = None,
-    headline: str = "accuracy",
-) -> Figure:
-    """Draw losses, validation scores and learning rates over the epochs, in three panels.
-
-    `history` has one row an epoch with `epoch` (from 1), `train_loss`, `val_loss`, `val_accuracy`, `val_macro_f1` and
-    `val_mean_recall` (0 to 1; `headline` says which is shown first), `lr_head` and `lr_backbone` (0 while frozen); whatever
-    is missing or not finite is left out. `lr_changes` are the epochs after which the rate was cut, `freeze_epochs` the
-    number of first epochs with a frozen backbone, `chance` the accuracy (0 to 1) of guessing. Raises ValueError for an empty history.
-    """
-    epochs = [int(row["epoch"]) for row in history]
-    if not epochs:
-        raise ValueError("no epoch to draw")
-    rect = (0.0, 0.0, 1.0, 1 - (0.5 + 0.22 * len(title_lines(title, 9.5))) / 8.0)  # leaves room for the header
-    with matplotlib.rc_context(STYLE):
-        figure = Figure((9.5, 8.0), layout=ConstrainedLayoutEngine(rect=rect, w_pad=0.1, h_pad=0.08))
-        panels = list(figure.subplots(3, 1, sharex=True))
-        panels[0].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-        _line(panels[0], *_series(history, "train_loss"), {"color": BLUE, "label": "training"})
-        _line(panels[0], *_series(history, "val_loss"), {"color": VERMILLION, "label": "validation"})
-        panels[0].set(ylabel="loss", ylim=(0, 1.04 * panels[0].get_ylim()[1]))
-        _score_panel(panels[1], history, chance, headline)
-        _rate_panel(panels[2], history)
-        _mark_events(panels, best_epoch, lr_changes, freeze_epochs)
-        for panel in panels:
-            panel.grid(axis="y", color=FAINT, linewidth=0.7)
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.tick_params(which="both", length=3, color=MUTED)
-            if panel.get_legend_handles_labels()[0]:
-                panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0, labelspacing=0.8)
-        panels[-1].xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-        panels[-1].set_xlabel("epoch")
-        figure.align_ylabels(panels)
-        header(figure, title, f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once: each further drawing would move the panels a little
     return figure
 
 

@@ -13,8 +13,9 @@ import torch
 
 from flowerml.data.batches import parts_of
 from flowerml.data.loading import Example, Examples, collate
+from flowerml.evaluation.curves import curves_figure
 from flowerml.evaluation.errors_page import Mistake, errors_page
-from flowerml.evaluation.figures import confusion_figure, curves_figure, png_bytes
+from flowerml.evaluation.figures import confusion_figure, png_bytes
 from flowerml.evaluation.page import thumbnail_jpeg
 from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.evaluation.scores import Predictions, Scores

@@ -4,23 +4,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowerml.console import say, warn
+from flowerml.console import warn
 from flowerml.data.loading import Example, Loader, evaluation_loader, training_loader
-from flowerml.evaluation.predicting import predict_all
-from flowerml.evaluation.scores import Predictions, Scores, score, text_report
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
-from flowerml.models.stages import multipliers
-from flowerml.prediction import load_network
 from flowerml.runs import artifacts
-from flowerml.runs.baselines import record_baselines
+from flowerml.runs.announcing import announce
 from flowerml.runs.claim import Attempt, claim, forget_fenced, writing
 from flowerml.runs.closing import closing
+from flowerml.runs.finishing import Finished, finish
 from flowerml.runs.folder import clear_folder
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.resuming import Beginning, beginning, checkpoints_of, standing
 from flowerml.runs.stopping import Stopping, launcher_of, patient, watched
-from flowerml.runs.summary import closing_tags, description, tags, weights_name
+from flowerml.runs.summary import tags
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.tasks import Views
@@ -33,18 +30,6 @@ from flowerml.training.writing import Writer, writer
 # Complete settings, experiment, run name; the folder for what it keeps, and that of the earlier try which goes on, or None.
 OpenRecorder = Callable[[Settings, str, str, Path, Path | None], Recorder]
 _BEATS = 6  # signs of life within a lease
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that ended well: where it lies, what it reached (None without validation), on the test folder too (None without one)."""
-
-    folder: Path
-    run_id: str
-    config_id: str
-    best_epoch: int
-    scores: Scores | None
-    test: Scores | None
 
 
 def run_training(
@@ -86,7 +71,7 @@ def _open(run: Prepared, attempt: Attempt, open_recorder: OpenRecorder) -> tuple
     assert run.settings.run_name is not None
     try:
         begins = beginning(run)
-        _announce(run, begins.remark)
+        announce(run, begins.remark)
         earlier = attempt.previous if begins.same_run else None
         return begins, open_recorder(run.settings, run.settings.experiment, run.settings.run_name, attempt.folder, earlier)
     except BaseException:
@@ -122,7 +107,7 @@ def _carry_out(under_way: _Run, test_examples: Sequence[Example]) -> Finished:
         outcome = _train(under_way, views, asked, writes)
     if reason := under_way.stopping.reason:  # it came after the last step
         raise Stopped(reason)
-    return _finish(run, recorder, outcome, views, test_examples)
+    return finish(run, recorder, outcome, views, test_examples)
 
 
 def _train(under_way: _Run, views: Views, asked: Callable[[], str | None], writes: Writer) -> Outcome:
@@ -202,54 +187,6 @@ def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
     save_checkpoint(path, checkpoint)
 
 
-def _finish(run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, test_examples: Sequence[Example]) -> Finished:
-    """Everything after the last epoch: scores, figures, pages, the probe, the description."""
-    assert outcome.best is not None
-    paths = [
-        run.folder / "best.pth",
-        artifacts.write_history(run.folder, outcome.history),
-        artifacts.write_curves(run, outcome),
-    ]
-    closing: dict[str, float] = {"best_epoch": outcome.best.epoch}
-    scores: Scores | None = None
-    if outcome.best.predictions is not None:
-        scores = score(outcome.best.predictions)
-        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1, "best_val_mean_recall": scores.mean_recall}
-        closing |= run.task.figures(outcome.best.predictions, views, lambda examples: predict_with_best(run, examples, views.workers))
-        title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
-        paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
-    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
-    test: Scores | None = None
-    if test_examples:
-        test_predictions = predict_with_best(run, test_examples, run.workers)
-        test = score(test_predictions)
-        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1, "test_mean_recall": test.mean_recall}
-        title = f"{run.settings.run_name}, test folder"
-        test_paths = artifacts.write_evaluation(run.folder / "test", title, test_predictions, test, run.task, test_examples)
-        for path in test_paths:
-            recorder.record(Artifact(path, "test"))
-    recorder.record(Metrics(closing, step=outcome.best.epoch))
-    recorder.record(Tags({"mlflow.note.content": description(run, outcome, scores, test), **closing_tags(outcome, scores)}))
-    for path in paths:
-        recorder.record(Artifact(path))
-    if scores is not None:
-        for path in record_baselines(run, recorder, views, scores):
-            recorder.record(Artifact(path))
-        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
-    if test is not None:
-        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
-    return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
-
-
-def predict_with_best(run: Prepared, examples: Sequence[Example], workers: int) -> Predictions:
-    """Predictions of the written `best.pth` on any examples."""
-    predictor = load_network(run.folder / "best.pth", str(run.device))
-    memory_format = set_channels_last(predictor, run.spec)
-    _, transform = run.task.transforms(run.built.description, run.settings)
-    loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=workers)
-    return predict_all(predictor, loader.epoch(1), run.data.classes, run.device, memory_format)
-
-
 def _test_examples(run: Prepared) -> list[Example]:
     if run.settings.test_dir is None:
         return []
@@ -266,27 +203,3 @@ def _beginning(run: Prepared, labels: Mapping[str, str]) -> Iterator[Event]:
     yield Params(as_params(run.settings))
     yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
     yield Metrics({"effective_imbalance": run.balance.imbalance, "effective_ratio": run.balance.effective_ratio})
-
-
-def _announce(run: Prepared, remark: str | None) -> None:
-    """What is about to run, on the console."""
-    settings, built = run.settings, run.built
-    for line in (*([remark] if remark else []), *run.data.remarks):
-        warn(line.removeprefix("warning: ")) if line.startswith("warning: ") else say(line)
-    say(f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest {run.digests.split[:8]})")
-    say("\n".join(run.balance.lines()))
-    smallest = min(multipliers(built.stages, settings.llrd))
-    say(
-        f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head), {len(built.stages)} layer "
-        f"groups, smallest rate factor {smallest:.3g}"
-    )
-    for line in run.task.checks(built, settings, run.balance):
-        say(f"check: {line}")
-    unused = f"; not used of the file: {', '.join(_shortened(built.unused))}" if built.unused else ""
-    say(f"weights: {weights_name(run)}{unused}")
-    say("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
-    say(f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device}, into {run.folder}")
-
-
-def _shortened(names: tuple[str, ...]) -> list[str]:
-    return [*names[:5], f"and {len(names) - 5} more"] if len(names) > 6 else list(names)

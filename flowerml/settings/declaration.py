@@ -6,47 +6,14 @@ Command line, MLproject parameters, MLflow params, `settings.json` and plan file
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.fields import FieldInfo
 
+from flowerml.settings.setting import AUGMENT, BALANCE, MODEL, OPTIMISER, RECIPE, RELATION, RUN, STOPPING, TASK, setting
 from flowerml.settings.values import ClassNames, Colours, Number, Text, Truth, Whole, none
 
 AUTO = "auto"
 SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
-
-
-def _setting(
-    default: Any = ...,  # noqa: ANN401 - a default has its field's type
-    *,
-    group: str,
-    about: str,
-    unit: str = "",
-    auto: str = "",
-    allowed: str = "",
-    identity: bool = True,
-    late: bool = False,
-    **limits: Any,  # noqa: ANN401 - pydantic's ge, gt, le, lt, pattern
-) -> Any:  # noqa: ANN401
-    """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity` whether it is
-    part of `config_id`. A `late` setting came after configurations had been named: at its default it is left out of the identity, so
-    that they keep their names.
-    """
-    extra: JsonDict = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity, "late": late}
-    return Field(default, description=about, json_schema_extra=extra, **limits)
-
-
-TASK, MODEL, RELATION, OPTIMISER, AUGMENT, BALANCE, STOPPING, RUN = (
-    "data",
-    "model",
-    "relations of two boxed objects",
-    "optimiser",
-    "augmentation and regularisation",
-    "class imbalance",
-    "stopping and the best epoch",
-    "the run itself",
-)
-RECIPE = "the family's recipe"
 
 
 class Settings(BaseModel):
@@ -58,10 +25,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: Text = _setting(
+    model: Text = setting(
         "convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG], relation:timm:NAME"
     )
-    weights: Text = _setting(
+    weights: Text = setting(
         "hub",
         group=MODEL,
         about="pretrained weights",
@@ -69,49 +36,49 @@ class Settings(BaseModel):
         identity=False,
         min_length=1,
     )
-    img_size: Whole = _setting(
+    img_size: Whole = setting(
         group=MODEL, about="edge of the square the model sees", unit="px", auto=RECIPE, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE
     )
-    mean: Colours | None = _setting(None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own")
-    std: Colours | None = _setting(None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own")
-    interpolation: Literal["bilinear", "bicubic"] | None = _setting(
+    mean: Colours | None = setting(None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own")
+    std: Colours | None = setting(None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own")
+    interpolation: Literal["bilinear", "bicubic"] | None = setting(
         None, group=MODEL, about="how pictures are resized", auto="the model's own"
     )
-    crop_pct: Number | None = _setting(
+    crop_pct: Number | None = setting(
         None, group=MODEL, about="share of the short edge kept by the centre crop", auto="the model's own", gt=0.1, le=1
     )
-    dropout: Number = _setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
-    drop_path: Number = _setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
+    dropout: Number = setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
+    drop_path: Number = setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
-    train_dir: Text = _setting(
+    train_dir: Text = setting(
         "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
     )
-    test_dir: Annotated[Text | None, BeforeValidator(none)] = _setting(
+    test_dir: Annotated[Text | None, BeforeValidator(none)] = setting(
         None, group=TASK, about="untouched folder, evaluated once with the best weights", auto="none", identity=False, min_length=1
     )
-    classes: ClassNames | None = _setting(
+    classes: ClassNames | None = setting(
         None,
         group=TASK,
         about="class names, or `folders`: every sub-folder",
         auto="the task's own",
         allowed="names, comma-separated, each once",
     )
-    val_split: Number = _setting(0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False)
-    split_seed: Whole = _setting(11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False)
-    bad_images: Literal["stop", "skip"] = _setting(
+    val_split: Number = setting(0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False)
+    split_seed: Whole = setting(11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False)
+    bad_images: Literal["stop", "skip"] = setting(
         "stop", group=TASK, about="pictures that can't be read: stop, or go on without them", identity=False
     )
-    duplicates: Literal["stop", "keep", "drop"] = _setting(
+    duplicates: Literal["stop", "keep", "drop"] = setting(
         "stop", group=TASK, about="one photo under two labels: stop, train on all its copies, or on none", identity=False
     )
 
-    annotations: Annotated[Text | None, BeforeValidator(none)] = _setting(
+    annotations: Annotated[Text | None, BeforeValidator(none)] = setting(
         None, group=RELATION, about="boxes and relations of the pictures in --train-dir", auto="found there", identity=False, min_length=1
     )
-    test_annotations: Annotated[Text | None, BeforeValidator(none)] = _setting(
+    test_annotations: Annotated[Text | None, BeforeValidator(none)] = setting(
         None, group=RELATION, about="the same of those in --test-dir", auto="found there", identity=False, min_length=1
     )
-    wording: Text = _setting(
+    wording: Text = setting(
         "exact",
         group=RELATION,
         about="which texts count as one of the ten relations",
@@ -119,62 +86,60 @@ class Settings(BaseModel):
         identity=False,
         min_length=1,
     )
-    box_features: Literal["seed", "published", "rich"] = _setting(
+    box_features: Literal["seed", "published", "rich"] = setting(
         "seed", group=RELATION, about="numbers of the two boxes: 8 of offsets and areas, 12 of published papers, or 45", late=True
     )
-    embedding: Whole = _setting(128, group=RELATION, about="width in which pair and relation are compared", ge=1, le=65_536, late=True)
-    temperature: Number = _setting(0.07, group=RELATION, about="divides the cosine of the two", gt=0, le=100, late=True)
-    spatial_dropout: Number = _setting(0.2, group=RELATION, about="dropout of the box numbers' layers", ge=0, lt=1, late=True)
-    flip: Number = _setting(
+    embedding: Whole = setting(128, group=RELATION, about="width in which pair and relation are compared", ge=1, le=65_536, late=True)
+    temperature: Number = setting(0.07, group=RELATION, about="divides the cosine of the two", gt=0, le=100, late=True)
+    spatial_dropout: Number = setting(0.2, group=RELATION, about="dropout of the box numbers' layers", ge=0, lt=1, late=True)
+    flip: Number = setting(
         0.5, group=RELATION, about="share of pairs trained on mirrored: picture, boxes, left of and right of", ge=0, le=1, late=True
     )
-    cache_features: Truth = _setting(
+    cache_features: Truth = setting(
         True, group=RELATION, about="compute the features of a backbone that stays frozen once, and keep them", identity=False
     )
 
-    epochs: Whole = _setting(group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000)
-    batch_size: Whole = _setting(group=OPTIMISER, about="pictures per optimiser step", unit="pictures", auto=RECIPE, ge=1, le=65_536)
-    accumulate: Whole = _setting(
+    epochs: Whole = setting(group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000)
+    batch_size: Whole = setting(group=OPTIMISER, about="pictures per optimiser step", unit="pictures", auto=RECIPE, ge=1, le=65_536)
+    accumulate: Whole = setting(
         1, group=OPTIMISER, about="split each batch into this many parts to save memory", ge=1, le=1024, identity=False
     )
-    optimizer: Literal["adamw", "sgd"] = _setting("adamw", group=OPTIMISER, about="update rule (sgd: momentum 0.9)")
-    lr_head: Number = _setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
-    lr_backbone: Number = _setting(group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10)
-    weight_decay: Number = _setting(group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10)
-    llrd: Number = _setting(group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1)
-    scheduler: Literal["cosine", "plateau", "constant"] = _setting(
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", group=OPTIMISER, about="update rule (sgd: momentum 0.9)")
+    lr_head: Number = setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
+    lr_backbone: Number = setting(group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10)
+    weight_decay: Number = setting(group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10)
+    llrd: Number = setting(group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1)
+    scheduler: Literal["cosine", "plateau", "constant"] = setting(
         "cosine", group=OPTIMISER, about="what the learning rates do after warm-up"
     )
-    warmup_epochs: Whole = _setting(group=OPTIMISER, about="linear warm-up", unit="epochs", auto=RECIPE, ge=0, le=10_000)
-    plateau_factor: Number = _setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
-    plateau_patience: Whole = _setting(
-        3, group=OPTIMISER, about="plateau: epochs without a better val_loss", unit="epochs", ge=0, le=10_000
-    )
-    min_lr: Number = _setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
-    grad_clip: Number = _setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
-    freeze_backbone_epochs: Whole = _setting(
+    warmup_epochs: Whole = setting(group=OPTIMISER, about="linear warm-up", unit="epochs", auto=RECIPE, ge=0, le=10_000)
+    plateau_factor: Number = setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
+    plateau_patience: Whole = setting(3, group=OPTIMISER, about="plateau: epochs without a better val_loss", unit="epochs", ge=0, le=10_000)
+    min_lr: Number = setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
+    grad_clip: Number = setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
+    freeze_backbone_epochs: Whole = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
-    amp: Truth = _setting(True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16")
-    ema: Truth = _setting(True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length")
+    amp: Truth = setting(True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16")
+    ema: Truth = setting(True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length")
 
-    label_smoothing: Number = _setting(group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1)
-    mixup: Number = _setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
-    cutmix: Number = _setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
-    randaugment: Whole = _setting(group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30)
-    random_erasing: Number = _setting(group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1)
+    label_smoothing: Number = setting(group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1)
+    mixup: Number = setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
+    cutmix: Number = setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
+    randaugment: Whole = setting(group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30)
+    random_erasing: Number = setting(group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1)
 
-    class_weights: Literal["none", "balanced", "effective"] = _setting(
+    class_weights: Literal["none", "balanced", "effective"] = setting(
         "none", group=BALANCE, about="loss weights; balanced is N/(C n_c), effective counts overlapping pictures once (--effective-beta)"
     )
-    effective_beta: Number = _setting(
+    effective_beta: Number = setting(
         0.999, group=BALANCE, about="effective weights: 0 weighs all classes alike, near 1 is balanced", ge=0, lt=1, late=True
     )
-    focal_gamma: Number = _setting(0.0, group=BALANCE, about="focal loss: how little easy pictures count; 0 is off", ge=0, le=10, late=True)
-    logit_adjustment: Number = _setting(
+    focal_gamma: Number = setting(0.0, group=BALANCE, about="focal loss: how little easy pictures count; 0 is off", ge=0, le=10, late=True)
+    logit_adjustment: Number = setting(
         0.0, group=BALANCE, about="times the log share of each class, added to its logit in the loss; 0 is off", ge=0, le=10, late=True
     )
-    oversample: str = _setting(
+    oversample: str = setting(
         "none",
         group=BALANCE,
         about='repeat rare classes: "100:3,500:2" is x3 below 100 training pictures, x2 below 500',
@@ -182,33 +147,33 @@ class Settings(BaseModel):
         pattern=r"^(none|[1-9]\d*:([1-9]\d?|100)(,[1-9]\d*:([1-9]\d?|100))*)$",
     )
 
-    monitor: Literal["val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"] = _setting(
+    monitor: Literal["val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"] = setting(
         "val_accuracy", group=STOPPING, about="what decides the best epoch and early stopping"
     )
-    patience: Whole = _setting(10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000)
-    min_epochs: Whole = _setting(0, group=STOPPING, about="never stop early before this epoch", unit="epochs", ge=0, le=10_000)
-    stop_epoch: Annotated[Whole | None, BeforeValidator(none)] = _setting(
+    patience: Whole = setting(10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000)
+    min_epochs: Whole = setting(0, group=STOPPING, about="never stop early before this epoch", unit="epochs", ge=0, le=10_000)
+    stop_epoch: Annotated[Whole | None, BeforeValidator(none)] = setting(
         None, group=STOPPING, about="end after this epoch of the schedule", unit="epochs", auto="none", ge=1, le=10_000
     )
 
-    seed: Whole = _setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
-    output_dir: Text | None = _setting(
+    seed: Whole = setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
+    output_dir: Text | None = setting(
         None, group=RUN, about="folder of the run", auto="<runs root>/<model>-<config>-s<seed>", identity=False
     )
-    runs_root: Text = _setting(
+    runs_root: Text = setting(
         "runs",
         group=RUN,
         about="folder of all runs; on a disk that several hosts share, a run goes on on any of them",
         identity=False,
         min_length=1,
     )
-    resume: Literal["last", "never"] = _setting(
+    resume: Literal["last", "never"] = setting(
         "last",
         group=RUN,
         about="an unfinished run of the same settings in the output folder: go on from the last checkpoint, or never",
         identity=False,
     )
-    checkpoint_every_steps: Whole = _setting(
+    checkpoint_every_steps: Whole = setting(
         0,
         group=RUN,
         about="checkpoints within an epoch, besides the one after each; 0 is off",
@@ -217,11 +182,11 @@ class Settings(BaseModel):
         le=10**9,
         identity=False,
     )
-    checkpoint_every_minutes: Number = _setting(
+    checkpoint_every_minutes: Number = setting(
         0.0, group=RUN, about="the same by time; 0 is off", unit="minutes", ge=0, le=10_000, identity=False
     )
-    keep_checkpoints: Whole = _setting(2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False)
-    lease_seconds: Whole = _setting(
+    keep_checkpoints: Whole = setting(2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False)
+    lease_seconds: Whole = setting(
         60,
         group=RUN,
         about="a run that gives no sign of life for so long may be taken over by another process",
@@ -230,11 +195,11 @@ class Settings(BaseModel):
         le=86_400,
         identity=False,
     )
-    on_launcher_death: Literal["stop", "finish"] = _setting(
+    on_launcher_death: Literal["stop", "finish"] = setting(
         "stop", group=RUN, about="when the `mlflow run` that started it dies: stop with a checkpoint, or finish", identity=False
     )
-    overwrite: Truth = _setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
-    experiment: Text | None = _setting(  # as long as a server's database takes it; so is the name of a run
+    overwrite: Truth = setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
+    experiment: Text | None = setting(  # as long as a server's database takes it; so is the name of a run
         None,
         group=RUN,
         about="MLflow experiment",
@@ -243,7 +208,7 @@ class Settings(BaseModel):
         identity=False,
         max_length=256,
     )
-    run_name: Text | None = _setting(
+    run_name: Text | None = setting(
         None,
         group=RUN,
         about="name in the MLflow UI",
@@ -252,7 +217,7 @@ class Settings(BaseModel):
         identity=False,
         max_length=250,
     )
-    workers: Whole | None = _setting(
+    workers: Whole | None = setting(
         None,
         group=RUN,
         about="processes that load pictures; 0 loads in the training's own",
@@ -261,7 +226,7 @@ class Settings(BaseModel):
         le=256,
         identity=False,
     )
-    device: str | None = _setting(
+    device: str | None = setting(
         None,
         group=RUN,
         about="where to compute",
@@ -270,7 +235,7 @@ class Settings(BaseModel):
         identity=False,
         pattern=r"^(cpu|mps|cuda(:\d+)?)$",
     )
-    compile: Truth = _setting(False, group=RUN, about="torch.compile the model", identity=False)
+    compile: Truth = setting(False, group=RUN, about="torch.compile the model", identity=False)
 
     def replace(self, **changes: Any) -> "Settings":  # noqa: ANN401 - values of the fields' types
         """A validated copy with some settings changed."""
@@ -280,10 +245,3 @@ class Settings(BaseModel):
 def fields() -> Mapping[str, FieldInfo]:
     """Every setting's declaration by name, in the order of the declaration."""
     return Settings.model_fields
-
-
-def note(field: FieldInfo, key: str) -> Any:  # noqa: ANN401 - text, or a bool for `identity`
-    """One of the marks `_setting` put on a field: group, unit, auto, allowed, identity, late."""
-    extra = field.json_schema_extra
-    assert isinstance(extra, dict)
-    return extra[key]

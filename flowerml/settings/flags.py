@@ -7,9 +7,10 @@ from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from flowerml.errors import UserError
-from flowerml.settings.declaration import RECIPE, fields, note
+from flowerml.settings.declaration import fields
 from flowerml.settings.messages import allowed, choices, flag, kind, nearest
 from flowerml.settings.recipes import family_recipes
+from flowerml.settings.setting import RECIPE, note
 from flowerml.settings.text import as_text
 
 

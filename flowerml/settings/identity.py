@@ -4,7 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from flowerml.settings.declaration import Settings, fields, note
+from flowerml.settings.declaration import Settings, fields
+from flowerml.settings.setting import note
 
 
 @dataclass(frozen=True)

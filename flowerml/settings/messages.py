@@ -8,7 +8,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from flowerml.settings.declaration import fields, note
+from flowerml.settings.declaration import fields
+from flowerml.settings.setting import note
 
 _SIGNS = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
 

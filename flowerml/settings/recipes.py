@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.settings.catalogue import Family, ModelSpec, find_model
-from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, RELATION, SMALLEST_IMAGE, Settings, fields, note
+from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
 from flowerml.settings.messages import first_problem, flag
+from flowerml.settings.setting import RELATION, note
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
     Family.CNN: {

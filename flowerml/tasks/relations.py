@@ -145,8 +145,7 @@ class RelationsTask:
         counts["embeddings"] = built.head_parameters - sum(counts.values())
         if settings.freeze_backbone_epochs < (settings.stop_epoch or settings.epochs):
             counts["backbone"] = built.parameters - built.head_parameters
-        own = checks(balance, settings, counts)
-        return [*own, *(f"the experiment's page: {line}" for line in page_checks())]
+        return [*checks(balance, settings, counts), *(f"the experiment's page: {line}" for line in page_checks())]
 
     def baselines(
         self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int

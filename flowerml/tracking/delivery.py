@@ -1,11 +1,7 @@
 """A journal brought to MLflow, record by record in order: each counts once, however often the way is cut off."""
 
-import fcntl
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient, get_tracking_uri
@@ -15,6 +11,7 @@ from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended, Metrics, Params, Tags
 from flowerml.journal import JOURNAL, Damage, Delivered, Journal, Opening, Record, Reopening, read_delivered, write_delivered
 from flowerml.tracking.batches import named, next_batch, pieces, upload_s
+from flowerml.tracking.holding import Hold
 from flowerml.tracking.opening import HEARTBEAT, find_run, heartbeat, make_run, opened_run, run_of
 from flowerml.tracking.refusals import is_answer, is_of_content, reason_of
 from flowerml.tracking.settling import FILE_S, insist_on_end, opened_at, remove_doubles, send_missing
@@ -22,10 +19,6 @@ from flowerml.tracking.store import answers_within, connected, is_remote, store_
 from flowerml.tracking.writing import RunWriter
 
 _ANSWER_S = 5.0  # how long an answer is waited for
-
-
-class Busy(Exception):
-    """Another process delivers this journal."""
 
 
 def _nothing() -> None:
@@ -43,7 +36,7 @@ class Delivery:
         """Raises Busy, or OSError where the journal is gone."""
         self.journal = journal
         self._heard = heard
-        self._lock = _held(journal.folder / JOURNAL)
+        self._hold = Hold(journal.folder / JOURNAL)
         state = read_delivered(journal.folder)
         self._state = replace(state, bytes=min(state.bytes, journal.end))
         self._run: tuple[MlflowClient, RunWriter] | None = None
@@ -64,9 +57,7 @@ class Delivery:
 
     def close(self) -> None:
         """Let others deliver it."""
-        with suppress(OSError):
-            fcntl.flock(self._lock, fcntl.LOCK_UN)  # processes that were forked meanwhile hold the same lock
-        os.close(self._lock)
+        self._hold.release()
 
     def add_last_words(self, ended: Ended) -> None:
         """An end that the journal could not take any more (a full disk): it is delivered all the same."""
@@ -255,16 +246,3 @@ class Delivery:
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
                     raise
-
-
-def _held(path: Path) -> int:
-    """An open handle with the lock on it. Raises Busy, or OSError where there is no file."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise Busy from error
-    except OSError:  # a file system without locks: delivering twice at once adds nothing either
-        pass
-    return handle

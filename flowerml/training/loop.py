@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 
-from flowerml.console import duration, say, track
+from flowerml.console import say, track
 from flowerml.data.balance import Balance
 from flowerml.data.batches import laid_out, moved
 from flowerml.data.keyed import seed_of
@@ -19,16 +18,15 @@ from flowerml.models.classifier import Network
 from flowerml.selection.epochs import EarlyStopping, better
 from flowerml.settings import Settings
 from flowerml.training.averaging import WeightAverage
-from flowerml.training.device import autocast_dtype
 from flowerml.training.garbage import spared
-from flowerml.training.losses import example_losses
 from flowerml.training.mixing import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
 from flowerml.training.outcome import Candidate, LoaderDied, Observers, Outcome, Row, Stopped
 from flowerml.training.place import Cadence, Content
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.state import State, Sums
-from flowerml.training.steps import Stepper
+from flowerml.training.steps import stepper_of
+from flowerml.training.telling import epoch_line
 
 
 def train(
@@ -72,7 +70,7 @@ def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> O
         observers.on_epoch(row)
         is_best = run.judge(candidate, last)
         elapsed = time.monotonic() - started
-        say(_line(row, last, is_best, elapsed / (epoch - first + 1) * (last - epoch)))
+        say(epoch_line(row, last, is_best=is_best, left=elapsed / (epoch - first + 1) * (last - epoch)))
         outcome.ended = _why_ended(candidate, last, state.stopping) or observers.enough()
         state.epoch, state.sums = epoch + 1, Sums()
         run.keep()
@@ -143,7 +141,7 @@ class _Run:
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.average = WeightAverage(self.model, steps * settings.epochs) if settings.ema else None
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
-        self.stepper = _stepper(self.model, self.optimizer, settings, balance, device, observers.on_memory)
+        self.stepper = stepper_of(self.model, self.optimizer, settings, balance, device, observers.on_memory)
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         outcome = Outcome(cuts=self.plateau.cuts)
         self.state = State(self.model, self.optimizer, self.stepper, self.average, self.plateau, stopping, outcome)
@@ -233,51 +231,5 @@ class _Run:
             yield batch
 
 
-def _stepper(
-    model: Network,
-    optimizer: torch.optim.Optimizer,
-    settings: Settings,
-    balance: Balance,
-    device: torch.device,
-    on_memory: Callable[[str], None],
-) -> Stepper:
-    return Stepper(
-        model=torch.compile(model) if settings.compile else model,  # type: ignore[arg-type] # a callable module either way
-        optimizer=optimizer,
-        parameters=list(model.parameters()),
-        device=device,
-        dtype=autocast_dtype(device, amp=settings.amp),
-        accumulate=settings.accumulate,
-        grad_clip=settings.grad_clip,
-        losses=partial(
-            example_losses,
-            smoothing=settings.label_smoothing,
-            class_weights=_tensor(balance.weights, device),
-            focal_gamma=settings.focal_gamma,
-            logit_offsets=_tensor(balance.logit_offsets, device),
-        ),
-        on_memory=on_memory,
-    )
-
-
-def _tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:
-    return None if values is None else torch.tensor(values, device=device)
-
-
 def _rates(values: Row) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in values.items())
-
-
-def _line(row: Row, last: int, is_best: bool, left: float) -> str:  # noqa: FBT001 - private
-    validated = ""
-    if "val_accuracy" in row:
-        star = " *" if is_best else ""
-        validated = (
-            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  macro-F1 {row['val_macro_f1']:.4f}"
-            f"  recall {row['val_mean_recall']:.4f}{star}"
-        )
-    rest = f"  {duration(left)} left" if left else ""
-    return (
-        f"epoch {int(row['epoch']):>{len(str(last))}}/{last}  train_loss {row['train_loss']:.4f}{validated}"
-        f"  lr {row['lr_head']:.2e} {row['lr_backbone']:.2e}  {row['images_per_second']:.0f} img/s{rest}"
-    )

@@ -3,13 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
+from flowerml.data.balance import Balance
 from flowerml.data.batches import Inputs, chunks, count
 from flowerml.errors import RunFailed
 from flowerml.models.memory import give_back, out_of_memory
+from flowerml.settings import Settings
+from flowerml.training.device import autocast_dtype
+from flowerml.training.losses import example_losses
 
 ExampleLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (N, C), targets (N,) or (N, C) -> (N,)
 
@@ -100,3 +105,35 @@ class Stepper:
         self.accumulate *= 2
         after = math.ceil(batch / self.accumulate)
         self.on_memory(f"memory ran out with {before} pictures at a time ({where.split(', pictures')[0]}): going on with {after}")
+
+
+def stepper_of(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    balance: Balance,
+    device: torch.device,
+    on_memory: Callable[[str], None],
+) -> Stepper:
+    """The stepper that the settings ask for: `model` compiled or not, all its weights clipped, its losses balanced."""
+    return Stepper(
+        model=torch.compile(model) if settings.compile else model,  # type: ignore[arg-type] # a callable module either way
+        optimizer=optimizer,
+        parameters=list(model.parameters()),
+        device=device,
+        dtype=autocast_dtype(device, amp=settings.amp),
+        accumulate=settings.accumulate,
+        grad_clip=settings.grad_clip,
+        losses=partial(
+            example_losses,
+            smoothing=settings.label_smoothing,
+            class_weights=_tensor(balance.weights, device),
+            focal_gamma=settings.focal_gamma,
+            logit_offsets=_tensor(balance.logit_offsets, device),
+        ),
+        on_memory=on_memory,
+    )
+
+
+def _tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:
+    return None if values is None else torch.tensor(values, device=device)

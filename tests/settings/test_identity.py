@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from flowerml.settings import config_id, resolve
-from flowerml.settings.declaration import AUTO, fields, note
+from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.identity import identity
+from flowerml.settings.setting import note
 from tests.settings.samples import COMPLETE, DIGESTS, OTHER
 
 # Written out, not read from the declaration: a setting that is added must be put on one side on purpose.

@@ -4,8 +4,9 @@ import pytest
 
 from flowerml.errors import UserError
 from flowerml.settings import Settings, known_models, resolve
-from flowerml.settings.declaration import AUTO, RECIPE, fields, note
+from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.recipes import family_recipes
+from flowerml.settings.setting import RECIPE, note
 from tests.settings.samples import OTHER
 
 COLUMNS = (

@@ -5,7 +5,8 @@ import shlex
 import pytest
 
 from flowerml.settings import resolve
-from flowerml.settings.declaration import AUTO, RELATION, fields, note
+from flowerml.settings.declaration import AUTO, fields
+from flowerml.settings.setting import RELATION, note
 from flowerml.settings.text import as_params, as_text, contradictions
 from tests.settings.samples import COMPLETE, OTHER
 

@@ -9,7 +9,8 @@ import pytest
 
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, read_delivered, write_delivered
-from flowerml.tracking.delivery import Busy, Delivery
+from flowerml.tracking.delivery import Delivery
+from flowerml.tracking.holding import Busy
 from flowerml.tracking.syncing import sync_folder
 from tests.tracking.faulty_server import FAULTS, rows
 

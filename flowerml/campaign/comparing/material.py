@@ -14,7 +14,8 @@ from flowerml.campaign.standing import read_history
 from flowerml.campaign.story import Epoch
 from flowerml.console import track
 from flowerml.errors import UserError
-from flowerml.settings.declaration import fields, note
+from flowerml.settings.declaration import fields
+from flowerml.settings.setting import note
 from flowerml.settings.text import as_text
 from flowerml.tracking.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 

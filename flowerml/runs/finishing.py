@@ -1,0 +1,79 @@
+"""What comes after the last epoch: scores, figures, pages, the probe, the description."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowerml.console import say
+from flowerml.data.loading import Example, evaluation_loader
+from flowerml.evaluation.predicting import predict_all
+from flowerml.evaluation.scores import Predictions, Scores, score, text_report
+from flowerml.events import Artifact, Metrics, Recorder, Tags
+from flowerml.models.builders import set_channels_last
+from flowerml.prediction import load_network
+from flowerml.runs import artifacts
+from flowerml.runs.baselines import record_baselines
+from flowerml.runs.prepare import Prepared
+from flowerml.runs.summary import closing_tags, description
+from flowerml.tasks import Views
+from flowerml.training.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended well: where it lies, what it reached (None without validation), on the test folder too (None without one)."""
+
+    folder: Path
+    run_id: str
+    config_id: str
+    best_epoch: int
+    scores: Scores | None
+    test: Scores | None
+
+
+def finish(run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, test_examples: Sequence[Example]) -> Finished:
+    """Write and record everything after the last epoch. Raises UserError where a file can't be written."""
+    assert outcome.best is not None
+    paths = [
+        run.folder / "best.pth",
+        artifacts.write_history(run.folder, outcome.history),
+        artifacts.write_curves(run, outcome),
+    ]
+    closing: dict[str, float] = {"best_epoch": outcome.best.epoch}
+    scores: Scores | None = None
+    if outcome.best.predictions is not None:
+        scores = score(outcome.best.predictions)
+        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1, "best_val_mean_recall": scores.mean_recall}
+        closing |= run.task.figures(outcome.best.predictions, views, lambda examples: _predict_with_best(run, examples, views.workers))
+        title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
+        paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
+    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
+    test: Scores | None = None
+    if test_examples:
+        test_predictions = _predict_with_best(run, test_examples, run.workers)
+        test = score(test_predictions)
+        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1, "test_mean_recall": test.mean_recall}
+        title = f"{run.settings.run_name}, test folder"
+        test_paths = artifacts.write_evaluation(run.folder / "test", title, test_predictions, test, run.task, test_examples)
+        for path in test_paths:
+            recorder.record(Artifact(path, "test"))
+    recorder.record(Metrics(closing, step=outcome.best.epoch))
+    recorder.record(Tags({"mlflow.note.content": description(run, outcome, scores, test), **closing_tags(outcome, scores)}))
+    for path in paths:
+        recorder.record(Artifact(path))
+    if scores is not None:
+        for path in record_baselines(run, recorder, views, scores):
+            recorder.record(Artifact(path))
+        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
+    if test is not None:
+        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
+    return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
+
+
+def _predict_with_best(run: Prepared, examples: Sequence[Example], workers: int) -> Predictions:
+    """Predictions of the written `best.pth` on any examples."""
+    predictor = load_network(run.folder / "best.pth", str(run.device))
+    memory_format = set_channels_last(predictor, run.spec)
+    _, transform = run.task.transforms(run.built.description, run.settings)
+    loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=workers)
+    return predict_all(predictor, loader.epoch(1), run.data.classes, run.device, memory_format)

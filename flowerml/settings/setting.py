@@ -1,0 +1,46 @@
+"""How one setting is declared: its default, limits and words, and the marks that say where it belongs."""
+
+from typing import Any
+
+from pydantic import Field
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+TASK, MODEL, RELATION, OPTIMISER, AUGMENT, BALANCE, STOPPING, RUN = (
+    "data",
+    "model",
+    "relations of two boxed objects",
+    "optimiser",
+    "augmentation and regularisation",
+    "class imbalance",
+    "stopping and the best epoch",
+    "the run itself",
+)
+RECIPE = "the family's recipe"
+
+
+def setting(
+    default: Any = ...,  # noqa: ANN401 - a default has its field's type
+    *,
+    group: str,
+    about: str,
+    unit: str = "",
+    auto: str = "",
+    allowed: str = "",
+    identity: bool = True,
+    late: bool = False,
+    **limits: Any,  # noqa: ANN401 - pydantic's ge, gt, le, lt, pattern
+) -> Any:  # noqa: ANN401
+    """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity` whether it is
+    part of `config_id`. A `late` setting came after configurations had been named: at its default it is left out of the identity, so
+    that they keep their names.
+    """
+    extra: JsonDict = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity, "late": late}
+    return Field(default, description=about, json_schema_extra=extra, **limits)
+
+
+def note(field: FieldInfo, key: str) -> Any:  # noqa: ANN401 - text, or a bool for `identity`
+    """One of the marks `setting` put on a field: group, unit, auto, allowed, identity, late."""
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra[key]

@@ -1,0 +1,20 @@
+"""An epoch in one line, for the console."""
+
+from flowerml.console import duration
+from flowerml.training.outcome import Row
+
+
+def epoch_line(row: Row, last: int, *, is_best: bool, left: float) -> str:
+    """What a finished epoch came to, starred where it is the best so far. `last` is the number of the last one, `left` seconds."""
+    validated = ""
+    if "val_accuracy" in row:
+        star = " *" if is_best else ""
+        validated = (
+            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  macro-F1 {row['val_macro_f1']:.4f}"
+            f"  recall {row['val_mean_recall']:.4f}{star}"
+        )
+    rest = f"  {duration(left)} left" if left else ""
+    return (
+        f"epoch {int(row['epoch']):>{len(str(last))}}/{last}  train_loss {row['train_loss']:.4f}{validated}"
+        f"  lr {row['lr_head']:.2e} {row['lr_backbone']:.2e}  {row['images_per_second']:.0f} img/s{rest}"
+    )
