@@ -89,6 +89,10 @@ class Recorder(Protocol):
         """Take one event. Must not change the training whatever happens to it afterwards."""
         ...
 
+    def close(self) -> None:
+        """After the last event: wait until all are where they go, for as long as somebody takes them there."""
+        ...
+
 
 class MemoryRecorder:
     """Keeps the events in a list: the double that tests pass in, and what a run without tracking uses."""
@@ -105,6 +109,9 @@ class MemoryRecorder:
     def record(self, event: Event) -> None:
         """Append the event."""
         self.events.append(event)
+
+    def close(self) -> None:
+        """They are in the list already."""
 
     def metric(self, name: str) -> list[tuple[int, float]]:
         """(step, value) of one metric in the order of arrival."""

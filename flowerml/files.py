@@ -16,6 +16,7 @@ from flowerml.errors import Fenced, UserError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk, a quota or a limit of the process says when it is full
 _NOTHING, _FOLDER = "no such file", "it is a folder"
 _staging: dict[Path, Path] = {}  # of this process, all its threads: folder -> where files on their way into it are made
+_left: set[Path] = set()  # such places that are not used any more: a thread may still be on its way there
 
 
 @contextmanager
@@ -23,7 +24,8 @@ def staged(root: Path, staging: Path) -> Iterator[None]:
     """Inside, whatever is written below `root` is made in the folder `staging` (on the same disk) and moved to its place from there.
 
     Whoever renames `staging` away fences this process off: its next move finds no source any more, and raises `Fenced`. A rename is one
-    step to the system, so no process, however long it was stopped in between, can still write after that.
+    step to the system, so no process, however long it was stopped in between, can still write after that. Afterwards `staging` is never
+    written to again.
     """
     root, staging = Path(os.path.realpath(root)), Path(os.path.realpath(staging))
     _staging[root] = staging
@@ -31,16 +33,19 @@ def staged(root: Path, staging: Path) -> Iterator[None]:
         yield
     finally:
         del _staging[root]
+        _left.add(staging)
 
 
 def staging_of(path: Path) -> Path | None:
     """The folder where what is written to `path` is made first, None where that is beside it. Raises Fenced where it was taken away."""
-    real = Path(os.path.realpath(path)) if _staging else path
+    real = Path(os.path.realpath(path)) if _staging or _left else path
     for root, staging in _staging.items():
         if real.is_relative_to(root):
             if not staging.is_dir():
                 raise Fenced(f"another process has taken {root} over (or removed it): nothing more is written there")
             return path.parent if real.is_relative_to(staging) else staging
+    if not _left.isdisjoint(real.parents):
+        raise Fenced(f"{path} was being written when its run was left: it is not written any more")
     return None
 
 

@@ -60,7 +60,12 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, opening: Opening) -> "Journal":
-        """A new journal, of which nothing is delivered. Raises UserError where `folder` can't be written to."""
+        """A new journal, of which nothing is delivered.
+
+        Raises:
+            Fenced: `folder` is gone: another process has taken the run over.
+            UserError: it can't be written to.
+        """
         journal = cls._written(folder, as_line(opening, folder.parent.parent))
         (folder / DELIVERED).unlink(missing_ok=True)
         return journal
@@ -71,7 +76,7 @@ class Journal:
 
         Raises:
             OSError: there is none in `previous`.
-            UserError: `folder` can't be written to.
+            Fenced, UserError: as `create`.
         """
         data = (previous / JOURNAL).read_bytes()
         journal = cls._written(folder, data[: data.rfind(b"\n") + 1])
@@ -81,50 +86,59 @@ class Journal:
     @classmethod
     def _written(cls, folder: Path, data: bytes) -> "Journal":
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             with (folder / JOURNAL).open("wb") as handle:
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
             sync_folder(folder)
+            return cls(folder)
+        except FileNotFoundError as error:
+            raise _fenced(folder.parent.parent) from error
         except OSError as error:
             raise UserError(_refused(folder / JOURNAL, error)) from error
-        return cls(folder)
 
     def append(self, record: Record) -> bool:
         """Write what is new of `record`; False where nothing is.
 
         Raises:
             Fenced: the folder is gone: another process has taken the run over.
-            UserError: the disk is full, or broken; the journal is as before.
+            UserError: the disk is full, and the journal as before; or it is broken.
         """
         fresh = self._fresh(record)
         if fresh is None:
             return False
         line = as_line(fresh, self.root)
         try:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)  # by its name each time, which is gone when the run is taken over
+            handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)  # by its name each time, which is gone when the run is taken over
         except FileNotFoundError as error:
-            raise Fenced(f"{self.root}: another process has taken this run over; nothing more is written here") from error
+            raise _fenced(self.root) from error
         except OSError as error:
             raise UserError(_refused(self.path, error)) from error
         try:
-            self._write(handle, line)
+            self._write(handle, line, fresh)
+            _synced(handle)
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(handle, self._end)
             raise UserError(_refused(self.path, error)) from error
         finally:
             os.close(handle)
-        self._end += len(line)
-        self._remember(fresh)
         return True
 
-    def _write(self, handle: int, line: bytes) -> None:
-        written = 0
-        while written < len(line):
-            written += os.pwrite(handle, line[written:], self._end + written)
-        _synced(handle)
+    def _write(self, handle: int, line: bytes, record: Record) -> None:
+        """Write a line. It counts as soon as it is whole, whatever comes after that (a signal, a disk that fails): it may be delivered
+        already, so nothing is ever written over it.
+        """
+        begin, written = self._end, 0
+        self._end += len(line)
+        try:
+            while written < len(line):
+                written += os.pwrite(handle, line[written:], begin + written)
+        except BaseException:
+            if os.pread(handle, len(line), begin) != line:
+                with suppress(OSError):
+                    os.ftruncate(handle, begin)
+                self._end = begin
+            raise
+        self._remember(record)
 
     def records(self, start: int = 0) -> Iterator[Entry | Damage]:
         """Everything behind the place `start` (an entry's end), in order. Raises OSError."""
@@ -190,6 +204,10 @@ def _parts(line: bytes, starts: list[int], begin: int, root: Path) -> Iterator[E
     for place, following in zip(starts, [*starts[1:], len(line) + 1], strict=False):
         with suppress(ValueError):
             yield Entry(from_line(line[place : following - 1], root), begin + following)
+
+
+def _fenced(root: Path) -> Fenced:
+    return Fenced(f"{root}: another process has taken this run over; nothing more is written here")
 
 
 def _refused(path: Path, error: OSError) -> str:

@@ -22,52 +22,70 @@ def closing(
 
     def state(status: str) -> None:
         write_run_file(folder, RunFile(recorder.run_id, config_id, seed, status))
-        if status == Status.FINISHED:
-            try:
-                finished()
-            except UserError as error:
-                warn(f"the run is FINISHED, but not all could be tidied up: {error}")
 
-    with ending(recorder, state, stopping):
+    def tidy_up() -> None:
+        try:
+            finished()
+        except UserError as error:
+            warn(f"the run is FINISHED, but not all could be tidied up: {error}")
+
+    with ending(recorder, state, stopping, tidy_up):
         state("RUNNING")
         yield
 
 
 @contextmanager
-def ending(recorder: Recorder, state: Callable[[str], None] = lambda _status: None, stopping: Stopping | None = None) -> Iterator[None]:
+def ending(
+    recorder: Recorder,
+    state: Callable[[str], None] = lambda _status: None,
+    stopping: Stopping | None = None,
+    finished: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Afterwards the run is FINISHED, KILLED (SIGTERM, Ctrl-C, whatever else asked it to stop) or FAILED with the reason; `state` hears of
-    it too. SIGTERM and Ctrl-C are told to `stopping`, until the very end: on Ctrl-C a second one follows at once.
+    it too, and `finished` is called where it is FINISHED. SIGTERM and Ctrl-C are told to `stopping`, until the very end: on Ctrl-C a second
+    one follows at once. None of them comes between the recorder's word and that of `state`.
 
     Raises:
-        KeyboardInterrupt: for whatever asked it to stop.
+        KeyboardInterrupt: for whatever asked it to stop; also where that came when the run was FINISHED.
         Fenced: another process has taken the run over, which is in that one's state now: nothing is said of this one.
         RunFailed: for any other UserError, as a run was under way; any other error passes through.
     """
 
-    def end(status: Status, reason: str) -> None:
-        with suppress(StoppedAtOnce):  # it ends already: only the server is not waited for any longer
-            recorder.record(Ended(status, reason))
-        try:
-            state(status.value)
-        except UserError as error:  # a disk that is full, mostly: what ended the run must not be hidden by that
-            warn(f"the run is {status.value}, but its folder could not be told: {error}")
+    signals = stopping or Stopping()
 
-    stopping = stopping or Stopping()
-    with heard(stopping):
+    def end(status: Status, reason: str) -> None:
+        with suppress(StoppedAtOnce), signals.holding_back():  # it ends already
+            recorder.record(Ended(status, reason))
+            try:
+                state(status.value)
+            except UserError as error:  # a disk that is full, mostly: what ended the run must not be hidden by that
+                warn(f"the run is {status.value}, but its folder could not be told: {error}")
+        with suppress(StoppedAtOnce):  # only the server is not waited for any longer
+            recorder.close()
+
+    over = False
+    with heard(signals):
         try:
             yield
-            state(Status.FINISHED.value)
+            with signals.holding_back():
+                state(Status.FINISHED.value)
+                recorder.record(Ended(Status.FINISHED))
+                over = True
+            finished()
         except Fenced:
             raise
         except BaseException as error:
-            if stopping.asked or isinstance(error, KeyboardInterrupt | Stopped):
-                end(Status.KILLED, _why_killed(stopping.asked or "stopped by Ctrl-C", error))
+            if over:
+                recorder.close()
+                raise
+            if signals.asked or isinstance(error, KeyboardInterrupt | Stopped):
+                end(Status.KILLED, _why_killed(signals.asked or "stopped by Ctrl-C", error))
                 raise KeyboardInterrupt from error
             end(Status.FAILED, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
             if isinstance(error, UserError) and not isinstance(error, RunFailed):
                 raise RunFailed(*error.args) from error
             raise
-        recorder.record(Ended(Status.FINISHED))
+        recorder.close()
 
 
 def _why_killed(asked: str, error: BaseException) -> str:

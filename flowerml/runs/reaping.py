@@ -7,7 +7,7 @@ from pathlib import Path
 from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.events import Ended, Status
-from flowerml.journal import Journal, journals
+from flowerml.journal import Entry, Journal, Opening, journals, read_delivered
 from flowerml.runs.claim import Attempt, Holder, claim, holder, writing
 from flowerml.runs.folder import RUN_FILE, RunFile, read_run_file, write_run_file
 
@@ -60,9 +60,10 @@ def reap_folder(root: Path) -> Reaped | None:
         if standing is None or not _is_open(root, who):
             attempt.withdraw()
             return None
-        ended = _ended(attempt, who, standing)
-        write_run_file(root, replace(standing, status=ended.status.value))
-    return Reaped(root, standing.run_id, ended.status.value, ended.reason)
+        ended, begun = _ended(attempt, who, standing)
+        if begun:
+            write_run_file(root, replace(standing, status=ended.status.value))
+    return Reaped(root, standing.run_id if begun else read_delivered(attempt.folder).run_id, ended.status.value, ended.reason)
 
 
 def _is_open(root: Path, who: Holder) -> bool:
@@ -78,20 +79,27 @@ def _is_open(root: Path, who: Holder) -> bool:
         return False
 
 
-def _ended(attempt: Attempt, who: Holder, standing: RunFile) -> Ended:
-    """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life."""
-    status = Status.KILLED if standing.status == "RUNNING" else Status(standing.status)
-    reason = "" if status is Status.FINISHED else f"its process {who.pid} on {who.host} is gone"
-    ended = Ended(status, reason, int(1000 * max(who.since, who.seen)))
+def _ended(attempt: Attempt, who: Holder, standing: RunFile) -> tuple[Ended, bool]:
+    """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life. And whether the folder is this
+    run's already: it may still be that of a run which was to be replaced.
+    """
+    gone, time = f"its process {who.pid} on {who.host} is gone", int(1000 * max(who.since, who.seen))
+    killed = Ended(Status.KILLED, gone, time)
     try:
         journal = Journal.passed_on(_newest_journal(attempt.root), attempt.folder)
     except OSError:
         warn(f"{attempt.root}: its journal can't be read; only the folder says that the run is over")
-        return ended
+        return killed, True
+    begun = standing.status == "RUNNING" or not all(
+        isinstance(found, Entry) and isinstance(found.record, Opening) for found in journal.records()
+    )
     if journal.ended is not None:
-        return journal.ended  # it came as far as this
+        return journal.ended, begun  # it came as far as this
+    ended = killed
+    if begun and standing.status != "RUNNING":
+        ended = Ended(Status(standing.status), "" if standing.status == Status.FINISHED else gone, time)
     journal.append(ended)
-    return ended
+    return ended, begun
 
 
 def _newest_journal(root: Path) -> Path:

@@ -32,6 +32,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.patient = False
+        self._holds, self._held_back = False, ""
         self._reason: str | None = None
         self._fenced: Fenced | None = None
         self._first = 0.0
@@ -68,10 +69,25 @@ class Stopping:
             return
         again, self._first = self._first > 0, time.monotonic()
         self.ask(words)
+        if self._holds:
+            self._held_back = words
+            return
         if again or not self.patient:
             raise StoppedAtOnce(words)
         with suppress(RuntimeError):  # where the signal met another line that was just being printed
             say(f"{words.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at once)")
+
+    @contextmanager
+    def holding_back(self) -> Iterator[None]:
+        """Inside, a signal interrupts nothing: it raises at the end, if all went well until then."""
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+        if self._held_back:
+            words, self._held_back = self._held_back, ""
+            raise StoppedAtOnce(words)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from flowerml.runs.finishing import Finished, finish
 from flowerml.runs.folder import clear_folder
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.resuming import Beginning, beginning, checkpoints_of, standing
-from flowerml.runs.stopping import Stopping, launcher_of, patient, watched
+from flowerml.runs.stopping import Stopping, heard, launcher_of, patient, watched
 from flowerml.runs.summary import tags
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
@@ -57,7 +57,7 @@ def run_training(
     standing(run)  # refuses before anything is touched
     attempt = claim(run.folder, run.settings.lease_seconds)
     stopping = Stopping()
-    with writing(attempt), watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher):
+    with writing(attempt), heard(stopping), watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher):
         begins, recorder = _open(run, attempt, open_recorder)
         with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping, checkpoints_of(run).clear):
             finished = _carry_out(_Run(run, recorder, begins, stopping, labels or {}, on_row), test_examples)

@@ -28,14 +28,16 @@ def _nothing() -> None:
 class Delivery:
     """Delivers a journal to the tracking store that is set. One process at a time has it: a lock that goes with the process.
 
-    `heard` is called at every answer of the server. What is delivered stands in `delivered.json` once it was answered: a process that
-    dies between the two repeats it, which adds nothing.
+    `heard` is called at every answer of the server. `superseded`: another run was begun in the folder since, and the files there may be
+    that one's. What is delivered stands in `delivered.json` once it was answered: a process that dies between the two repeats it, and that
+    adds nothing.
     """
 
-    def __init__(self, journal: Journal, heard: Callable[[], None] = _nothing) -> None:
+    def __init__(self, journal: Journal, heard: Callable[[], None] = _nothing, *, superseded: bool = False) -> None:
         """Raises Busy, or OSError where the journal is gone."""
         self.journal = journal
         self._heard = heard
+        self._superseded = superseded
         self._hold = Hold(journal.folder / JOURNAL)
         state = read_delivered(journal.folder)
         self._state = replace(state, bytes=min(state.bytes, journal.end))
@@ -193,6 +195,8 @@ class Delivery:
                     self._is_over = False
                     self._writer.reopen()
                     self._make_launcher(record.opened)
+                case Artifact(path) if self._superseded and path.is_relative_to(self.journal.root):
+                    warn(f"{path} may be a later run's, started over in its folder: the earlier one is delivered without this file")
                 case Artifact(path) if not path.is_file():
                     warn(f"{path} is gone before MLflow had it: the run is delivered without this file")
                 case Artifact():
@@ -210,7 +214,7 @@ class Delivery:
 
     def _end(self, ended: Ended) -> None:
         self._is_over = True
-        if is_remote(get_tracking_uri()):
+        if is_remote(get_tracking_uri()) and not self._superseded:
             send_missing(self._client, self._writer, self.journal, self._heard)
         opened = opened_at(self.journal, self._state.bytes)
         self._writer.write(ended, opened if opened != self.run_id else None)

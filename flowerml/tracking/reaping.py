@@ -39,7 +39,8 @@ def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
         client = connected()
         experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ACTIVE_ONLY, max_results=50_000)]
         dead = [(run, sign) for run, sign in _with_signs(client, experiments) if _is_dead(run, sign, silent_s, alive)]
-        return [_close(client, run, sign) for run, sign in dead] + _close_launchers(client, experiments)
+        closed = [_close(client, run, sign) for run, sign in dead if _is_as_before(client, run)]
+        return closed + _close_launchers(client, experiments)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise refusal(error) from error
 
@@ -65,6 +66,12 @@ def _with_signs(client: MlflowClient, experiments: list[str]) -> Iterator[tuple[
 
 def _is_dead(run: Run, sign: _Sign, silent_s: float, alive: Collection[str]) -> bool:
     return run.info.run_id not in alive and sign.silent_s > silent_s
+
+
+def _is_as_before(client: MlflowClient, run: Run) -> bool:
+    """Whether nobody has ended it, or given a sign of life for it, since all the others were looked through."""
+    now = find_run(client, run.info.run_id)
+    return now is not None and now.info.status == "RUNNING" and now.data.tags.get(HEARTBEAT) == run.data.tags[HEARTBEAT]
 
 
 def _close(client: MlflowClient, run: Run, sign: _Sign) -> Closed:

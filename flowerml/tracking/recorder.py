@@ -17,12 +17,13 @@ from flowerml.tracking.writing import RunWriter
 
 
 class JournalRecorder:
-    """Writes events into the journal, from where they go to MLflow by themselves. The last one waits as long as the server takes them."""
+    """Writes events into the journal, from where they go to MLflow by themselves."""
 
     def __init__(self, journal: Journal, sender: Sender) -> None:
         self._journal = journal
         self._sender = sender
         self._one_by_one = threading.Lock()
+        self._ended: Ended | None = None
 
     @property
     def run_id(self) -> str:
@@ -54,9 +55,13 @@ class JournalRecorder:
             self._sender.delivery.add_last_words(event)
         self._sender.wake()
         if isinstance(event, Ended):
-            self._sender.close()
-            if event.status is Status.KILLED and os.environ.get("MLFLOW_RUN_ID"):
-                have_the_last_word(os.environ["MLFLOW_RUN_ID"], event.status.value)
+            self._ended = event
+
+    def close(self) -> None:
+        """Deliver the rest, for as long as the server takes it; says what is left."""
+        self._sender.close()
+        if self._ended is not None and self._ended.status is Status.KILLED and os.environ.get("MLFLOW_RUN_ID"):
+            have_the_last_word(os.environ["MLFLOW_RUN_ID"], self._ended.status.value)
 
     def abandon(self) -> None:
         """Deliver no more. What is in the journal stays there, for others to deliver."""
@@ -90,5 +95,8 @@ class MlflowRecorder:
             if not self._warned:
                 warn(f"MLflow does not take events at the moment ({reason_of(error)}); they are kept and sent with the next one")
             self._warned = True
-            if isinstance(event, Ended):
-                warn(f"{len(self._waiting)} events did not reach MLflow; the files are where the command has written them")
+
+    def close(self) -> None:
+        """Say what did not get through."""
+        if self._waiting:
+            warn(f"{len(self._waiting)} events did not reach MLflow; the files are where the command has written them")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mlflow.tracking import get_tracking_uri
 
 from flowerml.console import say, warn
-from flowerml.errors import UserError
+from flowerml.errors import Fenced, UserError
 from flowerml.tracking.delivery import Delivery
 from flowerml.tracking.refusals import is_answer, reason_of, refusal, without_secrets
 from flowerml.tracking.store import is_remote
@@ -55,17 +55,21 @@ class Sender:
 
         Raises:
             UserError: it refuses, or it is no address at all; a file that can't be opened is no more than that.
+            Fenced: another process has taken the run over.
         """
         self._thread.start()
         with self._state:
-            self._wait(lambda: self._delivery.is_open or self._fails > 0, _SILENCE_S if self._remote else None)
+            self._wait(lambda: self._delivery.is_open or self._fails > 0 or self._over, _SILENCE_S if self._remote else None)
             self._starting = False
+            gone = self._over and not self._fails
             refused = self._refused
             silent = not self._told and not self._delivery.is_open and self._fails == 0
             self._told = self._told or silent
         if refused is not None:
             self.abandon()
             raise refusal(refused) from refused
+        if gone:
+            raise Fenced(f"{self._where}: another process has taken this run over; nothing more is written here")
         if silent:
             warn(f"{self._store} has not answered yet: the training begins, its events are kept in {self._where}")
 
@@ -76,13 +80,17 @@ class Sender:
             self._state.notify_all()
 
     def close(self) -> None:
-        """Deliver the rest and stop. Waits as long as the server takes it; says what is left."""
-        with self._state:
-            self._closing = True
-            self._state.notify_all()
-            self._wait_for_the_end()
-            over = self._over
-        if over and self.left() == 0:
+        """Deliver the rest and stop. Waits as long as the server takes it, or nobody interrupts it; says what is left."""
+        try:
+            with self._state:
+                self._closing = True
+                self._state.notify_all()
+                self._wait_for_the_end()
+        finally:
+            self._part()
+
+    def _part(self) -> None:
+        if self._over and self.left() == 0:
             return
         self.abandon()
         self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
@@ -141,6 +149,8 @@ class Sender:
                 self._news = False
                 try:
                     self._deliver()
+                    if self._is_taken_over():  # by a process that may have ended the run: it must not be opened again
+                        return
                     if time.monotonic() >= due and not self._closing:
                         self._delivery.beat()
                         self._delivery.assert_running()

@@ -10,6 +10,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.console import warn
+from flowerml.events import Ended, Status
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, journals
 from flowerml.settings import Settings
 from flowerml.tracking.delivery import Delivery
@@ -32,6 +33,8 @@ def start_run(settings: Settings, experiment: str, run_name: str, attempt: Path,
 
     Raises:
         UserError: the tracking store refuses, or its address can't be one; or the folder can't be written to.
+        Fenced: another process has taken the run over.
+        KeyboardInterrupt: stopped meanwhile; a run that was made is KILLED.
     """
     opened = os.environ.get("MLFLOW_RUN_ID") or None
     journal = None if previous is None else _passed_on(previous, attempt)
@@ -40,7 +43,13 @@ def start_run(settings: Settings, experiment: str, run_name: str, attempt: Path,
         journal = Journal.create(attempt, _opening(settings, experiment, run_name, opened))
     begun = journal
     sender = Sender(lambda heard: Delivery(begun, heard), opened)
-    sender.start()
+    try:
+        sender.start()
+    except KeyboardInterrupt:
+        if not goes_on:  # else the run at MLflow is in the state that it had
+            journal.append(Ended(Status.KILLED, "stopped before it began"))
+        sender.close()
+        raise
     if goes_on:
         journal.append(Reopening(socket.gethostname(), opened))
     sender.wake()

@@ -59,13 +59,17 @@ def has_left(root: Path) -> bool:
 def _deliver(root: Path, folder: Path, *, superseded: bool) -> Synced:
     try:
         journal = Journal(folder)
-        delivery = Delivery(journal)
+        delivery = Delivery(journal, superseded=superseded)
     except Busy:
         return Synced(root, why="another process delivers it just now")
     except OSError:  # taken over, or removed, in this moment
         return Synced(root)
-    before = delivery.waiting()
+
+    def run_id() -> str:
+        return "" if superseded else delivery.run_id  # the folder is the newer run's
+
     try:
+        before = delivery.waiting()
         if superseded and journal.ended is None:
             journal.append(Ended(Status.KILLED, "it was started over in its folder"))
             before += 1
@@ -75,10 +79,13 @@ def _deliver(root: Path, folder: Path, *, superseded: bool) -> Synced:
                 if not delivery.is_open:
                     delivery.open()
             before = before or len(list(journal.records()))  # all of it, at another store
-        return Synced(root, max(0, before - delivery.waiting()), delivery.run_id, ended=journal.ended is not None)
+        return Synced(root, max(0, before - delivery.waiting()), run_id(), ended=journal.ended is not None)
     except Exception as error:  # whatever a server, a disk or a network in between may raise
-        left = delivery.waiting()
-        return Synced(root, max(0, before - left), delivery.run_id, left, str(refusal(error)), is_answer(error), journal.ended is not None)
+        try:
+            left = delivery.waiting()
+        except OSError:  # taken over: what is left of it is somebody else's
+            return Synced(root)
+        return Synced(root, max(0, before - left), run_id(), left, str(refusal(error)), is_answer(error), journal.ended is not None)
     finally:
         delivery.close()
 
@@ -88,7 +95,7 @@ def _added(before: Synced, after: Synced) -> Synced:
     return Synced(
         before.root,
         before.delivered + after.delivered,
-        after.run_id or before.run_id,
+        after.run_id,
         before.left + after.left,
         after.why or before.why,
         after.answered,

@@ -77,9 +77,11 @@ class Checkpoints:
                 write_bytes(part / MANIFEST, self._manifest(part, place))
                 sync_folder(part)
                 staging_of(final)
-                if final.exists():  # what a resumed run found damaged there
-                    _remove(final)
+                # What a resumed run found damaged there, or kept there before: it goes when the new one stands.
+                before_it = _aside(final) if final.exists() else None
                 part.rename(final)
+                if before_it is not None:
+                    shutil.rmtree(before_it)
             finally:
                 shutil.rmtree(part, ignore_errors=True)  # what could not be written has its own error
             for parent in (self.folder, self.folder.parent):
@@ -134,6 +136,8 @@ class Checkpoints:
     def _damage(self, place: Place) -> str | None:
         """What is wrong with a checkpoint, in words; None where it is whole."""
         folder = self._at(place)
+        if not (folder / STATE).exists():
+            return f"{STATE} is missing"
         try:
             written, own = (folder / MANIFEST).read_bytes(), self._manifest(folder, place)
         except (OSError, UserError) as error:
@@ -142,8 +146,6 @@ class Checkpoints:
             return None
         files = json.loads(own)["files"]
         changed = [name for name, part in files.items() if part["sha256"].encode() not in written]
-        if STATE not in files:
-            return f"{STATE} is missing"
         if len(changed) == 1:
             return f"{changed[0]} ({files[changed[0]]['bytes']:,} bytes) is not what {MANIFEST} says"
         return f"{MANIFEST} does not fit its files and this run"
@@ -151,10 +153,14 @@ class Checkpoints:
 
 def _remove(folder: Path) -> None:
     """Remove a checkpoint so that a process killed meanwhile leaves none that looks damaged. Raises OSError; Fenced as `staging_of`."""
+    shutil.rmtree(_aside(folder))
+
+
+def _aside(folder: Path) -> Path:
+    """Take a checkpoint out of the row; where it lies now. Raises as `_remove`."""
     gone = (staging_of(folder) or folder.parent) / f".{folder.name}.gone.part"
     shutil.rmtree(gone, ignore_errors=True)
-    folder.rename(gone)
-    shutil.rmtree(gone)
+    return folder.rename(gone)
 
 
 @contextmanager

@@ -86,7 +86,8 @@ class State:
             self.average.module.load_state_dict(content["average"])
             self.average.updates = content["updates"]
         self.optimizer.load_state_dict(content["optimizer"])
-        self.stepper.scaler.load_state_dict(content["scaler"])
+        if content["scaler"]:  # empty where the earlier device scaled nothing, which a scaler in use does not take
+            self.stepper.scaler.load_state_dict(content["scaler"])
         # Parts that did not fit into memory would not fit now; more of them may be asked for.
         self.stepper.accumulate = max(self.stepper.accumulate, content["accumulate"])
         for name, value in content["plateau"].items():

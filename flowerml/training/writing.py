@@ -2,8 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+
+from flowerml.console import warn
+from flowerml.training.outcome import Stopped
 
 _WAITING = 2  # files that may be under way: each holds a copy of the weights in memory
 
@@ -19,13 +22,27 @@ class Writer:
     def submit(self, task: Callable[[], None]) -> None:
         """Have `task` done after those before it; waits while too many are under way. Raises what an earlier one has raised."""
         while len(self._under_way) >= _WAITING:
-            self._under_way.popleft().result()
+            self._await_first()
         self._under_way.append(self._pool.submit(self._do, task))
 
     def flush(self) -> None:
-        """Wait until everything is written. Raises what a task has raised."""
+        """Wait until everything is written. Raises what a task has raised. Interrupted, only the file that is under way is written yet."""
         while self._under_way:
-            self._under_way.popleft().result()
+            self._await_first()
+
+    def _await_first(self) -> None:
+        try:
+            wait([self._under_way[0]])
+        except BaseException:
+            self.cancel()
+            raise
+        self._under_way.popleft().result()
+
+    def cancel(self) -> None:
+        """Write nothing more than the file that is under way; waits for that one."""
+        for future in self._under_way:
+            future.cancel()
+        wait(self._under_way)  # not for the thread: to Python 3.11 one whose waiting was interrupted has ended
 
     def _do(self, task: Callable[[], None]) -> None:
         if self._failed:  # a later checkpoint would speak of a best.pth that is not there
@@ -39,16 +56,33 @@ class Writer:
 
 @contextmanager
 def writer() -> Iterator[Writer]:
-    """A writer; everything is written at the end, but where the training was stopped at once. Raises what a task has raised, unless
-    something else has ended the training.
+    """A writer; everything is written at the end, but where the training was stopped at once.
+
+    Raises:
+        BaseException: what a task has raised. Where something else has ended the training that is only warned of, unless it was asked to
+            stop: then what was to be kept is not.
     """
-    with ThreadPoolExecutor(1, "checkpoints") as pool:
-        writes = Writer(pool)
-        try:
-            yield writes
-        except Exception:
-            raise  # what waits is written yet: it may be the checkpoint from which the run goes on
-        except BaseException:  # at once: only the file that is under way
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(1, "checkpoints")
+    writes = Writer(pool)
+    try:
+        yield writes
         writes.flush()
+    except Exception as error:
+        _write_the_rest(writes, error)  # what waits: it may be the checkpoint from which the run goes on
+        raise
+    except BaseException:
+        writes.cancel()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _write_the_rest(writes: Writer, ended_by: Exception) -> None:
+    try:
+        writes.flush()
+    except Exception as error:
+        if error is ended_by:
+            return
+        if isinstance(ended_by, Stopped):
+            raise error from ended_by
+        warn(f"and meanwhile: {error}")

@@ -98,6 +98,7 @@ def test_what_was_closed_still_goes_on_in_its_own_run(killed, capsys):
     recorder = start_run(settings, "flowers", "killed", attempt.folder, attempt.previous)
     recorder.record(Metrics({"val_accuracy": 0.6}, 2))
     recorder.record(Ended(Status.FINISHED))
+    recorder.close()
     attempt.release()
     run = MlflowClient().get_run(run_id)
     assert (recorder.run_id, run.info.status) == (run_id, "FINISHED")
@@ -109,6 +110,7 @@ def test_a_run_that_came_as_far_as_its_end_keeps_that_end(here, capsys):
     """Killed between the last event and the last file."""
     attempt, recorder = begin(here / "runs" / "a")
     recorder.record(Ended(Status.FAILED, "the loss is nan"))
+    recorder.close()
     attempt.release()
     code, told = reap(capsys)
     assert (code, told["closed"][0]["status"]) == (0, "FAILED")

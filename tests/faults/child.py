@@ -48,11 +48,12 @@ class Timed:
     def record(self, event):
         began = time.monotonic()
         self._recorder.record(event)
-        took = time.monotonic() - began
-        if isinstance(event, Ended):
-            print(f"HELD UP {self._begun + self._events:.3f} END {took:.3f}", file=sys.stderr, flush=True)
-        else:
-            self._events += took
+        self._events += time.monotonic() - began
+
+    def close(self):
+        began = time.monotonic()
+        self._recorder.close()
+        print(f"HELD UP {self._begun + self._events:.3f} END {time.monotonic() - began:.3f}", file=sys.stderr, flush=True)
 
 
 def kill_self() -> None:

@@ -47,6 +47,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def journal(folder):
+    folder.mkdir(parents=True)
     journal = Journal.create(folder, OPENING)
     for event in EVENTS:
         assert journal.append(event)
@@ -92,6 +93,7 @@ def test_files_of_the_run_move_with_its_folder_and_others_stay(journal, folder, 
 
 def test_a_relative_folder_is_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("runs/x/attempts/0001").mkdir(parents=True)
     journal = Journal.create(Path("runs/x/attempts/0001"), OPENING)
     journal.append(Artifact(Path("runs/x/best.pth")))
     journal.append(Artifact(Path("other.txt")))
@@ -156,6 +158,7 @@ def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
     write_delivered(folder, Delivered("store", "r", 5))
     with (folder / JOURNAL).open("ab") as handle:
         handle.write(b"0123456789abcdef {torn")
+    (folder.parent / "0002").mkdir()
     following = Journal.passed_on(folder, folder.parent / "0002")
     assert records(following) == [OPENING, *EVENTS]
     assert read_delivered(following.folder) == Delivered("store", "r", 5)
@@ -209,6 +212,8 @@ def test_how_far_it_was_delivered_is_kept(folder):
 def test_the_newest_copy_of_each_journal_is_found(folder):
     """Attempt 2 goes on with 1, 4 with 3; 3 started over, 5 has not written anything yet."""
     attempts = folder.parent
+    for name in ("0001", "0002", "0003.fenced", "0004"):
+        (attempts / name).mkdir(parents=True)
     Journal.create(folder, OPENING)
     Journal.passed_on(folder, attempts / "0002")
     folder.rename(attempts / "0001.fenced")
@@ -232,3 +237,48 @@ def test_it_knows_whether_its_run_has_ended(journal, folder):
     journal.append(Reopening("host"))
     assert journal.ended is None
     assert Journal(folder).ended is None
+
+
+class Interrupts(BaseException):
+    """As a signal's handler raises it."""
+
+
+def test_nothing_is_written_over_a_line_that_a_signal_found_whole(journal, monkeypatch):
+    """Whoever delivers may have read it: the end would be written over it, and never be seen."""
+
+    def interrupted(_handle):
+        raise Interrupts
+
+    monkeypatch.setattr("flowerml.journal.file._synced", interrupted)
+    with pytest.raises(Interrupts):
+        journal.append(Params({"a long name": "and a long text, longer than the end"}))
+    read = journal.end
+    monkeypatch.undo()
+    journal.append(Ended(Status.KILLED, "stopped"))
+    assert [found.record for found in journal.records(read)] == [Ended(Status.KILLED, "stopped")]
+    assert not [found for found in journal.records() if isinstance(found, Damage)]
+    assert not journal.append(Params({"a long name": "again"})), "it counts"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_signal_within_the_writing_leaves_a_whole_line_or_none(journal, monkeypatch, whole):
+    before, write = journal.end, os.pwrite
+
+    def interrupted(handle, data, place):
+        write(handle, data if whole else data[:7], place)
+        raise Interrupts
+
+    monkeypatch.setattr("flowerml.journal.file.os.pwrite", interrupted)
+    with pytest.raises(Interrupts):
+        journal.append(Metrics({"val_accuracy": 0.5}, 99))
+    monkeypatch.undo()
+    assert (journal.end > before) is whole
+    journal.append(Ended(Status.KILLED, "stopped"))
+    found = list(journal.records(before))
+    assert [type(one.record) for one in found] == ([Metrics, Ended] if whole else [Ended])
+
+
+def test_an_attempts_folder_that_is_gone_does_not_come_back(folder):
+    with pytest.raises(Fenced, match="has taken this run over"):
+        Journal.create(folder, OPENING)
+    assert not folder.exists()

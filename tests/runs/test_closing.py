@@ -66,7 +66,7 @@ def test_checkpoints_go_once_the_folder_says_finished(recorder, tmp_path):
         tmp_path, "c" * 64, 11, recorder, Stopping(), lambda: seen.append((read_run_file(tmp_path).status, list(recorder.events)))
     ):
         assert read_run_file(tmp_path).status == "RUNNING"
-    assert seen == [("FINISHED", [])]
+    assert seen == [("FINISHED", [Ended(Status.FINISHED)])]
     assert recorder.events == [Ended(Status.FINISHED)]
 
 
@@ -82,40 +82,68 @@ def test_what_can_not_be_tidied_up_leaves_the_run_finished(recorder, tmp_path, c
 
 
 class Interrupted(MemoryRecorder):
-    """Somebody sends signals while the end is being delivered."""
+    """Somebody sends a signal while the end is being written, or delivered."""
 
-    def __init__(self, *numbers, pause=0.0):
+    def __init__(self, number, *, delivered, pause=0.0):
         super().__init__("id")
-        self.numbers, self.pause, self.stopping = numbers, pause, Stopping()
+        self.number, self.delivered, self.pause, self.stopping = number, delivered, pause, Stopping()
+        self.closed = False
 
     def record(self, event):
+        if not self.delivered:
+            self.interrupt()
         super().record(event)
-        for number in self.numbers:
-            self.stopping._first -= self.pause
-            signal.raise_signal(number)
+
+    def close(self):
+        if self.delivered:
+            self.interrupt()
+        self.closed = True
+
+    def interrupt(self):
+        self.stopping._first -= self.pause
+        signal.raise_signal(self.number)
 
 
-def test_the_second_signal_of_one_ctrl_c_finds_the_run_ending(tmp_path):
+@pytest.mark.parametrize("delivered", [False, True])
+def test_the_second_signal_of_one_ctrl_c_finds_the_run_ending(tmp_path, delivered):
     """The terminal's SIGINT ends it, and `mlflow run` sends SIGTERM right behind: that must not cut its end short."""
-    recorder = Interrupted(signal.SIGTERM)
+    recorder = Interrupted(signal.SIGTERM, delivered=delivered)
     with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
         signal.raise_signal(signal.SIGINT)
     assert recorder.events == [Ended(Status.KILLED, "stopped by Ctrl-C")]
     assert read_run_file(tmp_path).status == "KILLED"
+    assert recorder.closed
 
 
-def test_a_later_one_ends_the_waiting_for_the_server_and_the_state_is_right(tmp_path):
-    recorder = Interrupted(signal.SIGTERM, pause=1.1)
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_later_one_ends_the_waiting_for_the_server_at_most_and_the_state_is_right(tmp_path, delivered):
+    recorder = Interrupted(signal.SIGTERM, delivered=delivered, pause=1.1)
     with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
         signal.raise_signal(signal.SIGTERM)
     assert recorder.events == [Ended(Status.KILLED, "stopped by SIGTERM")]
     assert read_run_file(tmp_path).status == "KILLED"
+    assert recorder.closed is not delivered
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_signal_while_a_finished_run_is_delivered_leaves_it_finished(tmp_path):
-    recorder = Interrupted(signal.SIGTERM)
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_signal_while_a_finished_run_is_written_down_or_delivered_leaves_it_finished(tmp_path, delivered):
+    recorder = Interrupted(signal.SIGTERM, delivered=delivered)
     with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
+        pass
+    assert recorder.events == [Ended(Status.FINISHED)]
+    assert read_run_file(tmp_path).status == "FINISHED"
+    assert recorder.closed is not delivered
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_its_checkpoints_are_removed_leaves_it_finished(recorder, tmp_path, number):
+    """Without checkpoints, a KILLED run would be trained again from its beginning, over a complete result."""
+
+    def interrupted():
+        signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, Stopping(), interrupted):
         pass
     assert recorder.events == [Ended(Status.FINISHED)]
     assert read_run_file(tmp_path).status == "FINISHED"

@@ -77,3 +77,19 @@ def test_who_begins_while_a_dead_run_is_being_closed_waits_for_that(tmp_path):
     mine = claim(root, 60)
     let_go.join()
     assert (mine.holder.token, mine.previous) == (3, root / ATTEMPTS / "0002.fenced")
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED"])
+def test_one_that_was_to_replace_a_run_and_never_began_is_not_taken_for_that_run(tmp_path, status):
+    """`--overwrite`, killed before its first word: the folder is still the earlier run's."""
+    died(tmp_path, status, ended=Ended(Status(status)), released=True)
+    before = read_run_file(tmp_path)
+    attempt = claim(tmp_path, 60)
+    Journal.create(attempt.folder, Opening("k" * 32, "flowers", "a", "here"))
+    path = attempt.folder / CLAIM
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pid": GONE}))
+    found = reap_folder(tmp_path)
+    assert (found.status, found.run_id) == ("KILLED", ""), "its own id, which no server has given yet"
+    assert [end.status for end in ends(tmp_path)] == ["KILLED"]
+    assert read_run_file(tmp_path) == before
+    assert reap_folder(tmp_path) is None

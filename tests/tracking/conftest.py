@@ -13,6 +13,7 @@ def start(tmp_path):
 
     def start(settings, experiment, run_name, previous=None):
         attempt = tmp_path / "run" / "attempts" / f"{len(begun) + 1:04d}"
+        attempt.mkdir(parents=True)
         begun.append(start_run(settings, experiment, run_name, attempt, previous))
         return begun[-1]
 

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import replace
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, read_delivered, write_delivered
@@ -45,6 +46,7 @@ def write(tmp_path):
         root = tmp_path / uuid.uuid4().hex
         folder = root / "attempts" / "0001"
         said = {"journal": uuid.uuid4().hex, "experiment": "flowers", "run_name": NAME, "host": "host", "timestamp": 1_000, **opening}
+        folder.mkdir(parents=True)
         journal = Journal.create(folder, Opening(**said))
         for event in story(root) if events is None else events:
             journal.append(event)
@@ -265,6 +267,7 @@ def test_a_run_that_was_started_over_is_closed_and_both_are_delivered(server, wr
     folder = write([Tags({"a": "1"})])
     second = folder.parent / "0002"
     folder = folder.rename(folder.parent / "0001.fenced")
+    second.mkdir()
     journal = Journal.create(second, replace(Journal(folder).opening, journal="2" * 32))
     journal.append(Ended(Status.FINISHED, "", 5))
     done = sync_folder(folder.parent.parent)
@@ -285,3 +288,38 @@ def test_a_reason_stands_in_the_description_until_the_run_goes_on(server, write)
     run = server.store.get_run(run_id)
     assert (run.info.status, run.data.tags["mlflow.note.content"]) == ("RUNNING", "mine")
     assert "flowerml.reason" not in run.data.tags
+
+
+def test_files_of_a_later_run_do_not_get_into_the_earlier_one(server, write, capsys):
+    """Started over while the server was away, the folder's best.pth is the later run's."""
+    folder = write([])
+    root = folder.parent.parent
+    (root / "best.pth").write_text("weights of run 1")
+    journal = Journal(folder)
+    journal.append(Artifact(root / "best.pth"))
+    journal.append(Ended(Status.FINISHED, "", 5))
+    second = folder.parent / "0002"
+    folder = folder.rename(folder.parent / "0001.fenced")
+    second.mkdir()
+    later = Journal.create(second, replace(journal.opening, journal="2" * 32))
+    (root / "best.pth").write_text("weights of run 2")
+    later.append(Artifact(root / "best.pth"))
+    later.append(Ended(Status.FINISHED, "", 6))
+    assert sync_folder(root).left == 0
+    ids = [read_delivered(path).run_id for path in (folder, second)]
+    assert [server.store.get_run(run_id).info.status for run_id in ids] == ["FINISHED", "FINISHED"]
+    assert [[one.path for one in MlflowClient().list_artifacts(run_id)] for run_id in ids] == [[], ["best.pth"]]
+    assert "best.pth may be a later run's" in capsys.readouterr().err
+
+
+def test_a_run_that_is_taken_over_while_it_is_delivered_is_left_to_that_one(server, write):
+    folder = write([Tags({"a": "1"})])
+
+    def taken_over(number, path):
+        if folder.exists() and path.endswith("log-batch"):
+            folder.rename(folder.with_name("0001.fenced"))
+        return
+
+    server.fault = taken_over
+    done = sync_folder(folder.parent.parent)
+    assert (done.delivered, done.left, done.why) == (0, 0, "")

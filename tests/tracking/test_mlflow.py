@@ -56,6 +56,7 @@ def test_events_land_where_the_ui_shows_them(client, start, tmp_path):
         Ended(Status.FINISHED),
     ):
         recorder.record(event)
+    recorder.close()
     run = client.get_run(recorder.run_id)
     assert client.get_experiment(run.info.experiment_id).name == "flowers"
     assert (run.info.run_name, run.info.status) == ("x", "FINISHED")
@@ -73,6 +74,7 @@ def test_events_land_where_the_ui_shows_them(client, start, tmp_path):
 def test_a_failed_run_says_why(client, start):
     recorder = start(settings(), "flowers", "x")
     recorder.record(Ended(Status.FAILED, "the loss is nan"))
+    recorder.close()
     run = client.get_run(recorder.run_id)
     assert (run.info.status, run.data.tags["flowerml.reason"]) == ("FAILED", "the loss is nan")
 
@@ -84,6 +86,7 @@ def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(clie
     recorder = start(chosen, "ignored", "my-name")
     recorder.record(Params(as_params(chosen)))
     recorder.record(Ended(Status.FINISHED))
+    recorder.close()
     run = client.get_run(opened)
     assert recorder.run_id == opened
     assert run.info.run_name == "my-name", "a name MLflow made up gives way"
@@ -111,6 +114,7 @@ def test_a_param_that_says_something_else_makes_the_opened_run_a_launcher(client
     recorder = start(chosen, "ignored", "x")
     recorder.record(Params(as_params(chosen)))
     recorder.record(Ended(Status.FAILED, "why"))
+    recorder.close()
     launcher, own = client.get_run(opened), client.get_run(recorder.run_id)
     assert recorder.run_id != opened
     assert own.info.experiment_id == launcher.info.experiment_id

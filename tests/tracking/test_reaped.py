@@ -7,7 +7,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Ended, Metrics, Status, Tags, now_ms
 from flowerml.settings import resolve
-from flowerml.tracking import reap_server
+from flowerml.tracking import reap_server, reaping
 from flowerml.tracking.opening import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
 
@@ -42,6 +42,7 @@ def take_for_dead(recorder):
 def test_how_it_ends_is_all_that_is_left_of_it(begun, ended, note):
     take_for_dead(begun)
     begun.record(ended)
+    begun.close()
     run = state(begun)
     assert (run.info.status, run.data.tags.get("flowerml.reason", "")) == (ended.status, ended.reason)
     assert run.data.tags["mlflow.note.content"] == note
@@ -62,7 +63,34 @@ def test_it_runs_again_by_its_next_sign_of_life(often, begun):
 def test_a_sign_of_life_does_not_bring_back_what_has_ended(often, begun):
     begun._sender.close = lambda: None  # the thread stays for more signs
     begun.record(Ended(Status.FINISHED))
+    begun.close()
     wait_for(lambda: state(begun).info.status == "FINISHED")
     said = state(begun).data.tags[HEARTBEAT]
     wait_for(lambda: state(begun).data.tags[HEARTBEAT] != said)
     assert state(begun).info.status == "FINISHED"
+
+
+def test_one_that_ends_while_others_are_closed_keeps_its_end(made, monkeypatch):
+    """Looking through many runs takes a while, in which somebody may deliver what a run has kept."""
+    client = MlflowClient()
+    sign = json.dumps({"host": "h", "pid": 1, "time": now_ms() - 600_000})
+    first, second, third = (client.create_run("0", tags={HEARTBEAT: sign}).info.run_id for _ in range(3))
+    close = reaping._close
+
+    def slowly(client, run, sign):
+        for other, sets in ((first, "end"), (second, "end"), (third, "sign")):
+            if other != run.info.run_id and state_of(other).status == "RUNNING":
+                if sets == "end":
+                    client.set_terminated(other, "FINISHED")
+                else:
+                    client.set_tag(other, HEARTBEAT, json.dumps({"host": "h", "pid": 1, "time": now_ms()}))
+        return close(client, run, sign)
+
+    def state_of(run_id):
+        return client.get_run(run_id).info
+
+    monkeypatch.setattr(reaping, "_close", slowly)
+    (closed,) = reap_server(300, [])
+    others = {first, second, third} - {closed.run_id}
+    assert state_of(closed.run_id).status == "KILLED"
+    assert sorted(state_of(run_id).status for run_id in others) in (["FINISHED", "FINISHED"], ["FINISHED", "RUNNING"])

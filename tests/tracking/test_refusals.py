@@ -48,8 +48,10 @@ def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch, tmp
     deleted = client.create_run("0").info.run_id
     client.delete_run(deleted)
     settings = resolve({"classes": "a,b", "output_dir": "x", "run_name": "x"})[0]
+    attempt = tmp_path / "out" / "attempts" / "0001"
+    attempt.mkdir(parents=True)
     for opened in (deleted, "not a run"):
         monkeypatch.setenv("MLFLOW_RUN_ID", opened)
         with pytest.raises(UserError, match=rf"^MLFLOW_RUN_ID {opened} .*: unset it, or set MLFLOW_TRACKING_URI to the store that has it$"):
-            start_run(settings, "flowers", "x", tmp_path / "out" / "attempts" / "0001")
+            start_run(settings, "flowers", "x", attempt)
     assert client.search_runs(["0"]) == []

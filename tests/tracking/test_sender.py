@@ -3,7 +3,10 @@
 import json
 import multiprocessing
 import os
+import shutil
+import signal
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -15,6 +18,7 @@ from flowerml.journal import Journal, read_delivered
 from flowerml.settings import resolve
 from flowerml.settings.text import as_params
 from flowerml.tracking import start_child, sync_folder
+from flowerml.tracking.delivery import Delivery
 from flowerml.tracking.opening import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
 
@@ -66,6 +70,7 @@ def test_a_server_that_is_away_from_the_start_costs_one_warning_and_gets_everyth
         tell(recorder, 1, 2)
         recorder.record(Artifact(root / "history.csv"))
         recorder.record(Ended(Status.FINISHED, "", 5_000))
+        recorder.close()
         told = capsys.readouterr().err
         assert told.count("warning:") == 2, told
         assert f"does not answer (Connection refused): events are kept in {root} and go there later" in told
@@ -92,6 +97,7 @@ def test_a_server_that_goes_and_comes_back_in_mid_run(server, start, root, patie
     server.fault = lambda number, path: None
     arrived(server, recorder, 1, 2, 3)
     recorder.record(Ended(Status.FINISHED))
+    recorder.close()
     assert server.store.get_run(recorder.run_id).info.status == "FINISHED"
     told = capsys.readouterr().err
     assert told.count("warning:") == 1, told
@@ -106,6 +112,7 @@ def test_a_server_that_hangs_at_the_end_is_not_waited_for(server, start, root, c
     server.fault = lambda number, path: "hang"
     tell(recorder, 2)
     recorder.record(Ended(Status.KILLED, "stopped by SIGTERM"))
+    recorder.close()
     assert "2 events are not at MLflow yet" in capsys.readouterr().err
     assert recorder.left == 2
     server.fault = lambda number, path: None
@@ -128,6 +135,7 @@ def test_a_server_that_hangs_at_the_start_is_not_waited_for(server, start, root,
     server.hold.set()
     arrived(server, recorder, 1)
     recorder.record(Ended(Status.FINISHED))
+    recorder.close()
     assert server.store.get_run(recorder.run_id).info.status == "FINISHED"
     assert read_delivered(attempt(root, 1)).bytes == Journal(attempt(root, 1)).end
 
@@ -156,6 +164,7 @@ def test_a_resumed_run_goes_on_in_its_own_run_and_doubles_nothing(server, start,
     first.record(Params(as_params(settings())))
     tell(first, 1, 2, 3)
     first.record(Ended(Status.KILLED, "stopped by Ctrl-C"))
+    first.close()
     second = start(settings(workers=1), "flowers", "x", attempt(root, 1))
     assert second.run_id == first.run_id
     wait_for(lambda: server.store.get_run(first.run_id).info.status == "RUNNING")
@@ -163,6 +172,7 @@ def test_a_resumed_run_goes_on_in_its_own_run_and_doubles_nothing(server, start,
     for step in (2, 3, 4):  # 2 and 3 are done again, a little later
         second.record(Metrics({"val_accuracy": 0.1 * step}, step, 1_000 * step if step == 4 else 9_000))
     second.record(Ended(Status.FINISHED))
+    second.close()
     run = server.store.get_run(first.run_id)
     assert points(server, first.run_id) == [(step, 1_000 * step) for step in (1, 2, 3, 4)]
     assert run.info.status == "FINISHED"
@@ -182,12 +192,14 @@ def test_a_resumed_run_delivers_what_the_attempt_before_had_kept(server, start, 
     second = start(settings(), "flowers", "x", attempt(root, 1))
     tell(second, 2, 3)
     second.record(Ended(Status.FINISHED))
+    second.close()
     assert points(server, second.run_id) == [(step, 1_000 * step) for step in (1, 2, 3)]
 
 
 def test_an_attempt_that_ended_before_its_journal_does_not_break_the_chain(server, start, root):
     first = start(settings(), "flowers", "x")
     first.record(Ended(Status.KILLED, "why"))
+    first.close()
     (root / "attempts" / "0009").mkdir()
     second = start(settings(), "flowers", "x", root / "attempts" / "0009")
     assert second.run_id == first.run_id
@@ -203,10 +215,12 @@ def test_what_mlflow_run_opens_for_a_run_that_goes_on_is_a_launcher(server, star
     first = start(settings(), "flowers", "x")
     tell(first, 1)
     first.record(Ended(Status.KILLED, "why"))
+    first.close()
     opened = opened_by_mlflow_run(server, monkeypatch)
     second = start(settings(), "flowers", "x", attempt(root, 1))
     tell(second, 2)
     second.record(Ended(Status.FINISHED))
+    second.close()
     launcher = server.store.get_run(opened)
     assert second.run_id == first.run_id != opened
     assert (launcher.data.tags["flowerml.kind"], launcher.data.tags["flowerml.continues"]) == ("launcher", first.run_id)
@@ -222,6 +236,7 @@ def test_the_run_that_mlflow_run_opened_is_taken_when_the_server_is_back(server,
         recorder = start(settings(), "ignored", "x")
         tell(recorder, 1)
         recorder.record(Ended(Status.FINISHED))
+        recorder.close()
     finally:
         server.up()
     monkeypatch.delenv("MLFLOW_RUN_ID")
@@ -246,6 +261,7 @@ def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(se
     wait_for(lambda: server.store.get_run(recorder.run_id).info.status == "RUNNING")
     assert "flowerml.reason" not in tags()
     recorder.record(Ended(Status.FINISHED))
+    recorder.close()
     assert recorder.left == 0
 
 
@@ -272,6 +288,7 @@ def test_an_end_that_the_disk_does_not_take_is_told_all_the_same(server, start, 
     with pytest.raises(UserError, match="No space left"):
         recorder.record(metrics(1))
     recorder.record(Ended(Status.FAILED, "the disk is full"))
+    recorder.close()
     run = server.store.get_run(recorder.run_id)
     assert (run.info.status, run.data.tags["flowerml.reason"]) == ("FAILED", "the disk is full")
     assert "the end could not be kept" in capsys.readouterr().err
@@ -314,4 +331,40 @@ def test_processes_forked_while_events_are_sent_are_not_held_up(server, start, m
         stop.set()
         talking.join()
     recorder.record(Ended(Status.FINISHED))
+    recorder.close()
     assert server.store.get_run(recorder.run_id).info.status == "FINISHED"
+
+
+def test_a_run_whose_folder_is_taken_away_at_its_start_ends_at_once(server, start, root, monkeypatch):
+    """Nobody would ever answer: the thread that asks has seen it, and ended."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root.parent / 'other.db'}")
+
+    def taken_over(self, opened=None, *, alive=False):
+        shutil.rmtree(attempt(root, 1))
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Delivery, "open", taken_over)
+    with pytest.raises(Fenced, match="has taken this run over"):
+        start(settings(), "flowers", "x")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_ctrl_c_while_the_run_is_made_leaves_none_that_runs(server, start, root, monkeypatch, resumed):
+    if resumed:
+        first = start(settings(), "flowers", "x")
+        first.record(Ended(Status.KILLED, "why"))
+        first.close()
+    made = Delivery.open
+
+    def interrupted(self, opened=None, *, alive=False):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.2)  # it is heard while the run is being made
+        made(self, opened, alive=alive)
+
+    monkeypatch.setattr(Delivery, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(settings(), "flowers", "x", attempt(root, 1) if resumed else None)
+    (experiment,) = (one.experiment_id for one in server.store.search_experiments() if one.name == "flowers")
+    runs = {run.data.tags["flowerml.journal"]: run for run in server.store.search_runs([experiment])}
+    run = runs[Journal(attempt(root, 1)).opening.journal]
+    assert (run.info.status, run.data.tags["flowerml.reason"]) == ("KILLED", "why" if resumed else "stopped before it began")

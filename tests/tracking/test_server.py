@@ -195,7 +195,9 @@ def test_a_run_comes_back_through_http(server, tmp_path, monkeypatch):
     mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
     try:
         asked = {"model": "convnextv2_atto", "weights": "none", "epochs": 10, "output_dir": "runs/x", "run_name": "x", "classes": "a,b"}
-        recorder = start_run(resolve(asked)[0], "flowers", "x", tmp_path / "out" / "attempts" / "0001")
+        attempt = tmp_path / "out" / "attempts" / "0001"
+        attempt.mkdir(parents=True)
+        recorder = start_run(resolve(asked)[0], "flowers", "x", attempt)
         history = tmp_path / "history.csv"
         history.write_text("epoch,val_accuracy\n1,0.5\n2,0.75\n")
         recorder.record(Params({"lr_head": "0.0001"}))
@@ -203,6 +205,7 @@ def test_a_run_comes_back_through_http(server, tmp_path, monkeypatch):
             recorder.record(Metrics({"val_accuracy": value}, step=epoch, timestamp=1000 * epoch))
         recorder.record(Artifact(history))
         recorder.record(Ended(Status.FINISHED))
+        recorder.close()
         client = MlflowClient()
         run = client.get_run(recorder.run_id)
         assert (run.info.status, run.data.params) == ("FINISHED", {"lr_head": "0.0001"})

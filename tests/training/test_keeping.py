@@ -187,3 +187,30 @@ def test_what_can_not_be_written_is_one_line_and_the_earlier_ones_stay(kept, bes
     assert kept.places() == [FIRST, SECOND]
     assert kept.newest().place == SECOND
     assert len(list(kept.folder.iterdir())) == 2
+
+
+def test_one_without_its_state_is_not_whole_even_where_its_manifest_fits(kept, capsys):
+    (folder(kept, SECOND) / STATE).unlink()
+    (folder(kept, SECOND) / MANIFEST).write_bytes(kept._manifest(folder(kept, SECOND), SECOND))
+    refused(kept, STATE, capsys)
+
+
+def test_the_one_that_stands_at_a_place_goes_when_its_successor_stands(kept, best, monkeypatch):
+    """A place is kept twice where a resumed run stops at once. Killed while gigabytes are removed, it must not be without either."""
+    remove = shutil.rmtree
+
+    def killed(path, *more, **how):
+        if path.exists():
+            raise KeyboardInterrupt
+        remove(path, *more, **how)
+
+    monkeypatch.setattr("flowerml.training.keeping.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept.save(SECOND, content(7), best)
+    monkeypatch.undo()
+    newest = kept.newest()
+    assert newest.place == SECOND
+    assert newest.load()["epoch"] == 7
+    kept.save(Place(2, 0), content(8), best)
+    assert kept.places() == [SECOND, Place(2, 0)]
+    assert [path.name for path in kept.folder.iterdir() if path.name.startswith(".")] == []

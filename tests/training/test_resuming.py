@@ -11,9 +11,13 @@ import torch
 
 from flowerml.data.loading import Example
 from flowerml.models import Built
+from flowerml.selection.epochs import EarlyStopping
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer, parameter_groups
+from flowerml.training.outcome import Outcome
 from flowerml.training.place import Cadence, Place
+from flowerml.training.schedule import Plateau
+from flowerml.training.state import State
 from flowerml.training.steps import Stepper
 from tests.training.conftest import Toy, Trained, examples, tiny_built
 from tests.training.test_memory import narrowed
@@ -256,3 +260,15 @@ def test_states_come_by_time():
 def test_places_are_in_the_order_of_the_training_and_say_themselves():
     assert sorted([Place(2, 0), Place(1, 3), Place(1, 0)]) == [Place(1, 0), Place(1, 3), Place(2, 0)]
     assert [str(Place(3, 0)), str(Place(3, 2))] == ["after epoch 3", "after step 2 of epoch 4"]
+
+
+def test_a_run_that_scaled_nothing_goes_on_where_gradients_are_scaled():
+    """bf16 on one device, fp16 on the next: the kept scaler is empty, which a scaler in use does not take."""
+    _, keeper = kept_run(epochs=2, ema=False)
+    content = keeper.at(Place(1, 0))
+    assert content["scaler"] == {}
+    stepper = scaled_stepper()
+    before = stepper.scaler.state_dict()
+    plateau, stopping = Plateau(0.5, 3), EarlyStopping(3, 0, "val_accuracy")
+    State(stepper.model, stepper.optimizer, stepper, None, plateau, stopping, Outcome()).restore(content)
+    assert stepper.scaler.state_dict() == before != {}
