@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import optuna
 import psutil
@@ -181,7 +182,7 @@ def test_a_worker_that_slept_through_its_time_does_no_harm(on_sqlite):
     process = on_sqlite.begin("--trials", "3", "--workers", "2")
     on_sqlite.until_trained(process, epochs=1)
     pid = next(pid for at, pid in on_sqlite.under_way().items() if on_sqlite.epochs(at) >= 1)
-    os.kill(pid, signal.SIGSTOP)
+    _put_to_sleep(pid, make_url(on_sqlite.storage).database)
     try:
         on_sqlite.wait_for(process, lambda: any(trial.state is TrialState.FAIL for trial in _tries(on_sqlite)))
         time.sleep(3)
@@ -208,6 +209,19 @@ def test_a_database_that_goes_away_for_a_while_is_waited_for(on_postgres):
     assert "does not answer" in told
     assert PASSWORD not in told
     on_postgres.must_be_whole(trials=4, tries=4)
+
+
+def _put_to_sleep(pid, database):
+    """Stop a process where it does not hold the lock on an SQLite file: with that it would stop everybody."""
+    for _ in range(100):
+        os.kill(pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(database, timeout=5)) as asking, suppress(sqlite3.OperationalError):
+            asking.execute("BEGIN IMMEDIATE")
+            asking.rollback()
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)
+    pytest.fail("it holds the lock all the time")
 
 
 def _tries(sweep):
