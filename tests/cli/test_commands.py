@@ -95,6 +95,7 @@ def test_mlflow_run_of_something_wrong_says_why_on_its_run():
     assert run.data.tags["flowerml.reason"].startswith("--lr-head is 'fast'")
 
 
+@pytest.mark.slow
 def test_mlflow_run_dataset(flowers):
     done = call("mlflow", "run", ".", "-e", "dataset", "--env-manager=local", "-P", "action=check", "-P", f"train_dir={flowers}")
     assert done.returncode == 0, done.stderr

@@ -155,6 +155,7 @@ class TestFromACheckpoint:
         assert "head.bias has values beyond fp16's range (65,504): export it without --half" in err
         assert not (tmp_path / "out" / "MANIFEST.json").exists()
 
+    @pytest.mark.slow
     def test_the_other_familys_file_stays_part_of_the_delivery_unless_it_was_touched(self, export, photos, tmp_path):
         out = tmp_path / "out"
         cnn, vit = leave_run(tmp_path / "a", photos), leave_run(tmp_path / "b", photos, family="vit")

@@ -107,6 +107,7 @@ def test_from_the_middle_of_an_epoch_whatever_stands_beside_it(begin, small_run,
     assert_whole(tmp_path / "out", small_run[0])
 
 
+@pytest.mark.slow
 def test_interrupted_twice(begin, small_run, tmp_path):
     begin(epoch(2), checkpoint_every_steps=1)
     begin(epoch(3))
@@ -227,6 +228,7 @@ def kill_and_resume(begin, flowers, folder, finished, seed):
     assert_whole(folder, finished)
 
 
+@pytest.mark.slow
 def test_killed_by_the_system_and_resumed(begin, flowers, small_run, tmp_path, capsys):
     kill_and_resume(begin, flowers, tmp_path / "out", small_run[0], seed=1)
     assert "an earlier try of these settings was cut off; it goes on after" in capsys.readouterr().err

@@ -362,8 +362,12 @@ def test_ctrl_c_while_the_run_is_made_leaves_none_that_runs(server, start, root,
         made(self, opened, alive=alive)
 
     monkeypatch.setattr(Delivery, "open", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        start(settings(), "flowers", "x", attempt(root, 1) if resumed else None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of several that test together ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start(settings(), "flowers", "x", attempt(root, 1) if resumed else None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     (experiment,) = (one.experiment_id for one in server.store.search_experiments() if one.name == "flowers")
     runs = {run.data.tags["flowerml.journal"]: run for run in server.store.search_runs([experiment])}
     run = runs[Journal(attempt(root, 1)).opening.journal]
