@@ -174,6 +174,7 @@ class TestFromACheckpoint:
 
 
 class TestFromTheRegistry:
+    @pytest.mark.slow
     def test_the_registered_file_byte_for_byte_by_alias_and_by_number(self, export, tmp_path):
         store = Store(tmp_path)
         first, second = store.decide(hits=20), store.decide(hits=30, config="e" * 64)

@@ -40,6 +40,7 @@ def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(tally, nursery, p
         assert_delivered(tally, MlflowClient(), folder)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("1 kill -9 at a random step")
 def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nursery, pictures, undisturbed, tmp_path):
     store, folder = os.environ["MLFLOW_TRACKING_URI"], tmp_path / "out"

@@ -100,6 +100,7 @@ def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(begin, flowers, sma
     assert_whole(folder, small_run[0])
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(flowers, tmp_path):
     folder = tmp_path / "out"
     process = start(flowers, folder, {"PAUSE": "30"})

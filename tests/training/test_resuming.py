@@ -35,6 +35,7 @@ CASES = {
     "stopped early": {**STILL, "epochs": 8, "patience": 3},
     "without validation": {"epochs": 3, "stop_epoch": 2, "val": []},
 }
+LONG = ("plateau", "stopped early")  # about ten seconds each
 
 
 class Keeper:
@@ -74,7 +75,7 @@ def bests(trained: Trained, after: int):
     return [(best.epoch, {name: tensor.numpy().tobytes() for name, tensor in best.state_dict.items()}) for best in kept]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES])
 def test_from_every_step_and_every_epochs_end_it_ends_the_same(name):
     changes = CASES[name]
     whole, keeper = kept_run(**changes)
