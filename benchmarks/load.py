@@ -21,7 +21,7 @@ from rich.table import Table
 from flowerml.models import build
 from flowerml.prediction import flowers_classifier
 from flowerml.settings import find_model
-from flowerml.training.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 
 MODELS = ("convnextv2_large", "clip_vitl14")
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")

@@ -37,11 +37,11 @@ from flowerml.runs.claim import Attempt
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
 from flowerml.tracking.delivery import Delivery
-from flowerml.training.checkpoint import save_plain
-from flowerml.training.keeping import Checkpoints
-from flowerml.training.loop import train
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row
-from flowerml.training.place import Content, Place, snapshot
+from flowerml.training.callbacks import Candidate, Observers, Outcome, Row
+from flowerml.training.checkpoints.checkpoint import save_plain
+from flowerml.training.checkpoints.progress import Content, Place, snapshot
+from flowerml.training.checkpoints.store import Checkpoints
+from flowerml.training.trainer import train
 
 PHOTOS = 1000
 BLOCK = (False, True, True, False)  # whether with all of it

@@ -21,7 +21,7 @@ from flowerml.data.transforms import InputDescription, TrainingTransform
 from flowerml.models import build
 from flowerml.settings import find_model
 from flowerml.training.optimizer import make_optimizer, parameter_groups
-from flowerml.training.steps import Stepper
+from flowerml.training.train_step import Stepper
 
 BATCH = 32
 STEPS = 6

@@ -14,7 +14,7 @@ from flowerml.events import Status, now_ms
 from flowerml.runs.claim import forget_fenced, writing
 from flowerml.runs.closing import ending
 from flowerml.runs.stopping import StoppedAtOnce, Stopping, heard, launcher_of, patient, watched
-from flowerml.training.outcome import Stopped
+from flowerml.training.callbacks import Stopped
 
 _BEATS = 6  # signs of life within a lease
 

@@ -17,7 +17,7 @@ from flowerml.events import MemoryRecorder
 from flowerml.runs.training import run_training
 from flowerml.settings import Settings, find_model
 from flowerml.tasks import task_for
-from flowerml.training.outcome import Row
+from flowerml.training.callbacks import Row
 
 _BATCHES = 3  # of training; as many pictures again, up to a half, for the evaluation
 

@@ -31,7 +31,7 @@ from flowerml.runs.stopping import Stopping
 from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
 from flowerml.tracking.campaigns import silence
-from flowerml.training.outcome import Stopped
+from flowerml.training.callbacks import Stopped
 
 _TICK_S = 1.0
 _NOTED_S = 15.0  # seconds of running runs are noted so often

@@ -113,7 +113,7 @@ def _check(asked: argparse.Namespace) -> int:
     from flowerml.files import require_writable
     from flowerml.runs.hygiene import label_suspects, write_page
     from flowerml.tasks.flowers import FlowersTask
-    from flowerml.training.checkpoint import load_checkpoint
+    from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     root = Path(asked.train_dir)
     page = Path(asked.html) if asked.html else None

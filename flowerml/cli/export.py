@@ -74,7 +74,7 @@ def _check(asked: argparse.Namespace) -> None:
 def _from_checkpoints(asked: argparse.Namespace) -> "list[Source]":
     from flowerml.delivery.export import Source
     from flowerml.runs.folder import read_run_file
-    from flowerml.training.checkpoint import load_checkpoint
+    from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     sources = []
     for path in map(Path, asked.checkpoint):

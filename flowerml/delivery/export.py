@@ -13,7 +13,7 @@ from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
 from flowerml.files import copy, file_digest, require_writable, write_text, write_with
 from flowerml.prediction.delivered import CLASSIFIER, WEIGHTS, for_delivery, halved, infinite_weights, is_delivered, single_file
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 class Precision(StrEnum):

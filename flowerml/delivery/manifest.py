@@ -8,7 +8,7 @@ from typing import Any
 
 from flowerml.files import file_digest, write_json
 from flowerml.prediction.delivered import CLASSIFIER
-from flowerml.training.checkpoint import Checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 NAME = "MANIFEST.json"
 FORMAT = "flowerml-delivery-1"

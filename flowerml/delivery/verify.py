@@ -16,7 +16,7 @@ from flowerml.console import warn
 from flowerml.delivery import fresh_process
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import FlowersTask
-from flowerml.training.checkpoint import Checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 LOGIT_TOLERANCE = 1e-4  # fp32 on the CPU: another machine adds in another order
 LABEL_TOLERANCE = 0.005  # share of photos whose label may differ

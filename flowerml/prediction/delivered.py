@@ -10,7 +10,7 @@ from flowerml.data.relations import geometry, records
 from flowerml.models import pair_head
 from flowerml.prediction import flowers_classifier, relations_served
 from flowerml.prediction.bundle import bundled
-from flowerml.training.checkpoint import Checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 WEIGHTS = {"cnn": "cnn_flowers.pth", "vit": "vit_flowers.pth"}  # the delivered file's name by family
 REGISTERED_WEIGHTS = {**WEIGHTS, "relation": "relations.pth"}  # the file's name in a registered version

@@ -19,7 +19,7 @@ from flowerml.prediction import flowers_classifier as delivered
 from flowerml.prediction.flowers_classifier import FlowersClassifier, Input, Pictures
 from flowerml.prediction.relations import as_relation_predictor
 from flowerml.settings import Family
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 
 
 def load_model(path: str | Path, device: str = "cpu") -> FlowersClassifier:

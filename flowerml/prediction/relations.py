@@ -20,7 +20,7 @@ from flowerml.models.pairs import PairClassifier, pairs_for_weights
 from flowerml.prediction import flowers_classifier as delivered
 from flowerml.settings import Family
 from flowerml.settings.declaration import Settings
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 
 Edges = Sequence[float]  # left, top, right, bottom in pixels of the picture as its file stores it
 Picture = str | os.PathLike[str] | bytes | Image.Image

@@ -24,7 +24,7 @@ from flowerml.prediction import load_network
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
 from flowerml.tasks import Task
-from flowerml.training.outcome import Outcome, Row
+from flowerml.training.callbacks import Outcome, Row
 
 _COLUMNS = (
     "epoch",

@@ -9,7 +9,7 @@ from flowerml.errors import Fenced, RunFailed, UserError
 from flowerml.events import Ended, Recorder, Status
 from flowerml.runs.folder import RunFile, write_run_file
 from flowerml.runs.stopping import StoppedAtOnce, Stopping, heard
-from flowerml.training.outcome import LoaderDied, Stopped
+from flowerml.training.callbacks import LoaderDied, Stopped
 
 
 @contextmanager

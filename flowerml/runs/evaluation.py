@@ -19,7 +19,7 @@ from flowerml.runs.folder import read_run_file
 from flowerml.runs.prepare import default_workers
 from flowerml.settings import Settings
 from flowerml.tasks import Task, task_for
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from flowerml.training.device import pick_device
 
 OpenChild = Callable[[str | None, str, str], Recorder]  # the training run's id if known, experiment, run name

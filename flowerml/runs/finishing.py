@@ -16,7 +16,7 @@ from flowerml.runs.baselines import record_baselines
 from flowerml.runs.prepare import Prepared
 from flowerml.runs.summary import closing_tags, description
 from flowerml.tasks import Views
-from flowerml.training.outcome import Outcome
+from flowerml.training.callbacks import Outcome
 
 
 @dataclass(frozen=True)

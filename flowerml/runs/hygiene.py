@@ -21,7 +21,7 @@ from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
 from flowerml.runs.prepare import default_workers
 from flowerml.tasks import task_for
-from flowerml.training.checkpoint import Checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint
 from flowerml.training.device import pick_device
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flowerml.runs.folder import RunFile, require_free
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
-from flowerml.training.keeping import Checkpoints, Kept
+from flowerml.training.checkpoints.store import Checkpoints, Kept
 
 
 @dataclass(frozen=True)

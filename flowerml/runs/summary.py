@@ -8,7 +8,7 @@ from typing import Any
 from flowerml.evaluation.scores import Scores
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
-from flowerml.training.outcome import Outcome
+from flowerml.training.callbacks import Outcome
 
 
 def tags(run: Prepared) -> dict[str, str]:

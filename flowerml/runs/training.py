@@ -21,11 +21,11 @@ from flowerml.runs.summary import tags
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.tasks import Views
-from flowerml.training.checkpoint import Checkpoint, save_checkpoint
-from flowerml.training.loop import train
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row, Stopped
-from flowerml.training.place import Content, Place, snapshot
-from flowerml.training.writing import Writer, writer
+from flowerml.training.callbacks import Candidate, Observers, Outcome, Row, Stopped
+from flowerml.training.checkpoints.async_writer import Writer, writer
+from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.checkpoints.progress import Content, Place, snapshot
+from flowerml.training.trainer import train
 
 # Complete settings, experiment, run name; the folder for what it keeps, and that of the earlier try which goes on, or None.
 OpenRecorder = Callable[[Settings, str, str, Path, Path | None], Recorder]

@@ -25,7 +25,7 @@ from flowerml.sweep.trials import ENDED, counted, name_of, queue
 from flowerml.tracking import TrackedRuns, start_child
 from flowerml.tracking.campaigns import PARENT, Parent
 from flowerml.tracking.sweeps import give_sign, open_sweep
-from flowerml.training.outcome import Stopped
+from flowerml.training.callbacks import Stopped
 
 SEEDS = (11, 23, 47)
 _SIGN_S = 30.0

@@ -30,7 +30,7 @@ from flowerml.sweep.study import suggest
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, FAILED, FOLDER, PRUNED, RUN, STOPPED, SURPLUS, is_wanted, open_ends, original
 from flowerml.tracking import start_run
-from flowerml.training.outcome import Row
+from flowerml.training.callbacks import Row
 
 STOPPED_CODE = 130
 # What a trial must not inherit: it is not the run that `mlflow run` has opened for the sweep.

@@ -21,7 +21,7 @@ from flowerml.selection.registration import Action, Verdict, verdict
 from flowerml.tracking.decision_tags import champion_of, description, version_tags
 from flowerml.tracking.refusals import reason_of, refusal
 from flowerml.tracking.served_model import save_served_model
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 REGISTERED = {"cnn": "flowers-cnn", "vit": "flowers-vit", "relation": "relations"}
 CHAMPION, PREVIOUS = "champion", "previous"

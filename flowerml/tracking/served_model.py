@@ -14,7 +14,7 @@ from PIL import Image
 
 from flowerml.prediction.delivered import served_code
 from flowerml.prediction.relations_served import COLUMNS as BOXES
-from flowerml.training.checkpoint import Checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 _NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pandas", "pillow")
 _LIBRARIES = {"timm": "timm", "open_clip": "open_clip_torch"}

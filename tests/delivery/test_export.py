@@ -16,7 +16,7 @@ from flowerml.delivery.verify import Expected, verify
 from flowerml.errors import UserError
 from flowerml.prediction import as_predictor, flowers_classifier
 from flowerml.tracking import fetch_registered, register
-from flowerml.training.checkpoint import load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from tests.data.pictures import put_classes
 from tests.tracking.finished_runs import CLASSES, LOCAL, Store, trained
 

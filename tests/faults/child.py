@@ -19,7 +19,9 @@ from flowerml.events import Ended, MemoryRecorder
 from flowerml.runs import training as runs_training
 from flowerml.settings import resolve
 from flowerml.tracking.store import connected
-from flowerml.training import keeping, loop, steps
+from flowerml.training import train_step as steps
+from flowerml.training import trainer as loop
+from flowerml.training.checkpoints import store as keeping
 
 torch.set_num_threads(1)
 

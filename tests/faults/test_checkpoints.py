@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from flowerml.errors import UserError
-from flowerml.training.keeping import Checkpoints
+from flowerml.training.checkpoints.store import Checkpoints
 from tests.training.test_resuming import LEFT_OUT, Toy, kept_run, state_of
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flowerml.runs.folder import read_run_file
-from flowerml.training.keeping import Checkpoints
+from flowerml.training.checkpoints.store import Checkpoints
 from tests.faults.test_killed import assert_as_undisturbed
 
 

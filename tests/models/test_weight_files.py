@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from flowerml.errors import UserError
 from flowerml.models import build
 from flowerml.settings import find_model
-from flowerml.training.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 
 CNN = "timm:mobilenetv2_050"
 SIZES = {CNN: 32, "clip_vits32": 64, "convnextv2_atto": 64, "timm:test_vit": 96}

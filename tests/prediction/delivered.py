@@ -9,7 +9,7 @@ from PIL import Image
 from flowerml.data.transforms import InputDescription
 from flowerml.models import build
 from flowerml.settings import find_model
-from flowerml.training.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from tests.data.pictures import encode, quarters, scene
 from tests.data.test_decode import big_endian_tiff, png_header, with_orientation
 

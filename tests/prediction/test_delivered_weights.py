@@ -17,7 +17,7 @@ from flowerml.prediction import as_predictor
 from flowerml.prediction import flowers_classifier as fc
 from flowerml.prediction.flowers_classifier import BadWeights
 from flowerml.settings.catalogue import Family, find_model, known_models
-from flowerml.training.checkpoint import load_checkpoint
+from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.prediction.delivered import CLASSES, NAMES, deliver
 
 SMALL = ("convnextv2_atto", "convnextv2_femto", "convnextv2_pico", "clip_vits16", "clip_vits32", "timm:test_resnet", "timm:test_vit")

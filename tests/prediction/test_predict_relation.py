@@ -15,7 +15,7 @@ from flowerml.errors import UserError
 from flowerml.models.pairs import build_pairs
 from flowerml.prediction import as_predictor, load_network, predict_relation_proba
 from flowerml.settings import find_model, resolve
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.data.pictures import scene
 
 SUBJECT, OBJECT = (2, 3, 20, 30), (10, 12.5, 44, 38)

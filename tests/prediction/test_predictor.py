@@ -18,7 +18,7 @@ from flowerml.errors import UserError
 from flowerml.models import build
 from flowerml.prediction import load_model
 from flowerml.settings import find_model
-from flowerml.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower")
 DESCRIPTION = InputDescription(64, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), "bilinear", 0.5)  # unlike any model's own

@@ -19,7 +19,7 @@ from flowerml.prediction import load_relation_model, predict_relation_proba, rel
 from flowerml.prediction.bundle import bundled
 from flowerml.prediction.delivered import served_code
 from flowerml.settings import find_model, resolve
-from flowerml.training.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from tests.data.pictures import encode, scene
 
 NAME = "relation:timm:test_resnet"

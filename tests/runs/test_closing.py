@@ -10,7 +10,7 @@ from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.closing import closing, ending
 from flowerml.runs.folder import read_run_file
 from flowerml.runs.stopping import StoppedAtOnce, Stopping
-from flowerml.training.outcome import LoaderDied, Stopped
+from flowerml.training.callbacks import LoaderDied, Stopped
 
 
 @pytest.fixture

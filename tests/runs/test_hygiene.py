@@ -9,7 +9,7 @@ from flowerml.cli.main import main
 from flowerml.data.report import folder_report
 from flowerml.runs.hygiene import label_suspects
 from flowerml.tasks.flowers import FlowersTask
-from flowerml.training.checkpoint import load_checkpoint
+from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
 PLANTED = 10
 

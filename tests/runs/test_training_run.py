@@ -16,7 +16,7 @@ from flowerml.runs.evaluation import Request, run_evaluation
 from flowerml.runs.folder import RUN_FILES, read_run_file
 from flowerml.runs.training import run_training
 from flowerml.settings import Settings, resolve
-from flowerml.training.steps import NotFinite
+from flowerml.training.train_step import NotFinite
 from tests.runs.conftest import SMALL
 
 ON_DISK = {

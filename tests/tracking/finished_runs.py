@@ -16,7 +16,7 @@ from flowerml.prediction import as_predictor
 from flowerml.selection.decision import decide
 from flowerml.selection.records import CandidateRun, Scope
 from flowerml.settings import find_model, resolve
-from flowerml.training.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 MODELS = {"cnn": ("convnextv2_atto", 32), "vit": ("clip_vits32", 64), "relation": ("relation:timm:test_resnet", 32)}

@@ -13,9 +13,9 @@ from flowerml.data.loading import Example, evaluation_loader, training_loader
 from flowerml.data.transforms import InputDescription
 from flowerml.models import Built, Classifier
 from flowerml.settings import Settings, resolve
-from flowerml.training.loop import train
-from flowerml.training.outcome import Candidate, Observers, Outcome, Row
-from flowerml.training.place import Content, Place
+from flowerml.training.callbacks import Candidate, Observers, Outcome, Row
+from flowerml.training.checkpoints.progress import Content, Place
+from flowerml.training.trainer import train
 
 CLASSES = ("a", "b", "c")
 SIZE = 8

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowerml.training.averaging import WeightAverage, decay_for
+from flowerml.training.ema import WeightAverage, decay_for
 
 
 class Number(nn.Module):

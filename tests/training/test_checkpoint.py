@@ -9,7 +9,7 @@ import torch
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.settings import Settings, find_model, resolve
-from flowerml.training.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
 
 CONTRACT = {"format", "state_dict", "model", "family", "classes", "input", "epoch", "metrics", "settings"}
 PLAIN = (str, int, float, bool, type(None), torch.Tensor)

@@ -10,7 +10,7 @@ from flowerml.models.classifier import Classifier
 from flowerml.settings import find_model
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer, parameter_groups
-from flowerml.training.steps import Stepper
+from flowerml.training.train_step import Stepper
 
 WITH_BATCH_NORM = ["timm:resnet10t", "timm:mobilenetv2_050"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowerml.training.garbage import spared
+from flowerml.training.gc_freeze import spared
 
 
 class Knot:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from flowerml.errors import UserError
-from flowerml.training.keeping import BEST, MANIFEST, STATE, Checkpoints
-from flowerml.training.place import Place
+from flowerml.training.checkpoints.progress import Place
+from flowerml.training.checkpoints.store import BEST, MANIFEST, STATE, Checkpoints
 
 FIRST, SECOND = Place(1, 0), Place(1, 3)
 RUN = {"config_id": "c" * 64, "seed": 11}
@@ -204,7 +204,7 @@ def test_the_one_that_stands_at_a_place_goes_when_its_successor_stands(kept, bes
             raise KeyboardInterrupt
         remove(path, *more, **how)
 
-    monkeypatch.setattr("flowerml.training.keeping.shutil.rmtree", killed)
+    monkeypatch.setattr("flowerml.training.checkpoints.store.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         kept.save(SECOND, content(7), best)
     monkeypatch.undo()

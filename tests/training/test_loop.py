@@ -10,7 +10,7 @@ from flowerml.data.decode import BadImage
 from flowerml.data.loading import Example
 from flowerml.errors import RunFailed
 from flowerml.models.classifier import Classifier
-from flowerml.training.steps import NotFinite
+from flowerml.training.train_step import NotFinite
 
 COLUMNS = [
     "epoch",

@@ -134,7 +134,7 @@ def test_a_process_that_really_has_too_little_goes_on():
         import torch
         from torch import nn
         from flowerml.training.losses import example_losses
-        from flowerml.training.steps import Stepper
+        from flowerml.training.train_step import Stepper
         torch.set_num_threads(1)
         model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3))
         told = []

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowerml.training.mixing import Mixer
+from flowerml.training.mixup import Mixer
 
 COUNT = 6
 

@@ -12,13 +12,13 @@ import torch
 from flowerml.data.loading import Example
 from flowerml.models import Built
 from flowerml.selection.epochs import EarlyStopping
+from flowerml.training.callbacks import Outcome
+from flowerml.training.checkpoints.progress import Cadence, Place
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer, parameter_groups
-from flowerml.training.outcome import Outcome
-from flowerml.training.place import Cadence, Place
 from flowerml.training.schedule import Plateau
-from flowerml.training.state import State
-from flowerml.training.steps import Stepper
+from flowerml.training.train_state import State
+from flowerml.training.train_step import Stepper
 from tests.training.conftest import Toy, Trained, examples, tiny_built
 from tests.training.test_memory import narrowed
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from flowerml.errors import RunFailed
 from flowerml.training.losses import example_losses
-from flowerml.training.steps import NotFinite, Stepper
+from flowerml.training.train_step import NotFinite, Stepper
 
 SMOOTHED = partial(example_losses, smoothing=0.1)
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])

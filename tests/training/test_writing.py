@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from flowerml.errors import UserError
-from flowerml.training.outcome import Stopped
-from flowerml.training.writing import writer
+from flowerml.training.callbacks import Stopped
+from flowerml.training.checkpoints.async_writer import writer
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """An epoch in one line, for the console."""
 
 from flowerml.console import duration
-from flowerml.training.outcome import Row
+from flowerml.training.callbacks import Row
 
 
 def epoch_line(row: Row, last: int, *, is_best: bool, left: float) -> str:

@@ -8,7 +8,7 @@ import torch
 from flowerml.errors import RunFailed
 from flowerml.evaluation.scores import Predictions
 from flowerml.selection.epochs import EpochResult
-from flowerml.training.place import Content, Place
+from flowerml.training.checkpoints.progress import Content, Place
 
 Row = dict[str, float]
 

@@ -15,18 +15,18 @@ from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import score
 from flowerml.models.builders import Built
 from flowerml.models.classifier import Network
+from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, better
 from flowerml.settings import Settings
-from flowerml.training.averaging import WeightAverage
-from flowerml.training.garbage import spared
-from flowerml.training.mixing import Mixer
+from flowerml.training.callbacks import Candidate, LoaderDied, Observers, Outcome, Row, Stopped
+from flowerml.training.checkpoints.progress import Cadence, Content
+from flowerml.training.ema import WeightAverage
+from flowerml.training.gc_freeze import spared
+from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
-from flowerml.training.outcome import Candidate, LoaderDied, Observers, Outcome, Row, Stopped
-from flowerml.training.place import Cadence, Content
 from flowerml.training.schedule import Plateau, Schedule
-from flowerml.training.state import State, Sums
-from flowerml.training.steps import stepper_of
-from flowerml.training.telling import epoch_line
+from flowerml.training.train_state import State, Sums
+from flowerml.training.train_step import stepper_of
 
 
 def train(

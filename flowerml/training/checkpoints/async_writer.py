@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from flowerml.console import warn
-from flowerml.training.outcome import Stopped
+from flowerml.training.callbacks import Stopped
 
 _WAITING = 2  # files that may be under way: each holds a copy of the weights in memory
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from flowerml.evaluation.scores import Predictions
 from flowerml.selection.epochs import EarlyStopping, EpochResult
-from flowerml.training.averaging import WeightAverage
-from flowerml.training.outcome import Candidate, Outcome
-from flowerml.training.place import Content, Place
+from flowerml.training.callbacks import Candidate, Outcome
+from flowerml.training.checkpoints.progress import Content, Place
+from flowerml.training.ema import WeightAverage
 from flowerml.training.schedule import Plateau
-from flowerml.training.steps import Stepper
+from flowerml.training.train_step import Stepper
 
 
 @dataclass

@@ -13,8 +13,8 @@ import torch
 from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.files import FULL, copy, file_digest, free, staging_of, sync_folder, write_bytes
-from flowerml.training.checkpoint import bytes_of, save_plain
-from flowerml.training.place import Content, Place
+from flowerml.training.checkpoints.checkpoint import bytes_of, save_plain
+from flowerml.training.checkpoints.progress import Content, Place
 
 FORMAT = "flowerml-state-1"
 STATE, BEST, MANIFEST = "state.pt", "best.pth", "manifest.json"
