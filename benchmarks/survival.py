@@ -36,7 +36,7 @@ from flowerml.runs import training
 from flowerml.runs.claim import Attempt
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from flowerml.tracking.delivery import Delivery
+from flowerml.tracking.delivery.journal_delivery import Delivery
 from flowerml.training.callbacks import Candidate, Observers, Outcome, Row
 from flowerml.training.checkpoints.checkpoint import save_plain
 from flowerml.training.checkpoints.progress import Content, Place, snapshot

@@ -14,7 +14,7 @@ from flowerml.runs.selecting import choose, record
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking import TrackedRuns, start_child
-from flowerml.tracking.campaigns import runs_of_campaign
+from flowerml.tracking.search.campaigns import runs_of_campaign
 
 
 def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[Choice, ...], DecisionText]:

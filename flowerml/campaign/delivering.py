@@ -16,7 +16,7 @@ from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
 from flowerml.tracking import Registration, fetch_registered, register
-from flowerml.tracking.campaigns import answers_within
+from flowerml.tracking.search.campaigns import answers_within
 
 _FILES_S = 120.0  # a server may take so long over a model's files; other questions of a campaign are short
 

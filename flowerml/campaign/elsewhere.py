@@ -9,7 +9,7 @@ from flowerml.campaign.choices import Choice
 from flowerml.campaign.plan import Phase, Plan, shaping
 from flowerml.errors import UserError
 from flowerml.settings import resolve, stored
-from flowerml.tracking.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
+from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _OF_THE_MODEL = ("mean", "std", "interpolation", "crop_pct")  # found out anew, as a changed model may have others
 

@@ -16,7 +16,7 @@ from flowerml.errors import UserError
 from flowerml.runs.claim import Attempt, claim, holder
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
-from flowerml.tracking.campaigns import Parent, open_campaign, runs_of_campaign, silence
+from flowerml.tracking.search.campaigns import Parent, open_campaign, runs_of_campaign, silence
 from flowerml.training.callbacks import Stopped
 
 LEASE_S = 60.0

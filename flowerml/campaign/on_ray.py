@@ -20,7 +20,7 @@ from flowerml.campaign.jobs import Ended, Job
 from flowerml.console import say, warn
 from flowerml.errors import RunFailed, UserError
 from flowerml.runs.shares import visible_gpus
-from flowerml.tracking.campaigns import store_address
+from flowerml.tracking.search.campaigns import store_address
 
 _PASSED_ON = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")
 _PATHS = ("train_dir", "test_dir", "output_dir", "runs_root")

@@ -10,7 +10,7 @@ from flowerml.campaign.plan import Kind, Mode, PlanRun
 from flowerml.errors import UserError
 from flowerml.runs.folder import read_run_file
 from flowerml.settings import Settings
-from flowerml.tracking.campaigns import CAMPAIGN, PARENT, fetch_artifact, runs_of_campaign
+from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, fetch_artifact, runs_of_campaign
 
 _KEPT = ("best.pth", "probe.npz", "predictions.csv", "settings.json", "split.json", "history.csv")
 _OF_ITSELF = ("heartbeat", "journal", "reason", "ended", "resumed_from")  # tags of a run that say nothing about a copy of it

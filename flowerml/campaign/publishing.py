@@ -8,7 +8,7 @@ from flowerml.campaign.story import Campaign, RunStatus
 from flowerml.campaign.table import as_csv, as_markdown
 from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import write_text
-from flowerml.tracking.campaigns import SIGN_OF_LIFE, sign_of_life
+from flowerml.tracking.search.campaigns import SIGN_OF_LIFE, sign_of_life
 
 _BEAT_S = 30.0
 _PAGE_S = 10.0  # the report is drawn at most so often while runs go on

@@ -30,7 +30,7 @@ from flowerml.runs.reaping import reap_folder
 from flowerml.runs.stopping import Stopping
 from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
-from flowerml.tracking.campaigns import silence
+from flowerml.tracking.search.campaigns import silence
 from flowerml.training.callbacks import Stopped
 
 _TICK_S = 1.0

@@ -15,7 +15,7 @@ from flowerml.events import Metrics, Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
 from flowerml.runs.claim import holder
 from flowerml.runs.folder import read_run_file
-from flowerml.tracking.campaigns import CAMPAIGN, KnownRun
+from flowerml.tracking.search.campaigns import CAMPAIGN, KnownRun
 
 _COUNTS = ("flowerml.val_hits", "flowerml.val_total")
 

@@ -18,7 +18,7 @@ from flowerml.campaign.story import Phase as PhaseStory
 from flowerml.events import now_ms
 from flowerml.runs.folder import read_run_file
 from flowerml.settings import Settings
-from flowerml.tracking.campaigns import KnownRun
+from flowerml.tracking.search.campaigns import KnownRun
 
 _TITLES = {
     "clip_vitl14": "CLIP ViT-L/14",

@@ -23,8 +23,8 @@ from flowerml.sweep.storage import patiently
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import ENDED, counted, name_of, queue
 from flowerml.tracking import TrackedRuns, start_child
-from flowerml.tracking.campaigns import PARENT, Parent
-from flowerml.tracking.sweeps import give_sign, open_sweep
+from flowerml.tracking.search.campaigns import PARENT, Parent
+from flowerml.tracking.search.sweeps import give_sign, open_sweep
 from flowerml.training.callbacks import Stopped
 
 SEEDS = (11, 23, 47)

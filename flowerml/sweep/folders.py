@@ -12,7 +12,7 @@ from flowerml.journal import Damage, Journal, has_undelivered, journals, read_de
 from flowerml.runs.claim import holder
 from flowerml.runs.folder import read_run_file
 from flowerml.tracking import sync_folder
-from flowerml.tracking.campaigns import CAMPAIGN
+from flowerml.tracking.search.campaigns import CAMPAIGN
 
 _LONGEST_PAUSE_S = 30.0
 

@@ -3,17 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from flowerml.tracking.candidates import TrackedRuns
-from flowerml.tracking.queries import RunRecord, create_experiment, runs_of_kind
-from flowerml.tracking.reaping import Closed, reap_server
+from flowerml.tracking.delivery.reap import Closed, reap_server
+from flowerml.tracking.delivery.run_writer import KIND, NOTE
+from flowerml.tracking.delivery.start_run import note_failure, start_child, start_run
+from flowerml.tracking.delivery.sync import Synced, belongs_here, has_left, run_ids, sync_folder
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
-from flowerml.tracking.start import note_failure, start_child, start_run
-from flowerml.tracking.syncing import Synced, belongs_here, has_left, run_ids, sync_folder
-from flowerml.tracking.writing import KIND, NOTE
+from flowerml.tracking.search.candidates import TrackedRuns
+from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
 
 if TYPE_CHECKING:
-    from flowerml.tracking.registered import Fetched, fetch_registered
-    from flowerml.tracking.registry import REGISTERED, Registration, register
+    from flowerml.tracking.registry.fetch import Fetched, fetch_registered
+    from flowerml.tracking.registry.register import REGISTERED, Registration, register
 
 __all__ = [
     "KIND",

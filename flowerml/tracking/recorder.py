@@ -10,10 +10,10 @@ from flowerml.console import warn
 from flowerml.errors import Fenced, UserError
 from flowerml.events import Ended, Event, Status
 from flowerml.journal import Journal
-from flowerml.tracking.last_word import have_the_last_word
-from flowerml.tracking.refusals import reason_of
-from flowerml.tracking.sender import Sender
-from flowerml.tracking.writing import RunWriter
+from flowerml.tracking.client.errors import reason_of
+from flowerml.tracking.delivery.background_sender import Sender
+from flowerml.tracking.delivery.launcher_status import have_the_last_word
+from flowerml.tracking.delivery.run_writer import RunWriter
 
 
 class JournalRecorder:

@@ -256,7 +256,7 @@ class TestRegistering:
                 raise UserError("the disk is full")
             return Answer
 
-        monkeypatch.setattr("flowerml.tracking.registry.register", register)
+        monkeypatch.setattr("flowerml.tracking.registry.register.register", register)
         return calls
 
     @pytest.mark.parametrize("words", [["--register"], ["--register", "true"], ["--no-register", "--register"]])

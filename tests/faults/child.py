@@ -18,7 +18,7 @@ from flowerml.errors import UserError
 from flowerml.events import Ended, MemoryRecorder
 from flowerml.runs import training as runs_training
 from flowerml.settings import resolve
-from flowerml.tracking.store import connected
+from flowerml.tracking.client.connection import connected
 from flowerml.training import train_step as steps
 from flowerml.training import trainer as loop
 from flowerml.training.checkpoints import store as keeping

@@ -8,7 +8,8 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.selection.records import Scope
-from flowerml.tracking import TrackedRuns, candidates
+from flowerml.tracking import TrackedRuns
+from flowerml.tracking.search import candidates
 from tests.tracking.made_runs import DATA, SPLIT, TOTAL
 
 CNN = Scope(family="cnn")

@@ -10,9 +10,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, read_delivered, write_delivered
-from flowerml.tracking.delivery import Delivery
-from flowerml.tracking.holding import Busy
-from flowerml.tracking.syncing import sync_folder
+from flowerml.tracking.delivery.journal_delivery import Delivery
+from flowerml.tracking.delivery.lock import Busy
+from flowerml.tracking.delivery.sync import sync_folder
 from tests.tracking.faulty_server import FAULTS, rows
 
 NAME = "x"

@@ -7,8 +7,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Ended, Metrics, Status, Tags, now_ms
 from flowerml.settings import resolve
-from flowerml.tracking import reap_server, reaping
-from flowerml.tracking.opening import HEARTBEAT
+from flowerml.tracking import reap_server
+from flowerml.tracking.delivery import reap as reaping
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
 
 WHY = "its process 1 on h is gone: last sign of life 10 min 00 s ago"
@@ -51,7 +52,7 @@ def test_how_it_ends_is_all_that_is_left_of_it(begun, ended, note):
 @pytest.fixture
 def often(monkeypatch):
     """The same signs of life, twenty a second."""
-    monkeypatch.setattr("flowerml.tracking.sender._BEAT_S", 0.05)
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._BEAT_S", 0.05)
 
 
 def test_it_runs_again_by_its_next_sign_of_life(often, begun):

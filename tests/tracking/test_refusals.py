@@ -7,7 +7,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from flowerml.tracking.refusals import reason_of, refusal, without_secrets
+from flowerml.tracking.client.errors import reason_of, refusal, without_secrets
 
 SHOWN = {
     "http://team:secret@host:5000/x": "http://***@host:5000/x",

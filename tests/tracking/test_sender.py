@@ -18,8 +18,8 @@ from flowerml.journal import Journal, read_delivered
 from flowerml.settings import resolve
 from flowerml.settings.text import as_params
 from flowerml.tracking import start_child, sync_folder
-from flowerml.tracking.delivery import Delivery
-from flowerml.tracking.opening import HEARTBEAT
+from flowerml.tracking.delivery.journal_delivery import Delivery
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
 
 
@@ -36,7 +36,7 @@ def root(tmp_path):
 @pytest.fixture
 def patient(monkeypatch):
     """The same thread with no patience: a server that is away is asked again at once."""
-    monkeypatch.setattr("flowerml.tracking.sender._PAUSES_S", (0.02,))
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._PAUSES_S", (0.02,))
 
 
 def metrics(step):
@@ -246,7 +246,7 @@ def test_the_run_that_mlflow_run_opened_is_taken_when_the_server_is_back(server,
 
 
 def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(server, start, patient, monkeypatch):
-    monkeypatch.setattr("flowerml.tracking.sender._BEAT_S", 0.05)
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._BEAT_S", 0.05)
     before = now_ms()
     recorder = start(settings(), "flowers", "x")
     tags = lambda: server.store.get_run(recorder.run_id).data.tags  # noqa: E731

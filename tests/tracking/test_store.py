@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.tracking import store
+from flowerml.tracking.client import connection as store
 
 
 def meet(barrier):

@@ -17,7 +17,7 @@ from flowerml.errors import UserError
 from flowerml.settings.declaration import fields
 from flowerml.settings.setting import note
 from flowerml.settings.text import as_text
-from flowerml.tracking.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
+from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _FILES = ("history.csv", "predictions.csv", "settings.json", "split.json")
 

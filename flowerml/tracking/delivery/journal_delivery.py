@@ -10,13 +10,13 @@ from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended, Metrics, Params, Tags
 from flowerml.journal import JOURNAL, Damage, Delivered, Journal, Opening, Record, Reopening, read_delivered, write_delivered
-from flowerml.tracking.batches import named, next_batch, pieces, upload_s
-from flowerml.tracking.holding import Hold
-from flowerml.tracking.opening import HEARTBEAT, find_run, heartbeat, make_run, opened_run, run_of
-from flowerml.tracking.refusals import is_answer, is_of_content, reason_of
-from flowerml.tracking.settling import FILE_S, insist_on_end, opened_at, remove_doubles, send_missing
-from flowerml.tracking.store import answers_within, connected, is_remote, store_name
-from flowerml.tracking.writing import RunWriter
+from flowerml.tracking.client.connection import answers_within, connected, is_remote, store_name
+from flowerml.tracking.client.errors import is_answer, is_of_content, reason_of
+from flowerml.tracking.delivery.batches import named, next_batch, pieces, upload_s
+from flowerml.tracking.delivery.lock import Hold
+from flowerml.tracking.delivery.reconcile import FILE_S, insist_on_end, opened_at, remove_doubles, send_missing
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run, heartbeat, make_run, opened_run, run_of
+from flowerml.tracking.delivery.run_writer import RunWriter
 
 _ANSWER_S = 5.0  # how long an answer is waited for
 

@@ -9,9 +9,9 @@ from mlflow.tracking import get_tracking_uri
 
 from flowerml.console import say, warn
 from flowerml.errors import Fenced, UserError
-from flowerml.tracking.delivery import Delivery
-from flowerml.tracking.refusals import is_answer, reason_of, refusal, without_secrets
-from flowerml.tracking.store import is_remote
+from flowerml.tracking.client.connection import is_remote
+from flowerml.tracking.client.errors import is_answer, reason_of, refusal, without_secrets
+from flowerml.tracking.delivery.journal_delivery import Delivery
 
 _SILENCE_S = 0.5  # of a server on a network, after which the start goes on without it
 _FAREWELL_S, _AWAY_FAREWELL_S = 2.0, 0.4  # of silence that the end waits for; the second where the server was away already

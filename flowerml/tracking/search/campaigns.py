@@ -12,12 +12,12 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from flowerml.tracking.filters import equals
-from flowerml.tracking.opening import HEARTBEAT, experiment_id, heartbeat, opened_run
+from flowerml.tracking.client.connection import answers_within, connected, database_file, is_remote
+from flowerml.tracking.client.errors import is_answer, reason_of, refusal
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, heartbeat, opened_run
+from flowerml.tracking.delivery.run_writer import KIND, RunWriter
 from flowerml.tracking.recorder import MlflowRecorder
-from flowerml.tracking.refusals import is_answer, reason_of, refusal
-from flowerml.tracking.store import answers_within, connected, database_file, is_remote
-from flowerml.tracking.writing import KIND, RunWriter
+from flowerml.tracking.search.filters import equals
 
 CAMPAIGN = "flowerml.campaign"
 SIGN_OF_LIFE = HEARTBEAT

@@ -13,7 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from flowerml.errors import UserError
 from flowerml.selection.records import PictureResults
-from flowerml.tracking.refusals import reason_of
+from flowerml.tracking.client.errors import reason_of
 
 _FILE = "predictions.csv"
 _AT_ONCE = 4  # with a server over http the downloads wait for each other's answers

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from flowerml.console import on_terminal
-from flowerml.tracking.refusals import without_secrets
+from flowerml.tracking.client.errors import without_secrets
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _PATIENCE = {_TIMEOUT: "15", _RETRIES: "3"}

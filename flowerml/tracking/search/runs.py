@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from flowerml.tracking.start import KIND
+from flowerml.tracking.delivery.start_run import KIND
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS
-from flowerml.tracking.refusals import reason_of, refusal
-from flowerml.tracking.registry import REGISTERED
-from flowerml.tracking.store import connected
+from flowerml.tracking.client.connection import connected
+from flowerml.tracking.client.errors import reason_of, refusal
+from flowerml.tracking.registry.register import REGISTERED
 
 
 @dataclass(frozen=True)

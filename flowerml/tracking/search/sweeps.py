@@ -8,12 +8,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from flowerml.tracking.campaigns import CAMPAIGN, Parent, runs_of_campaign
-from flowerml.tracking.opening import HEARTBEAT, experiment_id, heartbeat, opened_run
+from flowerml.tracking.client.connection import connected
+from flowerml.tracking.client.errors import refusal
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, heartbeat, opened_run
+from flowerml.tracking.delivery.run_writer import KIND, RunWriter
 from flowerml.tracking.recorder import MlflowRecorder
-from flowerml.tracking.refusals import refusal
-from flowerml.tracking.store import connected
-from flowerml.tracking.writing import KIND, RunWriter
+from flowerml.tracking.search.campaigns import CAMPAIGN, Parent, runs_of_campaign
 
 
 def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) -> Parent:

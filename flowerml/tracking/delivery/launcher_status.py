@@ -25,7 +25,7 @@ def have_the_last_word(run_id: str, status: str) -> None:
         launcher = psutil.Process(os.getppid())
         words = [run_id, status, str(launcher.pid), repr(launcher.create_time())]
         subprocess.Popen(
-            [sys.executable, "-m", "flowerml.tracking.last_word", *words],
+            [sys.executable, "-m", "flowerml.tracking.delivery.launcher_status", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -7,10 +7,10 @@ from mlflow.tracking import get_tracking_uri
 
 from flowerml.events import Ended, Status
 from flowerml.journal import Journal, has_undelivered, journals, read_delivered
-from flowerml.tracking.delivery import Delivery
-from flowerml.tracking.holding import Busy
-from flowerml.tracking.refusals import is_answer, refusal
-from flowerml.tracking.store import store_name
+from flowerml.tracking.client.connection import store_name
+from flowerml.tracking.client.errors import is_answer, refusal
+from flowerml.tracking.delivery.journal_delivery import Delivery
+from flowerml.tracking.delivery.lock import Busy
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from flowerml.events import now_ms
 from flowerml.journal import Opening
 from flowerml.settings import Settings
 from flowerml.settings.text import contradictions
-from flowerml.tracking.refusals import is_unknown, without_secrets
+from flowerml.tracking.client.errors import is_unknown, without_secrets
 
 JOURNAL_TAG = "flowerml.journal"
 HEARTBEAT = "flowerml.heartbeat"

@@ -13,10 +13,10 @@ from mlflow.entities import Run
 
 from flowerml.selection.candidates import several_digests, unknown_digests
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from flowerml.tracking.filters import Digests, conditions, equals, has, named, of_digests
-from flowerml.tracking.predictions import fetch_predictions
-from flowerml.tracking.refusals import refusal
-from flowerml.tracking.store import connected
+from flowerml.tracking.client.connection import connected
+from flowerml.tracking.client.errors import refusal
+from flowerml.tracking.search.filters import Digests, conditions, equals, has, named, of_digests
+from flowerml.tracking.search.predictions import fetch_predictions
 
 _PAGE = 500
 _COUNTED = 600  # runs that are counted at most, of all digests together, where several are listed: that is to be quick too

@@ -13,13 +13,13 @@ from flowerml.console import warn
 from flowerml.events import Ended, Status
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, journals
 from flowerml.settings import Settings
-from flowerml.tracking.delivery import Delivery
-from flowerml.tracking.opening import experiment_id, find_run, opened_run
+from flowerml.tracking.client.connection import answers_within, connected
+from flowerml.tracking.client.errors import is_unknown, reason_of, refusal
+from flowerml.tracking.delivery.background_sender import Sender
+from flowerml.tracking.delivery.journal_delivery import Delivery
+from flowerml.tracking.delivery.run_lookup import experiment_id, find_run, opened_run
+from flowerml.tracking.delivery.run_writer import KIND, REASON
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
-from flowerml.tracking.refusals import is_unknown, reason_of, refusal
-from flowerml.tracking.sender import Sender
-from flowerml.tracking.store import answers_within, connected
-from flowerml.tracking.writing import KIND, REASON
 
 
 def start_run(settings: Settings, experiment: str, run_name: str, attempt: Path, previous: Path | None = None) -> JournalRecorder:

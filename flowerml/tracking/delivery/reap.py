@@ -9,10 +9,10 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.console import duration
 from flowerml.events import Ended, Status, now_ms
-from flowerml.tracking.opening import HEARTBEAT, find_run
-from flowerml.tracking.refusals import refusal
-from flowerml.tracking.store import answers_within, connected
-from flowerml.tracking.writing import CONTINUES, KIND, RunWriter
+from flowerml.tracking.client.connection import answers_within, connected
+from flowerml.tracking.client.errors import refusal
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run
+from flowerml.tracking.delivery.run_writer import CONTINUES, KIND, RunWriter
 
 _PAGE = 1000
 _ANSWER_S = 30.0  # a page of many runs takes some seconds

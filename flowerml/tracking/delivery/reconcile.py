@@ -6,10 +6,10 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Ended
 from flowerml.journal import Damage, Journal, Opening, Record, Reopening
-from flowerml.tracking.batches import upload_s
-from flowerml.tracking.opening import holders
-from flowerml.tracking.store import answers_within
-from flowerml.tracking.writing import RunWriter
+from flowerml.tracking.client.connection import answers_within
+from flowerml.tracking.delivery.batches import upload_s
+from flowerml.tracking.delivery.run_lookup import holders
+from flowerml.tracking.delivery.run_writer import RunWriter
 
 FILE_S = 30.0  # how long the answer to a file is waited for, beside what its size takes
 

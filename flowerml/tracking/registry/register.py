@@ -18,9 +18,9 @@ from flowerml.prediction.delivered import REGISTERED_WEIGHTS, for_delivery
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import Action, Verdict, verdict
-from flowerml.tracking.decision_tags import champion_of, description, version_tags
-from flowerml.tracking.refusals import reason_of, refusal
-from flowerml.tracking.served_model import save_served_model
+from flowerml.tracking.client.errors import reason_of, refusal
+from flowerml.tracking.registry.pyfunc_model import save_served_model
+from flowerml.tracking.registry.version_tags import champion_of, description, version_tags
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 REGISTERED = {"cnn": "flowers-cnn", "vit": "flowers-vit", "relation": "relations"}

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags
-from flowerml.tracking.refusals import is_unknown
+from flowerml.tracking.client.errors import is_unknown
 
 KIND = "flowerml.kind"
 CONTINUES = "flowerml.continues"
