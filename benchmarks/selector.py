@@ -30,7 +30,7 @@ from rich.table import Table
 
 from flowerml.console import say
 from flowerml.errors import UserError
-from flowerml.runs.selecting import to_fetch
+from flowerml.runs.select import to_fetch
 from flowerml.selection.decision import decide
 from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns

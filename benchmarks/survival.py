@@ -32,8 +32,8 @@ from rich.table import Table
 from scipy.special import stdtrit
 
 from flowerml.data.generate import CLASSES
-from flowerml.runs import training
-from flowerml.runs.claim import Attempt
+from flowerml.runs import train as training
+from flowerml.runs.lifecycle.lease import Attempt
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
 from flowerml.tracking.delivery.journal_delivery import Delivery

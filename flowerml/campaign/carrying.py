@@ -11,9 +11,9 @@ from flowerml.campaign.story import Campaign
 from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.claim import forget_fenced, writing
-from flowerml.runs.closing import ending
-from flowerml.runs.stopping import StoppedAtOnce, Stopping, heard, launcher_of, patient, watched
+from flowerml.runs.lifecycle.lease import forget_fenced, writing
+from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, heard, launcher_of, patient, watched
+from flowerml.runs.lifecycle.termination import ending
 from flowerml.training.callbacks import Stopped
 
 _BEATS = 6  # signs of life within a lease

@@ -10,7 +10,7 @@ from flowerml.campaign.plan import Phase
 from flowerml.campaign.story import DecisionText
 from flowerml.console import say
 from flowerml.events import Recorder, Tags
-from flowerml.runs.selecting import choose, record
+from flowerml.runs.select import choose, record
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking import TrackedRuns, start_child

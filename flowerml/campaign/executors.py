@@ -7,7 +7,7 @@ from flowerml.campaign.forking import Forking
 from flowerml.campaign.jobs import Ended, Job
 from flowerml.console import warn
 from flowerml.errors import RunFailed
-from flowerml.runs.shares import share, visible_gpus
+from flowerml.runs.lifecycle.device_share import share, visible_gpus
 
 _ZYGOTES = 5  # that may die before the runner gives up: something kills them
 

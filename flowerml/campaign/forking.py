@@ -12,7 +12,7 @@ from typing import Any
 from flowerml.campaign.jobs import Ended, Job
 from flowerml.campaign.zygote import ended_of
 from flowerml.errors import RunFailed
-from flowerml.runs.shares import ONE_THREAD
+from flowerml.runs.lifecycle.device_share import ONE_THREAD
 
 _PATIENCE = 300.0  # seconds for the imports, on a machine that is busy with other things
 # What a run must not inherit: it is not the run that `mlflow run` has opened for the campaign.

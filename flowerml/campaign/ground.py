@@ -13,7 +13,7 @@ from flowerml.campaign.plan import Kind, Plan
 from flowerml.campaign.standing import Place, require_own
 from flowerml.console import say, warn
 from flowerml.errors import UserError
-from flowerml.runs.claim import Attempt, claim, holder
+from flowerml.runs.lifecycle.lease import Attempt, claim, holder
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
 from flowerml.tracking.search.campaigns import Parent, open_campaign, runs_of_campaign, silence

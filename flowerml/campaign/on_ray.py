@@ -19,7 +19,7 @@ from flowerml.campaign.forking import Forking
 from flowerml.campaign.jobs import Ended, Job
 from flowerml.console import say, warn
 from flowerml.errors import RunFailed, UserError
-from flowerml.runs.shares import visible_gpus
+from flowerml.runs.lifecycle.device_share import visible_gpus
 from flowerml.tracking.search.campaigns import store_address
 
 _PASSED_ON = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")

@@ -8,7 +8,7 @@ from flowerml.campaign.ground import Ground
 from flowerml.campaign.jobs import Job, Work
 from flowerml.campaign.plan import Kind, Mode, PlanRun
 from flowerml.errors import UserError
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings
 from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, fetch_artifact, runs_of_campaign
 

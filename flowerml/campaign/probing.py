@@ -14,7 +14,7 @@ from flowerml.console import say
 from flowerml.data.loading import Example
 from flowerml.data.scan_memory import cache_in
 from flowerml.events import MemoryRecorder
-from flowerml.runs.training import run_training
+from flowerml.runs.train import run_training
 from flowerml.settings import Settings, find_model
 from flowerml.tasks import task_for
 from flowerml.training.callbacks import Row

@@ -25,9 +25,9 @@ from flowerml.campaign.telling import Teller
 from flowerml.console import say, warn
 from flowerml.errors import RunFailed, UserError
 from flowerml.events import now_ms
-from flowerml.runs.claim import holder
-from flowerml.runs.reaping import reap_folder
-from flowerml.runs.stopping import Stopping
+from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.reap import reap_folder
+from flowerml.runs.lifecycle.stop_request import Stopping
 from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
 from flowerml.tracking.search.campaigns import silence

@@ -13,8 +13,8 @@ from flowerml.campaign.work import smoke_is_whole
 from flowerml.errors import UserError
 from flowerml.events import Metrics, Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
-from flowerml.runs.claim import holder
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking.search.campaigns import CAMPAIGN, KnownRun
 
 _COUNTS = ("flowerml.val_hits", "flowerml.val_total")

@@ -16,7 +16,7 @@ from flowerml.campaign.standing import read_figures, read_history, run_id_of
 from flowerml.campaign.story import Campaign, CampaignStatus, DecisionText, Delivered, Epoch, RunRow, RunStatus
 from flowerml.campaign.story import Phase as PhaseStory
 from flowerml.events import now_ms
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings
 from flowerml.tracking.search.campaigns import KnownRun
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from flowerml.campaign.jobs import Job, Work
 from flowerml.console import say
 from flowerml.events import MemoryRecorder
-from flowerml.runs.copying import run_copy
-from flowerml.runs.evaluation import Request, run_evaluation
-from flowerml.runs.folder import read_run_file
-from flowerml.runs.training import run_training
+from flowerml.runs.copy_run import run_copy
+from flowerml.runs.evaluate import Request, run_evaluation
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.train import run_training
 from flowerml.settings import Settings
 from flowerml.tracking import start_run
 

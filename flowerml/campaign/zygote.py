@@ -30,7 +30,7 @@ from flowerml.errors import UserError
 
 # What a run imports on its way, as it turned out; what is missing here is paid by every run.
 _IMPORTS = (
-    *("flowerml.campaign.work", "flowerml.runs.training", "flowerml.runs.evaluation", "flowerml.tracking"),
+    *("flowerml.campaign.work", "flowerml.runs.train", "flowerml.runs.evaluate", "flowerml.tracking"),
     *("timm", "open_clip", "matplotlib.backends.backend_agg", "matplotlib.figure", "scipy.fftpack", "email.policy"),
     *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin", "PIL.WebPImagePlugin"),
     *("PIL.TiffImagePlugin", "flowerml.models.timm_backbone", "flowerml.models.open_clip_backbone", "torch.utils.serialization"),
@@ -61,7 +61,7 @@ def warm_up() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from flowerml.runs.artifacts import installed
+    from flowerml.runs.outputs.artifacts import installed
     from flowerml.tracking.preload import preload
 
     preload()

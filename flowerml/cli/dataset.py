@@ -111,7 +111,7 @@ def _check(asked: argparse.Namespace) -> int:
 
     from flowerml.data.report import folder_report, report_lines
     from flowerml.files import require_writable
-    from flowerml.runs.hygiene import label_suspects, write_page
+    from flowerml.runs.data_check import label_suspects, write_page
     from flowerml.tasks.flowers import FlowersTask
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 

@@ -73,7 +73,7 @@ def _check(asked: argparse.Namespace) -> None:
 
 def _from_checkpoints(asked: argparse.Namespace) -> "list[Source]":
     from flowerml.delivery.export import Source
-    from flowerml.runs.folder import read_run_file
+    from flowerml.runs.lifecycle.run_file import read_run_file
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     sources = []

@@ -61,8 +61,8 @@ class _Found:
 
 def _close_folders(runs_root: Path) -> _Found:
     """Close what is dead below `runs_root`, and deliver what ended runs have kept: their end may be among it."""
-    from flowerml.runs.claim import holder
-    from flowerml.runs.reaping import reap_folder, run_folders
+    from flowerml.runs.lifecycle.lease import holder
+    from flowerml.runs.lifecycle.reap import reap_folder, run_folders
     from flowerml.tracking import belongs_here, run_ids
 
     found = _Found()
@@ -88,7 +88,7 @@ def _close_folders(runs_root: Path) -> _Found:
 
 def _undelivered(root: Path, found: _Found) -> str:
     """Deliver what a folder has kept; why something of it is left, "" where nothing is."""
-    from flowerml.runs.delivered import note_run_id
+    from flowerml.runs.lifecycle.late_run_id import note_run_id
     from flowerml.tracking import belongs_here, has_left, sync_folder
 
     if not has_left(root):

@@ -12,7 +12,7 @@ from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
     from flowerml.events import Recorder
-    from flowerml.runs.selecting import Register, Selected
+    from flowerml.runs.select import Register, Selected
     from flowerml.selection.decision import Decision
     from flowerml.selection.records import Scope
 
@@ -28,7 +28,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: MLflow, and torch where weights are registered.
     from flowerml.cli.select_table import show
-    from flowerml.runs.selecting import choose, record
+    from flowerml.runs.select import choose, record
     from flowerml.tracking import TrackedRuns
 
     register = _register(asked)

@@ -47,8 +47,8 @@ def _undelivered(runs_root: Path) -> list[Path]:
 
 
 def _sync(folders: Sequence[Path]) -> int:
-    from flowerml.runs.claim import holder
-    from flowerml.runs.delivered import note_run_id
+    from flowerml.runs.lifecycle.late_run_id import note_run_id
+    from flowerml.runs.lifecycle.lease import holder
     from flowerml.tracking import sync_folder
 
     left = 0

@@ -4,9 +4,9 @@ import threading
 from pathlib import Path
 
 from flowerml.console import say, warn
-from flowerml.runs.claim import holder
-from flowerml.runs.delivered import note_run_id
-from flowerml.runs.reaping import reap_folder, run_folders
+from flowerml.runs.lifecycle.late_run_id import note_run_id
+from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.reap import reap_folder, run_folders
 from flowerml.tracking import belongs_here, has_left, sync_folder
 
 

@@ -26,7 +26,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.tidying import tidy_beside
-    from flowerml.runs.training import run_training
+    from flowerml.runs.train import run_training
     from flowerml.tracking import JournalRecorder, start_run
 
     recorders: list[JournalRecorder] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from flowerml.console import say
 from flowerml.evaluation.scores import Scores
 from flowerml.events import Metrics, Recorder, Tags
-from flowerml.runs.artifacts import write_baselines
+from flowerml.runs.outputs.artifacts import write_baselines
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
 

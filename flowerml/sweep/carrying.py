@@ -10,9 +10,9 @@ from typing import Any
 from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.closing import ending
-from flowerml.runs.selecting import choose, record
-from flowerml.runs.stopping import Stopping, launcher_of, patient, watched
+from flowerml.runs.lifecycle.stop_request import Stopping, launcher_of, patient, watched
+from flowerml.runs.lifecycle.termination import ending
+from flowerml.runs.select import choose, record
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from flowerml.settings import Family

@@ -9,8 +9,8 @@ from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.events import Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
-from flowerml.runs.claim import holder
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import sync_folder
 from flowerml.tracking.search.campaigns import CAMPAIGN
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flowerml.console import say, warn
 from flowerml.errors import UserError
-from flowerml.runs.shares import ONE_THREAD, Share, share
+from flowerml.runs.lifecycle.device_share import ONE_THREAD, Share, share
 
 _SHOWN = 15  # lines of a worker's log where it died
 _SPARES = 5  # workers that take the place of dead ones

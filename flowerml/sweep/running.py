@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.console import duration, say
 from flowerml.errors import RunFailed
-from flowerml.runs.shares import Share, visible_gpus
+from flowerml.runs.lifecycle.device_share import Share, visible_gpus
 from flowerml.sweep.processes import at_work, end_of
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.study import as_run

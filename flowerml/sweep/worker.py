@@ -19,10 +19,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from flowerml.console import say, warn
 from flowerml.errors import Fenced, RunFailed, UserError
-from flowerml.runs.claim import holder
-from flowerml.runs.folder import read_run_file
-from flowerml.runs.shares import Share
-from flowerml.runs.training import run_training
+from flowerml.runs.lifecycle.device_share import Share
+from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.train import run_training
 from flowerml.settings import Settings
 from flowerml.sweep.folders import epochs_of, held, run_id_of
 from flowerml.sweep.storage import TROUBLE, patiently

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.campaign.jobs import Ended
 from flowerml.campaign.story import CampaignStatus, RunStatus
 from flowerml.errors import RunFailed, UserError
-from flowerml.runs.claim import claim, writing
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.lease import claim, writing
+from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.campaign.campaigns import TINY, carry_out_here
 from tests.campaign.plans import changed
 

@@ -14,7 +14,7 @@ from flowerml.campaign.forking import Forking
 from flowerml.campaign.jobs import Job, Work
 from flowerml.campaign.work import smoke_is_whole
 from flowerml.errors import RunFailed
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import runs_of_kind
 from tests.campaign.conftest import until_ended
 

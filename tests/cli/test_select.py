@@ -183,7 +183,7 @@ class TestTheRun:
 
 class TestPictures:
     def test_of_the_first_places_give_intervals_and_a_comparison(self, made, capsys, monkeypatch):
-        monkeypatch.setattr("flowerml.runs.selecting.COMPARED", 2)
+        monkeypatch.setattr("flowerml.runs.select.COMPARED", 2)
         for place, config in enumerate("abc"):
             made.seeds(config, 95 - place, 94 - place, 93 - place, predictions=True)
         found = select_json(capsys, "--family", "cnn", "--no-record")

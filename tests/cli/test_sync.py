@@ -8,8 +8,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.cli.main import run_command
 from flowerml.events import Ended, Metrics, Status
 from flowerml.journal import Journal, Opening, read_delivered
-from flowerml.runs.claim import claim
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.lease import claim
+from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.cli import bad_input as bad
 
 AWAY = "http://127.0.0.1:9"  # the discard port: nobody listens

@@ -16,7 +16,7 @@ import torch
 import flowerml.tracking
 from flowerml.errors import UserError
 from flowerml.events import Ended, MemoryRecorder
-from flowerml.runs import training as runs_training
+from flowerml.runs import train as runs_training
 from flowerml.settings import resolve
 from flowerml.tracking.client.connection import connected
 from flowerml.training import train_step as steps

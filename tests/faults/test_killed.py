@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.runs.test_claim import SLEEPER, start
 from tests.runs.test_resuming import left
 
@@ -120,7 +120,7 @@ def test_stopped_past_its_lease_and_woken(tally, nursery, pictures, undisturbed,
 def test_stopped_in_the_midst_of_writing(tally, tmp_path):
     """A process that does nothing but write, stopped twenty times at another moment."""
     from flowerml.files import write_text
-    from flowerml.runs.claim import claim, writing
+    from flowerml.runs.lifecycle.lease import claim, writing
 
     for trial in range(20):
         folder = tmp_path / str(trial)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.training.checkpoints.store import Checkpoints
 from tests.faults.test_killed import assert_as_undisturbed
 

@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import main
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.conftest import ROOT
 from tests.faults.nursery import RUN
 from tests.faults.test_killed import assert_as_undisturbed

@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.events import MemoryRecorder
-from flowerml.runs.training import run_training
+from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 
 SMALL = {

@@ -15,8 +15,8 @@ import pytest
 
 from flowerml.errors import Fenced, UserError
 from flowerml.files import staged, write_text
-from flowerml.runs.claim import claim, forget_fenced, holder, writing
-from flowerml.runs.folder import clear_folder
+from flowerml.runs.lifecycle.lease import claim, forget_fenced, holder, writing
+from flowerml.runs.lifecycle.run_file import clear_folder
 from tests.conftest import ROOT
 
 
@@ -97,7 +97,9 @@ def test_nothing_is_made_in_place_and_nothing_comes_back_once_the_folder_is_take
 
 
 def test_a_dead_process_holds_nothing_and_its_number_used_again_is_another(tmp_path):
-    process = start("import sys; from pathlib import Path; from flowerml.runs.claim import claim; claim(Path(sys.argv[1]), 3600)", tmp_path)
+    process = start(
+        "import sys; from pathlib import Path; from flowerml.runs.lifecycle.lease import claim; claim(Path(sys.argv[1]), 3600)", tmp_path
+    )
     process.communicate()
     assert holder(tmp_path).dead
     assert not holder(tmp_path).released
@@ -132,7 +134,7 @@ CLAIMANT = """
     from pathlib import Path
     from flowerml.errors import UserError
     from flowerml.files import write_text
-    from flowerml.runs.claim import claim, writing
+    from flowerml.runs.lifecycle.lease import claim, writing
     root, at = Path(sys.argv[1]), float(sys.argv[2])
     time.sleep(max(0.0, at - time.time()))
     try:
@@ -164,7 +166,7 @@ SLEEPER = """
     from pathlib import Path
     from flowerml.errors import Fenced
     from flowerml.files import write_text
-    from flowerml.runs.claim import claim, writing
+    from flowerml.runs.lifecycle.lease import claim, writing
     root, number = Path(sys.argv[1]), 0
     try:
         with writing(claim(root, 1)):

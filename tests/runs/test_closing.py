@@ -7,9 +7,9 @@ import pytest
 
 from flowerml.errors import Fenced, RunFailed, UserError
 from flowerml.events import Ended, MemoryRecorder, Status
-from flowerml.runs.closing import closing, ending
-from flowerml.runs.folder import read_run_file
-from flowerml.runs.stopping import StoppedAtOnce, Stopping
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping
+from flowerml.runs.lifecycle.termination import closing, ending
 from flowerml.training.callbacks import LoaderDied, Stopped
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from flowerml.errors import UserError
 from flowerml.events import MemoryRecorder
-from flowerml.runs.evaluation import Request, run_evaluation
+from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")

@@ -16,8 +16,8 @@ from flowerml.data.relations.vrd import read_vrd, write_vrd
 from flowerml.data.scenes import make_scenes, relation_counts
 from flowerml.events import Artifact, MemoryRecorder, Metrics
 from flowerml.prediction import load_network
-from flowerml.runs.evaluation import Request, run_evaluation
-from flowerml.runs.training import run_training
+from flowerml.runs.evaluate import Request, run_evaluation
+from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 
 PAIRS = {

@@ -7,9 +7,9 @@ import pytest
 
 from flowerml.events import Ended, Metrics, Status
 from flowerml.journal import Journal, Opening
-from flowerml.runs.claim import ATTEMPTS, CLAIM, claim, holder
-from flowerml.runs.folder import RunFile, read_run_file, write_run_file
-from flowerml.runs.reaping import reap_folder
+from flowerml.runs.lifecycle.lease import ATTEMPTS, CLAIM, claim, holder
+from flowerml.runs.lifecycle.reap import reap_folder
+from flowerml.runs.lifecycle.run_file import RunFile, read_run_file, write_run_file
 
 GONE = 2**22 - 1  # no process has this number
 

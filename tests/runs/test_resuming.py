@@ -17,8 +17,8 @@ import torch
 
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended, MemoryRecorder, Metrics, Status, Tags
-from flowerml.runs.folder import read_run_file
-from flowerml.runs.training import run_training
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.conftest import ROOT
 from tests.runs.conftest import SMALL
@@ -199,7 +199,7 @@ def test_no_more_checkpoints_lie_there_than_were_asked_for(begin, tmp_path, keep
 PROGRAM = """
     import sys
     from flowerml.events import MemoryRecorder
-    from flowerml.runs.training import run_training
+    from flowerml.runs.train import run_training
     from flowerml.settings import resolve
     settings, _ = resolve(dict(word.split("=", 1) for word in sys.argv[1:]))
     run_training(settings, lambda *_: MemoryRecorder("killed"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowerml.runs.shares import Share, cores, share, visible_gpus
+from flowerml.runs.lifecycle.device_share import Share, cores, share, visible_gpus
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ import pytest
 
 from flowerml.errors import Fenced
 from flowerml.events import Ended, MemoryRecorder, Status
-from flowerml.runs.claim import holder
-from flowerml.runs.folder import read_run_file
-from flowerml.runs.stopping import StoppedAtOnce, Stopping, watched
-from flowerml.runs.training import run_training
+from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, watched
+from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.conftest import ROOT
 from tests.runs.conftest import SMALL
@@ -29,7 +29,7 @@ PROGRAM = """
     from flowerml.console import say
     from flowerml.errors import UserError
     from flowerml.events import Ended, MemoryRecorder
-    from flowerml.runs.training import run_training
+    from flowerml.runs.train import run_training
     from flowerml.settings import resolve
 
     class Slow(MemoryRecorder):

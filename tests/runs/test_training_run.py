@@ -12,9 +12,9 @@ from PIL import Image
 from flowerml import load_cnn_model, load_vit_model, predict
 from flowerml.errors import UserError
 from flowerml.events import Artifact, DatasetInput, Ended, MemoryRecorder, Params, Status
-from flowerml.runs.evaluation import Request, run_evaluation
-from flowerml.runs.folder import RUN_FILES, read_run_file
-from flowerml.runs.training import run_training
+from flowerml.runs.evaluate import Request, run_evaluation
+from flowerml.runs.lifecycle.run_file import RUN_FILES, read_run_file
+from flowerml.runs.train import run_training
 from flowerml.settings import Settings, resolve
 from flowerml.training.train_step import NotFinite
 from tests.runs.conftest import SMALL

@@ -6,8 +6,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.events import Ended, Metrics, Status, Tags
 from flowerml.journal import Journal, Opening, has_undelivered
-from flowerml.runs.claim import claim
-from flowerml.runs.folder import RunFile, write_run_file
+from flowerml.runs.lifecycle.lease import claim
+from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
 from flowerml.settings import resolve
 from flowerml.sweep.folders import deliver, epochs_of, require_own, run_id_of
 

@@ -12,7 +12,7 @@ from flowerml.evaluation.figures import png_bytes
 from flowerml.evaluation.selection_figure import selection_figure
 from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_json, write_text
-from flowerml.runs.closing import ending
+from flowerml.runs.lifecycle.termination import ending
 from flowerml.selection.candidates import gather
 from flowerml.selection.decision import Decision, decide
 from flowerml.selection.ranking import rank

@@ -11,10 +11,10 @@ from flowerml.evaluation.scores import Predictions, Scores, score, text_report
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import load_network
-from flowerml.runs import artifacts
 from flowerml.runs.baselines import record_baselines
+from flowerml.runs.outputs import artifacts
+from flowerml.runs.outputs.tags_and_note import closing_tags, description
 from flowerml.runs.prepare import Prepared
-from flowerml.runs.summary import closing_tags, description
 from flowerml.tasks import Views
 from flowerml.training.callbacks import Outcome
 

@@ -7,11 +7,11 @@ from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.files import copy
-from flowerml.runs.claim import claim, forget_fenced, writing
-from flowerml.runs.closing import closing
-from flowerml.runs.folder import RUN_FILE, RUN_FILES, read_run_file
-from flowerml.runs.stopping import Stopping, watched
-from flowerml.runs.training import OpenRecorder
+from flowerml.runs.lifecycle.lease import claim, forget_fenced, writing
+from flowerml.runs.lifecycle.run_file import RUN_FILE, RUN_FILES, read_run_file
+from flowerml.runs.lifecycle.stop_request import Stopping, watched
+from flowerml.runs.lifecycle.termination import closing
+from flowerml.runs.train import OpenRecorder
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 

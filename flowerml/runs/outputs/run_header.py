@@ -2,8 +2,8 @@
 
 from flowerml.console import say, warn
 from flowerml.models.stages import multipliers
+from flowerml.runs.outputs.tags_and_note import weights_name
 from flowerml.runs.prepare import Prepared
-from flowerml.runs.summary import weights_name
 from flowerml.settings.text import as_params
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from flowerml.runs.folder import read_run_file, write_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file, write_run_file
 
 
 def note_run_id(root: Path, run_id: str) -> None:

@@ -13,7 +13,7 @@ import psutil
 
 from flowerml.console import say, warn
 from flowerml.errors import Fenced
-from flowerml.runs.processes import born, lives
+from flowerml.runs.lifecycle.process_identity import born, lives
 
 _PAUSE = 1.0  # seconds in which a second signal is taken for the first: on Ctrl-C `mlflow run` sends SIGTERM right behind the terminal's
 _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}

@@ -8,8 +8,8 @@ from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.events import Ended, Status
 from flowerml.journal import Entry, Journal, Opening, journals, read_delivered
-from flowerml.runs.claim import Attempt, Holder, claim, holder, writing
-from flowerml.runs.folder import RUN_FILE, RunFile, read_run_file, write_run_file
+from flowerml.runs.lifecycle.lease import Attempt, Holder, claim, holder, writing
+from flowerml.runs.lifecycle.run_file import RUN_FILE, RunFile, read_run_file, write_run_file
 
 _LEASE_S = 60.0
 

@@ -13,9 +13,9 @@ from flowerml.evaluation.scores import Predictions, Scores, score
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_network
-from flowerml.runs.artifacts import write_evaluation
-from flowerml.runs.closing import ending
-from flowerml.runs.folder import read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.lifecycle.termination import ending
+from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.runs.prepare import default_workers
 from flowerml.settings import Settings
 from flowerml.tasks import Task, task_for

@@ -8,16 +8,16 @@ from flowerml.console import warn
 from flowerml.data.loading import Example, Loader, evaluation_loader, training_loader
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
-from flowerml.runs import artifacts
-from flowerml.runs.announcing import announce
-from flowerml.runs.claim import Attempt, claim, forget_fenced, writing
-from flowerml.runs.closing import closing
-from flowerml.runs.finishing import Finished, finish
-from flowerml.runs.folder import clear_folder
+from flowerml.runs.lifecycle.lease import Attempt, claim, forget_fenced, writing
+from flowerml.runs.lifecycle.run_file import clear_folder
+from flowerml.runs.lifecycle.stop_request import Stopping, heard, launcher_of, patient, watched
+from flowerml.runs.lifecycle.termination import closing
+from flowerml.runs.outputs import artifacts
+from flowerml.runs.outputs.finalize import Finished, finish
+from flowerml.runs.outputs.run_header import announce
+from flowerml.runs.outputs.tags_and_note import tags
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.resuming import Beginning, beginning, checkpoints_of, standing
-from flowerml.runs.stopping import Stopping, heard, launcher_of, patient, watched
-from flowerml.runs.summary import tags
+from flowerml.runs.resume import Beginning, beginning, checkpoints_of, standing
 from flowerml.settings import Settings
 from flowerml.settings.text import as_params
 from flowerml.tasks import Views

@@ -21,7 +21,7 @@ from flowerml.console import duration, warn
 from flowerml.errors import Fenced, UserError
 from flowerml.files import staged, staging_of, write_json
 from flowerml.journal import journals
-from flowerml.runs.processes import born, lives, machine
+from flowerml.runs.lifecycle.process_identity import born, lives, machine
 
 ATTEMPTS, CLAIM, HEARTBEAT = "attempts", "claim.json", "heartbeat.json"
 JOURNAL_FILES = ("journal.jsonl", "delivered.json")
@@ -34,7 +34,7 @@ _PATIENCE = 5.0  # seconds in which one that only closes a dead run has let go o
 
 @dataclass(frozen=True)
 class Holder:
-    """Who made an attempt: its number, the process (`born` and `machine`: see `flowerml.runs.processes`), when it began, its lease in
+    """Who made an attempt: its number, the process (`born` and `machine`: see `flowerml.runs.lifecycle.process_identity`), when it began, its lease in
     seconds, and whether it has let go; `closes`: it does not go on with the run, and has let go in a moment. `seen` is its last sign of
     life. Times are seconds since 1970.
     """

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from flowerml.runs.folder import RunFile, require_free
+from flowerml.runs.lifecycle.run_file import RunFile, require_free
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
 from flowerml.training.checkpoints.store import Checkpoints, Kept

@@ -7,8 +7,8 @@ from pathlib import Path
 from flowerml.console import warn
 from flowerml.errors import Fenced, RunFailed, UserError
 from flowerml.events import Ended, Recorder, Status
-from flowerml.runs.folder import RunFile, write_run_file
-from flowerml.runs.stopping import StoppedAtOnce, Stopping, heard
+from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
+from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, heard
 from flowerml.training.callbacks import LoaderDied, Stopped
 
 
