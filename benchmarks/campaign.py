@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowerml.campaign.forking import Forking
+    from flowerml.campaign.execution.fork_client import Forking
 
 SETTINGS = {
     "model": "timm:test_convnext2.r160_in1k",
@@ -70,8 +70,8 @@ def _command(place: int) -> tuple[float, float, float]:
 
 
 def _forks(runs: int) -> tuple[float, list[tuple[float, float, float]]]:
-    from flowerml.campaign.forking import Forking
-    from flowerml.campaign.jobs import Job, Work
+    from flowerml.campaign.execution.fork_client import Forking
+    from flowerml.campaign.execution.job import Job, Work
     from flowerml.settings import resolve
 
     started = time.monotonic()

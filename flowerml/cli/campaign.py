@@ -9,15 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerml.campaign.reading import read_plan, shipped
+from flowerml.campaign.plan.parser import read_plan, shipped
 from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
-    from flowerml.campaign.executors import Executor
-    from flowerml.campaign.plan import Plan
-    from flowerml.campaign.story import Campaign
+    from flowerml.campaign.execution.local_executor import Executor
+    from flowerml.campaign.plan.model import Plan
+    from flowerml.campaign.report.snapshot import Campaign
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -37,8 +37,8 @@ def run(argv: Sequence[str] | None) -> int:
         )
 
     # From here on it costs seconds: torch and MLflow.
-    from flowerml.campaign.carrying import carry_out
-    from flowerml.campaign.ground import Options
+    from flowerml.campaign.engine.context import Options
+    from flowerml.campaign.service import carry_out
 
     options = Options(
         train_dir=asked.train_dir,
@@ -104,7 +104,7 @@ def _cluster(asked: argparse.Namespace, parallel: int) -> "Executor | None":
         return None
     if find_spec("ray") is None:
         raise UserError("--executor ray needs Ray, which is not installed: pip install 'flowerml[ray]'")
-    from flowerml.campaign.on_ray import OnRay
+    from flowerml.campaign.execution.ray_executor import OnRay
 
     return OnRay(parallel, asked.ray_address or "auto")
 
@@ -116,11 +116,11 @@ def _whole(flag: str, text: str, least: int, most: int) -> int:
 
 
 def _show_schedule(plan: "Plan", asked: argparse.Namespace) -> int:
-    from flowerml.campaign.checking import as_json, lines
+    from flowerml.campaign.plan.dry_run import as_json, lines
 
     seconds = None
     if asked.probe:
-        from flowerml.campaign.probing import probe
+        from flowerml.campaign.engine.probe import probe
 
         seconds = probe(plan, asked.train_dir)
     if asked.json:

@@ -11,7 +11,7 @@ from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
-    from flowerml.campaign.comparing.numbers import Comparison
+    from flowerml.campaign.comparison.statistics import Comparison
 
 NAME = "comparison"
 
@@ -34,7 +34,7 @@ def run(argv: Sequence[str] | None) -> int:
         times = "once" if len(asked.plan) == 1 else f"{len(asked.plan)} times"
         raise UserError(f"--plan is given {times}: name two, for example --plan relations_exp1 --plan relations_exp2")
 
-    from flowerml.campaign.comparing.predicted import predictions_for, read_predictions
+    from flowerml.campaign.comparison.predictions import predictions_for, read_predictions
     from flowerml.files import require_writable, write_text
 
     folder = Path(asked.output_dir)
@@ -42,11 +42,11 @@ def run(argv: Sequence[str] | None) -> int:
     require_writable(folder / f"{NAME}.html")
 
     # From here on it costs seconds: MLflow.
-    from flowerml.campaign.comparing.material import gather
-    from flowerml.campaign.comparing.numbers import compare
-    from flowerml.campaign.comparing.page import comparison_html
-    from flowerml.campaign.comparing.text import as_csv, as_markdown
-    from flowerml.campaign.comparing.words import sentences
+    from flowerml.campaign.comparison.data import gather
+    from flowerml.campaign.comparison.html import comparison_html
+    from flowerml.campaign.comparison.statistics import compare
+    from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
+    from flowerml.campaign.comparison.wording import sentences
 
     material = gather(*asked.plan)
     comparison = compare(material, predictions_for(material.first.plan, material.second.plan) if given is None else given)

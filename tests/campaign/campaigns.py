@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from flowerml.campaign.carrying import carry_out
-from flowerml.campaign.ground import Options
-from flowerml.campaign.jobs import Ended
-from flowerml.campaign.work import carry_out as work
-from flowerml.campaign.zygote import in_words
+from flowerml.campaign.engine.context import Options
+from flowerml.campaign.execution.fork_server import in_words
+from flowerml.campaign.execution.job import Ended
+from flowerml.campaign.execution.job_worker import carry_out as work
+from flowerml.campaign.service import carry_out
 from tests.campaign.plans import plan_of
 
 # Two families, all kinds of phases, eight runs.

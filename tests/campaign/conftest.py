@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from flowerml.campaign.forking import Forking
-from flowerml.campaign.jobs import Job, Work
+from flowerml.campaign.execution.fork_client import Forking
+from flowerml.campaign.execution.job import Job, Work
 from flowerml.settings import resolve
 from tests.tracking.conftest import _server, server  # noqa: F401 - fixtures
 

@@ -2,9 +2,9 @@
 
 import textwrap
 
-from flowerml.campaign.document import parse
-from flowerml.campaign.overrides import read_overrides
-from flowerml.campaign.reading import understand
+from flowerml.campaign.plan.overrides import read_overrides
+from flowerml.campaign.plan.parser import understand
+from flowerml.campaign.plan.yaml_nodes import parse
 
 SMALL = """\
 plan: small

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowerml.campaign.story import (
+from flowerml.campaign.report.snapshot import (
     Campaign,
     CampaignStatus,
     DecisionText,

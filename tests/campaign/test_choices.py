@@ -2,9 +2,9 @@
 
 import pytest
 
-from flowerml.campaign.choices import Choice, chosen, mean_rounded, scope_of, settings_of
-from flowerml.campaign.plan import shaping
-from flowerml.campaign.reading import read_plan
+from flowerml.campaign.plan.model import shaping
+from flowerml.campaign.plan.parser import read_plan
+from flowerml.campaign.state.promotion import Choice, chosen, mean_rounded, scope_of, settings_of
 from flowerml.errors import UserError
 from flowerml.selection.decision import decide
 from tests.campaign.plans import SMALL, changed, plan_of

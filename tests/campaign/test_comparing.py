@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flowerml.campaign.comparing import words
-from flowerml.campaign.comparing.material import Material, SeedRun, Side
-from flowerml.campaign.comparing.numbers import compare
-from flowerml.campaign.comparing.page import comparison_html
-from flowerml.campaign.comparing.predicted import Predicted, Verdict, judge, predictions_for, read_predictions
-from flowerml.campaign.comparing.text import as_csv, as_markdown
-from flowerml.campaign.story import Epoch
+from flowerml.campaign.comparison import wording as words
+from flowerml.campaign.comparison.data import Material, SeedRun, Side
+from flowerml.campaign.comparison.html import comparison_html
+from flowerml.campaign.comparison.predictions import Predicted, Verdict, judge, predictions_for, read_predictions
+from flowerml.campaign.comparison.statistics import compare
+from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
+from flowerml.campaign.report.snapshot import Epoch
 from flowerml.cli.main import main
 from flowerml.errors import UserError
 from flowerml.evaluation.scores import wilson

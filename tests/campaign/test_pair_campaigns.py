@@ -10,9 +10,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml import load_relation_model, predict_relation
-from flowerml.campaign.carrying import carry_out
-from flowerml.campaign.reading import read_plan
-from flowerml.campaign.story import CampaignStatus
+from flowerml.campaign.plan.parser import read_plan
+from flowerml.campaign.report.snapshot import CampaignStatus
+from flowerml.campaign.service import carry_out
 from flowerml.cli.main import main
 from flowerml.data.relations.folder import read_id, read_pair_folder
 from flowerml.errors import UserError

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowerml.campaign.carrying import carry_out
-from flowerml.campaign.story import CampaignStatus, RunStatus
+from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
+from flowerml.campaign.service import carry_out
 from flowerml.errors import UserError
 from tests.campaign.campaigns import TINY, options
 from tests.campaign.plans import changed, plan_of
@@ -46,7 +46,7 @@ class TakesDown:
 
 @pytest.mark.slow
 def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_path):
-    from flowerml.campaign.on_ray import OnRay
+    from flowerml.campaign.execution.ray_executor import OnRay
 
     made, nodes = cluster
     watching = TakesDown(made, nodes[1])
@@ -62,7 +62,7 @@ def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_
 
 
 def test_an_address_without_a_cluster_is_one_line():
-    from flowerml.campaign.on_ray import OnRay
+    from flowerml.campaign.execution.ray_executor import OnRay
 
     with pytest.raises(UserError, match=r"--ray-address 127\.0\.0\.1:1: no Ray cluster there"):
         OnRay(2, "127.0.0.1:1")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowerml.campaign.plan import Mode
-from flowerml.campaign.reading import read_plan
+from flowerml.campaign.plan.model import Mode
+from flowerml.campaign.plan.parser import read_plan
 from flowerml.errors import UserError
 from tests.campaign.plans import SMALL, changed, plan_of
 

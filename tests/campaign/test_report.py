@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from flowerml.campaign.champion import read_predictions
-from flowerml.campaign.report import report_html
-from flowerml.campaign.report_figures import epoch_marks
-from flowerml.campaign.table import COLUMNS, as_csv, as_markdown
+from flowerml.campaign.report.champion_section import read_predictions
+from flowerml.campaign.report.html import report_html
+from flowerml.campaign.report.svg_figures import epoch_marks
+from flowerml.campaign.report.table import COLUMNS, as_csv, as_markdown
 from tests.campaign.stories import NAMES, campaign
 
 VOID = {"meta", "img", "input", "br", "link", "hr", "line", "circle", "path", "rect"}

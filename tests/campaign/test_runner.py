@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.campaign.jobs import Ended
-from flowerml.campaign.story import CampaignStatus, RunStatus
+from flowerml.campaign.execution.job import Ended
+from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
 from flowerml.errors import RunFailed, UserError
 from flowerml.runs.lifecycle.lease import claim, writing
 from flowerml.runs.lifecycle.run_file import read_run_file

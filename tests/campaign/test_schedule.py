@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from flowerml.campaign.plan import Kind
-from flowerml.campaign.reading import read_plan
-from flowerml.campaign.schedule import Action, RunState, next_step, phase_status
-from flowerml.campaign.story import PhaseStatus, RunStatus
+from flowerml.campaign.plan.model import Kind
+from flowerml.campaign.plan.parser import read_plan
+from flowerml.campaign.report.snapshot import PhaseStatus, RunStatus
+from flowerml.campaign.state.scheduler import Action, RunState, next_step, phase_status
 from tests.campaign.plans import SMALL, changed, plan_of
 
 FINISHED = RunState(RunStatus.FINISHED, delivered=True)

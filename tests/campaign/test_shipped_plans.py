@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from flowerml.campaign.plan import Kind, Mode, Source
-from flowerml.campaign.reading import read_plan, shipped
+from flowerml.campaign.plan.model import Kind, Mode, Source
+from flowerml.campaign.plan.parser import read_plan, shipped
 from flowerml.settings import resolve
 from flowerml.settings.flags import Parser, add_settings
 

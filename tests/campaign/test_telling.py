@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from flowerml.campaign.estimate import with_time_left
-from flowerml.campaign.ledger import LEDGER, open_ledger, require_own_names
-from flowerml.campaign.live import Lines, changed, progress, table
-from flowerml.campaign.story import Campaign, CampaignStatus, Epoch, Phase, PhaseStatus, RunRow, RunStatus
-from flowerml.campaign.telling import title_of
+from flowerml.campaign.engine.snapshot_builder import title_of
+from flowerml.campaign.report.console import Lines, changed, progress, table
+from flowerml.campaign.report.eta import with_time_left
+from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, Epoch, Phase, PhaseStatus, RunRow, RunStatus
+from flowerml.campaign.state.ledger import LEDGER, open_ledger, require_own_names
 from flowerml.cli.main import main
 from flowerml.errors import UserError
 

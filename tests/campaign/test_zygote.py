@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flowerml.campaign.forking import Forking
-from flowerml.campaign.jobs import Job, Work
-from flowerml.campaign.work import smoke_is_whole
+from flowerml.campaign.execution.fork_client import Forking
+from flowerml.campaign.execution.job import Job, Work
+from flowerml.campaign.execution.job_worker import smoke_is_whole
 from flowerml.errors import RunFailed
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import runs_of_kind
@@ -120,7 +120,7 @@ class TestDeaths:
         """The asking process is killed; nothing of it is left behind, and the run is KILLED, not RUNNING for ever."""
         made = job(**LONG)
         asking = (
-            "import json, sys, time\nfrom flowerml.campaign.forking import Forking\nfrom flowerml.campaign.jobs import Job\n"
+            "import json, sys, time\nfrom flowerml.campaign.execution.fork_client import Forking\nfrom flowerml.campaign.execution.job import Job\n"
             "f = Forking(); f.wait_ready(); f.start(Job.of(json.load(open(sys.argv[1]))))\nwhile True: f.poll(1)"
         )
         file = tmp_path / "job.json"
@@ -154,7 +154,7 @@ class TestDeaths:
 
     def test_a_process_with_threads_does_not_fork(self, monkeypatch):
         """OpenBLAS makes its threads when it is imported, if it may."""
-        monkeypatch.setattr("flowerml.campaign.forking.ONE_THREAD", {"OPENBLAS_NUM_THREADS": "3"})
+        monkeypatch.setattr("flowerml.campaign.execution.fork_client.ONE_THREAD", {"OPENBLAS_NUM_THREADS": "3"})
         found = Forking()
         with pytest.raises(RunFailed, match="threads in the process that forks"):
             found.wait_ready()

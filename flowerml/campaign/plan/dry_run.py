@@ -1,0 +1,86 @@
+"""A plan's schedule as a person and a program read it, with nothing run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowerml.campaign.plan.model import Kind, Phase, Plan, PlanRun, shaping
+from flowerml.console import duration
+from flowerml.settings.text import as_text
+
+
+def lines(plan: Plan, seconds: Mapping[str, float] | None = None) -> list[str]:
+    """Every phase and run in order. `seconds`: about how long each run takes, where that was found out."""
+    counted = f"{len(plan.runs)} runs in {len(plan.phases)} phases"
+    found = [f"{plan.name}: {plan.title}", f"{counted}; digest {plan.digest[:8]}"]
+    if plan.overrides:
+        found.append(f"with {' '.join(f'--set {word}' for word in plan.overrides)}")
+    for phase in plan.phases:
+        found += ["", f"{phase.name}  {phase.title}", *(_run_line(run, phase, seconds) for run in phase.runs)]
+        if words := _then(phase):
+            found.append(f"      then: {words}")
+    if seconds is not None:
+        total = sum(seconds.values())
+        found += ["", f"about {duration(total)} for all runs one after another, without early stopping"]
+    return found
+
+
+def as_json(plan: Plan, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The same as plain values; settings in full where they are known."""
+    return {
+        "plan": plan.name,
+        "title": plan.title,
+        "digest": plan.digest,
+        "overrides": list(plan.overrides),
+        "warnings": list(plan.warnings),
+        "phases": [
+            {
+                "phase": phase.name,
+                "title": phase.title,
+                "kind": phase.kind.value,
+                "select": phase.select.top if phase.select else None,
+                "runs": [
+                    {
+                        "run": run.name,
+                        "order": run.order,
+                        "family": run.family.value,
+                        "seed": run.seed,
+                        "configuration": str(run.source) if run.source else run.called,
+                        "settings": shaping(run.settings) if run.settings else None,
+                        "seconds": seconds.get(run.name) if seconds else None,
+                    }
+                    for run in phase.runs
+                ],
+            }
+            for phase in plan.phases
+        ],
+        "seconds": sum(seconds.values()) if seconds else None,
+    }
+
+
+def _run_line(run: PlanRun, phase: Phase, seconds: Mapping[str, float] | None) -> str:
+    if run.settings is not None:
+        own = ", ".join(f"{name} {as_text(getattr(run.settings, name))}" for name in run.given)
+        about = f"{run.settings.model}, seed {run.seed}, {run.settings.epochs} epochs{': ' if own else ''}{own}"
+    else:
+        changes = phase.confirm.changes if phase.confirm else {}
+        other = "".join(f", {name} {value}" for name, value in changes.items())
+        mode = f", {phase.final.mode}" if phase.final else ""
+        about = f"{run.source}, seed {run.seed}{other}{mode}"
+    took = f"  (about {duration(seconds[run.name])})" if seconds and run.name in seconds else ""
+    return f"  {run.order:>3}  {run.name:<{_WIDTH}}  {about}{took}"
+
+
+_WIDTH = 32
+
+
+def _then(phase: Phase) -> str:
+    if phase.kind is Kind.SMOKE:
+        return "nothing follows where one of them fails"
+    if phase.select is not None:
+        goes = "the best goes on" if phase.select.top == 1 else f"the best {phase.select.top} go on"
+        several = phase.kind is Kind.CONFIRM or len({run.seed for run in phase.runs}) > 1
+        seeds = " by the mean over all seeds" if several else ""
+        return f"{goes}, by validation accuracy{seeds}; ties: macro-F1, variance between seeds, order of the plan"
+    if phase.final is not None:
+        return "registered, exported and checked"
+    return ""
