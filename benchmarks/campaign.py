@@ -42,7 +42,7 @@ def main() -> None:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch}/mlflow.db"
         os.environ["FLOWERML_CACHE_DIR"] = f"{scratch}/cache"
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        from flowerml.data.generate import make_flowers
+        from flowerml.data.synthetic.flowers import make_flowers
         from flowerml.tracking.search.campaigns import silence
 
         make_flowers(Path("data"), per_class=12, size=48, seed=3)

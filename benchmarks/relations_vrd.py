@@ -25,9 +25,9 @@ import numpy as np
 from flowerml.console import say, track
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
-from flowerml.data.relations.names import load_names
 from flowerml.data.relations.records import RELATIONS, Pair
 from flowerml.data.relations.split import ambiguity, part_of, require_disjoint
+from flowerml.data.relations.vocabulary import load_names
 from flowerml.evaluation.operating_point import (
     Point,
     choose,

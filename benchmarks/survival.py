@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from flowerml.data.generate import CLASSES
+from flowerml.data.synthetic.flowers import CLASSES
 from flowerml.runs import train as training
 from flowerml.runs.lifecycle.lease import Attempt
 from flowerml.settings import resolve

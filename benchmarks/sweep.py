@@ -19,7 +19,7 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from flowerml.data.generate import make_flowers
+from flowerml.data.synthetic.flowers import make_flowers
 from flowerml.sweep.trials import counted
 
 ROOT = Path(__file__).resolve().parent.parent

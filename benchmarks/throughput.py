@@ -15,8 +15,8 @@ from rich.table import Table
 
 from flowerml.data.decode import read_image
 from flowerml.data.folders import read_layout
-from flowerml.data.generate import CLASSES, make_flowers
-from flowerml.data.loading import Example, training_loader
+from flowerml.data.loader import Example, training_loader
+from flowerml.data.synthetic.flowers import CLASSES, make_flowers
 from flowerml.data.transforms import InputDescription, TrainingTransform
 from flowerml.models import build
 from flowerml.settings import find_model

@@ -40,7 +40,7 @@ def _own_mlflow(monkeypatch, tmp_path, _cache):
 @pytest.fixture(scope="session")
 def flowers(tmp_path_factory):
     """A folder of 12 generated pictures of each of the five flowers."""
-    from flowerml.data.generate import make_flowers
+    from flowerml.data.synthetic.flowers import make_flowers
 
     root = tmp_path_factory.mktemp("flowers")
     make_flowers(root, per_class=12, size=64, seed=3)
@@ -50,7 +50,7 @@ def flowers(tmp_path_factory):
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
     """A folder of generated scenes, small ones: 10 pairs of each of the ten relations, annotations beside them."""
-    from flowerml.data.scenes import make_scenes, relation_counts
+    from flowerml.data.synthetic.scenes import make_scenes, relation_counts
 
     root = tmp_path_factory.mktemp("scenes")
     make_scenes(root, relation_counts(100, long_tail=False), size=64, seed=5)

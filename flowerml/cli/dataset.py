@@ -64,7 +64,7 @@ def _make(asked: argparse.Namespace) -> int:
     if asked.long_tail == "true":
         raise UserError("--long-tail is for --kind relations: the flowers are drawn in equal numbers")
 
-    from flowerml.data.generate import CLASSES, make_flowers
+    from flowerml.data.synthetic.flowers import CLASSES, make_flowers
 
     progress = track(range(per_class * len(CLASSES)), "drawing")
     next(progress)
@@ -79,7 +79,7 @@ def _make(asked: argparse.Namespace) -> int:
 
 
 def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool) -> int:
-    from flowerml.data.scenes import SMALLEST, make_scenes, relation_counts
+    from flowerml.data.synthetic.scenes import SMALLEST, make_scenes, relation_counts
 
     if size < SMALLEST:
         raise UserError(f"--size is {size}. Allowed with --kind relations: {SMALLEST} to 2048")
@@ -109,7 +109,7 @@ def _check(asked: argparse.Namespace) -> int:
     if asked.device and not asked.checkpoint:
         raise UserError("--device is for the model that looks for wrong labels: give it with --checkpoint PATH")
 
-    from flowerml.data.report import folder_report, report_lines
+    from flowerml.data.quality.summary import folder_report, report_lines
     from flowerml.files import require_writable
     from flowerml.runs.data_check import label_suspects, write_page
     from flowerml.tasks.flowers import FlowersTask
@@ -158,7 +158,7 @@ def _check_pairs(asked: argparse.Namespace) -> int:
 
 
 def _fetch(asked: argparse.Namespace) -> int:
-    from flowerml.data.fetch import PUBLIC_SHA256, PUBLIC_URL, fetch_photos, unpack_photos
+    from flowerml.data.download.flower_photos import PUBLIC_SHA256, PUBLIC_URL, fetch_photos, unpack_photos
 
     root = Path(asked.train_dir)
     sha256 = PUBLIC_SHA256 if asked.sha256 is None else asked.sha256.lower()

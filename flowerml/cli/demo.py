@@ -24,7 +24,7 @@ def main() -> int:
     os.environ["MLFLOW_TRACKING_URI"] = STORE
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     shutil.rmtree(HOME, ignore_errors=True)
-    from flowerml.data.generate import make_flowers
+    from flowerml.data.synthetic.flowers import make_flowers
     from flowerml.tracking import create_experiment
 
     pictures = make_flowers(HOME / "data", per_class=_PER_CLASS, size=_EDGE)
@@ -61,7 +61,7 @@ def _mlflow_run() -> int:
 def _predict() -> None:
     """With the delivered files, as whoever receives them would."""
     from flowerml import load_cnn_model, load_vit_model, predict
-    from flowerml.data.generate import make_flowers
+    from flowerml.data.synthetic.flowers import make_flowers
 
     fresh = make_flowers(HOME / "fresh", per_class=1, size=_EDGE, seed=977)[:_SHOWN]
     for weights, load in (("cnn_flowers.pth", load_cnn_model), ("vit_flowers.pth", load_vit_model)):

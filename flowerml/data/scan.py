@@ -16,7 +16,7 @@ import numpy as np
 from flowerml.console import track
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.folders import Found, Layout
-from flowerml.data.scan_memory import ScanMemory
+from flowerml.data.scan_cache import ScanMemory
 from flowerml.errors import UserError, one_line
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
-from flowerml.data.report import FolderReport
+from flowerml.data.quality.summary import FolderReport
 from flowerml.evaluation.page import Thumbnail, counted, picture, section, text
 
 STYLE = """

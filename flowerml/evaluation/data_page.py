@@ -5,7 +5,7 @@ The page is whole in itself (see `page`); the filter of the doubted labels by cl
 
 from pathlib import PurePath
 
-from flowerml.data.report import FolderReport
+from flowerml.data.quality.summary import FolderReport
 from flowerml.evaluation import data_groups, data_suspects
 from flowerml.evaluation.data_groups import across_section, near_section
 from flowerml.evaluation.data_suspects import suspects_section

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flowerml.data.report import FolderReport
+from flowerml.data.quality.summary import FolderReport
 from flowerml.evaluation.page import Thumbnail, bar, counted, percent, picture, section, text
 from flowerml.evaluation.suspects import Suspect, Suspects
 

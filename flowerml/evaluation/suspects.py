@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from flowerml.data.report import shown
+from flowerml.data.quality.summary import shown
 
 FOLDS = 5
 _REGULARISATION = 0.01  # scikit-learn's C: features outnumber a class's pictures, and a sure head would hide what it has memorised

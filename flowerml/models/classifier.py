@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from flowerml.data.batches import Inputs
+from flowerml.data.inputs import Inputs
 
 
 class Network(nn.Module, ABC):

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from flowerml.data.batches import Inputs, moved
+from flowerml.data.inputs import Inputs, moved
 
 
 def multiply_adds(model: nn.Module, inputs: Inputs) -> int:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_image
-from flowerml.data.pairs import PairView, PictureSight
+from flowerml.data.pair_views import PairView, PictureSight
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription

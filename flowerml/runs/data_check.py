@@ -7,10 +7,10 @@ import torch
 from scipy.special import softmax
 
 from flowerml.console import say, track
-from flowerml.data.batches import laid_out, moved
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.loading import evaluation_loader
-from flowerml.data.report import FolderReport
+from flowerml.data.inputs import laid_out, moved
+from flowerml.data.loader import evaluation_loader
+from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import Scan
 from flowerml.errors import UserError
 from flowerml.evaluation.data_page import data_page

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.console import say, warn
-from flowerml.data.loading import Example, evaluation_loader
+from flowerml.data.loader import Example, evaluation_loader
 from flowerml.errors import UserError
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import Predictions, Scores, score

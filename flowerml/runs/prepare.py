@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from flowerml.data.balance import Balance, balance
-from flowerml.data.keyed import seed_of
+from flowerml.data.rng import seed_of
 from flowerml.errors import UserError
 from flowerml.models import Built, weights_digest
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model

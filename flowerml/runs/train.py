@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.console import warn
-from flowerml.data.loading import Example, Loader, evaluation_loader, training_loader
+from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.lifecycle.lease import Attempt, claim, forget_fenced, writing

@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from flowerml.data.keyed import seed_of
+from flowerml.data.rng import seed_of
 from flowerml.errors import UserError
 from flowerml.sweep.space import Choice, Dimension, Range
 from flowerml.sweep.storage import TROUBLE, away, named, open_storage

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from flowerml.data.balance import Balance
-from flowerml.data.loading import Example, Transform
+from flowerml.data.loader import Example, Transform
 from flowerml.data.scan import BadFile
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription

@@ -11,12 +11,12 @@ from PIL import Image
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.duplicates import across_classes, settle_duplicates
 from flowerml.data.folders import Layout, read_layout
-from flowerml.data.groups import group_numbers
-from flowerml.data.loading import Example, Transform
+from flowerml.data.loader import Example, Transform
+from flowerml.data.quality.label_conflicts import across_classes, settle_duplicates
+from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Scan, require_readable, scan
-from flowerml.data.scan_memory import ScanMemory
+from flowerml.data.scan_cache import ScanMemory
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.evaluation.pair_baselines import BaselineResult

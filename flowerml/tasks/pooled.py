@@ -12,10 +12,10 @@ import torch
 from PIL import Image, ImageOps
 
 from flowerml.console import duration, say, track
-from flowerml.data.batches import laid_out, moved
 from flowerml.data.decode import read_image
-from flowerml.data.loading import Example, evaluation_loader
-from flowerml.data.pairs import PairExample, Sides, crop, exchanged
+from flowerml.data.inputs import laid_out, moved
+from flowerml.data.loader import Example, evaluation_loader
+from flowerml.data.pair_views import PairExample, Sides, crop, exchanged
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.files import write_with

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.loading import Example, Transform
-from flowerml.data.pairs import PairExample, PairView, PictureSight, Sight
+from flowerml.data.loader import Example, Transform
+from flowerml.data.pair_views import PairExample, PairView, PictureSight, Sight
 from flowerml.data.relations.checks import checks, page_checks
 from flowerml.data.relations.folder import PairFolder, read_id, read_pair_folder, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names

@@ -3,8 +3,8 @@
 import torch
 from torchvision.transforms import v2
 
-from flowerml.data.batches import Inputs
-from flowerml.data.keyed import drawing
+from flowerml.data.inputs import Inputs
+from flowerml.data.rng import drawing
 
 
 class Mixer:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowerml.data.balance import Balance
-from flowerml.data.batches import Inputs, chunks, count
+from flowerml.data.inputs import Inputs, chunks, count
 from flowerml.errors import RunFailed
 from flowerml.models.memory import give_back, out_of_memory
 from flowerml.settings import Settings

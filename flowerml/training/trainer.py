@@ -8,9 +8,9 @@ import torch
 
 from flowerml.console import say, track
 from flowerml.data.balance import Balance
-from flowerml.data.batches import laid_out, moved
-from flowerml.data.keyed import seed_of
-from flowerml.data.loading import Batch, Loader
+from flowerml.data.inputs import laid_out, moved
+from flowerml.data.loader import Batch, Loader
+from flowerml.data.rng import seed_of
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import score
 from flowerml.models.builders import Built

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from flowerml.data.generate import make_flowers
+from flowerml.data.synthetic.flowers import make_flowers
 from tests.cli.test_commands import ROOT, call
 
 CNN = """--model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 16 --img-size 224

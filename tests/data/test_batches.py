@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from flowerml.data.batches import Relabelled, chunks, count, laid_out, moved, parts_of, stacked
-from flowerml.data.loading import Example, evaluation_loader
+from flowerml.data.inputs import Relabelled, chunks, count, laid_out, moved, parts_of, stacked
+from flowerml.data.loader import Example, evaluation_loader
 
 ONE = torch.arange(5.0)[:, None]
 SEVERAL = (torch.arange(5.0)[:, None], torch.arange(10.0).view(5, 2))

@@ -19,8 +19,10 @@ from ipaddress import ip_address
 import pytest
 
 from flowerml import console
-from flowerml.data import connection, download, unpack
-from flowerml.data.fetch import PUBLIC_SHA256, PUBLIC_SIZE, RENAMED, fetch_photos, unpack_photos
+from flowerml.data.download import archive as unpack
+from flowerml.data.download import http as connection
+from flowerml.data.download import resumable as download
+from flowerml.data.download.flower_photos import PUBLIC_SHA256, PUBLIC_SIZE, RENAMED, fetch_photos, unpack_photos
 from flowerml.errors import UserError
 from tests.data.archive_server import COUNTS, PHOTOS, ArchiveServer, Turn, digest, file_member, tgz, tree, whole
 

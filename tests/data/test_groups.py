@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from flowerml.data.folders import read_layout
-from flowerml.data.groups import group_numbers, near_pairs
+from flowerml.data.quality.near_duplicates import group_numbers, near_pairs
 from flowerml.data.scan import Picture, scan
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import ALIASES

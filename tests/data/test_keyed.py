@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowerml.data.keyed import drawing, seed_of, shuffled
+from flowerml.data.rng import drawing, seed_of, shuffled
 
 
 def test_seeds_are_the_same_on_every_machine():

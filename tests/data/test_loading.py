@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flowerml.data.decode import read_image
-from flowerml.data.loading import Example, collate, evaluation_loader, training_loader
+from flowerml.data.loader import Example, collate, evaluation_loader, training_loader
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.errors import RunFailed
 from tests.data.pictures import put_scene

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from flowerml.data.keyed import drawing
-from flowerml.data.pairs import PairView, PictureSight, crop, exchanged
+from flowerml.data.pair_views import PairView, PictureSight, crop, exchanged
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import FLIPPED, RELATIONS, SWAPPED, Box, Pair
+from flowerml.data.rng import drawing
 from flowerml.data.transforms import InputDescription
 
 PLAIN = InputDescription(16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 1.0)

@@ -3,7 +3,7 @@
 import json
 
 from flowerml.data.folders import read_layout
-from flowerml.data.report import folder_report, report_lines
+from flowerml.data.quality.summary import folder_report, report_lines
 from flowerml.data.scan import scan
 from tests.data.pictures import encode, put, put_classes, put_scene, scene
 

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from flowerml.data.folders import read_layout
-from flowerml.data.generate import make_flowers
 from flowerml.data.scan import scan
-from flowerml.data.scan_memory import FOLDER, ScanMemory
+from flowerml.data.scan_cache import FOLDER, ScanMemory
+from flowerml.data.synthetic.flowers import make_flowers
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 OLD_NS = 60 * 10**9

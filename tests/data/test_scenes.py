@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowerml.data.relations.names import load_names
 from flowerml.data.relations.records import RELATIONS
+from flowerml.data.relations.vocabulary import load_names
 from flowerml.data.relations.vrd import read_vrd
-from flowerml.data.scene_layout import ARRANGED, FLAT, FLOATING, HOLLOW, MASSIVE, POSTS, SMALL, Placed
-from flowerml.data.scene_shapes import DRAWN
-from flowerml.data.scenes import USERS_COUNTS, make_scenes, relation_counts
+from flowerml.data.synthetic.scene_layout import ARRANGED, FLAT, FLOATING, HOLLOW, MASSIVE, POSTS, SMALL, Placed
+from flowerml.data.synthetic.scene_shapes import DRAWN
+from flowerml.data.synthetic.scenes import USERS_COUNTS, make_scenes, relation_counts
 
 DRAWS = 300
 

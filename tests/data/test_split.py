@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowerml.data.folders import read_layout
-from flowerml.data.groups import group_numbers
+from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Picture, Scan, scan
 from flowerml.data.split import Split, draw_split
 from flowerml.errors import UserError

@@ -11,7 +11,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode
 
 from flowerml.data.decode import BadImage, decode
-from flowerml.data.keyed import drawing
+from flowerml.data.rng import drawing
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from tests.data.pictures import encode, scene
 

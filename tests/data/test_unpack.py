@@ -8,9 +8,9 @@ import tarfile
 
 import pytest
 
-from flowerml.data import unpack as module
-from flowerml.data.fetch import unpack_photos
-from flowerml.data.unpack import BadArchive, require_space, stage_of, unpack
+from flowerml.data.download import archive as module
+from flowerml.data.download.archive import BadArchive, require_space, stage_of, unpack
+from flowerml.data.download.flower_photos import unpack_photos
 from flowerml.errors import UserError
 from tests.data.archive_server import COUNTS, PHOTOS, digest, file_member, tgz, tree, whole
 

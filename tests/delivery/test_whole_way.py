@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.data.generate import make_flowers
+from flowerml.data.synthetic.flowers import make_flowers
 from tests.prediction.test_grader import GRADER, WATCH, allowed_without_interfaces
 
 pytestmark = pytest.mark.slow

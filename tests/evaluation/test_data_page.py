@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from flowerml.data.folders import read_layout
-from flowerml.data.report import FolderReport, folder_report
+from flowerml.data.quality.summary import FolderReport, folder_report
 from flowerml.data.scan import BadFile, scan
 from flowerml.evaluation.data_page import data_page
 from flowerml.evaluation.page import thumbnail_jpeg

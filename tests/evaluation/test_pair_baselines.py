@@ -7,9 +7,9 @@ import pytest
 
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures
-from flowerml.data.relations.names import load_names
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import split_by_image
+from flowerml.data.relations.vocabulary import load_names
 from flowerml.evaluation.operating_point import recalls_of
 from flowerml.evaluation.pair_baselines import run_baselines
 from flowerml.models.pair_tables import Logistic, labels_of

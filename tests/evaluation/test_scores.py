@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics
 from torch import nn
 
-from flowerml.data.loading import Example, evaluation_loader
+from flowerml.data.loader import Example, evaluation_loader
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import Predictions, calibration_error, score, text_report, wilson
 

@@ -30,7 +30,7 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
     """A folder of 200 generated pictures."""
-    from flowerml.data.generate import make_flowers
+    from flowerml.data.synthetic.flowers import make_flowers
 
     root = tmp_path_factory.mktemp("pictures")
     make_flowers(root, per_class=40, size=48, seed=5)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from flowerml import load_relation_model, predict_relation
-from flowerml.data.pairs import PairView, PictureSight
+from flowerml.data.pair_views import PairView, PictureSight
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.errors import UserError

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from flowerml.cli.main import main
-from flowerml.data.report import folder_report
+from flowerml.data.quality.summary import folder_report
 from flowerml.runs.data_check import label_suspects
 from flowerml.tasks.flowers import FlowersTask
 from flowerml.training.checkpoints.checkpoint import load_checkpoint

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import flowerml
-from flowerml.data.relations.names import load_names
 from flowerml.data.relations.records import RELATIONS
+from flowerml.data.relations.vocabulary import load_names
 from flowerml.data.relations.vrd import read_vrd, write_vrd
-from flowerml.data.scenes import make_scenes, relation_counts
+from flowerml.data.synthetic.scenes import make_scenes, relation_counts
 from flowerml.events import Artifact, MemoryRecorder, Metrics
 from flowerml.prediction import load_network
 from flowerml.runs.evaluate import Request, run_evaluation

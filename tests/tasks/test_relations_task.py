@@ -8,7 +8,7 @@ import torch
 
 from flowerml.data.balance import balance
 from flowerml.data.relations.vrd import write_vrd
-from flowerml.data.scenes import make_scenes, relation_counts
+from flowerml.data.synthetic.scenes import make_scenes, relation_counts
 from flowerml.errors import UserError
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for

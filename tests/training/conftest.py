@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowerml.data.balance import Balance
-from flowerml.data.loading import Example, evaluation_loader, training_loader
+from flowerml.data.loader import Example, evaluation_loader, training_loader
 from flowerml.data.transforms import InputDescription
 from flowerml.models import Built, Classifier
 from flowerml.settings import Settings, resolve

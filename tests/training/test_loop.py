@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flowerml.data.decode import BadImage
-from flowerml.data.loading import Example
+from flowerml.data.loader import Example
 from flowerml.errors import RunFailed
 from flowerml.models.classifier import Classifier
 from flowerml.training.train_step import NotFinite

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowerml.data.loading import evaluation_loader
+from flowerml.data.loader import evaluation_loader
 from flowerml.errors import RunFailed
 from flowerml.evaluation.predicting import predict_all
 from flowerml.models.memory import out_of_memory

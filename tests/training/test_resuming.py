@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowerml.data.loading import Example
+from flowerml.data.loader import Example
 from flowerml.models import Built
 from flowerml.selection.epochs import EarlyStopping
 from flowerml.training.callbacks import Outcome

@@ -11,8 +11,8 @@ from pathlib import Path
 from flowerml.campaign.engine.context import Data, look_at_data
 from flowerml.campaign.plan.model import Kind, Plan, PlanRun
 from flowerml.console import say
-from flowerml.data.loading import Example
-from flowerml.data.scan_memory import cache_in
+from flowerml.data.loader import Example
+from flowerml.data.scan_cache import cache_in
 from flowerml.events import MemoryRecorder
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings, find_model

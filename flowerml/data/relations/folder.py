@@ -13,9 +13,9 @@ from pathlib import Path
 from flowerml.console import track
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.relations.formats import read_annotations
-from flowerml.data.relations.names import Wording, load_names
-from flowerml.data.relations.reading import Annotations
+from flowerml.data.relations.parser import Annotations
 from flowerml.data.relations.records import RELATIONS, Box, Pair
+from flowerml.data.relations.vocabulary import Wording, load_names
 from flowerml.data.relations.vrd import find_annotations
 from flowerml.data.scan import BadFile, list_bad
 from flowerml.errors import UserError

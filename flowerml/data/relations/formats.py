@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowerml.data.relations.image_sizes import size_on_disk
-from flowerml.data.relations.reading import Annotations, Entry, Gathering, read_json
+from flowerml.data.relations.parser import Annotations, Entry, Gathering, read_json
 from flowerml.data.relations.records import Box
 from flowerml.data.relations.vrd import read_vrd
 from flowerml.errors import UserError

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowerml.data.relations.reading import Annotations, Entry, Gathering, read_json
+from flowerml.data.relations.parser import Annotations, Entry, Gathering, read_json
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.errors import UserError
 from flowerml.files import write_json

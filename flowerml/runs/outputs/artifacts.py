@@ -11,8 +11,8 @@ from platform import platform, python_version
 import numpy as np
 import torch
 
-from flowerml.data.batches import parts_of
-from flowerml.data.loading import Example, Examples, collate
+from flowerml.data.inputs import parts_of
+from flowerml.data.loader import Example, Examples, collate
 from flowerml.evaluation.curves import curves_figure
 from flowerml.evaluation.errors_page import Mistake, errors_page
 from flowerml.evaluation.figures import confusion_figure, png_bytes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.console import say
-from flowerml.data.loading import Example, evaluation_loader
+from flowerml.data.loader import Example, evaluation_loader
 from flowerml.evaluation.predicting import predict_all
 from flowerml.evaluation.scores import Predictions, Scores, score, text_report
 from flowerml.events import Artifact, Metrics, Recorder, Tags

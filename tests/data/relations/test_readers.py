@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from flowerml.data.relations.formats import COLUMNS, read_annotations, read_csv
 from flowerml.data.relations.image_sizes import size_on_disk
-from flowerml.data.relations.names import Wording, load_names
 from flowerml.data.relations.records import RELATIONS, Box, Pair
+from flowerml.data.relations.vocabulary import Wording, load_names
 from flowerml.data.relations.vrd import find_annotations, read_vrd, write_vrd
 from flowerml.errors import UserError
 from tests.conftest import SHARED

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 from flowerml.data.relations.formats import read_annotations
-from flowerml.data.relations.names import load_names
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import ambiguity, require_disjoint, split_by_image
+from flowerml.data.relations.vocabulary import load_names
 from flowerml.errors import UserError
 from tests.data.relations.test_readers import VRD, needs_vrd
 

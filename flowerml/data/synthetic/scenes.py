@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from flowerml.data.generate import JPEG_QUALITY, background, develop, keyed_rng
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.vrd import write_vrd
-from flowerml.data.scene_layout import ARRANGED, Placed
-from flowerml.data.scene_shapes import DRAWN, draw_thing
+from flowerml.data.synthetic.flowers import JPEG_QUALITY, background, develop, keyed_rng
+from flowerml.data.synthetic.scene_layout import ARRANGED, Placed
+from flowerml.data.synthetic.scene_shapes import DRAWN, draw_thing
 from flowerml.files import write_bytes
 
 USERS_COUNTS = dict(zip(RELATIONS, (13103, 2911, 4977, 1743, 787, 654, 2411, 4115, 137, 38), strict=True))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowerml.data.relations.names import normal
 from flowerml.data.relations.records import RELATIONS, Box, Pair
+from flowerml.data.relations.vocabulary import normal
 from flowerml.errors import UserError, one_line
 
 _SHOWN = 5

@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flowerml.console import amount, say
-from flowerml.data.connection import WAYS, require_address
-from flowerml.data.download import PAUSES_S, Part, download
+from flowerml.data.download.archive import BadArchive, require_space, unpack
+from flowerml.data.download.http import WAYS, require_address
+from flowerml.data.download.resumable import PAUSES_S, Part, download
 from flowerml.data.folders import ALL_FOLDERS, read_layout
-from flowerml.data.unpack import BadArchive, require_space, unpack
 from flowerml.errors import UserError
 from flowerml.files import file_digest
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as tv
 
-from flowerml.data.batches import Relabelled
-from flowerml.data.loading import Example
+from flowerml.data.inputs import Relabelled
+from flowerml.data.loader import Example
 from flowerml.data.relations.geometry import BoxFeatures, box_features
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription

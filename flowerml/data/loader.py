@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from flowerml.data.batches import Inputs, Relabelled, stacked
 from flowerml.data.decode import BadImage
-from flowerml.data.keyed import drawing, shuffled
+from flowerml.data.inputs import Inputs, Relabelled, stacked
+from flowerml.data.rng import drawing, shuffled
 from flowerml.errors import RunFailed
 
 Batch = tuple[Inputs, torch.Tensor, list[str]]

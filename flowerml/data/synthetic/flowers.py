@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from flowerml.data.drawing import DRAWERS, UP, Array, Brush, Pose, Tints, blade, mix, paint, rotation, shade, shrunk
+from flowerml.data.synthetic.flower_shapes import DRAWERS, UP, Array, Brush, Pose, Tints, blade, mix, paint, rotation, shade, shrunk
 from flowerml.files import write_bytes
 
 CLASSES: tuple[str, ...] = tuple(DRAWERS)

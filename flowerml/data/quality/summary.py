@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from flowerml.data.groups import group_numbers
+from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import BadFile, Picture, Scan, list_bad
 
 

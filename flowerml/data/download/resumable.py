@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowerml.console import amount, say, track_bytes
-from flowerml.data.connection import WAYS, Broken, open_url, reading_failed
+from flowerml.data.download.http import WAYS, Broken, open_url, reading_failed
 from flowerml.errors import UserError
 from flowerml.files import write_json
 
