@@ -28,6 +28,7 @@ from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Pair
 from flowerml.data.relations.split import ambiguity, part_of, require_disjoint
 from flowerml.data.relations.vocabulary import load_names
+from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import (
     Point,
     choose,
@@ -37,7 +38,6 @@ from flowerml.evaluation.operating_point import (
     over_images,
     weighted_figures,
 )
-from flowerml.evaluation.scores import wilson
 from flowerml.files import write_json, write_text
 from flowerml.models.pair_network import NetworkSettings, PairNetwork
 from flowerml.models.pair_tables import Logistic, Mean, PairModel, Shares, geometric_mean, labels_of
@@ -199,7 +199,7 @@ def draw(path: Path, curves: Mapping[str, Sequence[Point]], chosen: Row) -> None
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    from flowerml.evaluation.figures import BLUE, FAINT, GREEN, MUTED, ORANGE, STYLE, VERMILLION, header
+    from flowerml.reporting.figures import BLUE, FAINT, GREEN, MUTED, ORANGE, STYLE, VERMILLION, header
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 5.2))

@@ -37,7 +37,7 @@ def run(argv: Sequence[str] | None) -> int:
     if asked.test_dir and asked.train_dir:
         raise UserError("--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second those of it")
 
-    from flowerml.evaluation.scores import text_report
+    from flowerml.evaluation.metrics import text_report
     from flowerml.runs.evaluate import Request, run_evaluation
     from flowerml.tracking import start_child
 

@@ -9,8 +9,8 @@ import numpy as np
 from flowerml.console import track
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
+from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import recalls_of
-from flowerml.evaluation.scores import wilson
 from flowerml.models.pair_network import NetworkSettings, PairNetwork
 from flowerml.models.pair_tables import Logistic, PairModel, Shares, labels_of
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from flowerml.console import say
-from flowerml.evaluation.scores import Scores
+from flowerml.evaluation.metrics import Scores
 from flowerml.events import Metrics, Recorder, Tags
 from flowerml.runs.outputs.artifacts import write_baselines
 from flowerml.runs.prepare import Prepared

@@ -13,12 +13,12 @@ from flowerml.data.loader import evaluation_loader
 from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import Scan
 from flowerml.errors import UserError
-from flowerml.evaluation.data_page import data_page
-from flowerml.evaluation.page import thumbnail_jpeg
-from flowerml.evaluation.suspects import FOLDS, Suspects, cross_fitted, find_suspects
+from flowerml.evaluation.label_errors import FOLDS, Suspects, cross_fitted, find_suspects
 from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
+from flowerml.reporting.data_page import data_page
+from flowerml.reporting.html import thumbnail_jpeg
 from flowerml.runs.prepare import default_workers
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint

@@ -8,8 +8,8 @@ from pathlib import Path
 from flowerml.console import say, warn
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.errors import UserError
-from flowerml.evaluation.predicting import predict_all
-from flowerml.evaluation.scores import Predictions, Scores, score
+from flowerml.evaluation.metrics import Predictions, Scores, score
+from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_network

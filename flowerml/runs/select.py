@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from flowerml.errors import RunFailed
-from flowerml.evaluation.figures import png_bytes
-from flowerml.evaluation.selection_figure import selection_figure
 from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_json, write_text
+from flowerml.reporting.figures import png_bytes
+from flowerml.reporting.selection_figure import selection_figure
 from flowerml.runs.lifecycle.termination import ending
 from flowerml.selection.candidates import gather
 from flowerml.selection.decision import Decision, decide

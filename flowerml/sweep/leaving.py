@@ -5,9 +5,9 @@ from pathlib import Path
 from optuna import Study
 from optuna.trial import TrialState
 
-from flowerml.evaluation.figures import png_bytes
 from flowerml.events import Artifact, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_text
+from flowerml.reporting.figures import png_bytes
 from flowerml.settings.text import as_text
 from flowerml.sweep.results import as_csv, as_markdown, history_figure, importance_figure, importances, parallel_figure, rows
 from flowerml.sweep.running import Swept

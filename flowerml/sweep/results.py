@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from flowerml.evaluation.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
+from flowerml.reporting.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
 from flowerml.settings.text import as_text
 from flowerml.sweep.folders import run_id_of
 from flowerml.sweep.study import as_run

@@ -13,8 +13,8 @@ from flowerml.data.loader import Example, Transform
 from flowerml.data.scan import BadFile
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
+from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pair_baselines import BaselineResult
-from flowerml.evaluation.scores import Predictions
 from flowerml.models import Built
 from flowerml.settings import ModelSpec, Settings
 

@@ -19,8 +19,8 @@ from flowerml.data.scan import Scan, require_readable, scan
 from flowerml.data.scan_cache import ScanMemory
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
+from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pair_baselines import BaselineResult
-from flowerml.evaluation.scores import Predictions
 from flowerml.files import file_digest
 from flowerml.models import Built, build
 from flowerml.settings import ModelSpec, Settings

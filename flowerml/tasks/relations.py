@@ -21,9 +21,9 @@ from flowerml.data.relations.records import FLIPPED, Box, Pair
 from flowerml.data.relations.split import PairSplit, ambiguity, require_disjoint, split_by_image
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
+from flowerml.evaluation.metrics import Predictions, score
 from flowerml.evaluation.pair_baselines import BaselineResult, run_baselines
-from flowerml.evaluation.scores import Predictions, score
-from flowerml.evaluation.swapping import swap_consistency
+from flowerml.evaluation.swap_consistency import swap_consistency
 from flowerml.evaluation.visual_baseline import visual_baseline
 from flowerml.models import Built
 from flowerml.models.pairs import build_pairs

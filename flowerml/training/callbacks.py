@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from flowerml.errors import RunFailed
-from flowerml.evaluation.scores import Predictions
+from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.checkpoints.progress import Content, Place
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowerml.evaluation.scores import Predictions
+from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EarlyStopping, EpochResult
 from flowerml.training.callbacks import Candidate, Outcome
 from flowerml.training.checkpoints.progress import Content, Place

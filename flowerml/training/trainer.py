@@ -11,8 +11,8 @@ from flowerml.data.balance import Balance
 from flowerml.data.inputs import laid_out, moved
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import seed_of
-from flowerml.evaluation.predicting import predict_all
-from flowerml.evaluation.scores import score
+from flowerml.evaluation.metrics import score
+from flowerml.evaluation.predict import predict_all
 from flowerml.models.builders import Built
 from flowerml.models.classifier import Network
 from flowerml.reporting.epoch_line import epoch_line

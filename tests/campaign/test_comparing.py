@@ -17,7 +17,7 @@ from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
 from flowerml.campaign.report.snapshot import Epoch
 from flowerml.cli.main import main
 from flowerml.errors import UserError
-from flowerml.evaluation.scores import wilson
+from flowerml.evaluation.metrics import wilson
 from tests.campaign.test_report import Structure
 
 CLASSES = ("on", "left of", "inside", "outside")

@@ -11,9 +11,9 @@ from PIL import Image
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.summary import FolderReport, folder_report
 from flowerml.data.scan import BadFile, scan
-from flowerml.evaluation.data_page import data_page
-from flowerml.evaluation.page import thumbnail_jpeg
-from flowerml.evaluation.suspects import Suspect, Suspects
+from flowerml.evaluation.label_errors import Suspect, Suspects
+from flowerml.reporting.data_page import data_page
+from flowerml.reporting.html import thumbnail_jpeg
 from tests.data.pictures import put_classes
 from tests.evaluation.test_errors_page import ODD_NAMES, Page
 

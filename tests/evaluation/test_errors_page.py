@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowerml.evaluation.errors_page import Mistake, errors_page
-from flowerml.evaluation.page import thumbnail_jpeg
+from flowerml.reporting.errors_page import Mistake, errors_page
+from flowerml.reporting.html import thumbnail_jpeg
 
 VOID = {"meta", "img", "input", "br", "link"}
 ODD_NAMES = [

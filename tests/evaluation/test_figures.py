@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from flowerml.evaluation.curves import curves_figure
-from flowerml.evaluation.figures import confusion_figure, png_bytes
+from flowerml.reporting.curves import curves_figure
+from flowerml.reporting.figures import confusion_figure, png_bytes
 
 MATRIX = np.array([[37, 2, 1], [0, 8, 0], [5, 5, 10]])
 CLASSES = ["daisy", "rose", "tulip"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from flowerml.data.relations.records import RELATIONS
-from flowerml.evaluation.scores import Predictions
-from flowerml.evaluation.swapping import swap_consistency
+from flowerml.evaluation.metrics import Predictions
+from flowerml.evaluation.swap_consistency import swap_consistency
 from flowerml.evaluation.visual_baseline import visual_baseline
 
 

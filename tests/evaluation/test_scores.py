@@ -10,8 +10,8 @@ from sklearn import metrics
 from torch import nn
 
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.evaluation.predicting import predict_all
-from flowerml.evaluation.scores import Predictions, calibration_error, score, text_report, wilson
+from flowerml.evaluation.metrics import Predictions, calibration_error, score, text_report, wilson
+from flowerml.evaluation.predict import predict_all
 
 CLASSES = ("daisy", "rose", "tulip")
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from flowerml.evaluation.figures import png_bytes
-from flowerml.evaluation.selection_figure import SHOWN, selection_figure
+from flowerml.reporting.figures import png_bytes
+from flowerml.reporting.selection_figure import SHOWN, selection_figure
 from flowerml.selection.decision import Decision, decide
 from flowerml.selection.records import Scope
 from tests.selection.samples import judged, run

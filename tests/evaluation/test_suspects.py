@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flowerml.evaluation.suspects import cross_fitted, find_suspects
+from flowerml.evaluation.label_errors import cross_fitted, find_suspects
 
 CLASSES = ("daisy", "rose")
 

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from flowerml.errors import UserError
-from flowerml.evaluation.scores import wilson
+from flowerml.evaluation.metrics import wilson
 from flowerml.selection.intervals import Interval, Over, certainty, interval_over_seeds
 
 Z = 1.959963984540054

@@ -10,7 +10,7 @@ from torch import nn
 
 from flowerml.data.loader import evaluation_loader
 from flowerml.errors import RunFailed
-from flowerml.evaluation.predicting import predict_all
+from flowerml.evaluation.predict import predict_all
 from flowerml.models.memory import out_of_memory
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."

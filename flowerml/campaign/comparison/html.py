@@ -9,7 +9,7 @@ from flowerml.campaign.comparison.statistics import Comparison, Line
 from flowerml.campaign.comparison.text_formats import RUN_COLUMNS, run_rows
 from flowerml.campaign.report import html as report
 from flowerml.campaign.report import svg_figures as report_figures
-from flowerml.evaluation.page import document, section, text
+from flowerml.reporting.html import document, section, text
 
 _STYLE = """
 .verdict { padding: 1px 8px; border-radius: 999px; background: var(--box); font-size: .84rem; white-space: nowrap; }

@@ -17,8 +17,8 @@ import numpy as np
 
 from flowerml.campaign.comparison.data import Material, SeedRun, Side
 from flowerml.campaign.comparison.predictions import Predicted, Predictions, Verdict, judge
+from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import over_images
-from flowerml.evaluation.scores import wilson
 
 LEAST = 10  # examples: of fewer, a difference is not given an interval, nor a mean that their class is part of
 _MADE_UP = np.array([1.0, -1.0, 0.0, 0.0])

@@ -6,7 +6,7 @@ from math import isfinite
 from flowerml.campaign.comparison.data import SeedRun, Side
 from flowerml.campaign.comparison.statistics import Comparison, Estimate
 from flowerml.campaign.report.svg_figures import WIDTH, drawing, over_epochs
-from flowerml.evaluation.page import text
+from flowerml.reporting.html import text
 
 STYLE = """
 svg .range { fill: var(--muted); opacity: .28; }

@@ -9,8 +9,8 @@ import numpy as np
 
 from flowerml.campaign.report.svg_figures import reliability
 from flowerml.data.decode import BadImage
-from flowerml.evaluation.page import bar, counted, percent, picture, text, thumbnail_jpeg
-from flowerml.evaluation.scores import calibration_error
+from flowerml.evaluation.metrics import calibration_error
+from flowerml.reporting.html import bar, counted, percent, picture, text, thumbnail_jpeg
 from flowerml.tasks import Task
 
 STYLE = """

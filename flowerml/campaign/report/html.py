@@ -11,7 +11,7 @@ from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, Phase, R
 from flowerml.campaign.report.svg_figures import curves, dots
 from flowerml.campaign.report.table import COLUMNS, cells
 from flowerml.console import duration
-from flowerml.evaluation.page import counted, document, section, text
+from flowerml.reporting.html import counted, document, section, text
 from flowerml.settings import find_model
 from flowerml.tasks import task_for
 

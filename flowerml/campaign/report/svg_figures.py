@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 
 from flowerml.campaign.report.snapshot import RunRow
-from flowerml.evaluation.page import text
-from flowerml.evaluation.scores import wilson
+from flowerml.evaluation.metrics import wilson
+from flowerml.reporting.html import text
 
 STYLE = """
 .figure { overflow-x: auto; margin-top: 10px; }

@@ -13,14 +13,14 @@ import torch
 
 from flowerml.data.inputs import parts_of
 from flowerml.data.loader import Example, Examples, collate
-from flowerml.evaluation.curves import curves_figure
-from flowerml.evaluation.errors_page import Mistake, errors_page
-from flowerml.evaluation.figures import confusion_figure, png_bytes
-from flowerml.evaluation.page import thumbnail_jpeg
+from flowerml.evaluation.metrics import Predictions, Scores
 from flowerml.evaluation.pair_baselines import BaselineResult
-from flowerml.evaluation.scores import Predictions, Scores
 from flowerml.files import write_bytes, write_json, write_text, write_with
 from flowerml.prediction import load_network
+from flowerml.reporting.curves import curves_figure
+from flowerml.reporting.errors_page import Mistake, errors_page
+from flowerml.reporting.figures import confusion_figure, png_bytes
+from flowerml.reporting.html import thumbnail_jpeg
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
 from flowerml.tasks import Task

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from flowerml.console import say
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.evaluation.predicting import predict_all
-from flowerml.evaluation.scores import Predictions, Scores, score, text_report
+from flowerml.evaluation.metrics import Predictions, Scores, score, text_report
+from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import load_network

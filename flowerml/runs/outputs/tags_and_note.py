@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowerml.evaluation.scores import Scores
+from flowerml.evaluation.metrics import Scores
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
 from flowerml.training.callbacks import Outcome

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from flowerml.evaluation.figures import (
+from flowerml.reporting.figures import (
     BLUE,
     FAINT,
     GREEN,

@@ -11,7 +11,7 @@ from flowerml.console import warn
 from flowerml.data.inputs import Inputs, chunks, count, laid_out, moved
 from flowerml.data.loader import Batch
 from flowerml.errors import RunFailed
-from flowerml.evaluation.scores import Predictions
+from flowerml.evaluation.metrics import Predictions
 from flowerml.models.memory import give_back, out_of_memory
 
 

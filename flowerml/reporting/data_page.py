@@ -6,12 +6,13 @@ The page is whole in itself (see `page`); the filter of the doubted labels by cl
 from pathlib import PurePath
 
 from flowerml.data.quality.summary import FolderReport
-from flowerml.evaluation import data_groups, data_suspects
-from flowerml.evaluation.data_groups import across_section, near_section
-from flowerml.evaluation.data_suspects import suspects_section
-from flowerml.evaluation.page import Thumbnail, counted, document, percent, section, text
-from flowerml.evaluation.size_figure import size_figure, size_words
-from flowerml.evaluation.suspects import Suspects
+from flowerml.evaluation.label_errors import Suspects
+from flowerml.reporting import data_page_groups as data_groups
+from flowerml.reporting import data_page_label_errors as data_suspects
+from flowerml.reporting.data_page_groups import across_section, near_section
+from flowerml.reporting.data_page_label_errors import suspects_section
+from flowerml.reporting.html import Thumbnail, counted, document, percent, section, text
+from flowerml.reporting.size_figure import size_figure, size_words
 
 _STYLE = """
 section { margin-top: 46px; scroll-margin-top: 12px; }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 
 from flowerml.data.quality.summary import FolderReport
-from flowerml.evaluation.page import Thumbnail, counted, picture, section, text
+from flowerml.reporting.html import Thumbnail, counted, picture, section, text
 
 STYLE = """
 .groups { display: flex; flex-wrap: wrap; gap: 14px; margin: 14px 0 0; padding: 0; list-style: none; }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from flowerml.data.relations.records import SWAPPED
-from flowerml.evaluation.scores import Predictions
+from flowerml.evaluation.metrics import Predictions
 
 
 def swap_consistency(predictions: Predictions, exchanged: Predictions) -> dict[str, float]:

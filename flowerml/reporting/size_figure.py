@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowerml.evaluation.page import counted
+from flowerml.reporting.html import counted
 
 _LEFT, _TOP, _SIDE = 52, 22, 300  # the field of the plot, in the figure's own units
 _WIDTH, _HEIGHT = _LEFT + _SIDE + 20, _TOP + _SIDE + 40

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from flowerml.data.quality.summary import FolderReport
-from flowerml.evaluation.page import Thumbnail, bar, counted, percent, picture, section, text
-from flowerml.evaluation.suspects import Suspect, Suspects
+from flowerml.evaluation.label_errors import Suspect, Suspects
+from flowerml.reporting.html import Thumbnail, bar, counted, percent, picture, section, text
 
 STYLE = """
 h3 { margin: 28px 0 10px; font-size: 1.02rem; overflow-wrap: anywhere; }

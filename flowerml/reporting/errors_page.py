@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flowerml.evaluation.page import bar, document, picture, text
+from flowerml.reporting.html import bar, document, picture, text
 
 
 @dataclass(frozen=True)

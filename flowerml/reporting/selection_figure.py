@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from flowerml.evaluation.figures import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILLION, header, short, title_lines
+from flowerml.reporting.figures import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILLION, header, short, title_lines
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
 from flowerml.selection.ranking import Standing, known
