@@ -34,7 +34,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import show
-    from flowerml.sweep.carrying import Search, carry_out
+    from flowerml.sweep.service import Search, carry_out
 
     points = _points(asked, settings.seed, family, given)
     task = _task(asked, settings, given, family)

@@ -17,8 +17,8 @@ from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from flowerml.settings import Family
 from flowerml.sweep.folders import deliver, require_own
-from flowerml.sweep.leaving import begin, leave
-from flowerml.sweep.running import Swept, confirm, sweep
+from flowerml.sweep.loop import Swept, confirm, sweep
+from flowerml.sweep.outputs import begin, leave
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import ENDED, counted, name_of, queue

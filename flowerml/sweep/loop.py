@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from flowerml.console import duration, say
 from flowerml.errors import RunFailed
 from flowerml.runs.lifecycle.device_share import Share, visible_gpus
-from flowerml.sweep.processes import at_work, end_of
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.study import as_run
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, ENDED, FAILED, counted, end_unasked, open_ends
 from flowerml.sweep.worker import run_all, work
+from flowerml.sweep.workers import at_work, end_of
 
 _LOOK_S = 0.3
 
