@@ -39,9 +39,9 @@ from flowerml.evaluation.operating_point import (
     weighted_figures,
 )
 from flowerml.files import write_json, write_text
-from flowerml.models.pair_network import NetworkSettings, PairNetwork
-from flowerml.models.pair_tables import Logistic, Mean, PairModel, Shares, geometric_mean, labels_of
 from flowerml.models.pair_trees import Trees
+from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
+from flowerml.models.pairs.box_tables import Logistic, Mean, PairModel, Shares, geometric_mean, labels_of
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL_ACCURACY, GOAL_RECALL, GOAL_BEST = 0.62, 0.58, 0.72

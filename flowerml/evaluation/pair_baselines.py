@@ -11,8 +11,8 @@ from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
 from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import recalls_of
-from flowerml.models.pair_network import NetworkSettings, PairNetwork
-from flowerml.models.pair_tables import Logistic, PairModel, Shares, labels_of
+from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
+from flowerml.models.pairs.box_tables import Logistic, PairModel, Shares, labels_of
 
 
 @dataclass(frozen=True)

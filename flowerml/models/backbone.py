@@ -8,7 +8,7 @@ from torch import nn
 
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
-from flowerml.models.stages import Stages
+from flowerml.models.layer_groups import Stages
 from flowerml.models.weights import State
 from flowerml.settings import ModelSpec
 

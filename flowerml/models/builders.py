@@ -13,7 +13,7 @@ from flowerml.errors import UserError
 from flowerml.files import file_digest
 from flowerml.models.backbone import Backbone, UnknownModel
 from flowerml.models.classifier import Classifier, Network
-from flowerml.models.stages import Stages
+from flowerml.models.layer_groups import Stages
 from flowerml.models.weights import load_backbone, read_state, require_file
 from flowerml.settings import Family, Library, ModelSpec
 

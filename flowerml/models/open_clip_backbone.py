@@ -10,7 +10,7 @@ from torch import nn
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.backbone import Backbone, UnknownModel, from_hub
-from flowerml.models.stages import Stages, timm_stages, vit_stages
+from flowerml.models.layer_groups import Stages, timm_stages, vit_stages
 from flowerml.models.weights import State
 from flowerml.settings import ModelSpec
 

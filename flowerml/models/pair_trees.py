@@ -9,7 +9,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
 from flowerml.data.relations.split import part_of
-from flowerml.models.pair_tables import Encoder, as_logarithms, labels_of, mirror_places, spread
+from flowerml.models.pairs.box_tables import Encoder, as_logarithms, labels_of, mirror_places, spread
 
 _FOLDS = 10
 _WEIGHT = 5.0  # how many pairs the broader statistic counts for beside those that were met

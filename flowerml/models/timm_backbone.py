@@ -10,7 +10,7 @@ from timm.layers import resample_abs_pos_embed
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.backbone import Backbone, UnknownModel, from_hub
-from flowerml.models.stages import convnext_stages, timm_stages
+from flowerml.models.layer_groups import convnext_stages, timm_stages
 from flowerml.models.weights import State
 from flowerml.settings import ModelSpec
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from flowerml.data.relations import geometry, records
-from flowerml.models import pair_head
+from flowerml.models.pairs import head as pair_head
 from flowerml.prediction import flowers_classifier, relations_served
 from flowerml.prediction.bundle import bundled
 from flowerml.training.checkpoints.checkpoint import Checkpoint

@@ -16,7 +16,7 @@ from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models import UnknownModel
-from flowerml.models.pairs import PairClassifier, pairs_for_weights
+from flowerml.models.pairs.classifier import PairClassifier, pairs_for_weights
 from flowerml.prediction import flowers_classifier as delivered
 from flowerml.settings import Family
 from flowerml.settings.declaration import Settings

@@ -22,7 +22,7 @@ from torch import nn
 
 from flowerml.data.relations.geometry import BoxFeatures, box_features, feature_names
 from flowerml.data.relations.records import Box, Pair
-from flowerml.models.pair_head import PairHead
+from flowerml.models.pairs.head import PairHead
 from flowerml.prediction import flowers_classifier as base
 
 FAMILY = "relation"

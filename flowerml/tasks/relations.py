@@ -26,10 +26,10 @@ from flowerml.evaluation.pair_baselines import BaselineResult, run_baselines
 from flowerml.evaluation.swap_consistency import swap_consistency
 from flowerml.evaluation.visual_baseline import visual_baseline
 from flowerml.models import Built
-from flowerml.models.pairs import build_pairs
+from flowerml.models.pairs.classifier import build_pairs
 from flowerml.settings import ModelSpec, Settings, find_model
 from flowerml.tasks.base import Predict, TaskData, Views
-from flowerml.tasks.pooled import pair_features, pooled
+from flowerml.tasks.feature_cache import pair_features, pooled
 
 FEATURES = "features"  # folder in the runs' root for what frozen backbones saw
 GAP_OVER = 2000  # training pairs, about, on which the gap to validation is measured

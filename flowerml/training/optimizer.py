@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flowerml.models.classifier import Network
-from flowerml.models.stages import decay_free, multipliers, spared_names
+from flowerml.models.layer_groups import decay_free, multipliers, spared_names
 
 HEAD, BACKBONE = "head", "backbone"
 

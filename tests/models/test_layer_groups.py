@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowerml.models import build
-from flowerml.models.stages import decay_free, multipliers, spared_names
+from flowerml.models.layer_groups import decay_free, multipliers, spared_names
 from flowerml.settings import find_model
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates
 

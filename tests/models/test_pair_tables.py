@@ -7,9 +7,9 @@ import pytest
 
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
-from flowerml.models.pair_network import NetworkSettings, PairNetwork
-from flowerml.models.pair_tables import CLIP, Encoder, Logistic, Mean, Shares, geometric_mean, labels_of, mirror_places
 from flowerml.models.pair_trees import CategoryStatistics, Trees
+from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
+from flowerml.models.pairs.box_tables import CLIP, Encoder, Logistic, Mean, Shares, geometric_mean, labels_of, mirror_places
 
 CLASSES = ("on", "left of", "right of")
 SMALL = NetworkSettings(width=32, vector=8, epochs=15, batch=64, rate=1e-2)

@@ -5,8 +5,8 @@ import torch
 
 from flowerml.models.builders import set_channels_last
 from flowerml.models.cost import multiply_adds
-from flowerml.models.pairs import PairHead, build_pairs
-from flowerml.models.stages import multipliers
+from flowerml.models.layer_groups import multipliers
+from flowerml.models.pairs.classifier import PairHead, build_pairs
 from flowerml.settings import find_model
 from flowerml.training.optimizer import parameter_groups
 

@@ -12,7 +12,7 @@ from flowerml.data.pair_views import PairView, PictureSight
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.errors import UserError
-from flowerml.models.pairs import build_pairs
+from flowerml.models.pairs.classifier import build_pairs
 from flowerml.prediction import as_predictor, load_network, predict_relation_proba
 from flowerml.settings import find_model, resolve
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

@@ -14,7 +14,7 @@ import torch
 from flowerml.data.relations import geometry, records
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS
-from flowerml.models.pairs import build_pairs
+from flowerml.models.pairs.classifier import build_pairs
 from flowerml.prediction import load_relation_model, predict_relation_proba, relations_served
 from flowerml.prediction.bundle import bundled
 from flowerml.prediction.delivered import served_code

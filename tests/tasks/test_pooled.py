@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowerml.settings import find_model, resolve
-from flowerml.tasks.pooled import PooledSight, pair_features
+from flowerml.tasks.feature_cache import PooledSight, pair_features
 from flowerml.tasks.relations import FEATURES, RelationsTask
 
 MODEL = "relation:timm:test_resnet"

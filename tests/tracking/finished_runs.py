@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.data.relations.records import RELATIONS
 from flowerml.models import build
-from flowerml.models.pairs import build_pairs
+from flowerml.models.pairs.classifier import build_pairs
 from flowerml.prediction import as_predictor
 from flowerml.selection.decision import decide
 from flowerml.selection.records import CandidateRun, Scope

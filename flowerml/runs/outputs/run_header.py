@@ -1,7 +1,7 @@
 """What is about to run, on the console, before the first step."""
 
 from flowerml.console import say, warn
-from flowerml.models.stages import multipliers
+from flowerml.models.layer_groups import multipliers
 from flowerml.runs.outputs.tags_and_note import weights_name
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.text import as_params

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
-from flowerml.models.pair_tables import Encoder, as_logarithms, labels_of, mirror_places
+from flowerml.models.pairs.box_tables import Encoder, as_logarithms, labels_of, mirror_places
 
 
 @dataclass(frozen=True)

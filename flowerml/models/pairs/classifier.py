@@ -5,7 +5,7 @@ from torch import nn
 
 from flowerml.models.builders import Built, bare_backbone, loaded_backbone, try_out
 from flowerml.models.classifier import Network
-from flowerml.models.pair_head import PairHead
+from flowerml.models.pairs.head import PairHead
 from flowerml.settings import ModelSpec
 
 PairInputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
