@@ -23,7 +23,7 @@ from flowerml.cli.main import COMMANDS
 from flowerml.settings import resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.flags import Parser, add_settings
-from flowerml.settings.text import as_text, contradictions
+from flowerml.settings.serialization import as_text, contradictions
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = (ROOT / "requirements.lock").read_text()

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     """Run `name` with its flags (default: the process's) and turn what went wrong into a line and an exit code."""
-    from flowerml.settings.messages import nearest
+    from flowerml.settings.errors import nearest
 
     try:
         if name not in COMMANDS:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from flowerml.reporting.figures import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILLION, header, short, title_lines
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
-from flowerml.selection.ranking import Standing, known
+from flowerml.selection.rank import Standing, known
 from flowerml.selection.table import percent
 
 SHOWN = 30  # rows: more are no figure any more; the table has all

@@ -13,7 +13,7 @@ from flowerml.runs.lifecycle.stop_request import Stopping, watched
 from flowerml.runs.lifecycle.termination import closing
 from flowerml.runs.train import OpenRecorder
 from flowerml.settings import Settings
-from flowerml.settings.text import as_params
+from flowerml.settings.serialization import as_params
 
 _BEATS = 6  # signs of life within a lease
 

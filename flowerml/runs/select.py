@@ -15,7 +15,7 @@ from flowerml.reporting.selection_figure import selection_figure
 from flowerml.runs.lifecycle.termination import ending
 from flowerml.selection.candidates import gather
 from flowerml.selection.decision import Decision, decide
-from flowerml.selection.ranking import rank
+from flowerml.selection.rank import rank
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.selection.table import as_csv, markdown
 

@@ -19,7 +19,7 @@ from flowerml.runs.outputs.tags_and_note import tags
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.resume import Beginning, beginning, checkpoints_of, standing
 from flowerml.settings import Settings
-from flowerml.settings.text import as_params
+from flowerml.settings.serialization import as_params
 from flowerml.tasks import Views
 from flowerml.training.callbacks import Candidate, Observers, Outcome, Row, Stopped
 from flowerml.training.checkpoints.async_writer import Writer, writer

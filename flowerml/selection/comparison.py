@@ -8,7 +8,7 @@ import numpy as np
 
 from flowerml.selection.candidates import Configuration
 from flowerml.selection.intervals import Interval, interval_over_seeds
-from flowerml.selection.ranking import Level, Standing, known
+from flowerml.selection.rank import Level, Standing, known
 from flowerml.selection.records import CandidateRun, PictureResults
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from flowerml.selection.candidates import Ineligible, gather
 from flowerml.selection.comparison import Comparison, compare, picture_matrices
+from flowerml.selection.explanation import sentences
 from flowerml.selection.intervals import RESAMPLES, certainty, interval_over_seeds
-from flowerml.selection.ranking import Spread, Standing, best_run, known, rank
+from flowerml.selection.rank import Spread, Standing, best_run, known, rank
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from flowerml.selection.words import sentences
 
 
 @dataclass(frozen=True)

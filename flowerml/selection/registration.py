@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flowerml.selection.decision import Decision
-from flowerml.selection.ranking import ACCURACY_STEP, F1_STEP, Standing
+from flowerml.selection.rank import ACCURACY_STEP, F1_STEP, Standing
 
 
 @dataclass(frozen=True, kw_only=True)

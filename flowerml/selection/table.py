@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
-from flowerml.selection.ranking import Standing, known
+from flowerml.selection.rank import Standing, known
 
 SEEDS_ALONE = "* over seeds alone (Student's t): of these runs no per-picture results were used"
 _RIGHT = ("", "n", "mean", "sd", "macro-F1", "P(best)")  # columns of numbers

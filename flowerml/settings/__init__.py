@@ -1,9 +1,9 @@
 """What one run is: declared once, validated, identified. Pure: no torch, no MLflow."""
 
-from flowerml.settings.catalogue import Family, Library, ModelSpec, find_model, known_models
 from flowerml.settings.declaration import Settings
 from flowerml.settings.grids import grid, grid_points
 from flowerml.settings.identity import Digests, config_id
+from flowerml.settings.model_catalog import Family, Library, ModelSpec, find_model, known_models
 from flowerml.settings.recipes import resolve, resolve_one, stored
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.fields import FieldInfo
 
-from flowerml.settings.setting import AUGMENT, BALANCE, MODEL, OPTIMISER, RECIPE, RELATION, RUN, STOPPING, TASK, setting
+from flowerml.settings.spec import AUGMENT, BALANCE, MODEL, OPTIMISER, RECIPE, RELATION, RUN, STOPPING, TASK, setting
 from flowerml.settings.values import ClassNames, Colours, Number, Text, Truth, Whole, none
 
 AUTO = "auto"

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 from flowerml.errors import UserError
 from flowerml.settings.declaration import fields
-from flowerml.settings.messages import allowed, choices, flag, kind, nearest
+from flowerml.settings.errors import allowed, choices, flag, kind, nearest
 from flowerml.settings.recipes import family_recipes
-from flowerml.settings.setting import RECIPE, note
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
+from flowerml.settings.spec import RECIPE, note
 
 
 class Parser(argparse.ArgumentParser):

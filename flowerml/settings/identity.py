@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 
 from flowerml.settings.declaration import Settings, fields
-from flowerml.settings.setting import note
+from flowerml.settings.spec import note
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from flowerml.errors import UserError
-from flowerml.settings.catalogue import Family, ModelSpec, find_model
 from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
-from flowerml.settings.messages import first_problem, flag
-from flowerml.settings.setting import RELATION, note
+from flowerml.settings.errors import first_problem, flag
+from flowerml.settings.model_catalog import Family, ModelSpec, find_model
+from flowerml.settings.spec import RELATION, note
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
     Family.CNN: {

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from flowerml.events import Artifact, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_text
 from flowerml.reporting.figures import png_bytes
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
 from flowerml.sweep.loop import Swept
 from flowerml.sweep.results import as_csv, as_markdown, history_figure, importance_figure, importances, parallel_figure, rows
 from flowerml.sweep.space import words

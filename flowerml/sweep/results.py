@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.reporting.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
 from flowerml.sweep.folders import run_id_of
 from flowerml.sweep.study import as_run
 from flowerml.sweep.trials import BEST, FAILED, FOLDER, RUN

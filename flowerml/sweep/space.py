@@ -7,8 +7,8 @@ from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.settings import Family, grid, grid_points, resolve
-from flowerml.settings.messages import flag
-from flowerml.settings.text import as_text
+from flowerml.settings.errors import flag
+from flowerml.settings.serialization import as_text
 
 _WIDER = 3.0  # times beyond the grid's ends, to both sides: half a decade
 _LOGARITHMIC = ("lr_head", "lr_backbone", "weight_decay")

@@ -14,7 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.settings import resolve
-from flowerml.settings.text import as_text, contradictions
+from flowerml.settings.serialization import as_text, contradictions
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = "--weights none --img-size 32 --epochs 2 --warmup-epochs 1 --freeze-backbone-epochs 1 --batch-size 16 --workers 0"

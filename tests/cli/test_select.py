@@ -9,7 +9,7 @@ import shutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.cli import select
+from flowerml.cli.commands import select
 from flowerml.errors import RunFailed, UserError
 from tests.tracking.made_runs import Made
 

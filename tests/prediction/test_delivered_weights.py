@@ -16,7 +16,7 @@ from flowerml.models import build_for_weights
 from flowerml.prediction import as_predictor
 from flowerml.prediction import flowers_classifier as fc
 from flowerml.prediction.flowers_classifier import BadWeights
-from flowerml.settings.catalogue import Family, find_model, known_models
+from flowerml.settings.model_catalog import Family, find_model, known_models
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.prediction.delivered import CLASSES, NAMES, deliver
 

@@ -9,7 +9,7 @@ import pytest
 
 from flowerml.selection.decision import Decision, decide
 from flowerml.selection.intervals import Over
-from flowerml.selection.ranking import Level
+from flowerml.selection.rank import Level
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from tests.selection.samples import THREE, judged, results, run
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flowerml.selection.candidates import Configuration
-from flowerml.selection.ranking import Level, best_run, rank
+from flowerml.selection.rank import Level, best_run, rank
 from tests.selection.samples import TOTAL, configuration, run
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.selection.decision import Decision, decide
-from flowerml.selection.ranking import rank
+from flowerml.selection.rank import rank
 from flowerml.selection.records import Scope
 from flowerml.selection.registration import Action, Champion, verdict
 from tests.selection.samples import run

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from flowerml.errors import UserError
 from flowerml.settings import Settings, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.setting import RECIPE, note
+from flowerml.settings.spec import RECIPE, note
 from tests.settings.samples import COMPLETE, OTHER
 
 FROM_RECIPE = object()

@@ -7,7 +7,7 @@ import pytest
 from flowerml.settings import config_id, resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.identity import identity
-from flowerml.settings.setting import note
+from flowerml.settings.spec import note
 from tests.settings.samples import COMPLETE, DIGESTS, OTHER
 
 # Written out, not read from the declaration: a setting that is added must be put on one side on purpose.

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from flowerml.errors import UserError
 from flowerml.settings import Settings, known_models, resolve
 from flowerml.settings.declaration import fields
+from flowerml.settings.errors import allowed, bad_value, choices, first_problem, flag, kind, nearest
 from flowerml.settings.flags import Parser, add_settings
-from flowerml.settings.messages import allowed, bad_value, choices, first_problem, flag, kind, nearest
 
 MODELS = f"{', '.join(known_models())}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
 

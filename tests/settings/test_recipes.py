@@ -6,7 +6,7 @@ from flowerml.errors import UserError
 from flowerml.settings import Settings, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.recipes import family_recipes
-from flowerml.settings.setting import RECIPE, note
+from flowerml.settings.spec import RECIPE, note
 from tests.settings.samples import OTHER
 
 COLUMNS = (

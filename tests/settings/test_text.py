@@ -6,8 +6,8 @@ import pytest
 
 from flowerml.settings import resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.setting import RELATION, note
-from flowerml.settings.text import as_params, as_text, contradictions
+from flowerml.settings.serialization import as_params, as_text, contradictions
+from flowerml.settings.spec import RELATION, note
 from tests.settings.samples import COMPLETE, OTHER
 
 CHANGED = COMPLETE.replace(**{name: value for name, (_, value) in OTHER.items()})

@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.settings import resolve
-from flowerml.settings.text import as_params
+from flowerml.settings.serialization import as_params
 from flowerml.tracking import start_child
 
 

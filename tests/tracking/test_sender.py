@@ -16,7 +16,7 @@ from flowerml.events import Artifact, Ended, Metrics, Params, Status, Tags, now_
 from flowerml.files import write_text
 from flowerml.journal import Journal, read_delivered
 from flowerml.settings import resolve
-from flowerml.settings.text import as_params
+from flowerml.settings.serialization import as_params
 from flowerml.tracking import start_child, sync_folder
 from flowerml.tracking.delivery.journal_delivery import Delivery
 from flowerml.tracking.delivery.run_lookup import HEARTBEAT

@@ -15,8 +15,8 @@ from flowerml.campaign.state.run_status import read_history
 from flowerml.console import track
 from flowerml.errors import UserError
 from flowerml.settings.declaration import fields
-from flowerml.settings.setting import note
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
+from flowerml.settings.spec import note
 from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _FILES = ("history.csv", "predictions.csv", "settings.json", "split.json")

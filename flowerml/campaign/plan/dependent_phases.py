@@ -7,7 +7,7 @@ from flowerml.campaign.plan.overrides import Overrides
 from flowerml.campaign.plan.run_settings import read_settings, value_of
 from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.settings import Family
-from flowerml.settings.messages import nearest
+from flowerml.settings.errors import nearest
 
 _LARGEST_SEED = 2**31
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flowerml.campaign.plan.model import Kind, Phase, Plan, PlanRun, shaping
 from flowerml.console import duration
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
 
 
 def lines(plan: Plan, seconds: Mapping[str, float] | None = None) -> list[str]:

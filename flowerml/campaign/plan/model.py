@@ -9,7 +9,7 @@ from typing import Any
 
 from flowerml.settings import Family, Settings
 from flowerml.settings.declaration import fields
-from flowerml.settings.setting import note
+from flowerml.settings.spec import note
 
 
 class Kind(StrEnum):

@@ -8,7 +8,7 @@ from flowerml.campaign.plan.model import Mode
 from flowerml.errors import UserError
 from flowerml.settings import Family
 from flowerml.settings.declaration import fields
-from flowerml.settings.messages import nearest
+from flowerml.settings.errors import nearest
 
 MODE = "final.mode"
 # What the command itself says of every run; value: how it says so.

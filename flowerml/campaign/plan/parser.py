@@ -22,7 +22,7 @@ from flowerml.campaign.plan.run_settings import (
 from flowerml.campaign.plan.yaml_nodes import Node, parse, read
 from flowerml.errors import UserError
 from flowerml.settings import Family
-from flowerml.settings.messages import nearest
+from flowerml.settings.errors import nearest
 
 SUFFIXES = (".yaml", ".yml")
 _PLAN = {"plan": True, "about": False, "defaults": False, "families": False, "grid": False, "phases": True, "budget": False}

@@ -12,9 +12,9 @@ from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.messages import bad_value, flag, nearest
+from flowerml.settings.errors import bad_value, flag, nearest
 from flowerml.settings.recipes import recipe
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
 
 _LENGTHS = ("warmup_epochs", "freeze_backbone_epochs")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from flowerml.errors import UserError
-from flowerml.settings.messages import nearest
+from flowerml.settings.errors import nearest
 
 _LARGEST = 1_000_000  # bytes: a plan is a page
 _KINDS = {yaml.MappingNode: "names with values (`name: value`)", yaml.SequenceNode: "a list (`[a, b]`)", yaml.ScalarNode: "a single value"}

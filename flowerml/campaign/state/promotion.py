@@ -7,7 +7,7 @@ from flowerml.campaign.plan.dependent_phases import ancestry
 from flowerml.campaign.plan.model import Mode, Phase, Plan, PlanRun
 from flowerml.errors import UserError
 from flowerml.selection.decision import Decision
-from flowerml.selection.ranking import Standing, best_run
+from flowerml.selection.rank import Standing, best_run
 from flowerml.selection.records import Scope
 from flowerml.settings import Settings, resolve
 

@@ -4,7 +4,7 @@ from flowerml.console import say, warn
 from flowerml.models.layer_groups import multipliers
 from flowerml.runs.outputs.tags_and_note import weights_name
 from flowerml.runs.prepare import Prepared
-from flowerml.settings.text import as_params
+from flowerml.settings.serialization import as_params
 
 
 def announce(run: Prepared, remark: str | None) -> None:

@@ -16,7 +16,7 @@ from flowerml.errors import UserError
 from flowerml.events import now_ms
 from flowerml.journal import Opening
 from flowerml.settings import Settings
-from flowerml.settings.text import contradictions
+from flowerml.settings.serialization import contradictions
 from flowerml.tracking.client.errors import is_unknown, without_secrets
 
 JOURNAL_TAG = "flowerml.journal"

@@ -3,7 +3,7 @@
 from mlflow.entities.model_registry import ModelVersion
 
 from flowerml.selection.decision import Decision
-from flowerml.selection.ranking import Level
+from flowerml.selection.rank import Level
 from flowerml.selection.registration import Champion
 
 _FIRST, *_TIES = Level

@@ -25,7 +25,7 @@ def run(argv: Sequence[str] | None) -> int:
         warn(line)
 
     # From here on it costs seconds: torch and MLflow.
-    from flowerml.cli.tidying import tidy_beside
+    from flowerml.cli.housekeeping import tidy_beside
     from flowerml.runs.train import run_training
     from flowerml.tracking import JournalRecorder, start_run
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from flowerml.settings.declaration import fields
-from flowerml.settings.setting import note
+from flowerml.settings.spec import note
 
 _SIGNS = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
 

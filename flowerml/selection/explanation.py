@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flowerml.selection.candidates import Gathered
 from flowerml.selection.comparison import Comparison
 from flowerml.selection.intervals import Interval, Over
-from flowerml.selection.ranking import Level, Standing
+from flowerml.selection.rank import Level, Standing
 from flowerml.selection.records import CandidateRun, Scope
 
 

@@ -12,7 +12,7 @@ from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, resolve
 from flowerml.settings.flags import Parser, add_settings
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
 
 if TYPE_CHECKING:
     from flowerml.sweep.task import Task
