@@ -2,9 +2,10 @@
 
     python benchmarks/campaign.py [--runs 5]
 
-Each run trains a very small network for two epochs on 60 generated pictures. "Training" is the time in the steps of the epochs and in their
-evaluations, as the run's own log has it; everything else is fixed: imports, reading pictures, building the model, opening the MLflow run,
-figures, files, waiting for what is delivered. CPU seconds are of all processes together, so that a busy machine changes them little.
+Each run trains a very small network for two epochs on 60 generated pictures. "Training" is the time in the steps of the
+epochs and in their evaluations, as the run's own log has it; everything else is fixed: imports, reading pictures,
+building the model, opening the MLflow run, figures, files, waiting for what is delivered. CPU seconds are of all
+processes together, so that a busy machine changes them little.
 """
 
 import argparse
@@ -54,7 +55,9 @@ def main() -> None:
     for name, rows in (("flowerml train, a command each", commands), ("fork in a campaign", forks)):
         wall, cpu, training = (sorted(values)[len(values) // 2] for values in zip(*rows, strict=True))
         print(f"{name:<34}{wall:>10.2f}{cpu:>10.2f}")
-        print(f"{'  beside the training (' + format(training, '.2f') + ' s)':<34}{wall - training:>10.2f}{cpu - training:>10.2f}")
+        print(
+            f"{'  beside the training (' + format(training, '.2f') + ' s)':<34}{wall - training:>10.2f}{cpu - training:>10.2f}"
+        )
     print(f"{'once: imports of all runs':<34}{ready:>10.2f}")
 
 
@@ -62,7 +65,17 @@ def _command(place: int) -> tuple[float, float, float]:
     words = [word for name, value in SETTINGS.items() for word in (f"--{name}", value)]
     before, started = _cpu(), time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "flowerml.cli.main", "train", "--train-dir", "data", "--output-dir", f"command{place}", *words],
+        [
+            sys.executable,
+            "-m",
+            "flowerml.cli.main",
+            "train",
+            "--train-dir",
+            "data",
+            "--output-dir",
+            f"command{place}",
+            *words,
+        ],
         check=True,
         stderr=subprocess.DEVNULL,
     )

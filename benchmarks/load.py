@@ -1,9 +1,11 @@
-"""Seconds and memory of loading a delivered file, mapped onto a model built without memory, against the naive way. 5 minutes.
+"""Seconds and memory of loading a delivered file, mapped onto a model built without memory, against the naive way. 5
+minutes.
 
-Each row is a process of its own, measured in this run; files are written here (random weights) and are in the page cache for all rows.
-"ready" is the time until a model stands that answers, imports left out; "first" also has one picture's answer, which is when a mapped
-file is really read. Memory is the peak of resident pages (ru_maxrss) over that of the imports alone; a mapped file's pages count in it
-when touched, although the system may take them back. Best of five rounds.
+Each row is a process of its own, measured in this run; files are written here (random weights) and are in the page
+cache for all rows. "ready" is the time until a model stands that answers, imports left out; "first" also has one
+picture's answer, which is when a mapped file is really read. Memory is the peak of resident pages (ru_maxrss) over that
+of the imports alone; a mapped file's pages count in it when touched, although the system may take them back. Best of
+five rounds.
 """
 
 import resource
@@ -88,7 +90,9 @@ def show(title: str, rows: dict[str, list[float]]) -> None:
     first, *_ = rows.values()
     for name, row in rows.items():
         shown = [f"{value:.2f}" if place < 2 else f"{value:.0f}" for place, value in enumerate(row)]
-        table.add_row(name, *(f"{text} ({value / base:.2f})" for text, value, base in zip(shown, row, first, strict=True)))
+        table.add_row(
+            name, *(f"{text} ({value / base:.2f})" for text, value, base in zip(shown, row, first, strict=True))
+        )
     Console().print(table)
 
 

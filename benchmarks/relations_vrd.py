@@ -1,13 +1,14 @@
-"""Relations on Stanford's VRD annotations without a pixel: boxes and object names, 4,000 images to train on, 1,000 to test on.
+"""Relations on Stanford's VRD annotations without a pixel: boxes and object names, 4,000 images to train on, 1,000 to
+test on.
 
     python benchmarks/relations_vrd.py [--vrd ../shared/data/vrd] [--out build/relations_vrd] [--parts 5] [--networks 3]
 
 About 6 minutes on one core. Writes `table.md`, `frontier.csv`, `frontier.png` and `results.json` into --out.
 
-What is chosen (the members of the mean, the decision between accuracy and mean recall) is chosen on the training images alone, from
-predictions for each fifth of them by models trained on the other four. The test images are asked once, at the end. Of a test pair nothing
-is used but its two boxes, the size of its image and the names of its two objects; of the training images also their pairs of VRD's other
-60 relations.
+What is chosen (the members of the mean, the decision between accuracy and mean recall) is chosen on the training images
+alone, from predictions for each fifth of them by models trained on the other four. The test images are asked once, at
+the end. Of a test pair nothing is used but its two boxes, the size of its image and the names of its two objects; of
+the training images also their pairs of VRD's other 60 relations.
 """
 
 import argparse
@@ -29,15 +30,7 @@ from flowerml.data.relations.records import RELATIONS, Pair
 from flowerml.data.relations.split import ambiguity, part_of, require_disjoint
 from flowerml.data.relations.vocabulary import load_names
 from flowerml.evaluation.metrics import wilson
-from flowerml.evaluation.operating_point import (
-    Point,
-    choose,
-    decide,
-    frontier,
-    measure,
-    over_images,
-    weighted_figures,
-)
+from flowerml.evaluation.operating_point import Point, choose, decide, frontier, measure, over_images, weighted_figures
 from flowerml.files import write_json, write_text
 from flowerml.models.pair_trees import Trees
 from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
@@ -78,7 +71,9 @@ class Data:
     @property
     def counted(self) -> list[int]:
         """The classes whose recall is averaged: at least LEAST pairs in the test images and in the training images."""
-        support = [np.bincount(labels_of(side, RELATIONS), minlength=len(RELATIONS)) for side in (self.train, self.test)]
+        support = [
+            np.bincount(labels_of(side, RELATIONS), minlength=len(RELATIONS)) for side in (self.train, self.test)
+        ]
         return [int(place) for place in np.flatnonzero(np.minimum(*support) >= LEAST)]
 
 
@@ -106,10 +101,19 @@ class Row:
 def read(folder: Path) -> Data:
     names = load_names()
     train, test = (read_annotations(folder / f"annotations_{part}.json", names) for part in ("train", "test"))
-    for line in [*train.lines(), *test.lines(), *require_disjoint(train.pairs, test.pairs).lines(), ambiguity(test.pairs).line()]:
+    for line in [
+        *train.lines(),
+        *test.lines(),
+        *require_disjoint(train.pairs, test.pairs).lines(),
+        ambiguity(test.pairs).line(),
+    ]:
         say(line)
     every = {text: text for text in train.other} | names
-    others = [pair for pair in read_annotations(folder / "annotations_train.json", every).pairs if pair.relation not in RELATIONS]
+    others = [
+        pair
+        for pair in read_annotations(folder / "annotations_train.json", every).pairs
+        if pair.relation not in RELATIONS
+    ]
     return Data(train.pairs, test.pairs, tuple(others))
 
 
@@ -129,7 +133,9 @@ def out_of_part(make: Callable[[Sequence[Pair]], PairModel], data: Data, parts: 
     for part in track(range(parts), what):
         model = make([pair for pair in data.others if part_of(pair.image, parts, "chosen") != part])
         model.fit([pair for pair, place in zip(data.train, inside, strict=True) if place != part], RELATIONS)
-        made[inside == part] = model.log_probabilities([pair for pair, place in zip(data.train, inside, strict=True) if place == part])
+        made[inside == part] = model.log_probabilities(
+            [pair for pair, place in zip(data.train, inside, strict=True) if place == part]
+        )
     return made
 
 
@@ -142,11 +148,15 @@ def row(name: str, predicted: np.ndarray, data: Data, share: float = 1.0) -> Row
 
 
 def simple_rows(data: Data) -> tuple[list[Row], dict[str, np.ndarray]]:
-    """Majority, what scikit-learn gives on the same numbers, with and without weights; and the logistic model's log-probabilities."""
+    """Majority, what scikit-learn gives on the same numbers, with and without weights; and the logistic model's
+    log-probabilities.
+    """
     rows, kept = [], {}
     models: dict[str, PairModel] = {"majority": Shares()}
     for kind in (BoxFeatures.SEED, BoxFeatures.PUBLISHED, BoxFeatures.RICH):
-        models[f"box only, logistic, {kind} ({len(feature_names(kind))})"] = Logistic(kind, categories=False, balanced=False)
+        models[f"box only, logistic, {kind} ({len(feature_names(kind))})"] = Logistic(
+            kind, categories=False, balanced=False
+        )
     models["box only, logistic, rich, balanced weights"] = Logistic(BoxFeatures.RICH, categories=False, balanced=True)
     models["box only, network"] = PairNetwork(NetworkSettings(categories=False))
     for kind in (BoxFeatures.PUBLISHED, BoxFeatures.RICH):
@@ -208,13 +218,40 @@ def draw(path: Path, curves: Mapping[str, Sequence[Point]], chosen: Row) -> None
         axes.axvline(100 * GOAL_ACCURACY, color=FAINT)
         axes.axhline(100 * GOAL_RECALL, color=FAINT)
         for (name, points), colour in zip(curves.items(), (MUTED, ORANGE, GREEN, BLUE), strict=False):
-            axes.plot([100 * p.accuracy for p in points], [100 * p.mean_recall for p in points], color=colour, linewidth=1.8, label=name)
-        axes.plot([one[1] for one in ANCHORS], [one[3] for one in ANCHORS], "x", color=MUTED, markersize=6, label="anchors (scikit-learn)")
+            axes.plot(
+                [100 * p.accuracy for p in points],
+                [100 * p.mean_recall for p in points],
+                color=colour,
+                linewidth=1.8,
+                label=name,
+            )
+        axes.plot(
+            [one[1] for one in ANCHORS],
+            [one[3] for one in ANCHORS],
+            "x",
+            color=MUTED,
+            markersize=6,
+            label="anchors (scikit-learn)",
+        )
         (x_low, x_high), (y_low, y_high) = 100 * chosen.intervals
         x, y = 100 * chosen.point.accuracy, 100 * chosen.point.mean_recall
         errors = {"xerr": [[x - x_low], [x_high - x]], "yerr": [[y - y_low], [y_high - y]]}
-        axes.errorbar(x, y, **errors, fmt="o", color=VERMILLION, capsize=3, label="chosen on training images, 95 % over images", zorder=5)
-        axes.set(xlabel="accuracy, %", ylabel="mean recall over the nine relations with n >= 10, %", xlim=(40, 75), ylim=(32, 66))
+        axes.errorbar(
+            x,
+            y,
+            **errors,
+            fmt="o",
+            color=VERMILLION,
+            capsize=3,
+            label="chosen on training images, 95 % over images",
+            zorder=5,
+        )
+        axes.set(
+            xlabel="accuracy, %",
+            ylabel="mean recall over the nine relations with n >= 10, %",
+            xlim=(40, 75),
+            ylim=(32, 66),
+        )
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="lower left")
         subtitle = f"1,000 VRD test images; grey: at least {100 * GOAL_ACCURACY:.0f} % and {100 * GOAL_RECALL:.0f} %"
@@ -230,7 +267,10 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=3)
     asked = parser.parse_args()
     data = read(asked.vrd)
-    say(f"mean recall over {', '.join(RELATIONS[place] for place in data.counted)}; {len(data.others):,} training pairs of other relations")
+    say(
+        f"mean recall over {', '.join(RELATIONS[place] for place in data.counted)}; {len(data.others):,} training pairs"
+        " of other relations"
+    )
     made = makers(asked.networks)
     cross = {name: out_of_part(make, data, asked.parts, f"{name}, parts") for name, make in makers(1).items()}
     say("chosen on training images:")
@@ -244,11 +284,19 @@ def main() -> None:
         rows.append(row(f"box + category, {name}", asked_test[name].argmax(axis=1), data))
     both = geometric_mean([simple["box + category, logistic, published"], asked_test["boosted trees"]])
     for tau in (0.75, 1.0):
-        rows.append(row(f"logistic + boosted trees, logit adjustment {tau:g}", (both - tau * np.log(data.shares)).argmax(axis=1), data))
+        rows.append(
+            row(
+                f"logistic + boosted trees, logit adjustment {tau:g}",
+                (both - tau * np.log(data.shares)).argmax(axis=1),
+                data,
+            )
+        )
     mean = {subset: geometric_mean([asked_test[name] for name in subset]) for subset in {winner, most_hits}}
     rows.append(row(f"**most hits on training images: {' + '.join(most_hits)}**", mean[most_hits].argmax(axis=1), data))
     predicted = decide(mean[winner], data.shares, data.counted, point.share)
-    chosen = row(f"**chosen on training images: {' + '.join(winner)}, a = {point.share:.3f}**", predicted, data, point.share)
+    chosen = row(
+        f"**chosen on training images: {' + '.join(winner)}, a = {point.share:.3f}**", predicted, data, point.share
+    )
     rows.append(chosen)
     curves = {
         f"{name}": frontier(values, data.labels, data.shares, data.counted)
@@ -262,14 +310,22 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     table = markdown(rows, chosen, data)
     write_text(asked.out / "table.md", table)
-    lines = [f"{name},{p.share:.3f},{p.accuracy:.4f},{p.mean_recall:.4f}" for name, points in curves.items() for p in points]
+    lines = [
+        f"{name},{p.share:.3f},{p.accuracy:.4f},{p.mean_recall:.4f}" for name, points in curves.items() for p in points
+    ]
     write_text(asked.out / "frontier.csv", "\n".join(["model,a,accuracy,mean_recall_nine", *lines]) + "\n")
-    figures = [{"name": one.name, **vars(one.point), "mean_recall_ten": one.all_ten, "intervals": one.intervals.tolist()} for one in rows]
+    figures = [
+        {"name": one.name, **vars(one.point), "mean_recall_ten": one.all_ten, "intervals": one.intervals.tolist()}
+        for one in rows
+    ]
     write_json(asked.out / "results.json", figures)
     draw(asked.out / "frontier.png", curves, chosen)
     print(table)
     met = chosen.point.accuracy >= GOAL_ACCURACY and chosen.point.mean_recall >= GOAL_RECALL
-    say(f"both goals {'met' if met else 'missed'}; best accuracy {'met' if rows[-2].point.accuracy >= GOAL_BEST else 'missed'}")
+    say(
+        f"both goals {'met' if met else 'missed'}; best accuracy"
+        f" {'met' if rows[-2].point.accuracy >= GOAL_BEST else 'missed'}"
+    )
 
 
 if __name__ == "__main__":

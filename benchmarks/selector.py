@@ -1,9 +1,11 @@
-"""How long `flowerml select` needs on a server with 10,000 runs: a table per store, against asking for all runs and looking through them.
+"""How long `flowerml select` needs on a server with 10,000 runs: a table per store, against asking for all runs and
+looking through them.
 
     python benchmarks/selector.py [--runs 10000] [--rounds 5] [--stores sqlite,postgres,http]
 
-Only the filling goes past MLflow's client (one `create_run` costs 13 ms): rows are put into MLflow's own tables as its store would. All
-reading is the real thing. Postgres and the server are started on loopback, the way tests/tracking/test_server.py does, and stopped again.
+Only the filling goes past MLflow's client (one `create_run` costs 13 ms): rows are put into MLflow's own tables as its
+store would. All reading is the real thing. Postgres and the server are started on loopback, the way
+tests/tracking/test_server.py does, and stopped again.
 """
 
 import argparse
@@ -47,7 +49,8 @@ def digest(number: int) -> str:
 
 
 def plan(runs: int) -> Iterator[dict[str, str]]:
-    """The tags of each run: 200 of family cnn in the digest that is asked for, 200 of family vit in its only one, and the others' runs.
+    """The tags of each run: 200 of family cnn in the digest that is asked for, 200 of family vit in its only one, and
+    the others' runs.
 
     Half of those are cnn trainings on ten other digests; the rest trials, evaluations and smoke tests.
     """
@@ -81,7 +84,10 @@ def plan(runs: int) -> Iterator[dict[str, str]]:
 def fill(uri: str, runs: int, folder: Path) -> None:
     """Put the runs into a fresh store; the first 400 have a `predictions.csv`."""
     store = SqlAlchemyStore(uri, folder.as_uri())
-    experiments = [store.create_experiment(f"experiment {i}", artifact_location=(folder / f"e{i}").as_uri()) for i in range(EXPERIMENTS)]
+    experiments = [
+        store.create_experiment(f"experiment {i}", artifact_location=(folder / f"e{i}").as_uri())
+        for i in range(EXPERIMENTS)
+    ]
     draw, rows = random.Random(5), {table: [] for table in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)}
 
     def write() -> None:
@@ -95,20 +101,36 @@ def fill(uri: str, runs: int, folder: Path) -> None:
         hits = draw.randint(700, 760)
         where = folder / f"e{experiment}" / run_id / "artifacts"
         tags |= {"mlflow.runName": f"run {number}", "flowerml.val_hits": str(hits)}
-        about = {"name": tags["mlflow.runName"], "status": "FINISHED", "start_time": 10**12 + number, "end_time": 10**12 + number + 1}
-        place = {"experiment_id": experiments[experiment], "artifact_uri": where.as_uri(), "lifecycle_stage": "active", "user_id": "x"}
+        about = {
+            "name": tags["mlflow.runName"],
+            "status": "FINISHED",
+            "start_time": 10**12 + number,
+            "end_time": 10**12 + number + 1,
+        }
+        place = {
+            "experiment_id": experiments[experiment],
+            "artifact_uri": where.as_uri(),
+            "lifecycle_stage": "active",
+            "user_id": "x",
+        }
         rows[SqlRun].append({"run_uuid": run_id, "source_type": "LOCAL", **about, **place})
         rows[SqlTag] += [{"key": key, "value": value, "run_uuid": run_id} for key, value in tags.items()]
         rows[SqlParam] += [{"key": f"param{i}", "value": f"value {i}", "run_uuid": run_id} for i in range(PARAMS)]
         figures = {"best_val_accuracy": hits / PICTURES, "best_val_macro_f1": hits / PICTURES, "best_epoch": 30.0}
         figures |= {f"metric{i}": draw.random() for i in range(METRICS - len(figures))}
-        metrics = [{"key": k, "value": v, "timestamp": 1, "step": 0, "is_nan": False, "run_uuid": run_id} for k, v in figures.items()]
+        metrics = [
+            {"key": k, "value": v, "timestamp": 1, "step": 0, "is_nan": False, "run_uuid": run_id}
+            for k, v in figures.items()
+        ]
         rows[SqlMetric] += metrics
         rows[SqlLatestMetric] += metrics
         if number < 2 * CHOSEN:
             where.mkdir(parents=True)
             right = set(draw.sample(range(PICTURES), hits))
-            lines = [f"rose/{i:04d}.jpg,rose,{'rose' if i in right else 'tulip'},0.1,0.2,0.3,0.2,0.2" for i in range(PICTURES)]
+            lines = [
+                f"rose/{i:04d}.jpg,rose,{'rose' if i in right else 'tulip'},0.1,0.2,0.3,0.2,0.2"
+                for i in range(PICTURES)
+            ]
             (where / "predictions.csv").write_text("\n".join(["image,label,predicted,a,b,c,d,e", *lines]) + "\n")
         if number % 1000 == 999 or number == runs - 1:
             write()
@@ -164,7 +186,9 @@ def timed(times: dict[str, list[float]], stage: str, action: Callable[[], object
 
 
 def one_round(scope: Scope, times: dict[str, list[float]]) -> int:
-    """Ask, fetch, decide, as `flowerml select` does. Returns the number of runs that were looked at; 0 where several digests are listed."""
+    """Ask, fetch, decide, as `flowerml select` does. Returns the number of runs that were looked at; 0 where several
+    digests are listed.
+    """
     started = time.perf_counter()
     tracked = timed(times, "connect", TrackedRuns)
     try:

@@ -1,17 +1,18 @@
-"""What it costs that a run survives: the time of an epoch with journal, heartbeat and checkpoints against without. About 20 minutes.
+"""What it costs that a run survives: the time of an epoch with journal, heartbeat and checkpoints against without.
+About 20 minutes.
 
     python benchmarks/survival.py [--train-dir data/train] [--blocks 11] [--img-size 192]
 
-MobileNetV2 is trained by `run_training` into a fresh SQLite store, as `flowerml train` does it, at the 192 px of the README's example, on
-1,000 photos (fewer where there are not so many). An epoch "with" begins by keeping all there is of the one before: the row of
-`history.csv`, the record in the journal and so at MLflow, `best.pth`, the checkpoint; and gives its signs of life. One "without" does
-nothing of that. They come in blocks of four, without, with, with, without, so that a machine which gets slower over the minutes
-slows both alike. All are of one process: two processes that train the same differ by up to 3 % from each other for as long as they
-live, by where their memory happens to lie.
+MobileNetV2 is trained by `run_training` into a fresh SQLite store, as `flowerml train` does it, at the 192 px of the
+README's example, on 1,000 photos (fewer where there are not so many). An epoch "with" begins by keeping all there is of
+the one before: the row of `history.csv`, the record in the journal and so at MLflow, `best.pth`, the checkpoint; and
+gives its signs of life. One "without" does nothing of that. They come in blocks of four, without, with, with, without,
+so that a machine which gets slower over the minutes slows both alike. All are of one process: two processes that train
+the same differ by up to 3 % from each other for as long as they live, by where their memory happens to lie.
 
-A checkpoint is written while the epoch runs, on the same cores where there is only the CPU: the lower rows say what that takes where
-nothing runs beside it, and what is left of the difference without it. CPU seconds are those of the process, all its threads, and hang less
-on who else uses the machine than the clock's.
+A checkpoint is written while the epoch runs, on the same cores where there is only the CPU: the lower rows say what
+that takes where nothing runs beside it, and what is left of the difference without it. CPU seconds are those of the
+process, all its threads, and hang less on who else uses the machine than the clock's.
 """
 
 import argparse
@@ -81,7 +82,9 @@ class Collecting:
 
 
 class Switch:
-    """Stands between the loop and those who keep what it tells: lets it through at the beginning of every epoch that is "with"."""
+    """Stands between the loop and those who keep what it tells: lets it through at the beginning of every epoch that is
+    "with".
+    """
 
     def __init__(self) -> None:
         self._collecting = Collecting()
@@ -156,7 +159,9 @@ def switched(switch: Switch, at_the_end: Callable[[], None]) -> Iterator[None]:
 
 
 def measure(photos: Path, folder: Path, blocks: int, edge: int) -> tuple[Switch, list[Spent]]:
-    """The training; what its epochs took, and in turn what copying a state, and writing `best.pth` and the checkpoint takes."""
+    """The training; what its epochs took, and in turn what copying a state, and writing `best.pth` and the checkpoint
+    takes.
+    """
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
     where = {"train_dir": str(photos), "output_dir": str(folder / "run"), "duplicates": "keep"}
     settings = resolve({**MODEL, **where, "img_size": edge, "epochs": len(BLOCK) * blocks + 2})[0]
@@ -205,19 +210,31 @@ class Figure:
 
     def shown(self, whole: float) -> tuple[str, str]:
         """The seconds, and the share of `whole` they are."""
-        share = f"{self.seconds / whole:.2%}" if self.about is None else f"{self.seconds / whole:+.2%} ± {self.about / whole:.2%}"
+        share = (
+            f"{self.seconds / whole:.2%}"
+            if self.about is None
+            else f"{self.seconds / whole:+.2%} ± {self.about / whole:.2%}"
+        )
         return f"{self.seconds:.2f}", share
 
 
 def show(photos: int, spent: list[Spent], parts: list[Spent]) -> None:
     """The table."""
     columns = [_column(unit, spent, parts) for unit in ("clock", "cpu")]
-    table = Table("", "seconds", "of an epoch", "CPU seconds", "of an epoch", title=f"an epoch of {photos:,} photos, {len(spent)} epochs")
+    table = Table(
+        "",
+        "seconds",
+        "of an epoch",
+        "CPU seconds",
+        "of an epoch",
+        title=f"an epoch of {photos:,} photos, {len(spent)} epochs",
+    )
     for name in columns[0]:
         table.add_row(name, *(text for column in columns for text in column[name].shown(column["without"].seconds)))
     collecting = mean(one.collecting for one in spent)
     table.caption = (
-        f"± is half a 95 % interval (Student's, {len(spent) // len(BLOCK)} blocks)\ngarbage collector: {collecting:.3f} s of every epoch"
+        f"± is half a 95 % interval (Student's, {len(spent) // len(BLOCK)} blocks)\ngarbage collector: {collecting:.3f}"
+        " s of every epoch"
     )
     Console(width=100).print(table)
 
@@ -250,15 +267,22 @@ def _extra(took: list[float]) -> Figure:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="What journal, heartbeat and checkpoints cost an epoch.")
-    parser.add_argument("--train-dir", type=Path, default=Path("data/train"), help="photos, a folder per class (data/train)")
+    parser.add_argument(
+        "--train-dir", type=Path, default=Path("data/train"), help="photos, a folder per class (data/train)"
+    )
     parser.add_argument("--blocks", type=int, default=11, help="of four epochs each, at least 2 (11)")
-    parser.add_argument("--img-size", type=int, default=192, help="pixels; smaller ones make the cost a larger share (192)")
+    parser.add_argument(
+        "--img-size", type=int, default=192, help="pixels; smaller ones make the cost a larger share (192)"
+    )
     asked = parser.parse_args()
     if asked.blocks < 2:
         parser.error("--blocks: at least 2, as one alone has no interval")
     source = asked.train_dir
     if missing := [name for name in CLASSES if not (source / name).is_dir()]:
-        print(f"{source}: no photos of {', '.join(missing)}: nothing is measured. `flowerml dataset fetch` brings some", file=sys.stderr)
+        print(
+            f"{source}: no photos of {', '.join(missing)}: nothing is measured. `flowerml dataset fetch` brings some",
+            file=sys.stderr,
+        )
         return
     with tempfile.TemporaryDirectory() as folder:
         photos = choose(source, Path(folder) / "photos")

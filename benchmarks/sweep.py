@@ -1,9 +1,11 @@
-"""What a sweep costs beside the training: the start of a command, the fixed part of a trial, the way from one trial to the next. 3 minutes.
+"""What a sweep costs beside the training: the start of a command, the fixed part of a trial, the way from one trial to
+the next. 3 minutes.
 
     python benchmarks/sweep.py [--trials 6] [--workers 1]
 
-Trials of one and of three epochs on the same generated pictures: what is left of a trial when its epochs are taken out is its fixed part
-(data, model, checkpoint, figures, pages, MLflow on SQLite). Times are Optuna's own, from the study. Medians; run it on an idle machine.
+Trials of one and of three epochs on the same generated pictures: what is left of a trial when its epochs are taken out
+is its fixed part (data, model, checkpoint, figures, pages, MLflow on SQLite). Times are Optuna's own, from the study.
+Medians; run it on an idle machine.
 """
 
 import argparse
@@ -24,23 +26,59 @@ from flowerml.sweep.trials import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
-    *("--model", "convnextv2_atto", "--weights", "none", "--img-size", "64", "--warmup-epochs", "0", "--freeze-backbone-epochs", "0"),
+    *(
+        "--model",
+        "convnextv2_atto",
+        "--weights",
+        "none",
+        "--img-size",
+        "64",
+        "--warmup-epochs",
+        "0",
+        "--freeze-backbone-epochs",
+        "0",
+    ),
     *("--batch-size", "32", "--data-workers", "0", "--device", "cpu", "--pruner", "none"),
 ]
 
 
 def sweep(folder: Path, epochs: int, trials: int, workers: int) -> tuple[float, list[float], list[float]]:
-    """Seconds from the command to its first trial, of each trial but a worker's first, and between two trials of one worker."""
+    """Seconds from the command to its first trial, of each trial but a worker's first, and between two trials of one
+    worker.
+    """
     storage = f"sqlite:///{folder / 'sweeps.db'}"
     name = f"e{epochs}"
-    line = [sys.executable, "-m", "flowerml.cli.main", "sweep", *SMALL, "--train-dir", str(folder / "flowers"), "--epochs", str(epochs)]
-    line += ["--trials", str(trials), "--workers", str(workers), "--runs-root", str(folder / "runs"), "--storage", storage, "--study", name]
+    line = [
+        sys.executable,
+        "-m",
+        "flowerml.cli.main",
+        "sweep",
+        *SMALL,
+        "--train-dir",
+        str(folder / "flowers"),
+        "--epochs",
+        str(epochs),
+    ]
+    line += [
+        "--trials",
+        str(trials),
+        "--workers",
+        str(workers),
+        "--runs-root",
+        str(folder / "runs"),
+        "--storage",
+        storage,
+        "--study",
+        name,
+    ]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
     began = time.time()
     subprocess.run(line, env=environment, check=True, cwd=folder, capture_output=True)
     done = list(counted(optuna.load_study(study_name=name, storage=storage).trials).values())
     spans = [(trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()) for trial in done]
-    between = [after[0] - before[1] for before, after in zip(spans, spans[workers:], strict=False)] if workers == 1 else []
+    between = (
+        [after[0] - before[1] for before, after in zip(spans, spans[workers:], strict=False)] if workers == 1 else []
+    )
     return spans[0][0] - began, [end - start for start, end in spans[workers:]], between
 
 

@@ -1,6 +1,8 @@
-"""How fast one process trains and reads pictures, and what channels-last, bf16 and worker processes bring. Run by `make bench`.
+"""How fast one process trains and reads pictures, and what channels-last, bf16 and worker processes bring. Run by `make
+bench`.
 
-Every row is measured in the same run, and the last column is its ratio to the first row of its table: machines are noisy.
+Every row is measured in the same run, and the last column is its ratio to the first row of its table: machines are
+noisy.
 """
 
 import tempfile
@@ -33,7 +35,9 @@ def training_rate(name: str, size: int, *, channels_last: bool, dtype: torch.dty
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = built.model.to(memory_format=layout)
     groups = parameter_groups(model, built.stages, lr_head=1e-3, lr_backbone=1e-4, weight_decay=0.02, llrd=1.0)
-    stepper = Stepper(model, make_optimizer("adamw", groups), list(model.parameters()), torch.device("cpu"), dtype, 1, 1.0, 0.05, None)
+    stepper = Stepper(
+        model, make_optimizer("adamw", groups), list(model.parameters()), torch.device("cpu"), dtype, 1, 1.0, 0.05, None
+    )
     inputs = torch.randn(BATCH, 3, size, size).contiguous(memory_format=layout)
     labels = torch.randint(0, 5, (BATCH,))
     stepper.step(inputs, labels, "warm-up")
@@ -83,7 +87,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_flowers(Path(folder), per_class=40, size=480)
         rows = [
-            (f"{workers} workers, RandAugment {magnitude}", loading_rate(Path(folder), workers=workers, randaugment=magnitude))
+            (
+                f"{workers} workers, RandAugment {magnitude}",
+                loading_rate(Path(folder), workers=workers, randaugment=magnitude),
+            )
             for workers in (0, 1, 2)
             for magnitude in (0, 9)
         ]

@@ -14,7 +14,10 @@ def command(name: str) -> None:
     sys.path[0] = str(ROOT)  # instead of entrypoints/, whose file names must never stand in for anybody's modules
     missing = [package for package in NEEDED if find_spec(package) is None]
     if missing:
-        print(f"error: {sys.executable} has no {', '.join(missing)}: this is not the project's Python. {_remedy()}", file=sys.stderr)
+        print(
+            f"error: {sys.executable} has no {', '.join(missing)}: this is not the project's Python. {_remedy()}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     from flowerml.cli.main import run_command
 

@@ -1,13 +1,20 @@
 """flowerml: from a folder of images to registered, multi-seed-confirmed image classifiers in MLflow.
 
-The names of the delivery contract are offered here; they are loaded on first use, so that `import flowerml` (and with it
-`flowerml --help`) costs no torch import.
+The names of the delivery contract are offered here; they are loaded on first use, so that `import flowerml` (and with
+it `flowerml --help`) costs no torch import.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowerml.prediction import load_cnn_model, load_relation_model, load_vit_model, predict, predict_proba, predict_relation
+    from flowerml.prediction import (
+        load_cnn_model,
+        load_relation_model,
+        load_vit_model,
+        predict,
+        predict_proba,
+        predict_relation,
+    )
 
 __version__ = "0.1.0"
 __all__ = [

@@ -31,8 +31,12 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None, log_every_s: float = 15.0) -> Generator[Item, None, None]:
-    """Yield `items`, showing how far it is: a bar with ETA on a terminal, a plain line every `log_every_s` seconds in a log."""
+def track(
+    items: Iterable[Item], what: str, total: int | None = None, log_every_s: float = 15.0
+) -> Generator[Item, None, None]:
+    """Yield `items`, showing how far it is: a bar with ETA on a terminal, a plain line every `log_every_s` seconds in a
+    log.
+    """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if on_terminal():
@@ -94,7 +98,10 @@ def track_bytes(
         if now - shown >= log_every_s and done + got != total:
             shown = now
             left = _eta(got, total - done, now - started) if total else ""
-            say(f"{what}: {amount(done + got)}{f' of {amount(total)}' if total else ''}, {amount(round(got / (now - started)))}/s{left}")
+            say(
+                f"{what}: {amount(done + got)}{f' of {amount(total)}' if total else ''},"
+                f" {amount(round(got / (now - started)))}/s{left}"
+            )
 
 
 def _byte_bar(chunks: Iterable[bytes], what: str, total: int | None, done: int) -> Iterator[bytes]:

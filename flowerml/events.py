@@ -1,6 +1,7 @@
 """What a run says about itself, as plain events, and the small protocol of whoever writes them down.
 
-Nothing here knows MLflow: the loop and the reports emit events; `flowerml.tracking` delivers them. A journal can stand between the two.
+Nothing here knows MLflow: the loop and the reports emit events; `flowerml.tracking` delivers them. A journal can stand
+between the two.
 """
 
 import time

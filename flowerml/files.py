@@ -21,11 +21,12 @@ _left: set[Path] = set()  # such places that are not used any more: a thread may
 
 @contextmanager
 def staged(root: Path, staging: Path) -> Iterator[None]:
-    """Inside, whatever is written below `root` is made in the folder `staging` (on the same disk) and moved to its place from there.
+    """Inside, whatever is written below `root` is made in the folder `staging` (on the same disk) and moved to its
+    place from there.
 
-    Whoever renames `staging` away fences this process off: its next move finds no source any more, and raises `Fenced`. A rename is one
-    step to the system, so no process, however long it was stopped in between, can still write after that. Afterwards `staging` is never
-    written to again.
+    Whoever renames `staging` away fences this process off: its next move finds no source any more, and raises `Fenced`.
+    A rename is one step to the system, so no process, however long it was stopped in between, can still write after
+    that. Afterwards `staging` is never written to again.
     """
     root, staging = Path(os.path.realpath(root)), Path(os.path.realpath(staging))
     _staging[root] = staging
@@ -37,7 +38,9 @@ def staged(root: Path, staging: Path) -> Iterator[None]:
 
 
 def staging_of(path: Path) -> Path | None:
-    """The folder where what is written to `path` is made first, None where that is beside it. Raises Fenced where it was taken away."""
+    """The folder where what is written to `path` is made first, None where that is beside it. Raises Fenced where it
+    was taken away.
+    """
     real = Path(os.path.realpath(path)) if _staging or _left else path
     for root, staging in _staging.items():
         if real.is_relative_to(root):
@@ -52,8 +55,8 @@ def staging_of(path: Path) -> Path | None:
 def write_with(path: Path, write: Callable[[Path], None], needed: int | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
-    A reader sees the old file or the new one, never half of one, also after a power cut (fsync before the rename). `needed`: about how many
-    bytes it takes, for the message where there is no room.
+    A reader sees the old file or the new one, never half of one, also after a power cut (fsync before the rename).
+    `needed`: about how many bytes it takes, for the message where there is no room.
 
     Raises:
         UserError: the folder can't be written to or the disk is full.
@@ -107,7 +110,9 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def copy(source: Path, target: Path) -> None:
-    """Make `target` a copy of `source`, whole or not at all. Raises UserError as `write_with`, also where `source` can't be read."""
+    """Make `target` a copy of `source`, whole or not at all. Raises UserError as `write_with`, also where `source`
+    can't be read.
+    """
 
     def fill(temporary: Path) -> None:
         shutil.copyfile(source, temporary)
@@ -119,7 +124,10 @@ def remove(path: Path) -> None:
     """Remove a file, where there is one. Raises UserError as `write_with`, and Fenced."""
     staging = staging_of(path)
     try:
-        if staging not in (None, path.parent):  # a plain unlink would still reach what another process has written there since
+        if staging not in (
+            None,
+            path.parent,
+        ):  # a plain unlink would still reach what another process has written there since
             path = path.rename(staging / f".{path.name[:100]}.gone")
         path.unlink()
     except FileNotFoundError:
@@ -149,7 +157,9 @@ def file_digest(path: Path) -> str:
 
 
 def no_file(path: Path) -> str | None:
-    """Why there is no file to read at `path`, in words; None where there is one. What is no plain file (a pipe) could be read for ever."""
+    """Why there is no file to read at `path`, in words; None where there is one. What is no plain file (a pipe) could
+    be read for ever.
+    """
     try:
         if path.is_file():
             return None

@@ -30,7 +30,9 @@ def _cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _own_mlflow(monkeypatch, tmp_path, _cache):
-    """Each test has a tracking store of its own; a run, a server or a cache of the person who runs the tests is never touched."""
+    """Each test has a tracking store of its own; a run, a server or a cache of the person who runs the tests is never
+    touched.
+    """
     monkeypatch.setenv("FLOWERML_CACHE_DIR", str(_cache))
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
         monkeypatch.delenv(name)

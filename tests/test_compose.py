@@ -17,7 +17,10 @@ PASSWORD = "p@ss:w/rd%2F"
 
 def compose_command():
     """Compose as a plugin (version 2 on) or as a program of its own (Debian's version 1); None where there is neither."""
-    if shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=60).returncode == 0:
+    if (
+        shutil.which("docker")
+        and subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=60).returncode == 0
+    ):
         return ["docker", "compose"]
     return ["docker-compose"] if shutil.which("docker-compose") else None
 
@@ -49,7 +52,9 @@ def config(tmp_path_factory):
     def run(*words, overlays=(), **environment):
         files = [word for path in (first, *(DOCKER / name for name in overlays)) for word in ("-f", str(path))]
         where = ["--project-directory", str(DOCKER), "--env-file", str(nothing)]
-        env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | environment  # HOME: where plugins may be
+        env = {
+            name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ
+        } | environment  # HOME: where plugins may be
         line = [*command, *where, *files, *words, "config"]
         return subprocess.run(line, env=env, cwd=folder, capture_output=True, text=True, timeout=60)
 
@@ -86,7 +91,9 @@ def published(service):
     found = []
     for port in service.get("ports", ()):
         address, outside, inside = (
-            (port.get("host_ip", "any"), port["published"], port["target"]) if isinstance(port, dict) else port.split(":")
+            (port.get("host_ip", "any"), port["published"], port["target"])
+            if isinstance(port, dict)
+            else port.split(":")
         )
         found.append((address, int(outside), int(str(inside).removesuffix("/tcp"))))
     return found
@@ -131,7 +138,10 @@ def test_the_password_reaches_both_and_stands_in_no_command(everything):
 
 
 def test_each_waits_for_the_health_of_what_it_needs(everything):
-    needs = {name: {on: how["condition"] for on, how in service.get("depends_on", {}).items()} for name, service in everything.items()}
+    needs = {
+        name: {on: how["condition"] for on, how in service.get("depends_on", {}).items()}
+        for name, service in everything.items()
+    }
     assert needs == {"postgres": {}, "mlflow": {"postgres": "service_healthy"}, "train": {"mlflow": "service_healthy"}}
     assert "/health" in str(everything["mlflow"]["healthcheck"]["test"])
     assert "pg_isready" in everything["postgres"]["healthcheck"]["test"]
@@ -175,7 +185,11 @@ def test_the_gpu_is_an_overlay(everything, changed):
 
 def test_a_cpu_image_does_not_take_the_place_of_the_gpu_image(everything, changed):
     assert [service["train"]["build"]["args"]["TORCH_BACKEND"] for service in (everything, changed)] == ["cu130", "cpu"]
-    assert changed["train"]["image"] == everything["train"]["image"].replace("cu130", "cpu") != everything["train"]["image"]
+    assert (
+        changed["train"]["image"]
+        == everything["train"]["image"].replace("cu130", "cpu")
+        != everything["train"]["image"]
+    )
 
 
 def test_a_training_hears_that_it_is_to_stop_and_has_room_for_its_loaders(everything):

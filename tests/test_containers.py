@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCKER = ROOT / "docker"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines())
-EXTRA = [Requirement(text) for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]]
+EXTRA = [
+    Requirement(text)
+    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
+]
 FILES = [path for path in sorted(DOCKER.iterdir()) if path.name != ".env"]
 
 
@@ -69,7 +72,9 @@ class TestComposeAndImages:
         """A new volume takes its owner from the folder under it: one that is not in the image would be root's."""
         for service, stage in (("mlflow", "server"), ("train", "train")):
             made = " ".join(rest for word, rest in STAGES[stage] if word == "RUN")
-            volumes = [v for v in self.SERVICES[service]["volumes"] if isinstance(v, str) and not v.startswith(("..", "/"))]
+            volumes = [
+                v for v in self.SERVICES[service]["volumes"] if isinstance(v, str) and not v.startswith(("..", "/"))
+            ]
             assert volumes
             assert re.search(r"install --directory --owner=flowerml --group=flowerml ", made)
             assert [v for v in volumes if v.split(":")[1] not in made.split()] == []
@@ -93,7 +98,10 @@ class TestDockerfile:
         assert set(words[words.index("USER") + 1 :]) <= {"EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
 
     def test_commands(self):
-        assert [json.loads(dict(STAGES[name])["ENTRYPOINT"]) for name in ("server", "train")] == [["mlflow"], ["flowerml"]]
+        assert [json.loads(dict(STAGES[name])["ENTRYPOINT"]) for name in ("server", "train")] == [
+            ["mlflow"],
+            ["flowerml"],
+        ]
         assert list(STAGES)[-1] == "train", "what `docker build` makes when no target is named"
 
     def test_every_installation_is_held_to_the_lock(self):
@@ -117,7 +125,11 @@ class TestDockerfile:
         """A changed line of code must not download PyTorch anew."""
         copies = [(name, rest) for name, lines in STAGES.items() for word, rest in lines if word == "COPY"]
         assert [copy for copy in copies if copy[1].startswith(". ")] == [copies[-1]] == [("train", ". /opt/flowerml")]
-        after = [rest for word, rest in STAGES["train"][STAGES["train"].index(("COPY", ". /opt/flowerml")) + 1 :] if word == "RUN"]
+        after = [
+            rest
+            for word, rest in STAGES["train"][STAGES["train"].index(("COPY", ". /opt/flowerml")) + 1 :]
+            if word == "RUN"
+        ]
         assert len(after) == 1
         assert "--no-index" in after[0]
 
@@ -127,7 +139,9 @@ class TestDockerfile:
         say = 'uv() { echo "$@"; }; '
         asked = {}
         for backend in ("cu130", "cpu", "cuda"):
-            done = subprocess.run(["sh", "-c", say + line], env={"TORCH_BACKEND": backend}, capture_output=True, text=True, timeout=10)
+            done = subprocess.run(
+                ["sh", "-c", say + line], env={"TORCH_BACKEND": backend}, capture_output=True, text=True, timeout=10
+            )
             asked[backend] = (done.returncode, done.stdout.split(), done.stderr)
         common = ["--constraints", "requirements.lock", "--requirements", "pyproject.toml", "setuptools"]
         assert asked["cu130"] == (0, ["pip", "install", *common], "")
@@ -169,20 +183,35 @@ def test_no_address_of_a_package_index(path):
 class TestContext:
     """What a build sees."""
 
-    PATTERNS = tuple(line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#"))
+    PATTERNS = tuple(
+        line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
+    )
 
     def kept_out(self, path):
-        """Docker's rule for the kinds of pattern in this file: from the root, `**/` at any depth, a folder with all in it."""
+        """Docker's rule for the kinds of pattern in this file: from the root, `**/` at any depth, a folder with all in
+        it.
+        """
         steps = [path, *(parent.as_posix() for parent in Path(path).parents)]
         for pattern in self.PATTERNS:
             for step in steps:
-                if fnmatch.fnmatchcase(Path(step).name if pattern.startswith("**/") else step, pattern.removeprefix("**/")):
+                if fnmatch.fnmatchcase(
+                    Path(step).name if pattern.startswith("**/") else step, pattern.removeprefix("**/")
+                ):
                     return True
         return False
 
     @pytest.mark.parametrize(
         "path",
-        [".git/config", ".venv/bin/python", "data/train/a.jpg", "runs/x/best.pth", "mlflow.db", "mlruns/0", "docker/.env", "a/b.pth"],
+        [
+            ".git/config",
+            ".venv/bin/python",
+            "data/train/a.jpg",
+            "runs/x/best.pth",
+            "mlflow.db",
+            "mlruns/0",
+            "docker/.env",
+            "a/b.pth",
+        ],
     )
     def test_stays_out(self, path):
         assert self.kept_out(path)

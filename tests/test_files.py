@@ -52,7 +52,9 @@ def test_an_old_file_is_replaced_whole(folder):
     assert names_in(folder) == ["f"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), ValueError("no")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), KeyboardInterrupt(), ValueError("no")], ids=lambda error: type(error).__name__
+)
 @pytest.mark.parametrize("old", [None, b"the old file"])
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(folder, error, old):
     if old is not None:
@@ -91,7 +93,9 @@ def test_a_full_disk_is_said_with_what_is_needed_and_what_is_free(folder):
         seen.append(temporary)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(UserError, match=r"No space left on device \(it needs about 1,234,567 bytes, [\d,]+ bytes are free there\)"):
+    with pytest.raises(
+        UserError, match=r"No space left on device \(it needs about 1,234,567 bytes, [\d,]+ bytes are free there\)"
+    ):
         write_with(folder / "best.pth", full, 1_234_567)
     (folder / "source").write_bytes(b"x" * 5000)
     with pytest.MonkeyPatch.context() as patch:

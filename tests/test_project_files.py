@@ -119,7 +119,9 @@ class TestMLproject:
         assert declared["default"] == field.default
         assert type(declared["default"]) is type(field.default) is TYPES[declared["type"]]
 
-    @pytest.mark.parametrize(("entry", "name"), [(entry, name) for entry, point in ENTRY_POINTS.items() for name in point["parameters"]])
+    @pytest.mark.parametrize(
+        ("entry", "name"), [(entry, name) for entry, point in ENTRY_POINTS.items() for name in point["parameters"]]
+    )
     def test_no_default_is_auto_or_empty(self, entry, name):
         """A param that says `auto` or nothing would say so for good; without a default it is required."""
         declared = ENTRY_POINTS[entry]["parameters"][name]
@@ -133,7 +135,9 @@ class TestMLproject:
         assert contradictions(logged, resolve({})[0]) == {}
 
     def test_train_with_its_defaults_is_train_with_nothing_typed(self):
-        line = ENTRY_POINTS["train"]["command"].format(**{name: as_text(declared["default"]) for name, declared in self.TRAIN.items()})
+        line = ENTRY_POINTS["train"]["command"].format(
+            **{name: as_text(declared["default"]) for name, declared in self.TRAIN.items()}
+        )
         parser = Parser(prog="flowerml train")
         add_settings(parser)
         python, script, *words = shlex.split(line)
@@ -190,7 +194,13 @@ class TestLayers:
 
     def test_import_linters_contracts_are_kept(self):
         run = "from importlinter.cli import lint_imports_command; lint_imports_command()"
-        done = subprocess.run([sys.executable, "-c", run, "--no-cache", "--no-logo"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", run, "--no-cache", "--no-logo"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"Contracts: [2-9] kept, 0 broken", done.stdout)
 
@@ -211,19 +221,26 @@ class TestLayers:
         if path.parent.name != "tracking":
             assert "mlflow" not in imports(path)
 
-    @pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in ("settings", "selection")], ids=name_of)
+    @pytest.mark.parametrize(
+        "path", [path for path in MODULES if path.parent.name in ("settings", "selection")], ids=name_of
+    )
     def test_settings_and_selection_are_pure(self, path):
         assert not imports(path) & {"torch", "torchvision", "timm", "open_clip", "mlflow", "optuna"}
 
     def test_imports_are_seen_wherever_they_stand(self, tmp_path):
         """The two tests above rest on `imports`."""
         sample = tmp_path / "sample.py"
-        sample.write_text("import a.b, c\nfrom d.e import f\ndef g():\n    from flowerml.cli.main import main\n    import flowerml.data\n")
+        sample.write_text(
+            "import a.b, c\nfrom d.e import f\ndef g():\n    from flowerml.cli.main import main\n    import"
+            " flowerml.data\n"
+        )
         assert imports(sample) == {"a", "c", "d", "flowerml.cli", "flowerml.data"}
 
 
 @pytest.mark.parametrize(
-    "path", [*MODULES, *sorted((ROOT / "entrypoints").glob("*.py")), *sorted((ROOT / "tools").glob("*.py"))], ids=name_of
+    "path",
+    [*MODULES, *sorted((ROOT / "entrypoints").glob("*.py")), *sorted((ROOT / "tools").glob("*.py"))],
+    ids=name_of,
 )
 def test_every_module_says_what_it_is_for(path):
     assert (ast.get_docstring(ast.parse(path.read_text())) or "").strip()

@@ -26,7 +26,15 @@ def main() -> int:
     options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11"]
     options += ["--group", "dev", "--extra", "server", "--extra", "ray"]
     platform = ["--python-platform", "x86_64-unknown-linux-gnu"]
-    command = [str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "pyproject.toml", *options, *platform]
+    command = [
+        str(Path(sys.executable).parent / "uv"),
+        "pip",
+        "compile",
+        "--quiet",
+        "pyproject.toml",
+        *options,
+        *platform,
+    ]
     done = subprocess.run([*command, "-o", "requirements.lock"], cwd=ROOT, check=False)
     if done.returncode == 0:
         (ROOT / "conda.yaml").write_text(conda_yaml((ROOT / "requirements.lock").read_text()))

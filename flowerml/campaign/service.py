@@ -1,8 +1,19 @@
-"""A campaign from the plan to its last file: hold it, open what it stands on, run it, and leave everything in the right state."""
+"""A campaign from the plan to its last file: hold it, open what it stands on, run it, and leave everything in the right
+state.
+"""
 
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
-from flowerml.campaign.engine.context import LEASE_S, Data, Ground, Options, campaign_id, look_at_data, prepare_ground, take_hold
+from flowerml.campaign.engine.context import (
+    LEASE_S,
+    Data,
+    Ground,
+    Options,
+    campaign_id,
+    look_at_data,
+    prepare_ground,
+    take_hold,
+)
 from flowerml.campaign.engine.runner import Runner
 from flowerml.campaign.execution.local_executor import Executor, Local
 from flowerml.campaign.plan.model import Plan
@@ -22,8 +33,8 @@ _BEATS = 6  # signs of life within a lease
 def carry_out(
     plan: Plan, options: Options, *, parallel: int = 1, workers: Executor | None = None, shown: Display | None = None
 ) -> Campaign:
-    """Carry out a campaign, or go on with it. `workers` carry out its runs, `parallel` at a time; None: this machine. `shown`: who shows
-    how it stands; None: what fits where stderr goes.
+    """Carry out a campaign, or go on with it. `workers` carry out its runs, `parallel` at a time; None: this machine.
+    `shown`: who shows how it stands; None: what fits where stderr goes.
 
     Raises:
         UserError: nothing was begun: pictures, folders, the server, or another runner that holds it.
@@ -53,7 +64,9 @@ def _ground(plan: Plan, options: Options, data: Data, campaign: str, stopping: S
     return ground
 
 
-def _run(ground: Ground, workers: Executor, stopping: Stopping, parallel: int, showing: AbstractContextManager[Display]) -> Campaign:
+def _run(
+    ground: Ground, workers: Executor, stopping: Stopping, parallel: int, showing: AbstractContextManager[Display]
+) -> Campaign:
     status = Status.FAILED
 
     def ended(word: str) -> None:

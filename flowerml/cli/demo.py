@@ -1,4 +1,6 @@
-"""`make demo`: a generated flower set and the whole campaign of the plan `demo` on it, through `mlflow run`, to two files that predict."""
+"""`make demo`: a generated flower set and the whole campaign of the plan `demo` on it, through `mlflow run`, to two
+files that predict.
+"""
 
 import csv
 import json
@@ -41,7 +43,9 @@ def main() -> int:
     _predict()
     _print_table()
     trained = _at_work()
-    around = f"{duration(trained)} with runs at work, two at a time, {duration(campaign - trained)} between and around them"
+    around = (
+        f"{duration(trained)} with runs at work, two at a time, {duration(campaign - trained)} between and around them"
+    )
     say(f"\ndone in {duration(time.monotonic() - started)}: {around}.")
     say(f"Look at runs, curves, decisions and the report with:  make ui STORE={STORE}")
     return 0
@@ -49,7 +53,13 @@ def main() -> int:
 
 def _mlflow_run() -> int:
     # Two runs of such small models use two cores better than one run with two threads does.
-    settings = {"plan": "demo", "train_dir": HOME / "data", "runs_root": HOME / "runs", "output_dir": HOME / "delivery", "parallel": 2}
+    settings = {
+        "plan": "demo",
+        "train_dir": HOME / "data",
+        "runs_root": HOME / "runs",
+        "output_dir": HOME / "delivery",
+        "parallel": 2,
+    }
     words = [word for name, value in settings.items() for word in ("-P", f"{name}={value}")]
     command = ["mlflow", "run", ".", "-e", "campaign", "--env-manager=local", "--experiment-name", "flowers", *words]
     say(f"$ {' '.join(command)}")

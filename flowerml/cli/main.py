@@ -43,8 +43,10 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
     try:
         if name not in COMMANDS:
-            raise UserError(f"command {name!r} is unknown.{nearest(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}")
-        command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.{name}").run
+            raise UserError(
+                f"command {name!r} is unknown.{nearest(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}"
+            )
+        command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.commands.{name}").run
         return command(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -11,7 +11,10 @@ from rich.text import Text
 from flowerml.selection.decision import Decision
 from flowerml.selection.table import SEEDS_ALONE, cells, has_seeds_alone, head, numeric
 
-_ROWS, _LINES = 30, 15  # of the ranking, and of each list below it: what fits a screen or two; the run's decision.md has all
+_ROWS, _LINES = (
+    30,
+    15,
+)  # of the ranking, and of each list below it: what fits a screen or two; the run's decision.md has all
 _IN_A_FILE = 160  # columns where no terminal says how wide it is
 
 
@@ -20,14 +23,21 @@ def show(decision: Decision) -> None:
     console = Console(width=None if sys.stdout.isatty() else _IN_A_FILE, highlight=False)
     scope = decision.scope
     what = " and ".join(scope.kinds) + (f" of campaign {scope.campaign}" if scope.campaign else "")
-    _line(console, f"{scope.family or 'all families'}: {what}, data {decision.data_digest[:8]}, split {decision.split_digest[:8]}")
+    _line(
+        console,
+        f"{scope.family or 'all families'}: {what}, data {decision.data_digest[:8]}, split {decision.split_digest[:8]}",
+    )
     if decision.standings:
         console.print(_ranking(decision, console))
         if len(decision.standings) > _ROWS:
             _line(console, f"  and {len(decision.standings) - _ROWS} more (the run's table.csv has all)")
         if has_seeds_alone(decision.standings[:_ROWS]):
             _line(console, SEEDS_ALONE)
-    _list(console, f"not eligible: {len(decision.ineligible)}", [f"{one.label}: {'; '.join(one.reasons)}" for one in decision.ineligible])
+    _list(
+        console,
+        f"not eligible: {len(decision.ineligible)}",
+        [f"{one.label}: {'; '.join(one.reasons)}" for one in decision.ineligible],
+    )
     _list(console, f"remarks: {len(decision.remarks)}", decision.remarks)
     if decision.winner is not None:
         console.print()
@@ -56,10 +66,19 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _stacked(row: Sequence[str]) -> list[str]:
-    """place, model above configuration, mean above deviation above macro-F1, interval, P(best), the seeds below each other."""
+    """place, model above configuration, mean above deviation above macro-F1, interval, P(best), the seeds below each
+    other.
+    """
     place, config, model, _, mean, deviation, interval, macro_f1, best, seeds = row
     figures = [mean, f"sd {deviation}" if deviation else "", f"F1 {macro_f1}"]
-    return [place, f"{model}\n{config}", "\n".join(filter(None, figures)), interval, best, seeds.replace(", ", "\n").replace(" ", "\n")]
+    return [
+        place,
+        f"{model}\n{config}",
+        "\n".join(filter(None, figures)),
+        interval,
+        best,
+        seeds.replace(", ", "\n").replace(" ", "\n"),
+    ]
 
 
 def _list(console: Console, title: str, lines: Sequence[str]) -> None:

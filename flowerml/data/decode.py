@@ -1,4 +1,6 @@
-"""Reading one picture safely: allow-listed formats, a pixel limit before decoding, EXIF applied, every mode to RGB the same way."""
+"""Reading one picture safely: allow-listed formats, a pixel limit before decoding, EXIF applied, every mode to RGB the
+same way.
+"""
 
 import io
 from pathlib import Path
@@ -8,7 +10,8 @@ from PIL import Image, ImageOps
 
 from flowerml.errors import UserError
 
-# Pillow's JPEG door also takes MPO, what phones and cameras write into .jpg files with more than one picture inside; the first one counts.
+# Pillow's JPEG door also takes MPO, what phones and cameras write into .jpg files with more than one picture inside;
+# the first one counts.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB of RGB
@@ -25,7 +28,8 @@ def decode(data: bytes, *, upright: bool = True) -> Image.Image:
     With `upright` False it stays as the pixels are stored: where boxes were drawn on them.
 
     Raises:
-        BadImage: not a picture of an allowed format, too large, truncated, or of a kind that has no fixed meaning as RGB.
+        BadImage: not a picture of an allowed format, too large, truncated, or of a kind that has no fixed meaning as
+            RGB.
     """
     if not data:
         raise BadImage("the file is empty")
@@ -52,7 +56,9 @@ def read_image(path: Path, *, upright: bool = True) -> Image.Image:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A picture file's content. Raises BadImage where it can't be read, or is no file (a named pipe would be waited for without end)."""
+    """A picture file's content. Raises BadImage where it can't be read, or is no file (a named pipe would be waited for
+    without end).
+    """
     try:
         if not path.is_file() and path.exists():
             raise BadImage("not a regular file")
@@ -62,7 +68,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Every mode the same way: 16 bit scaled (Pillow's own conversion clips), transparency laid on white, the rest converted."""
+    """Every mode the same way: 16 bit scaled (Pillow's own conversion clips), transparency laid on white, the rest
+    converted.
+    """
     clear = image.info.get("transparency")
     if image.mode == "RGB" and clear is None:
         return image

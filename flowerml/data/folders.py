@@ -27,7 +27,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds: the classes in label order, their picture files sorted by key, and folders that were left out."""
+    """What a folder holds: the classes in label order, their picture files sorted by key, and folders that were left
+    out.
+    """
 
     classes: tuple[str, ...]
     files: tuple[Found, ...]
@@ -37,11 +39,12 @@ class Layout:
 def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) -> Layout:
     """List the pictures of `root/<class>/`.
 
-    `classes` are the names wanted, or ("folders",) for every sub-folder. `aliases` maps other accepted folder names to class names
-    (`roses` -> `rose`).
+    `classes` are the names wanted, or ("folders",) for every sub-folder. `aliases` maps other accepted folder names to
+    class names (`roses` -> `rose`).
 
     Raises:
-        UserError: no such folder, classes missing (expected against found), two folders for one class, or a class without pictures.
+        UserError: no such folder, classes missing (expected against found), two folders for one class, or a class
+            without pictures.
     """
     folders = _folders(root)
     by_class: dict[str, list[str]] = {}
@@ -68,10 +71,15 @@ def _folders(root: Path) -> list[str]:
     try:
         if not root.is_dir():
             what = "is a file" if root.is_file() else "does not exist"
-            raise UserError(f"the pictures' folder {str(root)!r} {what}: it must be a folder with one sub-folder of pictures per class")
+            raise UserError(
+                f"the pictures' folder {str(root)!r} {what}: it must be a folder with one sub-folder of pictures per"
+                " class"
+            )
         return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        raise UserError(f"the pictures' folder {str(root)!r} can't be read: {error.strerror}. Name another, or mend this one") from error
+        raise UserError(
+            f"the pictures' folder {str(root)!r} can't be read: {error.strerror}. Name another, or mend this one"
+        ) from error
 
 
 def _check(root: Path, wanted: Sequence[str], by_class: Mapping[str, list[str]], folders: Sequence[str]) -> None:
@@ -79,12 +87,15 @@ def _check(root: Path, wanted: Sequence[str], by_class: Mapping[str, list[str]],
     if missing or not wanted:
         found = ", ".join(folders) or "no sub-folders"
         raise UserError(
-            f"{root}: no folder for {', '.join(missing) or 'any class'}; expected {', '.join(wanted) or 'sub-folders'}; found {found}. "
-            "Name another folder, or, where a new model is trained, other classes: --classes a,b, or --classes folders for all of them"
+            f"{root}: no folder for {', '.join(missing) or 'any class'}; expected {', '.join(wanted) or 'sub-folders'};"
+            f" found {found}. Name another folder, or, where a new model is trained, other classes: --classes a,b, or"
+            " --classes folders for all of them"
         )
     for name in wanted:
         if len(by_class[name]) > 1:
-            raise UserError(f"{root}: {' and '.join(by_class[name])} both mean class {name}: merge them into one folder")
+            raise UserError(
+                f"{root}: {' and '.join(by_class[name])} both mean class {name}: merge them into one folder"
+            )
     if len(wanted) < 2:
         raise UserError(f"{root}: only one class ({wanted[0]}): a classifier needs at least two")
 
@@ -99,9 +110,11 @@ def _pictures(root: Path, folder: str) -> list[str]:
 
 
 def find_pictures(places: Sequence[Path]) -> tuple[list[Path], int]:
-    """The files that are named, and the pictures in the folders that are named: by suffix, at any depth, sorted, each once.
+    """The files that are named, and the pictures in the folders that are named: by suffix, at any depth, sorted, each
+    once.
 
-    Also returns how many other files lie in those folders. What is hidden (a name that begins with a dot) is not looked at.
+    Also returns how many other files lie in those folders. What is hidden (a name that begins with a dot) is not looked
+    at.
 
     Raises:
         UserError: there is no such file or folder, a folder can't be read, or there are no pictures in it.
@@ -114,9 +127,13 @@ def find_pictures(places: Sequence[Path]) -> tuple[list[Path], int]:
                 found[place] = None
                 continue
             if not place.is_dir():
-                raise UserError(f"{place}: no such file or folder. Name pictures, or a folder that holds them at any depth")
+                raise UserError(
+                    f"{place}: no such file or folder. Name pictures, or a folder that holds them at any depth"
+                )
         except OSError as error:
-            raise UserError(f"{place}: {error.strerror}. Name pictures, or a folder that holds them at any depth") from error
+            raise UserError(
+                f"{place}: {error.strerror}. Name pictures, or a folder that holds them at any depth"
+            ) from error
         files = list(_below(place))
         pictures = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
         if not pictures:

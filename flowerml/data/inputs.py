@@ -1,4 +1,6 @@
-"""What a model is given: one tensor, or several that belong together. Whoever moves, cuts or stacks inputs does it here."""
+"""What a model is given: one tensor, or several that belong together. Whoever moves, cuts or stacks inputs does it
+here.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ Inputs = torch.Tensor | tuple[torch.Tensor, ...]
 
 @dataclass(frozen=True)
 class Relabelled:
-    """A view of an example that belongs to another class than the example itself: `inputs` of one example, the class's number."""
+    """A view of an example that belongs to another class than the example itself: `inputs` of one example, the class's
+    number.
+    """
 
     inputs: Inputs
     label: int

@@ -1,4 +1,6 @@
-"""Batches for training and evaluation: keyed order, keyed augmentation, any number of worker processes with the same result."""
+"""Batches for training and evaluation: keyed order, keyed augmentation, any number of worker processes with the same
+result.
+"""
 
 import os
 import signal
@@ -22,7 +24,9 @@ _LINGERS_S = 15  # how long a process that loads pictures outlives a SIGTERM
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to classify: its id (shown in predictions and errors), the number of its class, and how to get its raw input."""
+    """One thing to classify: its id (shown in predictions and errors), the number of its class, and how to get its raw
+    input.
+    """
 
     id: str
     label: int
@@ -46,7 +50,9 @@ class Examples(Dataset[tuple[Inputs, int, str]]):
         try:
             raw = example.read()
         except BadImage as error:
-            name = example.id if example.id.isprintable() else repr(example.id)  # `epoch` below finds the reason on the last line
+            name = (
+                example.id if example.id.isprintable() else repr(example.id)
+            )  # `epoch` below finds the reason on the last line
             raise BadImage(f"{name}: {error}") from error
         with drawing(self._seed, "augment", epoch, example.id, repeat):
             view = self._transform(raw)
@@ -56,8 +62,8 @@ class Examples(Dataset[tuple[Inputs, int, str]]):
 
 
 class EpochOrder(Sampler[tuple[int, int, int]]):
-    """The order of one epoch: every example as often as `repeats` says, shuffled by (seed, epoch), or as it stands; the first `skip` of
-    them are left out.
+    """The order of one epoch: every example as often as `repeats` says, shuffled by (seed, epoch), or as it stands; the
+    first `skip` of them are left out.
     """
 
     def __init__(self, repeats: Sequence[int], seed: int | None) -> None:
@@ -78,7 +84,9 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
 
 @dataclass
 class Loader:
-    """Batches `(inputs, labels, ids)`; `epoch(n)` yields those of epoch n (1-based). Worker processes live as long as the loader."""
+    """Batches `(inputs, labels, ids)`; `epoch(n)` yields those of epoch n (1-based). Worker processes live as long as
+    the loader.
+    """
 
     batches: DataLoader[Any]
     order: EpochOrder
@@ -98,7 +106,9 @@ class Loader:
             yield from self.batches
         except BadImage as error:
             # From a worker process the message comes back with that process's whole traceback before it.
-            reason = error.args[0].strip().splitlines()[-1].removeprefix(f"{BadImage.__module__}.{BadImage.__qualname__}: ")
+            reason = (
+                error.args[0].strip().splitlines()[-1].removeprefix(f"{BadImage.__module__}.{BadImage.__qualname__}: ")
+            )
             raise RunFailed(f"a picture can't be read any more: {reason}") from error
 
 
@@ -118,18 +128,13 @@ def training_loader(
 
 
 def evaluation_loader(
-    examples: Sequence[Example],
-    transform: Transform,
-    *,
-    batch_size: int,
-    workers: int,
-    pin: bool = False,
+    examples: Sequence[Example], transform: Transform, *, batch_size: int, workers: int, pin: bool = False
 ) -> Loader:
     """Batches in the examples' own order."""
     return _loader(Examples(examples, transform, 0), EpochOrder([1] * len(examples), None), batch_size, workers, pin)
 
 
-def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pin: bool) -> Loader:  # noqa: FBT001 - private
+def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pin: bool) -> Loader:
     batches: DataLoader[Any] = DataLoader(
         data,
         batch_size=batch_size,
@@ -138,8 +143,8 @@ def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pi
         collate_fn=collate,
         persistent_workers=workers > 0,
         pin_memory=pin,
-        # The loader draws a base seed for its workers from the global generator each epoch; a generator of its own keeps that
-        # draw, which nothing here uses, from shifting the training's random numbers.
+        # The loader draws a base seed for its workers from the global generator each epoch; a generator of its own
+        # keeps that draw, which nothing here uses, from shifting the training's random numbers.
         generator=torch.Generator(),
         worker_init_fn=_start_worker,
     )
@@ -154,8 +159,9 @@ def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
 
 def _start_worker(_number: int) -> None:
     torch.set_num_threads(1)  # workers share the cores with the training
-    # Ctrl-C and a SIGTERM to the whole group are the training's to answer. A worker that died of one would end the training wherever it is
-    # (torch raises its death as an error, at any moment), so it stays for a while: long enough for the step under way and its checkpoint.
+    # Ctrl-C and a SIGTERM to the whole group are the training's to answer. A worker that died of one would end the
+    # training wherever it is (torch raises its death as an error, at any moment), so it stays for a while: long enough
+    # for the step under way and its checkpoint.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LINGERS_S))

@@ -1,4 +1,6 @@
-"""From two boxes in a picture to a model's input: crops, the numbers of the boxes, and the mirror that moves all of it together."""
+"""From two boxes in a picture to a model's input: crops, the numbers of the boxes, and the mirror that moves all of it
+together.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,7 +20,9 @@ Sides = tuple[torch.Tensor, torch.Tensor]  # what is seen of subject and object:
 
 
 class Sight(Protocol):
-    """What an example of a pair is read as: the pair, its class's number, and that of the mirrored pair (None: no class says it)."""
+    """What an example of a pair is read as: the pair, its class's number, and that of the mirrored pair (None: no class
+    says it).
+    """
 
     @property
     def pair(self) -> Pair: ...  # noqa: D102
@@ -68,7 +72,9 @@ class PictureSight:
 
 @dataclass(frozen=True)
 class PairView:
-    """An example's sight to (subject, object, box numbers); mirrored with probability `flip`, drawn from torch's global generator."""
+    """An example's sight to (subject, object, box numbers); mirrored with probability `flip`, drawn from torch's global
+    generator.
+    """
 
     description: InputDescription
     kind: BoxFeatures
@@ -89,7 +95,9 @@ def numbers(pair: Pair, kind: BoxFeatures) -> torch.Tensor:
 
 
 def crop(picture: Image.Image, box: Box, description: InputDescription) -> torch.Tensor:
-    """What is inside a box, stretched to (3, S, S) float32 and normalised. An edge within a pixel takes the whole of it."""
+    """What is inside a box, stretched to (3, S, S) float32 and normalised. An edge within a pixel takes the whole of
+    it.
+    """
     side = description.size
     how = Image.Resampling.BICUBIC if description.interpolation == "bicubic" else Image.Resampling.BILINEAR
     inside = picture.crop((math.floor(box.x0), math.floor(box.y0), math.ceil(box.x1), math.ceil(box.y1)))
@@ -99,7 +107,9 @@ def crop(picture: Image.Image, box: Box, description: InputDescription) -> torch
 
 
 def exchanged(pair: Pair) -> Pair:
-    """The same two boxes with subject and object in each other's place; the relation stays as it was and is nobody's any more."""
+    """The same two boxes with subject and object in each other's place; the relation stays as it was and is nobody's
+    any more.
+    """
     return replace(
         pair,
         subject=pair.object,

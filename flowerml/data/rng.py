@@ -1,4 +1,6 @@
-"""Random draws that depend on what they are for, not on who makes them or when: the same for any number of workers and after a resume."""
+"""Random draws that depend on what they are for, not on who makes them or when: the same for any number of workers and
+after a resume.
+"""
 
 import hashlib
 from collections.abc import Iterator

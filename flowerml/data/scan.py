@@ -1,4 +1,6 @@
-"""Reading every picture once before training: what is there, what can't be read, and digests that name the data by content."""
+"""Reading every picture once before training: what is there, what can't be read, and digests that name the data by
+content.
+"""
 
 import hashlib
 import os
@@ -53,7 +55,9 @@ class Scan:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) over every picture's class, name and content, in the order of the keys: the same on every machine."""
+        """sha256 (hex) over every picture's class, name and content, in the order of the keys: the same on every
+        machine.
+        """
         lines = "\n".join(f"{picture.key}\t{picture.sha256}" for picture in self.pictures)
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -66,15 +70,19 @@ class Scan:
 def scan(root: Path, layout: Layout, memory: ScanMemory | None = None) -> Scan:
     """Decode every file of `layout` under `root`, on all cores (decoding releases the interpreter's lock).
 
-    With a `memory`, only those that may have changed since they were looked at; what can't be read is looked at each time.
+    With a `memory`, only those that may have changed since they were looked at; what can't be read is looked at each
+    time.
     """
     known = {found.file: picture for found in layout.files if (picture := _recalled(found, memory)) is not None}
     to_read = [found for found in layout.files if found.file not in known]
-    # Filters belong to the process, so they are set here, once, and not in the threads: Pillow's remarks on odd EXIF data and large sizes.
+    # Filters belong to the process, so they are set here, once, and not in the threads: Pillow's remarks on odd EXIF
+    # data and large sizes.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
         looked = pool.map(lambda found: _look(root, found, memory), to_read)
-        read = dict(zip((found.file for found in to_read), track(looked, "reading pictures", total=len(to_read)), strict=True))
+        read = dict(
+            zip((found.file for found in to_read), track(looked, "reading pictures", total=len(to_read)), strict=True)
+        )
     if memory is not None:
         memory.save()
     results = [known.get(found.file) or read[found.file] for found in layout.files]
@@ -94,7 +102,10 @@ def require_readable(scanned: Scan, bad_images: str | None) -> None:
     if scanned.bad and bad_images != "skip":
         otherwise = "" if bad_images is None else ", or go on without them: --bad-images skip"
         total = len(scanned.bad) + len(scanned.pictures)
-        raise UserError(f"{len(scanned.bad)} of {total} pictures can't be read (mend or remove them{otherwise}):", list_bad(scanned.bad))
+        raise UserError(
+            f"{len(scanned.bad)} of {total} pictures can't be read (mend or remove them{otherwise}):",
+            list_bad(scanned.bad),
+        )
     empty = [name for name, count in scanned.counts().items() if count == 0]
     if empty:
         raise UserError(f"{scanned.root}: no readable picture of {', '.join(empty)}:", list_bad(scanned.bad))

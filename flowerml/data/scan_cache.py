@@ -1,9 +1,10 @@
-"""What was found out about pictures that have not changed since: reading thousands of them once more takes seconds at each start.
+"""What was found out about pictures that have not changed since: reading thousands of them once more takes seconds at
+each start.
 
-A picture counts as unchanged when its file has the same size, times of change (content and inode, in nanoseconds) and inode number. The
-system sets the inode's time at every write, whatever a program does to the other one. What was changed within a moment of being looked at
-is not remembered, as a further change in that moment could leave the same times behind. A memory that can't be read, or is not whole, is
-none.
+A picture counts as unchanged when its file has the same size, times of change (content and inode, in nanoseconds) and
+inode number. The system sets the inode's time at every write, whatever a program does to the other one. What was
+changed within a moment of being looked at is not remembered, as a further change in that moment could leave the same
+times behind. A memory that can't be read, or is not whole, is none.
 """
 
 import hashlib
@@ -64,7 +65,11 @@ class ScanMemory:
 
     def learn(self, file: str, before: list[int] | None, facts: Mapping[str, Any]) -> None:
         """Remember what was found out about a file whose `state` was `before` when it was opened."""
-        if before is not None and before == _state(self._root / file) and max(before[1:3]) < time.time_ns() - _MOMENT_NS:
+        if (
+            before is not None
+            and before == _state(self._root / file)
+            and max(before[1:3]) < time.time_ns() - _MOMENT_NS
+        ):
             self._fresh[file] = [before, dict(facts)]
 
     def state(self, file: str) -> list[int] | None:

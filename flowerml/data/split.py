@@ -1,4 +1,6 @@
-"""The split: stratified, near-duplicate groups on one side, the same on every machine and whatever the order of the files."""
+"""The split: stratified, near-duplicate groups on one side, the same on every machine and whatever the order of the
+files.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -14,8 +16,9 @@ FORMAT = "flowerml-split-1"
 
 @dataclass(frozen=True)
 class Split:
-    """Which picture is on which side. `sha256` holds each file's content, so that a later change of the folder shows; `skipped` names
-    files that were there and are on neither side on purpose (unreadable, or one photo under two labels).
+    """Which picture is on which side. `sha256` holds each file's content, so that a later change of the folder shows;
+    `skipped` names files that were there and are on neither side on purpose (unreadable, or one photo under two
+    labels).
     """
 
     classes: tuple[str, ...]
@@ -62,7 +65,11 @@ class Split:
             raise UserError(f"the stored split has format {value.get('format')!r}; this version reads {FORMAT!r}")
         needed = {"classes", "train", "val", "sha256", "data_digest", "val_split", "split_seed", "digest"}
         missing = needed - value.keys()
-        whole = not missing and isinstance(value["sha256"], Mapping) and all(isinstance(value[name], list) for name in ("train", "val"))
+        whole = (
+            not missing
+            and isinstance(value["sha256"], Mapping)
+            and all(isinstance(value[name], list) for name in ("train", "val"))
+        )
         if not whole or {*value["train"], *value["val"]} != value["sha256"].keys():
             raise UserError("the stored split was changed by hand: its lists and contents do not fit each other")
         split = Split(
@@ -83,8 +90,9 @@ class Split:
 def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_seed: int) -> Split:
     """Hold out `val_split` of every class, whole groups at a time.
 
-    Groups are visited in the order of a hash of (seed, smallest key of the group): no order of files, no random generator of a library
-    version comes into it. A group that spans classes is a photo with two labels: it may be trained on, but is never a judge.
+    Groups are visited in the order of a hash of (seed, smallest key of the group): no order of files, no random
+    generator of a library version comes into it. A group that spans classes is a photo with two labels: it may be
+    trained on, but is never a judge.
 
     Raises:
         UserError: a class can't have a picture on both sides.
@@ -114,11 +122,13 @@ def _hold_out(name: str, groups: Sequence[Sequence[Picture]], val_split: float, 
     total = sum(picture.label == name for group in in_class for picture in group)
     if len(in_class) < 2 or not pure:
         raise UserError(
-            f"class {name} can't be split: its {total} picture(s) form {len(in_class)} group(s) of near-duplicates, and each side needs "
-            "one. Add pictures, or train on everything with --val-split 0"
+            f"class {name} can't be split: its {total} picture(s) form {len(in_class)} group(s) of near-duplicates, and"
+            " each side needs one. Add pictures, or train on everything with --val-split 0"
         )
     wanted = min(max(1, round(val_split * total)), total - 1)
-    order = sorted(pure, key=lambda keys: hashlib.sha256(f"{split_seed}\t{min(keys)}".encode("utf-8", "surrogateescape")).digest())
+    order = sorted(
+        pure, key=lambda keys: hashlib.sha256(f"{split_seed}\t{min(keys)}".encode("utf-8", "surrogateescape")).digest()
+    )
     held: set[str] = set()
     for keys in order:
         if len(held) + len(keys) <= wanted:

@@ -12,8 +12,8 @@ from torchvision.transforms.v2 import functional as F
 class InputDescription:
     """What a model expects to see. It travels with the weights.
 
-    `size` is the edge of the square in pixels; `mean` and `std` are per channel in RGB order on a 0..1 scale; `crop_pct` is the share of
-    the resized short edge that the centre crop keeps.
+    `size` is the edge of the square in pixels; `mean` and `std` are per channel in RGB order on a 0..1 scale;
+    `crop_pct` is the share of the resized short edge that the centre crop keeps.
     """
 
     size: int
@@ -25,13 +25,22 @@ class InputDescription:
     def __post_init__(self) -> None:
         """Raises ValueError: an interpolation that nobody knows, or figures that no picture can be brought to."""
         InterpolationMode(self.interpolation)
-        if self.size < 1 or not 0 < self.crop_pct <= 1 or (len(self.mean), len(self.std)) != (3, 3) or min(self.std) <= 0:
-            raise ValueError(f"size {self.size}, crop_pct {self.crop_pct}, mean {self.mean} and std {self.std} describe no input")
+        if (
+            self.size < 1
+            or not 0 < self.crop_pct <= 1
+            or (len(self.mean), len(self.std)) != (3, 3)
+            or min(self.std) <= 0
+        ):
+            raise ValueError(
+                f"size {self.size}, crop_pct {self.crop_pct}, mean {self.mean} and std {self.std} describe no input"
+            )
 
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Resize the short edge to floor(size / crop_pct), cut out the centre, normalise: a picture to (3, size, size) float32."""
+    """Resize the short edge to floor(size / crop_pct), cut out the centre, normalise: a picture to (3, size, size)
+    float32.
+    """
 
     description: InputDescription
 
@@ -44,7 +53,9 @@ class EvaluationTransform:
 
 
 def _middle(image: Image.Image) -> Image.Image:
-    """The middle of an extreme stripe: enlarging the short edge of a whole one would fill the memory. Others stay as they are."""
+    """The middle of an extreme stripe: enlarging the short edge of a whole one would fill the memory. Others stay as
+    they are.
+    """
     short, long = sorted(image.size)
     if long <= 64 * short:
         return image

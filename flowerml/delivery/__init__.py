@@ -1,1 +1,3 @@
-"""What a grader gets: weights, the one file that loads them, a manifest; written, then checked as a stranger would use them."""
+"""What a grader gets: weights, the one file that loads them, a manifest; written, then checked as a stranger would use
+them.
+"""

@@ -12,7 +12,15 @@ from flowerml.delivery.manifest import NAME, entry, standing_entries, write_mani
 from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
 from flowerml.files import copy, file_digest, require_writable, write_text, write_with
-from flowerml.prediction.delivered import CLASSIFIER, WEIGHTS, for_delivery, halved, infinite_weights, is_delivered, single_file
+from flowerml.prediction.delivered import (
+    CLASSIFIER,
+    WEIGHTS,
+    for_delivery,
+    halved,
+    infinite_weights,
+    is_delivered,
+    single_file,
+)
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
@@ -25,7 +33,8 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class Source:
-    """Weights to deliver: a `best.pth`, or a registered file that is delivered already; what its run recorded; where it comes from.
+    """Weights to deliver: a `best.pth`, or a registered file that is delivered already; what its run recorded; where it
+    comes from.
 
     `origin` goes into the manifest: run_id, registered_model, version.
     """
@@ -53,12 +62,15 @@ class Delivery:
         return [f"{check.file}: {problem}" for check in self.checks for problem in check.problems]
 
 
-def export(sources: Sequence[Source], folder: Path, *, precision: Precision = Precision.FULL, archive: Path | None = None) -> Delivery:
-    """Deliver into `folder`, then check. A file of another family that an earlier export left there stays part of the delivery.
+def export(
+    sources: Sequence[Source], folder: Path, *, precision: Precision = Precision.FULL, archive: Path | None = None
+) -> Delivery:
+    """Deliver into `folder`, then check. A file of another family that an earlier export left there stays part of the
+    delivery.
 
     Raises:
-        UserError: a source that can't be used, two of one family, or a folder that can't be written to; files are replaced one by one,
-            each whole or not at all.
+        UserError: a source that can't be used, two of one family, or a folder that can't be written to; files are
+            replaced one by one, each whole or not at all.
     """
     for path in (folder / NAME, *([archive] if archive else [])):
         require_writable(path)
@@ -68,7 +80,9 @@ def export(sources: Sequence[Source], folder: Path, *, precision: Precision = Pr
         raise UserError("two sources of one family: a delivery holds one CNN and one ViT")
     entries = {name: one for name, one in standing_entries(folder).items() if name not in by_name}
     kept = sorted(entries)
-    written = {name: _write(folder / name, source, checkpoint, precision) for name, (source, checkpoint) in by_name.items()}
+    written = {
+        name: _write(folder / name, source, checkpoint, precision) for name, (source, checkpoint) in by_name.items()
+    }
     entries |= written
     write_text(folder / CLASSIFIER, single_file({name: one["sha256"] for name, one in entries.items()}))
     write_manifest(folder, entries)
@@ -90,17 +104,23 @@ def export(sources: Sequence[Source], folder: Path, *, precision: Precision = Pr
 def _file_name(source: Source, checkpoint: Checkpoint) -> str:
     family = str(checkpoint.spec.family)
     if family not in WEIGHTS:
-        raise UserError(f"{source.weights}: a model of family {family} is no part of a delivery. Allowed: {', '.join(WEIGHTS)}")
+        raise UserError(
+            f"{source.weights}: a model of family {family} is no part of a delivery. Allowed: {', '.join(WEIGHTS)}"
+        )
     return WEIGHTS[family]
 
 
 def _write(path: Path, source: Source, checkpoint: Checkpoint, precision: Precision) -> dict[str, Any]:
-    """The weights file, and its manifest entry. What is delivered already is copied byte for byte: its digest is the registry's."""
+    """The weights file, and its manifest entry. What is delivered already is copied byte for byte: its digest is the
+    registry's.
+    """
     delivered = for_delivery(checkpoint)
     if precision is Precision.HALF:
         delivered = halved(delivered)
         if lost := infinite_weights(delivered.state_dict):
-            raise UserError(f"{source.weights}: {lost[0]} has values beyond fp16's range (65,504): export it without --half")
+            raise UserError(
+                f"{source.weights}: {lost[0]} has values beyond fp16's range (65,504): export it without --half"
+            )
         save_checkpoint(path, delivered)
     elif is_delivered(checkpoint):
         copy(source.weights, path)

@@ -1,6 +1,8 @@
-"""Run by `verify` as a script, in a process that has nothing of flowerml: a delivered folder used as a stranger would use it.
+"""Run by `verify` as a script, in a process that has nothing of flowerml: a delivered folder used as a stranger would
+use it.
 
-Its one argument is a JSON file: the folder, the weights file's name and family, a probe's inputs, photos. It answers with JSON on stdout.
+Its one argument is a JSON file: the folder, the weights file's name and family, a probe's inputs, photos. It answers
+with JSON on stdout.
 """
 
 import json
@@ -38,7 +40,11 @@ def main(request_path: str) -> int:
     except delivered.BadWeights as error:
         print(json.dumps({"refused": str(error)}))
         return 0
-    answer = {"import_seconds": imported - started, "load_seconds": time.monotonic() - imported, "classes": list(model.classes)}
+    answer = {
+        "import_seconds": imported - started,
+        "load_seconds": time.monotonic() - imported,
+        "classes": list(model.classes),
+    }
     if request["inputs"]:
         with torch.inference_mode():
             logits = model(torch.from_numpy(np.load(request["inputs"])))
@@ -59,7 +65,11 @@ def names_of(delivered, model, photos: list) -> list:  # type: ignore[no-untyped
             names.append(None)
         if time.monotonic() - shown > SHOWN_EVERY_S:
             shown = time.monotonic()
-            print(f"naming the validation photos with the delivered file: {len(names)} of {len(photos)}", file=sys.stderr, flush=True)
+            print(
+                f"naming the validation photos with the delivered file: {len(names)} of {len(photos)}",
+                file=sys.stderr,
+                flush=True,
+            )
     return names
 
 

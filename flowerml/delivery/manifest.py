@@ -15,7 +15,9 @@ FORMAT = "flowerml-delivery-1"
 
 
 def entry(path: Path, digest: str, checkpoint: Checkpoint, origin: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """A weights file's entry. `origin` says which run and registered version it comes from, `precision` how its weights are stored."""
+    """A weights file's entry. `origin` says which run and registered version it comes from, `precision` how its weights
+    are stored.
+    """
     return {
         "sha256": digest,
         "bytes": path.stat().st_size,
@@ -39,7 +41,11 @@ def standing_entries(folder: Path) -> dict[str, dict[str, Any]]:
         files = dict(content["files"]) if content["format"] == FORMAT else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
-    same = {name: one for name, one in files.items() if Path(name).name == name and (folder / name).is_file() and name != CLASSIFIER}
+    same = {
+        name: one
+        for name, one in files.items()
+        if Path(name).name == name and (folder / name).is_file() and name != CLASSIFIER
+    }
     return {name: one for name, one in same.items() if file_digest(folder / name) == one.get("sha256")}
 
 

@@ -13,7 +13,8 @@ from flowerml.prediction import load_network
 
 
 def deliver_plain(weights: Path, probe: Path | None, target: Path) -> str:
-    """Copy a registered file to `target` and hold its logits against the run's `probe.npz` (None: not at hand). Returns its sha256 (hex).
+    """Copy a registered file to `target` and hold its logits against the run's `probe.npz` (None: not at hand). Returns
+    its sha256 (hex).
 
     Raises:
         UserError: the folder can't be written to, or the probe can't be read.
@@ -25,7 +26,10 @@ def deliver_plain(weights: Path, probe: Path | None, target: Path) -> str:
     if probe is not None:
         difference = _difference(target, probe)
         if not difference <= LOGIT_TOLERANCE:
-            raise RunFailed(f"{target} must not be handed on: its logits differ by {difference:.2e} from those of the run's probe.npz")
+            raise RunFailed(
+                f"{target} must not be handed on: its logits differ by {difference:.2e} from those of the run's"
+                " probe.npz"
+            )
         compared = f"logits within {difference:.1e} of the run's"
     digest = file_digest(target)
     say(f"{target}: sha256 {digest[:12]}…; {compared}")
@@ -39,7 +43,9 @@ def _difference(weights: Path, probe: Path) -> float:
             names = sorted(name for name in kept.files if name.startswith("inputs"))
             parts, logits = [torch.from_numpy(kept[name]) for name in names], kept["logits"]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{probe}: can't be read as a run's probe.npz ({error}): deliver from a run whose files are whole") from error
+        raise UserError(
+            f"{probe}: can't be read as a run's probe.npz ({error}): deliver from a run whose files are whole"
+        ) from error
     with torch.inference_mode():
         found = load_network(weights)(parts[0] if len(parts) == 1 else tuple(parts)).numpy()
     return float(np.abs(found - logits).max())

@@ -1,4 +1,6 @@
-"""A delivered file against the run it comes from: the same logits on the probe, the same labels on the photos, in a fresh process."""
+"""A delivered file against the run it comes from: the same logits on the probe, the same labels on the photos, in a
+fresh process.
+"""
 
 import csv
 import json
@@ -24,7 +26,9 @@ LABEL_TOLERANCE = 0.005  # share of photos whose label may differ
 
 @dataclass(frozen=True)
 class Expected:
-    """What the run recorded: `probe.npz`, `predictions.csv`, and the folder of the pictures in the latter. None: not at hand."""
+    """What the run recorded: `probe.npz`, `predictions.csv`, and the folder of the pictures in the latter. None: not at
+    hand.
+    """
 
     probe: Path | None
     predictions: Path | None
@@ -33,9 +37,11 @@ class Expected:
 
 @dataclass(frozen=True)
 class Check:
-    """What the check found. `logit_difference` is the largest one on the probe, `differing` are (picture, recorded, delivered) labels.
+    """What the check found. `logit_difference` is the largest one on the probe, `differing` are (picture, recorded,
+    delivered) labels.
 
-    `probe_labels` counts probe pictures whose label changed; None where there was no probe. `photos` is how many were compared.
+    `probe_labels` counts probe pictures whose label changed; None where there was no probe. `photos` is how many were
+    compared.
     """
 
     file: str
@@ -53,7 +59,10 @@ class Check:
         logits = "" if self.logit_difference is None else f"; logits within {self.logit_difference:.1e} of the run's"
         labels = f"; {len(self.differing)} of {self.photos} labels differ from predictions.csv" if self.photos else ""
         head = f"{self.file}: loads in a fresh process without a network ({self.load_seconds:.1f} s){logits}{labels}"
-        rows = [f"  {image}: {recorded} in predictions.csv, {delivered} now" for image, recorded, delivered in self.differing]
+        rows = [
+            f"  {image}: {recorded} in predictions.csv, {delivered} now"
+            for image, recorded, delivered in self.differing
+        ]
         return [head, *rows, *(f"  {remark}" for remark in self.remarks)]
 
 
@@ -78,20 +87,32 @@ def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expecte
         difference = float(np.abs(found - logits).max())
         changed = int((found.argmax(axis=1) != logits.argmax(axis=1)).sum())
         if exact and not difference <= LOGIT_TOLERANCE:
-            problems.append(f"its logits differ by {difference:.2e} from those of the run's probe.npz (allowed: {LOGIT_TOLERANCE:.0e})")
+            problems.append(
+                f"its logits differ by {difference:.2e} from those of the run's probe.npz (allowed:"
+                f" {LOGIT_TOLERANCE:.0e})"
+            )
         if not exact:
-            remarks.append(f"fp16: logits within {difference:.1e}; {changed} of {len(found)} labels of the probe change (0 expected)")
+            remarks.append(
+                f"fp16: logits within {difference:.1e}; {changed} of {len(found)} labels of the probe change (0"
+                " expected)"
+            )
     pairs = [(image, label, name) for (image, (_, label)), name in zip(recorded.items(), answer["labels"], strict=True)]
     compared = [(image, label, name) for image, label, name in pairs if name is not None]
     if len(compared) < len(pairs):
-        remarks.append(f"{len(pairs) - len(compared)} of {len(pairs)} validation photos are not there any more, or can't be read")
+        remarks.append(
+            f"{len(pairs) - len(compared)} of {len(pairs)} validation photos are not there any more, or can't be read"
+        )
     differing = tuple(row for row in compared if row[1] != row[2])
     if len(differing) > LABEL_TOLERANCE * len(compared):
-        problems.append(f"{len(differing)} of {len(compared)} labels differ from predictions.csv (allowed: {LABEL_TOLERANCE:.1%})")
+        problems.append(
+            f"{len(differing)} of {len(compared)} labels differ from predictions.csv (allowed: {LABEL_TOLERANCE:.1%})"
+        )
     if expected.predictions is None:
         remarks.append("the run has no validation photos: there are no labels to compare")
     elif not recorded:
-        remarks.append("the validation photos are not at hand (--train-dir names their folder): labels were not compared")
+        remarks.append(
+            "the validation photos are not at hand (--train-dir names their folder): labels were not compared"
+        )
     seconds = answer["load_seconds"]
     return Check(weights, seconds, difference, changed, len(compared), differing, tuple(problems), tuple(remarks))
 
@@ -103,7 +124,9 @@ def _probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:
         with np.load(path, allow_pickle=False) as probe:
             return probe["inputs"], probe["logits"].astype(np.float64)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: can't be read as a run's probe.npz ({error}): export from a run whose files are whole") from error
+        raise UserError(
+            f"{path}: can't be read as a run's probe.npz ({error}): export from a run whose files are whole"
+        ) from error
 
 
 def _recorded(expected: Expected, classes: Sequence[str]) -> dict[str, tuple[Path, str]]:
@@ -125,18 +148,26 @@ def _recorded(expected: Expected, classes: Sequence[str]) -> dict[str, tuple[Pat
 
 def _ask(folder: Path, weights: str, family: str, inputs: np.ndarray | None, photos: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
-        request = {"folder": str(folder.resolve()), "weights": weights, "family": family, "inputs": None, "photos": photos}
+        request = {
+            "folder": str(folder.resolve()),
+            "weights": weights,
+            "family": family,
+            "inputs": None,
+            "photos": photos,
+        }
         if inputs is not None:
             request["inputs"] = f"{scratch}/inputs.npy"
             np.save(f"{scratch}/inputs.npy", inputs)
         path = Path(scratch) / "request.json"
         path.write_text(json.dumps(request), "utf-8")
-        # -I: neither the current folder nor PYTHONPATH: what the delivered file imports is installed, or it is in its folder. -B: nothing
-        # is left in that folder.
+        # -I: neither the current folder nor PYTHONPATH: what the delivered file imports is installed, or it is in its
+        # folder. -B: nothing is left in that folder.
         command = [sys.executable, "-I", "-B", str(fresh_process.__file__), str(path)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "HF_"))}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=scratch, env=clean, check=False)
     if done.returncode != 0:
-        raise UserError(f"{weights}: the process that checks it ended with exit code {done.returncode}; what it said stands above")
+        raise UserError(
+            f"{weights}: the process that checks it ended with exit code {done.returncode}; what it said stands above"
+        )
     answer: dict = json.loads(done.stdout.splitlines()[-1])
     return answer

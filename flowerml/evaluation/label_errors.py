@@ -1,4 +1,6 @@
-"""Label errors by out-of-sample confidence: which pictures a model that has not learnt their labels takes for another class."""
+"""Label errors by out-of-sample confidence: which pictures a model that has not learnt their labels takes for another
+class.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +15,19 @@ from sklearn.preprocessing import StandardScaler
 from flowerml.data.quality.summary import shown
 
 FOLDS = 5
-_REGULARISATION = 0.01  # scikit-learn's C: features outnumber a class's pictures, and a sure head would hide what it has memorised
+_REGULARISATION = (
+    0.01  # scikit-learn's C: features outnumber a class's pictures, and a sure head would hide what it has memorised
+)
 _SEED = 11
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A picture whose label is doubted. `key` is `<class>/<name>`, `label` the folder's class, `suggested` what the model takes it for.
+    """A picture whose label is doubted. `key` is `<class>/<name>`, `label` the folder's class, `suggested` what the
+    model takes it for.
 
-    `p_label` and `p_suggested` are out-of-sample probabilities; `likely_wrong` says whether the other class is beyond its threshold.
+    `p_label` and `p_suggested` are out-of-sample probabilities; `likely_wrong` says whether the other class is beyond
+    its threshold.
     """
 
     key: str
@@ -34,7 +40,9 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Suspects:
-    """Every picture by class, the likeliest label error first; how the confidence came about; per class, how many are likely wrong."""
+    """Every picture by class, the likeliest label error first; how the confidence came about; per class, how many are
+    likely wrong.
+    """
 
     by_class: Mapping[str, Sequence[Suspect]]
     how: str
@@ -46,25 +54,36 @@ class Suspects:
         return {"how": self.how, "estimated": dict(self.estimated), "by_class": doubted}
 
     def lines(self, first: int = 5) -> list[str]:
-        """For a terminal: each class's number of likely wrong labels, and its `first` suspects with what the model takes them for."""
+        """For a terminal: each class's number of likely wrong labels, and its `first` suspects with what the model
+        takes them for.
+        """
         lines = [f"labels that the model doubts ({self.how.rstrip('.')}):"]
         for name, found in self.by_class.items():
             lines.append(f"  {name}: {self.estimated[name]} likely wrong")
             lines += [
-                f"    {shown(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}" for one in found[:first]
+                f"    {shown(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}"
+                for one in found[:first]
             ]
         return lines
 
 
 def find_suspects(
-    keys: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], how: str, first: int = 200
+    keys: Sequence[str],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: tuple[str, ...],
+    how: str,
+    first: int = 200,
 ) -> Suspects:
     """Order the pictures of each class by how little of their probability is on their label; at most `first` of each.
 
-    `labels` (N,) class numbers, `probabilities` (N, C) out-of-sample. "Likely wrong" is confident learning's rule (Northcutt et al. 2021):
-    another class reaches the mean confidence of its own pictures, and more of it than any other, while the label does not come first.
+    `labels` (N,) class numbers, `probabilities` (N, C) out-of-sample. "Likely wrong" is confident learning's rule
+    (Northcutt et al. 2021): another class reaches the mean confidence of its own pictures, and more of it than any
+    other, while the label does not come first.
     """
-    thresholds = np.array([probabilities[labels == c, c].mean() if (labels == c).any() else np.inf for c in range(len(classes))])
+    thresholds = np.array(
+        [probabilities[labels == c, c].mean() if (labels == c).any() else np.inf for c in range(len(classes))]
+    )
     reached = np.where(probabilities >= thresholds, probabilities, -1.0)
     likely = (reached.max(axis=1) > 0) & (reached.argmax(axis=1) != labels)
     own = probabilities[np.arange(len(labels)), labels]
@@ -92,13 +111,15 @@ def find_suspects(
 def cross_fitted(features: np.ndarray, labels: np.ndarray, groups: Sequence[int]) -> np.ndarray:
     """Probabilities (N, C) of each picture by a linear head that was fitted without it and without its near-duplicates.
 
-    `features` (N, F) of a backbone, `labels` (N,) in 0..C-1, each occurring; `groups` (N,) stay on one side of each of the folds.
-    Logistic regression on standardised features, 5 folds, stratified; the same result every time.
+    `features` (N, F) of a backbone, `labels` (N,) in 0..C-1, each occurring; `groups` (N,) stay on one side of each of
+    the folds. Logistic regression on standardised features, 5 folds, stratified; the same result every time.
 
     Raises:
         ValueError: a class has fewer groups than two: nothing is left to fit it on when one is held out.
     """
-    rarest = min(len({group for group, label in zip(groups, labels, strict=True) if label == c}) for c in np.unique(labels))
+    rarest = min(
+        len({group for group, label in zip(groups, labels, strict=True) if label == c}) for c in np.unique(labels)
+    )
     if rarest < 2:
         raise ValueError("a class has fewer than two groups of pictures")
     folds = StratifiedGroupKFold(min(FOLDS, rarest), shuffle=True, random_state=_SEED)

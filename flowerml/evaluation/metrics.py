@@ -37,7 +37,8 @@ class Predictions:
     def adjusted(self, prior: Sequence[float], tau: float) -> "Predictions":
         """The same with tau x log(prior) taken off the logits: post-hoc logit adjustment (Menon et al. 2021).
 
-        `prior` (C,) are the shares the model takes the classes to have; tau 1 asks it to think of all classes as equally frequent.
+        `prior` (C,) are the shares the model takes the classes to have; tau 1 asks it to think of all classes as
+        equally frequent.
         """
         offsets = tau * np.log(np.asarray(prior, dtype=np.float64))
         return replace(self, logits=(self.logits - offsets).astype(np.float32))
@@ -45,10 +46,12 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of `total` examples. `interval` is the 95 % Wilson interval of the accuracy; `calibration_error` is in 0..1.
+    """Scores of `total` examples. `interval` is the 95 % Wilson interval of the accuracy; `calibration_error` is in
+    0..1.
 
-    `mean_recall` is the mean over the classes that occur: every class counts the same, however rare. `per_class` has, for each class in
-    label order, precision, recall with its 95 % Wilson interval, f1 and support; `confusion` counts true rows by predicted columns.
+    `mean_recall` is the mean over the classes that occur: every class counts the same, however rare. `per_class` has,
+    for each class in label order, precision, recall with its 95 % Wilson interval, f1 and support; `confusion` counts
+    true rows by predicted columns.
     """
 
     classes: tuple[str, ...]
@@ -91,7 +94,9 @@ def score(predictions: Predictions) -> Scores:
     """All scores of some predictions (at least one)."""
     labels, predicted = predictions.labels, predictions.predicted
     numbers = range(len(predictions.classes))
-    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=list(numbers), zero_division=0)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=list(numbers), zero_division=0
+    )
     confusion = confusion_matrix(labels, predicted, labels=list(numbers))
     hits = int((labels == predicted).sum())
     own = log_softmax(predictions.logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
@@ -132,7 +137,9 @@ def wilson(hits: float, total: int, z: float = 1.959963984540054) -> tuple[float
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error over 15 equal bins of confidence (Guo et al. 2017). `probabilities` (N, C), `labels` (N,)."""
+    """Expected calibration error over 15 equal bins of confidence (Guo et al. 2017). `probabilities` (N, C), `labels`
+    (N,).
+    """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     places = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
@@ -145,7 +152,10 @@ def text_report(scores: Scores, headline: str = "accuracy") -> str:
     low, high = scores.interval
     width = max(len(name) for name in (*scores.classes, "class"))
     first = {
-        "accuracy": f"accuracy            {scores.accuracy:.4f}  ({scores.hits} of {scores.total}; 95 % interval {low:.4f} to {high:.4f})",
+        "accuracy": (
+            f"accuracy            {scores.accuracy:.4f}  ({scores.hits} of {scores.total}; 95 % interval {low:.4f} to"
+            f" {high:.4f})"
+        ),
         "mean_recall": f"mean recall         {scores.mean_recall:.4f}",
     }
     lines = [
@@ -178,5 +188,8 @@ def _matrix_lines(classes: Sequence[str], matrix: np.ndarray) -> list[str]:
     header = " " * width + "".join(f"  {name[:12]:>{column}}" for name in classes)
     return [
         header,
-        *(f"{name:<{width}}" + "".join(f"  {n:>{column}d}" for n in row) for name, row in zip(classes, matrix, strict=True)),
+        *(
+            f"{name:<{width}}" + "".join(f"  {n:>{column}d}" for n in row)
+            for name, row in zip(classes, matrix, strict=True)
+        ),
     ]

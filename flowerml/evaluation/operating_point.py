@@ -1,9 +1,11 @@
-"""One model, many answers: between the most hits and the highest mean recall lies a family of decisions, and one of them is chosen.
+"""One model, many answers: between the most hits and the highest mean recall lies a family of decisions, and one of
+them is chosen.
 
-Accuracy counts every pair the same, mean recall every class: a hit in class c is worth 1/N to the one and 1/(C n_c) to the other. So for
-probabilities that are right, the decision that maximises a x accuracy + (1 - a) x mean recall takes the class with the largest
-p_c x (a + (1 - a) / (C share_c)) (cost-sensitive decision: Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). a = 1 is the
-usual answer, a = 0 the balanced one. Logit adjustment (Menon et al., ICLR 2021) joins the same two ends by a geometric path.
+Accuracy counts every pair the same, mean recall every class: a hit in class c is worth 1/N to the one and 1/(C n_c) to
+the other. So for probabilities that are right, the decision that maximises a x accuracy + (1 - a) x mean recall takes
+the class with the largest p_c x (a + (1 - a) / (C share_c)) (cost-sensitive decision: Elkan, "The foundations of
+cost-sensitive learning", IJCAI 2001). a = 1 is the usual answer, a = 0 the balanced one. Logit adjustment (Menon et
+al., ICLR 2021) joins the same two ends by a geometric path.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +29,8 @@ class Point:
 def decide(log_probabilities: np.ndarray, shares: np.ndarray, counted: Sequence[int], a: float) -> np.ndarray:
     """Class numbers (N,) for log-probabilities (N, C).
 
-    `shares` (C,) are the training shares, `counted` the classes whose recalls are averaged. Any other class (too rare to be measured) is
-    worth as much as the dearest of them: neither given up nor called for on no evidence.
+    `shares` (C,) are the training shares, `counted` the classes whose recalls are averaged. Any other class (too rare
+    to be measured) is worth as much as the dearest of them: neither given up nor called for on no evidence.
     """
     worth = np.zeros(len(shares))
     worth[list(counted)] = a + (1 - a) / (len(counted) * shares[list(counted)])
@@ -46,7 +48,9 @@ def recalls_of(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.nd
 def measure(predicted: np.ndarray, labels: np.ndarray, counted: Sequence[int], share: float, classes: int) -> Point:
     """What these answers give; the mean recall is over the classes `counted` that occur."""
     recalls = recalls_of(predicted, labels, classes)
-    return Point(share, float((predicted == labels).mean()), tuple(recalls.tolist()), float(np.nanmean(recalls[list(counted)])))
+    return Point(
+        share, float((predicted == labels).mean()), tuple(recalls.tolist()), float(np.nanmean(recalls[list(counted)]))
+    )
 
 
 def frontier(
@@ -61,16 +65,20 @@ def frontier(
 
 
 def choose(points: Sequence[Point], accuracy: float, mean_recall: float) -> Point:
-    """The point whose smaller margin over two goals is largest, the first of equals: of examples the model has not learned from."""
+    """The point whose smaller margin over two goals is largest, the first of equals: of examples the model has not
+    learned from.
+    """
     return max(points, key=lambda point: min(point.accuracy - accuracy, point.mean_recall - mean_recall))
 
 
 def over_images(
     images: Sequence[str], measured: Callable[[np.ndarray], Sequence[float]], resamples: int = 2000, seed: int = 20220
 ) -> np.ndarray:
-    """95 % intervals (K, 2) of the K figures that `measured` gives for counts of examples (N,), from images drawn with replacement.
+    """95 % intervals (K, 2) of the K figures that `measured` gives for counts of examples (N,), from images drawn with
+    replacement.
 
-    Pairs of one image were annotated together and are no independent evidence, so whole images are drawn (cluster bootstrap).
+    Pairs of one image were annotated together and are no independent evidence, so whole images are drawn (cluster
+    bootstrap).
     """
     place = {name: number for number, name in enumerate(dict.fromkeys(images))}
     member = np.array([place[name] for name in images])
@@ -81,7 +89,9 @@ def over_images(
 def weighted_figures(
     predicted: np.ndarray, labels: np.ndarray, counted: Sequence[int], classes: int
 ) -> Callable[[np.ndarray], list[float]]:
-    """For `over_images`: accuracy and mean recall over the classes `counted`, each example taken as often as it was drawn."""
+    """For `over_images`: accuracy and mean recall over the classes `counted`, each example taken as often as it was
+    drawn.
+    """
     right = predicted == labels
 
     def figures(counts: np.ndarray) -> list[float]:

@@ -1,4 +1,6 @@
-"""What a relation run must beat: models that look at no pixel, trained on its own training pairs and judged on its own validation pairs."""
+"""What a relation run must beat: models that look at no pixel, trained on its own training pairs and judged on its own
+validation pairs.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from flowerml.models.pairs.box_tables import Logistic, PairModel, Shares, labels
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A baseline on `total` pairs. `recalls` (C,) in label order, NaN for a class without a pair; `mean_recall` over the others.
+    """A baseline on `total` pairs. `recalls` (C,) in label order, NaN for a class without a pair; `mean_recall` over
+    the others.
 
     `predicted` (N,) are its answers; None where it has none of its own ("class prior" gives expected figures).
     """
@@ -37,7 +40,11 @@ class BaselineResult:
     def as_json(self) -> dict[str, Any]:
         """Every figure as plain values."""
         recalls = [None if np.isnan(value) else value for value in self.recalls]
-        figures = {"accuracy": self.accuracy, "accuracy_interval_95": list(self.interval), "mean_recall": self.mean_recall}
+        figures = {
+            "accuracy": self.accuracy,
+            "accuracy_interval_95": list(self.interval),
+            "mean_recall": self.mean_recall,
+        }
         return {"name": self.name, **figures, "recalls": recalls, "total": self.total}
 
     def line(self) -> str:
@@ -52,9 +59,9 @@ def run_baselines(
 ) -> list[BaselineResult]:
     """Every baseline, shown as it is trained: about a minute for 30,000 pairs.
 
-    Majority; class prior (each pair answered by a draw from the training shares: its expected figures); logistic regression and a small
-    network on box numbers of `kind`; logistic regression on box numbers and objects' names, where the pairs have names. Each class needs
-    a training pair.
+    Majority; class prior (each pair answered by a draw from the training shares: its expected figures); logistic
+    regression and a small network on box numbers of `kind`; logistic regression on box numbers and objects' names,
+    where the pairs have names. Each class needs a training pair.
     """
     labels = labels_of(val, classes)
     shares = np.bincount(labels_of(train, classes), minlength=len(classes)) / len(train)
@@ -66,7 +73,12 @@ def run_baselines(
     present = np.bincount(labels, minlength=len(classes)) > 0
     recalls = np.where(present, shares, np.nan)
     prior = BaselineResult(
-        "class prior", float(shares[labels].mean()), float(np.nanmean(recalls)), tuple(recalls.tolist()), len(labels), None
+        "class prior",
+        float(shares[labels].mean()),
+        float(np.nanmean(recalls)),
+        tuple(recalls.tolist()),
+        len(labels),
+        None,
     )
     return [results[0], prior, *results[1:]]
 

@@ -23,7 +23,8 @@ def predict_all(
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Predictions:
-    """Logits of every batch. No autocast: bf16 decides some close calls another way than the fp32 model that is delivered.
+    """Logits of every batch. No autocast: bf16 decides some close calls another way than the fp32 model that is
+    delivered.
 
     Where memory runs out, batches go through in ever smaller parts. Raises RunFailed where one picture is too much.
     """
@@ -35,7 +36,9 @@ def predict_all(
         there = laid_out(moved(inputs, device), memory_format)
         while (found := _in_parts(model, there, parts)) is None:
             if parts >= count(inputs):
-                raise RunFailed("memory ran out with one picture at a time: take a smaller --img-size or model, or another --device")
+                raise RunFailed(
+                    "memory ran out with one picture at a time: take a smaller --img-size or model, or another --device"
+                )
             parts *= 2
             warn(f"memory ran out: evaluating {math.ceil(count(inputs) / parts)} pictures at a time from here on")
             give_back()
@@ -43,7 +46,9 @@ def predict_all(
         labels.append(targets)
         ids.extend(names)
     model.train(was_training)
-    return Predictions(classes, tuple(ids), torch.cat(labels).numpy(), np.ascontiguousarray(torch.cat(logits).cpu().numpy()))
+    return Predictions(
+        classes, tuple(ids), torch.cat(labels).numpy(), np.ascontiguousarray(torch.cat(logits).cpu().numpy())
+    )
 
 
 def _in_parts(model: nn.Module, inputs: Inputs, parts: int) -> torch.Tensor | None:

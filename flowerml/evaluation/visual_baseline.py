@@ -9,8 +9,12 @@ from flowerml.evaluation.pair_baselines import BaselineResult
 _STRENGTH = 0.01  # inverse of the L2 penalty: features are many, and examples few
 
 
-def visual_baseline(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray, classes: int) -> BaselineResult:
-    """Logistic regression on features (N, F) of the training examples, judged on the others; labels are class numbers (N,)."""
+def visual_baseline(
+    train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray, classes: int
+) -> BaselineResult:
+    """Logistic regression on features (N, F) of the training examples, judged on the others; labels are class numbers
+    (N,).
+    """
     mean, deviation = train.mean(axis=0), train.std(axis=0) + 1e-6
     model = LogisticRegression(C=_STRENGTH, max_iter=200, tol=1e-3).fit((train - mean) / deviation, train_labels)
     predicted = model.predict((val - mean) / deviation)

@@ -12,7 +12,8 @@ DELIVERED = "delivered.json"
 class Delivered:
     """Up to which place of the journal (bytes) everything stands in run `run_id` ("": there is none yet) of `store`.
 
-    `store` is its address without secrets. `unclear`: the making of a run was asked for and not answered, so one too many may turn up.
+    `store` is its address without secrets. `unclear`: the making of a run was asked for and not answered, so one too
+    many may turn up.
     """
 
     store: str = ""
@@ -30,7 +31,8 @@ def read_delivered(folder: Path) -> Delivered:
 
 
 def write_delivered(folder: Path, delivered: Delivered) -> None:
-    """Write it, whole or not at all, into a folder that exists: one that was taken away must not come back, so not by `flowerml.files`.
+    """Write it, whole or not at all, into a folder that exists: one that was taken away must not come back, so not by
+    `flowerml.files`.
 
     Raises:
         OSError: the folder is gone, or the disk is full.

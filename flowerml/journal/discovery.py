@@ -27,7 +27,9 @@ def journals(root: Path) -> list[Path]:
 
 
 def has_undelivered(folder: Path) -> bool:
-    """Whether something of the journal in an attempt's folder may still have to be delivered. Cheap: two looks at the disk."""
+    """Whether something of the journal in an attempt's folder may still have to be delivered. Cheap: two looks at the
+    disk.
+    """
     try:
         return (folder / JOURNAL).stat().st_size > read_delivered(folder).bytes
     except OSError:

@@ -1,4 +1,6 @@
-"""The journal file: appended to by one process, read by whoever delivers it. What is written is on the disk before `append` returns."""
+"""The journal file: appended to by one process, read by whoever delivers it. What is written is on the disk before
+`append` returns.
+"""
 
 import os
 import re
@@ -38,8 +40,8 @@ class Damage:
 class Journal:
     """The records of one run in `folder`, which is one attempt's (`attempts/NNNN` in the run's folder).
 
-    A record counts once: figures of a step, and params, that stand in the journal are not written again. So an attempt that goes on from
-    a checkpoint, and does some steps a second time, doubles nothing.
+    A record counts once: figures of a step, and params, that stand in the journal are not written again. So an attempt
+    that goes on from a checkpoint, and does some steps a second time, doubles nothing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,7 +74,8 @@ class Journal:
 
     @classmethod
     def passed_on(cls, previous: Path, folder: Path) -> "Journal":
-        """A journal that goes on where the one in `previous` stops, delivered as far as that; a torn last line stays behind.
+        """A journal that goes on where the one in `previous` stops, delivered as far as that; a torn last line stays
+        behind.
 
         Raises:
             OSError: there is none in `previous`.
@@ -109,7 +112,9 @@ class Journal:
             return False
         line = as_line(fresh, self.root)
         try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)  # by its name each time, which is gone when the run is taken over
+            handle = os.open(
+                self.path, os.O_RDWR | os.O_CLOEXEC
+            )  # by its name each time, which is gone when the run is taken over
         except FileNotFoundError as error:
             raise _fenced(self.root) from error
         except OSError as error:
@@ -124,8 +129,8 @@ class Journal:
         return True
 
     def _write(self, handle: int, line: bytes, record: Record) -> None:
-        """Write a line. It counts as soon as it is whole, whatever comes after that (a signal, a disk that fails): it may be delivered
-        already, so nothing is ever written over it.
+        """Write a line. It counts as soon as it is whole, whatever comes after that (a signal, a disk that fails): it
+        may be delivered already, so nothing is ever written over it.
         """
         begin, written = self._end, 0
         self._end += len(line)

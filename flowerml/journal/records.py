@@ -17,8 +17,8 @@ _DIGITS = 16  # of the sha256: 64 bits, against accidents and not against people
 class Opening:
     """A journal's first record: all that is needed to make the run on a server that may not be there for days.
 
-    `journal` names it for good; `opened` is the run that `mlflow run` had opened for it; `settings` are complete, as JSON; `tags` say who
-    started it from where, in MLflow's names.
+    `journal` names it for good; `opened` is the run that `mlflow run` had opened for it; `settings` are complete, as
+    JSON; `tags` say who started it from where, in MLflow's names.
     """
 
     journal: str
@@ -57,7 +57,9 @@ _READ: Mapping[str, Callable[[Any], object]] = {"status": Status, "path": Path}
 
 
 def as_line(record: Record, root: Path) -> bytes:
-    """The record as a line with its end. Paths below `root`, the run's folder, are written from there on: the folder may move."""
+    """The record as a line with its end. Paths below `root`, the run's folder, are written from there on: the folder
+    may move.
+    """
     values = asdict(record)
     if isinstance(record, Artifact):
         path = os.path.abspath(record.path)  # noqa: PTH100 - as named, links not followed

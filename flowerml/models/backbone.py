@@ -13,7 +13,8 @@ from flowerml.models.weights import State
 from flowerml.settings import ModelSpec
 
 _REMEDIES = (
-    "give the weights as a file (--weights PATH), fill this machine's cache on one with a network, or start from scratch (--weights none)"
+    "give the weights as a file (--weights PATH), fill this machine's cache on one with a network, or start from"
+    " scratch (--weights none)"
 )
 
 
@@ -23,7 +24,9 @@ class UnknownModel(UserError):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone giving pooled features (N, `features`), what it wants to see, and its parameter names from the input up."""
+    """A backbone giving pooled features (N, `features`), what it wants to see, and its parameter names from the input
+    up.
+    """
 
     module: nn.Module
     features: int
@@ -33,7 +36,9 @@ class Backbone:
     resize: Callable[[State], State] = field(default=lambda state: state)
 
     def described(self, overrides: Mapping[str, Any] | None) -> InputDescription:
-        """What it wants to see, but for what the user has set (mean, std, interpolation, crop_pct); None leaves the model's own."""
+        """What it wants to see, but for what the user has set (mean, std, interpolation, crop_pct); None leaves the
+        model's own.
+        """
         given = {name: value for name, value in (overrides or {}).items() if value is not None}
         return replace(self.description, **given)
 

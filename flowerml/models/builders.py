@@ -20,7 +20,9 @@ from flowerml.settings import Family, Library, ModelSpec
 
 @dataclass(frozen=True)
 class Built:
-    """A classifier, its input description, its backbone's parameter names from the input up, and what a weights file held besides."""
+    """A classifier, its input description, its backbone's parameter names from the input up, and what a weights file
+    held besides.
+    """
 
     model: Network
     description: InputDescription
@@ -39,7 +41,9 @@ class Built:
 
 
 def weights_digest(weights: str, spec: ModelSpec) -> str:
-    """What stands for `--weights` in a configuration's identity: the file's sha256, or the name of the published weights."""
+    """What stands for `--weights` in a configuration's identity: the file's sha256, or the name of the published
+    weights.
+    """
     if weights == "none":
         return "none"
     if weights == "hub":
@@ -59,11 +63,12 @@ def build(
 ) -> Built:
     """Build a classifier with `classes` outputs, its backbone from `weights` (hub, none or a path), its head fresh.
 
-    `overrides` are parts of the input description the user has set (mean, std, interpolation, crop_pct); None leaves the model's own.
-    Random starts draw from torch's global generator.
+    `overrides` are parts of the input description the user has set (mean, std, interpolation, crop_pct); None leaves
+    the model's own. Random starts draw from torch's global generator.
 
     Raises:
-        UserError: the library does not know the name, can't take the image size, or the weights can't be had or do not fit.
+        UserError: the library does not know the name, can't take the image size, or the weights can't be had or do not
+            fit.
     """
     backbone, unused = loaded_backbone(spec, img_size, drop_path, weights)
     model = Classifier(backbone.module, backbone.features, classes, dropout)
@@ -72,7 +77,9 @@ def build(
 
 
 def loaded_backbone(spec: ModelSpec, img_size: int, drop_path: float, weights: str) -> tuple[Backbone, tuple[str, ...]]:
-    """The backbone with its weights (hub, none or a path), and the names of what a file held besides. Raises UserError as `build`."""
+    """The backbone with its weights (hub, none or a path), and the names of what a file held besides. Raises UserError
+    as `build`.
+    """
     try:
         backbone = bare_backbone(spec, img_size, drop_path, hub=weights == "hub")
     except UnknownModel as error:
@@ -84,7 +91,8 @@ def loaded_backbone(spec: ModelSpec, img_size: int, drop_path: float, weights: s
 
 
 def build_for_weights(spec: ModelSpec, classes: int, *, img_size: int) -> Classifier:
-    """The classifier alone, for weights that are at hand: nothing is fetched or tried out. Under `torch.device("meta")` it costs no memory.
+    """The classifier alone, for weights that are at hand: nothing is fetched or tried out. Under `torch.device("meta")`
+    it costs no memory.
 
     Raises:
         UnknownModel: the library does not know the name.
@@ -95,7 +103,9 @@ def build_for_weights(spec: ModelSpec, classes: int, *, img_size: int) -> Classi
 
 @torch.inference_mode()
 def try_out(model: Network, spec: ModelSpec, img_size: int) -> None:
-    """One forward pass: whether a library's model takes an image size shows only there. Raises UserError where it does not."""
+    """One forward pass: whether a library's model takes an image size shows only there. Raises UserError where it does
+    not.
+    """
     if ":" not in spec.name:  # of the catalogue's own models we know what they take
         return
     try:
@@ -120,7 +130,9 @@ def bare_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
 
 
 def set_channels_last(model: nn.Module, spec: ModelSpec) -> torch.memory_format:
-    """Lay a CNN's weights out channels-last (1.3-2x faster on CPU, never slower on GPU). Returns the format its inputs should have."""
+    """Lay a CNN's weights out channels-last (1.3-2x faster on CPU, never slower on GPU). Returns the format its inputs
+    should have.
+    """
     if spec.family is Family.VIT:
         return torch.contiguous_format
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # documented, but missing in torch's own types

@@ -1,4 +1,6 @@
-"""What one prediction costs, in multiply-adds: a number of parameters does not say it (a ViT-B/32 has more of them than a ViT-B/16)."""
+"""What one prediction costs, in multiply-adds: a number of parameters does not say it (a ViT-B/32 has more of them than
+a ViT-B/16).
+"""
 
 import torch
 from torch import nn
@@ -9,7 +11,8 @@ from flowerml.data.inputs import Inputs, moved
 
 
 def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
-    """Multiply-adds of the matrix products, convolutions and attentions for `inputs`, those of one example, counted in an ordinary pass.
+    """Multiply-adds of the matrix products, convolutions and attentions for `inputs`, those of one example, counted in
+    an ordinary pass.
 
     The model is as before afterwards, and no random number is drawn.
     """

@@ -13,8 +13,9 @@ Stages = list[list[str]]
 def convnext_stages(backbone: nn.Module) -> Stages:
     """Parameter names from the input up: the stem, then the 12 groups of the ConvNeXt authors, then the closing norm.
 
-    Stage 3 of the network, its longest, is cut into (at most) 9 groups; timm would make 38 of ConvNeXtV2-L, which at a decay of 0.75
-    all but freezes its lower half. Source: the authors' `optim_factory.py` (Liu et al. 2022, Woo et al. 2023).
+    Stage 3 of the network, its longest, is cut into (at most) 9 groups; timm would make 38 of ConvNeXtV2-L, which at a
+    decay of 0.75 all but freezes its lower half. Source: the authors' `optim_factory.py` (Liu et al. 2022, Woo et al.
+    2023).
     """
     names = [name for name, _ in backbone.named_parameters()]
     depth = 1 + max(int(found[1]) for name in names if (found := re.match(r"stages\.2\.blocks\.(\d+)\.", name)))
@@ -36,12 +37,16 @@ def convnext_stages(backbone: nn.Module) -> Stages:
 
 
 def vit_stages(backbone: nn.Module) -> Stages:
-    """Parameter names from the input up: patch and position embedding, one group per block, then the closing norm and projection."""
+    """Parameter names from the input up: patch and position embedding, one group per block, then the closing norm and
+    projection.
+    """
     names = [name for name, _ in backbone.named_parameters()]
     blocks = {name: int(found[1]) for name in names if (found := re.match(r"transformer\.resblocks\.(\d+)\.", name))}
     top = 2 + max(blocks.values())
     closing = ("ln_post.", "proj", "attn_pool")
-    return _by_place({name: blocks[name] + 1 if name in blocks else top if name.startswith(closing) else 0 for name in names})
+    return _by_place(
+        {name: blocks[name] + 1 if name in blocks else top if name.startswith(closing) else 0 for name in names}
+    )
 
 
 def timm_stages(backbone: nn.Module, prefix: str = "") -> Stages:
@@ -59,11 +64,15 @@ def multipliers(stages: Sequence[Sequence[str]], decay: float) -> list[float]:
 
 
 # Class, register and position embeddings, by the names timm, open_clip and the old ResNet towers give them.
-_EMBEDDINGS = frozenset({"class_embedding", "positional_embedding", "cls_token", "reg_token", "dist_token", "pos_embed"})
+_EMBEDDINGS = frozenset(
+    {"class_embedding", "positional_embedding", "cls_token", "reg_token", "dist_token", "pos_embed"}
+)
 
 
 def decay_free(name: str, parameter: nn.Parameter, spared: frozenset[str] = frozenset()) -> bool:
-    """Whether weight decay must leave a parameter alone: biases, norms, GRN's gamma and beta, embeddings, what `spared` names."""
+    """Whether weight decay must leave a parameter alone: biases, norms, GRN's gamma and beta, embeddings, what `spared`
+    names.
+    """
     return parameter.ndim <= 1 or ".grn." in name or name in spared or name.rsplit(".", 1)[-1] in _EMBEDDINGS
 
 

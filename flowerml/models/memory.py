@@ -9,7 +9,8 @@ _WORDS = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out: torch's own error on a GPU, a RuntimeError in words elsewhere, or Python's.
+    """Whether `error` says that memory ran out: torch's own error on a GPU, a RuntimeError in words elsewhere, or
+    Python's.
 
     A process that the kernel kills for its memory gets no error at all: that can't be seen from within.
     """
@@ -19,7 +20,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def give_back() -> None:
-    """Let go of what a failed try has left behind. To be called after its `except` block, whose error holds every tensor of it."""
+    """Let go of what a failed try has left behind. To be called after its `except` block, whose error holds every
+    tensor of it.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -30,19 +30,28 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
     config = open_clip.get_model_config(spec.architecture)
     if config is None:
         near = [name for name in open_clip.list_models() if spec.architecture.lower()[:5] in name.lower()][:3]
-        raise UnknownModel(f"{spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}")
+        raise UnknownModel(
+            f"{spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}"
+        )
     published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
     # The weights decide: OpenAI's need QuickGELU also where the architecture's own name does not say so.
     quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
-    on_timm = "timm_model_name" in config["vision_cfg"]  # such a tower is built at its own size and resized by timm afterwards
+    on_timm = (
+        "timm_model_name" in config["vision_cfg"]
+    )  # such a tower is built at its own size and resized by timm afterwards
     vision = {**config["vision_cfg"], **({} if on_timm else {"image_size": img_size})}
     tower = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=quick_gelu).visual
     if hub:
         if not published:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.architecture)) or "none"
-            raise UserError(f"no published weights {spec.hub!r} for {spec.name} (published: {tags}): give --weights PATH or --weights none")
+            raise UserError(
+                f"no published weights {spec.hub!r} for {spec.name} (published: {tags}): give --weights PATH or"
+                " --weights none"
+            )
         size = None if on_timm else img_size
-        whole = from_hub(spec, lambda: open_clip.create_model(spec.architecture, spec.hub, force_image_size=size), hub=True)
+        whole = from_hub(
+            spec, lambda: open_clip.create_model(spec.architecture, spec.hub, force_image_size=size), hub=True
+        )
         tower.load_state_dict(whole.visual.state_dict())
     if on_timm and img_size != vision.get("image_size"):
         tower.set_input_size(img_size)
@@ -53,7 +62,9 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
         interpolation="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
         crop_pct=1.0,
     )
-    return Backbone(tower, config["embed_dim"], description, _tower_stages(tower), _BESIDE_THE_TOWER, _tower_resize(tower))
+    return Backbone(
+        tower, config["embed_dim"], description, _tower_stages(tower), _BESIDE_THE_TOWER, _tower_resize(tower)
+    )
 
 
 def _tower_stages(tower: nn.Module) -> Stages:

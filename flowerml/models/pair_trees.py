@@ -18,12 +18,15 @@ _WEIGHT = 5.0  # how many pairs the broader statistic counts for beside those th
 class CategoryStatistics:
     """log P(relation | subject's name), P(… | object's name), P(… | both), smoothed: (N, 3C) for N pairs.
 
-    Each is drawn towards the broader one as if that had been met `_WEIGHT` times: towards the class shares, and for both names towards the
-    product of the single ones (target statistics: Micci-Barreca, SIGKDD Explorations 3, 2001). With `mirrored` (the class that each becomes
-    in the mirror) a pair counts half for its mirror image: names know no left and right.
+    Each is drawn towards the broader one as if that had been met `_WEIGHT` times: towards the class shares, and for
+    both names towards the product of the single ones (target statistics: Micci-Barreca, SIGKDD Explorations 3, 2001).
+    With `mirrored` (the class that each becomes in the mirror) a pair counts half for its mirror image: names know no
+    left and right.
     """
 
-    def __init__(self, codes: np.ndarray, labels: np.ndarray, categories: int, classes: int, mirrored: Sequence[int] | None) -> None:
+    def __init__(
+        self, codes: np.ndarray, labels: np.ndarray, categories: int, classes: int, mirrored: Sequence[int] | None
+    ) -> None:
         turned = range(classes) if mirrored is None else mirrored
         hits = (np.eye(classes) + np.eye(classes)[list(turned)])[labels] / 2
         prior = (hits.sum(axis=0) + 0.5) / (len(labels) + 0.5 * classes)
@@ -51,8 +54,9 @@ def _drawn(counts: np.ndarray, towards: np.ndarray) -> np.ndarray:
 class Trees:
     """Trees on rich box numbers and category statistics, trained on mirrored pairs too, asked about both mirror images.
 
-    A training pair's statistics come from the pairs of other images only (ten parts): its own label is not among its inputs, nor
-    is what the same annotator said of the same picture. `kind` is boosted (histogram gradient boosting) or extra (randomised trees).
+    A training pair's statistics come from the pairs of other images only (ten parts): its own label is not among its
+    inputs, nor is what the same annotator said of the same picture. `kind` is boosted (histogram gradient boosting) or
+    extra (randomised trees).
     """
 
     def __init__(self, kind: str, seed: int) -> None:

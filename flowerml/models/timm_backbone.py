@@ -23,19 +23,27 @@ def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
         options["drop_path_rate"] = drop_path
     if not timm.is_model(spec.architecture):
         near = difflib.get_close_matches(spec.architecture, timm.list_models(), n=3)
-        raise UnknownModel(f"{spec.name}: timm has no {spec.architecture!r}.{' Near it: ' + ', '.join(near) if near else ''}")
+        raise UnknownModel(
+            f"{spec.name}: timm has no {spec.architecture!r}.{' Near it: ' + ', '.join(near) if near else ''}"
+        )
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{spec.architecture}.*")]
     if spec.hub != "default" and spec.hub not in tags:
-        raise UnknownModel(f"{spec.name}: timm has no weights {spec.hub!r} of {spec.architecture}; it has {', '.join(tags) or 'none'}")
+        raise UnknownModel(
+            f"{spec.name}: timm has no weights {spec.hub!r} of {spec.architecture}; it has {', '.join(tags) or 'none'}"
+        )
     if timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size"):
         options["img_size"] = img_size
     try:
         module = from_hub(spec, lambda: timm.create_model(tagged, pretrained=hub, **options), hub=hub)
     except TypeError as error:
-        raise UserError(f"--model {spec.name}: timm's builder refuses a setting ({error}); try --drop-path 0") from error
+        raise UserError(
+            f"--model {spec.name}: timm's builder refuses a setting ({error}); try --drop-path 0"
+        ) from error
     config = resolve_model_data_config(module)
     interpolation = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic") else "bicubic"
-    description = InputDescription(img_size, tuple(config["mean"]), tuple(config["std"]), interpolation, float(config["crop_pct"]))
+    description = InputDescription(
+        img_size, tuple(config["mean"]), tuple(config["std"]), interpolation, float(config["crop_pct"])
+    )
     stages = convnext_stages(module) if spec.architecture.startswith("convnext") else timm_stages(module)
     heads = module.pretrained_cfg.get("classifier") or "head"
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
@@ -47,7 +55,9 @@ def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
         grid = module.patch_embed.grid_size
         return {
             **state,
-            "pos_embed": resample_abs_pos_embed(state["pos_embed"], list(grid), num_prefix_tokens=module.num_prefix_tokens),
+            "pos_embed": resample_abs_pos_embed(
+                state["pos_embed"], list(grid), num_prefix_tokens=module.num_prefix_tokens
+            ),
         }
 
     return Backbone(module, module.head_hidden_size, description, stages, heads, resize)

@@ -13,7 +13,11 @@ from flowerml.files import no_file
 
 State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
-_WRAPPED_BY = ("module.", "_orig_mod.", "backbone.")  # put before every name by DataParallel, torch.compile, our own checkpoints
+_WRAPPED_BY = (
+    "module.",
+    "_orig_mod.",
+    "backbone.",
+)  # put before every name by DataParallel, torch.compile, our own checkpoints
 _OWN_HEAD = ("head.weight", "head.bias")
 
 
@@ -34,7 +38,11 @@ def read_state(path: Path) -> State:
     if path.stat().st_size == 0:
         raise UserError(f"--weights {path}: can't be read (the file is empty)")
     try:
-        loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        loaded = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
         raise UserError(f"--weights {path}: can't be read ({_first_line(error)})") from error
     except Exception as error:  # torch's own words for what its unpickler refuses advise to switch that protection off
@@ -45,13 +53,18 @@ def read_state(path: Path) -> State:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
             break
-    if not isinstance(loaded, dict) or not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
+    ):
         raise UserError(f"--weights {path}: holds no state dict (a mapping from names to tensors)")
     return {_unwrapped(name): tensor for name, tensor in loaded.items()}
 
 
-def load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], path: Path, head: tuple[str, ...]) -> list[str]:
-    """Load `state` into `backbone`; every backbone key must be there with its shape. Returns the keys of the file that were not used.
+def load_backbone(
+    backbone: nn.Module, state: Mapping[str, torch.Tensor], path: Path, head: tuple[str, ...]
+) -> list[str]:
+    """Load `state` into `backbone`; every backbone key must be there with its shape. Returns the keys of the file that
+    were not used.
 
     `head` are the prefixes of keys that may be left over (a classifier, a text tower).
 
@@ -63,15 +76,20 @@ def load_backbone(backbone: nn.Module, state: Mapping[str, torch.Tensor], path: 
     missing = [name for name in wanted if name not in mapped]
     if missing:
         raise UserError(
-            f"--weights {path}: {len(missing)} of {len(wanted)} tensors of this model are not in the file, the first is {missing[0]!r}: "
-            "the file belongs to another model"
+            f"--weights {path}: {len(missing)} of {len(wanted)} tensors of this model are not in the file, the first is"
+            f" {missing[0]!r}: the file belongs to another model"
         )
     for name, tensor in mapped.items():
         if tensor.shape != wanted[name].shape:
-            raise UserError(f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(wanted[name].shape)} in the model")
+            raise UserError(
+                f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(wanted[name].shape)} in the"
+                " model"
+            )
     foreign = [name for name in surplus if not _plain(name).startswith((*head, *_OWN_HEAD))]
     if foreign:
-        raise UserError(f"--weights {path}: {len(foreign)} tensors have no place in this model, the first is {foreign[0]!r}")
+        raise UserError(
+            f"--weights {path}: {len(foreign)} tensors have no place in this model, the first is {foreign[0]!r}"
+        )
     backbone.load_state_dict(mapped)
     return surplus
 

@@ -11,7 +11,12 @@ from flowerml.prediction.predictor import (
     predict,
     predict_proba,
 )
-from flowerml.prediction.relations import RelationPredictor, load_relation_model, predict_relation, predict_relation_proba
+from flowerml.prediction.relations import (
+    RelationPredictor,
+    load_relation_model,
+    predict_relation,
+    predict_relation_proba,
+)
 
 __all__ = [
     "FlowersClassifier",

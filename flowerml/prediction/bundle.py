@@ -1,4 +1,6 @@
-"""Several modules as one file that knows nothing of this package: their sources one after the other, what they import from it left out."""
+"""Several modules as one file that knows nothing of this package: their sources one after the other, what they import
+from it left out.
+"""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -9,10 +11,11 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def bundled(modules: Sequence[ModuleType], beside: Mapping[str, str]) -> str:
-    """The source of one file. The last module's docstring stands at its top; each module may use what the ones before it define.
+    """The source of one file. The last module's docstring stands at its top; each module may use what the ones before
+    it define.
 
-    `beside` says which of the package's modules lie beside the file, by full name, and under which name. Imports of the package are left
-    out, imports of others are gathered at the top. No two modules may define one name.
+    `beside` says which of the package's modules lie beside the file, by full name, and under which name. Imports of the
+    package are left out, imports of others are gathered at the top. No two modules may define one name.
 
     Raises:
         ValueError: two modules define one name, or something is imported that is neither bundled nor beside.
@@ -33,7 +36,9 @@ def bundled(modules: Sequence[ModuleType], beside: Mapping[str, str]) -> str:
 
 
 class _Part:
-    """One module: its docstring, what it imports from elsewhere (as lines), what it needs of the package, what it defines, the rest."""
+    """One module: its docstring, what it imports from elsewhere (as lines), what it needs of the package, what it
+    defines, the rest.
+    """
 
     def __init__(self, module: ModuleType, beside: Mapping[str, str]) -> None:
         assert module.__file__ is not None

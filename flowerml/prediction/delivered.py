@@ -33,8 +33,12 @@ def is_delivered(checkpoint: Checkpoint) -> bool:
 
 
 def halved(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with its weights in fp16; whole numbers (counters, tables) stay. It is computed with in fp32 all the same."""
-    state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in checkpoint.state_dict.items()}
+    """The checkpoint with its weights in fp16; whole numbers (counters, tables) stay. It is computed with in fp32 all
+    the same.
+    """
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in checkpoint.state_dict.items()
+    }
     return replace(checkpoint, state_dict=state)
 
 
@@ -47,7 +51,8 @@ def single_file(digests: Mapping[str, str]) -> str:
 
 
 def served_code(family: str, digests: Mapping[str, str]) -> dict[str, str]:
-    """The files of code that a served model of this family needs, source by name; the first is the one that MLflow loads.
+    """The files of code that a served model of this family needs, source by name; the first is the one that MLflow
+    loads.
 
     `digests` are the sha256 (hex) of the weights files, by their names.
     """
@@ -60,4 +65,6 @@ def served_code(family: str, digests: Mapping[str, str]) -> dict[str, str]:
 
 def infinite_weights(state: Mapping[str, torch.Tensor]) -> list[str]:
     """Names of tensors with a value that is no finite number: fp16 ends at 65,504."""
-    return [name for name, tensor in state.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+    return [
+        name for name, tensor in state.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]

@@ -93,7 +93,11 @@ def predict_proba(model: FlowersClassifier, images: Pictures) -> np.ndarray:
     rows = [np.zeros((0, len(model.classes)), np.float32)]
     for start in range(0, len(every), BATCH):
         part = every[start : start + BATCH]
-        rows.append(model.probabilities([model.look(picture, _named(picture, start + place)) for place, picture in enumerate(part)]))
+        rows.append(
+            model.probabilities(
+                [model.look(picture, _named(picture, start + place)) for place, picture in enumerate(part)]
+            )
+        )
     return np.concatenate(rows)
 
 
@@ -111,7 +115,9 @@ class Input:
 class FlowersClassifier(nn.Module):
     """Logits (N, C) from inputs (N, 3, S, S), with the names of the classes, the family ("cnn", "vit") and the input's description."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, classes: Sequence[str], family: str, description: Input) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, classes: Sequence[str], family: str, description: Input
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -146,7 +152,9 @@ def _of_family(path: str | os.PathLike[str], family: str) -> FlowersClassifier:
     content = read_weights(path)
     if content["family"] != family:
         found = content["family"]
-        raise BadWeights(_line(f"{path} holds a model of family {found}, not {family}: load it with load_{found}_model"))
+        raise BadWeights(
+            _line(f"{path} holds a model of family {found}, not {family}: load it with load_{found}_model")
+        )
     return build_model(content, str(path))
 
 
@@ -191,7 +199,9 @@ def _check_file(path: Path, name: str) -> None:
     try:
         wanted = SHA256.get(path.name)
         if wanted is not None and _digest(path) != wanted:
-            raise BadWeights(_line(f"{name}: not the file that was delivered (its sha256 is another one); copy it again"))
+            raise BadWeights(
+                _line(f"{name}: not the file that was delivered (its sha256 is another one); copy it again")
+            )
         with zipfile.ZipFile(path) as archive:
             packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
             damaged = archive.testzip() if wanted is None else None
@@ -214,7 +224,9 @@ def _digest(path: Path) -> str:
 def _wrong_parts(content: Mapping, families: Sequence[str]) -> Iterator[str]:
     """What is not as the format says, in words."""
     model, described, state, classes = (content.get(key) for key in ("model", "input", "state_dict", "classes"))
-    if not isinstance(model, dict) or not all(isinstance(model.get(key), str) for key in ("name", "library", "architecture", "hub")):
+    if not isinstance(model, dict) or not all(
+        isinstance(model.get(key), str) for key in ("name", "library", "architecture", "hub")
+    ):
         yield "does not say which model it is for"
     if content.get("family") not in families:
         yield f"is of family {content.get('family')!r}, which is not {' or '.join(families)}"
@@ -222,7 +234,9 @@ def _wrong_parts(content: Mapping, families: Sequence[str]) -> Iterator[str]:
         yield "has no list of class names"
     if not isinstance(described, dict) or not _is_input(described):
         yield "does not describe its input"
-    if not isinstance(state, dict) or not all(isinstance(name, str) and _is_plain(tensor) for name, tensor in state.items()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and _is_plain(tensor) for name, tensor in state.items()
+    ):
         yield "holds weights that are no plain tensors"
     else:
         head = state.get("head.bias")
@@ -238,7 +252,10 @@ def _is_input(described: Mapping) -> bool:
         and 0 < size <= 4096
         and isinstance(crop, (int, float))
         and 0 < crop <= 1
-        and all(isinstance(three, list) and len(three) == 3 and all(isinstance(one, (int, float)) for one in three) for three in channels)
+        and all(
+            isinstance(three, list) and len(three) == 3 and all(isinstance(one, (int, float)) for one in three)
+            for three in channels
+        )
         and all(described["std"])
         and str(described.get("interpolation")).upper() in Image.Resampling.__members__
     )
@@ -255,11 +272,15 @@ def build_model(content: Mapping, origin: str) -> FlowersClassifier:
     """The model of a weights file's `content`, ready to predict; `origin` names it in messages. Raises BadWeights."""
     model, described = content["model"], content["input"]
     channels = {name: tuple(described[name]) for name in ("mean", "std")}
-    description = Input(described["size"], channels["mean"], channels["std"], described["interpolation"], described["crop_pct"])
+    description = Input(
+        described["size"], channels["mean"], channels["std"], described["interpolation"], described["crop_pct"]
+    )
 
     def make() -> FlowersClassifier:
         backbone, features = _backbone(model, description.size)
-        return FlowersClassifier(backbone, nn.Linear(features, len(content["classes"])), content["classes"], content["family"], description)
+        return FlowersClassifier(
+            backbone, nn.Linear(features, len(content["classes"])), content["classes"], content["family"], description
+        )
 
     try:
         return with_weights(make, content["state_dict"], model["name"])
@@ -300,9 +321,14 @@ def _built(make: Callable[[], Module], name: str) -> Module:
         raise BadWeights(f"{name} can't be built with the libraries installed here ({_first(error)})") from error
 
 
-def _fitting(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+def _fitting(
+    wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], name: str
+) -> dict[str, torch.Tensor]:
     """`state` in the numbers the model computes with, if every key and shape is the model's."""
-    lists = {"missing": [key for key in wanted if key not in state], "too many": [key for key in state if key not in wanted]}
+    lists = {
+        "missing": [key for key in wanted if key not in state],
+        "too many": [key for key in state if key not in wanted],
+    }
     reasons = [f"{len(keys)} {what}, first {keys[0]}" for what, keys in lists.items() if keys]
     fitting = {}
     for key, own in wanted.items() if not reasons else ():
@@ -353,7 +379,9 @@ def _tower(architecture: str, hub: str, size: int) -> tuple[nn.Module, int]:
     published = open_clip.get_pretrained_cfg(architecture, hub)
     # OpenAI's weights need QuickGELU also where the architecture's own name does not say so.
     quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
-    on_timm = "timm_model_name" in config["vision_cfg"]  # such a tower is built at its own size and resized by timm afterwards
+    on_timm = (
+        "timm_model_name" in config["vision_cfg"]
+    )  # such a tower is built at its own size and resized by timm afterwards
     vision = {**config["vision_cfg"], **({"timm_model_pretrained": False} if on_timm else {"image_size": size})}
     no_text = {"context_length": 8, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
     tower = open_clip.CLIP(config["embed_dim"], vision, no_text, quick_gelu=quick_gelu).visual
@@ -450,7 +478,9 @@ def _rgb(image: Image.Image, *, upright: bool) -> Image.Image:
 def as_input(image: Image.Image, description: Input) -> torch.Tensor:
     """Resize the short edge to floor(size / crop_pct), cut out the centre, normalise: an RGB picture to (3, size, size) float32."""
     short, long = sorted(image.size)
-    if long > 64 * short:  # of an extreme stripe only the middle: enlarging the short edge of all of it would fill the memory
+    if (
+        long > 64 * short
+    ):  # of an extreme stripe only the middle: enlarging the short edge of all of it would fill the memory
         image = _centre(image, min(image.width, 64 * short), min(image.height, 64 * short))
     edge, short = int(description.size / description.crop_pct), min(image.size)
     width, height = (edge if side == short else int(edge * side / short) for side in image.size)
@@ -481,12 +511,17 @@ class Served:
             BadPicture: a row that is no picture, by its number (counted from 1); under MLflow as its own error, see `_refusal`.
         """
         try:
-            shares = predict_proba(self.model, [_from_base64(text, place) for place, text in enumerate(rows["image"], start=1)])
+            shares = predict_proba(
+                self.model, [_from_base64(text, place) for place, text in enumerate(rows["image"], start=1)]
+            )
         except BadPicture as error:
             raise _refusal(str(error)) from error
         names = self.model.classes
         return [
-            {"label": names[row.argmax()], "probabilities": {name: float(share) for name, share in zip(names, row, strict=True)}}
+            {
+                "label": names[row.argmax()],
+                "probabilities": {name: float(share) for name, share in zip(names, row, strict=True)},
+            }
             for row in shares
         ]
 
@@ -500,7 +535,9 @@ def _from_base64(text: object, place: int) -> bytes:
     if not isinstance(text, str):
         raise BadPicture(f"picture {place}: the base64 text of a picture file is wanted, not {type(text).__name__}")
     try:
-        return base64.b64decode("".join(text.rpartition(",")[2].split()), validate=True)  # in front of a comma: data:image/jpeg;base64
+        return base64.b64decode(
+            "".join(text.rpartition(",")[2].split()), validate=True
+        )  # in front of a comma: data:image/jpeg;base64
     except (binascii.Error, ValueError) as error:
         raise BadPicture(f"picture {place}: not base64 ({error})") from error
 
@@ -515,7 +552,11 @@ def _refusal(reason: str) -> Exception:
 
 
 def _named(picture: object, place: int) -> str:
-    name = picture if isinstance(picture, (str, os.PathLike)) else getattr(picture, "name", None) or getattr(picture, "filename", None)
+    name = (
+        picture
+        if isinstance(picture, (str, os.PathLike))
+        else getattr(picture, "name", None) or getattr(picture, "filename", None)
+    )
     return str(name) if isinstance(name, (str, os.PathLike)) else f"picture {place + 1}"
 
 

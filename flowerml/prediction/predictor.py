@@ -1,8 +1,8 @@
 """The delivery contract's names for users of the package: the single delivered file itself, its errors as ours.
 
-`load_cnn_model`, `load_vit_model`, `predict` and `predict_proba` are those of `flowers_classifier.py`, which knows nothing of flowerml.
-`load_model` and `as_predictor`, by which a run evaluates its own weights, build the model as training does, so that the logits which the
-export is checked against do not come from the file under check.
+`load_cnn_model`, `load_vit_model`, `predict` and `predict_proba` are those of `flowers_classifier.py`, which knows
+nothing of flowerml. `load_model` and `as_predictor`, by which a run evaluates its own weights, build the model as
+training does, so that the logits which the export is checked against do not come from the file under check.
 """
 
 from collections.abc import Iterator
@@ -32,13 +32,17 @@ def load_model(path: str | Path, device: str = "cpu") -> FlowersClassifier:
 
 
 def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> FlowersClassifier:
-    """A checkpoint that has been read already, ready to predict; `origin` names it in messages. Raises UserError as `load_model`.
+    """A checkpoint that has been read already, ready to predict; `origin` names it in messages. Raises UserError as
+    `load_model`.
 
     On the CPU the model's weights are the checkpoint's own tensors, not copies of them.
     """
     spec = checkpoint.spec
     if spec.family is Family.RELATION:
-        raise UserError(f"checkpoint {origin}: holds {spec.name}, which names the relation of two boxes in a picture, not the picture")
+        raise UserError(
+            f"checkpoint {origin}: holds {spec.name}, which names the relation of two boxes in a picture, not the"
+            " picture"
+        )
 
     def make() -> FlowersClassifier:
         built = build_for_weights(spec, len(checkpoint.classes), img_size=checkpoint.description.size)
@@ -73,7 +77,8 @@ def load_vit_model(weights_path: str | Path = "vit_flowers.pth") -> FlowersClass
 
 
 def predict(model: FlowersClassifier, image_path: Pictures) -> str | list[str]:
-    """The name of the class the model sees in a picture (path, file object, bytes, Pillow image); of a list, a list of names.
+    """The name of the class the model sees in a picture (path, file object, bytes, Pillow image); of a list, a list of
+    names.
 
     Raises:
         UserError: something that is no picture that can be used; says which and why.
@@ -83,7 +88,9 @@ def predict(model: FlowersClassifier, image_path: Pictures) -> str | list[str]:
 
 
 def predict_proba(model: FlowersClassifier, images: Pictures) -> np.ndarray:
-    """Probabilities (N, C) float32 of the pictures, columns in the order of `model.classes`. Raises UserError as `predict`."""
+    """Probabilities (N, C) float32 of the pictures, columns in the order of `model.classes`. Raises UserError as
+    `predict`.
+    """
     with _errors_of_ours():
         return delivered.predict_proba(model, images)
 

@@ -1,4 +1,6 @@
-"""Naming the relation of two boxed objects with a trained model: `predict_relation(model, image, subject_box, object_box)`."""
+"""Naming the relation of two boxed objects with a trained model: `predict_relation(model, image, subject_box,
+object_box)`.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -29,7 +31,9 @@ Picture = str | os.PathLike[str] | bytes | Image.Image
 class RelationPredictor(PairClassifier):
     """A pair classifier with the names of its relations and all it takes to make an input of a picture and two boxes."""
 
-    def __init__(self, network: PairClassifier, classes: Sequence[str], description: InputDescription, kind: BoxFeatures) -> None:
+    def __init__(
+        self, network: PairClassifier, classes: Sequence[str], description: InputDescription, kind: BoxFeatures
+    ) -> None:
         super().__init__(network.backbone, network.head, network.numbers)
         self.classes = tuple(classes)
         self.family = str(Family.RELATION)
@@ -51,7 +55,9 @@ def as_relation_predictor(checkpoint: Checkpoint, device: str, origin: str) -> R
     """A checkpoint that has been read already, ready to predict; `origin` names it in messages. Raises UserError."""
     spec = checkpoint.spec
     if spec.family is not Family.RELATION:
-        raise UserError(f"checkpoint {origin}: holds {spec.name}, which names pictures, not the relation of two boxes in one")
+        raise UserError(
+            f"checkpoint {origin}: holds {spec.name}, which names pictures, not the relation of two boxes in one"
+        )
     kind = BoxFeatures(_setting(checkpoint.settings, "box_features"))
 
     def make() -> RelationPredictor:
@@ -74,8 +80,8 @@ def as_relation_predictor(checkpoint: Checkpoint, device: str, origin: str) -> R
 def predict_relation(model: RelationPredictor, image: Picture, subject_box: Edges, object_box: Edges) -> str:
     """The relation of the subject to the object ("cup on table": the cup is the subject).
 
-    `image` is a path, a file's bytes or a Pillow image; boxes are (left, top, right, bottom) in pixels of the picture as it is stored
-    (a camera's note on how to turn it is not followed: boxes are drawn on stored pixels).
+    `image` is a path, a file's bytes or a Pillow image; boxes are (left, top, right, bottom) in pixels of the picture
+    as it is stored (a camera's note on how to turn it is not followed: boxes are drawn on stored pixels).
 
     Raises:
         UserError: no picture that can be used, or a box that is none in it.
@@ -84,10 +90,14 @@ def predict_relation(model: RelationPredictor, image: Picture, subject_box: Edge
 
 
 @torch.inference_mode()
-def predict_relation_proba(model: RelationPredictor, image: Picture, subject_box: Edges, object_box: Edges) -> np.ndarray:
+def predict_relation_proba(
+    model: RelationPredictor, image: Picture, subject_box: Edges, object_box: Edges
+) -> np.ndarray:
     """Probabilities (C,) float32 in the order of `model.classes`. Raises UserError as `predict_relation`."""
     picture = _picture(image)
-    subject, other = (_box(edges, name, picture.size) for edges, name in ((subject_box, "subject_box"), (object_box, "object_box")))
+    subject, other = (
+        _box(edges, name, picture.size) for edges, name in ((subject_box, "subject_box"), (object_box, "object_box"))
+    )
     pair = Pair("", picture.width, picture.height, subject, other, model.classes[0])
     view = PairView(model.description, model.kind)(PictureSight(pair, 0, None, picture))
     device = next(model.parameters()).device
@@ -113,7 +123,10 @@ def _picture(image: Picture) -> Image.Image:
 
 def _box(edges: Edges, name: str, size: tuple[int, int]) -> Box:
     width, height = size
-    wanted = f"left, top, right, bottom in pixels, within the picture of {width}x{height}, right of left and bottom below top"
+    wanted = (
+        f"left, top, right, bottom in pixels, within the picture of {width}x{height}, right of left and bottom"
+        " below top"
+    )
     try:
         x0, y0, x1, y1 = map(float, edges)
     except (TypeError, ValueError) as error:

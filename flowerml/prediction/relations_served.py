@@ -1,12 +1,14 @@
-"""Name the relation of two boxed objects in a picture: the code that goes with served weights, beside `flowers_classifier.py`.
+"""Name the relation of two boxed objects in a picture: the code that goes with served weights, beside
+`flowers_classifier.py`.
 
     from relations_classifier import load_relation_model, predict_relation
 
     model = load_relation_model("relations.pth")
     predict_relation(model, "photo.jpg", (12, 40, 90, 120), (0, 100, 200, 220))  # 'on'
 
-Boxes are (left, top, right, bottom) in pixels of the picture as its file stores it. What can't be used raises `BadPicture` or `BadBox`,
-weights that can't be trusted or do not fit `BadWeights`: all are ValueErrors with one line for people. Needs torch, timm and Pillow.
+Boxes are (left, top, right, bottom) in pixels of the picture as its file stores it. What can't be used raises
+`BadPicture` or `BadBox`, weights that can't be trusted or do not fit `BadWeights`: all are ValueErrors with one line
+for people. Needs torch, timm and Pillow.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class BadBox(ValueError):
 class RelationsClassifier(nn.Module):
     """Logits (N, C) from crops of subject and object (N, 3, S, S) each and the numbers of their boxes (N, B)."""
 
-    def __init__(self, backbone: nn.Module, head: PairHead, classes: Sequence[str], kind: BoxFeatures, description: base.Input) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: PairHead, classes: Sequence[str], kind: BoxFeatures, description: base.Input
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -77,14 +81,21 @@ def load_relation_model(weights_path: str | os.PathLike[str]) -> RelationsClassi
 
     def make() -> RelationsClassifier:
         backbone, features = base._backbone(model, description.size)
-        options = {"embedding": settings["embedding"], "temperature": settings["temperature"], "dropout": 0.0, "spatial_dropout": 0.0}
+        options = {
+            "embedding": settings["embedding"],
+            "temperature": settings["temperature"],
+            "dropout": 0.0,
+            "spatial_dropout": 0.0,
+        }
         head = PairHead(features, len(feature_names(kind)), len(content["classes"]), **options)
         return RelationsClassifier(backbone, head, content["classes"], kind, description)
 
     return base.with_weights(make, content["state_dict"], model["name"])
 
 
-def predict_relation(model: RelationsClassifier, image: base.Picture, subject_box: Sequence[float], object_box: Sequence[float]) -> str:
+def predict_relation(
+    model: RelationsClassifier, image: base.Picture, subject_box: Sequence[float], object_box: Sequence[float]
+) -> str:
     """The relation of the subject to the object ("cup on table": the cup is the subject). Raises BadPicture, BadBox."""
     return model.classes[int(predict_relation_proba(model, image, subject_box, object_box).argmax())]
 
@@ -94,14 +105,19 @@ def predict_relation_proba(
 ) -> np.ndarray:
     """Probabilities (C,) float32 in the order of `model.classes`. Raises BadPicture, BadBox."""
     picture = base.read_picture(image, upright=False)
-    boxes = [box_in(edges, f"{side}_box", picture.size) for side, edges in zip(SIDES, (subject_box, object_box), strict=True)]
+    boxes = [
+        box_in(edges, f"{side}_box", picture.size) for side, edges in zip(SIDES, (subject_box, object_box), strict=True)
+    ]
     return model.probabilities(picture, boxes[0], boxes[1])
 
 
 def box_in(edges: Sequence[float], name: str, size: tuple[int, int]) -> Box:
     """The box of these edges in a picture of `size` (width, height) pixels. Raises BadBox, with its `name`."""
     width, height = size
-    wanted = f"left, top, right, bottom in pixels, within the picture of {width}x{height}, right of left and bottom below top"
+    wanted = (
+        f"left, top, right, bottom in pixels, within the picture of {width}x{height}, right of left and bottom"
+        " below top"
+    )
     try:
         x0, y0, x1, y1 = map(float, edges)
     except (TypeError, ValueError):
@@ -120,7 +136,9 @@ def _crop(picture: Image.Image, box: Box, description: base.Input) -> torch.Tens
 
 
 class Served:
-    """The model behind `mlflow models serve`: a picture file in base64 and the edges of two boxes in, relation and probabilities out."""
+    """The model behind `mlflow models serve`: a picture file in base64 and the edges of two boxes in, relation and
+    probabilities out.
+    """
 
     def __init__(self, model: RelationsClassifier) -> None:
         self.model = model
@@ -132,7 +150,9 @@ class Served:
             BadPicture, BadBox: a row that can't be used, by its number (counted from 1); under MLflow as its own error.
         """
         answers = []
-        for place, (text, *edges) in enumerate(zip(rows["image"], *(rows[name] for name in COLUMNS), strict=True), start=1):
+        for place, (text, *edges) in enumerate(
+            zip(rows["image"], *(rows[name] for name in COLUMNS), strict=True), start=1
+        ):
             try:
                 shares = predict_relation_proba(self.model, base._from_base64(text, place), edges[:4], edges[4:])
             except (base.BadPicture, BadBox) as error:

@@ -42,8 +42,8 @@ def _line(axes: Axes, x: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> Non
 
 
 def _score_panel(axes: Axes, history: Sequence[Mapping[str, float]], chance: float | None, first: str) -> None:
-    """Two validation scores in percent, the best of each ringed and named in the legend: accuracy and macro-F1, or mean recall before
-    accuracy where that is the `first`.
+    """Two validation scores in percent, the best of each ringed and named in the legend: accuracy and macro-F1, or mean
+    recall before accuracy where that is the `first`.
     """
     drawn = [] if chance is None else [100 * chance]
     pair = (("val_accuracy", "accuracy"), ("val_macro_f1", "macro-F1"))
@@ -120,9 +120,10 @@ def curves_figure(
     """Draw losses, validation scores and learning rates over the epochs, in three panels.
 
     `history` has one row an epoch with `epoch` (from 1), `train_loss`, `val_loss`, `val_accuracy`, `val_macro_f1` and
-    `val_mean_recall` (0 to 1; `headline` says which is shown first), `lr_head` and `lr_backbone` (0 while frozen); whatever
-    is missing or not finite is left out. `lr_changes` are the epochs after which the rate was cut, `freeze_epochs` the
-    number of first epochs with a frozen backbone, `chance` the accuracy (0 to 1) of guessing. Raises ValueError for an empty history.
+    `val_mean_recall` (0 to 1; `headline` says which is shown first), `lr_head` and `lr_backbone` (0 while frozen);
+    whatever is missing or not finite is left out. `lr_changes` are the epochs after which the rate was cut,
+    `freeze_epochs` the number of first epochs with a frozen backbone, `chance` the accuracy (0 to 1) of guessing.
+    Raises ValueError for an empty history.
     """
     epochs = [int(row["epoch"]) for row in history]
     if not epochs:

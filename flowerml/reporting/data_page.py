@@ -69,9 +69,10 @@ _ROWS = 500  # lines in the table of bad files
 def data_page(report: FolderReport, suspects: Suspects | None, *, thumbnail: Thumbnail, limit: int = 40) -> str:
     """HTML page of a folder's report; `suspects` is None where the labels were not questioned.
 
-    `thumbnail` gives the JPEG file (160 to 224 pixels) of a picture by its key, or None for a neutral box; it is asked for shown pictures
-    only, and what it raises is passed on. At most `limit` groups of each kind and `limit` suspects of a class are shown, and fewer of a
-    class where there are more than a few dozen classes. Write the page as UTF-8. Raises ValueError for a negative limit.
+    `thumbnail` gives the JPEG file (160 to 224 pixels) of a picture by its key, or None for a neutral box; it is asked
+    for shown pictures only, and what it raises is passed on. At most `limit` groups of each kind and `limit` suspects
+    of a class are shown, and fewer of a class where there are more than a few dozen classes. Write the page as UTF-8.
+    Raises ValueError for a negative limit.
     """
     if limit < 0:
         raise ValueError(f"limit is {limit}, which is negative")
@@ -79,7 +80,10 @@ def data_page(report: FolderReport, suspects: Suspects | None, *, thumbnail: Thu
     labels, rules = suspects_section(report, suspects, thumbnail, limit)
     body = [
         f'<p class="summary"><b>{head}</b></p>',
-        f'<p class="note">Folder <code>{text(report.root)}</code><br>Digest of the content <code>{text(report.digest)}</code></p>',
+        (
+            f'<p class="note">Folder <code>{text(report.root)}</code><br>Digest of the content'
+            f" <code>{text(report.digest)}</code></p>"
+        ),
         _findings(report, suspects),
         section("counts", "Pictures per class", _counts(report)),
         section("sizes", "Sizes", _sizes(report)),
@@ -104,7 +108,13 @@ def _findings(report: FolderReport, suspects: Suspects | None) -> str:
         tiles.append(_tile("labels", None, "", "likely wrong labels", fine="not looked for"))
     else:
         tiles.append(
-            _tile("labels", sum(suspects.estimated.values()), "likely wrong label", "likely wrong labels", act="look at each of them")
+            _tile(
+                "labels",
+                sum(suspects.estimated.values()),
+                "likely wrong label",
+                "likely wrong labels",
+                act="look at each of them",
+            )
         )
     return f'<nav aria-label="Findings"><ul class="tiles">{"".join(tiles)}</ul></nav>'
 
@@ -114,7 +124,10 @@ def _tile(anchor: str, count: int | None, one: str, several: str, *, act: str = 
     mark = ' class="act"' if count and act else ""
     small = (act if count else "") or fine or "nothing found"
     number = "–" if count is None else f"{count:,}"
-    return f'<li><a{mark} href="#{anchor}"><b>{number}</b><span>{one if count == 1 else several}</span><small>{small}</small></a></li>'
+    return (
+        f"<li><a{mark}"
+        f' href="#{anchor}"><b>{number}</b><span>{one if count == 1 else several}</span><small>{small}</small></a></li>'
+    )
 
 
 def _counts(report: FolderReport) -> str:
@@ -125,8 +138,13 @@ def _counts(report: FolderReport) -> str:
         f'<td class="number">{count:,}</td><td class="number">{percent(count / max(1, total))}</td></tr>'
         for name, count in report.counts.items()
     ]
-    head = '<th scope="col">class</th><td></td><th scope="col" class="number">pictures</th><th scope="col" class="number">share</th>'
-    table = f'<table class="counts">\n<thead><tr>{head}</tr></thead>\n<tbody>\n' + "\n".join(rows) + "\n</tbody>\n</table>"
+    head = (
+        '<th scope="col">class</th><td></td><th scope="col" class="number">pictures</th><th scope="col"'
+        ' class="number">share</th>'
+    )
+    table = (
+        f'<table class="counts">\n<thead><tr>{head}</tr></thead>\n<tbody>\n' + "\n".join(rows) + "\n</tbody>\n</table>"
+    )
     notes = [_balance(report)]
     if report.left_out:
         names = ", ".join(f"<code>{text(name)}</code>" for name in report.left_out)
@@ -135,7 +153,9 @@ def _counts(report: FolderReport) -> str:
 
 
 def _length(count: int, largest: int) -> str:
-    """A bar whose length is `count` in proportion to `largest`; none for 0, as the shortest bar is wide enough to be seen."""
+    """A bar whose length is `count` in proportion to `largest`; none for 0, as the shortest bar is wide enough to be
+    seen.
+    """
     return f'<i style="width:{100 * count / largest:.1f}%"></i>' if count else ""
 
 
@@ -161,18 +181,28 @@ def _sizes(report: FolderReport) -> str:
     for name, values in (("width [px]", report.widths), ("height [px]", report.heights)):
         cells = [f'<td class="number">{value:,g}</td>' for value in values]
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>')
-    head = "<td></td>" + "".join(f'<th scope="col" class="number">{name}</th>' for name in ("smallest", "median", "largest"))
+    head = "<td></td>" + "".join(
+        f'<th scope="col" class="number">{name}</th>' for name in ("smallest", "median", "largest")
+    )
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>"
-    return f'<p class="note">{size_words(report.sizes)}</p>\n<div class="sizes">\n{size_figure(report.sizes)}\n{table}\n</div>'
+    return (
+        f'<p class="note">{size_words(report.sizes)}</p>\n<div'
+        f' class="sizes">\n{size_figure(report.sizes)}\n{table}\n</div>'
+    )
 
 
 def _bad(report: FolderReport) -> str:
     """Path and reason of every file that can't be used."""
     if not report.bad:
         return '<p class="nothing">Every picture could be read.</p>'
-    rows = [f"<tr><td><code>{text(entry.file)}</code></td><td>{text(entry.reason)}</td></tr>" for entry in report.bad[:_ROWS]]
+    rows = [
+        f"<tr><td><code>{text(entry.file)}</code></td><td>{text(entry.reason)}</td></tr>"
+        for entry in report.bad[:_ROWS]
+    ]
     rest = len(report.bad) - len(rows)
-    more = f'\n<p class="more">and {rest:,} more: <code>flowerml dataset check</code> lists them all</p>' if rest else ""
+    more = (
+        f'\n<p class="more">and {rest:,} more: <code>flowerml dataset check</code> lists them all</p>' if rest else ""
+    )
     return (
         '<p class="note">Mend or remove them. <code>--bad-images skip</code> trains without them.</p>\n'
         '<table class="files">\n<thead><tr><th scope="col">file</th><th scope="col">reason</th></tr></thead>\n<tbody>\n'

@@ -30,9 +30,10 @@ def across_section(report: FolderReport, thumbnail: Thumbnail, limit: int) -> st
         body = '<p class="nothing">No photo stands under two labels.</p>'
     else:
         body = (
-            f'<p class="note">One photo, more than one label ({text(report.groups_from)}). Remove the copies in the wrong folder. To train '
-            "as it is, say what becomes of them: <code>--duplicates keep</code> trains on all copies, <code>--duplicates drop</code> on "
-            f"none.</p>\n{_groups(report.across_classes, report.identical, thumbnail, limit)}"
+            f'<p class="note">One photo, more than one label ({text(report.groups_from)}). Remove the copies in the'
+            " wrong folder. To train as it is, say what becomes of them: <code>--duplicates keep</code> trains on all"
+            " copies, <code>--duplicates drop</code> on"
+            f" none.</p>\n{_groups(report.across_classes, report.identical, thumbnail, limit)}"
         )
     return section("across", "The same photo under two labels", body)
 
@@ -43,17 +44,23 @@ def near_section(report: FolderReport, thumbnail: Thumbnail, limit: int) -> str:
         body = '<p class="nothing">No photo occurs twice in its class.</p>'
     else:
         body = (
-            f'<p class="note">Copies and edits of one photo ({text(report.groups_from)}). Nothing needs to be done: each group stays on '
-            f"one side of the split.</p>\n{_groups(report.near_duplicates, report.identical, thumbnail, limit)}"
+            f'<p class="note">Copies and edits of one photo ({text(report.groups_from)}). Nothing needs to be done:'
+            " each group stays on one side of the"
+            f" split.</p>\n{_groups(report.near_duplicates, report.identical, thumbnail, limit)}"
         )
     return section("near", "Near-duplicates in a class", body)
 
 
-def _groups(groups: Sequence[Sequence[str]], identical: Sequence[Sequence[str]], thumbnail: Thumbnail, limit: int) -> str:
+def _groups(
+    groups: Sequence[Sequence[str]], identical: Sequence[Sequence[str]], thumbnail: Thumbnail, limit: int
+) -> str:
     content = {key: number for number, keys in enumerate(identical) for key in keys}
     items = "\n".join(_group(group, content, thumbnail) for group in groups[:limit])
     rest = len(groups) - limit
-    more = f'\n<p class="more">and {counted(rest, "more group")}: <code>flowerml dataset check --json</code> lists them all</p>'
+    more = (
+        f'\n<p class="more">and {counted(rest, "more group")}: <code>flowerml dataset check --json</code> lists them'
+        " all</p>"
+    )
     return f'<ul class="groups">\n{items}\n</ul>{more if rest > 0 else ""}'
 
 
@@ -61,9 +68,14 @@ def _group(group: Sequence[str], content: dict[str, int], thumbnail: Thumbnail) 
     """One group; `content` gives pictures of equal bytes an equal number, and the others none."""
     numbers = sorted({content[key] for key in group if key in content})
     same = len(numbers) == 1 and all(key in content for key in group)
-    letters = {number: f"identical {chr(65 + index % 26) if len(numbers) > 1 else 'file'}" for index, number in enumerate(numbers)}
+    letters = {
+        number: f"identical {chr(65 + index % 26) if len(numbers) > 1 else 'file'}"
+        for index, number in enumerate(numbers)
+    }
     shown = _mixed(group)[:_MEMBERS]
-    figures = [_figure(key, "" if same or key not in content else letters[content[key]], thumbnail(key)) for key in shown]
+    figures = [
+        _figure(key, "" if same or key not in content else letters[content[key]], thumbnail(key)) for key in shown
+    ]
     rest = len(group) - len(shown)
     head = counted(len(group), "picture") + (' · <span class="tag">byte for byte the same</span>' if same else "")
     more = f'<p class="more">and {rest:,} more</p>' if rest else ""
@@ -71,7 +83,9 @@ def _group(group: Sequence[str], content: dict[str, int], thumbnail: Thumbnail) 
 
 
 def _mixed(group: Sequence[str]) -> list[str]:
-    """The pictures in their order, but where not all are shown, the classes by turns: every label is then among the first."""
+    """The pictures in their order, but where not all are shown, the classes by turns: every label is then among the
+    first.
+    """
     if len(group) <= _MEMBERS:
         return list(group)
     by_class: dict[str, list[str]] = defaultdict(list)

@@ -16,8 +16,12 @@ h3 small { margin-left: 6px; color: var(--muted); font-size: .88rem; font-weight
 _CARDS = 600  # cards on the page: some 10 kB each
 
 
-def suspects_section(report: FolderReport, suspects: Suspects | None, thumbnail: Thumbnail, limit: int) -> tuple[str, str]:
-    """The section and the CSS rules of its filter: up to `limit` cards of a class, fewer where there are very many classes."""
+def suspects_section(
+    report: FolderReport, suspects: Suspects | None, thumbnail: Thumbnail, limit: int
+) -> tuple[str, str]:
+    """The section and the CSS rules of its filter: up to `limit` cards of a class, fewer where there are very many
+    classes.
+    """
     title = "Doubted labels"
     if suspects is None:
         return section("labels", title, '<p class="nothing">The labels were not questioned this time.</p>'), ""
@@ -25,10 +29,15 @@ def suspects_section(report: FolderReport, suspects: Suspects | None, thumbnail:
     doubted = {name: rows for name, rows in suspects.by_class.items() if rows}
     if not doubted:
         return section("labels", title, f'{note}\n<p class="nothing">No label is doubted.</p>'), ""
-    advice = "Look at each picture: move it to the right folder, or leave it where the label is right. The model can be wrong too."
+    advice = (
+        "Look at each picture: move it to the right folder, or leave it where the label is right. The model can be"
+        " wrong too."
+    )
     if not any(suspects.estimated.values()):
         advice = "No label is likely wrong. These are the ones the model agrees with least."
-    names = [name for name in report.counts if name in doubted] + [name for name in doubted if name not in report.counts]
+    names = [name for name in report.counts if name in doubted] + [
+        name for name in doubted if name not in report.counts
+    ]
     cut = min(limit, max(1, _CARDS // len(names)))
     parts = [_class(number, name, report, suspects, thumbnail, cut) for number, name in enumerate(names)]
     rules = [f"body:has(#c{number}:checked) .of:not(.c{number}) {{ display: none; }}\n" for number in range(len(names))]
@@ -41,11 +50,18 @@ def _filter(names: Sequence[str], report: FolderReport, suspects: Suspects) -> s
     radio = '<label class="chip"><input type="radio" name="class" autocomplete="off"'
     chips = [f'{radio} id="all" checked><span>all</span><b>{sum(suspects.estimated.values()):,}</b></label>']
     for number, name in enumerate(names):
-        chips.append(f'{radio} id="c{number}"><span>{text(name)}</span><b>{suspects.estimated.get(name, 0):,}</b></label>')
+        chips.append(
+            f'{radio} id="c{number}"><span>{text(name)}</span><b>{suspects.estimated.get(name, 0):,}</b></label>'
+        )
     for name in report.counts:
         if name not in names:
-            chips.append(f"{radio} disabled><span>{text(name)}</span><b>{suspects.estimated.get(name, 0):,}</b></label>")
-    return f"<fieldset><legend>class of the folder, and how many of its labels are likely wrong</legend>{''.join(chips)}</fieldset>"
+            chips.append(
+                f"{radio} disabled><span>{text(name)}</span><b>{suspects.estimated.get(name, 0):,}</b></label>"
+            )
+    return (
+        "<fieldset><legend>class of the folder, and how many of its labels are likely"
+        f" wrong</legend>{''.join(chips)}</fieldset>"
+    )
 
 
 def _class(number: int, name: str, report: FolderReport, suspects: Suspects, thumbnail: Thumbnail, limit: int) -> str:
@@ -62,5 +78,7 @@ def _class(number: int, name: str, report: FolderReport, suspects: Suspects, thu
 def _card(row: Suspect, jpeg: bytes | None) -> str:
     alt = f"{row.key}: labelled {row.label}, taken for {row.suggested}"
     mark = '<span class="likely">likely wrong</span>' if row.likely_wrong else ""
-    bars = bar("wrong", row.label, "the folder says", row.p_label) + bar("right", row.suggested, "the model says", row.p_suggested)
+    bars = bar("wrong", row.label, "the folder says", row.p_label) + bar(
+        "right", row.suggested, "the model says", row.p_suggested
+    )
     return f'<li class="card">{picture(jpeg, alt)}{mark}<dl>{bars}</dl><p>{text(row.key)}</p></li>'

@@ -1,17 +1,20 @@
 """An epoch in one line, for the console."""
 
+from collections.abc import Mapping
+
 from flowerml.console import duration
-from flowerml.training.callbacks import Row
 
 
-def epoch_line(row: Row, last: int, *, is_best: bool, left: float) -> str:
-    """What a finished epoch came to, starred where it is the best so far. `last` is the number of the last one, `left` seconds."""
+def epoch_line(row: Mapping[str, float], last: int, *, is_best: bool, left: float) -> str:
+    """What a finished epoch came to, starred where it is the best so far. `last` is the number of the last one, `left`
+    seconds.
+    """
     validated = ""
     if "val_accuracy" in row:
         star = " *" if is_best else ""
         validated = (
-            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  macro-F1 {row['val_macro_f1']:.4f}"
-            f"  recall {row['val_mean_recall']:.4f}{star}"
+            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  macro-F1"
+            f" {row['val_macro_f1']:.4f}  recall {row['val_mean_recall']:.4f}{star}"
         )
     rest = f"  {duration(left)} left" if left else ""
     return (

@@ -86,6 +86,8 @@ def errors_page(
     rules = "".join(f"body:has(#k{kind}:checked) .card:not(.k{kind}) {{ display: none; }}\n" for kind in sorted(used))
     body = (
         f'<p class="summary"><b>{len(rows)} of {total} wrong</b> ({len(rows) / total:.1%})</p>\n'
-        f'<p class="note">{note}</p>\n{_filter(kinds, used, len(rows))}\n<ol class="grid">\n' + "\n".join(cards) + "\n</ol>"
+        f'<p class="note">{note}</p>\n{_filter(kinds, used, len(rows))}\n<ol class="grid">\n'
+        + "\n".join(cards)
+        + "\n</ol>"
     )
     return document(title, rules, body)

@@ -1,4 +1,5 @@
-"""What the self-contained HTML pages share: style (light and dark), escaping, bars, thumbnails, and the document around it all.
+"""What the self-contained HTML pages share: style (light and dark), escaping, bars, thumbnails, and the document around
+it all.
 
 The pages need no script and load nothing: the thumbnails are inside them, and the filters are CSS only.
 """
@@ -71,7 +72,9 @@ def percent(share: float) -> str:
 
 
 def bar(kind: str, name: str, label: str, probability: float) -> str:
-    """A class with its probability, and a bar of that length, for a `<dl>`. `kind` is `wrong` or `right`, `label` plain HTML."""
+    """A class with its probability, and a bar of that length, for a `<dl>`. `kind` is `wrong` or `right`, `label` plain
+    HTML.
+    """
     width = 100 * min(max(probability, 0.0), 1.0) if math.isfinite(probability) else 0.0
     return (
         f'<dt class="{kind}"><small>{label}</small>{text(name)}</dt><dd class="{kind}">{percent(probability)}</dd>'
@@ -88,13 +91,18 @@ def picture(jpeg: bytes | None, alt: str) -> str:
 
 
 def counted(number: int, noun: str, several: str = "") -> str:
-    """A number with its noun, which takes an s, or becomes `several`, for any number but 1: `1 class`, `3,881 pictures`."""
+    """A number with its noun, which takes an s, or becomes `several`, for any number but 1: `1 class`, `3,881
+    pictures`.
+    """
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
 def section(anchor: str, title: str, body: str) -> str:
     """A part of a page, with its heading, to which a link `#anchor` leads. `title` is plain text, `body` HTML."""
-    return f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n<h2 id="{anchor}-title">{text(title)}</h2>\n{body}\n</section>'
+    return (
+        f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n<h2'
+        f' id="{anchor}-title">{text(title)}</h2>\n{body}\n</section>'
+    )
 
 
 def document(title: str, rules: str, body: str) -> str:

@@ -11,7 +11,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from flowerml.reporting.figures import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILLION, header, short, title_lines
+from flowerml.reporting.figures import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILLION,
+    header,
+    short,
+    title_lines,
+)
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, known
@@ -22,7 +36,13 @@ _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)  # of seeds, in the or
 _WIDTH, _ROW, _BELOW = 9.5, 0.46, 1.05  # inches: the figure, a row, the axis and the legend
 _NAMES, _RIGHT = 0.55, 1.75  # inches: where the names begin, what the columns of figures take
 _BAR, _BAND = "#C9D3DC", "#F1F5F9"
-_DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.8}
+_DOT: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "o",
+    "markersize": 6.5,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.8,
+}
 
 
 def selection_figure(decision: Decision) -> Figure:
@@ -55,7 +75,9 @@ def _subtitle(decision: Decision) -> str:
     seeds = ", ".join(str(run.seed) for run in runs)
     pictures = f" on {runs[0].total:,} pictures" if runs[0].total else ""
     total = len(decision.standings)
-    rows = f"the first {SHOWN} of {total} configurations" if total > SHOWN else f"{total} configuration{'s' * (total > 1)}"
+    rows = (
+        f"the first {SHOWN} of {total} configurations" if total > SHOWN else f"{total} configuration{'s' * (total > 1)}"
+    )
     return f"{rows}, validation accuracy{pictures}, seed{'s' * (len(runs) > 1)} {seeds}"
 
 
@@ -90,10 +112,25 @@ def _draw(axes: Axes, row: int, standing: Standing) -> None:
     """Interval, mean, and the seeds one below the other, so that equal ones are seen."""
     interval, values = standing.interval, _values(standing)
     if interval is not None:
-        axes.plot([100 * interval.low, 100 * interval.high], [row, row], color=_BAR, linewidth=11, solid_capstyle="butt", zorder=1.5)
+        axes.plot(
+            [100 * interval.low, 100 * interval.high],
+            [row, row],
+            color=_BAR,
+            linewidth=11,
+            solid_capstyle="butt",
+            zorder=1.5,
+        )
     mean = 100 * standing.accuracy.mean
     if len(values) > 1:
-        axes.plot([mean, mean], [row - 0.36, row + 0.36], color=INK, linewidth=1.8, solid_capstyle="butt", zorder=2, clip_on=False)
+        axes.plot(
+            [mean, mean],
+            [row - 0.36, row + 0.36],
+            color=INK,
+            linewidth=1.8,
+            solid_capstyle="butt",
+            zorder=2,
+            clip_on=False,
+        )
     offsets = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(1)
     for place, (value, offset) in enumerate(zip(values, offsets, strict=True)):
         axes.plot(value, row + offset, color=_COLOURS[place % len(_COLOURS)], zorder=3, clip_on=False, **_DOT)
@@ -110,25 +147,47 @@ def _texts(figure: Figure, shown: Sequence[Standing], height: float, above: floa
     for row, one in enumerate(shown):
         y, line = 1 - (above + (row + 0.5) * _ROW) / height, 0.075 / height
         weight = "bold" if row == 0 else "normal"
-        figure.text((_NAMES - 0.15) / _WIDTH, y, str(one.place), fontweight=weight, color=INK if row == 0 else MUTED, **figures)
+        figure.text(
+            (_NAMES - 0.15) / _WIDTH, y, str(one.place), fontweight=weight, color=INK if row == 0 else MUTED, **figures
+        )
         figure.text(_NAMES / _WIDTH, y + line, _name(one), fontweight=weight, **style)
         figure.text(_NAMES / _WIDTH, y - line, one.configuration.config_id[:8], fontsize=8, color=MUTED, **style)
         figure.text(at_mean, y, f"{100 * one.accuracy.mean:.2f}%", fontweight=weight, **figures)
         if chances:
-            figure.text(at_best, y, "–" if one.p_best is None else percent(one.p_best).replace(" ", ""), fontweight=weight, **figures)
+            figure.text(
+                at_best,
+                y,
+                "–" if one.p_best is None else percent(one.p_best).replace(" ", ""),
+                fontweight=weight,
+                **figures,
+            )
 
 
 def _legends(figure: Figure, shown: Sequence[Standing], left: float, height: float) -> None:
     """What is what, below the axis: seeds and mean in one line, the interval in the next."""
     runs = shown[0].configuration.runs
-    handles = [Line2D([], [], color=_COLOURS[place % len(_COLOURS)], label=f"seed {run.seed}", **_DOT) for place, run in enumerate(runs)]
+    handles = [
+        Line2D([], [], color=_COLOURS[place % len(_COLOURS)], label=f"seed {run.seed}", **_DOT)
+        for place, run in enumerate(runs)
+    ]
     if len(runs) > 1:
-        handles.append(Line2D([], [], color=INK, linestyle="", marker="|", markersize=11, markeredgewidth=1.8, label="mean"))
-    look: dict[str, Any] = {"loc": "center left", "borderaxespad": 0, "handletextpad": 0.5, "columnspacing": 1.4, "handlelength": 1.2}
+        handles.append(
+            Line2D([], [], color=INK, linestyle="", marker="|", markersize=11, markeredgewidth=1.8, label="mean")
+        )
+    look: dict[str, Any] = {
+        "loc": "center left",
+        "borderaxespad": 0,
+        "handletextpad": 0.5,
+        "columnspacing": 1.4,
+        "handlelength": 1.2,
+    }
     figure.legend(handles=handles, bbox_to_anchor=(left, 0.5 / height), ncols=len(handles), **look)
     over = sorted({one.interval.over for one in shown if one.interval is not None})
     if over:
         others = [str(one) for one in over if one is not Over.SEEDS]
-        words = "; ".join([*others, *(["where P(best) is –, over seeds alone"] if others and Over.SEEDS in over else [])]) or "seeds alone"
+        words = (
+            "; ".join([*others, *(["where P(best) is –, over seeds alone"] if others and Over.SEEDS in over else [])])
+            or "seeds alone"
+        )
         bar = Patch(color=_BAR, label=f"95% interval of the mean, over {words}")
         figure.legend(handles=[bar], bbox_to_anchor=(left, 0.22 / height), **look)

@@ -1,6 +1,7 @@
 """The sizes of many pictures as one small SVG figure, for a page that loads nothing.
 
-Both axes are logarithmic and alike, so square pictures lie on the diagonal whatever their size, and 100 px beside 8,000 px stay readable.
+Both axes are logarithmic and alike, so square pictures lie on the diagonal whatever their size, and 100 px beside 8,000
+px stay readable.
 """
 
 import math
@@ -19,7 +20,9 @@ _MANY_TICKS = 8
 
 @dataclass(frozen=True)
 class _Dot:
-    """A place in the figure: its most common (width, height), the pictures there, and how many different sizes those have."""
+    """A place in the figure: its most common (width, height), the pictures there, and how many different sizes those
+    have.
+    """
 
     size: tuple[int, int]
     pictures: int
@@ -27,7 +30,9 @@ class _Dot:
 
 
 def size_words(sizes: Sequence[tuple[int, int]]) -> str:
-    """In a sentence or two: how many different (width, height) in pixels there are, the most common one, and the shapes."""
+    """In a sentence or two: how many different (width, height) in pixels there are, the most common one, and the
+    shapes.
+    """
     if not sizes:
         return "There is no picture to measure."
     tally = Counter(sizes)
@@ -41,11 +46,15 @@ def size_words(sizes: Sequence[tuple[int, int]]) -> str:
         ("square", sum(w == h for w, h in sizes)),
     )
     shares = ", ".join(f"{count / len(sizes):.1%} {name}" for name, count in shapes if count)
-    return f"{len(tally):,} different sizes; the most common is {width:,} × {height:,} px ({counted(most, 'picture')}). {shares}."
+    return (
+        f"{len(tally):,} different sizes; the most common is {width:,} × {height:,} px ({counted(most, 'picture')})."
+        f" {shares}."
+    )
 
 
 def size_figure(sizes: Sequence[tuple[int, int]]) -> str:
-    """SVG scatter of (width, height) in pixels, each >= 1: a dot's area grows with the share of the pictures at that place.
+    """SVG scatter of (width, height) in pixels, each >= 1: a dot's area grows with the share of the pictures at that
+    place.
 
     Colours are the page's: `--line`, `--muted`, `--right-bar`. Raises ValueError where there is nothing to draw.
     """
@@ -55,12 +64,15 @@ def size_figure(sizes: Sequence[tuple[int, int]]) -> str:
     marks = [_mark(dot, ticks, len(sizes)) for dot in _dots(sizes, ticks)]
     label = f"Widths and heights of the pictures. {size_words(sizes)}"
     return (
-        f'<svg class="scatter" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">\n{_field(ticks)}\n{"".join(marks)}\n</svg>'
+        f'<svg class="scatter" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+        f' aria-label="{label}">\n{_field(ticks)}\n{"".join(marks)}\n</svg>'
     )
 
 
 def _ticks(smallest: int, largest: int) -> list[int]:
-    """Round numbers from below `smallest` to above `largest`: 1, 2 or 5 times a power of ten, powers alone where those are many."""
+    """Round numbers from below `smallest` to above `largest`: 1, 2 or 5 times a power of ten, powers alone where those
+    are many.
+    """
     round_numbers = [digit * 10**power for power in range(len(str(largest)) + 1) for digit in (1, 2, 5)]
     for numbers in (round_numbers, round_numbers[::3]):
         first = max((number for number in numbers if number < smallest), default=1)

@@ -12,7 +12,9 @@ from flowerml.tasks import Views
 
 
 def record_baselines(run: Prepared, recorder: Recorder, views: Views, scores: Scores) -> list[Path]:
-    """What the task's simpler models reach on the same examples: told, recorded, written down. Nothing where it has none."""
+    """What the task's simpler models reach on the same examples: told, recorded, written down. Nothing where it has
+    none.
+    """
     results = run.task.baselines(run.built, run.settings, run.data, views, run.device, run.workers)
     if not results:
         return []

@@ -29,11 +29,12 @@ def run_copy(
 ) -> Path:
     """Make the run that `settings` name out of the finished run in the folder `source`; returns its best.pth.
 
-    `labels` are all its tags, `figures` what the source reached at its best epoch (`best_epoch` is the step they are noted at). Done anew
-    where an earlier try was cut off.
+    `labels` are all its tags, `figures` what the source reached at its best epoch (`best_epoch` is the step they are
+    noted at). Done anew where an earlier try was cut off.
 
     Raises:
-        UserError: the source has no best.pth, or a finished run stands there already; RunFailed where it can't be written.
+        UserError: the source has no best.pth, or a finished run stands there already; RunFailed where it can't be
+            written.
     """
     assert settings.output_dir is not None
     assert settings.run_name is not None
@@ -45,7 +46,9 @@ def run_copy(
         raise UserError(f"{folder} holds a finished run (run {standing.run_id}): choose another --output-dir")
     attempt, stopping = claim(folder, settings.lease_seconds), Stopping()
     with writing(attempt), watched(attempt.beat, settings.lease_seconds / _BEATS, stopping, None):
-        recorder = open_recorder(settings, settings.experiment or "flowers", settings.run_name, attempt.folder, attempt.previous)
+        recorder = open_recorder(
+            settings, settings.experiment or "flowers", settings.run_name, attempt.folder, attempt.previous
+        )
         with closing(folder, config_id, settings.seed, recorder, stopping):
             recorder.record(Tags(labels))
             recorder.record(Params(as_params(settings)))

@@ -1,4 +1,6 @@
-"""Looking through a folder with a trained model: which labels it doubts, out of sample; and the page that shows what was found."""
+"""Looking through a folder with a trained model: which labels it doubts, out of sample; and the page that shows what
+was found.
+"""
 
 from pathlib import Path
 
@@ -25,12 +27,14 @@ from flowerml.training.checkpoints.checkpoint import Checkpoint
 from flowerml.training.device import pick_device
 
 
-def label_suspects(checkpoint: Checkpoint, path: Path, scanned: Scan, report: FolderReport, device: str | None = None) -> Suspects:
+def label_suspects(
+    checkpoint: Checkpoint, path: Path, scanned: Scan, report: FolderReport, device: str | None = None
+) -> Suspects:
     """The likeliest label errors among the scanned pictures, by the model of `checkpoint`, which was read from `path`.
 
-    Validation pictures of the checkpoint's own split are judged by its own head, which never saw them. All others are judged by a head
-    fitted, without them, on the features of its backbone: a training picture's own label has shaped the checkpoint's head, and a model
-    that has learnt a wrong label by heart would defend it.
+    Validation pictures of the checkpoint's own split are judged by its own head, which never saw them. All others are
+    judged by a head fitted, without them, on the features of its backbone: a training picture's own label has shaped
+    the checkpoint's head, and a model that has learnt a wrong label by heart would defend it.
 
     Raises:
         UserError: the weights can't be used, or a class has too few pictures for a judgement out of sample.
@@ -45,7 +49,9 @@ def label_suspects(checkpoint: Checkpoint, path: Path, scanned: Scan, report: Fo
     held_out = _held_out(checkpoint, scanned)
     if held_out.any():
         probabilities[held_out] = softmax(logits[held_out].astype(np.float64), axis=1)
-    return find_suspects([picture.key for picture in scanned.pictures], labels, probabilities, scanned.classes, _how(path, held_out))
+    return find_suspects(
+        [picture.key for picture in scanned.pictures], labels, probabilities, scanned.classes, _how(path, held_out)
+    )
 
 
 def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +69,9 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
     backbone, head = model.get_submodule("backbone"), model.get_submodule("head")
     features, logits = [], []
     with torch.inference_mode():
-        for inputs, _, _ in track(loader.epoch(1), f"looking at {len(examples)} pictures with {path}", total=len(loader)):
+        for inputs, _, _ in track(
+            loader.epoch(1), f"looking at {len(examples)} pictures with {path}", total=len(loader)
+        ):
             pooled = backbone(laid_out(moved(inputs, where), memory_format))
             features.append(pooled.float().cpu().numpy())
             logits.append(head(pooled).float().cpu().numpy())
@@ -76,11 +84,16 @@ def _held_out(checkpoint: Checkpoint, scanned: Scan) -> np.ndarray:
     if split is None or checkpoint.classes != scanned.classes:
         return np.zeros(len(scanned.pictures), dtype=bool)
     val = set(split.val)
-    return np.array([picture.key in val and split.sha256[picture.key] == picture.sha256 for picture in scanned.pictures])
+    return np.array(
+        [picture.key in val and split.sha256[picture.key] == picture.sha256 for picture in scanned.pictures]
+    )
 
 
 def _how(path: Path, held_out: np.ndarray) -> str:
-    fitted = f"by a linear head on the features of {path}, fitted on {FOLDS - 1} fifths of the pictures and judging the other fifth"
+    fitted = (
+        f"by a linear head on the features of {path}, fitted on {FOLDS - 1} fifths of the pictures and judging the"
+        " other fifth"
+    )
     if not held_out.any():
         return f"Every picture is judged {fitted}: no picture by a head that has seen its label."
     return (

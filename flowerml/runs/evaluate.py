@@ -40,8 +40,8 @@ class Evaluation:
 class Request:
     """What to evaluate: a checkpoint on `split` (train, val or all) of `folder` (default: the one it was trained on).
 
-    With `test_dir` every picture of that folder, which no split knows. `logit_adjustment` (tau, 0 is off) takes the classes' training
-    shares out of the logits afterwards.
+    With `test_dir` every picture of that folder, which no split knows. `logit_adjustment` (tau, 0 is off) takes the
+    classes' training shares out of the logits afterwards.
     """
 
     checkpoint: Path
@@ -63,7 +63,10 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     settings = checkpoint.trained_with()
     device = pick_device(request.device)
     if request.logit_adjustment and checkpoint.prior is None:
-        raise UserError(f"{request.checkpoint} does not say how frequent its classes were (an earlier version wrote it): train it again")
+        raise UserError(
+            f"{request.checkpoint} does not say how frequent its classes were (an earlier version wrote it): train it"
+            " again"
+        )
     task = task_for(checkpoint.spec)
     part, folder, examples, remarks = _pictures(request, checkpoint, task, settings)
     for remark in remarks:
@@ -97,14 +100,20 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     return Evaluation(scores, task.headline, part, tuple(remarks), recorder.run_id)
 
 
-def _pictures(request: Request, checkpoint: Checkpoint, task: Task, settings: Settings) -> tuple[str, Path, list[Example], list[str]]:
-    """The part's name, its folder, its examples, and remarks. Raises UserError where there is nothing to evaluate, or it can't be read."""
+def _pictures(
+    request: Request, checkpoint: Checkpoint, task: Task, settings: Settings
+) -> tuple[str, Path, list[Example], list[str]]:
+    """The part's name, its folder, its examples, and remarks. Raises UserError where there is nothing to evaluate, or
+    it can't be read.
+    """
     split = checkpoint.drawn_split()
     if request.test_dir is not None:
         examples, remarks = task.test_examples(request.test_dir, checkpoint.classes, split, settings, None)
         return "test", request.test_dir, examples, remarks
     if split is None:
-        raise UserError(f"{request.checkpoint} carries no split (a delivered file): give the pictures with --test-dir FOLDER")
+        raise UserError(
+            f"{request.checkpoint} carries no split (a delivered file): give the pictures with --test-dir FOLDER"
+        )
     part, folder = request.split, request.folder or Path(settings.train_dir)
     examples, changes = task.examples(folder, checkpoint.classes, split, settings)
     wanted = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
@@ -113,14 +122,18 @@ def _pictures(request: Request, checkpoint: Checkpoint, task: Task, settings: Se
     examples = [example for example in examples if example.id in wanted]
     if not examples:
         raise UserError(
-            f"{folder}: none of the {part} pictures of {request.checkpoint} is there: name the folder it was trained on with --train-dir, "
-            "or evaluate on other pictures with --test-dir"
+            f"{folder}: none of the {part} pictures of {request.checkpoint} is there: name the folder it was trained on"
+            " with --train-dir, or evaluate on other pictures with --test-dir"
         )
     return part, folder, examples, [f"not as it was at training: {change}" for change in changes]
 
 
-def _write_files(folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]) -> list[Path]:
-    """The evaluation's files beside the checkpoint; where that folder can't be written to (a shared one), in a temporary one."""
+def _write_files(
+    folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]
+) -> list[Path]:
+    """The evaluation's files beside the checkpoint; where that folder can't be written to (a shared one), in a
+    temporary one.
+    """
     try:
         return write_evaluation(folder, title, predictions, scores, task, examples)
     except UserError as error:
@@ -149,5 +162,8 @@ def _tags(checkpoint: Checkpoint, settings: Settings, part: str, evaluates: str)
         "flowerml.seed": str(settings.seed),
     }
     if checkpoint.split is not None:
-        tags |= {"flowerml.data_digest": checkpoint.split["data_digest"], "flowerml.split_digest": checkpoint.split["digest"]}
+        tags |= {
+            "flowerml.data_digest": checkpoint.split["data_digest"],
+            "flowerml.split_digest": checkpoint.split["digest"],
+        }
     return tags

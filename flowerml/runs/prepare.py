@@ -79,8 +79,9 @@ def prepare(settings: Settings) -> Prepared:
 def _require_own_test_folder(settings: Settings) -> None:
     if settings.test_dir is not None and os.path.realpath(settings.test_dir) == os.path.realpath(settings.train_dir):
         raise UserError(
-            f"--test-dir {settings.test_dir} is the training folder (--train-dir {settings.train_dir}): no test of a model that has seen "
-            "it. Name a folder of other pictures, or leave it out: the validation pictures are held out anyway"
+            f"--test-dir {settings.test_dir} is the training folder (--train-dir {settings.train_dir}): no test of a"
+            " model that has seen it. Name a folder of other pictures, or leave it out: the validation pictures are"
+            " held out anyway"
         )
 
 

@@ -10,8 +10,8 @@ from flowerml.training.checkpoints.store import Checkpoints, Kept
 
 @dataclass(frozen=True)
 class Beginning:
-    """What stood in the folder, in words; the checkpoint to go on from; and whether it is the same run that goes on, in MLflow too (one
-    that was cut off before its first checkpoint does from its start).
+    """What stood in the folder, in words; the checkpoint to go on from; and whether it is the same run that goes on, in
+    MLflow too (one that was cut off before its first checkpoint does from its start).
     """
 
     remark: str | None = None
@@ -25,9 +25,13 @@ def checkpoints_of(run: Prepared) -> Checkpoints:
 
 
 def standing(run: Prepared) -> RunFile | None:
-    """What stands in the run's folder and does not forbid it: the unfinished run of the same settings. Raises UserError: `require_free`."""
+    """What stands in the run's folder and does not forbid it: the unfinished run of the same settings. Raises
+    UserError: `require_free`.
+    """
     settings = run.settings
-    return require_free(run.folder, run.config_id, settings.seed, identity(settings, run.digests), overwrite=settings.overwrite)
+    return require_free(
+        run.folder, run.config_id, settings.seed, identity(settings, run.digests), overwrite=settings.overwrite
+    )
 
 
 def beginning(run: Prepared) -> Beginning:

@@ -1,4 +1,6 @@
-"""A selection: candidates from the tracking server, the decision, and a run of kind `select` that says how it came about."""
+"""A selection: candidates from the tracking server, the decision, and a run of kind `select` that says how it came
+about.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +21,15 @@ from flowerml.selection.rank import rank
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.selection.table import as_csv, markdown
 
-# P(best) is over the first places only: further down a configuration hardly ever wins a resample, and each is a download a seed.
+# P(best) is over the first places only: further down a configuration hardly ever wins a resample, and each is a
+# download a seed.
 COMPARED = 10
 _NOTE = 60_000  # characters of a description that are worth sending; the whole stands in decision.md
 
 OpenRun = Callable[[str], Recorder]  # the run's name
-Register = Callable[[Decision, str | None], str]  # the decision, the selection run's id if there is one; what became of it, in words
+Register = Callable[
+    [Decision, str | None], str
+]  # the decision, the selection run's id if there is one; what became of it, in words
 
 
 class Source(Protocol):
@@ -46,7 +51,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Selected:
-    """A decision, the run that holds it (None: not recorded), and what became of it in the registry, in words (None: not registered)."""
+    """A decision, the run that holds it (None: not recorded), and what became of it in the registry, in words (None:
+    not registered).
+    """
 
     decision: Decision
     run_id: str | None
@@ -75,7 +82,8 @@ def record(decision: Decision, open_run: OpenRun | None, register: Register | No
     """Write the decision into a run of its own (`open_run` None: into none), then register it if asked to.
 
     Raises:
-        RunFailed: nothing was eligible, or it could not be registered; the run is closed as FAILED, and holds the table all the same.
+        RunFailed: nothing was eligible, or it could not be registered; the run is closed as FAILED, and holds the table
+            all the same.
     """
     if open_run is None:
         _require_winner(decision)
@@ -100,7 +108,9 @@ def _require_winner(decision: Decision) -> None:
 
 @contextmanager
 def _files(decision: Decision) -> Iterator[list[Path]]:
-    """table.csv, decision.md, decision.json and, where anything was eligible, seeds.png; in a folder that is gone afterwards."""
+    """table.csv, decision.md, decision.json and, where anything was eligible, seeds.png; in a folder that is gone
+    afterwards.
+    """
     with tempfile.TemporaryDirectory(prefix="flowerml-select-") as scratch:
         folder = Path(scratch)
         write_text(folder / "decision.md", markdown(decision))
@@ -136,9 +146,15 @@ def _events(decision: Decision) -> Iterator[Event]:
     yield Params({name: text for name, text in params.items() if text is not None})
     figures: dict[str, float | None] = {"eligible": len(decision.standings), "not_eligible": len(decision.ineligible)}
     if winner is not None:
-        figures |= {"mean_val_accuracy": winner.accuracy.mean, "mean_val_macro_f1": winner.macro_f1.mean, "p_best": winner.p_best}
+        figures |= {
+            "mean_val_accuracy": winner.accuracy.mean,
+            "mean_val_macro_f1": winner.macro_f1.mean,
+            "p_best": winner.p_best,
+        }
         figures |= {"standard_deviation": winner.accuracy.deviation}
-        figures |= {"interval_low": winner.interval.low, "interval_high": winner.interval.high} if winner.interval else {}
+        figures |= (
+            {"interval_low": winner.interval.low, "interval_high": winner.interval.high} if winner.interval else {}
+        )
     if comparison is not None:
         figures["ahead_of_runner_up"] = comparison.difference
     yield Metrics({name: float(value) for name, value in figures.items() if value is not None})

@@ -27,7 +27,8 @@ from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Content, Place, snapshot
 from flowerml.training.trainer import train
 
-# Complete settings, experiment, run name; the folder for what it keeps, and that of the earlier try which goes on, or None.
+# Complete settings, experiment, run name; the folder for what it keeps, and that of the earlier try which goes on, or
+# None.
 OpenRecorder = Callable[[Settings, str, str, Path, Path | None], Recorder]
 _BEATS = 6  # signs of life within a lease
 
@@ -41,13 +42,13 @@ def run_training(
 ) -> Finished:
     """Prepare, train (from the last checkpoint of an earlier try, where there is one), evaluate, write everything down.
 
-    `open_recorder` is called once everything that can be checked has been checked. `labels` are further tags of the run (or others than
-    its own); `on_row` hears of each epoch, and may say that this was enough, and why: the run then ends there as it would have by itself,
-    with the tag flowerml.pruned.
+    `open_recorder` is called once everything that can be checked has been checked. `labels` are further tags of the run
+    (or others than its own); `on_row` hears of each epoch, and may say that this was enough, and why: the run then ends
+    there as it would have by itself, with the tag flowerml.pruned.
 
     Raises:
-        UserError: wrong settings, data, weights or folder, or somebody else works on it (nothing was begun), or RunFailed (the run is
-            closed as FAILED).
+        UserError: wrong settings, data, weights or folder, or somebody else works on it (nothing was begun), or
+            RunFailed (the run is closed as FAILED).
         Fenced: another process has taken the run over.
         KeyboardInterrupt: it was asked to stop; the run is closed as KILLED, and goes on when started again.
     """
@@ -57,7 +58,11 @@ def run_training(
     standing(run)  # refuses before anything is touched
     attempt = claim(run.folder, run.settings.lease_seconds)
     stopping = Stopping()
-    with writing(attempt), heard(stopping), watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher):
+    with (
+        writing(attempt),
+        heard(stopping),
+        watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher),
+    ):
         begins, recorder = _open(run, attempt, open_recorder)
         with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping, checkpoints_of(run).clear):
             finished = _carry_out(_Run(run, recorder, begins, stopping, labels or {}, on_row), test_examples)
@@ -73,7 +78,9 @@ def _open(run: Prepared, attempt: Attempt, open_recorder: OpenRecorder) -> tuple
         begins = beginning(run)
         announce(run, begins.remark)
         earlier = attempt.previous if begins.same_run else None
-        return begins, open_recorder(run.settings, run.settings.experiment, run.settings.run_name, attempt.folder, earlier)
+        return begins, open_recorder(
+            run.settings, run.settings.experiment, run.settings.run_name, attempt.folder, earlier
+        )
     except BaseException:
         attempt.withdraw()
         raise
@@ -123,7 +130,9 @@ def _train(under_way: _Run, views: Views, asked: Callable[[], str | None], write
     def on_epoch(row: Row) -> None:
         history.append(row)
         artifacts.write_history(run.folder, history)
-        recorder.record(Metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"])))
+        recorder.record(
+            Metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
+        )
         if under_way.on_row is not None and (words := under_way.on_row(row)):
             pruned.append(words)
             recorder.record(Tags({"flowerml.pruned": words}))

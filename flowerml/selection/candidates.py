@@ -1,10 +1,10 @@
 """Which configurations may be ranked: runs grouped by configuration and seed, and why a configuration is left out.
 
-The policy, for the runs of one configuration and one asked seed: **the newest one counts**. If it is FINISHED with finite figures, older
-ones do not matter, and a remark names them (a failed try that was repeated, an earlier FINISHED run). If the newest is anything else, the
-configuration is not eligible, even where an older run of the seed is FINISHED: a later run that failed, or is still going on, says that the
-last word on this seed is not spoken. A run of a seed that was not asked for neither counts nor harms, and no more does a trial that a
-sweep ended before its last epoch.
+The policy, for the runs of one configuration and one asked seed: **the newest one counts**. If it is FINISHED with
+finite figures, older ones do not matter, and a remark names them (a failed try that was repeated, an earlier FINISHED
+run). If the newest is anything else, the configuration is not eligible, even where an older run of the seed is
+FINISHED: a later run that failed, or is still going on, says that the last word on this seed is not spoken. A run of a
+seed that was not asked for neither counts nor harms, and no more does a trial that a sweep ended before its last epoch.
 """
 
 import math
@@ -81,8 +81,12 @@ def gather(runs: Sequence[CandidateRun], scope: Scope) -> Gathered:
     return Gathered(tuple(eligible), tuple(ineligible), tuple(remarks), data_digest, split_digest)
 
 
-def _judge(runs: Sequence[CandidateRun], seeds: Sequence[int], classes: int) -> tuple[list[CandidateRun], list[str], list[str]]:
-    """The run that counts for each seed, reasons against the configuration, remarks. `runs`: of one configuration, oldest first."""
+def _judge(
+    runs: Sequence[CandidateRun], seeds: Sequence[int], classes: int
+) -> tuple[list[CandidateRun], list[str], list[str]]:
+    """The run that counts for each seed, reasons against the configuration, remarks. `runs`: of one configuration,
+    oldest first.
+    """
     by_seed: dict[int, list[CandidateRun]] = defaultdict(list)
     for run in runs:
         by_seed[run.seed].append(run)
@@ -124,16 +128,26 @@ def _superseded(older: CandidateRun, newest: CandidateRun) -> str:
     problem = _problem(older)
     if problem is not None:
         return f"{who}: run {_name(older)} {problem} and was repeated: {_name(newest)} counts"
-    where = "" if older.campaign == newest.campaign else f", of another campaign ({older.campaign or 'none'}, {newest.campaign or 'none'})"
+    where = (
+        ""
+        if older.campaign == newest.campaign
+        else f", of another campaign ({older.campaign or 'none'}, {newest.campaign or 'none'})"
+    )
     return f"{who}: two FINISHED runs{where}: the newest, {_name(newest)}, counts, not {_name(older)}"
 
 
 def _one_digest(runs: Sequence[CandidateRun], scope: Scope) -> tuple[str, str]:
-    """The one pair of data and split digest. A pair of which nothing is FINISHED (a first try on a wrong folder) is no rival of one."""
+    """The one pair of data and split digest. A pair of which nothing is FINISHED (a first try on a wrong folder) is no
+    rival of one.
+    """
     kinds = " or ".join(scope.kinds)
     if not runs:
-        of = "".join(f" of {what} {value}" for what, value in (("family", scope.family), ("campaign", scope.campaign)) if value)
-        raise UserError(f"no run of kind {kinds}{of} to choose from: train some first, or ask for another family or campaign")
+        of = "".join(
+            f" of {what} {value}" for what, value in (("family", scope.family), ("campaign", scope.campaign)) if value
+        )
+        raise UserError(
+            f"no run of kind {kinds}{of} to choose from: train some first, or ask for another family or campaign"
+        )
     named = [run for run in runs if scope.of_digests(run)]
     if not named:
         raise unknown_digests(runs, scope)
@@ -144,23 +158,33 @@ def _one_digest(runs: Sequence[CandidateRun], scope: Scope) -> tuple[str, str]:
     return pairs.pop()
 
 
-def several_digests(runs: Sequence[CandidateRun], *, counted: int | None = None, listed: int | None = None) -> UserError:
+def several_digests(
+    runs: Sequence[CandidateRun], *, counted: int | None = None, listed: int | None = None
+) -> UserError:
     """What to say where runs are of several pairs of digests and none is named; each pair is an entry.
 
-    Who fetched `counted` + 1 runs of a pair, or `listed` + 1 pairs, has stopped there: the list says that there are more.
+    Who fetched `counted` + 1 runs of a pair, or `listed` + 1 pairs, has stopped there: the list says that there are
+    more.
     """
     pairs = len({(run.data_digest, run.split_digest) for run in runs})
     number = f"more than {listed}" if listed is not None and pairs > listed else str(pairs)
     return UserError(
-        f"the runs are of {number} data and split digests, and only runs of one can be compared: name one with --split-digest "
-        "(or --data-digest)",
+        f"the runs are of {number} data and split digests, and only runs of one can be compared: name one with"
+        " --split-digest (or --data-digest)",
         _digest_list(runs, counted, listed),
     )
 
 
-def unknown_digests(runs: Sequence[CandidateRun], scope: Scope, *, counted: int | None = None, listed: int | None = None) -> UserError:
-    """What to say where the digests that were named are none of those there are; entries and limits as for `several_digests`."""
-    return UserError(f"no run of kind {' or '.join(scope.kinds)} has the digests named; there are:", _digest_list(runs, counted, listed))
+def unknown_digests(
+    runs: Sequence[CandidateRun], scope: Scope, *, counted: int | None = None, listed: int | None = None
+) -> UserError:
+    """What to say where the digests that were named are none of those there are; entries and limits as for
+    `several_digests`.
+    """
+    return UserError(
+        f"no run of kind {' or '.join(scope.kinds)} has the digests named; there are:",
+        _digest_list(runs, counted, listed),
+    )
 
 
 def _digest_list(runs: Sequence[CandidateRun], counted: int | None, listed: int | None) -> list[str]:

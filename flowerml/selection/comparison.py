@@ -16,9 +16,9 @@ from flowerml.selection.records import CandidateRun, PictureResults
 class Comparison:
     """Winner against runner-up, by config_id. `difference` of their mean accuracies is winner minus runner-up, in 0..1.
 
-    `separated`: whether the interval leaves out zero; None without per-picture results: the spread of a few seeds can't show a difference,
-    as the chance in the pictures is common to all of them. `cheaper` is None where both cost the same or it is not known;
-    `cost_known` tells the two apart.
+    `separated`: whether the interval leaves out zero; None without per-picture results: the spread of a few seeds can't
+    show a difference, as the chance in the pictures is common to all of them. `cheaper` is None where both cost the
+    same or it is not known; `cost_known` tells the two apart.
     """
 
     winner: str
@@ -44,7 +44,9 @@ class Comparison:
 
 
 def compare(standings: Sequence[Standing], over_pictures: Interval | None) -> Comparison:
-    """The first two places. `over_pictures` is the paired bootstrap's interval, None without per-picture results of both."""
+    """The first two places. `over_pictures` is the paired bootstrap's interval, None without per-picture results of
+    both.
+    """
     winner, runner_up = (standing.configuration for standing in standings[:2])
     level = standings[0].ahead_by
     assert level is not None
@@ -58,7 +60,13 @@ def compare(standings: Sequence[Standing], over_pictures: Interval | None) -> Co
         interval=over_pictures or interval_over_seeds(differences, floor=-1.0),
         separated=None if over_pictures is None else over_pictures.low > 0,
         decided_by=level,
-        cheaper=None if costs is None or costs[0] == costs[1] else winner.config_id if costs[0] < costs[1] else runner_up.config_id,
+        cheaper=(
+            None
+            if costs is None or costs[0] == costs[1]
+            else winner.config_id
+            if costs[0] < costs[1]
+            else runner_up.config_id
+        ),
         cost_known=costs is not None,
     )
 
@@ -77,8 +85,8 @@ def picture_matrices(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """What the bootstrap needs: by config_id (S, N) bool, seeds (ascending) by pictures (in the order of their ids).
 
-    `results` are by run_id. Left out is a configuration of which a run has none; and, with a remark, one whose pictures are not those of
-    the first configuration that has any, or whose results contradict its best_val_accuracy.
+    `results` are by run_id. Left out is a configuration of which a run has none; and, with a remark, one whose pictures
+    are not those of the first configuration that has any, or whose results contradict its best_val_accuracy.
     """
     right: dict[str, np.ndarray] = {}
     remarks: list[str] = []
@@ -110,5 +118,8 @@ def _misfit(run: CandidateRun, result: PictureResults, names: tuple[str, ...], p
     if names != pictures:
         return f"run {run.run_name} was judged on other pictures than the others"
     if abs(result.accuracy - known(run.accuracy)) > 1e-6:
-        return f"the pictures of run {run.run_name} give accuracy {result.accuracy:.6g}, its best_val_accuracy is {run.accuracy:.6g}"
+        return (
+            f"the pictures of run {run.run_name} give accuracy {result.accuracy:.6g}, its best_val_accuracy is"
+            f" {run.accuracy:.6g}"
+        )
     return None

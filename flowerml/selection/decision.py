@@ -18,7 +18,8 @@ from flowerml.selection.records import CandidateRun, PictureResults, Scope
 class Decision:
     """What was chosen among what, and why. `chosen` is the winner's best seed: the run whose weights are registered.
 
-    `standings` are the eligible configurations by place; where there are none, `winner` and `chosen` are None and the words say so.
+    `standings` are the eligible configurations by place; where there are none, `winner` and `chosen` are None and the
+    words say so.
     """
 
     scope: Scope
@@ -43,7 +44,9 @@ class Decision:
 
     @property
     def key(self) -> str:
-        """sha256 (hex) of what makes two decisions one: digests, winner, and the run that spoke for it with each asked seed."""
+        """sha256 (hex) of what makes two decisions one: digests, winner, and the run that spoke for it with each asked
+        seed.
+        """
         runs = self.winner.configuration.runs if self.winner else ()
         chosen = [self.data_digest, self.split_digest, sorted([run.config_id, run.seed, run.run_id] for run in runs)]
         return hashlib.sha256(json.dumps(chosen, separators=(",", ":")).encode("utf-8")).hexdigest()
@@ -64,7 +67,12 @@ class Decision:
             "comparison": self.comparison.as_json() if self.comparison else None,
             "ranking": [_standing_json(standing) for standing in self.standings],
             "not_eligible": [
-                {"config_id": one.config_id, "label": one.label, "reasons": list(one.reasons), "runs": [_run_json(run) for run in one.runs]}
+                {
+                    "config_id": one.config_id,
+                    "label": one.label,
+                    "reasons": list(one.reasons),
+                    "runs": [_run_json(run) for run in one.runs],
+                }
                 for one in self.ineligible
             ],
             "remarks": list(self.remarks),
@@ -72,19 +80,24 @@ class Decision:
 
 
 def decide(
-    runs: Sequence[CandidateRun], scope: Scope, results: Mapping[str, PictureResults] | None = None, resamples: int = RESAMPLES
+    runs: Sequence[CandidateRun],
+    scope: Scope,
+    results: Mapping[str, PictureResults] | None = None,
+    resamples: int = RESAMPLES,
 ) -> Decision:
     """Choose among runs.
 
     `results` are per-picture results by run_id, of as many runs as were fetched: those of the two best (which
-    `rank(gather(runs, scope).eligible)` names without any) give the comparison, those of all give P(best) over all. A configuration without
-    usable ones has Student's interval over its seeds. The order of the runs does not matter.
+    `rank(gather(runs, scope).eligible)` names without any) give the comparison, those of all give P(best) over all. A
+    configuration without usable ones has Student's interval over its seeds. The order of the runs does not matter.
 
     Raises:
         UserError: as `gather`.
     """
     results = results or {}
-    counted = [run.counted(len(results[run.run_id].ids)) if run.hits is None and run.run_id in results else run for run in runs]
+    counted = [
+        run.counted(len(results[run.run_id].ids)) if run.hits is None and run.run_id in results else run for run in runs
+    ]
     gathered = gather(counted, scope)
     standings = rank(gathered.eligible)
     right, remarks = picture_matrices([standing.configuration for standing in standings], results)

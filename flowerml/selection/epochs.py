@@ -25,8 +25,8 @@ class EpochResult:
 def better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
     """Whether `new`, a later epoch, takes the place of `old`.
 
-    What `monitor` names decides (val_accuracy, val_macro_f1, val_mean_recall or val_loss), then accuracy in integer hits, then macro-F1,
-    then the earlier epoch.
+    What `monitor` names decides (val_accuracy, val_macro_f1, val_mean_recall or val_loss), then accuracy in integer
+    hits, then macro-F1, then the earlier epoch.
     """
     if old is None:
         return True

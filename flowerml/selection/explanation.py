@@ -10,7 +10,11 @@ from flowerml.selection.records import CandidateRun, Scope
 
 
 def sentences(
-    gathered: Gathered, scope: Scope, standings: Sequence[Standing], comparison: Comparison | None, chosen: CandidateRun | None
+    gathered: Gathered,
+    scope: Scope,
+    standings: Sequence[Standing],
+    comparison: Comparison | None,
+    chosen: CandidateRun | None,
 ) -> tuple[str, ...]:
     """Two to six sentences, the outcome first, the reservations last."""
     if not standings or chosen is None:
@@ -28,8 +32,8 @@ def sentences(
     said.append(_chance(standings))
     said.append(f"The winner's best seed is {chosen.seed}, run {chosen.run_name} ({chosen.run_id[:8]}).")
     said.append(
-        "All figures are after selection, on the pictures that also chose each run's epoch, and on one split, so they look better than new "
-        "pictures will: only an untouched test folder (--test-dir) gives a figure free of that."
+        "All figures are after selection, on the pictures that also chose each run's epoch, and on one split, so they"
+        " look better than new pictures will: only an untouched test folder (--test-dir) gives a figure free of that."
     )
     return tuple(sentence for sentence in said if sentence)
 
@@ -44,8 +48,8 @@ def _winner(winner: Standing, eligible: int, others: int) -> str:
     over = f"over seeds {seeds}" if len(runs) > 1 else f"with seed {seeds}"
     field = f"{eligible} eligible configuration{'' if eligible == 1 else 's'}{left_out}"
     return (
-        f"{winner.configuration.label} is the first of {field}: mean validation accuracy {winner.accuracy.mean:.4f} {over} "
-        f"(n = {winner.accuracy.n}{spread}{hits}){interval}."
+        f"{winner.configuration.label} is the first of {field}: mean validation accuracy {winner.accuracy.mean:.4f}"
+        f" {over} (n = {winner.accuracy.n}{spread}{hits}){interval}."
     )
 
 
@@ -53,14 +57,20 @@ def _decided(winner: Standing, second: Standing, comparison: Comparison) -> str:
     """By what the winner stands before the runner-up; every level that was equal is named."""
     runner_up = f"The runner-up is {second.configuration.label}"
     if comparison.decided_by is Level.ACCURACY:
-        hits = f" ({winner.hits:,} against {second.hits:,} hits)" if winner.hits is not None and second.hits is not None else ""
+        hits = (
+            f" ({winner.hits:,} against {second.hits:,} hits)"
+            if winner.hits is not None and second.hits is not None
+            else ""
+        )
         return f"{runner_up} with {second.accuracy.mean:.4f}: the mean accuracy decided{hits}."
     order = list(Level)
     equal = [str(level) for level in order[: order.index(comparison.decided_by)]]
     figures = {
         Level.MACRO_F1: f"the mean macro-F1 decided ({winner.macro_f1.mean:.6g} against {second.macro_f1.mean:.6g})",
-        Level.VARIANCE: "the smaller variance between seeds decided (standard deviation "
-        f"{winner.accuracy.deviation or 0:.6f} against {second.accuracy.deviation or 0:.6f})",
+        Level.VARIANCE: (
+            "the smaller variance between seeds decided (standard deviation "
+            f"{winner.accuracy.deviation or 0:.6f} against {second.accuracy.deviation or 0:.6f})"
+        ),
         Level.PLAN: "the order of the plan decided",
         Level.CONFIG_ID: "the configuration id decided, which is as good as a coin",
     }
@@ -70,15 +80,22 @@ def _decided(winner: Standing, second: Standing, comparison: Comparison) -> str:
 def _separation(winner: Standing, second: Standing, comparison: Comparison) -> str:
     points = f"{100 * comparison.difference:+.2f} points"
     if comparison.interval is None:
-        return f"The difference is {points}; whether the two are separated can't be said without per-picture results or more seeds."
+        return (
+            f"The difference is {points}; whether the two are separated can't be said without per-picture results or"
+            " more seeds."
+        )
     low, high = 100 * comparison.interval.low, 100 * comparison.interval.high
-    measured = f"The difference is {points} (95 % interval {low:+.2f} to {high:+.2f} over {comparison.interval.over}, paired)"
+    measured = (
+        f"The difference is {points} (95 % interval {low:+.2f} to {high:+.2f} over {comparison.interval.over}, paired)"
+    )
     if comparison.separated:
         return f"{measured}: separated."
     if comparison.separated is None:
         return f"{measured}; whether the two are separated can't be said without per-picture results."
     if comparison.cheaper is not None:
-        name = next(one.configuration.label for one in (winner, second) if one.configuration.config_id == comparison.cheaper)
+        name = next(
+            one.configuration.label for one in (winner, second) if one.configuration.config_id == comparison.cheaper
+        )
         cost = f"the cheaper model of the two is {name}"
     else:
         cost = "both models cost the same" if comparison.cost_known else "which model is cheaper is not known"
@@ -97,7 +114,10 @@ def _chance(standings: Sequence[Standing]) -> str:
     elif winner.interval.over is Over.PICTURES:
         said.append("with one seed only pictures were resampled, so what another seed would change is in no interval")
     elif winner.interval.over is Over.SEEDS:
-        said.append("without per-picture results its interval is over seeds alone (Student's t), without the chance in the pictures")
+        said.append(
+            "without per-picture results its interval is over seeds alone (Student's t), without the chance in the"
+            " pictures"
+        )
     text = "; ".join(said)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 

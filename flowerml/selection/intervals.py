@@ -1,21 +1,24 @@
 """How sure a mean and a difference are: 95 % intervals over pictures and seeds.
 
-A result has two sources of chance that cross: every run saw the same validation pictures, every picture was judged by one run per seed. So
-one resample draws both (the multi-bootstrap of Sellam et al., "The MultiBERTs", ICLR 2022): pictures with replacement, the same
-ones for all configurations and seeds; seeds with the same weights for all configurations. What is compared is thereby paired by picture and
-by seed. Two departures, because that bootstrap is too sure of itself with three seeds and few mistakes:
+A result has two sources of chance that cross: every run saw the same validation pictures, every picture was judged by
+one run per seed. So one resample draws both (the multi-bootstrap of Sellam et al., "The MultiBERTs", ICLR 2022):
+pictures with replacement, the same ones for all configurations and seeds; seeds with the same weights for all
+configurations. What is compared is thereby paired by picture and by seed. Two departures, because that bootstrap is too
+sure of itself with three seeds and few mistakes:
 
-* Drawing 3 of 3 seeds with replacement can't leave the range of the three, in which the true mean lies in only 3 of 4 cases. So a seed's
-  deviation is drawn with normal weights over a chi-square, which gives their mean Student's t with n - 1 degrees of freedom, as textbooks
-  have it for so few values. What pictures and seeds have in common is counted in both: the intervals err on the wide side.
-* Four made-up pictures are added to the real ones: both models right, only the first, only the second, neither. For one model that is two
-  right and two wrong (Agresti & Coull, The American Statistician 52, 1998), for a difference one for each side (Bonett & Price, Journal of
-  Educational and Behavioral Statistics 37, 2012). Without them 100 % right has an interval of width 0, and 4 pictures against none are a
-  "significant" difference, which McNemar's exact test (p = 0.125) denies.
+* Drawing 3 of 3 seeds with replacement can't leave the range of the three, in which the true mean lies in only 3 of 4
+  cases. So a seed's deviation is drawn with normal weights over a chi-square, which gives their mean Student's t with n
+  - 1 degrees of freedom, as textbooks have it for so few values. What pictures and seeds have in common is counted in
+  both: the intervals err on the wide side.
+* Four made-up pictures are added to the real ones: both models right, only the first, only the second, neither. For one
+  model that is two right and two wrong (Agresti & Coull, The American Statistician 52, 1998), for a difference one for
+  each side (Bonett & Price, Journal of Educational and Behavioral Statistics 37, 2012). Without them 100 % right has an
+  interval of width 0, and 4 pictures against none are a "significant" difference, which McNemar's exact test (p =
+  0.125) denies.
 
-Simulated with 776 pictures and 95 % accuracy, intervals of a difference hold the truth in 95 % of cases or more with one to five seeds,
-whatever the spread between seeds; those of the plain bootstrap in 77 to 99 %. The price: with three seeds that hardly differ they are a
-third wider.
+Simulated with 776 pictures and 95 % accuracy, intervals of a difference hold the truth in 95 % of cases or more with
+one to five seeds, whatever the spread between seeds; those of the plain bootstrap in 77 to 99 %. The price: with three
+seeds that hardly differ they are a third wider.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,25 +58,36 @@ class Interval:
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
-        return {"low": self.low, "high": self.high, "over": str(self.over), "seeds": self.seeds, "pictures": self.pictures}
+        return {
+            "low": self.low,
+            "high": self.high,
+            "over": str(self.over),
+            "seeds": self.seeds,
+            "pictures": self.pictures,
+        }
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """Intervals of each configuration's mean accuracy, the share of resamples in which it is best, and the first one minus the second."""
+    """Intervals of each configuration's mean accuracy, the share of resamples in which it is best, and the first one
+    minus the second.
+    """
 
     intervals: Mapping[str, Interval]
     p_best: Mapping[str, float]
     difference: Interval | None
 
 
-def certainty(right: Mapping[str, np.ndarray], pair: tuple[str, str] | None = None, resamples: int = RESAMPLES) -> Certainty:
+def certainty(
+    right: Mapping[str, np.ndarray], pair: tuple[str, str] | None = None, resamples: int = RESAMPLES
+) -> Certainty:
     """Bootstrap configurations that were judged on the same pictures with the same seeds.
 
     Args:
         right: by config_id, (S, N) bool: seeds by pictures, in one order for all.
         pair: the two configurations of `difference`, or None.
-        resamples: how often; 10,000 leave half an interval's width 1 % uncertain with one seed, 3 % with three (from Student's tails).
+        resamples: how often; 10,000 leave half an interval's width 1 % uncertain with one seed, 3 % with three (from
+            Student's tails).
 
     With one seed only pictures are resampled. The order of `right` does not matter.
 
@@ -86,7 +100,8 @@ def certainty(right: Mapping[str, np.ndarray], pair: tuple[str, str] | None = No
     shapes = {right[name].shape for name in names}
     if len(shapes) > 1:
         raise UserError(
-            f"per-picture results of {sorted(shapes)} (seeds, pictures) can't be paired: they are of different pictures or seeds"
+            f"per-picture results of {sorted(shapes)} (seeds, pictures) can't be paired: they are of different pictures"
+            " or seeds"
         )
     seeds, pictures = shapes.pop()
     hits = np.stack([right[name].sum(axis=1, dtype=np.int64) for name in names], axis=1)  # (S, K)
@@ -116,10 +131,11 @@ def certainty(right: Mapping[str, np.ndarray], pair: tuple[str, str] | None = No
 
 
 def interval_over_seeds(values: Sequence[float], floor: float = 0.0) -> Interval | None:
-    """Student's interval of the mean of some values (accuracies, or differences with floor=-1), for want of per-picture results.
+    """Student's interval of the mean of some values (accuracies, or differences with floor=-1), for want of per-picture
+    results.
 
-    None for one value, and where all are equal: hits that coincide are no sign of certainty. Pictures are not in it: their chance is common
-    to all seeds and does not show in the spread.
+    None for one value, and where all are equal: hits that coincide are no sign of certainty. Pictures are not in it:
+    their chance is common to all seeds and does not show in the spread.
     """
     n = len(values)
     if n < 2 or max(values) - min(values) < 1e-12:
@@ -131,7 +147,8 @@ def interval_over_seeds(values: Sequence[float], floor: float = 0.0) -> Interval
 
 
 def _pictures_drawn(generator: np.random.Generator, columns: np.ndarray, resamples: int) -> np.ndarray:
-    """Means (B, K) of each column (N, K) of whole numbers over pictures drawn with replacement, the same for all columns.
+    """Means (B, K) of each column (N, K) of whole numbers over pictures drawn with replacement, the same for all
+    columns.
 
     Counts times whole numbers are exact in double precision: equal columns stay equal, on any machine.
     """
@@ -148,8 +165,8 @@ def _pictures_drawn(generator: np.random.Generator, columns: np.ndarray, resampl
 def _seed_effects(generator: np.random.Generator, accuracies: np.ndarray, resamples: int) -> np.ndarray:
     """Deviations (B, K) of the means over seeds, from accuracies (S, K).
 
-    Each column's are Student's t with S - 1 degrees of freedom times its standard error; and as all columns share the weights, so are those
-    of the difference of two columns, with the standard error of the differences by seed.
+    Each column's are Student's t with S - 1 degrees of freedom times its standard error; and as all columns share the
+    weights, so are those of the difference of two columns, with the standard error of the differences by seed.
     """
     n = len(accuracies)
     deviations = accuracies - accuracies.mean(axis=0)

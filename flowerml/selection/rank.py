@@ -1,7 +1,7 @@
 """The rule: mean validation accuracy over the seeds, and what decides where it is equal.
 
-In this order: mean best_val_accuracy (in integer hits), mean macro-F1 (within 1e-9), the smaller variance between seeds, the plan's order,
-config_id.
+In this order: mean best_val_accuracy (in integer hits), mean macro-F1 (within 1e-9), the smaller variance between
+seeds, the plan's order, config_id.
 """
 
 import statistics
@@ -15,12 +15,15 @@ from flowerml.selection.intervals import Interval
 from flowerml.selection.records import CandidateRun
 
 F1_STEP = 1e-9  # macro-F1 closer than this are equal: sums in another order differ by less
-# Where hits are not known, accuracies: one hit of a million pictures over ten seeds is 1e-7, sums in another order differ by 1e-15.
+# Where hits are not known, accuracies: one hit of a million pictures over ten seeds is 1e-7, sums in another order
+# differ by 1e-15.
 ACCURACY_STEP = 1e-9
 _VARIANCE_STEP = 1e-14
 
 _Item = TypeVar("_Item")
-_Criterion = tuple[Callable[[_Item], float], float]  # what is compared, smaller first; differences up to the step are none
+_Criterion = tuple[
+    Callable[[_Item], float], float
+]  # what is compared, smaller first; differences up to the step are none
 
 
 class Level(StrEnum):
@@ -52,8 +55,9 @@ class Spread:
 class Standing:
     """A configuration at its place (1 is the winner).
 
-    `ahead_by` is the level at which it stands before the next place (None: it is the last). `hits` of `total` are summed over the seeds.
-    `interval` (95 %, of the mean accuracy) and `p_best` are None where there is nothing to say them by.
+    `ahead_by` is the level at which it stands before the next place (None: it is the last). `hits` of `total` are
+    summed over the seeds. `interval` (95 %, of the mean accuracy) and `p_best` are None where there is nothing to say
+    them by.
     """
 
     place: int
@@ -109,8 +113,9 @@ def best_run(runs: Sequence[CandidateRun]) -> CandidateRun:
 def in_order(items: Sequence[_Item], criteria: Sequence[_Criterion[_Item]]) -> list[tuple[_Item, int]]:
     """Items by the first criterion, equal ones by the next, and so on; where all are equal, as they came.
 
-    With each item the number of the criterion that puts it before its successor (len(criteria) where all were equal). Values form a tie
-    when each is within a step of its neighbour: so a tie is one for all its members, and the order of the input can't matter.
+    With each item the number of the criterion that puts it before its successor (len(criteria) where all were equal).
+    Values form a tie when each is within a step of its neighbour: so a tie is one for all its members, and the order of
+    the input can't matter.
     """
     if not criteria or len(items) < 2:
         return [(item, 0) for item in items]

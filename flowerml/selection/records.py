@@ -12,11 +12,12 @@ from flowerml.errors import UserError
 class CandidateRun:
     """One run as the tracking server knows it.
 
-    `status` is MLflow's word (FINISHED, FAILED, RUNNING, KILLED, SCHEDULED); `classes` counts them; `started` is in milliseconds since
-    1970; `accuracy` and `macro_f1` are best_val_accuracy and best_val_macro_f1 (None where never logged); `hits` of `total` validation
-    pictures are right (None where not known); `plan_order` is its place in the plan. `cost` is what one prediction costs, in any unit that
-    is the same for all runs (multiply-adds, seconds); `parameters` stands in for it where it is not known. `params` are only shown.
-    `pruned` says that a sweep ended it before its last epoch.
+    `status` is MLflow's word (FINISHED, FAILED, RUNNING, KILLED, SCHEDULED); `classes` counts them; `started` is in
+    milliseconds since 1970; `accuracy` and `macro_f1` are best_val_accuracy and best_val_macro_f1 (None where never
+    logged); `hits` of `total` validation pictures are right (None where not known); `plan_order` is its place in the
+    plan. `cost` is what one prediction costs, in any unit that is the same for all runs (multiply-adds, seconds);
+    `parameters` stands in for it where it is not known. `params` are only shown. `pruned` says that a sweep ended it
+    before its last epoch.
     """
 
     run_id: str
@@ -45,17 +46,21 @@ class CandidateRun:
     pruned: bool = False
 
     def counted(self, total: int) -> "CandidateRun":
-        """The same run with its hits, where its accuracy is a whole number of `total` validation pictures; else unchanged."""
+        """The same run with its hits, where its accuracy is a whole number of `total` validation pictures; else
+        unchanged.
+        """
         if self.accuracy is None or not np.isfinite(self.accuracy):
             return self
         hits = round(self.accuracy * total)
-        # Accuracies are hits / total in double precision; one that was rounded on its way can't be turned into hits with certainty.
+        # Accuracies are hits / total in double precision; one that was rounded on its way can't be turned into hits
+        # with certainty.
         return replace(self, hits=hits, total=total) if abs(hits / total - self.accuracy) < 1e-9 else self
 
 
 @dataclass(frozen=True)
 class PictureResults:
-    """What one run got right: `right` (N,) bool, in the order of `ids`. Large, so fetched only for the runs that are compared.
+    """What one run got right: `right` (N,) bool, in the order of `ids`. Large, so fetched only for the runs that are
+    compared.
 
     Raises:
         UserError: lengths that differ, or a picture twice.
@@ -66,16 +71,24 @@ class PictureResults:
 
     def __post_init__(self) -> None:
         if self.right.shape != (len(self.ids),) or not self.ids:
-            raise UserError(f"per-picture results need one value per picture: {len(self.ids)} pictures, values {self.right.shape}")
+            raise UserError(
+                f"per-picture results need one value per picture: {len(self.ids)} pictures, values {self.right.shape}"
+            )
         if len(set(self.ids)) < len(self.ids):
-            raise UserError(f"per-picture results name a picture twice: {len(self.ids)} rows, {len(set(self.ids))} pictures")
+            raise UserError(
+                f"per-picture results name a picture twice: {len(self.ids)} rows, {len(set(self.ids))} pictures"
+            )
 
     @staticmethod
     def of(ids: Sequence[str], labels: Sequence[str], predicted: Sequence[str]) -> "PictureResults":
         """From the columns image, label and predicted of `predictions.csv`."""
         if not len(ids) == len(labels) == len(predicted):
-            raise UserError(f"columns of {len(ids)}, {len(labels)} and {len(predicted)} rows: predictions.csv is not whole")
-        return PictureResults(tuple(ids), np.array([one == other for one, other in zip(labels, predicted, strict=True)], dtype=bool))
+            raise UserError(
+                f"columns of {len(ids)}, {len(labels)} and {len(predicted)} rows: predictions.csv is not whole"
+            )
+        return PictureResults(
+            tuple(ids), np.array([one == other for one, other in zip(labels, predicted, strict=True)], dtype=bool)
+        )
 
     @property
     def accuracy(self) -> float:
@@ -87,8 +100,8 @@ class PictureResults:
 class Scope:
     """Which runs are asked for. None means any.
 
-    `kinds`: only `train` is ranked, `trial` on request. `phases` and `campaign` restrict to a campaign's own runs. Digests may be named by
-    their first characters. `classes` None: the number that most runs have.
+    `kinds`: only `train` is ranked, `trial` on request. `phases` and `campaign` restrict to a campaign's own runs.
+    Digests may be named by their first characters. `classes` None: the number that most runs have.
     """
 
     seeds: tuple[int, ...] = (11, 23, 47)
@@ -117,4 +130,6 @@ class Scope:
 
     def of_digests(self, run: CandidateRun) -> bool:
         """Whether a run is of the digests that were named."""
-        return run.data_digest.startswith(self.data_digest or "") and run.split_digest.startswith(self.split_digest or "")
+        return run.data_digest.startswith(self.data_digest or "") and run.split_digest.startswith(
+            self.split_digest or ""
+        )

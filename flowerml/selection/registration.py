@@ -1,4 +1,6 @@
-"""Whether a new decision takes the alias `champion` from the standing one. Decisions are compared only within one split digest."""
+"""Whether a new decision takes the alias `champion` from the standing one. Decisions are compared only within one split
+digest.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,8 +13,8 @@ from flowerml.selection.rank import ACCURACY_STEP, F1_STEP, Standing
 class Champion:
     """The decision behind the version that holds the alias.
 
-    `key` is `Decision.key`; `mean` accuracy over `seeds`; `hits` of `total` summed over the seeds, `macro_f1` and `deviation` between seeds
-    (None where not known). `retrained`: its weights are a final run's, not the best seed's.
+    `key` is `Decision.key`; `mean` accuracy over `seeds`; `hits` of `total` summed over the seeds, `macro_f1` and
+    `deviation` between seeds (None where not known). `retrained`: its weights are a final run's, not the best seed's.
     """
 
     version: str
@@ -42,7 +44,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with a decision that is to be registered, and why, in words. Who loses the alias `champion` gets `previous`."""
+    """What to do with a decision that is to be registered, and why, in words. Who loses the alias `champion` gets
+    `previous`.
+    """
 
     action: Action
     words: str
@@ -56,9 +60,10 @@ class Verdict:
 def verdict(decision: Decision, champion: Champion | None, *, retrained: bool = False, force: bool = False) -> Verdict:
     """Judge a decision that has a winner against the standing champion (None: nobody holds the alias).
 
-    Within one split digest the rule of the ranking decides (mean accuracy, in hits where both have as many pictures; macro-F1; variance),
-    and the champion keeps the alias where they are equal: a change needs a reason. The same decision is nothing to do, also with `force`;
-    only weights that were retrained on everything (`retrained`) replace its best seed's, and never the other way round.
+    Within one split digest the rule of the ranking decides (mean accuracy, in hits where both have as many pictures;
+    macro-F1; variance), and the champion keeps the alias where they are equal: a change needs a reason. The same
+    decision is nothing to do, also with `force`; only weights that were retrained on everything (`retrained`) replace
+    its best seed's, and never the other way round.
     """
     winner = decision.winner
     assert winner is not None
@@ -72,28 +77,40 @@ def verdict(decision: Decision, champion: Champion | None, *, retrained: bool = 
     if champion.split_digest != decision.split_digest:
         return Verdict(
             Action.OTHER_SPLIT,
-            f"{winner.configuration.label} takes the alias, and {old}, becomes previous: they were judged on different splits "
-            f"({decision.split_digest[:8]} and {champion.split_digest[:8]}), so the two can't be compared.",
+            f"{winner.configuration.label} takes the alias, and {old}, becomes previous: they were judged on different"
+            f" splits ({decision.split_digest[:8]} and {champion.split_digest[:8]}), so the two can't be compared.",
         )
     better, why = _against(winner, champion)
     if better:
         return Verdict(Action.BETTER, f"{winner.configuration.label} takes the alias from {old}: {why}.")
     same = ", of the same configuration" if champion.config_id == winner.configuration.config_id else ""
     if force:
-        return Verdict(Action.FORCED, f"{winner.configuration.label} takes the alias from {old}{same}, because forced, not better: {why}.")
-    return Verdict(Action.KEEP, f"{old[0].upper()}{old[1:]}{same}, keeps the alias: {why}. Only force gives it away on this split.")
+        return Verdict(
+            Action.FORCED,
+            f"{winner.configuration.label} takes the alias from {old}{same}, because forced, not better: {why}.",
+        )
+    return Verdict(
+        Action.KEEP, f"{old[0].upper()}{old[1:]}{same}, keeps the alias: {why}. Only force gives it away on this split."
+    )
 
 
 def _against(winner: Standing, champion: Champion) -> tuple[bool, str]:
     """Whether the winner is better than the champion by the rule, and by what, in words."""
     seeds = sorted(run.seed for run in winner.configuration.runs)
-    other = "" if seeds == sorted(champion.seeds) else f", over seeds {_listed(seeds)} against {_listed(sorted(champion.seeds))}"
+    other = (
+        ""
+        if seeds == sorted(champion.seeds)
+        else f", over seeds {_listed(seeds)} against {_listed(sorted(champion.seeds))}"
+    )
     means = f"mean accuracy {winner.accuracy.mean:.4f} against {champion.mean:.4f}{other}"
     if None not in (winner.hits, champion.hits) and winner.total == champion.total:
         assert winner.hits is not None
         assert champion.hits is not None
         if winner.hits != champion.hits:
-            return winner.hits > champion.hits, f"{means} ({winner.hits:,} against {champion.hits:,} hits of {winner.total:,})"
+            return (
+                winner.hits > champion.hits,
+                f"{means} ({winner.hits:,} against {champion.hits:,} hits of {winner.total:,})",
+            )
     elif abs(winner.accuracy.mean - champion.mean) > ACCURACY_STEP:
         return winner.accuracy.mean > champion.mean, means
     equal = f"equal in mean accuracy ({winner.accuracy.mean:.4f}{other})"

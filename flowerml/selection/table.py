@@ -15,7 +15,18 @@ _RIGHT = ("", "n", "mean", "sd", "macro-F1", "P(best)")  # columns of numbers
 def head(decision: Decision) -> list[str]:
     """The columns' names."""
     seeds = ", ".join(str(seed) for seed in decision.scope.seeds)
-    return ["", "config", "model", "n", "mean", "sd", "95 % interval", "macro-F1", "P(best)", f"seed{'s' * (',' in seeds)} {seeds}"]
+    return [
+        "",
+        "config",
+        "model",
+        "n",
+        "mean",
+        "sd",
+        "95 % interval",
+        "macro-F1",
+        "P(best)",
+        f"seed{'s' * (',' in seeds)} {seeds}",
+    ]
 
 
 def numeric(column: str) -> bool:
@@ -58,8 +69,13 @@ def markdown(decision: Decision) -> str:
     lines = [decision.words, ""]
     if decision.standings:
         columns = head(decision)
-        lines += ["| " + " | ".join(columns) + " |", "|" + "|".join("---:" if numeric(column) else "---" for column in columns) + "|"]
-        lines += ["| " + " | ".join(_escaped(cell) for cell in cells(standing)) + " |" for standing in decision.standings]
+        lines += [
+            "| " + " | ".join(columns) + " |",
+            "|" + "|".join("---:" if numeric(column) else "---" for column in columns) + "|",
+        ]
+        lines += [
+            "| " + " | ".join(_escaped(cell) for cell in cells(standing)) + " |" for standing in decision.standings
+        ]
         lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
     if decision.ineligible:
         lines += [f"Not eligible: {len(decision.ineligible)}.", ""]
@@ -71,16 +87,32 @@ def markdown(decision: Decision) -> str:
 
 
 def as_csv(decision: Decision) -> str:
-    """A row per eligible configuration, every figure with all its digits; a column of accuracy and one of run id for each seed."""
+    """A row per eligible configuration, every figure with all its digits; a column of accuracy and one of run id for
+    each seed.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     seeds = decision.scope.seeds
-    figures = ["mean_val_accuracy", "standard_deviation", "interval_low", "interval_high", "interval_over", "mean_val_macro_f1"]
+    figures = [
+        "mean_val_accuracy",
+        "standard_deviation",
+        "interval_low",
+        "interval_high",
+        "interval_over",
+        "mean_val_macro_f1",
+    ]
     names = ["place", "config_id", "model", "n", *figures, "hits", "total", "p_best", "ahead_by"]
     writer.writerow([*names, *(f"accuracy_s{seed}" for seed in seeds), *(f"run_s{seed}" for seed in seeds)])
     for one in decision.standings:
         runs, interval = one.configuration.runs, one.interval
-        row = [one.place, one.configuration.config_id, runs[0].model, one.accuracy.n, one.accuracy.mean, one.accuracy.deviation]
+        row = [
+            one.place,
+            one.configuration.config_id,
+            runs[0].model,
+            one.accuracy.n,
+            one.accuracy.mean,
+            one.accuracy.deviation,
+        ]
         row += [interval.low, interval.high, str(interval.over)] if interval else [None, None, None]
         row += [one.macro_f1.mean, one.hits, one.total, one.p_best, one.ahead_by and str(one.ahead_by)]
         writer.writerow([*row, *(known(run.accuracy) for run in runs), *(run.run_id for run in runs)])

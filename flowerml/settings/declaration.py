@@ -1,6 +1,7 @@
 """The one declaration of every training setting: name, type, default, range, unit, help, place in the identity.
 
-Command line, MLproject parameters, MLflow params, `settings.json` and plan files derive from this class, or are tested against it.
+Command line, MLproject parameters, MLflow params, `settings.json` and plan files derive from this class, or are tested
+against it.
 """
 
 from collections.abc import Mapping
@@ -19,14 +20,17 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
 class Settings(BaseModel):
     """What one training run is: frozen, typed, validated; no field is ever `auto` once the run has been prepared.
 
-    None stands for what is found out later (the model's own input description, the device, names) or for "not used" (`test_dir`,
-    `stop_epoch`).
+    None stands for what is found out later (the model's own input description, the device, names) or for "not used"
+    (`test_dir`, `stop_epoch`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Text = setting(
-        "convnextv2_large", group=MODEL, about="what to train", allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG], relation:timm:NAME"
+        "convnextv2_large",
+        group=MODEL,
+        about="what to train",
+        allowed="catalogue name, timm:NAME, openclip:ARCH[/TAG], relation:timm:NAME",
     )
     weights: Text = setting(
         "hub",
@@ -37,10 +41,17 @@ class Settings(BaseModel):
         min_length=1,
     )
     img_size: Whole = setting(
-        group=MODEL, about="edge of the square the model sees", unit="px", auto=RECIPE, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE
+        group=MODEL,
+        about="edge of the square the model sees",
+        unit="px",
+        auto=RECIPE,
+        ge=SMALLEST_IMAGE,
+        le=LARGEST_IMAGE,
     )
     mean: Colours | None = setting(None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own")
-    std: Colours | None = setting(None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own")
+    std: Colours | None = setting(
+        None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own"
+    )
     interpolation: Literal["bilinear", "bicubic"] | None = setting(
         None, group=MODEL, about="how pictures are resized", auto="the model's own"
     )
@@ -54,7 +65,12 @@ class Settings(BaseModel):
         "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
     )
     test_dir: Annotated[Text | None, BeforeValidator(none)] = setting(
-        None, group=TASK, about="untouched folder, evaluated once with the best weights", auto="none", identity=False, min_length=1
+        None,
+        group=TASK,
+        about="untouched folder, evaluated once with the best weights",
+        auto="none",
+        identity=False,
+        min_length=1,
     )
     classes: ClassNames | None = setting(
         None,
@@ -63,17 +79,29 @@ class Settings(BaseModel):
         auto="the task's own",
         allowed="names, comma-separated, each once",
     )
-    val_split: Number = setting(0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False)
-    split_seed: Whole = setting(11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False)
+    val_split: Number = setting(
+        0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False
+    )
+    split_seed: Whole = setting(
+        11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False
+    )
     bad_images: Literal["stop", "skip"] = setting(
         "stop", group=TASK, about="pictures that can't be read: stop, or go on without them", identity=False
     )
     duplicates: Literal["stop", "keep", "drop"] = setting(
-        "stop", group=TASK, about="one photo under two labels: stop, train on all its copies, or on none", identity=False
+        "stop",
+        group=TASK,
+        about="one photo under two labels: stop, train on all its copies, or on none",
+        identity=False,
     )
 
     annotations: Annotated[Text | None, BeforeValidator(none)] = setting(
-        None, group=RELATION, about="boxes and relations of the pictures in --train-dir", auto="found there", identity=False, min_length=1
+        None,
+        group=RELATION,
+        about="boxes and relations of the pictures in --train-dir",
+        auto="found there",
+        identity=False,
+        min_length=1,
     )
     test_annotations: Annotated[Text | None, BeforeValidator(none)] = setting(
         None, group=RELATION, about="the same of those in --test-dir", auto="found there", identity=False, min_length=1
@@ -87,57 +115,108 @@ class Settings(BaseModel):
         min_length=1,
     )
     box_features: Literal["seed", "published", "rich"] = setting(
-        "seed", group=RELATION, about="numbers of the two boxes: 8 of offsets and areas, 12 of published papers, or 45", late=True
+        "seed",
+        group=RELATION,
+        about="numbers of the two boxes: 8 of offsets and areas, 12 of published papers, or 45",
+        late=True,
     )
-    embedding: Whole = setting(128, group=RELATION, about="width in which pair and relation are compared", ge=1, le=65_536, late=True)
+    embedding: Whole = setting(
+        128, group=RELATION, about="width in which pair and relation are compared", ge=1, le=65_536, late=True
+    )
     temperature: Number = setting(0.07, group=RELATION, about="divides the cosine of the two", gt=0, le=100, late=True)
-    spatial_dropout: Number = setting(0.2, group=RELATION, about="dropout of the box numbers' layers", ge=0, lt=1, late=True)
+    spatial_dropout: Number = setting(
+        0.2, group=RELATION, about="dropout of the box numbers' layers", ge=0, lt=1, late=True
+    )
     flip: Number = setting(
-        0.5, group=RELATION, about="share of pairs trained on mirrored: picture, boxes, left of and right of", ge=0, le=1, late=True
+        0.5,
+        group=RELATION,
+        about="share of pairs trained on mirrored: picture, boxes, left of and right of",
+        ge=0,
+        le=1,
+        late=True,
     )
     cache_features: Truth = setting(
-        True, group=RELATION, about="compute the features of a backbone that stays frozen once, and keep them", identity=False
+        True,
+        group=RELATION,
+        about="compute the features of a backbone that stays frozen once, and keep them",
+        identity=False,
     )
 
-    epochs: Whole = setting(group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000)
-    batch_size: Whole = setting(group=OPTIMISER, about="pictures per optimiser step", unit="pictures", auto=RECIPE, ge=1, le=65_536)
+    epochs: Whole = setting(
+        group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000
+    )
+    batch_size: Whole = setting(
+        group=OPTIMISER, about="pictures per optimiser step", unit="pictures", auto=RECIPE, ge=1, le=65_536
+    )
     accumulate: Whole = setting(
         1, group=OPTIMISER, about="split each batch into this many parts to save memory", ge=1, le=1024, identity=False
     )
     optimizer: Literal["adamw", "sgd"] = setting("adamw", group=OPTIMISER, about="update rule (sgd: momentum 0.9)")
     lr_head: Number = setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
-    lr_backbone: Number = setting(group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10)
-    weight_decay: Number = setting(group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10)
-    llrd: Number = setting(group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1)
+    lr_backbone: Number = setting(
+        group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10
+    )
+    weight_decay: Number = setting(
+        group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10
+    )
+    llrd: Number = setting(
+        group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1
+    )
     scheduler: Literal["cosine", "plateau", "constant"] = setting(
         "cosine", group=OPTIMISER, about="what the learning rates do after warm-up"
     )
     warmup_epochs: Whole = setting(group=OPTIMISER, about="linear warm-up", unit="epochs", auto=RECIPE, ge=0, le=10_000)
     plateau_factor: Number = setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
-    plateau_patience: Whole = setting(3, group=OPTIMISER, about="plateau: epochs without a better val_loss", unit="epochs", ge=0, le=10_000)
+    plateau_patience: Whole = setting(
+        3, group=OPTIMISER, about="plateau: epochs without a better val_loss", unit="epochs", ge=0, le=10_000
+    )
     min_lr: Number = setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
     grad_clip: Number = setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
     freeze_backbone_epochs: Whole = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
-    amp: Truth = setting(True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16")
-    ema: Truth = setting(True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length")
+    amp: Truth = setting(
+        True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16"
+    )
+    ema: Truth = setting(
+        True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length"
+    )
 
-    label_smoothing: Number = setting(group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1)
+    label_smoothing: Number = setting(
+        group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1
+    )
     mixup: Number = setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
     cutmix: Number = setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
-    randaugment: Whole = setting(group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30)
-    random_erasing: Number = setting(group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1)
+    randaugment: Whole = setting(
+        group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30
+    )
+    random_erasing: Number = setting(
+        group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1
+    )
 
     class_weights: Literal["none", "balanced", "effective"] = setting(
-        "none", group=BALANCE, about="loss weights; balanced is N/(C n_c), effective counts overlapping pictures once (--effective-beta)"
+        "none",
+        group=BALANCE,
+        about="loss weights; balanced is N/(C n_c), effective counts overlapping pictures once (--effective-beta)",
     )
     effective_beta: Number = setting(
-        0.999, group=BALANCE, about="effective weights: 0 weighs all classes alike, near 1 is balanced", ge=0, lt=1, late=True
+        0.999,
+        group=BALANCE,
+        about="effective weights: 0 weighs all classes alike, near 1 is balanced",
+        ge=0,
+        lt=1,
+        late=True,
     )
-    focal_gamma: Number = setting(0.0, group=BALANCE, about="focal loss: how little easy pictures count; 0 is off", ge=0, le=10, late=True)
+    focal_gamma: Number = setting(
+        0.0, group=BALANCE, about="focal loss: how little easy pictures count; 0 is off", ge=0, le=10, late=True
+    )
     logit_adjustment: Number = setting(
-        0.0, group=BALANCE, about="times the log share of each class, added to its logit in the loss; 0 is off", ge=0, le=10, late=True
+        0.0,
+        group=BALANCE,
+        about="times the log share of each class, added to its logit in the loss; 0 is off",
+        ge=0,
+        le=10,
+        late=True,
     )
     oversample: str = setting(
         "none",
@@ -150,13 +229,19 @@ class Settings(BaseModel):
     monitor: Literal["val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"] = setting(
         "val_accuracy", group=STOPPING, about="what decides the best epoch and early stopping"
     )
-    patience: Whole = setting(10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000)
-    min_epochs: Whole = setting(0, group=STOPPING, about="never stop early before this epoch", unit="epochs", ge=0, le=10_000)
+    patience: Whole = setting(
+        10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000
+    )
+    min_epochs: Whole = setting(
+        0, group=STOPPING, about="never stop early before this epoch", unit="epochs", ge=0, le=10_000
+    )
     stop_epoch: Annotated[Whole | None, BeforeValidator(none)] = setting(
         None, group=STOPPING, about="end after this epoch of the schedule", unit="epochs", auto="none", ge=1, le=10_000
     )
 
-    seed: Whole = setting(11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False)
+    seed: Whole = setting(
+        11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False
+    )
     output_dir: Text | None = setting(
         None, group=RUN, about="folder of the run", auto="<runs root>/<model>-<config>-s<seed>", identity=False
     )
@@ -185,7 +270,9 @@ class Settings(BaseModel):
     checkpoint_every_minutes: Number = setting(
         0.0, group=RUN, about="the same by time; 0 is off", unit="minutes", ge=0, le=10_000, identity=False
     )
-    keep_checkpoints: Whole = setting(2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False)
+    keep_checkpoints: Whole = setting(
+        2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False
+    )
     lease_seconds: Whole = setting(
         60,
         group=RUN,
@@ -196,7 +283,10 @@ class Settings(BaseModel):
         identity=False,
     )
     on_launcher_death: Literal["stop", "finish"] = setting(
-        "stop", group=RUN, about="when the `mlflow run` that started it dies: stop with a checkpoint, or finish", identity=False
+        "stop",
+        group=RUN,
+        about="when the `mlflow run` that started it dies: stop with a checkpoint, or finish",
+        identity=False,
     )
     overwrite: Truth = setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
     experiment: Text | None = setting(  # as long as a server's database takes it; so is the name of a run

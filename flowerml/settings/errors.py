@@ -76,5 +76,8 @@ def bad_value(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was give
     hint = nearest(str(value), words)
     shown = "nothing" if value == "" else repr(value)
     if isinstance(value, str) and value.encode("utf-8", "ignore").decode("utf-8") != value:
-        return f"{flag(name)} is {shown}. Allowed: text in UTF-8, which this is not: rename what it names, or type it in a UTF-8 terminal"
+        return (
+            f"{flag(name)} is {shown}. Allowed: text in UTF-8, which this is not: rename what it names, or type it in a"
+            " UTF-8 terminal"
+        )
     return f"{flag(name)} is {shown}.{hint} Allowed: {allowed(field)}{unit}{automatic}"

@@ -15,7 +15,9 @@ from flowerml.settings.spec import RECIPE, note
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that takes `--lr_head` for `--lr-head`, gives the nearest flag for a mistyped one, and raises instead of exiting."""
+    """argparse that takes `--lr_head` for `--lr-head`, gives the nearest flag for a mistyped one, and raises instead of
+    exiting.
+    """
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's own options
         super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
@@ -61,7 +63,13 @@ def _joined(words: Sequence[str]) -> list[str]:
     joined: list[str] = []
     for word in words:
         before = joined[-1] if joined else ""
-        if before.startswith("--") and "=" not in before and word.startswith("-") and word[1:2] not in ("-", "") and word != "-h":
+        if (
+            before.startswith("--")
+            and "=" not in before
+            and word.startswith("-")
+            and word[1:2] not in ("-", "")
+            and word != "-h"
+        ):
             joined[-1] = f"{before}={word}"
         else:
             joined.append(word)
@@ -69,8 +77,8 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 
 def add_settings(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """Add a flag per setting but for those `without`, grouped as declared. Values stay text: `settings.resolve` turns them into what they
-    mean.
+    """Add a flag per setting but for those `without`, grouped as declared. Values stay text: `settings.resolve` turns
+    them into what they mean.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in fields().items():
@@ -83,10 +91,18 @@ def add_settings(parser: argparse.ArgumentParser, without: Collection[str] = ())
         about = _help(name).replace("%", "%%")
         if kind(field) == "true or false":
             group.add_argument(
-                flag(name), dest=name, nargs="?", const="true", default=argparse.SUPPRESS, metavar="{true,false}", help=about
+                flag(name),
+                dest=name,
+                nargs="?",
+                const="true",
+                default=argparse.SUPPRESS,
+                metavar="{true,false}",
+                help=about,
             )
             no = flag(f"no_{name}")
-            group.add_argument(no, dest=name, action="store_const", const="false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            group.add_argument(
+                no, dest=name, action="store_const", const="false", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+            )
         else:
             group.add_argument(flag(name), dest=name, default=argparse.SUPPRESS, metavar=_metavar(name), help=about)
 

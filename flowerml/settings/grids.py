@@ -27,8 +27,8 @@ _GRIDS: Mapping[Family, Mapping[str, tuple[Any, ...]]] = {
 
 
 def grid(family: Family) -> Mapping[str, tuple[Any, ...]]:
-    """The allowed values of each setting that is varied, the recipe's own among them; every other setting keeps its recipe's value. Nothing
-    for a family without a grid.
+    """The allowed values of each setting that is varied, the recipe's own among them; every other setting keeps its
+    recipe's value. Nothing for a family without a grid.
     """
     return _GRIDS.get(family, {})
 

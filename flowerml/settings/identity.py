@@ -20,8 +20,9 @@ class Digests:
 def identity(settings: Settings, digests: Digests) -> dict[str, object]:
     """The part of the settings that shapes the result, as plain values.
 
-    Not in it: seed, folders, names, experiment, workers, device, compile, micro-batches, checkpoints, bad-images. The data folder, the
-    split's settings and the weights' path stand in it by content. A setting that came later (`late`) is not in it at its default.
+    Not in it: seed, folders, names, experiment, workers, device, compile, micro-batches, checkpoints, bad-images. The
+    data folder, the split's settings and the weights' path stand in it by content. A setting that came later (`late`)
+    is not in it at its default.
     """
     values = settings.model_dump(mode="json")
     shaping: dict[str, object] = {
@@ -37,6 +38,8 @@ def _plain(value: object) -> object:
 
 
 def config_id(settings: Settings, digests: Digests) -> str:
-    """sha256 (hex) of the canonical typed JSON of `identity`: 1e-4 and 0.0001 are one, and so are any two orders of the keys."""
+    """sha256 (hex) of the canonical typed JSON of `identity`: 1e-4 and 0.0001 are one, and so are any two orders of the
+    keys.
+    """
     text = json.dumps(identity(settings, digests), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

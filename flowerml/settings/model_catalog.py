@@ -27,8 +27,9 @@ class Library(StrEnum):
 class ModelSpec:
     """What to build.
 
-    `hub` names the published weights: a timm tag or an open_clip tag; "" where none are published. `patch` is the ViT's patch edge in
-    pixels (the image size must be a multiple of it), None where any size goes or where only the library knows.
+    `hub` names the published weights: a timm tag or an open_clip tag; "" where none are published. `patch` is the ViT's
+    patch edge in pixels (the image size must be a multiple of it), None where any size goes or where only the library
+    knows.
     """
 
     name: str
@@ -45,7 +46,8 @@ def _convnextv2(size: str, tag: str) -> ModelSpec:
 
 
 def _clip(name: str, architecture: str, patch: int, hub: str = "openai", img_size: int = 224) -> ModelSpec:
-    # OpenAI trained with QuickGELU; without it the same weights are silently worse, so the architecture's name carries it.
+    # OpenAI trained with QuickGELU; without it the same weights are silently worse, so the architecture's name carries
+    # it.
     return ModelSpec(name, Family.VIT, Library.OPEN_CLIP, architecture, hub, img_size, patch)
 
 
@@ -71,14 +73,16 @@ _KNOWN = {
         # Small towers for tests and demos: nobody has published OpenAI weights for them.
         _clip("clip_vits16", "ViT-S-16", 16, hub=""),
         _clip("clip_vits32", "ViT-S-32", 32, hub=""),
-        # Crops of 128 px through the ImageNet weights of torchvision's first recipe, as in the experiments these names come from.
+        # Crops of 128 px through the ImageNet weights of torchvision's first recipe, as in the experiments these names
+        # come from.
         _relation("relation_resnet18", "resnet18", "tv_in1k"),
         _relation("relation_resnet50", "resnet50", "tv_in1k"),
     )
 }
 
 _RELATION_OF = "relation:timm:"
-# Names by which transformers go in timm; everything else counts as a CNN (RepViT, FastViT and MobileViT are, for all their names).
+# Names by which transformers go in timm; everything else counts as a CNN (RepViT, FastViT and MobileViT are, for all
+# their names).
 _TIMM_VIT = re.compile(
     r"(?<!rep)(?<!fast)(?<!mobile)vit|(^|_)(deit|beit|eva|swin|cait|xcit|twins|siglip|pit|volo|tnt|hiera|aimv2|visformer|coat|sequencer|mixer)",
     re.IGNORECASE,
@@ -111,7 +115,8 @@ def find_model(name: str) -> ModelSpec:
     near = difflib.get_close_matches(name, [*_KNOWN, "timm:NAME", "openclip:ARCH", "relation:timm:NAME"], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UserError(
-        f"--model {name!r} is unknown.{hint} Allowed: {', '.join(_KNOWN)}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
+        f"--model {name!r} is unknown.{hint} Allowed: {', '.join(_KNOWN)}, timm:NAME, openclip:ARCH[/TAG] or"
+        " relation:timm:NAME"
     )
 
 

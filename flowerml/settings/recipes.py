@@ -71,7 +71,9 @@ _SMALLEST_CONVNEXT = 32  # px: of less, nothing is left for its last layers
 
 
 def recipe(spec: ModelSpec) -> dict[str, Any]:
-    """The values that stand in for settings left out. Stochastic depth only where the catalogue knows that the builder takes it."""
+    """The values that stand in for settings left out. Stochastic depth only where the catalogue knows that the builder
+    takes it.
+    """
     values = {**_RECIPES[spec.family], "img_size": spec.img_size}
     if not spec.name.startswith("convnextv2_"):
         values["drop_path"] = 0.0
@@ -80,14 +82,17 @@ def recipe(spec: ModelSpec) -> dict[str, Any]:
 
 def family_recipes() -> dict[str, dict[str, Any]]:
     """Each family's recipe by its name, as its flagship model takes it."""
-    return {spec.family.value: recipe(spec) for spec in map(find_model, ("convnextv2_large", "clip_vitl14", "relation_resnet50"))}
+    return {
+        spec.family.value: recipe(spec)
+        for spec in map(find_model, ("convnextv2_large", "clip_vitl14", "relation_resnet50"))
+    }
 
 
 def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """Complete settings from what was asked for, and warnings in words.
 
-    Values may be text (from a command line) or typed; `auto` equals leaving a setting out. A freeze or warm-up that comes from the
-    recipe shrinks to a shorter run with a warning; one that was asked for is refused.
+    Values may be text (from a command line) or typed; `auto` equals leaving a setting out. A freeze or warm-up that
+    comes from the recipe shrinks to a shorter run with a warning; one that was asked for is refused.
 
     Raises:
         UserError: an unknown name, a value out of range, or settings at odds with each other.
@@ -116,7 +121,8 @@ def resolve_one(name: str, text: str | None) -> Any:  # noqa: ANN401 - of the se
 
 
 def stored(values: Mapping[str, Any]) -> Settings:
-    """The complete settings that a file holds: `model_dump(mode="json")` of this version, or of an earlier one, which had fewer.
+    """The complete settings that a file holds: `model_dump(mode="json")` of this version, or of an earlier one, which
+    had fewer.
 
     Raises:
         UserError: one is unknown, missing or out of range.
@@ -127,7 +133,9 @@ def stored(values: Mapping[str, Any]) -> Settings:
     unknown = sorted(map(str, values.keys() - fields().keys()))
     if unknown:
         raise UserError(f"setting {unknown[0]!r} is unknown")
-    missing = [name for name, field in fields().items() if (field.is_required() or name == "seed") and name not in values]
+    missing = [
+        name for name, field in fields().items() if (field.is_required() or name == "seed") and name not in values
+    ]
     if missing:
         raise UserError(f"setting {missing[0]!r} is missing")
     try:
@@ -145,19 +153,29 @@ def check(settings: Settings, spec: ModelSpec) -> None:
     for name in ("warmup_epochs", "freeze_backbone_epochs"):
         length = getattr(settings, name)
         if length > settings.epochs:
-            raise UserError(f"{flag(name)} {length} is longer than the run (--epochs {settings.epochs}): lower it or train longer")
+            raise UserError(
+                f"{flag(name)} {length} is longer than the run (--epochs {settings.epochs}): lower it or train longer"
+            )
     _check_family(settings, spec)
     if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
-        raise UserError(f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})")
+        raise UserError(
+            f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})"
+        )
     if settings.accumulate > settings.batch_size:
-        raise UserError(f"--accumulate {settings.accumulate} is more than the --batch-size {settings.batch_size} it splits")
+        raise UserError(
+            f"--accumulate {settings.accumulate} is more than the --batch-size {settings.batch_size} it splits"
+        )
     if settings.scheduler == "plateau" and settings.val_split == 0:
-        raise UserError("--scheduler plateau needs a validation loss, and --val-split is 0: use cosine or constant, or hold some out")
+        raise UserError(
+            "--scheduler plateau needs a validation loss, and --val-split is 0: use cosine or constant, or hold"
+            " some out"
+        )
     if spec.patch is not None and settings.img_size % spec.patch:
         below = settings.img_size // spec.patch * spec.patch
         near = " or ".join(str(size) for size in (below, below + spec.patch) if SMALLEST_IMAGE <= size <= LARGEST_IMAGE)
         raise UserError(
-            f"--img-size {settings.img_size} does not fit {spec.name}: allowed are multiples of its patch {spec.patch}, like {near}"
+            f"--img-size {settings.img_size} does not fit {spec.name}: allowed are multiples of its patch {spec.patch},"
+            f" like {near}"
         )
     if spec.name.startswith("convnextv2_") and settings.img_size < _SMALLEST_CONVNEXT:
         raise UserError(
@@ -174,9 +192,12 @@ def _check_family(settings: Settings, spec: ModelSpec) -> None:
         for name in _NOT_FOR_RELATIONS:
             if value := getattr(settings, name):
                 raise UserError(
-                    f"{flag(name)} {value}: not for pairs of boxed objects ({spec.name}): only --flip moves picture and boxes together"
+                    f"{flag(name)} {value}: not for pairs of boxed objects ({spec.name}): only --flip moves picture and"
+                    " boxes together"
                 )
         return
     for name, field in fields().items():
         if note(field, "group") == RELATION and getattr(settings, name) != field.default:
-            raise UserError(f"{flag(name)} is for pairs of boxed objects, and {spec.name} takes whole pictures: leave it out")
+            raise UserError(
+                f"{flag(name)} is for pairs of boxed objects, and {spec.name} takes whole pictures: leave it out"
+            )

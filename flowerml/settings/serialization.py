@@ -1,4 +1,6 @@
-"""Settings as text and back: what MLflow params show, what `mlflow run` logged before us, and whether the two say the same."""
+"""Settings as text and back: what MLflow params show, what `mlflow run` logged before us, and whether the two say the
+same.
+"""
 
 import shlex
 from collections.abc import Mapping
@@ -28,8 +30,9 @@ def as_params(settings: Settings) -> dict[str, str]:
 def contradictions(logged: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """Params that stand in MLflow already and do not say what runs.
 
-    `mlflow run` logs each `-P` as shell-quoted raw text before the script starts, and params can't be changed: `1e-4` for 0.0001 is
-    fine, `auto` is not. Returns name -> logged text; params that are no settings of ours are nobody's contradiction.
+    `mlflow run` logs each `-P` as shell-quoted raw text before the script starts, and params can't be changed: `1e-4`
+    for 0.0001 is fine, `auto` is not. Returns name -> logged text; params that are no settings of ours are nobody's
+    contradiction.
     """
     wrong: dict[str, str] = {}
     for name, raw in logged.items():

@@ -31,11 +31,18 @@ def setting(
     late: bool = False,
     **limits: Any,  # noqa: ANN401 - pydantic's ge, gt, le, lt, pattern
 ) -> Any:  # noqa: ANN401
-    """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity` whether it is
-    part of `config_id`. A `late` setting came after configurations had been named: at its default it is left out of the identity, so
-    that they keep their names.
+    """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity`
+    whether it is part of `config_id`. A `late` setting came after configurations had been named: at its default it is
+    left out of the identity, so that they keep their names.
     """
-    extra: JsonDict = {"group": group, "unit": unit, "auto": auto, "allowed": allowed, "identity": identity, "late": late}
+    extra: JsonDict = {
+        "group": group,
+        "unit": unit,
+        "auto": auto,
+        "allowed": allowed,
+        "identity": identity,
+        "late": late,
+    }
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 

@@ -46,13 +46,17 @@ def require_own(folders: Sequence[Path], sweep: str) -> None:
             continue
         found = journals(folder)
         tags = _tags(found[-1]) if found else {}
-        if tags.get(CAMPAIGN) != sweep and (tags or not found):  # without any, it was cut off before it had said whose it is
-            raise UserError(f"{folder} holds a run of another study: choose another --study or --runs-root, or move it away")
+        if tags.get(CAMPAIGN) != sweep and (
+            tags or not found
+        ):  # without any, it was cut off before it had said whose it is
+            raise UserError(
+                f"{folder} holds a run of another study: choose another --study or --runs-root, or move it away"
+            )
 
 
 def deliver(folders: Sequence[Path], beat: Callable[[], None], seconds: float) -> None:
-    """Bring to the tracking server what it was not there to take; a server that is away is waited for, so many seconds. `beat` is called
-    meanwhile.
+    """Bring to the tracking server what it was not there to take; a server that is away is waited for, so many seconds.
+    `beat` is called meanwhile.
     """
     until, pause, told = time.monotonic() + seconds, 0.5, False
     while left := [folder for folder in folders if any(map(has_undelivered, journals(folder)))]:
@@ -61,7 +65,9 @@ def deliver(folders: Sequence[Path], beat: Callable[[], None], seconds: float) -
         if not kept:
             break
         if time.monotonic() > until:
-            warn(f"MLflow has not taken all of {len(kept)} runs ({kept[0].why}): `flowerml sync --all` delivers the rest")
+            warn(
+                f"MLflow has not taken all of {len(kept)} runs ({kept[0].why}): `flowerml sync --all` delivers the rest"
+            )
             return
         if not told:
             say(f"waiting for MLflow to take what {len(kept)} runs have kept ({kept[0].why})")

@@ -26,7 +26,9 @@ _LOOK_S = 0.3
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep has come to: the trials that were asked for, each in its last try, by number; and the number of the best one."""
+    """What a sweep has come to: the trials that were asked for, each in its last try, by number; and the number of the
+    best one.
+    """
 
     trials: dict[int, FrozenTrial]
     best: int
@@ -42,8 +44,9 @@ class Swept:
 
 
 def sweep(task: Task, study: optuna.Study, refill: Callable[[], int], workers: int, beat: Callable[[], None]) -> Swept:
-    """Work off the study's queue with several worker processes. `refill` queues what is still missing then (somebody else may have stopped,
-    or died with, a trial that counts), and says how much that was; `beat` is called again and again.
+    """Work off the study's queue with several worker processes. `refill` queues what is still missing then (somebody
+    else may have stopped, or died with, a trial that counts), and says how much that was; `beat` is called again and
+    again.
 
     Raises:
         UserError: settings that can't be run, or the study's database is gone; RunFailed: every trial failed.
@@ -57,13 +60,22 @@ def sweep(task: Task, study: optuna.Study, refill: Callable[[], int], workers: i
             break
     patiently(task.storage, lambda: end_unasked(study))
     done = patiently(task.storage, lambda: counted(study.get_trials(deepcopy=False)))
-    values = {number: trial.value for number, trial in done.items() if trial.state is TrialState.COMPLETE and trial.value is not None}
+    values = {
+        number: trial.value
+        for number, trial in done.items()
+        if trial.state is TrialState.COMPLETE and trial.value is not None
+    }
     if not values:
-        raise RunFailed(f"no trial of study {task.study} was completed: the logs in {task.folder / 'logs'} say why ({end_of(logs[0])})")
+        raise RunFailed(
+            f"no trial of study {task.study} was completed: the logs in {task.folder / 'logs'} say why"
+            f" ({end_of(logs[0])})"
+        )
     return Swept(done, (max if task.maximize else min)(values, key=lambda number: values[number]))
 
 
-def confirm(task: Task, swept: Swept, count: int, seeds: tuple[int, ...], workers: int, beat: Callable[[], None]) -> None:
+def confirm(
+    task: Task, swept: Swept, count: int, seeds: tuple[int, ...], workers: int, beat: Callable[[], None]
+) -> None:
     """Train the `count` best configurations on further seeds. Raises RunFailed where a run fails."""
     ranked = [number for number, trial in swept.trials.items() if trial.state is TrialState.COMPLETE]
     ranked.sort(key=lambda number: swept.trials[number].user_attrs[BEST], reverse=task.maximize)
@@ -99,7 +111,9 @@ def _gpus(task: Task) -> Sequence[str]:
     return () if "device" in task.given else visible_gpus()
 
 
-def _work_through(task: Task, study: optuna.Study, logs: list[Path], progress: "_Progress", beat: Callable[[], None]) -> None:
+def _work_through(
+    task: Task, study: optuna.Study, logs: list[Path], progress: "_Progress", beat: Callable[[], None]
+) -> None:
     """Keep workers at it, and tell of each trial that ends, until nothing is queued or under way."""
 
     def job(log: Path, share: Share) -> tuple[Callable[..., None], tuple[Any, ...]]:
@@ -120,7 +134,8 @@ def _work_through(task: Task, study: optuna.Study, logs: list[Path], progress: "
     patiently(task.storage, progress.tell)
     if left := patiently(task.storage, open_still):
         raise RunFailed(
-            f"no worker is left, and {left} trials have not ended: the logs in {task.folder / 'logs'} say why. The same command goes on"
+            f"no worker is left, and {left} trials have not ended: the logs in {task.folder / 'logs'} say why. The same"
+            " command goes on"
         )
 
 
@@ -135,14 +150,20 @@ class _Progress:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.told |= {trial.number for trial in counted(self.study.get_trials(deepcopy=False)).values() if trial.state in ENDED}
+        self.told |= {
+            trial.number for trial in counted(self.study.get_trials(deepcopy=False)).values() if trial.state in ENDED
+        }
 
     def tell(self) -> None:
         """Tell of those that have ended since the last call."""
         trials = counted(self.study.get_trials(deepcopy=False))
-        new = {number: trial for number, trial in trials.items() if trial.state in ENDED and trial.number not in self.told}
+        new = {
+            number: trial for number, trial in trials.items() if trial.state in ENDED and trial.number not in self.told
+        }
         left = sum(trial.state not in ENDED for trial in trials.values())
-        values = [trial.value for trial in trials.values() if trial.state is TrialState.COMPLETE and trial.value is not None]
+        values = [
+            trial.value for trial in trials.values() if trial.state is TrialState.COMPLETE and trial.value is not None
+        ]
         for number, trial in new.items():
             self.told.add(trial.number)
             self.ended += 1
@@ -150,12 +171,17 @@ class _Progress:
             reached = trial.user_attrs.get(BEST)
             each = (time.monotonic() - self.started) / self.ended
             say(
-                f"trial {number}{_how(trial)}: {self.task.monitor} {'-' if reached is None else f'{reached:.4f}'}{best}; "
-                f"{left} left{f', about {duration(left * each)}' if left else ''}"
+                f"trial {number}{_how(trial)}: {self.task.monitor}"
+                f" {'-' if reached is None else f'{reached:.4f}'}{best}; {left}"
+                f" left{f', about {duration(left * each)}' if left else ''}"
             )
 
 
 def _how(trial: FrozenTrial) -> str:
     if trial.state is TrialState.FAIL:
-        return f" (failed: {trial.user_attrs[FAILED]})" if FAILED in trial.user_attrs else " (its process died, or was stopped)"
+        return (
+            f" (failed: {trial.user_attrs[FAILED]})"
+            if FAILED in trial.user_attrs
+            else " (its process died, or was stopped)"
+        )
     return " (pruned)" if trial.state is TrialState.PRUNED else ""

@@ -10,7 +10,15 @@ from flowerml.files import write_bytes, write_text
 from flowerml.reporting.figures import png_bytes
 from flowerml.settings.serialization import as_text
 from flowerml.sweep.loop import Swept
-from flowerml.sweep.results import as_csv, as_markdown, history_figure, importance_figure, importances, parallel_figure, rows
+from flowerml.sweep.results import (
+    as_csv,
+    as_markdown,
+    history_figure,
+    importance_figure,
+    importances,
+    parallel_figure,
+    rows,
+)
 from flowerml.sweep.space import words
 from flowerml.sweep.study import as_run
 from flowerml.sweep.task import Task
@@ -20,11 +28,17 @@ _NOTE = 5000  # characters of a description
 
 
 def begin(task: Task, trials: int, recorder: Recorder) -> None:
-    """Say in the sweep's run what it searches. What it began with stays a param; `flowerml.trials` is what was asked for last."""
+    """Say in the sweep's run what it searches. What it began with stays a param; `flowerml.trials` is what was asked
+    for last.
+    """
     recorder.record(Tags({"flowerml.study": task.study, "flowerml.trials": str(trials)}))
     fixed = {name: as_text(value) for name, value in task.given.items()}
-    recorder.record(Params({**fixed, "trials": str(trials), "study": task.study, "pruner": task.pruner, "monitor": task.monitor}))
-    recorder.record(Params({f"space_{line.split(':')[0].strip()}": line.split(": ", 1)[1] for line in words(task.dimensions)}))
+    recorder.record(
+        Params({**fixed, "trials": str(trials), "study": task.study, "pruner": task.pruner, "monitor": task.monitor})
+    )
+    recorder.record(
+        Params({f"space_{line.split(':')[0].strip()}": line.split(": ", 1)[1] for line in words(task.dimensions)})
+    )
 
 
 def leave(task: Task, study: Study, swept: Swept, recorder: Recorder) -> None:
@@ -32,10 +46,17 @@ def leave(task: Task, study: Study, swept: Swept, recorder: Recorder) -> None:
     for path in _files(task, study, swept):
         recorder.record(Artifact(path))
     states = [trial.state for trial in swept.trials.values()]
-    counts = {state.name.lower(): float(states.count(state)) for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
+    counts = {
+        state.name.lower(): float(states.count(state))
+        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    }
     best = swept.best_trial
     value, run = best.user_attrs[BEST], str(best.user_attrs.get(RUN, ""))
-    recorder.record(Metrics({f"trials_{name}": count for name, count in counts.items()} | {f"best_{task.monitor}": value}, len(states)))
+    recorder.record(
+        Metrics(
+            {f"trials_{name}": count for name, count in counts.items()} | {f"best_{task.monitor}": value}, len(states)
+        )
+    )
     chosen = ", ".join(f"{name} {as_text(as_run(value))}" for name, value in best.params.items())
     table = as_markdown(rows(swept.trials, task.monitor, maximize=task.maximize))
     note = f"**Best: trial {swept.best}, {task.monitor} {value:.4f}** ({chosen}), run `{run}`.\n\n{table}"

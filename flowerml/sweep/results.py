@@ -1,4 +1,6 @@
-"""What a sweep leaves: a table of its trials, how the best value came about, which settings mattered, all trials as lines."""
+"""What a sweep leaves: a table of its trials, how the best value came about, which settings mattered, all trials as
+lines.
+"""
 
 import csv
 import io
@@ -49,14 +51,17 @@ def rows(trials: Trials, monitor: str, *, maximize: bool) -> list[dict[str, str]
 
 
 def _row(number: int, trial: FrozenTrial, monitor: str, names: Sequence[str]) -> dict[str, str]:
-    status = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
+    status = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(
+        trial.state.name, trial.state.name.lower()
+    )
     return {
         "trial": str(number),
         "status": status,
         f"best {monitor}": f"{trial.user_attrs[BEST]:.4f}" if BEST in trial.user_attrs else "",
         "epochs": str(len(trial.intermediate_values)),
         **{name: as_text(as_run(trial.params[name])) if name in trial.params else "" for name in names},
-        "run": trial.user_attrs.get(RUN) or (run_id_of(Path(trial.user_attrs[FOLDER])) if FOLDER in trial.user_attrs else ""),
+        "run": trial.user_attrs.get(RUN)
+        or (run_id_of(Path(trial.user_attrs[FOLDER])) if FOLDER in trial.user_attrs else ""),
         "reason": str(trial.user_attrs.get(FAILED, "")),
     }
 
@@ -94,7 +99,9 @@ def history_figure(trials: Trials, monitor: str, title: str, *, maximize: bool) 
                 color=colour,
                 label=f"{label} ({len(own)})",
             )
-        completed = {number: trial.user_attrs[BEST] for number, trial in known.items() if trial.state is TrialState.COMPLETE}
+        completed = {
+            number: trial.user_attrs[BEST] for number, trial in known.items() if trial.state is TrialState.COMPLETE
+        }
         best = (np.maximum if maximize else np.minimum).accumulate(list(completed.values()))
         axes.step(list(completed), best, where="post", color=ORANGE, label="best so far")
         axes.set(xlabel="trial", ylabel=monitor)
@@ -106,8 +113,8 @@ def history_figure(trials: Trials, monitor: str, title: str, *, maximize: bool) 
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the differences between trials each setting explains (fANOVA; Hutter et al. 2014, "An Efficient Approach for Assessing
-    Hyperparameter Importance"); empty where too few trials, or no differences, are there.
+    """How much of the differences between trials each setting explains (fANOVA; Hutter et al. 2014, "An Efficient
+    Approach for Assessing Hyperparameter Importance"); empty where too few trials, or no differences, are there.
     """
     try:
         with warnings.catch_warnings():
@@ -149,7 +156,12 @@ def parallel_figure(trials: Trials, monitor: str, title: str, *, maximize: bool)
             heights = [scale.place(known[index].params.get(name)) for name, scale in zip(names, scales, strict=True)]
             shade = 0.12 + 0.88 * (place + 1) / len(order)
             best = place == len(order) - 1
-            axes.plot([*heights, last.place(float(values[index]))], color=ORANGE if best else BLUE, alpha=shade, lw=2.2 if best else 1.1)
+            axes.plot(
+                [*heights, last.place(float(values[index]))],
+                color=ORANGE if best else BLUE,
+                alpha=shade,
+                lw=2.2 if best else 1.1,
+            )
         for column, scale in enumerate([*scales, last]):
             _axis(axes, column, scale)
         axes.set_xticks(range(len(names) + 1), [*names, monitor], rotation=20, ha="right")
@@ -160,7 +172,9 @@ def parallel_figure(trials: Trials, monitor: str, title: str, *, maximize: bool)
 
 
 class _Scale:
-    """Where a setting's values lie between 0 and 1: numbers by size (decades, where they span more than one), others in their order."""
+    """Where a setting's values lie between 0 and 1: numbers by size (decades, where they span more than one), others in
+    their order.
+    """
 
     def __init__(self, values: Sequence[Any]) -> None:
         present = sorted({value for value in values if value is not None}, key=lambda value: (str(type(value)), value))

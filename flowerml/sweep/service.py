@@ -1,4 +1,6 @@
-"""A sweep from its command to its last file: its own run at the tracking server, its trials, the decision, the right state at the end."""
+"""A sweep from its command to its last file: its own run at the tracking server, its trials, the decision, the right
+state at the end.
+"""
 
 import os
 import time
@@ -34,7 +36,9 @@ _DELIVERY_S = 600.0
 
 @dataclass(frozen=True)
 class Done:
-    """A sweep that is over: its run, its trials, and what was decided on further seeds (None where nothing was to be confirmed)."""
+    """A sweep that is over: its run, its trials, and what was decided on further seeds (None where nothing was to be
+    confirmed).
+    """
 
     run_id: str
     swept: Swept
@@ -43,8 +47,8 @@ class Done:
 
 @dataclass(frozen=True)
 class Search:
-    """What is asked for: how many `trials` in all, in which `family`, from a grid's `points` (None: the sampler chooses), by how many
-    `workers`; how many of the best are to be `confirmed` on further seeds; the MLflow experiment.
+    """What is asked for: how many `trials` in all, in which `family`, from a grid's `points` (None: the sampler
+    chooses), by how many `workers`; how many of the best are to be `confirmed` on further seeds; the MLflow experiment.
     """
 
     trials: int
@@ -76,14 +80,21 @@ def carry_out(task: Task, search: Search) -> Done:
     trials = patiently(task.storage, lambda: counted(study.get_trials(deepcopy=False)))
     ended = sum(trial.state in ENDED for trial in trials.values())
     who = f"{search.workers} worker{'s' * (search.workers > 1)}"
-    say(f"study {task.study}: {ended} of {len(trials)} trials are done, {fresh} newly queued; {who}, logs in {task.folder / 'logs'}")
+    say(
+        f"study {task.study}: {ended} of {len(trials)} trials are done, {fresh} newly queued; {who}, logs in"
+        f" {task.folder / 'logs'}"
+    )
     campaign = name_of(study)
     require_own(task.folders, campaign)
     tags = {"flowerml.family": search.family.value, "flowerml.model": str(task.about["model"])}
     parent = open_sweep(campaign, f"sweep {task.study}", search.experiment, tags)
     run_id = parent.recorder.run_id
     # Trials stand beside the sweep's run, in the experiment that `mlflow run` has put that one into.
-    task = replace(task, given={**task.given, "experiment": parent.experiment}, labels={"flowerml.campaign": campaign, PARENT: run_id})
+    task = replace(
+        task,
+        given={**task.given, "experiment": parent.experiment},
+        labels={"flowerml.campaign": campaign, PARENT: run_id},
+    )
     stopping = Stopping()
     with _closing(parent, stopping), patient(stopping) as asked:
         os.environ.pop("MLFLOW_RUN_ID", None)  # it is the sweep's: nothing else that this process writes belongs there
@@ -117,7 +128,9 @@ def _beat(run_id: str, asked: Callable[[], str | None]) -> Callable[[], None]:
 
 @contextmanager
 def _closing(parent: Parent, stopping: Stopping) -> Iterator[None]:
-    """Whatever happens, the sweep's run ends in the right state, and so does the run that `mlflow run` has opened to go on with it."""
+    """Whatever happens, the sweep's run ends in the right state, and so does the run that `mlflow run` has opened to go
+    on with it.
+    """
     status = Status.FAILED
 
     def ended(word: str) -> None:
@@ -125,7 +138,10 @@ def _closing(parent: Parent, stopping: Stopping) -> Iterator[None]:
         status = Status(word)
 
     try:
-        with watched(lambda: None, _SIGN_S, stopping, launcher_of(stops=True)), ending(parent.recorder, ended, stopping):
+        with (
+            watched(lambda: None, _SIGN_S, stopping, launcher_of(stops=True)),
+            ending(parent.recorder, ended, stopping),
+        ):
             yield
     finally:
         parent.end_launcher(status.value, now_ms())

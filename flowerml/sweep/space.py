@@ -1,4 +1,6 @@
-"""What a sweep chooses from: the family's grid, every point once; or ranges around it, narrowed by what earlier trials have shown."""
+"""What a sweep chooses from: the family's grid, every point once; or ranges around it, narrowed by what earlier trials
+have shown.
+"""
 
 import random
 from collections.abc import Mapping
@@ -36,8 +38,8 @@ Dimension = Range | Choice
 def ranges(family: Family, fixed: Mapping[str, Any]) -> dict[str, Dimension]:
     """The dimensions of `tpe`: the settings that the family's grid varies, but for those that are `fixed`.
 
-    Rates and decay reach from a third of the grid's smallest value to three times its largest, on a logarithmic scale; shares and alphas
-    from half to one and a half times, at most to 1; whole numbers are chosen from the grid's.
+    Rates and decay reach from a third of the grid's smallest value to three times its largest, on a logarithmic scale;
+    shares and alphas from half to one and a half times, at most to 1; whole numbers are chosen from the grid's.
     """
     return {name: _dimension(name, values) for name, values in grid(family).items() if name not in fixed}
 
@@ -79,7 +81,9 @@ def require_possible(given: Mapping[str, Any], dimensions: Mapping[str, Dimensio
             try:
                 resolve({**given, name: value})
             except UserError as error:
-                raise UserError(f"{error}; {as_text(value)} is in the space that is searched: give {flag(name)} a value for all") from error
+                raise UserError(
+                    f"{error}; {as_text(value)} is in the space that is searched: give {flag(name)} a value for all"
+                ) from error
 
 
 def words(dimensions: Mapping[str, Dimension]) -> list[str]:

@@ -24,8 +24,8 @@ Answer = TypeVar("Answer")
 class Storage(RDBStorage):
     """Optuna's, with two gaps closed.
 
-    A trial has a sign of life before it is RUNNING, not after: one whose process dies in between would be RUNNING for ever. And a sign
-    that does not get through is not the last one: the thread that gives it goes on.
+    A trial has a sign of life before it is RUNNING, not after: one whose process dies in between would be RUNNING for
+    ever. And a sign that does not get through is not the last one: the thread that gives it goes on.
     """
 
     def record_heartbeat(self, trial_id: int) -> None:
@@ -41,22 +41,29 @@ class Storage(RDBStorage):
 
 
 def open_storage(address: str, beat: int) -> Storage:
-    """The database at `address`, with Optuna's tables. `beat`: seconds between two signs of life of a trial; after three without one it
-    counts as dead, and is queued again, at most RETRIES times.
+    """The database at `address`, with Optuna's tables. `beat`: seconds between two signs of life of a trial; after
+    three without one it counts as dead, and is queued again, at most RETRIES times.
 
     Raises:
         UserError: it can't be had.
     """
-    # A connection that was cut off (the server was started again) is replaced; an SQLite file that somebody writes to is waited for.
+    # A connection that was cut off (the server was started again) is replaced; an SQLite file that somebody writes to
+    # is waited for.
     engine = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {"pool_pre_ping": True}
     again = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES, inherit_intermediate_values=True)
     for pause in (*_TABLES_S, None):
         try:
             return Storage(
-                address, engine_kwargs=engine, heartbeat_interval=beat, grace_period=3 * beat, heartbeat_stale_trial_callback=again
+                address,
+                engine_kwargs=engine,
+                heartbeat_interval=beat,
+                grace_period=3 * beat,
+                heartbeat_stale_trial_callback=again,
             )
         except (ArgumentError, ImportError, ValueError) as error:
-            raise UserError(f"--storage {named(address)}: {_line(error)}. Allowed: sqlite:///FILE.db, postgresql+psycopg2://…") from error
+            raise UserError(
+                f"--storage {named(address)}: {_line(error)}. Allowed: sqlite:///FILE.db, postgresql+psycopg2://…"
+            ) from error
         except TROUBLE as error:
             if pause is None:
                 raise away(address, error) from error

@@ -54,8 +54,13 @@ def open_study(
     except TROUBLE as error:
         raise away(storage, error) from error
     if before is not None and before != dict(about):
-        differs = [f"{key} {before.get(key)} there, {value} here" for key, value in about.items() if before.get(key) != value]
-        raise UserError(f"study {name!r} in {named(storage)} is of other settings ({'; '.join(differs)[:300]}): choose another --study")
+        differs = [
+            f"{key} {before.get(key)} there, {value} here" for key, value in about.items() if before.get(key) != value
+        ]
+        raise UserError(
+            f"study {name!r} in {named(storage)} is of other settings ({'; '.join(differs)[:300]}): choose another"
+            " --study"
+        )
     return study
 
 
@@ -77,11 +82,11 @@ def as_run(value: Any) -> Any:  # noqa: ANN401 - a setting's value
 
 
 class ByNumber(BaseSampler):
-    """TPE (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; all settings together, trials under way counted as bad),
-    seeded anew for each trial by its number.
+    """TPE (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; all settings together, trials under way
+    counted as bad), seeded anew for each trial by its number.
 
-    So no two workers draw alike, wherever they run and however often they are started, and what a trial draws hangs on the seed, its
-    number, and the trials that have ended before it.
+    So no two workers draw alike, wherever they run and however often they are started, and what a trial draws hangs on
+    the seed, its number, and the trials that have ended before it.
     """
 
     def __init__(self, seed: int) -> None:
@@ -98,21 +103,21 @@ class ByNumber(BaseSampler):
         """As Optuna's."""
         return self._own.infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """As Optuna's."""
         return self._own.sample_relative(study, trial, search_space)
 
     def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:  # noqa: ANN401 - a setting's value
         """As Optuna's."""
         return self._own.sample_independent(study, trial, param_name, param_distribution)
 
-    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
         """As Optuna's."""
         self._own.after_trial(study, trial, state, values)
 
@@ -120,4 +125,6 @@ class ByNumber(BaseSampler):
 def _pruner(name: Pruner, epochs: int) -> BasePruner:
     if name == "median":
         return MedianPruner(n_startup_trials=4, n_warmup_steps=max(1, epochs // 4))
-    return HyperbandPruner(min_resource=max(1, epochs // 9), max_resource=epochs) if name == "hyperband" else NopPruner()
+    return (
+        HyperbandPruner(min_resource=max(1, epochs // 9), max_resource=epochs) if name == "hyperband" else NopPruner()
+    )

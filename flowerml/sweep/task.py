@@ -1,4 +1,6 @@
-"""What all processes of a sweep are told: the study, what is given for all trials, what is chosen from, where the runs lie."""
+"""What all processes of a sweep are told: the study, what is given for all trials, what is chosen from, where the runs
+lie.
+"""
 
 import re
 from collections.abc import Mapping
@@ -15,8 +17,8 @@ from flowerml.sweep.study import Pruner, open_study
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to know: the study, what is `given` for all trials, what is chosen from, the sweep's own folder, and
-    the tags of the trials' runs.
+    """What a worker needs to know: the study, what is `given` for all trials, what is chosen from, the sweep's own
+    folder, and the tags of the trials' runs.
     """
 
     storage: str

@@ -1,7 +1,9 @@
-"""Which trials of a study count, and which are still to be done: as many as were asked for, each point once, whoever asks, however often.
+"""Which trials of a study count, and which are still to be done: as many as were asked for, each point once, whoever
+asks, however often.
 
-Nothing here locks: several commands may queue the same trials at once. Numbers are given by the database, one after another, so everybody
-sees the same first ones; those are what was asked for, and the others are ended without being run.
+Nothing here locks: several commands may queue the same trials at once. Numbers are given by the database, one after
+another, so everybody sees the same first ones; those are what was asked for, and the others are ended without being
+run.
 """
 
 import uuid
@@ -47,8 +49,9 @@ def original(trial: FrozenTrial) -> int:
 
 
 def queue(study: optuna.Study, trials: int, points: list[dict[str, Any]] | None) -> int:
-    """Queue what is missing to `trials` trials: those that were stopped, or lost; then of the grid's `points` those that the study does not
-    have yet, in their order; without points, trials whose settings the sampler will choose. Returns how many.
+    """Queue what is missing to `trials` trials: those that were stopped, or lost; then of the grid's `points` those
+    that the study does not have yet, in their order; without points, trials whose settings the sampler will choose.
+    Returns how many.
     """
     there = study.get_trials(deepcopy=False)
     standing = counted(there)
@@ -64,13 +67,15 @@ def queue(study: optuna.Study, trials: int, points: list[dict[str, Any]] | None)
 
 
 def name_of(study: optuna.Study) -> str:
-    """The name that the sweep has in all its commands and on all its hosts; a study of the same name elsewhere has another one."""
+    """The name that the sweep has in all its commands and on all its hosts; a study of the same name elsewhere has
+    another one.
+    """
     return f"{study.study_name}-{study.get_trials(deepcopy=False)[0].user_attrs[SWEEP][:8]}"
 
 
 def is_wanted(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial that has begun is to be run: two who reach for the last one make one too many, and so do two who queue at once, or
-    who queue the same one again.
+    """Whether a trial that has begun is to be run: two who reach for the last one make one too many, and so do two who
+    queue at once, or who queue the same one again.
     """
     trials = study.get_trials(deepcopy=False)
     number = original(trial)

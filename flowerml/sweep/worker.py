@@ -42,22 +42,22 @@ class Surplus(Exception):
 
 
 def work(task: Task, log: Path, share: Share) -> None:
-    """Run trials until the queue is empty and nobody works on one that may have to be tried again. Ends the process: 0 well, 1 where the
-    study's database is away, 2 where the user's settings can't be run, 130 stopped.
+    """Run trials until the queue is empty and nobody works on one that may have to be tried again. Ends the process: 0
+    well, 1 where the study's database is away, 2 where the user's settings can't be run, 130 stopped.
     """
     with_exit_code(lambda: _trials(task), log, share)
 
 
 def run_all(task: Task, runs: list[tuple[dict[str, Any], str]], log: Path, share: Share) -> None:
-    """Train some configurations, each (settings, name); what is finished is left as it is, and what others work on is waited for. Ends the
-    process as `work`.
+    """Train some configurations, each (settings, name); what is finished is left as it is, and what others work on is
+    waited for. Ends the process as `work`.
     """
     with_exit_code(lambda: _confirmations(task, runs), log, share)
 
 
 def with_exit_code(do: Callable[[], None], log: Path, share: Share) -> NoReturn:
-    """Do it as a process of its own: what it says goes into a file (several would speak at once, and stdout is the command's), and it
-    stops, with a checkpoint, when the process that started it dies.
+    """Do it as a process of its own: what it says goes into a file (several would speak at once, and stdout is the
+    command's), and it stops, with a checkpoint, when the process that started it dies.
     """
     os.setsid()  # Ctrl-C in a terminal is the command's to pass on
     signal.signal(signal.SIGTERM, _stop)
@@ -100,7 +100,9 @@ def _trials(task: Task) -> None:
 def _one(task: Task, study: optuna.Study) -> None:
     """Run a trial from the queue; what is wrong with it alone does not end the worker."""
     try:
-        study.optimize(lambda trial: _objective(task, trial), n_trials=1, catch=(Surplus, RunFailed, RuntimeError, MemoryError))
+        study.optimize(
+            lambda trial: _objective(task, trial), n_trials=1, catch=(Surplus, RunFailed, RuntimeError, MemoryError)
+        )
     except (UpdateFinishedTrialError, ValueError) as error:
         if isinstance(error, ValueError) and "Cannot tell" not in str(error):
             raise
@@ -129,7 +131,9 @@ def _objective(task: Task, trial: optuna.Trial) -> float:
     trial.set_user_attr(RUN, best.run_id)
     trial.set_user_attr(BEST, best.value)
     for epoch, value in best.epochs.items():
-        if epoch not in trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values:  # trained while this one waited
+        if (
+            epoch not in trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        ):  # trained while this one waited
             trial.report(value, epoch)
     pruned = trial.user_attrs.get(PRUNED)
     if pruned is not None and max(best.epochs) < settings.epochs:
@@ -175,8 +179,8 @@ class _Reached:
 
 
 def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[Row], str] | None) -> _Reached:
-    """One run; one that is finished already (its process died before it could tell) is read from its folder, and one that somebody works
-    on (a process that was taken for dead) is waited for.
+    """One run; one that is finished already (its process died before it could tell) is read from its folder, and one
+    that somebody works on (a process that was taken for dead) is waited for.
     """
     assert settings.output_dir is not None
     folder = Path(settings.output_dir)

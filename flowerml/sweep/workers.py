@@ -1,4 +1,6 @@
-"""The worker processes of a sweep: forked from a server that has imported what they need, watched, replaced when they die."""
+"""The worker processes of a sweep: forked from a server that has imported what they need, watched, replaced when they
+die.
+"""
 
 import multiprocessing
 import os
@@ -16,7 +18,9 @@ from flowerml.runs.lifecycle.device_share import ONE_THREAD, Share, share
 _SHOWN = 15  # lines of a worker's log where it died
 _SPARES = 5  # workers that take the place of dead ones
 
-Job = Callable[[Path, Share], tuple[Callable[..., None], tuple[Any, ...]]]  # what a worker with this log and share calls, and with what
+Job = Callable[
+    [Path, Share], tuple[Callable[..., None], tuple[Any, ...]]
+]  # what a worker with this log and share calls, and with what
 
 
 @dataclass
@@ -40,7 +44,8 @@ class Workers:
         self.processes[place] = process
 
     def look_after(self) -> bool:
-        """Take note of those that have ended, put others in the place of dead ones. Returns whether somebody still works.
+        """Take note of those that have ended, put others in the place of dead ones. Returns whether somebody still
+        works.
 
         Raises:
             UserError: the user's settings can't be run.

@@ -21,7 +21,9 @@ from flowerml.settings import ModelSpec, Settings
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's data, ready to train on: the split, the examples of both sides, files left out, and remarks for the console."""
+    """A task's data, ready to train on: the split, the examples of both sides, files left out, and remarks for the
+    console.
+    """
 
     classes: tuple[str, ...]
     split: Split
@@ -36,8 +38,8 @@ Predict = Callable[[Sequence[Example]], Predictions]  # the best weights' answer
 
 @dataclass(frozen=True)
 class Views:
-    """What a training loads: the examples of both sides, from raw input to the model's for training and for evaluation, and how many
-    processes do it.
+    """What a training loads: the examples of both sides, from raw input to the model's for training and for evaluation,
+    and how many processes do it.
     """
 
     train: Sequence[Example]
@@ -64,16 +66,20 @@ class Task(Protocol):
         """Read, check and split `settings.train_dir`. Raises UserError for anything wrong with the folder."""
         ...
 
-    def examples(self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings) -> tuple[list[Example], list[str]]:
+    def examples(
+        self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings
+    ) -> tuple[list[Example], list[str]]:
         """Every example under `root`, and remarks where files or contents differ from what `split` was drawn from."""
         ...
 
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
     ) -> tuple[list[Example], list[str]]:
-        """Every example under `root`, a folder that no split was drawn from, and remarks on those that `split` knows all the same.
+        """Every example under `root`, a folder that no split was drawn from, and remarks on those that `split` knows
+        all the same.
 
-        Each has been read once. Raises UserError on those that can't be, unless `bad_images` is "skip"; None where there is no such flag.
+        Each has been read once. Raises UserError on those that can't be, unless `bad_images` is "skip"; None where
+        there is no such flag.
         """
         ...
 
@@ -96,7 +102,9 @@ class Task(Protocol):
     def baselines(
         self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
     ) -> Sequence[BaselineResult]:
-        """What simpler models, fitted on the same training examples, reach on the validation examples: the measure of this one."""
+        """What simpler models, fitted on the same training examples, reach on the validation examples: the measure of
+        this one.
+        """
         ...
 
     def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
@@ -108,7 +116,8 @@ class Task(Protocol):
         ...
 
     def picture_named(self, root: Path, name: str) -> Image.Image | None:
-        """The same of an example of which only the folder and its id are known; None where the id is none of the task's.
+        """The same of an example of which only the folder and its id are known; None where the id is none of the
+        task's.
 
         Raises:
             BadImage: the picture can't be read.

@@ -38,7 +38,9 @@ class Crop:
 
 @dataclass(frozen=True)
 class PooledSight:
-    """A pair of which no picture is read any more: the rows of its two crops in the kept features, and of the mirrored ones."""
+    """A pair of which no picture is read any more: the rows of its two crops in the kept features, and of the mirrored
+    ones.
+    """
 
     pair: Pair
     label: int
@@ -73,13 +75,17 @@ def pooled(
 ) -> list[PairExample]:
     """The examples with the backbone's features in the place of their pictures, in the same order.
 
-    `flips` says of which the mirrored crops are wanted too; `root` holds the pictures, `sha256` their content by image. Features are
-    looked up in `folder`, by everything they hang on, or computed and kept.
+    `flips` says of which the mirrored crops are wanted too; `root` holds the pictures, `sha256` their content by image.
+    Features are looked up in `folder`, by everything they hang on, or computed and kept.
 
     Raises:
         UserError: the folder can't be written to, or the disk is full.
     """
-    crops = {wanted: None for example, flip in zip(examples, flips, strict=True) for wanted in _crops_of(example.pair, flip=flip)}
+    crops = {
+        wanted: None
+        for example, flip in zip(examples, flips, strict=True)
+        for wanted in _crops_of(example.pair, flip=flip)
+    }
     rows = {wanted: row for row, wanted in enumerate(sorted(crops, key=_by_picture))}
     path = folder / f"{_key(rows, sha256, built)}.npy"
     if path.exists():
@@ -89,7 +95,10 @@ def pooled(
         features = _compute(list(rows), root, built, spec, device, workers)
         _keep(path, features)
         size, took = features.nbytes / 2**20, duration(time.monotonic() - started)
-        say(f"features of {len(features):,} crops ({features.shape[1]} numbers each) in {took}, kept in {path} ({size:,.0f} MiB)")
+        say(
+            f"features of {len(features):,} crops ({features.shape[1]} numbers each) in {took}, kept in {path}"
+            f" ({size:,.0f} MiB)"
+        )
     made = []
     for example, flip in zip(examples, flips, strict=True):
         first, second, *others = (rows[wanted] for wanted in _crops_of(example.pair, flip=flip))
@@ -110,7 +119,9 @@ def _crops_of(pair: Pair, *, flip: bool) -> list[Crop]:
 def pair_features(
     examples: Sequence[PairExample], *, root: Path, built: Built, spec: ModelSpec, device: torch.device, workers: int
 ) -> np.ndarray:
-    """What the backbone sees of subject and object, (N, 2F) float32, looked up where it has been kept, computed otherwise."""
+    """What the backbone sees of subject and object, (N, 2F) float32, looked up where it has been kept, computed
+    otherwise.
+    """
     sights = [example.read() for example in examples[:1]]
     if sights and isinstance(sights[0], PooledSight):
         sides = [example.read().sides(built.description, flipped=False) for example in examples]
@@ -126,7 +137,9 @@ def _by_picture(one: Crop) -> tuple[str, bool, str]:
     return one.image, one.flipped, str(one.box)
 
 
-def _compute(crops: Sequence[Crop], root: Path, built: Built, spec: ModelSpec, device: torch.device, workers: int) -> np.ndarray:
+def _compute(
+    crops: Sequence[Crop], root: Path, built: Built, spec: ModelSpec, device: torch.device, workers: int
+) -> np.ndarray:
     """Features (N, F) float32 of the crops, in fp32."""
     training = built.model.training
     model = built.model.to(device).eval()
@@ -152,7 +165,9 @@ def _keep(path: Path, features: np.ndarray) -> None:
 
 
 def _key(crops: Iterable[Crop], sha256: Mapping[str, str], built: Built) -> str:
-    """What the features hang on: pictures by content, boxes, the backbone's weights by content, the model's input description."""
+    """What the features hang on: pictures by content, boxes, the backbone's weights by content, the model's input
+    description.
+    """
     digest = hashlib.sha256(f"{_FORMAT} {built.description}".encode())
     for one in crops:
         digest.update(f"{sha256[one.image]} {one.box} {one.flipped}\n".encode())

@@ -41,7 +41,9 @@ class FlowersTask:
         return read_layout(root, CLASSES if classes is None else classes, ALIASES)
 
     def scan(self, root: Path, classes: Sequence[str] | None, memory: ScanMemory | None = None) -> Scan:
-        """`layout`, every picture read once; with a `memory`, those that are not known from it. Raises UserError as `layout`."""
+        """`layout`, every picture read once; with a `memory`, those that are not known from it. Raises UserError as
+        `layout`.
+        """
         return scan(root, self.layout(root, classes), memory)
 
     def prepare(self, settings: Settings) -> TaskData:
@@ -54,11 +56,15 @@ class FlowersTask:
         scanned, groups = settle_duplicates(scanned, groups, settings.duplicates)
         dropped = len(every) - len(scanned.pictures)
         split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
-        skipped = {found.key for found in self.layout(root, settings.classes).files} - {picture.key for picture in scanned.pictures}
+        skipped = {found.key for found in self.layout(root, settings.classes).files} - {
+            picture.key for picture in scanned.pictures
+        }
         split = replace(split, skipped=tuple(sorted(key for key in skipped if _is_text(key))))
         val = set(split.val)
         numbers = {name: number for number, name in enumerate(scanned.classes)}
-        all_examples = [_example(root, picture.key, picture.file, numbers[picture.label]) for picture in scanned.pictures]
+        all_examples = [
+            _example(root, picture.key, picture.file, numbers[picture.label]) for picture in scanned.pictures
+        ]
         return TaskData(
             classes=scanned.classes,
             split=split,
@@ -68,7 +74,9 @@ class FlowersTask:
             remarks=_remarks(scanned, groups, source, dropped),
         )
 
-    def examples(self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings) -> tuple[list[Example], list[str]]:
+    def examples(
+        self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings
+    ) -> tuple[list[Example], list[str]]:
         """Every picture under `root`, and how the folder differs from the one that was split. Raises UserError."""
         layout = self.layout(root, classes)
         examples = [_example(root, found.key, found.file, layout.classes.index(found.label)) for found in layout.files]
@@ -76,15 +84,23 @@ class FlowersTask:
             return examples, []
         digests = split.sha256
         keys = {found.key for found in layout.files}
-        other = [found for found in layout.files if found.key in digests and file_digest(root / found.file) != digests[found.key]]
-        require_readable(scan(root, Layout((), tuple(other), ())), None)  # what has not changed could be read at training
+        other = [
+            found
+            for found in layout.files
+            if found.key in digests and file_digest(root / found.file) != digests[found.key]
+        ]
+        require_readable(
+            scan(root, Layout((), tuple(other), ())), None
+        )  # what has not changed could be read at training
         changed = [found.key for found in other]
         kinds = (
             ("not there any more", sorted(digests.keys() - keys)),
             ("changed", changed),
             ("new, and left out", sorted(keys - digests.keys() - set(split.skipped))),
         )
-        return examples, [f"{len(names)} pictures are {what}, for example {names[0]!r}" for what, names in kinds if names]
+        return examples, [
+            f"{len(names)} pictures are {what}, for example {names[0]!r}" for what, names in kinds if names
+        ]
 
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
@@ -92,15 +108,20 @@ class FlowersTask:
         """Every readable picture under `root`, and a remark where some are the training folder's. Raises UserError."""
         scanned = self.scan(root, classes)
         require_readable(scanned, bad_images)
-        examples = [_example(root, found.key, found.file, scanned.classes.index(found.label)) for found in scanned.pictures]
+        examples = [
+            _example(root, found.key, found.file, scanned.classes.index(found.label)) for found in scanned.pictures
+        ]
         known = set(split.sha256.values()) if split is not None else set()
         seen = [picture.key for picture in scanned.pictures if picture.sha256 in known]
         remarks = (
-            [f"{len(scanned.bad)} pictures can't be read and are left out, for example {scanned.bad[0].file!r}"] if scanned.bad else []
+            [f"{len(scanned.bad)} pictures can't be read and are left out, for example {scanned.bad[0].file!r}"]
+            if scanned.bad
+            else []
         )
         if seen:
             remarks.append(
-                f"{len(seen)} of {len(examples)} pictures are in the training folder too, for example {seen[0]!r}: no test of it"
+                f"{len(seen)} of {len(examples)} pictures are in the training folder too, for example {seen[0]!r}: no"
+                " test of it"
             )
         return examples, remarks
 
@@ -118,7 +139,9 @@ class FlowersTask:
 
     def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
         """Augmented for training, the fixed centre view for evaluation."""
-        return TrainingTransform(description, settings.randaugment, settings.random_erasing), EvaluationTransform(description)
+        return TrainingTransform(description, settings.randaugment, settings.random_erasing), EvaluationTransform(
+            description
+        )
 
     def views(self, built: Built, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
         """The pictures, looked at anew in every epoch."""
@@ -171,9 +194,14 @@ def _remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) ->
     if scanned.left_out:
         lines.append(f"warning: folders that are none of the classes are left out: {', '.join(scanned.left_out)}")
     if dropped:
-        lines.append(f"warning: {dropped} copies of photos that stand under two labels are left out (--duplicates drop)")
+        lines.append(
+            f"warning: {dropped} copies of photos that stand under two labels are left out (--duplicates drop)"
+        )
     if doubtful := across_classes(scanned.pictures, groups):
-        lines.append(f"warning: {len(doubtful)} photo(s) stand under two labels and are trained on under both (--duplicates keep)")
+        lines.append(
+            f"warning: {len(doubtful)} photo(s) stand under two labels and are trained on under both (--duplicates"
+            " keep)"
+        )
     if scanned.bad:
         lines.append(f"warning: {len(scanned.bad)} pictures can't be read and are left out (listed in bad_images.txt)")
     return tuple(lines)

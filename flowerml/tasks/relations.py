@@ -62,7 +62,9 @@ class RelationsTask:
         )
         return TaskData(folder.classes, split, train, val, folder.bad, _remarks(folder, sides))
 
-    def examples(self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings) -> tuple[list[Example], list[str]]:
+    def examples(
+        self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings
+    ) -> tuple[list[Example], list[str]]:
         """Every pair of the pictures under `root`, and how they differ from those that were split. Raises UserError."""
         folder = _folder(root, settings.annotations, settings, classes)
         require_pairs(folder, settings.bad_images)
@@ -79,7 +81,9 @@ class RelationsTask:
             ("changed", changed),
             ("new, and left out", sorted({*folder.ids} - split.sha256.keys())),
         )
-        return [*examples], [f"{len(names)} pairs are {what}, for example {names[0]!r}" for what, names in kinds if names]
+        return [*examples], [
+            f"{len(names)} pairs are {what}, for example {names[0]!r}" for what, names in kinds if names
+        ]
 
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
@@ -90,10 +94,15 @@ class RelationsTask:
         require_pairs(folder, bad_images)
         known = set(split.sha256.values()) if split is not None else set()
         seen = [image for image, digest in folder.sha256.items() if digest in known]
-        remarks = [f"{len(folder.bad)} pictures or pairs are left out, for example {folder.bad[0].file!r}"] if folder.bad else []
+        remarks = (
+            [f"{len(folder.bad)} pictures or pairs are left out, for example {folder.bad[0].file!r}"]
+            if folder.bad
+            else []
+        )
         if seen:
             remarks.append(
-                f"{len(seen)} of {len(folder.sha256)} pictures are in the training folder too, for example {seen[0]!r}: no test of it"
+                f"{len(seen)} of {len(folder.sha256)} pictures are in the training folder too, for example {seen[0]!r}:"
+                " no test of it"
             )
         return [*_examples(folder)], remarks
 
@@ -140,8 +149,13 @@ class RelationsTask:
         return Views(kept[: len(data.train)], kept[len(data.train) :], to_train, to_evaluate, workers=0)
 
     def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
-        """What weights, oversampling, patience and parameters of this run come to, and where the experiment's page contradicts itself."""
-        counts = {name: sum(part.numel() for part in module.parameters()) for name, module in built.model.head.named_children()}
+        """What weights, oversampling, patience and parameters of this run come to, and where the experiment's page
+        contradicts itself.
+        """
+        counts = {
+            name: sum(part.numel() for part in module.parameters())
+            for name, module in built.model.head.named_children()
+        }
         counts["embeddings"] = built.head_parameters - sum(counts.values())
         if settings.freeze_backbone_epochs < (settings.stop_epoch or settings.epochs):
             counts["backbone"] = built.parameters - built.head_parameters
@@ -155,7 +169,9 @@ class RelationsTask:
         if not val:
             return ()
         kind = BoxFeatures(settings.box_features)
-        results = run_baselines([one.pair for one in train], [one.pair for one in val], data.classes, kind, settings.seed)
+        results = run_baselines(
+            [one.pair for one in train], [one.pair for one in val], data.classes, kind, settings.seed
+        )
         seen = pair_features(
             [*train, *val],
             root=Path(settings.train_dir),
@@ -169,7 +185,9 @@ class RelationsTask:
         return [*results, visual_baseline(seen[:cut], labels[:cut], seen[cut:], labels[cut:], len(data.classes))]
 
     def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
-        """How far training and validation lie apart, and how often the answer turns round when subject and object change places."""
+        """How far training and validation lie apart, and how often the answer turns round when subject and object
+        change places.
+        """
         seen = views.train[:: max(1, len(views.train) // GAP_OVER)]
         trained, held_out = score(predict(seen)), score(predictions)
         figures = {"train_accuracy": trained.accuracy, "train_mean_recall": trained.mean_recall}
@@ -178,7 +196,9 @@ class RelationsTask:
         return figures | swap_consistency(predictions, predict([_exchanged(example) for example in views.val]))
 
     def picture(self, example: Example) -> Image.Image | None:
-        """The picture with both boxes: the subject's in vermillion, the object's in blue; None where it can't be read any more."""
+        """The picture with both boxes: the subject's in vermillion, the object's in blue; None where it can't be read
+        any more.
+        """
         try:
             sight: PictureSight = example.read()
         except BadImage:
@@ -214,7 +234,9 @@ def _examples(folder: PairFolder) -> list[PairExample]:
     made = []
     for name, pair in zip(folder.ids, folder.pairs, strict=True):
         label, mirrored = place[pair.relation], place.get(FLIPPED[pair.relation])
-        made.append(PairExample(name, label, partial(_sight, folder.root / pair.image, pair, label, mirrored), pair, mirrored))
+        made.append(
+            PairExample(name, label, partial(_sight, folder.root / pair.image, pair, label, mirrored), pair, mirrored)
+        )
     return made
 
 
@@ -243,8 +265,12 @@ def _remarks(folder: PairFolder, sides: PairSplit) -> tuple[str, ...]:
     if folder.annotations.other:
         often = sorted(folder.annotations.other.items(), key=lambda one: (-one[1], one[0]))[:5]
         total = sum(folder.annotations.other.values())
-        lines.append(f"other relations, left out: {total:,} ({', '.join(f'{text!r} {count:,}' for text, count in often)} …)")
+        lines.append(
+            f"other relations, left out: {total:,} ({', '.join(f'{text!r} {count:,}' for text, count in often)} …)"
+        )
     lines += [*sides.lines(), ambiguity(folder.pairs).line()]
     if folder.bad:
-        lines.append(f"warning: {len(folder.bad)} pictures or pairs can't be used and are left out (listed in bad_images.txt)")
+        lines.append(
+            f"warning: {len(folder.bad)} pictures or pairs can't be used and are left out (listed in bad_images.txt)"
+        )
     return tuple(lines)

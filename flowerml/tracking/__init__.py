@@ -1,4 +1,4 @@
-"""The one door to MLflow."""
+"""All MLflow access; only this package imports mlflow."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -42,13 +42,15 @@ __all__ = [
 ]
 
 _LATER = {
-    **dict.fromkeys(("Fetched", "fetch_registered"), "registered"),
-    **dict.fromkeys(("REGISTERED", "Registration", "register"), "registry"),
+    **dict.fromkeys(("Fetched", "fetch_registered"), "registry.fetch"),
+    **dict.fromkeys(("REGISTERED", "Registration", "register"), "registry.register"),
 }
 
 
 def __getattr__(name: str) -> object:
-    """What needs torch and MLflow's format of models, when it is asked for: five seconds that most commands need not wait."""
+    """What needs torch and MLflow's format of models, when it is asked for: five seconds that most commands need not
+    wait.
+    """
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

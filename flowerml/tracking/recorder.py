@@ -93,7 +93,10 @@ class MlflowRecorder:
                 self._waiting.popleft()
         except Exception as error:  # whatever a server, a disk or a network in between may raise: the work goes on
             if not self._warned:
-                warn(f"MLflow does not take events at the moment ({reason_of(error)}); they are kept and sent with the next one")
+                warn(
+                    f"MLflow does not take events at the moment ({reason_of(error)}); they are kept and sent with the"
+                    " next one"
+                )
             self._warned = True
 
     def close(self) -> None:

@@ -15,7 +15,9 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An epoch that became the best so far: its evaluated weights and what they predicted (None without validation pictures)."""
+    """An epoch that became the best so far: its evaluated weights and what they predicted (None without validation
+    pictures).
+    """
 
     epoch: int
     state_dict: dict[str, torch.Tensor]
@@ -25,8 +27,8 @@ class Candidate:
 
 @dataclass
 class Outcome:
-    """What a finished training leaves: a row per epoch, the best epoch, epochs after which a plateau cut the rates, why it ended (empty
-    until it has).
+    """What a finished training leaves: a row per epoch, the best epoch, epochs after which a plateau cut the rates, why
+    it ended (empty until it has).
     """
 
     history: list[Row] = field(default_factory=list)
@@ -53,11 +55,12 @@ def _never() -> str:
 
 @dataclass(frozen=True)
 class Observers:
-    """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far (its weights are
-    only valid during the call), of memory that ran out (in words), and of a state to keep (valid during the call too).
+    """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far
+    (its weights are only valid during the call), of memory that ran out (in words), and of a state to keep (valid
+    during the call too).
 
-    `asked` is asked between steps whether to stop (and to go on another time), and says why. `enough` is asked after each epoch whether it
-    was the last one, and says why; nothing if not.
+    `asked` is asked between steps whether to stop (and to go on another time), and says why. `enough` is asked after
+    each epoch whether it was the last one, and says why; nothing if not.
     """
 
     on_epoch: Callable[[Row], None]

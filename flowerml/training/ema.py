@@ -17,7 +17,8 @@ def decay_for(total_steps: int) -> float:
 
 
 class WeightAverage:
-    """The average of a model's weights and buffers, updated once per optimiser step; warm-up keeps early steps from weighing long.
+    """The average of a model's weights and buffers, updated once per optimiser step; warm-up keeps early steps from
+    weighing long.
 
     timm's ModelEmaV3 does the arithmetic. `updates` is its counter, which a resumed run must restore.
     """
@@ -25,7 +26,9 @@ class WeightAverage:
     def __init__(self, model: nn.Module, total_steps: int) -> None:
         self.decay = decay_for(total_steps)
         self._average = ModelEmaV3(model, decay=self.decay)
-        self._average.module.requires_grad_(True)  # evaluated without a graph anyway, and faster so: see Classifier.set_frozen
+        self._average.module.requires_grad_(
+            True
+        )  # evaluated without a graph anyway, and faster so: see Classifier.set_frozen
         self.updates = 0
 
     @property
@@ -36,7 +39,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Take the weights after one optimiser step."""
-        # Early on, (1 + n) / (10 + n) is the shorter memory: the start fades at once. Tensorflow's moving average has the same rule.
+        # Early on, (1 + n) / (10 + n) is the shorter memory: the start fades at once. Tensorflow's moving average has
+        # the same rule.
         self._average.decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self._average.update(model)
         self.updates += 1

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def spared() -> Iterator[None]:
-    """Inside, the collector does not look through what was there before: with torch and MLflow a million objects, half a second each time.
+    """Inside, the collector does not look through what was there before: with torch and MLflow a million objects, half
+    a second each time.
 
-    What becomes garbage of it meanwhile is collected afterwards; what is made inside is collected as ever. A process that was forked from
-    one with everything imported has been spared already.
+    What becomes garbage of it meanwhile is collected afterwards; what is made inside is collected as ever. A process
+    that was forked from one with everything imported has been spared already.
     """
     if gc.get_freeze_count():
         yield

@@ -17,11 +17,12 @@ def example_losses(
 ) -> torch.Tensor:
     """Cross entropy of each example, (N,), or focal loss.
 
-    `logits` (N, C); `targets` (N,) class numbers or (N, C) shares after mixing. `class_weights` (C,) multiplies each class's share; the
-    batch mean divides by N, not by the sum of weights, so that accumulation over parts changes nothing (balanced weights have mean 1
-    over the training set). `focal_gamma` multiplies each class's share by (1 - p)^gamma, p being its probability (Lin et al. 2017,
-    "Focal Loss"; shares and smoothing as in the cross entropy, which it equals at 0). `logit_offsets` (C,) are added to the logits
-    first (Menon et al. 2021, "Long-tail learning via logit adjustment").
+    `logits` (N, C); `targets` (N,) class numbers or (N, C) shares after mixing. `class_weights` (C,) multiplies each
+    class's share; the batch mean divides by N, not by the sum of weights, so that accumulation over parts changes
+    nothing (balanced weights have mean 1 over the training set). `focal_gamma` multiplies each class's share by (1 -
+    p)^gamma, p being its probability (Lin et al. 2017, "Focal Loss"; shares and smoothing as in the cross entropy,
+    which it equals at 0). `logit_offsets` (C,) are added to the logits first (Menon et al. 2021, "Long-tail learning
+    via logit adjustment").
     """
     scores = logits.float() if logit_offsets is None else logits.float() + logit_offsets
     if focal_gamma == 0:

@@ -21,7 +21,8 @@ class Mixer:
             self._kinds.append(v2.CutMix(alpha=cutmix, num_classes=classes))
 
     def __call__(self, inputs: Inputs, labels: torch.Tensor, *key: object) -> tuple[Inputs, torch.Tensor]:
-        """Inputs (N, 3, S, S) and labels (N,) to mixed inputs and targets (N, C); unchanged, whatever they are, where neither is on.
+        """Inputs (N, 3, S, S) and labels (N,) to mixed inputs and targets (N, C); unchanged, whatever they are, where
+        neither is on.
 
         `key` decides the draw: (seed, epoch, step).
         """

@@ -33,10 +33,14 @@ def parameter_groups(
             members = [named[name] for name in names if decay_free(name, named[name], spared) is free]
             groups.append(_group(members, lr_backbone * factor, 0.0 if free else weight_decay, BACKBONE))
     for free in (False, True):
-        members = [parameter for name, parameter in model.head.named_parameters() if decay_free(name, parameter) is free]
+        members = [
+            parameter for name, parameter in model.head.named_parameters() if decay_free(name, parameter) is free
+        ]
         groups.append(_group(members, lr_head, 0.0 if free else weight_decay, HEAD))
     groups = [group for group in groups if group["params"]]
-    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters())), "a parameter is in no group or in two"
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters())), (
+        "a parameter is in no group or in two"
+    )
     return groups
 
 
@@ -48,7 +52,9 @@ def make_optimizer(kind: str, groups: list[dict[str, Any]]) -> torch.optim.Optim
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float, scale: float, min_lr: float) -> None:
-    """Give every group its rate: base x schedule factor x plateau scale; a plateau's cuts end at `min_lr` (or at the base, if lower)."""
+    """Give every group its rate: base x schedule factor x plateau scale; a plateau's cuts end at `min_lr` (or at the
+    base, if lower).
+    """
     for group in optimizer.param_groups:
         floor = min(min_lr, group["base_lr"]) if scale < 1 else 0.0
         group["lr"] = max(group["base_lr"] * scale, floor) * factor
@@ -56,7 +62,9 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float, scale: float, min
 
 def rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """The largest rate of each part, as shown and logged: `lr_head`, `lr_backbone`."""
-    return {f"lr_{part}": max(g["lr"] for g in optimizer.param_groups if g["part"] == part) for part in (HEAD, BACKBONE)}
+    return {
+        f"lr_{part}": max(g["lr"] for g in optimizer.param_groups if g["part"] == part) for part in (HEAD, BACKBONE)
+    }
 
 
 def _group(members: list[nn.Parameter], rate: float, decay: float, part: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ COSINE_FLOOR = 1e-2  # the cosine ends at this share of each rate
 
 @dataclass(frozen=True)
 class Schedule:
-    """The factor on every rate at each optimiser step. `kind`: cosine, constant, or plateau (constant here; `Plateau` does the cuts)."""
+    """The factor on every rate at each optimiser step. `kind`: cosine, constant, or plateau (constant here; `Plateau`
+    does the cuts).
+    """
 
     kind: str
     total_steps: int
@@ -27,7 +29,8 @@ class Schedule:
 
 @dataclass
 class Plateau:
-    """Cuts all rates by `factor` after more than `patience` epochs without a lower validation loss (as torch's ReduceLROnPlateau).
+    """Cuts all rates by `factor` after more than `patience` epochs without a lower validation loss (as torch's
+    ReduceLROnPlateau).
 
     `scale` multiplies the schedule's rates; `cuts` are the epochs after which it fell.
     """

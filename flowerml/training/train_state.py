@@ -1,6 +1,8 @@
-"""Everything that changes while a training runs, as plain tensors and values, and back: a resumed run goes on as if nothing had happened.
+"""Everything that changes while a training runs, as plain tensors and values, and back: a resumed run goes on as if
+nothing had happened.
 
-Order, augmentation, mixing and dropout are keyed by (seed, epoch, picture or step), so the place is all that is needed of them.
+Order, augmentation, mixing and dropout are keyed by (seed, epoch, picture or step), so the place is all that is needed
+of them.
 """
 
 import math
@@ -23,7 +25,9 @@ from flowerml.training.train_step import Stepper
 
 @dataclass
 class Sums:
-    """What an epoch under way has added up: `loss` over `pictures`, the gradient's `norm` over the `counted` steps, `seconds`."""
+    """What an epoch under way has added up: `loss` over `pictures`, the gradient's `norm` over the `counted` steps,
+    `seconds`.
+    """
 
     steps: int = 0
     pictures: int = 0
@@ -61,7 +65,9 @@ class State:
         return Place(self.epoch - 1, self.sums.steps)
 
     def content(self) -> Content:
-        """The state between two steps, readable with `torch.load(weights_only=True)`. Its tensors are those in use, not copies."""
+        """The state between two steps, readable with `torch.load(weights_only=True)`. Its tensors are those in use, not
+        copies.
+        """
         return {
             "model": dict(self.model.state_dict()),
             "average": None if self.average is None else dict(self.average.module.state_dict()),
@@ -92,7 +98,10 @@ class State:
         self.stepper.accumulate = max(self.stepper.accumulate, content["accumulate"])
         for name, value in content["plateau"].items():
             setattr(self.plateau, name, value)
-        self.stopping.without, self.stopping.leader = content["stopping"]["without"], _result(content["stopping"]["leader"])
+        self.stopping.without, self.stopping.leader = (
+            content["stopping"]["without"],
+            _result(content["stopping"]["leader"]),
+        )
         self.outcome.best = _candidate(content["best"])
         self.outcome.history[:] = content["history"]
         self.outcome.cuts, self.outcome.ended = self.plateau.cuts, content["ended"]
@@ -126,7 +135,9 @@ def _candidate(values: dict[str, Any] | None) -> Candidate | None:
     if values is None:
         return None
     said = values["predictions"]
-    predictions = said and Predictions(tuple(said["classes"]), tuple(said["ids"]), said["labels"].numpy(), said["logits"].numpy())
+    predictions = said and Predictions(
+        tuple(said["classes"]), tuple(said["ids"]), said["labels"].numpy(), said["logits"].numpy()
+    )
     return Candidate(values["epoch"], {}, _result(values["result"]), predictions)
 
 
@@ -136,14 +147,22 @@ def _random_states() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-        "numpy": [str(name), torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [
+            str(name),
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ],
         "python": random.getstate(),
     }
 
 
 def _restore_random(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_initialized() and len(states["cuda"]) == torch.cuda.device_count():  # else it goes on on another machine
+    if (
+        torch.cuda.is_initialized() and len(states["cuda"]) == torch.cuda.device_count()
+    ):  # else it goes on on another machine
         torch.cuda.set_rng_state_all(states["cuda"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

@@ -1,4 +1,6 @@
-"""One optimiser step: mixed precision, accumulation, smaller parts where memory runs out, clipping, a stop at what is not finite."""
+"""One optimiser step: mixed precision, accumulation, smaller parts where memory runs out, clipping, a stop at what is
+not finite.
+"""
 
 import math
 from collections.abc import Callable
@@ -27,8 +29,8 @@ class NotFinite(RunFailed):
 class Stepper:
     """Takes optimiser steps on batches. `model` may be compiled; `parameters` are those to clip.
 
-    `dtype` is the autocast type or None; a batch is split into `accumulate` parts, which double when memory runs out: the batch, its
-    loss and its gradient stay the whole one's. `on_memory` hears of it in words.
+    `dtype` is the autocast type or None; a batch is split into `accumulate` parts, which double when memory runs out:
+    the batch, its loss and its gradient stay the whole one's. `on_memory` hears of it in words.
     """
 
     model: nn.Module
@@ -42,13 +44,15 @@ class Stepper:
     on_memory: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        # fp16's range is small: gradients are scaled up before, and steps with an overflow are left out, which is no error.
+        # fp16's range is small: gradients are scaled up before, and steps with an overflow are left out, which is no
+        # error.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def step(self, inputs: Inputs, targets: torch.Tensor, seed: int, where: str) -> tuple[float, float]:
         """One step on a whole batch. Returns the batch's mean loss and the gradient's norm before clipping.
 
-        `seed` keys dropout and stochastic depth, for every try anew; `where` (epoch, step, rates, pictures) is for messages.
+        `seed` keys dropout and stochastic depth, for every try anew; `where` (epoch, step, rates, pictures) is for
+        messages.
 
         Raises:
             NotFinite: before the weights are touched.
@@ -61,7 +65,9 @@ class Stepper:
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or math.inf).item()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
-            raise NotFinite(f"the gradient's norm is {norm} at {where}. Lower the learning rate, or look at these pictures")
+            raise NotFinite(
+                f"the gradient's norm is {norm} at {where}. Lower the learning rate, or look at these pictures"
+            )
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return mean, norm
@@ -99,12 +105,14 @@ class Stepper:
         before = math.ceil(batch / self.accumulate)
         if before == 1:
             raise RunFailed(
-                f"memory ran out with one picture at a time, at {where}. Take a smaller model or --img-size, freeze the backbone for "
-                "longer, or stop what else uses the memory"
+                f"memory ran out with one picture at a time, at {where}. Take a smaller model or --img-size, freeze the"
+                " backbone for longer, or stop what else uses the memory"
             ) from None
         self.accumulate *= 2
         after = math.ceil(batch / self.accumulate)
-        self.on_memory(f"memory ran out with {before} pictures at a time ({where.split(', pictures')[0]}): going on with {after}")
+        self.on_memory(
+            f"memory ran out with {before} pictures at a time ({where.split(', pictures')[0]}): going on with {after}"
+        )
 
 
 def stepper_of(

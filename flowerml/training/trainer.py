@@ -1,4 +1,6 @@
-"""The training loop, to be read from top to bottom. It sees batches and logits; which task they belong to it does not ask."""
+"""The training loop, to be read from top to bottom. It sees batches and logits; which task they belong to it does not
+ask.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -44,8 +46,9 @@ def train(
 ) -> Outcome:
     """Train `built.model` in place and return what came of it.
 
-    Without `val_loader` the last epoch counts as the best, and nothing stops early. `resumed` gives what `observers.on_state` was told
-    in an earlier try of the same settings: it goes on from there (a call, so that the state is in memory for an instant only).
+    Without `val_loader` the last epoch counts as the best, and nothing stops early. `resumed` gives what
+    `observers.on_state` was told in an earlier try of the same settings: it goes on from there (a call, so that the
+    state is in memory for an instant only).
 
     Raises:
         NotFinite: a loss or gradient is not finite; whatever `observers.on_best` has kept stays valid.
@@ -81,7 +84,8 @@ def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> O
 
 @contextmanager
 def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
-    """The death of a process that loads pictures as a line. torch tells it by a signal, wherever the training is at the moment.
+    """The death of a process that loads pictures as a line. torch tells it by a signal, wherever the training is at the
+    moment.
 
     Raises:
         LoaderDied: by itself.
@@ -94,7 +98,9 @@ def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
             raise
         if reason := asked():
             raise Stopped(reason) from error
-        raise LoaderDied(f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0") from error
+        raise LoaderDied(
+            f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0"
+        ) from error
 
 
 def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
@@ -151,7 +157,9 @@ class _Run:
         """Go on from a kept state; the observer of epochs hears of those before it."""
         self.state.restore(content)
         if self.stepper.accumulate > self.settings.accumulate:
-            self.observers.on_memory(f"memory ran out in an earlier try: going on with each batch in {self.stepper.accumulate} parts")
+            self.observers.on_memory(
+                f"memory ran out in an earlier try: going on with each batch in {self.stepper.accumulate} parts"
+            )
         for row in self.state.outcome.history:
             self.observers.on_epoch(row)
 
@@ -167,7 +175,9 @@ class _Run:
             raise Stopped(reason)
 
     def train_epoch(self, epoch: int) -> Row:
-        """All steps of one epoch that are left. Returns the row's training part: means over pictures (loss) and steps (gradient norm)."""
+        """All steps of one epoch that are left. Returns the row's training part: means over pictures (loss) and steps
+        (gradient norm).
+        """
         self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs)
         self.model.train()
         sums = self.state.sums
@@ -196,11 +206,15 @@ class _Run:
         }
 
     def evaluate(self, epoch: int, loader: Loader | None, row: Row) -> Candidate:
-        """Evaluate the weights that would be kept (the average's, where there is one); adds the validation part to `row`."""
+        """Evaluate the weights that would be kept (the average's, where there is one); adds the validation part to
+        `row`.
+        """
         model = self.average.module if self.average is not None else self.model
         if loader is None:
             return Candidate(epoch, model.state_dict(), None, None)
-        predictions = predict_all(model, self._heeding(loader.epoch(epoch)), self.classes, self.device, self.memory_format)
+        predictions = predict_all(
+            model, self._heeding(loader.epoch(epoch)), self.classes, self.device, self.memory_format
+        )
         scores = score(predictions)
         row |= {"val_loss": scores.loss, "val_accuracy": scores.accuracy, "val_macro_f1": scores.macro_f1}
         row["val_mean_recall"] = scores.mean_recall
@@ -209,9 +223,13 @@ class _Run:
         return Candidate(epoch, model.state_dict(), scores.at(epoch), predictions)
 
     def judge(self, candidate: Candidate, last: int) -> bool:
-        """Whether an epoch is the best so far; its observer hears of it then. Without validation the last one counts alone."""
+        """Whether an epoch is the best so far; its observer hears of it then. Without validation the last one counts
+        alone.
+        """
         best = self.state.outcome.best
-        is_best = candidate.result is None or better(candidate.result, best.result if best else None, self.settings.monitor)
+        is_best = candidate.result is None or better(
+            candidate.result, best.result if best else None, self.settings.monitor
+        )
         if is_best and (candidate.result is not None or candidate.epoch == last):
             self.observers.on_best(candidate)
             self.state.outcome.best = Candidate(candidate.epoch, {}, candidate.result, candidate.predictions)
@@ -219,7 +237,9 @@ class _Run:
 
     def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         try:
-            yield from track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=len(self.loader) - skip, log_every_s=120)
+            yield from track(
+                self.loader.epoch(epoch, skip), f"epoch {epoch}", total=len(self.loader) - skip, log_every_s=120
+            )
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
                 self.heed()  # between two steps, so the state can be kept

@@ -1,4 +1,6 @@
-"""Small campaigns for tests: a plan whose runs take seconds, and an executor that does them in this process, one after another."""
+"""Small campaigns for tests: a plan whose runs take seconds, and an executor that does them in this process, one after
+another.
+"""
 
 import os
 from pathlib import Path
@@ -66,7 +68,9 @@ class InThisProcess:
     def start(self, job):
         self.jobs.append(job.name)
         changed = self._before(job)
-        self._ended.append(changed if isinstance(changed, Ended) else Ended(job.name, *in_words(lambda: work(changed or job))))
+        self._ended.append(
+            changed if isinstance(changed, Ended) else Ended(job.name, *in_words(lambda: work(changed or job)))
+        )
 
     def poll(self, seconds):
         ended, self._ended = self._ended, []

@@ -44,7 +44,9 @@ def job(flowers, tmp_path, monkeypatch):
         settings, _ = resolve({**TINY, "train_dir": str(flowers), "output_dir": str(folder), **changes})
         log = tmp_path / f"{name}.log"
         around = {"MLFLOW_TRACKING_URI": os.environ["MLFLOW_TRACKING_URI"], **(environment or {})}
-        return Job(name, work, settings.model_dump(mode="json"), labels or {}, str(log), environment=around, threads=threads)
+        return Job(
+            name, work, settings.model_dump(mode="json"), labels or {}, str(log), environment=around, threads=threads
+        )
 
     return make
 

@@ -1,4 +1,6 @@
-"""A campaign made up for the tests of its table and report: two phases with runs in every state, one decision, one delivery."""
+"""A campaign made up for the tests of its table and report: two phases with runs in every state, one decision, one
+delivery.
+"""
 
 import csv
 from pathlib import Path
@@ -45,7 +47,9 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
     judgements = {name: judged(name[:3], 11, draw.random(100) < 0.7 + 0.08 * place) for place, name in enumerate(NAMES)}
     runs, results = [run for run, _ in judgements.values()], {run.run_id: result for run, result in judgements.values()}
     decision = decide(runs, Scope(seeds=(11,), family="cnn"), results)
-    chosen = tuple(name for standing in decision.standings[:2] for name in NAMES if standing.configuration.config_id == name[:3])
+    chosen = tuple(
+        name for standing in decision.standings[:2] for name in NAMES if standing.configuration.config_id == name[:3]
+    )
     if pictures:
         predictions(folder, 1, pictures)
     rows = tuple(
@@ -108,7 +112,9 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
                 runs=rows,
                 decision=DecisionText(phase="B", decision=decision, chosen=chosen, said=said),
             ),
-            Phase(name="C", title="C: two more seeds", kind="confirm", status=PhaseStatus.OPEN, runs=confirming, left=600),
+            Phase(
+                name="C", title="C: two more seeds", kind="confirm", status=PhaseStatus.OPEN, runs=confirming, left=600
+            ),
         ),
         plan_digest="ab" * 32,
         data_digest="cd" * 32,

@@ -42,7 +42,10 @@ def test_the_scope_is_the_phases_own_runs_and_those_it_confirms():
 
 def test_a_changed_configuration_is_ranked_by_its_own_runs():
     plan = read_plan("tp3_336")
-    assert (scope_of(plan, plan.phase("G"), "c").phases, scope_of(plan, plan.phase("G"), "c").seeds) == (("G",), (11, 23, 47))
+    assert (scope_of(plan, plan.phase("G"), "c").phases, scope_of(plan, plan.phase("G"), "c").seeds) == (
+        ("G",),
+        (11, 23, 47),
+    )
 
 
 def test_the_best_go_on_in_order():
@@ -79,7 +82,8 @@ def test_the_confirmed_winner_may_be_the_second():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "mean"), [([2, 3], 3), ([2, 2, 3], 2), ([2, 3, 3], 3), ([1], 1), ([1, 2, 1, 2], 2), ([44, 45, 45], 45), ([7, 8, 9, 9], 8)]
+    ("epochs", "mean"),
+    [([2, 3], 3), ([2, 2, 3], 2), ([2, 3, 3], 3), ([1], 1), ([1, 2, 1, 2], 2), ([44, 45, 45], 45), ([7, 8, 9, 9], 8)],
 )
 def test_mean_epochs_are_rounded_half_up(epochs, mean):
     """8.25 is 8, 2.5 is 3."""

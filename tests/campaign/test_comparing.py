@@ -1,4 +1,6 @@
-"""Two campaigns compared: figures, intervals, verdicts on predictions, and the page, the tables and the words they come to."""
+"""Two campaigns compared: figures, intervals, verdicts on predictions, and the page, the tables and the words they come
+to.
+"""
 
 import csv
 import io
@@ -8,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flowerml.campaign.comparison import wording as words
+from flowerml.campaign.comparison import summary as words
 from flowerml.campaign.comparison.data import Material, SeedRun, Side
 from flowerml.campaign.comparison.html import comparison_html
 from flowerml.campaign.comparison.predictions import Predicted, Verdict, judge, predictions_for, read_predictions
@@ -29,19 +31,50 @@ SEEDS = (11, 23)
 def seed_run(seed, predicted, name="A", cuts=()):
     history = tuple(Epoch(n, {"val_loss": 1 / n, "val_accuracy": 0.5 + n / 100}) for n in range(1, 7))
     metrics = {"gap_accuracy": 0.1, "best_epoch": 4.0}
-    return SeedRun(f"{name}_seed{seed}", f"id-{name}-{seed}", seed, 4, history, cuts, 120.0, "ended", np.asarray(predicted), metrics)
+    return SeedRun(
+        f"{name}_seed{seed}",
+        f"id-{name}-{seed}",
+        seed,
+        4,
+        history,
+        cuts,
+        120.0,
+        "ended",
+        np.asarray(predicted),
+        metrics,
+    )
 
 
 def side(name, *predicted, **settings):
-    runs = tuple(seed_run(seed, one, name, cuts=(4,) if name == "two" else ()) for seed, one in zip(SEEDS, predicted, strict=False))
-    return Side(name, f"{name}-1234", name * 16, "none", "majority: accuracy 0.7", {"lr_head": 1e-4, "epochs": 15, **settings}, runs)
+    runs = tuple(
+        seed_run(seed, one, name, cuts=(4,) if name == "two" else ())
+        for seed, one in zip(SEEDS, predicted, strict=False)
+    )
+    return Side(
+        name,
+        f"{name}-1234",
+        name * 16,
+        "none",
+        "majority: accuracy 0.7",
+        {"lr_head": 1e-4, "epochs": 15, **settings},
+        runs,
+    )
 
 
 def material(first, second, pictures=None, labels=LABELS):
     """`first` and `second` are (S, N) class numbers."""
     ids = tuple(f"pair {place}" for place in range(len(labels)))
     pictures = tuple(pictures) if pictures is not None else ids
-    return Material(CLASSES, ids, labels, pictures, "ab" * 32, "cd" * 32, side("one", *first), side("two", *second, scheduler="plateau"))
+    return Material(
+        CLASSES,
+        ids,
+        labels,
+        pictures,
+        "ab" * 32,
+        "cd" * 32,
+        side("one", *first),
+        side("two", *second, scheduler="plateau"),
+    )
 
 
 def answers(wrong, labels=LABELS):
@@ -75,11 +108,22 @@ def test_the_shipped_predictions_are_those_of_the_users_page():
     found = predictions_for("relations_exp1", "relations_exp2")
     ranges = {(figure, of): (one.low, one.high) for (figure, of), one in found.items()}
     percents = {
-        **{"on": (88, 90), "above": (72, 75), "under": (65, 70), "next to": (50, 55), "below": (30, 40), "near": (15, 25)},
+        **{
+            "on": (88, 90),
+            "above": (72, 75),
+            "under": (65, 70),
+            "next to": (50, 55),
+            "below": (30, 40),
+            "near": (15, 25),
+        },
         **{"left of": (20, 30), "right of": (15, 25), "inside": (10, 20), "outside": (5, 15)},
     }
     wanted = {("recall", name): (low / 100, high / 100) for name, (low, high) in percents.items()}
-    wanted |= {("accuracy", ""): (0.73, 0.79), ("final_val_accuracy", ""): (0.52, 0.58), ("final_val_loss", ""): (1.1, 1.2)}
+    wanted |= {
+        ("accuracy", ""): (0.73, 0.79),
+        ("final_val_accuracy", ""): (0.52, 0.58),
+        ("final_val_loss", ""): (1.1, 1.2),
+    }
     assert ranges == {**wanted, ("best_epoch", ""): (18, 25), ("minutes_per_epoch", ""): (12, 15)}
     assert "at odds with 73 to 79 %" in found["final_val_accuracy", ""].note
     assert predictions_for("relations_exp2", "relations_exp1") == {}
@@ -204,7 +248,9 @@ PREDICTED = {
 @pytest.fixture
 def compared():
     found = material(ONE, TWO)
-    return compare(replace(found, second=replace(found.second, plan="two <b>", overrides="epochs=2 weights=/a/b.pth")), PREDICTED)
+    return compare(
+        replace(found, second=replace(found.second, plan="two <b>", overrides="epochs=2 weights=/a/b.pth")), PREDICTED
+    )
 
 
 def test_the_page_is_whole_and_loads_nothing(compared):
@@ -216,7 +262,13 @@ def test_the_page_is_whole_and_loads_nothing(compared):
     assert structure.sources == structure.links == []
     assert "script" not in structure.seen
     assert not re.search(r"https?://|url\(|@import|<b>|&lt;b&gt;.*<accuracy>", page)
-    for text in ("missed: above it", "cannot be told at n = 4", "from 61.67 %", "one_seed11", "epochs=2 weights=/a/b.pth"):
+    for text in (
+        "missed: above it",
+        "cannot be told at n = 4",
+        "from 61.67 %",
+        "one_seed11",
+        "epochs=2 weights=/a/b.pth",
+    ):
         assert text in page, text
     assert page.count('<g class="first"><line') == page.count('<g class="second"><line') == 3
     assert page.count('class="range" x=') == 3

@@ -1,4 +1,6 @@
-"""A campaign whose processes are killed with SIGKILL at random moments, again and again, ends as one that was left alone."""
+"""A campaign whose processes are killed with SIGKILL at random moments, again and again, ends as one that was left
+alone.
+"""
 
 import json
 import os
@@ -25,7 +27,16 @@ class Command:
         folder.mkdir()
         (folder / "plan.yaml").write_text(TINY)
         self.folder = folder
-        self.words = [sys.executable, "-m", "flowerml.cli.main", "campaign", "--plan", "plan.yaml", "--train-dir", str(flowers)]
+        self.words = [
+            sys.executable,
+            "-m",
+            "flowerml.cli.main",
+            "campaign",
+            "--plan",
+            "plan.yaml",
+            "--train-dir",
+            str(flowers),
+        ]
         self.words += ["--output-dir", "out", "--json"]
         self.environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
 

@@ -1,4 +1,6 @@
-"""Campaigns of the second task: several seeds in a phase, what is delivered of a family no grader asks for, two of them compared."""
+"""Campaigns of the second task: several seeds in a phase, what is delivered of a family no grader asks for, two of them
+compared.
+"""
 
 import csv
 import json
@@ -18,13 +20,23 @@ from flowerml.data.relations.folder import read_id, read_pair_folder
 from flowerml.errors import UserError
 from tests.campaign.campaigns import InThisProcess, carry_out_here, options
 
-SMALL = ("model=relation:timm:test_resnet", "weights=none", "img_size=32", "min_epochs=0", "lr_head=1e-3", "workers=0", "device=cpu")
+SMALL = (
+    "model=relation:timm:test_resnet",
+    "weights=none",
+    "img_size=32",
+    "min_epochs=0",
+    "lr_head=1e-3",
+    "workers=0",
+    "device=cpu",
+)
 SEEDS = (11, 23, 47)
 
 
 @pytest.fixture(scope="module")
 def both(scenes, tmp_path_factory):
-    """The user's two experiments as shipped, made small, one after the other on one store: their stories and the folder of all."""
+    """The user's two experiments as shipped, made small, one after the other on one store: their stories and the folder
+    of all.
+    """
     folder = tmp_path_factory.mktemp("both")
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
@@ -62,7 +74,9 @@ class TestBothExperiments:
     def test_the_better_one_is_champion_and_its_weights_are_delivered(self, of_both, scenes):
         stories, folder = of_both
         delivered = [story.delivered[0] for story in stories]
-        assert [(one.family, one.registered_model, one.version) for one in delivered] == [("relation", "relations", v) for v in ("1", "2")]
+        assert [(one.family, one.registered_model, one.version) for one in delivered] == [
+            ("relation", "relations", v) for v in ("1", "2")
+        ]
         means = [np.mean([run.hits for run in story.phases[0].runs]) for story in stories]
         champion = MlflowClient().get_model_version_by_alias("relations", "champion").version
         assert int(champion) == (2 if means[1] > means[0] else 1)
@@ -80,7 +94,15 @@ class TestBothExperiments:
         assert page.count("data:image/jpeg;base64,") > 0
 
     def test_compare_says_what_the_runs_files_say(self, of_both, tmp_path, capsys):
-        words = ["--plan", "relations_exp1", "--plan", "relations_exp2", "--output-dir", str(tmp_path / "out"), "--json"]
+        words = [
+            "--plan",
+            "relations_exp1",
+            "--plan",
+            "relations_exp2",
+            "--output-dir",
+            str(tmp_path / "out"),
+            "--json",
+        ]
         assert main(["compare", *words]) == 0
         out, err = capsys.readouterr()
         found = json.loads(out)
@@ -99,14 +121,18 @@ class TestBothExperiments:
         recalls = {row["class"]: row for row in found["figures"] if row["figure"] == "recall"}
         for name, row in recalls.items():
             assert row["n"] == (labels == name).sum()
-            assert row["second"] == pytest.approx(np.mean([right["EXP2", seed][labels == name].mean() for seed in SEEDS]))
+            assert row["second"] == pytest.approx(
+                np.mean([right["EXP2", seed][labels == name].mean() for seed in SEEDS])
+            )
             assert row["verdict"] in ("met", "missed", "cannot be told")
         assert "Of 15 predictions" in err
         page = (tmp_path / "out" / "comparison.html").read_text()
         assert "relations_exp2 against relations_exp1" in page
         assert "<td>class_weights</td><td>none</td><td>balanced</td>" in page
 
-    def test_campaigns_are_also_named_themselves_and_a_campaign_is_not_compared_with_itself(self, of_both, tmp_path, capsys):
+    def test_campaigns_are_also_named_themselves_and_a_campaign_is_not_compared_with_itself(
+        self, of_both, tmp_path, capsys
+    ):
         (first, second), _ = of_both
         words = ["--plan", second.id, "--plan", first.id, "--output-dir", str(tmp_path), "--json"]
         assert main(["compare", *words]) == 0

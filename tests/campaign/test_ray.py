@@ -12,7 +12,11 @@ from tests.campaign.test_runner import runs_at_mlflow
 pytest.importorskip("ray")
 
 # Runs that last longer than a second place takes to come up (its imports), so that a node can go down under one of two.
-LONG = changed("defaults: {weights: none, epochs: 2,", "defaults: {weights: none, epochs: 250, patience: 0,", TINY[: TINY.index("  C:\n")])
+LONG = changed(
+    "defaults: {weights: none, epochs: 2,",
+    "defaults: {weights: none, epochs: 250, patience: 0,",
+    TINY[: TINY.index("  C:\n")],
+)
 
 
 @pytest.fixture

@@ -10,18 +10,42 @@ from tests.campaign.plans import SMALL, changed, plan_of
 # What is changed in SMALL, and what the one line must say.
 REFUSED = {
     "unknown key of the plan": ("budget:", "budgets:", ["line 34", "'budgets' is unknown", "Did you mean budget?"]),
-    "unknown key of a phase": ("    smoke: true", "    smok: true", ["line 10", "'smok' is unknown in phases.A", "Did you mean smoke?"]),
+    "unknown key of a phase": (
+        "    smoke: true",
+        "    smok: true",
+        ["line 10", "'smok' is unknown in phases.A", "Did you mean smoke?"],
+    ),
     "unknown key of select": (
         "top: 1, by: val_accuracy}\n  D",
         "top: 1, bye: val_accuracy}\n  D",
         ["'bye' is unknown", "Did you mean by?"],
     ),
-    "unknown setting": ("B1: {lr_head: 1e-3}", "B1: {lr_haed: 1e-3}", ["line 17", "setting 'lr_haed' is unknown", "Did you mean lr_head?"]),
+    "unknown setting": (
+        "B1: {lr_head: 1e-3}",
+        "B1: {lr_haed: 1e-3}",
+        ["line 17", "setting 'lr_haed' is unknown", "Did you mean lr_head?"],
+    ),
     "unknown setting of all": ("{weights: none,", "{weigths: none,", ["line 4", "'weigths'", "Did you mean weights?"]),
-    "unknown setting of a family": ("atto, img_size: 32}", "atto, imgsize: 32}", ["line 6", "'imgsize'", "Did you mean img_size?"]),
-    "value out of range": ("B1: {lr_head: 1e-3}", "B1: {lr_head: 30}", ["line 17", "lr_head is '30'", "Allowed: number, > 0, <= 10"]),
-    "value of another type": ("B1: {lr_head: 1e-3}", "B1: {epochs: many}", ["line 17", "epochs is 'many'", "whole number"]),
-    "unknown model": ("atto, img_size: 32}", "ato, img_size: 32}", ["line 6", "model 'convnextv2_ato' is unknown", "convnextv2_atto"]),
+    "unknown setting of a family": (
+        "atto, img_size: 32}",
+        "atto, imgsize: 32}",
+        ["line 6", "'imgsize'", "Did you mean img_size?"],
+    ),
+    "value out of range": (
+        "B1: {lr_head: 1e-3}",
+        "B1: {lr_head: 30}",
+        ["line 17", "lr_head is '30'", "Allowed: number, > 0, <= 10"],
+    ),
+    "value of another type": (
+        "B1: {lr_head: 1e-3}",
+        "B1: {epochs: many}",
+        ["line 17", "epochs is 'many'", "whole number"],
+    ),
+    "unknown model": (
+        "atto, img_size: 32}",
+        "ato, img_size: 32}",
+        ["line 6", "model 'convnextv2_ato' is unknown", "convnextv2_atto"],
+    ),
     "model of another family": (
         "convnextv2_atto, img_size: 32}",
         "clip_vits32, img_size: 32}",
@@ -39,7 +63,11 @@ REFUSED = {
         "B2: {lr_head: 0.001}",
         ["line 18", "B2 and B1 (line 17)", "one configuration and seed"],
     ),
-    "one smoke test twice": ("A2: {family: vit, epochs: 1}", "A2: {family: cnn, epochs: 1}", ["line 13", "A2 and A1 (line 12)"]),
+    "one smoke test twice": (
+        "A2: {family: vit, epochs: 1}",
+        "A2: {family: cnn, epochs: 1}",
+        ["line 13", "A2 and A1 (line 12)"],
+    ),
     "one name twice": ("B2: {lr_head: 2e-3}", "B1: {lr_head: 2e-3}", ["line 18", "B1 stands there twice", "line 17"]),
     "one name in two phases": (
         "runs: [C1, C2, C3, C4]",
@@ -47,17 +75,29 @@ REFUSED = {
         ["line 23", "B1 is the name of the run in line 17 already"],
     ),
     "a name that is no folder": ("B1: {lr_head: 1e-3}", "b/1: {lr_head: 1e-3}", ["line 17", "can't name a folder"]),
-    "a later phase": ("confirm: {of: B,", "confirm: {of: D,", ["line 22", "phase C follows 'D', which is no phase before it", "A, B"]),
+    "a later phase": (
+        "confirm: {of: B,",
+        "confirm: {of: D,",
+        ["line 22", "phase C follows 'D', which is no phase before it", "A, B"],
+    ),
     "an unknown phase": ("of: [C, D]", "of: [C, X]", ["line 32", "'X'"]),
     "the phase itself": ("confirm: {of: B,", "confirm: {of: C,", ["line 22", "which is no phase before it"]),
-    "a phase that chooses nothing": ("confirm: {of: B,", "confirm: {of: A,", ["line 22", "phase A chooses nothing", "select"]),
+    "a phase that chooses nothing": (
+        "confirm: {of: B,",
+        "confirm: {of: A,",
+        ["line 22", "phase A chooses nothing", "select"],
+    ),
     "more than there are": ("{top: 2, by", "{top: 4, by", ["line 20", "top is 4, and phase B has 3 configurations"]),
     "more chosen than confirmed": (
         "seeds: [23, 47]}\n    runs: [C1, C2, C3, C4]\n    select: {top: 1",
         "seeds: [23, 47]}\n    runs: [C1, C2, C3, C4]\n    select: {top: 3",
         ["line 24", "top is 3, and phase C has 2 configurations"],
     ),
-    "a name too few": ("[C1, C2, C3, C4]", "[C1, C2, C3]", ["line 23", "3 names and 4 runs (2 configurations on 2 seeds)"]),
+    "a name too few": (
+        "[C1, C2, C3, C4]",
+        "[C1, C2, C3]",
+        ["line 23", "3 names and 4 runs (2 configurations on 2 seeds)"],
+    ),
     "a seed that was run": (
         "seeds: [23, 47]",
         "seeds: [11, 47]",
@@ -69,7 +109,11 @@ REFUSED = {
         "B2: {lr_head: 2e-3, seed: 23}",
         ["phase B has seeds 11, 23", "confirm", "`seeds`"],
     ),
-    "a seed twice in a phase": ("  B:\n    family: cnn", "  B:\n    seeds: [11, 11]\n    family: cnn", ["line 15", "none twice"]),
+    "a seed twice in a phase": (
+        "  B:\n    family: cnn",
+        "  B:\n    seeds: [11, 11]\n    family: cnn",
+        ["line 15", "none twice"],
+    ),
     "a seed of a run beside those of its phase": (
         "    family: cnn\n    runs:\n      B1: {lr_head: 1e-3}",
         "    family: cnn\n    seeds: [11, 23]\n    runs:\n      B1: {lr_head: 1e-3, seed: 47}",
@@ -81,12 +125,28 @@ REFUSED = {
         ["line 22", "phase C takes its seeds from the phases it follows"],
     ),
     "twins that are neither": ("  B:\n", "  B:\n    twins: drop\n", ["line 15", "twins is 'drop'", "stop, skip"]),
-    "another rule": ("then: [macro_f1, variance]", "then: [variance, macro_f1]", ["line 20", "Allowed: [macro_f1, variance]"]),
-    "another measure": ("by: val_accuracy, then", "by: val_loss, then", ["line 20", "by is 'val_loss'", "val_accuracy"]),
+    "another rule": (
+        "then: [macro_f1, variance]",
+        "then: [variance, macro_f1]",
+        ["line 20", "Allowed: [macro_f1, variance]"],
+    ),
+    "another measure": (
+        "by: val_accuracy, then",
+        "by: val_loss, then",
+        ["line 20", "by is 'val_loss'", "val_accuracy"],
+    ),
     "unknown mode": ("mode: retrain", "mode: retrained", ["line 32", "'retrained'", "Did you mean retrain?"]),
-    "plateau without validation": ("B1: {lr_head: 1e-3}", "B1: {scheduler: plateau}", ["line 32", "B1 has scheduler plateau", "keep_best"]),
+    "plateau without validation": (
+        "B1: {lr_head: 1e-3}",
+        "B1: {scheduler: plateau}",
+        ["line 32", "B1 has scheduler plateau", "keep_best"],
+    ),
     "two of one family": ("of: [C, D]", "of: [B, C]", ["line 32", "two phases of one family"]),
-    "two kinds of phase": ("    confirm: {of: B,", "    smoke: true\n    confirm: {of: B,", ["phase C is smoke and confirm"]),
+    "two kinds of phase": (
+        "    confirm: {of: B,",
+        "    smoke: true\n    confirm: {of: B,",
+        ["phase C is smoke and confirm"],
+    ),
     "nothing to be judged by": ("B1: {lr_head: 1e-3}", "B1: {val_split: 0}", ["line 17", "B1 has val_split 0"]),
     "two splits": ("B1: {lr_head: 1e-3}", "B1: {split_seed: 5}", ["different splits"]),
     "what the command says": (
@@ -98,7 +158,11 @@ REFUSED = {
     "no budget of time": ("tries: 2}", "hours: -1}", ["line 34", "budget.hours is '-1'"]),
     "an empty value": ("B1: {lr_head: 1e-3}", "B1: {lr_head: }", ["line 17", "lr_head is empty"]),
     "a list for a value": ("B1: {lr_head: 1e-3}", "B1: {lr_head: [1, 2]}", ["line 17", "lr_head is '1,2'"]),
-    "a value for a list of names": ("      A1: {family: cnn, epochs: 1}", "      A1: cnn", ["line 12", "wanted is names with values"]),
+    "a value for a list of names": (
+        "      A1: {family: cnn, epochs: 1}",
+        "      A1: cnn",
+        ["line 12", "wanted is names with values"],
+    ),
     "not YAML": ("phases:\n", "phases: [\n", ["not YAML"]),
     "a plan's name with a slash": ("plan: small", "plan: a/b", ["line 1", "plan is 'a/b'"]),
     "no name": ("plan: small\n", "", ["no 'plan'"]),
@@ -134,7 +198,9 @@ def test_a_smoke_test_may_be_a_run_that_is_selected_from():
 
 def test_a_phase_with_seeds_has_each_of_its_runs_on_each_of_them():
     plan = plan_of(
-        changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace("seeds: [23, 47]", "seeds: [23, 7]")
+        changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace(
+            "seeds: [23, 47]", "seeds: [23, 7]"
+        )
     )
     runs = plan.phase("B").runs
     assert [(run.name, run.called, run.seed, run.settings.seed) for run in runs[:3]] == [
@@ -144,13 +210,25 @@ def test_a_phase_with_seeds_has_each_of_its_runs_on_each_of_them():
     ]
     assert [run.order for run in plan.runs] == list(range(1, len(plan.runs) + 1))
     with pytest.raises(UserError, match="top is 4, and phase B has 3 configurations"):
-        plan_of(changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace("top: 2, by", "top: 4, by"))
+        plan_of(
+            changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace(
+                "top: 2, by", "top: 4, by"
+            )
+        )
     with pytest.raises(UserError, match="seed 5 of these configurations is run before phase C already"):
-        plan_of(changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace("seeds: [23, 47]", "seeds: [5]"))
+        plan_of(
+            changed("  B:\n    family: cnn", "  B:\n    seeds: [11, 5]\n    family: cnn").replace(
+                "seeds: [23, 47]", "seeds: [5]"
+            )
+        )
 
 
 def test_twins_of_overrides_alone_are_skipped_where_the_plan_says_so():
-    text = changed("  B:\n", "  B:\n    twins: skip\n").replace("top: 2, by", "top: 1, by").replace("[C1, C2, C3, C4]", "[C1, C2]")
+    text = (
+        changed("  B:\n", "  B:\n    twins: skip\n")
+        .replace("top: 2, by", "top: 1, by")
+        .replace("[C1, C2, C3, C4]", "[C1, C2]")
+    )
     assert [run.name for run in plan_of(text, "lr_head.cnn=1e-3").phase("B").runs] == ["B1"]
     with pytest.raises(UserError, match=r"B2 and B1 \(line 18\) are one configuration and seed: change"):
         plan_of(text.replace("B2: {lr_head: 2e-3}", "B2: {lr_head: 1e-3}"))
@@ -158,7 +236,21 @@ def test_twins_of_overrides_alone_are_skipped_where_the_plan_says_so():
 
 def test_small_is_in_order():
     plan = plan_of(SMALL)
-    assert [run.name for run in plan.runs] == ["A1", "A2", "B1", "B2", "B3", "C1", "C2", "C3", "C4", "D1", "D2", "F1", "F2"]
+    assert [run.name for run in plan.runs] == [
+        "A1",
+        "A2",
+        "B1",
+        "B2",
+        "B3",
+        "C1",
+        "C2",
+        "C3",
+        "C4",
+        "D1",
+        "D2",
+        "F1",
+        "F2",
+    ]
     assert plan.warnings == ()
 
 
@@ -173,7 +265,10 @@ def test_small_is_in_order():
         (b"plan: &a [*a]\n", "line 1"),
         (b"plan: x\n---\nplan: y\n", "not YAML"),
         (b"plan: x\nphases:\n  ? [a]\n  : b\n", "a name that is no text"),
-        (b"plan: !!python/object:os.system x\nphases: {}\n", "no phases"),  # a tag is a label here: nothing is made of it
+        (
+            b"plan: !!python/object:os.system x\nphases: {}\n",
+            "no phases",
+        ),  # a tag is a label here: nothing is made of it
     ],
 )
 def test_files_that_are_no_plans(content, says, tmp_path):
@@ -188,7 +283,10 @@ def test_files_that_are_no_plans(content, says, tmp_path):
     ("asked", "says"),
     [
         ("tp33", "the plan 'tp33' is unknown. Did you mean tp3?"),
-        ("nothing-like-it", "Allowed: demo, relations_ablation, relations_exp1, relations_exp2, tp3, tp3_336, tp3_reduced, or a file"),
+        (
+            "nothing-like-it",
+            "Allowed: demo, relations_ablation, relations_exp1, relations_exp2, tp3, tp3_336, tp3_reduced, or a file",
+        ),
         ("missing.yaml", "the plan missing.yaml can't be read: No such file"),
         (".", "is a folder"),
     ],
@@ -215,7 +313,9 @@ class TestOverrides:
         assert {run.settings.weights for run in plan.runs if run.settings} == {"/my files/a.pth"}
 
     def test_they_change_the_digest(self):
-        digests = {plan_of(SMALL, *words).digest for words in ((), ("epochs=2",), ("epochs.cnn=2",), ("final.mode=keep_best",))}
+        digests = {
+            plan_of(SMALL, *words).digest for words in ((), ("epochs=2",), ("epochs.cnn=2",), ("final.mode=keep_best",))
+        }
         assert len(digests) == 4
 
     def test_what_shapes_nothing_does_not_change_the_digest(self):
@@ -229,7 +329,9 @@ class TestOverrides:
         text = changed("B1: {lr_head: 1e-3}", "B1: {lr_head: 1e-3, freeze_backbone_epochs: 3}")
         plan = plan_of(text, "epochs=2")
         assert plan.run("B1").settings.freeze_backbone_epochs == 2
-        assert plan.warnings == ("freeze_backbone_epochs 3 is longer than the run with these overrides: 2 is used (B1)",)
+        assert plan.warnings == (
+            "freeze_backbone_epochs 3 is longer than the run with these overrides: 2 is used (B1)",
+        )
 
     def test_the_mode_of_the_final_models(self):
         assert plan_of(SMALL, "final.mode=keep_best").phase("F").final.mode is Mode.KEEP_BEST

@@ -50,7 +50,11 @@ def page(flowers, tmp_path):
 def test_the_table_has_the_plans_columns_and_every_run_once(tmp_path):
     story = campaign(tmp_path)
     rows = list(csv.DictReader(io.StringIO(as_csv(story))))
-    assert tuple(list(rows[0])[:7]) == COLUMNS == ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
+    assert (
+        tuple(list(rows[0])[:7])
+        == COLUMNS
+        == ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
+    )
     assert [row["Run ID"] for row in rows] == [run.name for run in story.runs]
     assert [row["Status"] for row in rows] == ["DONE"] * 3 + ["RUNNING", "FAILED", "INTERRUPTED", "TODO"]
     assert rows[0]["Val Acc"] == f"{story.runs[0].accuracy:.4f}"
@@ -80,7 +84,14 @@ def test_the_page_tells_the_story(page, tmp_path):
     assert all(page.count(f"<td>{name}</td>") == 1 for name in NAMES)
     assert page.count('class="lead"') == 2, "the chosen runs stand out among the dots"
     assert page.count('<polyline class="line lead"') == 2
-    for words in ("Confusion matrix", "Calibration", "wrong picture", "the loss is nan at epoch 2", "Version 3 is champion", "12" * 32):
+    for words in (
+        "Confusion matrix",
+        "Calibration",
+        "wrong picture",
+        "the loss is nan at epoch 2",
+        "Version 3 is champion",
+        "12" * 32,
+    ):
         assert words in page
     assert "flowerml campaign --plan tp3 --set epochs=12" in page
 
@@ -88,14 +99,24 @@ def test_the_page_tells_the_story(page, tmp_path):
 def test_a_campaign_that_has_only_begun_is_a_page_too(tmp_path):
     """No figures, no decision, no files."""
     story = campaign(tmp_path)
-    begun = replace(story, phases=tuple(replace(phase, decision=None, runs=story.phases[1].runs) for phase in story.phases), delivered=())
+    begun = replace(
+        story,
+        phases=tuple(replace(phase, decision=None, runs=story.phases[1].runs) for phase in story.phases),
+        delivered=(),
+    )
     page = report_html(begun)
     assert "<svg" not in page
     assert "Confusion matrix" not in page
 
 
 @pytest.mark.parametrize(
-    "spoil", ["", "image,label\n", "image,label,predicted,p_rose\nx,tulip,rose,0.5\n", "image,label,predicted,p_rose\nx,rose,rose,much\n"]
+    "spoil",
+    [
+        "",
+        "image,label\n",
+        "image,label,predicted,p_rose\nx,tulip,rose,0.5\n",
+        "image,label,predicted,p_rose\nx,rose,rose,much\n",
+    ],
 )
 def test_predictions_that_can_not_be_read_cost_no_report(tmp_path, spoil):
     (tmp_path / "predictions.csv").write_text(spoil)
@@ -109,7 +130,8 @@ def test_the_page_says_what_a_final_model_is(tmp_path):
     first = replace(story.phases[0].runs[0], name="F01", config="B03", accuracy=None, macro_f1=None)
     page = report_html(replace(story, phases=(replace(story.phases[0], kind="final", decision=None, runs=(first,)),)))
     assert (
-        "F01 is ConvNeXtV2-Large, the configuration of B03: 12 epochs with seed 11; all pictures, so none is left to measure it on." in page
+        "F01 is ConvNeXtV2-Large, the configuration of B03: 12 epochs with seed 11; all pictures, so none is left to"
+        " measure it on." in page
     )
 
 

@@ -23,7 +23,9 @@ TO_B = TINY[: TINY.index("  C:\n")]
 
 
 def runs_at_mlflow(kind=None, campaign=None):
-    """Every run of the store by its name in the plan (or its MLflow name), one kind or all, one campaign or all; a list for each."""
+    """Every run of the store by its name in the plan (or its MLflow name), one kind or all, one campaign or all; a list
+    for each.
+    """
     client = MlflowClient()
     found = {}
     for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
@@ -144,7 +146,9 @@ class TestWhole:
         again, jobs = carry_out_here(flowers, tmp_path)
         assert jobs == []
         assert [run.accuracy for run in again.runs] == [run.accuracy for run in story.runs]
-        assert [(one.version, one.sha256) for one in again.delivered] == [(one.version, one.sha256) for one in story.delivered]
+        assert [(one.version, one.sha256) for one in again.delivered] == [
+            (one.version, one.sha256) for one in story.delivered
+        ]
 
 
 @pytest.mark.slow
@@ -214,7 +218,10 @@ class TestServers:
 
         class BringsItBack:
             def show(self, campaign):
-                if all(run.status is RunStatus.FINISHED for run in campaign.runs) and campaign.status is CampaignStatus.RUNNING:
+                if (
+                    all(run.status is RunStatus.FINISHED for run in campaign.runs)
+                    and campaign.status is CampaignStatus.RUNNING
+                ):
                     seen["waits"] += 1
                     if seen["waits"] == 3:
                         server.reset()
@@ -254,7 +261,9 @@ class TestOthers:
 
     def test_another_campaigns_runs_are_not_touched(self, flowers, tmp_path):
         story, _ = carry_out_here(flowers, tmp_path, TO_B)
-        with pytest.raises(UserError, match=f"holds the runs of campaign {story.id} .* has a run A1 too: choose another --runs-root"):
+        with pytest.raises(
+            UserError, match=f"holds the runs of campaign {story.id} .* has a run A1 too: choose another --runs-root"
+        ):
             carry_out_here(flowers, tmp_path, TO_B, "epochs=1")
 
     def test_a_run_of_no_campaign_is_not_taken_for_its_own(self, flowers, tmp_path):

@@ -80,7 +80,9 @@ def test_everything_done():
 
 def test_a_phase_without_a_choice_closes_when_its_runs_are_delivered():
     plan = plan_of(
-        changed("    select: {top: 1, by: val_accuracy}\n  F", "  F").replace("of: [C, D]}\n    runs: [F1, F2]", "of: [C]}\n    runs: [F1]")
+        changed("    select: {top: 1, by: val_accuracy}\n  F", "  F").replace(
+            "of: [C, D]}\n    runs: [F1, F2]", "of: [C]}\n    runs: [F1]"
+        )
     )
     states = finished("A", "B", "C", "D", plan=plan)
     assert next_step(plan, states, {"B", "C"}).phase == "F"
@@ -112,7 +114,9 @@ def test_status_of_phases():
 @pytest.mark.parametrize("name", ["tp3", "tp3_reduced", "demo"])
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_happens_every_run_ends_once_and_in_its_phase(name, seed):
-    """Up to three at a time, each ending, failing, or cut off with all others when the runner is killed and started again."""
+    """Up to three at a time, each ending, failing, or cut off with all others when the runner is killed and started
+    again.
+    """
     plan, draw = read_plan(name), random.Random(seed)
     states, decided, order, finished_runs = {}, set(), [], []
     for _ in range(10_000):
@@ -122,7 +126,11 @@ def test_whatever_happens_every_run_ends_once_and_in_its_phase(name, seed):
             break
         assert found.action is not Action.STOP
         before = plan.phases[: plan.phases.index(plan.phase(found.phase))]
-        assert all(states[run.name].status is RunStatus.FINISHED or states[run.name].failures == 2 for one in before for run in one.runs)
+        assert all(
+            states[run.name].status is RunStatus.FINISHED or states[run.name].failures == 2
+            for one in before
+            for run in one.runs
+        )
         assert all(states[run.name].delivered for one in before for run in one.runs)
         if found.action is Action.DECIDE:
             assert not running
@@ -143,7 +151,9 @@ def test_whatever_happens_every_run_ends_once_and_in_its_phase(name, seed):
             fails = phase.kind not in (Kind.SMOKE, Kind.FINAL) and draw.random() < 0.2
             state = states[run]
             ended = (
-                replace(state, status=RunStatus.FAILED, failures=state.failures + 1) if fails else replace(state, status=RunStatus.FINISHED)
+                replace(state, status=RunStatus.FAILED, failures=state.failures + 1)
+                if fails
+                else replace(state, status=RunStatus.FINISHED)
             )
             states[run] = ended
             finished_runs += [] if fails else [run]

@@ -9,9 +9,20 @@ from flowerml.campaign.plan.parser import read_plan, shipped
 from flowerml.settings import resolve
 from flowerml.settings.flags import Parser, add_settings
 
-# Model, epochs, batch, warmup, smoothing, mixup, cutmix, RandAugment, erasing, freeze, llrd; then lr_head, lr_backbone, weight_decay.
+# Model, epochs, batch, warmup, smoothing, mixup, cutmix, RandAugment, erasing, freeze, llrd; then lr_head, lr_backbone,
+# weight_decay.
 _COLUMNS = (
-    *("model", "epochs", "batch_size", "warmup_epochs", "label_smoothing", "mixup", "cutmix", "randaugment", "random_erasing"),
+    *(
+        "model",
+        "epochs",
+        "batch_size",
+        "warmup_epochs",
+        "label_smoothing",
+        "mixup",
+        "cutmix",
+        "randaugment",
+        "random_erasing",
+    ),
     *("freeze_backbone_epochs", "llrd", "lr_head", "lr_backbone", "weight_decay"),
 )
 _CNN, _VIT = "convnextv2_large", "clip_vitl14"
@@ -28,12 +39,102 @@ TP3 = {
     "C02_CNN_top1_seed47": ("B", 1, 47),
     "C03_CNN_top2_seed23": ("B", 2, 23),
     "C04_CNN_top2_seed47": ("B", 2, 47),
-    "D01_CLIP_lrh1e3_lrb1e5_wd0.02_mix0.1_cut0.5_llrd0.85": (_VIT, 30, 16, 3, 0.05, 0.1, 0.5, 7, 0.1, 8, 0.85, 1e-3, 1e-5, 0.02),
-    "D02_CLIP_lrh5e4_lrb5e6_wd0.05_mix0.2_cut1.0_llrd0.75": (_VIT, 30, 16, 3, 0.05, 0.2, 1.0, 7, 0.1, 8, 0.75, 5e-4, 5e-6, 0.05),
-    "D03_CLIP_lrh1e3_lrb5e6_wd0.02_mix0.2_cut0.5_llrd0.85": (_VIT, 30, 16, 3, 0.05, 0.2, 0.5, 7, 0.1, 8, 0.85, 1e-3, 5e-6, 0.02),
-    "D04_CLIP_lrh5e4_lrb1e5_wd0.05_mix0.1_cut1.0_llrd0.75": (_VIT, 30, 16, 3, 0.05, 0.1, 1.0, 7, 0.1, 8, 0.75, 5e-4, 1e-5, 0.05),
-    "D05_CLIP_lrh1e3_lrb1e5_wd0.05_mix0.2_cut1.0_llrd0.85": (_VIT, 30, 16, 3, 0.05, 0.2, 1.0, 7, 0.1, 8, 0.85, 1e-3, 1e-5, 0.05),
-    "D06_CLIP_lrh5e4_lrb5e6_wd0.02_mix0.1_cut0.5_llrd0.75": (_VIT, 30, 16, 3, 0.05, 0.1, 0.5, 7, 0.1, 8, 0.75, 5e-4, 5e-6, 0.02),
+    "D01_CLIP_lrh1e3_lrb1e5_wd0.02_mix0.1_cut0.5_llrd0.85": (
+        _VIT,
+        30,
+        16,
+        3,
+        0.05,
+        0.1,
+        0.5,
+        7,
+        0.1,
+        8,
+        0.85,
+        1e-3,
+        1e-5,
+        0.02,
+    ),
+    "D02_CLIP_lrh5e4_lrb5e6_wd0.05_mix0.2_cut1.0_llrd0.75": (
+        _VIT,
+        30,
+        16,
+        3,
+        0.05,
+        0.2,
+        1.0,
+        7,
+        0.1,
+        8,
+        0.75,
+        5e-4,
+        5e-6,
+        0.05,
+    ),
+    "D03_CLIP_lrh1e3_lrb5e6_wd0.02_mix0.2_cut0.5_llrd0.85": (
+        _VIT,
+        30,
+        16,
+        3,
+        0.05,
+        0.2,
+        0.5,
+        7,
+        0.1,
+        8,
+        0.85,
+        1e-3,
+        5e-6,
+        0.02,
+    ),
+    "D04_CLIP_lrh5e4_lrb1e5_wd0.05_mix0.1_cut1.0_llrd0.75": (
+        _VIT,
+        30,
+        16,
+        3,
+        0.05,
+        0.1,
+        1.0,
+        7,
+        0.1,
+        8,
+        0.75,
+        5e-4,
+        1e-5,
+        0.05,
+    ),
+    "D05_CLIP_lrh1e3_lrb1e5_wd0.05_mix0.2_cut1.0_llrd0.85": (
+        _VIT,
+        30,
+        16,
+        3,
+        0.05,
+        0.2,
+        1.0,
+        7,
+        0.1,
+        8,
+        0.85,
+        1e-3,
+        1e-5,
+        0.05,
+    ),
+    "D06_CLIP_lrh5e4_lrb5e6_wd0.02_mix0.1_cut0.5_llrd0.75": (
+        _VIT,
+        30,
+        16,
+        3,
+        0.05,
+        0.1,
+        0.5,
+        7,
+        0.1,
+        8,
+        0.75,
+        5e-4,
+        5e-6,
+        0.02,
+    ),
     "E01_CLIP_top1_seed23": ("D", 1, 23),
     "E02_CLIP_top1_seed47": ("D", 1, 47),
     "E03_CLIP_top2_seed23": ("D", 2, 23),
@@ -43,7 +144,12 @@ TP3 = {
 }
 REDUCED = [
     *("A01_CNN_SMOKE", "A02_CLIP_SMOKE"),
-    *("B01_CNN_lr3e4_wd0.02_fb3", "B02_CNN_lr7e4_wd0.05_fb5", "B03_CNN_lr1e3_wd0.02_fb3", "B04_CNN_lr7e4_wd0.05_fb5_lrb1e4"),
+    *(
+        "B01_CNN_lr3e4_wd0.02_fb3",
+        "B02_CNN_lr7e4_wd0.05_fb5",
+        "B03_CNN_lr1e3_wd0.02_fb3",
+        "B04_CNN_lr7e4_wd0.05_fb5_lrb1e4",
+    ),
     *("C01_CNN_top1_seed23", "C02_CNN_top2_seed23"),
     *(name for name in TP3 if name.startswith(("D01", "D02", "D03", "D04"))),
     *("E01_CLIP_top1_seed23", "E02_CLIP_top2_seed23"),
@@ -52,23 +158,41 @@ REDUCED = [
 # The two commands that the document writes out, and its templates for B and D filled in for one run each.
 _FIXED = "--val-split 0.2 --img-size 224 --optimizer adamw --scheduler cosine --amp --ema --grad-clip 1.0"
 DOCUMENT = {
-    "A01_CNN_SMOKE": "--model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 16 --img-size 224 "
-    "--optimizer adamw --lr-head 1e-3 --lr-backbone 2e-4 --weight-decay 0.02 --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05 "
-    "--mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 1 --llrd 1.0",
-    "A02_CLIP_SMOKE": "--model clip_vitl14 --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 8 --img-size 224 "
-    "--optimizer adamw --lr-head 1e-3 --lr-backbone 1e-5 --weight-decay 0.02 --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05 "
-    "--mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 2 --llrd 0.85",
-    "B05_CNN_lr1e3_wd0.05_fb3_ls0.1": f"--model convnextv2_large --seed 11 --epochs 45 --batch-size 32 --lr-head 1e-3 --lr-backbone 2e-4 "
-    "--weight-decay 0.05 --warmup-epochs 5 --label-smoothing 0.1 --mixup 0.2 --cutmix 1.0 --randaugment 9 --random-erasing 0.1 "
-    f"--freeze-backbone-epochs 3 --llrd 1.0 {_FIXED}",
-    "D04_CLIP_lrh5e4_lrb1e5_wd0.05_mix0.1_cut1.0_llrd0.75": f"--model clip_vitl14 --seed 11 --epochs 30 --batch-size 16 --lr-head 5e-4 "
-    "--lr-backbone 1e-5 --weight-decay 0.05 --warmup-epochs 3 --label-smoothing 0.05 --mixup 0.1 --cutmix 1.0 --randaugment 7 "
-    f"--random-erasing 0.1 --freeze-backbone-epochs 8 --llrd 0.75 {_FIXED}",
+    "A01_CNN_SMOKE": (
+        "--model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 16"
+        " --img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 2e-4 --weight-decay 0.02 --warmup-epochs 1"
+        " --scheduler cosine --label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp"
+        " --ema --grad-clip 1.0 --freeze-backbone-epochs 1 --llrd 1.0"
+    ),
+    "A02_CLIP_SMOKE": (
+        "--model clip_vitl14 --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 8 --img-size 224"
+        " --optimizer adamw --lr-head 1e-3 --lr-backbone 1e-5 --weight-decay 0.02 --warmup-epochs 1 --scheduler cosine"
+        " --label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp --ema --grad-clip"
+        " 1.0 --freeze-backbone-epochs 2 --llrd 0.85"
+    ),
+    "B05_CNN_lr1e3_wd0.05_fb3_ls0.1": (
+        "--model convnextv2_large --seed 11 --epochs 45 --batch-size 32 --lr-head 1e-3 --lr-backbone 2e-4"
+        " --weight-decay 0.05 --warmup-epochs 5 --label-smoothing 0.1 --mixup 0.2 --cutmix 1.0 --randaugment 9"
+        f" --random-erasing 0.1 --freeze-backbone-epochs 3 --llrd 1.0 {_FIXED}"
+    ),
+    "D04_CLIP_lrh5e4_lrb1e5_wd0.05_mix0.1_cut1.0_llrd0.75": (
+        "--model clip_vitl14 --seed 11 --epochs 30 --batch-size 16 --lr-head 5e-4 --lr-backbone 1e-5 --weight-decay"
+        " 0.05 --warmup-epochs 3 --label-smoothing 0.05 --mixup 0.1 --cutmix 1.0 --randaugment 7 --random-erasing 0.1"
+        f" --freeze-backbone-epochs 8 --llrd 0.75 {_FIXED}"
+    ),
 }
 
 
 def test_seven_plans_are_shipped():
-    assert shipped() == ("demo", "relations_ablation", "relations_exp1", "relations_exp2", "tp3", "tp3_336", "tp3_reduced")
+    assert shipped() == (
+        "demo",
+        "relations_ablation",
+        "relations_exp1",
+        "relations_exp2",
+        "tp3",
+        "tp3_336",
+        "tp3_reduced",
+    )
 
 
 def test_every_run_of_tp3():
@@ -82,7 +206,12 @@ def test_every_run_of_tp3():
             continue
         assert tuple(getattr(run.settings, name) for name in _COLUMNS) == wanted, run.name
         assert run.seed == run.settings.seed == 11
-        assert (run.settings.img_size, run.settings.val_split, run.settings.split_seed, run.settings.patience) == (224, 0.2, 11, 10)
+        assert (run.settings.img_size, run.settings.val_split, run.settings.split_seed, run.settings.patience) == (
+            224,
+            0.2,
+            11,
+            10,
+        )
         assert (run.settings.optimizer, run.settings.scheduler, run.settings.grad_clip) == ("adamw", "cosine", 1.0)
         assert (run.settings.amp, run.settings.ema, run.settings.monitor) == (True, True, "val_accuracy")
 
@@ -126,7 +255,12 @@ def test_the_reduced_plan_is_sixteen_of_the_same_runs():
             assert run.settings == full.run(run.name).settings
     assert [run.seed for run in reduced.runs if run.settings is None] == [23, 23, 23, 23, 11, 11]
     assert [(str(run.source.phase), run.source.place) for run in reduced.phase("C").runs] == [("B", 1), ("B", 2)]
-    assert {phase.name: phase.select.top for phase in reduced.phases if phase.select} == {"B": 2, "C": 1, "D": 2, "E": 1}
+    assert {phase.name: phase.select.top for phase in reduced.phases if phase.select} == {
+        "B": 2,
+        "C": 1,
+        "D": 2,
+        "E": 1,
+    }
 
 
 def test_the_late_variant_is_the_chosen_vit_at_336_px():
@@ -143,7 +277,10 @@ def test_the_late_variant_is_the_chosen_vit_at_336_px():
 
 def test_the_demo_has_the_shape_of_tp3():
     def shape(plan):
-        return [(phase.name, phase.kind, [(run.family, run.seed, run.source) for run in phase.runs], phase.select) for phase in plan.phases]
+        return [
+            (phase.name, phase.kind, [(run.family, run.seed, run.source) for run in phase.runs], phase.select)
+            for phase in plan.phases
+        ]
 
     demo = read_plan("demo")
     assert shape(demo) == shape(read_plan("tp3"))
@@ -156,13 +293,26 @@ def test_plans_have_digests_of_their_own():
 
 
 # What the user's page of Experiment 2 says of each experiment.
-SAME = {"batch_size": 16, "lr_head": 1e-4, "img_size": 128, "embedding": 128, "temperature": 0.07, "dropout": 0.3, "spatial_dropout": 0.2}
+SAME = {
+    "batch_size": 16,
+    "lr_head": 1e-4,
+    "img_size": 128,
+    "embedding": 128,
+    "temperature": 0.07,
+    "dropout": 0.3,
+    "spatial_dropout": 0.2,
+}
 PLAIN = {"class_weights": "none", "oversample": "none", "scheduler": "constant", "grad_clip": 0}
 EXPERIMENTS = {
     "relations_exp1": {**SAME, **PLAIN, "model": "relation_resnet18", "epochs": 15, "patience": 3, "min_epochs": 10},
     "relations_exp2": {
         **SAME,
-        **{"model": "relation_resnet50", "class_weights": "balanced", "oversample": "100:3,500:2", "scheduler": "plateau"},
+        **{
+            "model": "relation_resnet50",
+            "class_weights": "balanced",
+            "oversample": "100:3,500:2",
+            "scheduler": "plateau",
+        },
         **{"plateau_factor": 0.5, "plateau_patience": 3, "min_lr": 1e-6, "grad_clip": 1.0},
         **{"epochs": 50, "patience": 5, "min_epochs": 15},
     },
@@ -211,4 +361,6 @@ def test_an_ablation_with_one_model_for_all_leaves_out_what_is_the_same_then():
     plan = read_plan("relations_ablation", ("model.relation=relation:timm:mobilenetv2_100", "epochs=3"))
     assert [run.order for run in plan.runs] == list(range(1, 22))
     assert "ENCODER" not in {run.called for run in plan.runs}
-    assert plan.warnings == ("ENCODER is BASE with these overrides: it is left out (ENCODER_seed11, ENCODER_seed23 and 1 more)",)
+    assert plan.warnings == (
+        "ENCODER is BASE with these overrides: it is left out (ENCODER_seed11, ENCODER_seed23 and 1 more)",
+    )

@@ -21,7 +21,8 @@ def row(name, status=RunStatus.TODO, *, family="cnn", epochs=10, done=0, seconds
 
 def campaign(*phases):
     made = tuple(
-        Phase(name=runs[0].phase, title=f"Phase {runs[0].phase}", kind="select", status=PhaseStatus.OPEN, runs=runs) for runs in phases
+        Phase(name=runs[0].phase, title=f"Phase {runs[0].phase}", kind="select", status=PhaseStatus.OPEN, runs=runs)
+        for runs in phases
     )
     return Campaign(
         id="c-1",
@@ -71,7 +72,9 @@ class TestLines:
         shown.show(campaign((row("B1"),)))
         shown.show(campaign((row("B1", RunStatus.RUNNING, tries=1),)))
         shown.show(campaign((row("B1", RunStatus.RUNNING, tries=1, done=3),)))
-        shown.show(campaign((row("B1", RunStatus.FINISHED, done=10, seconds=65.0, accuracy=0.9, macro_f1=0.8, best_epoch=7),)))
+        shown.show(
+            campaign((row("B1", RunStatus.FINISHED, done=10, seconds=65.0, accuracy=0.9, macro_f1=0.8, best_epoch=7),))
+        )
         assert capsys.readouterr().err.splitlines() == [
             "B1: running, up to 10 epochs",
             "B1: finished: val accuracy 0.9000, macro-F1 0.8000 at epoch 7 of 10, 1 min 05 s",
@@ -82,7 +85,10 @@ class TestLines:
 
     def test_progress_in_a_line(self):
         found = with_time_left(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
-        assert progress(found) == "0 of 2 runs finished; B1 epoch 4/10 0.0400; about 26 min 40 s left in phase B, 26 min 40 s in all"
+        assert (
+            progress(found)
+            == "0 of 2 runs finished; B1 epoch 4/10 0.0400; about 26 min 40 s left in phase B, 26 min 40 s in all"
+        )
 
     def test_the_table_has_every_run_with_its_status_and_figures(self):
         from rich.console import Console
@@ -135,7 +141,9 @@ class TestNotes:
         self.ledger(tmp_path / "c-1").save()
         require_own_names(tmp_path, "c-1", ["A1", "B1"])
         require_own_names(tmp_path, "c-2", ["G1"])
-        with pytest.raises(UserError, match=r"holds the runs of campaign c-1 .* which has a run B1 too: choose another --runs-root"):
+        with pytest.raises(
+            UserError, match=r"holds the runs of campaign c-1 .* which has a run B1 too: choose another --runs-root"
+        ):
             require_own_names(tmp_path, "c-2", ["B1"])
 
 
@@ -157,7 +165,11 @@ class TestCommand:
         runs = [run for phase in read["phases"] for run in phase["runs"]]
         assert len(runs) == 16
         assert {run["settings"]["epochs"] for run in runs if run["settings"]} == {3}
-        assert (runs[6]["run"], runs[6]["configuration"], runs[6]["seed"]) == ("C01_CNN_top1_seed23", "the best of phase B", 23)
+        assert (runs[6]["run"], runs[6]["configuration"], runs[6]["seed"]) == (
+            "C01_CNN_top1_seed23",
+            "the best of phase B",
+            23,
+        )
         assert read["overrides"] == ["epochs=3"]
 
     @pytest.mark.parametrize(

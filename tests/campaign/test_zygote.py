@@ -104,7 +104,10 @@ class TestRuns:
         assert 2 <= done < 6
         forking.start(made)
         assert until_ended(forking)["one"].code == 0
-        assert f"it goes on after epoch {done}" in Path(made.log).read_text() or "it goes on after step" in Path(made.log).read_text()
+        assert (
+            f"it goes on after epoch {done}" in Path(made.log).read_text()
+            or "it goes on after step" in Path(made.log).read_text()
+        )
 
     def test_environment_and_threads_are_the_jobs_own(self, forking, job):
         made = job(environment={"CUDA_VISIBLE_DEVICES": "7"}, threads=2)
@@ -120,8 +123,9 @@ class TestDeaths:
         """The asking process is killed; nothing of it is left behind, and the run is KILLED, not RUNNING for ever."""
         made = job(**LONG)
         asking = (
-            "import json, sys, time\nfrom flowerml.campaign.execution.fork_client import Forking\nfrom flowerml.campaign.execution.job import Job\n"
-            "f = Forking(); f.wait_ready(); f.start(Job.of(json.load(open(sys.argv[1]))))\nwhile True: f.poll(1)"
+            "import json, sys, time\nfrom flowerml.campaign.execution.fork_client import Forking\nfrom"
+            " flowerml.campaign.execution.job import Job\nf = Forking(); f.wait_ready();"
+            " f.start(Job.of(json.load(open(sys.argv[1]))))\nwhile True: f.poll(1)"
         )
         file = tmp_path / "job.json"
         file.write_text(__import__("json").dumps(made.as_json()))

@@ -20,8 +20,8 @@ from flowerml.cli.main import run_command
 
 FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 TRAIN = (
-    "--model convnextv2_atto --weights none --train-dir flowers --output-dir out --img-size 32 --epochs 1 --warmup-epochs 0 "
-    "--freeze-backbone-epochs 0 --batch-size 32 --workers 0 --device cpu"
+    "--model convnextv2_atto --weights none --train-dir flowers --output-dir out --img-size 32 --epochs 1"
+    " --warmup-epochs 0 --freeze-backbone-epochs 0 --batch-size 32 --workers 0 --device cpu"
 )
 PATIENCE_S = 120  # a guard against a command that waits for ever, not a measurement
 
@@ -75,9 +75,9 @@ def nothing(_place: Place) -> None:
 class Case:
     """One mistake and what must come of it.
 
-    `words` are a command's, as in a shell; those of `train` stand behind the small settings `TRAIN`. `line` is all that stderr has from
-    `error: ` on, which is one line, or one line and a list; `…` in it stands for words that are a library's, or not agreed upon. `code`
-    1 means that a run had begun and is FAILED. `hidden` must not be shown.
+    `words` are a command's, as in a shell; those of `train` stand behind the small settings `TRAIN`. `line` is all that
+    stderr has from `error: ` on, which is one line, or one line and a list; `…` in it stands for words that are a
+    library's, or not agreed upon. `code` 1 means that a run had begun and is FAILED. `hidden` must not be shown.
     """
 
     words: str
@@ -130,7 +130,9 @@ def assert_nothing_open(root: Path, before: Mapping[Path, bytes], *, failed: boo
     assert runs(root) == (["FAILED"] if failed else [])
     assert list(root.rglob("*.part")) == []
     after = _results(root)
-    assert {path.name for path in after if path.name != "run.json"} == {path.name for path in before if path.name != "run.json"}
+    assert {path.name for path in after if path.name != "run.json"} == {
+        path.name for path in before if path.name != "run.json"
+    }
     assert {path: after.get(path) for path in before} == dict(before), "what stood there is as it was"
     for path in after.keys() - before.keys():
         assert json.loads(after[path])["status"] == "FAILED", path

@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from tests.cli.bad_input import FLOWERS, Place
 from tests.data.pictures import encode, put, put_scene, scene
 
-# --- ways to break a folder of pictures -------------------------------------------------------------------------------------------
+# --- ways to break a folder of pictures
+# -------------------------------------------------------------------------------------------
 
 
 def with_file(name: str, data: bytes = b"") -> Callable[[Place], object]:
@@ -95,7 +96,9 @@ def half_a_photo() -> bytes:
 
 
 def with_pipe(place: Place) -> None:
-    """A named pipe among the pictures: whoever opens it waits for a writer. One comes after a while, so that the test can end."""
+    """A named pipe among the pictures: whoever opens it waits for a writer. One comes after a while, so that the test
+    can end.
+    """
     pipe = place.own_flowers() / "rose" / "pipe.jpg"
     os.mkfifo(pipe)
 
@@ -122,7 +125,8 @@ def vanishing(place: Place) -> None:
     threading.Thread(target=remove, daemon=True).start()
 
 
-# --- ways to break files of weights -------------------------------------------------------------------------------------------------
+# --- ways to break files of weights
+# -------------------------------------------------------------------------------------------------
 
 
 class _Code:
@@ -181,7 +185,8 @@ def flipped(place: Place) -> None:
     path.write_bytes(data)
 
 
-# --- ways to spoil the place where results go, and what stands around ---------------------------------------------------------------
+# --- ways to spoil the place where results go, and what stands around
+# ---------------------------------------------------------------
 
 
 def finished_run(place: Place) -> None:
@@ -208,7 +213,9 @@ def no_gpu(_place: Place) -> None:
 
 
 def answering(status: int) -> Callable[[Place], object]:
-    """A server on the loopback as the tracking store that answers everything with this HTTP status and a web page; 0: with nothing."""
+    """A server on the loopback as the tracking store that answers everything with this HTTP status and a web page; 0:
+    with nothing.
+    """
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -227,7 +234,9 @@ def answering(status: int) -> Callable[[Place], object]:
         server = HTTPServer(("127.0.0.1", 0), Answer)
         place.servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        os.environ["MLFLOW_TRACKING_URI"] = f"http://team:secret@127.0.0.1:{server.server_port}"  # each test's own, put back after it
+        os.environ["MLFLOW_TRACKING_URI"] = (
+            f"http://team:secret@127.0.0.1:{server.server_port}"  # each test's own, put back after it
+        )
 
     return make
 

@@ -18,15 +18,17 @@ WEIGHTS = {
     "weights: newline in the name": Case("train --weights 'my\nweights'", r"--weights …my\nweights…: no such file. …"),
     "weights: a name too long": Case(f"train --weights {LONG}", f"--weights {LONG}: …"),
     "weights: a named pipe": Case(
-        "train --weights pipe", f"--weights pipe: {NO_WEIGHTS.replace('no such file', 'not a regular file')}", spoil.with_named_pipe("pipe")
+        "train --weights pipe",
+        f"--weights pipe: {NO_WEIGHTS.replace('no such file', 'not a regular file')}",
+        spoil.with_named_pipe("pipe"),
     ),
     "weights: empty": Case(
-        "train --weights w.pth",
-        "--weights w.pth: can't be read (the file is empty)",
-        spoil.with_file("w.pth"),
+        "train --weights w.pth", "--weights w.pth: can't be read (the file is empty)", spoil.with_file("w.pth")
     ),
     "weights: a text": Case(
-        "train --weights w.safetensors", "--weights w.safetensors: can't be read (…)", spoil.with_file("w.safetensors", b"hi")
+        "train --weights w.safetensors",
+        "--weights w.safetensors: can't be read (…)",
+        spoil.with_file("w.safetensors", b"hi"),
     ),
     "weights: half": Case(
         "train --weights w.safetensors",
@@ -35,7 +37,8 @@ WEIGHTS = {
     ),
     "weights: another model's": Case(
         "train --weights w.pth",
-        "--weights w.pth: 138 of 138 tensors of this model are not in the file, the first is 'stem.0.weight': …another model",
+        "--weights w.pth: 138 of 138 tensors of this model are not in the file, the first is 'stem.0.weight': …another"
+        " model",
         spoil.torch_file("w.pth", {"layer1.weight": torch.zeros(4, 4)}),
     ),
     "weights: another shape": Case(
@@ -65,10 +68,7 @@ WEIGHTS = {
         spoil.torch_file("w.pth", {1: torch.zeros(1)}),
     ),
     "weights: code": Case(
-        "train --weights w.pth",
-        "--weights w.pth: …plain…",
-        spoil.pickled_code("w.pth"),
-        hidden="weights_only",
+        "train --weights w.pth", "--weights w.pth: …plain…", spoil.pickled_code("w.pth"), hidden="weights_only"
     ),
 }
 
@@ -81,26 +81,37 @@ CHECKPOINTS = {
         "checkpoint model: it is a folder. Give a run's best.pth or a delivered .pth",
         spoil.with_folders("model"),
     ),
-    "checkpoint: newline in the name": Case("eval --checkpoint 'my\nmodel'", r"checkpoint …my\nmodel…: no such file. …"),
+    "checkpoint: newline in the name": Case(
+        "eval --checkpoint 'my\nmodel'", r"checkpoint …my\nmodel…: no such file. …"
+    ),
     "checkpoint: a name too long": Case(f"eval --checkpoint {LONG}", f"checkpoint {LONG}: …"),
     "checkpoint: a named pipe": Case(
         "eval --checkpoint pipe",
         "checkpoint pipe: not a regular file. Give a run's best.pth or a delivered .pth",
         spoil.with_named_pipe("pipe"),
     ),
-    "checkpoint: empty": Case("eval --checkpoint model.pth", "checkpoint model.pth: can't be read (…)", spoil.with_file("model.pth")),
+    "checkpoint: empty": Case(
+        "eval --checkpoint model.pth", "checkpoint model.pth: can't be read (…)", spoil.with_file("model.pth")
+    ),
     "checkpoint: a text": Case(
-        "eval --checkpoint model.pth", "checkpoint model.pth: can't be read (…)", spoil.with_file("model.pth", b"no model")
+        "eval --checkpoint model.pth",
+        "checkpoint model.pth: can't be read (…)",
+        spoil.with_file("model.pth", b"no model"),
     ),
     "checkpoint: half": Case(
-        "eval --checkpoint model.pth", "checkpoint model.pth: can't be read (…)", spoil.half_of(spoil.changed(), "model.pth")
+        "eval --checkpoint model.pth",
+        "checkpoint model.pth: can't be read (…)",
+        spoil.half_of(spoil.changed(), "model.pth"),
     ),
     "checkpoint: one bit flipped": Case(
-        "eval --checkpoint model.pth", "checkpoint model.pth: can't be read (the part model/data/… is damaged)", spoil.flipped
+        "eval --checkpoint model.pth",
+        "checkpoint model.pth: can't be read (the part model/data/… is damaged)",
+        spoil.flipped,
     ),
     "checkpoint: another program's": Case(
         "eval --checkpoint model.pth",
-        "checkpoint model.pth: not written by flowerml (flowerml-checkpoint-1); weights of other origin go into --weights",
+        "checkpoint model.pth: not written by flowerml (flowerml-checkpoint-1); weights of other origin go into"
+        " --weights",
         spoil.torch_file("model.pth", {"state_dict": {"layer1.weight": torch.zeros(1)}}),
     ),
     "checkpoint: code": Case(
@@ -155,12 +166,14 @@ CHECKPOINTS = {
     ),
     "checkpoint: shares of fewer classes": Case(
         "eval --checkpoint model.pth",
-        "checkpoint model.pth: a part is not what flowerml-checkpoint-1 says (ValueError: prior has 4 shares for 5 classes)",
+        "checkpoint model.pth: a part is not what flowerml-checkpoint-1 says (ValueError: prior has 4 shares for 5"
+        " classes)",
         spoil.changed(lambda content: content["prior"].pop()),
     ),
     "checkpoint: an unknown library": Case(
         "eval --checkpoint model.pth",
-        "checkpoint model.pth: a part is not what flowerml-checkpoint-1 says (ValueError: 'keras' is not a valid Library)",
+        "checkpoint model.pth: a part is not what flowerml-checkpoint-1 says (ValueError: 'keras' is not a valid"
+        " Library)",
         spoil.changed(lambda content: content["model"].update(library="keras")),
     ),
     "checkpoint: an unknown model": Case(
@@ -180,8 +193,8 @@ CHECKPOINTS = {
     ),
     "checkpoint: other pictures": Case(
         "eval --checkpoint model.pth --train-dir data",
-        "data: none of the val pictures of model.pth is there: name the folder it was trained on with --train-dir, or evaluate on other "
-        "pictures with --test-dir",
+        "data: none of the val pictures of model.pth is there: name the folder it was trained on with --train-dir, or"
+        " evaluate on other pictures with --test-dir",
         lambda place: (place.checkpoint(), spoil.only_pictures(dict.fromkeys(bad.FLOWERS, 1))(place)),
     ),
     "eval: no test folder": Case(

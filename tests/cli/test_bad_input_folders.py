@@ -9,8 +9,9 @@ from tests.cli.bad_input import Case
 LONG = "x" * 300  # longer than a file's name may be
 NO_FOLDER = "does not exist: it must be a folder with one sub-folder of pictures per class"
 MISSING = (
-    "no folder for daisy, dandelion, rose, sunflower, tulip; expected daisy, dandelion, rose, sunflower, tulip; found no sub-folders. Name "
-    "another folder, or, where a new model is trained, other classes: --classes a,b, or --classes folders for all of them"
+    "no folder for daisy, dandelion, rose, sunflower, tulip; expected daisy, dandelion, rose, sunflower, tulip; found"
+    " no sub-folders. Name another folder, or, where a new model is trained, other classes: --classes a,b, or --classes"
+    " folders for all of them"
 )
 ELSEWHERE = "Choose another folder, or free space or permissions there"
 ONE_BAD = "1 of 61 pictures can't be read (mend or remove them, or go on without them: --bad-images skip):\n"
@@ -28,19 +29,24 @@ FOLDERS = {
     ),
     "an empty folder": Case("train --train-dir data", f"data: {MISSING}", spoil.with_folders("data")),
     "no class folders": Case("train --train-dir data", f"data: {MISSING}", spoil.with_file("data/photo.jpg")),
-    "newline in the folder's name": Case("train --train-dir 'my\ndata'", rf"…my\ndata…: {MISSING}", spoil.with_folders("my\ndata")),
+    "newline in the folder's name": Case(
+        "train --train-dir 'my\ndata'", rf"…my\ndata…: {MISSING}", spoil.with_folders("my\ndata")
+    ),
     "a folder in Latin-1": Case(f"train --train-dir {LATIN}", r"--train-dir is 'caf\udce9'.…UTF-8…"),
     "a class missing": Case(
         "train --classes daisy,rose,orchid",
-        "flowers: no folder for orchid; expected daisy, orchid, rose; found daisy, dandelion, rose, sunflower, tulip. Name another folder, "
-        "or, where a new model is trained, other classes: --classes a,b, or --classes folders for all of them",
+        "flowers: no folder for orchid; expected daisy, orchid, rose; found daisy, dandelion, rose, sunflower, tulip."
+        " Name another folder, or, where a new model is trained, other classes: --classes a,b, or --classes folders for"
+        " all of them",
     ),
     "one class": Case("train --classes rose", "flowers: only one class (rose): a classifier needs at least two"),
     "a class twice": Case(
         "train --classes rose,rose,tulip",
         "--classes is 'rose,rose,tulip'. Allowed: names, comma-separated, each once, or auto",
     ),
-    "a class without a name": Case("train --classes rose,,tulip", "--classes is 'rose,,tulip'. Allowed: names, comma-separated…, or auto"),
+    "a class without a name": Case(
+        "train --classes rose,,tulip", "--classes is 'rose,,tulip'. Allowed: names, comma-separated…, or auto"
+    ),
     "check: a class twice": Case(
         "dataset check --train-dir flowers --classes rose,rose,tulip",
         "--classes is 'rose,rose,tulip'. Allowed: names, comma-separated…",
@@ -59,7 +65,9 @@ FOLDERS = {
         "data: rose and roses both mean class rose: merge them into one folder",
         spoil.with_picture("roses/1.jpg", b"x"),
     ),
-    "a class that may not be read": Case("train --train-dir data", "data/rose: Permission denied", spoil.locked("rose")),
+    "a class that may not be read": Case(
+        "train --train-dir data", "data/rose: Permission denied", spoil.locked("rose")
+    ),
     "a class of one picture": Case(
         "train --train-dir data",
         f"class daisy can't be split: its 1 picture(s) form 1 group(s) of near-duplicates, and {NO_SPLIT}",
@@ -82,19 +90,24 @@ FOLDERS = {
     ),
     "a manifest without end": Case(
         "train --train-dir data",
-        "data/manifest.csv: can't be read (field larger than field limit (131072)); mend it or take it out of the folder",
+        "data/manifest.csv: can't be read (field larger than field limit (131072)); mend it or take it out of the"
+        " folder",
         spoil.with_picture("manifest.csv", b"class,file,near_dup_group\nrose," + b"x" * 200_000),
     ),
     "another folder's manifest": Case(
         "train --train-dir data",
-        "data/manifest.csv: names none of the pictures here (columns class and file); mend it or take it out of the folder",
+        "data/manifest.csv: names none of the pictures here (columns class and file); mend it or take it out of the"
+        " folder",
         spoil.with_picture("manifest.csv", b"class,file,near_dup_group\nlily,1.jpg,1\n"),
     ),
-    "test folder: newline in the name": Case("train --test-dir 'my\ntest'", rf"the pictures' folder 'my\ntest' {NO_FOLDER}"),
+    "test folder: newline in the name": Case(
+        "train --test-dir 'my\ntest'", rf"the pictures' folder 'my\ntest' {NO_FOLDER}"
+    ),
     "no test folder": Case("train --test-dir nowhere", f"the pictures' folder 'nowhere' {NO_FOLDER}"),
     "a test folder of other classes": Case(
         "train --test-dir data",
-        "data: no folder for daisy, dandelion, sunflower, tulip; expected daisy, dandelion, rose, sunflower, tulip; found rose. …",
+        "data: no folder for daisy, dandelion, sunflower, tulip; expected daisy, dandelion, rose, sunflower, tulip;"
+        " found rose. …",
         spoil.only_pictures({"rose": 1}),
     ),
     "a bad picture in the test folder": Case(
@@ -109,7 +122,9 @@ FOLDERS = {
         spoil.with_file("data/x"),
     ),
     "make: below a file": Case(
-        "dataset make --train-dir file/set --per-class 1", f"can't write file/set/…: Not a directory. {ELSEWHERE}", spoil.with_file("file")
+        "dataset make --train-dir file/set --per-class 1",
+        f"can't write file/set/…: Not a directory. {ELSEWHERE}",
+        spoil.with_file("file"),
     ),
     "make: full disk": Case(
         "dataset make --train-dir disk/set --per-class 20",
@@ -119,7 +134,10 @@ FOLDERS = {
 }
 
 PICTURES = {
-    "a web page": (b"<!DOCTYPE html><p>Not found", "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF (it looks like a web page)"),
+    "a web page": (
+        b"<!DOCTYPE html><p>Not found",
+        "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF (it looks like a web page)",
+    ),
     "half a photo": (spoil.half_a_photo(), "damaged: image file is truncated (… bytes not processed)"),
     "an empty file": (b"", "the file is empty"),
     "a text": (b"a photo of a rose", "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF"),
@@ -127,7 +145,9 @@ PICTURES = {
 }
 FOLDERS |= {
     **{
-        what: Case("train --train-dir data", f"{ONE_BAD}  'rose/bad.jpg'\t{reason}", spoil.with_picture("rose/bad.jpg", data))
+        what: Case(
+            "train --train-dir data", f"{ONE_BAD}  'rose/bad.jpg'\t{reason}", spoil.with_picture("rose/bad.jpg", data)
+        )
         for what, (data, reason) in PICTURES.items()
     },
     "a bad picture of an odd name": Case(
@@ -141,13 +161,11 @@ FOLDERS |= {
         spoil.with_picture("rose/caf\udce9.jpg", b"x"),
     ),
     "a link to nothing": Case(
-        "train --train-dir data", f"{ONE_BAD}  'rose/link.jpg'\tNo such file or directory", spoil.with_link("rose/link.jpg", "nowhere.jpg")
-    ),
-    "a named pipe": Case(
         "train --train-dir data",
-        f"{ONE_BAD}  'rose/pipe.jpg'\tnot a regular file",
-        spoil.with_pipe,
+        f"{ONE_BAD}  'rose/link.jpg'\tNo such file or directory",
+        spoil.with_link("rose/link.jpg", "nowhere.jpg"),
     ),
+    "a named pipe": Case("train --train-dir data", f"{ONE_BAD}  'rose/pipe.jpg'\tnot a regular file", spoil.with_pipe),
     "a picture that may not be read": Case(
         "train --train-dir data",
         f"{ONE_BAD.replace('61', '60')}  'rose/rose_0000.jpg'\tPermission denied",

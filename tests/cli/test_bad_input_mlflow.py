@@ -23,9 +23,15 @@ def one_error(stderr):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("train -P train_dir=nowhere -P weights=none", "the pictures' folder 'nowhere' does not exist: it must be a folder with …"),
+        (
+            "train -P train_dir=nowhere -P weights=none",
+            "the pictures' folder 'nowhere' does not exist: it must be a folder with …",
+        ),
         ("train -P epochs=1_0", "--epochs is '1_0'. Allowed: whole number, >= 1, <= 10000 epochs, or auto"),
-        ("eval -P checkpoint=no/model.pth", "checkpoint no/model.pth: no such file. Give a run's best.pth or a delivered .pth"),
+        (
+            "eval -P checkpoint=no/model.pth",
+            "checkpoint no/model.pth: no such file. Give a run's best.pth or a delivered .pth",
+        ),
         ("dataset -P action=chek", "argument action: invalid choice: 'chek' (choose from …). Did you mean check? …"),
     ],
     ids=["no folder", "1_0 epochs", "no checkpoint", "no such action"],
@@ -59,7 +65,10 @@ def test_a_server_that_is_not_there_costs_a_training_nothing_but_a_line(flowers,
     """Its events are kept: `flowerml sync` delivers them (tests/cli/test_sync.py)."""
     done = train(flowers, tmp_path, "http://127.0.0.1:1", timeout_s=200)
     assert done.returncode == 0, done.stderr
-    assert "store http://127.0.0.1:1 does not answer (Connection refused): events are kept in out and go there later" in done.stderr
+    assert (
+        "store http://127.0.0.1:1 does not answer (Connection refused): events are kept in out and go there later"
+        in done.stderr
+    )
     assert "flowerml sync out" in done.stderr
     assert done.stdout == ""
     assert (tmp_path / "out" / "best.pth").is_file()

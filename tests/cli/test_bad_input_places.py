@@ -1,4 +1,5 @@
-"""Tracking stores that refuse, or do not answer who needs an answer, and output folders that can not be written to, one row each.
+"""Tracking stores that refuse, or do not answer who needs an answer, and output folders that can not be written to, one
+row each.
 
 A training goes on without an answer: tests/cli/test_sync.py.
 """
@@ -12,8 +13,8 @@ from tests.cli.bad_input import Case
 LONG = "x" * 300  # longer than a file's name may be
 ELSEWHERE = "Choose another folder, or free space or permissions there"
 NO_KIND = (
-    "is of a kind that is not taken. Allowed: http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE. "
-    "Set MLFLOW_TRACKING_URI to one of these"
+    "is of a kind that is not taken. Allowed: http://HOST:PORT, https://HOST, sqlite:///FILE.db,"
+    " postgresql+psycopg2://USER@HOST/DATABASE. Set MLFLOW_TRACKING_URI to one of these"
 )
 MEND = "mend what it names, or set MLFLOW_TRACKING_URI to another store"
 NO_ANSWER = "does not answer (…): start it, or set MLFLOW_TRACKING_URI"
@@ -21,13 +22,19 @@ REFUSED = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX
 LATIN = "'caf\udce9'"  # what a command line in Latin-1 is for Python
 
 TRACKERS = {
-    "nobody listens": Case("select --family cnn", f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}", env=REFUSED),
+    "nobody listens": Case(
+        "select --family cnn", f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}", env=REFUSED
+    ),
     "eval: nobody listens": Case(
-        "eval --checkpoint model.pth", f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}", spoil.changed(), env=REFUSED
+        "eval --checkpoint model.pth",
+        f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}",
+        spoil.changed(),
+        env=REFUSED,
     ),
     "a password in the address": Case(
         "select --family cnn",
-        "the MLflow tracking store http://***@127.0.0.1:1 does not answer (Connection refused): start it, or set MLFLOW_TRACKING_URI",
+        "the MLflow tracking store http://***@127.0.0.1:1 does not answer (Connection refused): start it, or set"
+        " MLFLOW_TRACKING_URI",
         env=REFUSED | {"MLFLOW_TRACKING_URI": "http://team:secret@127.0.0.1:1"},
         hidden="secret",
     ),
@@ -36,17 +43,20 @@ TRACKERS = {
         f"the MLflow tracking store gopher://flowers {NO_KIND}",
         env={"MLFLOW_TRACKING_URI": "gopher://flowers"},
     ),
-    "a folder of the old kind": Case("train", f"the MLflow tracking store mlruns {NO_KIND}", env={"MLFLOW_TRACKING_URI": "mlruns"}),
+    "a folder of the old kind": Case(
+        "train", f"the MLflow tracking store mlruns {NO_KIND}", env={"MLFLOW_TRACKING_URI": "mlruns"}
+    ),
     "a database that is a text": Case(
         "train",
-        "the MLflow tracking store sqlite:///text.db does not answer (…file is not a database): start it, or set MLFLOW_TRACKING_URI",
+        "the MLflow tracking store sqlite:///text.db does not answer (…file is not a database): start it, or set"
+        " MLFLOW_TRACKING_URI",
         spoil.with_file("text.db", b"not a database " * 1000),
         env={"MLFLOW_TRACKING_URI": "sqlite:///text.db"},
     ),
     "a database where no file can be": Case(
         "train",
-        "the MLflow tracking store sqlite:////proc/none/mlflow.db does not answer (…unable to open database file…): start it, or set "
-        "MLFLOW_TRACKING_URI",
+        "the MLflow tracking store sqlite:////proc/none/mlflow.db does not answer (…unable to open database file…):"
+        " start it, or set MLFLOW_TRACKING_URI",
         env={"MLFLOW_TRACKING_URI": "sqlite:////proc/none/mlflow.db"},
     ),
     "a name that does not resolve": Case(
@@ -56,24 +66,29 @@ TRACKERS = {
     ),
     "a server that hangs": Case(
         "select --family cnn",
-        "the MLflow tracking store http://***@127.0.0.1:… does not answer (no answer in time): start it, or set MLFLOW_TRACKING_URI",
+        "the MLflow tracking store http://***@127.0.0.1:… does not answer (no answer in time): start it, or set"
+        " MLFLOW_TRACKING_URI",
         spoil.answering(0),
         env={"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
         hidden="secret",
     ),
     "a server that is ill": Case(
         "select --family cnn",
-        "the MLflow tracking store http://***@127.0.0.1:… does not answer (HTTP 503 Service Unavailable, each time): start it, or set "
-        "MLFLOW_TRACKING_URI",
+        "the MLflow tracking store http://***@127.0.0.1:… does not answer (HTTP 503 Service Unavailable, each time):"
+        " start it, or set MLFLOW_TRACKING_URI",
         spoil.answering(503),
         env={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
         hidden="secret",
     ),
     "some other server": Case(
-        "train", f"the MLflow tracking store http://***@127.0.0.1:… refuses (HTTP 404 Not Found): {MEND}", spoil.answering(404)
+        "train",
+        f"the MLflow tracking store http://***@127.0.0.1:… refuses (HTTP 404 Not Found): {MEND}",
+        spoil.answering(404),
     ),
     "a web page": Case(
-        "train", f"the MLflow tracking store http://***@127.0.0.1:… refuses (what came is not from MLflow): {MEND}", spoil.answering(200)
+        "train",
+        f"the MLflow tracking store http://***@127.0.0.1:… refuses (what came is not from MLflow): {MEND}",
+        spoil.answering(200),
     ),
     "a wrong password": Case(
         "train",
@@ -83,33 +98,35 @@ TRACKERS = {
     ),
     "a Postgres that is not there": Case(
         "select --family cnn",
-        "the MLflow tracking store postgresql+psycopg2://***@127.0.0.1:1/mlflow does not answer (…Connection refused): start it, or set "
-        "MLFLOW_TRACKING_URI",
+        "the MLflow tracking store postgresql+psycopg2://***@127.0.0.1:1/mlflow does not answer (…Connection refused):"
+        " start it, or set MLFLOW_TRACKING_URI",
         env={"MLFLOW_TRACKING_URI": "postgresql+psycopg2://team:secret@127.0.0.1:1/mlflow"},
         hidden="secret",
     ),
     "a driver that is not there": Case(
         "train",
-        "the MLflow tracking store mysql://***@127.0.0.1:1/mlflow needs the Python package 'MySQLdb': install it, or name another driver "
-        "(postgresql+psycopg2://…)",
+        "the MLflow tracking store mysql://***@127.0.0.1:1/mlflow needs the Python package 'MySQLdb': install it, or"
+        " name another driver (postgresql+psycopg2://…)",
         env={"MLFLOW_TRACKING_URI": "mysql://team:secret@127.0.0.1:1/mlflow"},
         hidden="secret",
     ),
     "a folder for a database": Case(
         "train",
-        "the MLflow tracking store sqlite:///flowers does not answer (…unable to open database file): start it, or set MLFLOW_TRACKING_URI",
+        "the MLflow tracking store sqlite:///flowers does not answer (…unable to open database file): start it, or set"
+        " MLFLOW_TRACKING_URI",
         env={"MLFLOW_TRACKING_URI": "sqlite:///flowers"},
     ),
     "a read-only database": Case(
         "train",
-        "the MLflow tracking store sqlite:///disk/mlflow.db refuses ((sqlite3.OperationalError) attempt to write a readonly database): "
-        f"{MEND}",
+        "the MLflow tracking store sqlite:///disk/mlflow.db refuses ((sqlite3.OperationalError) attempt to write a"
+        f" readonly database): {MEND}",
         spoil.read_only_store,
         env={"MLFLOW_TRACKING_URI": "sqlite:///disk/mlflow.db"},
     ),
     "a deleted experiment": Case(
         "train",
-        "the MLflow experiment 'flowers' was deleted: restore it (mlflow experiments restore) or choose another --experiment",
+        "the MLflow experiment 'flowers' was deleted: restore it (mlflow experiments restore) or choose another"
+        " --experiment",
         spoil.deleted_experiment,
     ),
     "eval: a deleted experiment": Case(
@@ -138,15 +155,18 @@ PLACES = {
         "train --output-dir /proc/out", f"can't write /proc/out/…: No such file or directory. {ELSEWHERE}"
     ),
     "out: newline in the name, below a file": Case(
-        "train --output-dir 'my\nfile/out'", rf"can't write my\nfile/out/…: Not a directory. {ELSEWHERE}", spoil.with_file("my\nfile")
+        "train --output-dir 'my\nfile/out'",
+        rf"can't write my\nfile/out/…: Not a directory. {ELSEWHERE}",
+        spoil.with_file("my\nfile"),
     ),
-    "out: a name too long": Case(f"train --output-dir {LONG}", f"can't write {LONG}/…: File name too long. {ELSEWHERE}"),
-    "out: in Latin-1": Case(
-        f"train --output-dir {LATIN} --run-name plain",
-        r"--output-dir is 'caf\udce9'.…UTF-8…",
+    "out: a name too long": Case(
+        f"train --output-dir {LONG}", f"can't write {LONG}/…: File name too long. {ELSEWHERE}"
     ),
+    "out: in Latin-1": Case(f"train --output-dir {LATIN} --run-name plain", r"--output-dir is 'caf\udce9'.…UTF-8…"),
     "out: read-only": Case(
-        "train --output-dir disk/out", f"can't write disk/out/…: Read-only file system. {ELSEWHERE}", spoil.mounted("ro")
+        "train --output-dir disk/out",
+        f"can't write disk/out/…: Read-only file system. {ELSEWHERE}",
+        spoil.mounted("ro"),
     ),
     "out: full": Case(
         "train --output-dir disk/out",
@@ -156,13 +176,14 @@ PLACES = {
     ),
     "out: a finished run": Case(
         "train",
-        "out holds the finished run of just these settings (run …): choose another --output-dir, or replace it with --overwrite",
+        "out holds the finished run of just these settings (run …): choose another --output-dir, or replace it with"
+        " --overwrite",
         spoil.finished_run,
     ),
     "out: a run of other settings": Case(
         "train --dropout 0.5",
-        "out holds a run of other settings (dropout 0.0 there, 0.5 here; configuration …): choose another --output-dir, or replace it with "
-        "--overwrite",
+        "out holds a run of other settings (dropout 0.0 there, 0.5 here; configuration …): choose another --output-dir,"
+        " or replace it with --overwrite",
         spoil.finished_run,
     ),
     "out: somebody's best.pth": Case(

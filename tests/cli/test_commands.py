@@ -17,7 +17,9 @@ from flowerml.settings import resolve
 from flowerml.settings.serialization import as_text, contradictions
 
 ROOT = Path(__file__).resolve().parents[2]
-FAST = "--weights none --img-size 32 --epochs 2 --warmup-epochs 1 --freeze-backbone-epochs 1 --batch-size 16 --workers 0"
+FAST = (
+    "--weights none --img-size 32 --epochs 2 --warmup-epochs 1 --freeze-backbone-epochs 1 --batch-size 16 --workers 0"
+)
 
 
 def environment():
@@ -32,7 +34,15 @@ def call(*words, cwd=ROOT, timeout=280):
 def train(flowers, tmp_path, extra="", model="convnextv2_atto"):
     words = shlex.split(f"{FAST} {extra}")
     return call(
-        "python", "entrypoints/train.py", "--model", model, "--train-dir", str(flowers), "--output-dir", str(tmp_path / "out"), *words
+        "python",
+        "entrypoints/train.py",
+        "--model",
+        model,
+        "--train-dir",
+        str(flowers),
+        "--output-dir",
+        str(tmp_path / "out"),
+        *words,
     )
 
 
@@ -56,8 +66,22 @@ def test_mlflow_run_trains_and_shows_the_settings_that_ran(flowers, tmp_path):
     spaced = tmp_path / "my photos é"
     shutil.copytree(flowers, spaced)
     given = {
-        **{"model": "convnextv2_atto", "weights": "none", "train_dir": str(spaced), "img_size": "32", "epochs": "1", "warmup_epochs": "0"},
-        **{"freeze_backbone_epochs": "1", "lr_head": "1e-4", "batch_size": "16", "workers": "0", "amp": "false", "val_split": "0.25"},
+        **{
+            "model": "convnextv2_atto",
+            "weights": "none",
+            "train_dir": str(spaced),
+            "img_size": "32",
+            "epochs": "1",
+            "warmup_epochs": "0",
+        },
+        **{
+            "freeze_backbone_epochs": "1",
+            "lr_head": "1e-4",
+            "batch_size": "16",
+            "workers": "0",
+            "amp": "false",
+            "val_split": "0.25",
+        },
         **{"output_dir": str(tmp_path / "out dir"), "classes": "tulip, rose,daisy,dandelion,sunflower"},
     }
     words = [word for name, value in given.items() for word in ("-P", f"{name}={value}")]
@@ -71,12 +95,27 @@ def test_mlflow_run_trains_and_shows_the_settings_that_ran(flowers, tmp_path):
     assert contradictions(run.data.params, ran) == {}
     assert run.data.params["lr_backbone"] == as_text(ran.lr_backbone), "a setting nobody gave is there too"
     assert "auto" not in run.data.params.values()
-    assert {entry.path for entry in MlflowClient().list_artifacts(run.info.run_id)} >= {"best.pth", "curves.png", "errors.html"}
+    assert {entry.path for entry in MlflowClient().list_artifacts(run.info.run_id)} >= {
+        "best.pth",
+        "curves.png",
+        "errors.html",
+    }
 
 
 @pytest.mark.slow
 def test_mlflow_run_with_auto_leaves_a_launcher_and_a_run_that_counts(flowers, tmp_path):
-    words = ["-P", "model=convnextv2_atto", "-P", f"train_dir={flowers}", "-P", "lr_head=auto", "-P", "weights=none", "-P", "img_size=32"]
+    words = [
+        "-P",
+        "model=convnextv2_atto",
+        "-P",
+        f"train_dir={flowers}",
+        "-P",
+        "lr_head=auto",
+        "-P",
+        "weights=none",
+        "-P",
+        "img_size=32",
+    ]
     words += ["-P", "epochs=1", "-P", "warmup_epochs=0", "-P", f"output_dir={tmp_path / 'out'}"]
     done = call("mlflow", "run", ".", "-e", "train", "--env-manager=local", *words)
     assert done.returncode == 0, done.stderr
@@ -87,7 +126,9 @@ def test_mlflow_run_with_auto_leaves_a_launcher_and_a_run_that_counts(flowers, t
 
 
 def test_mlflow_run_of_something_wrong_says_why_on_its_run():
-    done = call("mlflow", "run", ".", "-e", "train", "--env-manager=local", "-P", "lr_head=fast", "-P", "model=convnextv2_atto")
+    done = call(
+        "mlflow", "run", ".", "-e", "train", "--env-manager=local", "-P", "lr_head=fast", "-P", "model=convnextv2_atto"
+    )
     assert done.returncode == 1
     assert "error: --lr-head is 'fast'. Allowed: number, > 0, <= 10, or auto" in done.stderr
     (run,) = MlflowClient().search_runs(["0"])
@@ -97,7 +138,9 @@ def test_mlflow_run_of_something_wrong_says_why_on_its_run():
 
 @pytest.mark.slow
 def test_mlflow_run_dataset(flowers):
-    done = call("mlflow", "run", ".", "-e", "dataset", "--env-manager=local", "-P", "action=check", "-P", f"train_dir={flowers}")
+    done = call(
+        "mlflow", "run", ".", "-e", "dataset", "--env-manager=local", "-P", "action=check", "-P", f"train_dir={flowers}"
+    )
     assert done.returncode == 0, done.stderr
     assert "60 pictures" in done.stdout
 
@@ -106,7 +149,11 @@ def test_sigterm_ends_a_run_as_killed(flowers, tmp_path):
     words = shlex.split(f"{FAST} --epochs 500 --patience 0")
     command = ["python", "entrypoints/train.py", "--model", "convnextv2_atto", "--train-dir", str(flowers)]
     process = subprocess.Popen(
-        [*command, "--output-dir", str(tmp_path / "out"), *words], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+        [*command, "--output-dir", str(tmp_path / "out"), *words],
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     seen = ""
     for line in process.stderr:
@@ -126,11 +173,20 @@ def test_sigterm_ends_a_run_as_killed(flowers, tmp_path):
 
 WRONG = {
     "no such folder": ("--train-dir nowhere", r"the pictures' folder 'nowhere' does not exist"),
-    "missing classes": ("--classes daisy,rose,orchid", r"no folder for orchid; expected daisy, orchid, rose; found daisy, dandelion, rose"),
-    "no weights file": ("--weights nothing.pth", r"--weights nothing.pth: no such file. Allowed: hub, none, or the path"),
+    "missing classes": (
+        "--classes daisy,rose,orchid",
+        r"no folder for orchid; expected daisy, orchid, rose; found daisy, dandelion, rose",
+    ),
+    "no weights file": (
+        "--weights nothing.pth",
+        r"--weights nothing.pth: no such file. Allowed: hub, none, or the path",
+    ),
     "unknown device": ("--device cuda:7", r"--device cuda:7: this machine has cpu"),
     "unknown timm model": ("--model timm:no_such_net", r"timm has no 'no_such_net'"),
-    "image size for a ViT": ("--model clip_vitl14 --img-size 200", r"--img-size 200 does not fit clip_vitl14: .* like 196 or 210"),
+    "image size for a ViT": (
+        "--model clip_vitl14 --img-size 200",
+        r"--img-size 200 does not fit clip_vitl14: .* like 196 or 210",
+    ),
     "hub out of reach": ("--weights hub", r"can't be fetched .*--weights PATH.*cache.*--weights none"),
     "mistyped flag": ("--lr-haed 1", r"flag '--lr-haed' is unknown. Did you mean --lr-head\?"),
     "out of range": ("--val-split 1.5", r"--val-split is '1.5'. Allowed: number, >= 0, < 1"),
@@ -171,12 +227,19 @@ def test_eval_without_a_checkpoint(tmp_path, capsys):
 
 
 def test_a_python_without_the_packages_is_told_what_to_do():
-    """`mlflow run` starts the first python on PATH; where that is another one, the first line says so, and where the right one is."""
-    done = subprocess.run([sys.executable, "-S", "-E", "entrypoints/train.py"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    """`mlflow run` starts the first python on PATH; where that is another one, the first line says so, and where the
+    right one is.
+    """
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "entrypoints/train.py"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 2
     first = "P" if (ROOT / ".venv" / "bin" / "python").exists() else "Run `make setup`, then p"
     assert "has no pydantic, numpy, PIL" in done.stderr
-    assert f"this is not the project's Python. {first}ut the project's environment first on PATH: export PATH=" in done.stderr
+    assert (
+        f"this is not the project's Python. {first}ut the project's environment first on PATH: export PATH="
+        in done.stderr
+    )
     assert "--env-manager=uv" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

@@ -57,7 +57,9 @@ def test_make_draws_the_asked_number_of_each_flower(dataset, tmp_path):
 def test_make_is_repeatable_by_seed_and_seed_zero_counts(dataset, tmp_path):
     made = {}
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        assert dataset("make", f"--train-dir={tmp_path / folder}", "--per-class", 1, "--size", 32, "--seed", seed)[0] == 0
+        assert (
+            dataset("make", f"--train-dir={tmp_path / folder}", "--per-class", 1, "--size", 32, "--seed", seed)[0] == 0
+        )
         made[folder] = files_in(tmp_path / folder)
     assert made["a"] == made["b"]
     assert made["a"].keys() == made["c"].keys()
@@ -203,10 +205,14 @@ def test_check_takes_other_classes_by_name_or_all_folders(dataset, root):
     assert "no folder for lily" in one_line(err)
 
 
-@pytest.mark.parametrize("name", [b"line\nbreak.jpg", b"caf\xe9.jpg", "花 é.jpg".encode()], ids=["newline", "latin-1", "unicode"])
+@pytest.mark.parametrize(
+    "name", [b"line\nbreak.jpg", b"caf\xe9.jpg", "花 é.jpg".encode()], ids=["newline", "latin-1", "unicode"]
+)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_odd_names_can_be_shown(dataset, root, name, as_json):
-    """A near-duplicate and a bad file of that name: the report must come out whatever the terminal's encoding makes of it."""
+    """A near-duplicate and a bad file of that name: the report must come out whatever the terminal's encoding makes of
+    it.
+    """
     for folder, data in ((b"rose", (root / "rose" / "00.jpg").read_bytes()), (b"tulip", b"no picture")):
         path = Path(os.fsdecode(os.path.join(os.fsencode(root), folder, name)))  # noqa: PTH118 - bytes
         put(path, data)
@@ -219,7 +225,9 @@ def test_odd_names_can_be_shown(dataset, root, name, as_json):
 
 
 def test_check_html_writes_one_page_with_the_pictures_in_it(dataset, root, tmp_path, monkeypatch):
-    """A photo under two labels, a near-duplicate and a bad file: all on a page that loads nothing. Without a name it is data-check.html."""
+    """A photo under two labels, a near-duplicate and a bad file: all on a page that loads nothing. Without a name it is
+    data-check.html.
+    """
     put(root / "rose" / "copy.jpg", (root / "rose" / "00.jpg").read_bytes())
     put(root / "tulip" / "also a daisy.jpg", (root / "daisy" / "00.jpg").read_bytes())
     put(root / "tulip" / "bad.jpg", b"no picture")
@@ -239,7 +247,10 @@ def test_check_html_writes_one_page_with_the_pictures_in_it(dataset, root, tmp_p
 
 def test_check_html_in_a_wrong_place_is_said_before_the_pictures_are_read(dataset, root, tmp_path):
     put(tmp_path / "file", b"x")
-    for page, what in ((tmp_path, "it is a folder"), (tmp_path / "file" / "page.html", f"can't write {tmp_path / 'file' / 'page.html'}")):
+    for page, what in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "page.html", f"can't write {tmp_path / 'file' / 'page.html'}"),
+    ):
         code, out, err = dataset("check", "--train-dir", root, "--html", page)
         assert (code, out) == (2, "")
         assert what in one_line(err)
@@ -265,7 +276,9 @@ class TestPairs:
 
     @pytest.fixture
     def made(self, dataset, tmp_path):
-        code, out, err = dataset("make", "--kind", "relations", "--per-class", 2, "--size", 64, "--train-dir", tmp_path / "scenes")
+        code, out, err = dataset(
+            "make", "--kind", "relations", "--per-class", 2, "--size", 64, "--train-dir", tmp_path / "scenes"
+        )
         assert (code, out) == (0, "")
         assert "20 pairs in " in err
         return tmp_path / "scenes"
@@ -277,7 +290,16 @@ class TestPairs:
 
     def test_a_long_tail_where_asked(self, dataset, tmp_path):
         code, _, err = dataset(
-            "make", "--kind", "relations", "--per-class", 10, "--size", 64, "--long-tail", "--train-dir", tmp_path / "tail"
+            "make",
+            "--kind",
+            "relations",
+            "--per-class",
+            10,
+            "--size",
+            64,
+            "--long-tail",
+            "--train-dir",
+            tmp_path / "tail",
         )
         assert code == 0
         assert "on 42," in err

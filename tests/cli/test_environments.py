@@ -24,8 +24,12 @@ SMALL = {
 
 @pytest.fixture
 def clone(tmp_path, flowers):
-    """The project's files as git knows them (also those not committed yet), without `.venv`, and a small folder of pictures."""
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    """The project's files as git knows them (also those not committed yet), without `.venv`, and a small folder of
+    pictures.
+    """
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for name in names.splitlines():
         if (ROOT / name).is_file():
             (tmp_path / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +40,15 @@ def clone(tmp_path, flowers):
 
 def mlflow_run(clone: Path, manager: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     words = [word for name, value in SMALL.items() for word in ("-P", f"{name}={value}")]
-    command = [str(Path(sys.executable).parent / "mlflow"), "run", ".", "-e", "train", f"--env-manager={manager}", *words]
+    command = [
+        str(Path(sys.executable).parent / "mlflow"),
+        "run",
+        ".",
+        "-e",
+        "train",
+        f"--env-manager={manager}",
+        *words,
+    ]
     return subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True, timeout=1500)
 
 
@@ -68,13 +80,18 @@ def test_local_with_another_python_in_front_says_so(clone, env, tmp_path):
     (other / "python").chmod(0o755)
     done = mlflow_run(clone, "local", env | {"PATH": f"{other}{os.pathsep}{env['PATH']}"})
     assert done.returncode != 0
-    assert "this is not the project's Python. Run `make setup`, then put the project's environment first on PATH" in done.stderr
+    assert (
+        "this is not the project's Python. Run `make setup`, then put the project's environment first on PATH"
+        in done.stderr
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("uv", path=str(Path(sys.executable).parent)) is None, reason="uv is not installed")
 def test_uv_makes_the_environment_of_conda_yaml(clone, env, tmp_path):
-    """The pins of conda.yaml are enough for a training, and the run's own list of versions shows that they were what ran."""
+    """The pins of conda.yaml are enough for a training, and the run's own list of versions shows that they were what
+    ran.
+    """
     done = mlflow_run(clone, "uv", env | {"MLFLOW_ENV_ROOT": str(tmp_path / "envs")})
     assert done.returncode == 0, done.stderr[-3000:]
     versions = (clone / "runs" / "one" / "environment.txt").read_text().splitlines()

@@ -61,7 +61,10 @@ def test_it_says_what_came_and_what_to_type_next(fetch, server, tmp_path):
     assert whole(root)
     first, counted, following = err.splitlines()
     assert first == f"fetching {server.url}"
-    assert counted == f"15 pictures in {root}: {', '.join(f'{name} {n}' for name, n in COUNTS.items())}; licence: {root / 'LICENSE.txt'}"
+    assert (
+        counted == f"15 pictures in {root}: {', '.join(f'{name} {n}' for name, n in COUNTS.items())}; licence:"
+        f" {root / 'LICENSE.txt'}"
+    )
     assert following == f"next: flowerml dataset check --train-dir {shlex.quote(str(root))}"
 
 
@@ -88,7 +91,9 @@ def test_the_default_folder_is_data_train(fetch, server, tmp_path, monkeypatch):
     assert names(tmp_path / "data") == ["train"]
 
 
-@pytest.mark.parametrize("words", [["--keep-archive"], ["--keep_archive", "true"], ["--keep-archive=false"], []], ids=str)
+@pytest.mark.parametrize(
+    "words", [["--keep-archive"], ["--keep_archive", "true"], ["--keep-archive=false"], []], ids=str
+)
 def test_the_archive_stays_only_when_asked_for(fetch, server, tmp_path, words):
     assert fetch("--url", server.url, "--sha256", SHA, "--train-dir", tmp_path / "data" / "train", *words)[0] == 0
     kept = bool(words) and "false" not in words[0]
@@ -143,7 +148,8 @@ def test_a_folder_with_pictures_is_refused(fetch, server, flowers):
 
 def test_the_command_does_not_wait_for_torch(server, tmp_path):
     program = (
-        "import sys; from flowerml.cli.main import main; code = main(sys.argv[1:]); print(code, {'torch', 'mlflow'} & set(sys.modules))"
+        "import sys; from flowerml.cli.main import main; code = main(sys.argv[1:]); print(code, {'torch', 'mlflow'} &"
+        " set(sys.modules))"
     )
     words = ["dataset", "fetch", "--url", server.url, "--sha256", SHA, "--train-dir", str(tmp_path / "train")]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
@@ -189,7 +195,13 @@ def test_help_names_the_action_and_its_flags(fetch, capsys):
 
 @pytest.mark.slow
 def test_mlflow_run_fetches_with_any_flag(server, tmp_path):
-    given = {"action": "fetch", "train_dir": tmp_path / "my train", "url": server.url, "sha256": SHA, "keep_archive": "true"}
+    given = {
+        "action": "fetch",
+        "train_dir": tmp_path / "my train",
+        "url": server.url,
+        "sha256": SHA,
+        "keep_archive": "true",
+    }
     words = [word for name, value in given.items() for word in ("-P", f"{name}={value}")]
     done = call("mlflow", "run", ".", "-e", "dataset", "--env-manager=local", *words, cwd=ROOT)
     assert done.returncode == 0, done.stderr

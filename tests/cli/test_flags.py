@@ -1,4 +1,6 @@
-"""The command line: spelling of flags, the plan's own commands, exit codes, `--help`, and that a mistake costs no torch import."""
+"""The command line: spelling of flags, the plan's own commands, exit codes, `--help`, and that a mistake costs no torch
+import.
+"""
 
 import os
 import re
@@ -20,16 +22,18 @@ ROOT = Path(__file__).resolve().parents[2]
 EVERY = ", ".join(COMMANDS)
 # Verbatim from the user's plan and issue 2.
 A01_CNN_SMOKE = (
-    "python entrypoints/train.py --model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 16 "
-    "--img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 2e-4 --weight-decay 0.02 --warmup-epochs 1 --scheduler cosine "
-    "--label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp --ema --grad-clip 1.0 "
-    "--freeze-backbone-epochs 1 --llrd 1.0 --output-dir runs/A01_CNN_SMOKE"
+    "python entrypoints/train.py --model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2"
+    " --batch-size 16 --img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 2e-4 --weight-decay 0.02"
+    " --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0"
+    " --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 1 --llrd 1.0 --output-dir"
+    " runs/A01_CNN_SMOKE"
 )
 A02_CLIP_SMOKE = (
-    "python entrypoints/train.py --model clip_vitl14 --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 8 "
-    "--img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 1e-5 --weight-decay 0.02 --warmup-epochs 1 --scheduler cosine "
-    "--label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp --ema --grad-clip 1.0 "
-    "--freeze-backbone-epochs 2 --llrd 0.85 --output-dir runs/A02_CLIP_SMOKE"
+    "python entrypoints/train.py --model clip_vitl14 --train-dir data/train --val-split 0.2 --seed 11 --epochs 2"
+    " --batch-size 8 --img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 1e-5 --weight-decay 0.02"
+    " --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0"
+    " --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 2 --llrd 0.85 --output-dir"
+    " runs/A02_CLIP_SMOKE"
 )
 SMOKE = {
     "model": "convnextv2_large",
@@ -81,10 +85,14 @@ def settings_of(line):
 class TestThePlansCommands:
     """Must show 3 of issue 2: verbatim, flag by flag."""
 
-    @pytest.mark.parametrize(("command", "expected"), [(A01_CNN_SMOKE, SMOKE), (A02_CLIP_SMOKE, CLIP_SMOKE)], ids=["A01", "A02"])
+    @pytest.mark.parametrize(
+        ("command", "expected"), [(A01_CNN_SMOKE, SMOKE), (A02_CLIP_SMOKE, CLIP_SMOKE)], ids=["A01", "A02"]
+    )
     @pytest.mark.parametrize("added", [{}, {"weights": "none"}], ids=["verbatim", "weights none"])
     def test_smoke_command_means_what_it_says(self, command, expected, added):
-        words = command.removeprefix("python entrypoints/train.py ") + "".join(f" --{name} {text}" for name, text in added.items())
+        words = command.removeprefix("python entrypoints/train.py ") + "".join(
+            f" --{name} {text}" for name, text in added.items()
+        )
         assert set(parse(words)) == {*expected, *added}
         settings, warnings = resolve(parse(words))
         said = settings.model_dump()
@@ -99,14 +107,26 @@ class TestThePlansCommands:
         }
 
     def test_second_smoke_differs_from_the_first_only_where_issue_2_says(self):
-        first, second = (settings_of(command.split(" ", 2)[2]).model_dump() for command in (A01_CNN_SMOKE, A02_CLIP_SMOKE))
+        first, second = (
+            settings_of(command.split(" ", 2)[2]).model_dump() for command in (A01_CNN_SMOKE, A02_CLIP_SMOKE)
+        )
         different = {name for name in first if first[name] != second[name]}
         # drop_path is the family's own: neither command names it.
-        assert different == {"model", "batch_size", "lr_backbone", "freeze_backbone_epochs", "llrd", "output_dir", "drop_path"}
+        assert different == {
+            "model",
+            "batch_size",
+            "lr_backbone",
+            "freeze_backbone_epochs",
+            "llrd",
+            "output_dir",
+            "drop_path",
+        }
 
     def test_mlflows_spelling_of_the_same_command_is_the_same(self):
         """`mlflow run -P lr_head=1e-3 -P amp=true` appends `--lr_head 1e-3 --amp true`."""
-        words = " ".join(f"--{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in SMOKE.items())
+        words = " ".join(
+            f"--{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in SMOKE.items()
+        )
         assert settings_of(words) == settings_of(A01_CNN_SMOKE.split(" ", 2)[2])
 
 
@@ -181,23 +201,38 @@ class TestExitCodes:
         ("words", "line"),
         [
             ("train --lr-head abc", "--lr-head is 'abc'. Allowed: number, > 0, <= 10, or auto"),
-            ("train --lr-haed 1", "flag '--lr-haed' is unknown. Did you mean --lr-head? flowerml train --help lists them"),
+            (
+                "train --lr-haed 1",
+                "flag '--lr-haed' is unknown. Did you mean --lr-head? flowerml train --help lists them",
+            ),
             ("train --jsn", "flag '--jsn' is unknown. Did you mean --json? flowerml train --help lists them"),
-            ("train --epochs 2 --warmup-epochs 3", "--warmup-epochs 3 is longer than the run (--epochs 2): lower it or train longer"),
+            (
+                "train --epochs 2 --warmup-epochs 3",
+                "--warmup-epochs 3 is longer than the run (--epochs 2): lower it or train longer",
+            ),
             ("eval", "the following arguments are required: --checkpoint. flowerml eval --help lists the flags"),
-            ("eval --checkpoint x --spilt val", "flag '--spilt' is unknown. Did you mean --split? flowerml eval --help lists them"),
+            (
+                "eval --checkpoint x --spilt val",
+                "flag '--spilt' is unknown. Did you mean --split? flowerml eval --help lists them",
+            ),
             ("eval --checkpoint x --workers two", "--workers is 'two'. Allowed: whole number, >= 0, <= 256, or auto"),
             ("eval --checkpoint x --workers -1", "--workers is '-1'. Allowed: whole number, >= 0, <= 256, or auto"),
             (
                 "eval --checkpoint x --train_dir a --test_dir b",
-                "--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second those of it",
+                (
+                    "--test-dir and --train-dir exclude each other: the first names pictures outside the split, the"
+                    " second those of it"
+                ),
             ),
             ("dataset", "the following arguments are required: action. flowerml dataset --help lists the flags"),
             ("dataset make --size 31", "--size is '31'. Allowed: whole number, 32 to 2048"),
             ("dataset make --per-class 0", "--per-class is '0'. Allowed: whole number, 1 to 100000"),
             ("dataset make --per_class many", "--per-class is 'many'. Allowed: whole number, 1 to 100000"),
             ("dataset make --seed -1", "--seed is '-1'. Allowed: whole number, 0 to 2147483648"),
-            ("dataset make --sise 64", "flag '--sise' is unknown. Did you mean --size? flowerml dataset --help lists them"),
+            (
+                "dataset make --sise 64",
+                "flag '--sise' is unknown. Did you mean --size? flowerml dataset --help lists them",
+            ),
             ("trian", f"command 'trian' is unknown. Did you mean train? Allowed: {EVERY}"),
             ("evaluate --checkpoint x", f"command 'evaluate' is unknown. Did you mean eval? Allowed: {EVERY}"),
             ("data-set", f"command 'data-set' is unknown. Did you mean dataset? Allowed: {EVERY}"),
@@ -209,7 +244,8 @@ class TestExitCodes:
         assert capsys.readouterr() == ("", f"error: {line}\n")
 
     @pytest.mark.parametrize(
-        ("words", "value", "near"), [("eval --checkpoint x --split vall", "vall", "val"), ("dataset chek", "chek", "check")]
+        ("words", "value", "near"),
+        [("eval --checkpoint x --split vall", "vall", "val"), ("dataset chek", "chek", "check")],
     )
     def test_mistyped_word_of_a_choice_gets_the_nearest(self, words, value, near, capsys):
         assert main(words.split()) == 2
@@ -365,7 +401,9 @@ def read_help(text):
 
 
 def command(script, *words, options=()):
-    """Run an entry point as a person does. Returns exit code, stdout, stderr without the import times, modules imported."""
+    """Run an entry point as a person does. Returns exit code, stdout, stderr without the import times, modules
+    imported.
+    """
     environment = {**os.environ, "COLUMNS": "1000"}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
@@ -440,13 +478,24 @@ class TestEntryPoints:
         ("script", "words", "line"),
         [
             ("train", "--lr-head abc", "error: --lr-head is 'abc'. Allowed: number, > 0, <= 10, or auto\n"),
-            ("train", "--no-lr-head", "error: flag '--no-lr-head' is unknown. Did you mean --lr-head? flowerml train --help lists them\n"),
+            (
+                "train",
+                "--no-lr-head",
+                "error: flag '--no-lr-head' is unknown. Did you mean --lr-head? flowerml train --help lists them\n",
+            ),
             (
                 "train",
                 "--model clip_vitl14 --img_size 225",
-                "error: --img-size 225 does not fit clip_vitl14: allowed are multiples of its patch 14, like 224 or 238\n",
+                (
+                    "error: --img-size 225 does not fit clip_vitl14: allowed are multiples of its patch 14, like 224 or"
+                    " 238\n"
+                ),
             ),
-            ("eval", "--checkpoint x --workers two", "error: --workers is 'two'. Allowed: whole number, >= 0, <= 256, or auto\n"),
+            (
+                "eval",
+                "--checkpoint x --workers two",
+                "error: --workers is 'two'. Allowed: whole number, >= 0, <= 256, or auto\n",
+            ),
             ("dataset", "make --size 3", "error: --size is '3'. Allowed: whole number, 32 to 2048\n"),
         ],
     )
@@ -461,11 +510,18 @@ class TestEntryPoints:
         code, shown, said, _ = command("train", "--help", options=["-S"])
         assert (code, shown) == (2, "")
         assert said.startswith("error: ")
-        assert "ut the project's environment first on PATH: export PATH=" in said  # behind "Run `make setup`, then" where there is none
+        assert (
+            "ut the project's environment first on PATH: export PATH=" in said
+        )  # behind "Run `make setup`, then" where there is none
         assert said.count("\n") == 1
 
     def test_importing_the_package_costs_no_torch(self):
         """`import flowerml` offers the loaders and predictors without loading them."""
         code = "import flowerml, sys; print(sorted({'torch', 'mlflow', 'numpy'} & set(sys.modules)), *flowerml.__all__)"
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        assert done.stdout == ("[] __version__ load_cnn_model load_relation_model load_vit_model predict predict_proba predict_relation\n")
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert (
+            done.stdout == "[] __version__ load_cnn_model load_relation_model load_vit_model predict predict_proba"
+            " predict_relation\n"
+        )

@@ -1,4 +1,6 @@
-"""`flowerml predict`: every picture of a folder, what can't be used listed apart, exit codes, and no torch for a mistake."""
+"""`flowerml predict`: every picture of a folder, what can't be used listed apart, exit codes, and no torch for a
+mistake.
+"""
 
 import csv
 import json
@@ -29,7 +31,10 @@ def folder(tmp_path) -> Path:
     """Twenty pictures at three depths, with what lies beside pictures in life."""
     root = tmp_path / "photos"
     for number in range(20):
-        put_scene(root / ("", "rose", "rose/deep é")[number % 3] / f"{number:02d}, x.{'JPG' if number == 4 else 'jpg'}", number)
+        put_scene(
+            root / ("", "rose", "rose/deep é")[number % 3] / f"{number:02d}, x.{'JPG' if number == 4 else 'jpg'}",
+            number,
+        )
     put(root / "notes.txt", b"no picture, and not called one")
     put(root / ".hidden" / "a.jpg", b"")
     put(root / "rose" / "._00.jpg", b"what macOS leaves")
@@ -74,10 +79,14 @@ def test_without_a_file_there_is_a_line_for_each_picture(weights, folder, capsys
     lines = capsys.readouterr().out.splitlines()
     paths = sorted(path for path in (folder / "rose").rglob("[0-9]*") if path.is_file())
     names = predict(load_cnn_model(weights), paths)
-    assert [(line.split()[0], line.split(maxsplit=2)[2]) for line in lines] == [(n, str(p)) for n, p in zip(names, paths, strict=True)]
+    assert [(line.split()[0], line.split(maxsplit=2)[2]) for line in lines] == [
+        (n, str(p)) for n, p in zip(names, paths, strict=True)
+    ]
 
 
-def test_single_files_and_folders_mix_each_picture_once_whatever_a_named_file_is_called(weights, folder, tmp_path, capsys):
+def test_single_files_and_folders_mix_each_picture_once_whatever_a_named_file_is_called(
+    weights, folder, tmp_path, capsys
+):
     odd = put_scene(tmp_path / "upload.tmp", 99)
     assert call("--model", weights, odd, folder / "rose", odd, folder / "rose" / "01, x.jpg", "--json") == 0
     result = json.loads(capsys.readouterr().out)
@@ -101,7 +110,10 @@ def test_bad_pictures_are_listed_by_path_and_reason_and_the_rest_is_predicted(we
     assert "web page" in reasons[str(folder / "rose/page.jpg")]
     listed = shown.err[shown.err.index("can't be used (3 of 23)") :].splitlines()
     assert len(listed) == 4, "a line for each"
-    assert all(any(word in line for line in listed) for word in ("page.jpg: not a picture", "the file is empty", "No such file"))
+    assert all(
+        any(word in line for line in listed)
+        for word in ("page.jpg: not a picture", "the file is empty", "No such file")
+    )
 
 
 def test_a_folder_of_bad_pictures_only_is_no_crash(weights, tmp_path, capsys):
@@ -136,10 +148,15 @@ def test_wrong_input_is_one_line_and_exit_2(weights, folder, tmp_path, capsys, w
     assert said in shown.err
 
 
-@pytest.mark.parametrize("words", [("--help",), ("--model", "no.pth", "x"), ("x", "--modle", "y"), ("--model", __file__, "no_folder")])
+@pytest.mark.parametrize(
+    "words", [("--help",), ("--model", "no.pth", "x"), ("x", "--modle", "y"), ("--model", __file__, "no_folder")]
+)
 def test_a_mistake_costs_no_import_of_torch(words):
     code = "import sys; sys.path.insert(0, 'entrypoints'); sys.argv = ['predict.py', *sys.argv[1:]]\n"
-    code += "import runpy\ntry: runpy.run_path('entrypoints/predict.py')\nfinally: print('torch' in sys.modules, 'mlflow' in sys.modules)"
+    code += (
+        "import runpy\ntry: runpy.run_path('entrypoints/predict.py')\nfinally: print('torch' in sys.modules, 'mlflow'"
+        " in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False False"
     assert done.returncode == (0 if words == ("--help",) else 2)

@@ -10,8 +10,8 @@ import threading
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.cli.housekeeping import tidy_beside
 from flowerml.cli.main import run_command
+from flowerml.cli.stale_runs import tidy_beside
 from flowerml.events import Ended, Metrics, Status, now_ms
 from flowerml.journal import Delivered, Journal, read_delivered, write_delivered
 from flowerml.runs.lifecycle.lease import claim, holder

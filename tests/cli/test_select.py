@@ -1,4 +1,6 @@
-"""`flowerml select` on a real MLflow store: the rule's table worked out by hand, the run it leaves, what it prints, what it refuses."""
+"""`flowerml select` on a real MLflow store: the rule's table worked out by hand, the run it leaves, what it prints,
+what it refuses.
+"""
 
 import csv
 import io
@@ -30,7 +32,9 @@ ELIGIBLE = [
 
 
 def put_everything(made: Made) -> dict[str, str]:
-    """Eligible configurations spread over experiments, one of each kind that is not, and what must not be seen. Ids of some runs."""
+    """Eligible configurations spread over experiments, one of each kind that is not, and what must not be seen. Ids of
+    some runs.
+    """
     for place, (config, hits, f1, order, _) in enumerate(ELIGIBLE):
         where = ("Default", "flowers", "spring")[place % 3]
         made.seeds(config, *hits, f1=f1, plan_order=None if order is None else str(order), experiment=where)
@@ -84,11 +88,15 @@ class TestTheRule:
 
     def test_each_level_decides_where_those_above_are_equal(self, decision):
         _, found = decision
-        assert [(one["config_id"], one["ahead_by"]) for one in found["ranking"]] == [(config, level) for config, *_, level in ELIGIBLE]
+        assert [(one["config_id"], one["ahead_by"]) for one in found["ranking"]] == [
+            (config, level) for config, *_, level in ELIGIBLE
+        ]
         assert [one["hits"] for one in found["ranking"]] == [275, *[274] * 6, 273]
         assert found["winner"] == "i-accuracy"
         first = found["ranking"][0]
-        assert first["accuracy"] == pytest.approx({"mean": 2.75 / 3, "standard_deviation": math.sqrt(25 / 3) / 100, "n": 3})
+        assert first["accuracy"] == pytest.approx(
+            {"mean": 2.75 / 3, "standard_deviation": math.sqrt(25 / 3) / 100, "n": 3}
+        )
         assert first["macro_f1"] == pytest.approx({"mean": 0.4, "standard_deviation": 0.0, "n": 3})
         assert (found["chosen_run"]["run_name"], found["chosen_run"]["hits"]) == ("i-accuracy-s11", 95)
 
@@ -107,8 +115,10 @@ class TestTheRule:
             "no f1": f"{of('no f1', 'no f1')} has no best_val_macro_f1",
             "lacks one": "lacks seed 47",
             "six classes": "has 6 classes, not 5",
-            "spoilt": f"{of('spoilt', 'spoilt')} is FAILED, and is newer than the FINISHED spoilt-s47 ({ids['spoilt before'][:8]}): "
-            "repeat or delete it",
+            "spoilt": (
+                f"{of('spoilt', 'spoilt')} is FAILED, and is newer than the FINISHED spoilt-s47"
+                f" ({ids['spoilt before'][:8]}): repeat or delete it"
+            ),
         }
 
     def test_of_two_finished_runs_of_a_seed_the_newest_counts_and_it_is_said(self, decision):
@@ -117,7 +127,10 @@ class TestTheRule:
         assert ids["newer"] in counted
         assert ids["older"] not in counted
         said = [remark for remark in found["remarks"] if "two FINISHED runs" in remark]
-        assert any(f"the newest, a-last-s47 ({ids['newer'][:8]}), counts, not a-last-s47 ({ids['older'][:8]})" in remark for remark in said)
+        assert any(
+            f"the newest, a-last-s47 ({ids['newer'][:8]}), counts, not a-last-s47 ({ids['older'][:8]})" in remark
+            for remark in said
+        )
 
     def test_trials_are_ranked_on_request(self, everything, capsys):
         assert select_json(capsys, *NAMED, "--no-record", "--include", "trial")["winner"] == "trial"
@@ -130,21 +143,35 @@ class TestTheRun:
         run = client.get_run(found["run_id"])
         assert (run.info.status, client.get_experiment(run.info.experiment_id).name) == ("FINISHED", "flowers")
         assert run.info.run_name == "select cnn, split 55555555"
-        tags = {name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")}
-        assert (tags["kind"], tags["family"], tags["winner"], tags["decision"]) == ("select", "cnn", "i-accuracy", found["key"])
+        tags = {
+            name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")
+        }
+        assert (tags["kind"], tags["family"], tags["winner"], tags["decision"]) == (
+            "select",
+            "cnn",
+            "i-accuracy",
+            found["key"],
+        )
         assert (tags["data_digest"], tags["split_digest"]) == ("d" * 64, "5" * 64)
         assert (run.data.params["seeds"], run.data.params["kinds"]) == ("11,23,47", "train")
         assert run.data.metrics["mean_val_accuracy"] == pytest.approx(2.75 / 3)
         assert (run.data.metrics["eligible"], run.data.metrics["not_eligible"]) == (8, 8)
         assert found["words"] in run.data.tags["mlflow.note.content"]
-        assert [file.path for file in client.list_artifacts(found["run_id"])] == ["decision.json", "decision.md", "seeds.png", "table.csv"]
+        assert [file.path for file in client.list_artifacts(found["run_id"])] == [
+            "decision.json",
+            "decision.md",
+            "seeds.png",
+            "table.csv",
+        ]
 
         def text(name: str) -> str:
             path = client.download_artifacts(found["run_id"], name, str(tmp_path))
             with open(path, encoding="utf-8", newline="") as handle:  # noqa: PTH123
                 return handle.read()
 
-        assert json.loads(text("decision.json")) == {name: value for name, value in found.items() if name not in ("run_id", "registered")}
+        assert json.loads(text("decision.json")) == {
+            name: value for name, value in found.items() if name not in ("run_id", "registered")
+        }
         rows = list(csv.DictReader(io.StringIO(text("table.csv"))))
         assert [row["config_id"] for row in rows] == [config for config, *_ in ELIGIBLE]
         assert (rows[0]["accuracy_s11"], rows[0]["hits"], rows[0]["ahead_by"]) == ("0.95", "275", "mean accuracy")
@@ -162,7 +189,11 @@ class TestTheRun:
         monkeypatch.setenv("MLFLOW_RUN_ID", opened)
         assert select_json(capsys, "--family", "cnn")["run_id"] == opened
         run = made.client.get_run(opened)
-        assert (run.info.status, run.data.tags["flowerml.kind"], run.data.params["family"]) == ("FINISHED", "select", "cnn")
+        assert (run.info.status, run.data.tags["flowerml.kind"], run.data.params["family"]) == (
+            "FINISHED",
+            "select",
+            "cnn",
+        )
 
     def test_is_not_there_with_no_record(self, made, capsys):
         made.seeds("a", 90, 91, 92)
@@ -208,12 +239,16 @@ class TestWhatIsPrinted:
         shown = capsys.readouterr()
         lines = shown.out.splitlines()
         assert lines[0] == "cnn: train, data dddddddd, split 55555555"
-        assert any(line.split() == ["1", "i-accura", "net", "3", "0.9167", "0.0289", *line.split()[6:]] for line in lines)
+        assert any(
+            line.split() == ["1", "i-accura", "net", "3", "0.9167", "0.0289", *line.split()[6:]] for line in lines
+        )
         assert "not eligible: 8" in lines
         assert "  net lacks on: lacks seed 47" in lines
         assert any(line.startswith("remarks: ") for line in lines)
         assert lines[-1].startswith("All figures are after selection")
-        assert any(line.startswith("net i-accura is the first of 8 eligible configurations (8 not eligible)") for line in lines)
+        assert any(
+            line.startswith("net i-accura is the first of 8 eligible configurations (8 not eligible)") for line in lines
+        )
         assert shown.err == ""
 
     def test_a_name_with_brackets_is_no_markup(self, made, capsys):
@@ -268,7 +303,9 @@ class TestRegistering:
         run = MlflowClient().get_run(found["run_id"])
         assert run.data.tags["mlflow.note.content"].startswith("**Registered as flowers-cnn, version 1.**")
 
-    @pytest.mark.parametrize("words", [[], ["--no-register"], ["--register", "--register", "false"], ["--register", "--no-register"]])
+    @pytest.mark.parametrize(
+        "words", [[], ["--no-register"], ["--register", "--register", "false"], ["--register", "--no-register"]]
+    )
     def test_is_not_done_unasked(self, made, capsys, registered, words):
         made.seeds("a", 90, 91, 92)
         assert select_json(capsys, "--family", "cnn", *words)["registered"] is None
@@ -294,7 +331,10 @@ class TestRegistering:
         (["--family", "cnn", "--seeds", "11,x"], "--seeds is '11,x'. Allowed: whole numbers"),
         (["--family", "cnn", "--seeds", "11,11"], "none twice"),
         (["--family", "cnn", "--seeds", ""], "--seeds is ''"),
-        (["--family", "cnn", "--split-digest", "xyz"], "--split-digest is 'xyz'. Allowed: the digest's first characters"),
+        (
+            ["--family", "cnn", "--split-digest", "xyz"],
+            "--split-digest is 'xyz'. Allowed: the digest's first characters",
+        ),
         (["--family", "cnn", "--data-digest", "%"], "--data-digest is '%'"),
         (["--family", "cnn", "--campaign", "a'b\"c"], "--campaign is"),
         (["--family", "cnn", "--include", "final"], "invalid choice: 'final'"),

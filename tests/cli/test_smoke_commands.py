@@ -23,7 +23,15 @@ CLIP = """--model clip_vitl14 --train-dir data/train --val-split 0.2 --seed 11 -
 @pytest.mark.parametrize(("flags", "run"), [(CNN, "A01_CNN_SMOKE"), (CLIP, "A02_CLIP_SMOKE")], ids=["cnn", "clip"])
 def test_smoke_command_trains_and_eval_repeats_its_figures(flags, run, tmp_path):
     make_flowers(tmp_path / "data" / "train", per_class=4, size=240)
-    trained = call("python", str(ROOT / "entrypoints/train.py"), *shlex.split(flags), "--weights", "none", cwd=tmp_path, timeout=1200)
+    trained = call(
+        "python",
+        str(ROOT / "entrypoints/train.py"),
+        *shlex.split(flags),
+        "--weights",
+        "none",
+        cwd=tmp_path,
+        timeout=1200,
+    )
     assert trained.returncode == 0, trained.stderr
     folder = tmp_path / "runs" / run
     flags = ["--checkpoint", f"runs/{run}/best.pth", "--split", "val", "--json"]
@@ -31,7 +39,9 @@ def test_smoke_command_trains_and_eval_repeats_its_figures(flags, run, tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     with (folder / "history.csv").open() as handle:
         history = {row["epoch"]: row for row in csv.DictReader(handle)}
-    best = max(history.values(), key=lambda row: (float(row["val_accuracy"]), float(row["val_macro_f1"]), -int(row["epoch"])))
+    best = max(
+        history.values(), key=lambda row: (float(row["val_accuracy"]), float(row["val_macro_f1"]), -int(row["epoch"]))
+    )
     result = json.loads(evaluated.stdout)
     assert (result["accuracy"], result["macro_f1"], result["loss"]) == tuple(
         float(best[name]) for name in ("val_accuracy", "val_macro_f1", "val_loss")

@@ -1,4 +1,6 @@
-"""`flowerml sync`: what a run has kept while its server was away gets to MLflow, and looks there as if it had never been away."""
+"""`flowerml sync`: what a run has kept while its server was away gets to MLflow, and looks there as if it had never
+been away.
+"""
 
 import shutil
 
@@ -49,7 +51,9 @@ def shown(run):
         for name in run.data.metrics
         if name != "images_per_second"
     }
-    tags = {name: text for name, text in run.data.tags.items() if name not in ("flowerml.journal", "flowerml.heartbeat")}
+    tags = {
+        name: text for name, text in run.data.tags.items() if name not in ("flowerml.journal", "flowerml.heartbeat")
+    }
     files = sorted((entry.path, entry.is_dir) for entry in client.list_artifacts(run.info.run_id))
     data = [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs]
     name = client.get_experiment(run.info.experiment_id).name
@@ -99,9 +103,10 @@ def test_what_is_left_is_said_and_the_exit_code_is_one(here, monkeypatch, capsys
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     assert run_command("sync", ["--all"]) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first == (
-        f"runs/a: 3 events left, 0 delivered: the MLflow tracking store {AWAY} does not answer (Connection refused): start it, or set "
-        "MLFLOW_TRACKING_URI"
+    assert (
+        first
+        == f"runs/a: 3 events left, 0 delivered: the MLflow tracking store {AWAY} does not answer (Connection refused):"
+        " start it, or set MLFLOW_TRACKING_URI"
     )
     assert second == "runs/b: not tried, as the server does not answer"
 

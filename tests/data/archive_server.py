@@ -33,7 +33,11 @@ def file_member(name, size=0, **fields):
 
 def tgz(entries):
     """A .tgz of `entries`: name -> content, or a list of (TarInfo, content or None)."""
-    listed = [(file_member(name, len(data)), data) for name, data in entries.items()] if isinstance(entries, dict) else entries
+    listed = (
+        [(file_member(name, len(data)), data) for name, data in entries.items()]
+        if isinstance(entries, dict)
+        else entries
+    )
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for member, data in listed:
@@ -61,7 +65,8 @@ def whole(root):
 
 @dataclass
 class Turn:
-    """How one request is answered. `cut`: bytes of the body after which the connection is closed; `stall`: where it then stays open.
+    """How one request is answered. `cut`: bytes of the body after which the connection is closed; `stall`: where it
+    then stays open.
 
     `misplaced`: a Range is answered with another range than the one asked for.
     """
@@ -82,7 +87,9 @@ class Turn:
 
 
 class ArchiveServer(ThreadingHTTPServer):
-    """Answers the requests by `turns` one after the other; the last one stays. `asked` are the headers of every request."""
+    """Answers the requests by `turns` one after the other; the last one stays. `asked` are the headers of every
+    request.
+    """
 
     daemon_threads = True
 

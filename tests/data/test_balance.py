@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from flowerml.data.balance import Balance, balance, balanced_weights, class_repeats, effective_weights, parse_oversampling
+from flowerml.data.balance import (
+    Balance,
+    balance,
+    balanced_weights,
+    class_repeats,
+    effective_weights,
+    parse_oversampling,
+)
 from flowerml.errors import UserError
 from flowerml.settings import resolve
 
@@ -48,7 +55,22 @@ def test_a_bound_is_exclusive_and_the_first_rule_wins():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "100", "100:", ":3", "100:3,", "100:0", "0:3", "100:-1", "100:1.5", "a:b", "100:3;500:2", "100:3 500:2", "None"]
+    "text",
+    [
+        "",
+        "100",
+        "100:",
+        ":3",
+        "100:3,",
+        "100:0",
+        "0:3",
+        "100:-1",
+        "100:1.5",
+        "a:b",
+        "100:3;500:2",
+        "100:3 500:2",
+        "None",
+    ],
 )
 def test_other_rules_are_refused_before_anything_is_read(text):
     with pytest.raises(UserError, match=r"--oversample is .*Allowed: none or"):
@@ -72,7 +94,9 @@ def test_the_relations_seen_in_an_epoch(relations):
 
 
 def test_weights_and_repeats_multiply(relations):
-    """Weights come from the counts before oversampling: one picture of `outside` pulls 3 x 13103 / 38 times one of `on`."""
+    """Weights come from the counts before oversampling: one picture of `outside` pulls 3 x 13103 / 38 times one of
+    `on`.
+    """
     assert relations.weights == pytest.approx(tuple(sum(COUNTS) / (10 * count) for count in COUNTS))
     assert relations.effective_ratio == pytest.approx(3 * 13103 / 38)
     assert round(relations.effective_ratio) == 1034

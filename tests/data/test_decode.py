@@ -1,4 +1,6 @@
-"""Trap 8: EXIF applied, every mode to RGB the same way, size limit before decoding, formats allow-listed, reasons for people."""
+"""Trap 8: EXIF applied, every mode to RGB the same way, size limit before decoding, formats allow-listed, reasons for
+people.
+"""
 
 import itertools
 import struct
@@ -65,7 +67,8 @@ def big_endian_tiff(values, orientation=1):
     ]
     start = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(
-        struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == short else struct.pack(">I", value or start))
+        struct.pack(">HHI", tag, kind, 1)
+        + (struct.pack(">HH", value, 0) if kind == short else struct.pack(">I", value or start))
         for tag, kind, value in tags
     )
     return b"MM\0*" + struct.pack(">I", 8) + struct.pack(">H", len(tags)) + entries + struct.pack(">I", 0) + body
@@ -274,9 +277,14 @@ def test_a_picture_of_one_pixel_is_accepted(kind):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_an_allowed_format_decodes_in_a_fresh_process(kind, tmp_path):
-    """Pillow loads its decoders as they are asked for: what a test before this one loaded must not be what makes it work."""
+    """Pillow loads its decoders as they are asked for: what a test before this one loaded must not be what makes it
+    work.
+    """
     path = put(tmp_path / "picture.jpg", encode(FOUR_COLOURS, kind))
-    code = f"from pathlib import Path; from flowerml.data.decode import read_image; print(read_image(Path({str(path)!r})).size)"
+    code = (
+        "from pathlib import Path; from flowerml.data.decode import read_image;"
+        f" print(read_image(Path({str(path)!r})).size)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "(48, 32)\n", done.stderr[-500:]
 
@@ -310,7 +318,9 @@ def test_a_web_page_is_called_one(text):
     assert "looks like a web page" in reason_for(text + b"x" * 2000)
 
 
-@pytest.mark.parametrize("data", [b"plain text", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff", b"\0" * 100, bytes(range(256)) * 40])
+@pytest.mark.parametrize(
+    "data", [b"plain text", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff", b"\0" * 100, bytes(range(256)) * 40]
+)
 def test_what_is_no_picture_is_refused_and_not_called_a_web_page(data):
     assert "web page" not in reason_for(data)
 
@@ -355,7 +365,9 @@ def test_a_file_that_cannot_be_read_is_a_bad_image_too(tmp_path):
 
 
 def test_decoding_in_threads_leaves_the_warning_filters_as_they_were(monkeypatch):
-    """A scan decodes in threads, and warning filters belong to the process: two overlapping decodes must not leave theirs behind."""
+    """A scan decodes in threads, and warning filters belong to the process: two overlapping decodes must not leave
+    theirs behind.
+    """
     data = encode(scene(1), "JPEG")
     turns = {name: threading.Event() for name in ("first is in", "second is in", "first is out")}
     calls = itertools.count()

@@ -323,7 +323,9 @@ def test_redirects_are_followed_with_the_range(serve, train):
     assert mirror.ranges == [None, "bytes=7000-"]
 
 
-@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x.tgz", "data:text/plain,x", "gopher://x/"])
+@pytest.mark.parametrize(
+    "target", ["file:///etc/hostname", "ftp://127.0.0.1/x.tgz", "data:text/plain,x", "gopher://x/"]
+)
 def test_redirects_to_other_schemes_are_refused(serve, train, target):
     server = serve(Turn(b"", status=302, location=target))
     message = refusal(train, server)
@@ -460,7 +462,9 @@ def test_a_log_gets_plain_lines_of_bytes_rate_and_time_left(capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("fetching: 2.0 MB, ")
 
 
-@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (PUBLIC_SIZE, "228.8 MB")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (PUBLIC_SIZE, "228.8 MB")]
+)
 def test_bytes_are_written_for_people(size, text):
     assert console.amount(size) == text
 
@@ -496,8 +500,12 @@ def certificate(folder):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a company")])
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(1))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(1)
+    )
+    builder = builder.add_extension(
+        x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+    )
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     pem = folder / "company.pem"
     pem.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
@@ -560,7 +568,9 @@ def test_what_a_killed_unpacking_left_does_not_count(serve, train):
 
 
 def test_an_archive_that_is_refused_is_not_kept(serve, train):
-    bad = tgz([*((file_member(name, len(data)), data) for name, data in PHOTOS.items()), (file_member("../x", 1), b"x")])
+    bad = tgz(
+        [*((file_member(name, len(data)), data) for name, data in PHOTOS.items()), (file_member("../x", 1), b"x")]
+    )
     message = refusal(train, serve(Turn(bad)), digest(bad))
     assert "entry '../x' points outside its folder" in message
     assert beside(train) == []
@@ -587,7 +597,19 @@ def test_an_archive_on_disk_is_checked_unpacked_and_left_alone(train, tmp_path):
 
 def test_an_interrupt_keeps_the_part_and_says_so(serve, train, tmp_path):
     server = serve(Turn(ARCHIVE, cut=7000, stall=True))
-    words = [sys.executable, "-m", "flowerml.cli.main", "dataset", "fetch", "--url", server.url, "--sha256", SHA, "--train-dir", str(train)]
+    words = [
+        sys.executable,
+        "-m",
+        "flowerml.cli.main",
+        "dataset",
+        "fetch",
+        "--url",
+        server.url,
+        "--sha256",
+        SHA,
+        "--train-dir",
+        str(train),
+    ]
     # A shell starts what runs in its background with Ctrl-C ignored, and a child inherits that.
     hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     child = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=hears)  # noqa: PLW1509 - one thread

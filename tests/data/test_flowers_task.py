@@ -76,9 +76,15 @@ def test_bad_pictures_stop_or_are_left_out_and_kept_on_the_list(root):
         prepared(root)
     data = prepared(root, bad_images="skip")
     assert [entry.file for entry in data.bad] == ["rose/bad.jpg"]
-    assert (data.split.train, data.split.val, data.split.digest) == (before.train, before.val, before.digest), "it moves no other"
+    assert (data.split.train, data.split.val, data.split.digest) == (
+        before.train,
+        before.val,
+        before.digest,
+    ), "it moves no other"
     assert data.split.skipped == ("rose/bad.jpg",)
-    assert FlowersTask().examples(root, tuple(COUNTS), data.split, SETTINGS)[1] == [], "what was skipped on purpose is not new afterwards"
+    assert FlowersTask().examples(root, tuple(COUNTS), data.split, SETTINGS)[1] == [], (
+        "what was skipped on purpose is not new afterwards"
+    )
     assert any("1 pictures can't be read and are left out" in line for line in data.remarks)
 
 
@@ -91,7 +97,10 @@ def two_labels(root):
 
 
 def test_one_photo_under_two_labels_is_refused_with_its_copies_and_remedies(two_labels):
-    expected = r"1 photo\(s\) stand under two labels \(.*--duplicates keep.*--duplicates drop\):\n  'rose/copy.jpg'  'tulip/copy.jpg'$"
+    expected = (
+        r"1 photo\(s\) stand under two labels \(.*--duplicates keep.*--duplicates drop\):\n  'rose/copy.jpg' "
+        r" 'tulip/copy.jpg'$"
+    )
     with pytest.raises(UserError, match=expected):
         prepared(two_labels)
 

@@ -1,4 +1,6 @@
-"""Class names come from folder names, never from their position; what is odd about a folder is said or refused, never guessed."""
+"""Class names come from folder names, never from their position; what is odd about a folder is said or refused, never
+guessed.
+"""
 
 import os
 from pathlib import Path
@@ -47,8 +49,14 @@ def test_the_task_has_the_five_flowers_and_the_public_plurals(tmp_path):
 
 
 def test_singular_and_plural_folders_list_the_same_keys(tmp_path):
-    names = ("daisy", "dandelion", "rose", "sunflower", "tulip"), ("daisy", "dandelion", "roses", "sunflowers", "tulips")
-    singular, plural = (touch(tmp_path / kind, *(f"{name}/{i}.jpg" for name in names[i] for i in range(3))) for i, kind in enumerate("ab"))
+    names = (
+        ("daisy", "dandelion", "rose", "sunflower", "tulip"),
+        ("daisy", "dandelion", "roses", "sunflowers", "tulips"),
+    )
+    singular, plural = (
+        touch(tmp_path / kind, *(f"{name}/{i}.jpg" for name in names[i] for i in range(3)))
+        for i, kind in enumerate("ab")
+    )
     assert keys(FlowersTask().layout(singular, None)) == keys(FlowersTask().layout(plural, None))
 
 
@@ -111,7 +119,16 @@ def test_a_class_named_twice_does_not_count_its_pictures_twice(tmp_path):
 def test_hidden_folders_and_litter_are_ignored(tmp_path):
     touch(tmp_path, "a/1.jpg", "b/1.jpg", ".git/1.jpg", ".ipynb_checkpoints/1.jpg", "manifest.csv", "stray.jpg")
     touch(
-        tmp_path, "a/._1.jpg", "a/.DS_Store", "a/Thumbs.db", "a/notes.txt", "a/1.jpg.txt", "a/jpg", "a/deeper/2.jpg", "a/3.xcf", "a/4.ico"
+        tmp_path,
+        "a/._1.jpg",
+        "a/.DS_Store",
+        "a/Thumbs.db",
+        "a/notes.txt",
+        "a/1.jpg.txt",
+        "a/jpg",
+        "a/deeper/2.jpg",
+        "a/3.xcf",
+        "a/4.ico",
     )
     (tmp_path / "a" / "folder.jpg").mkdir()
     layout = read_layout(tmp_path, ("folders",), {})

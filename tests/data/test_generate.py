@@ -127,7 +127,9 @@ def test_side_scales_the_picture_not_the_kind_of_variation():
 def test_colour_does_not_suffice_and_shape_does():
     labels = np.repeat(np.arange(len(CLASSES)), FIT + HELD_OUT)
     fit = np.tile(np.arange(FIT + HELD_OUT) < FIT, len(CLASSES))
-    pictures = [draw_flower(kind, keyed_rng(5, kind, index, SIDE), SIDE) for kind in CLASSES for index in range(FIT + HELD_OUT)]
+    pictures = [
+        draw_flower(kind, keyed_rng(5, kind, index, SIDE), SIDE) for kind in CLASSES for index in range(FIT + HELD_OUT)
+    ]
     colour = held_out_accuracy(np.array([colour_histogram(picture) for picture in pictures]), labels, fit)
     shape = held_out_accuracy(np.array([edge_directions(picture) for picture in pictures]), labels, fit)
     assert colour <= 0.60

@@ -55,7 +55,12 @@ def test_pairs_are_found_across_the_blocks_of_the_comparison():
 
 def test_groups_are_transitive(tmp_path):
     """A is near B and B near C: one group, though A and C are 8 bits apart."""
-    pictures = [fake(0, "a/1.jpg", "1"), fake(0xF, "a/2.jpg", "2"), fake(0xFF, "a/3.jpg", "3"), fake(2**64 - 1, "a/4.jpg", "4")]
+    pictures = [
+        fake(0, "a/1.jpg", "1"),
+        fake(0xF, "a/2.jpg", "2"),
+        fake(0xFF, "a/3.jpg", "3"),
+        fake(2**64 - 1, "a/4.jpg", "4"),
+    ]
     assert near_pairs(pictures) == [(0, 1), (1, 2)]
     first, second, third, fourth = group_numbers(pictures, tmp_path)[0]
     assert first == second == third != fourth
@@ -166,7 +171,9 @@ def test_groups_do_not_depend_on_the_order_of_the_pictures(tmp_path):
     rng = random.Random(3)
     hashes = [rng.getrandbits(64) for _ in range(30)]
     pictures = [
-        fake(value ^ (1 << rng.randrange(64)), f"a/{i}-{copy}.jpg", f"{i}-{copy}") for i, value in enumerate(hashes) for copy in range(3)
+        fake(value ^ (1 << rng.randrange(64)), f"a/{i}-{copy}.jpg", f"{i}-{copy}")
+        for i, value in enumerate(hashes)
+        for copy in range(3)
     ]
     shuffled = rng.sample(pictures, len(pictures))
 

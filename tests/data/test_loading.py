@@ -15,7 +15,9 @@ from flowerml.data.transforms import EvaluationTransform, InputDescription, Trai
 from flowerml.errors import RunFailed
 from tests.data.pictures import put_scene
 
-DESCRIPTION = InputDescription(size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation="bicubic", crop_pct=0.875)
+DESCRIPTION = InputDescription(
+    size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation="bicubic", crop_pct=0.875
+)
 AUGMENT = TrainingTransform(DESCRIPTION, randaugment=9, random_erasing=0.5)
 COUNT = 11
 
@@ -67,7 +69,8 @@ def test_workers_do_not_change_a_bit_over_two_epochs(examples):
 
 def test_evaluation_is_the_same_with_workers(examples):
     first, second = (
-        list(evaluation_loader(examples, EvaluationTransform(DESCRIPTION), batch_size=4, workers=workers).epoch(1)) for workers in (0, 1)
+        list(evaluation_loader(examples, EvaluationTransform(DESCRIPTION), batch_size=4, workers=workers).epoch(1))
+        for workers in (0, 1)
     )
     assert all(torch.equal(one[0], other[0]) and one[2] == other[2] for one, other in zip(first, second, strict=True))
 
@@ -112,7 +115,9 @@ def test_a_view_hangs_on_the_picture_not_on_its_place(examples):
     assert all(torch.equal(views[0], all_views[name][0]) for name, views in few.items())
 
 
-@pytest.mark.parametrize(("count", "batch_size", "sizes"), [(11, 4, [4, 4, 3]), (8, 4, [4, 4]), (5, 8, [5]), (4, 3, [3, 1])])
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(11, 4, [4, 4, 3]), (8, 4, [4, 4]), (5, 8, [5]), (4, 3, [3, 1])]
+)
 def test_the_last_partial_batch_is_used(examples, count, batch_size, sizes):
     for some in (
         loader(examples[:count], batch_size=batch_size),
@@ -149,7 +154,9 @@ def test_repeats_give_different_views_of_the_same_picture(examples):
     assert len({view.numpy().tobytes() for view in views[examples[0].id]}) == 3
     assert order_of(batches) != sorted(order_of(batches)), "repeats are shuffled among the others"
     plain = by_id(loader(examples).epoch(1))
-    assert any(torch.equal(plain[examples[0].id][0], view) for view in views[examples[0].id]), "the first view is the one without repeats"
+    assert any(torch.equal(plain[examples[0].id][0], view) for view in views[examples[0].id]), (
+        "the first view is the one without repeats"
+    )
 
 
 def test_evaluation_keeps_the_order_and_every_epoch_is_alike(examples):
@@ -219,7 +226,9 @@ def test_collate_stacks():
 
 
 def test_a_worker_outlives_a_signal_to_the_whole_group_for_a_while(examples):
-    """One that died of it would raise an error wherever the training is at that moment: within a step, or while it cleans up."""
+    """One that died of it would raise an error wherever the training is at that moment: within a step, or while it
+    cleans up.
+    """
     before = set(multiprocessing.active_children())
     found = loader(examples, workers=1, batch_size=1)
     batches = found.epoch(1)

@@ -1,4 +1,6 @@
-"""Pairs as inputs: crops, the mirror that moves picture, boxes and label together, subject and object in each other's place."""
+"""Pairs as inputs: crops, the mirror that moves picture, boxes and label together, subject and object in each other's
+place.
+"""
 
 import numpy as np
 import pytest
@@ -64,7 +66,9 @@ def test_a_mirrored_view_has_the_mirrored_pairs_numbers_and_label(number):
     seen = sight(number)
     mirrored = PairView(PLAIN, BoxFeatures.SEED, flip=1.0)(seen)
     again = PairView(PLAIN, BoxFeatures.SEED)(
-        PictureSight(seen.pair.flipped(), RELATIONS.index(FLIPPED[seen.pair.relation]), None, ImageOps.mirror(seen.picture))
+        PictureSight(
+            seen.pair.flipped(), RELATIONS.index(FLIPPED[seen.pair.relation]), None, ImageOps.mirror(seen.picture)
+        )
     )
     assert mirrored.label == again.label
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(mirrored.inputs, again.inputs, strict=True))

@@ -20,7 +20,9 @@ def scan_folders(root):
 
 
 def flowers_in(root, plural=""):
-    return put_classes(root, {"daisy": 2, "dandelion": 2, f"rose{plural}": 3, f"sunflower{plural}": 2, f"tulip{plural}": 2})
+    return put_classes(
+        root, {"daisy": 2, "dandelion": 2, f"rose{plural}": 3, f"sunflower{plural}": 2, f"tulip{plural}": 2}
+    )
 
 
 @pytest.fixture
@@ -51,7 +53,12 @@ def test_bad_files_stop_the_run_and_all_are_named_one_per_line(with_bad_files):
     head, *lines = str(caught.value).splitlines()
     assert head.startswith("4 of 9 pictures can't be read")
     assert "--bad-images skip" in head
-    assert [line.strip().split("\t")[0] for line in lines] == ["'a/empty.jpg'", "'a/page.jpg'", "'b/cut off.png'", r"'b/line\nbreak.gif'"]
+    assert [line.strip().split("\t")[0] for line in lines] == [
+        "'a/empty.jpg'",
+        "'a/page.jpg'",
+        "'b/cut off.png'",
+        r"'b/line\nbreak.gif'",
+    ]
     assert all(len(line.split("\t")[1]) > 10 for line in lines)
     assert caught.value.exit_code == 2
 
@@ -159,7 +166,9 @@ def test_the_digest_of_a_known_folder_never_changes(tmp_path):
     put(tmp_path / "a" / "1.bmp", smallest)
     put(tmp_path / "b" / "ü.bmp", smallest)
     content = hashlib.sha256(smallest).hexdigest()
-    assert scan_folders(tmp_path).digest == hashlib.sha256(f"a/1.bmp\t{content}\nb/ü.bmp\t{content}".encode()).hexdigest()
+    assert (
+        scan_folders(tmp_path).digest == hashlib.sha256(f"a/1.bmp\t{content}\nb/ü.bmp\t{content}".encode()).hexdigest()
+    )
 
 
 def test_counts_keep_the_order_of_the_labels_and_show_empty_classes(tmp_path):

@@ -1,4 +1,6 @@
-"""The generated scenes: each relation holds by construction, the annotations say what was drawn, the same arguments give the same files."""
+"""The generated scenes: each relation holds by construction, the annotations say what was drawn, the same arguments
+give the same files.
+"""
 
 from collections import Counter
 
@@ -33,8 +35,14 @@ def middle(low: float, high: float) -> float:
 
 # What must be true of two placed things for the relation's name to be right.
 HOLDS = {
-    "on": lambda p: within(p) if p.object == "board" else p.object in FLAT and p.object_box.y0 <= p.subject_box.y1 <= p.object_box.y1,
-    "under": lambda p: p.object in ("table", "umbrella") and p.subject_box.y0 > p.object_box.y0 and p.subject_box.y1 <= p.object_box.y1,
+    "on": lambda p: (
+        within(p)
+        if p.object == "board"
+        else p.object in FLAT and p.object_box.y0 <= p.subject_box.y1 <= p.object_box.y1
+    ),
+    "under": lambda p: (
+        p.object in ("table", "umbrella") and p.subject_box.y0 > p.object_box.y0 and p.subject_box.y1 <= p.object_box.y1
+    ),
     "above": lambda p: p.subject in FLOATING and middle(p.subject_box.y0, p.subject_box.y1) < p.object_box.y0 + 0.1,
     "below": lambda p: p.object in FLOATING and p.subject_box.y0 > middle(p.object_box.y0, p.object_box.y1),
     "left of": lambda p: p.object in POSTS and p.subject_box.x1 < p.object_box.x0,
@@ -61,9 +69,14 @@ def test_the_relation_holds_between_what_is_placed(relation):
 
 
 def test_boxes_alone_do_not_tell_all_ten_apart():
-    """Of two things side by side, or one within the other, the boxes can be equal and the relation another: the pictures must be seen."""
+    """Of two things side by side, or one within the other, the boxes can be equal and the relation another: the
+    pictures must be seen.
+    """
     rng = np.random.default_rng(0)
-    areas = {name: [ARRANGED[name](rng, 1.3) for _ in range(DRAWS)] for name in ("outside", "left of", "next to", "inside", "on", "under")}
+    areas = {
+        name: [ARRANGED[name](rng, 1.3) for _ in range(DRAWS)]
+        for name in ("outside", "left of", "next to", "inside", "on", "under")
+    }
     side = {name: [gap(one) for one in areas[name]] for name in ("outside", "left of", "next to")}
     assert min(side["outside"]) < 0.06
     assert min(side["left of"]) < 0.06

@@ -1,4 +1,6 @@
-"""The split: stratified, groups on one side (trap 9), the same on every machine, and stored so that nobody can change it unseen."""
+"""The split: stratified, groups on one side (trap 9), the same on every machine, and stored so that nobody can change
+it unseen.
+"""
 
 import dataclasses
 import hashlib
@@ -49,7 +51,9 @@ def refusal(*given):
 
 
 def random_case(seed):
-    """2 to 5 classes, groups of 1 to 6 pictures, now and then one that spans two classes; every class has 2 pure groups or more."""
+    """2 to 5 classes, groups of 1 to 6 pictures, now and then one that spans two classes; every class has 2 pure groups
+    or more.
+    """
     rng = random.Random(seed)
     classes = [f"class{number}" for number in range(rng.randint(2, 5))]
     numbers = Counter()
@@ -84,7 +88,9 @@ def test_the_rules_hold_for_any_groups(seed):
         assert 1 <= held < total, "each class on both sides"
         pure = [group for group in groups if {key.split("/")[0] for key in group} == {name}]
         wanted = min(max(1, round(val_split * total)), total - 1)
-        assert abs(held - wanted) < max(map(len, pure)) or held == sum(map(len, pure)), "as near to the share as groups allow"
+        assert abs(held - wanted) < max(map(len, pure)) or held == sum(map(len, pure)), (
+            "as near to the share as groups allow"
+        )
 
 
 @pytest.mark.parametrize("seed", range(60, 80))
@@ -112,7 +118,9 @@ def test_single_pictures_are_held_out_to_the_very_number(val_split):
 def test_the_split_of_a_known_folder_never_changes():
     """Old checkpoints and new runs compare on it: the names stand here so that nobody changes the draw unawares."""
     split = draw_split(*singles(a=10, b=5), 0.2, 11)
-    order = sorted((f"a/{number:03d}.jpg" for number in range(10)), key=lambda key: hashlib.sha256(f"11\t{key}".encode()).digest())
+    order = sorted(
+        (f"a/{number:03d}.jpg" for number in range(10)), key=lambda key: hashlib.sha256(f"11\t{key}".encode()).digest()
+    )
     assert [key for key in split.val if key.startswith("a/")] == sorted(order[:2])
     assert split.val == ("a/001.jpg", "a/007.jpg", "b/003.jpg")
 
@@ -125,7 +133,9 @@ def test_every_seed_draws_its_own_split():
 
 def test_every_picture_has_the_same_chance():
     """Over 400 seeds each of 20 pictures is held out about 80 times (20 %); 3 sigma is 24."""
-    held = Counter(key for seed in range(400) for key in draw_split(*singles(a=20, b=2), 0.2, seed).val if key.startswith("a/"))
+    held = Counter(
+        key for seed in range(400) for key in draw_split(*singles(a=20, b=2), 0.2, seed).val if key.startswith("a/")
+    )
     assert len(held) == 20
     assert min(held.values()) > 80 - 32
     assert max(held.values()) < 80 + 32
@@ -134,7 +144,9 @@ def test_every_picture_has_the_same_chance():
 def test_a_picture_more_moves_few_others():
     """The draw hangs on names, not on positions: a new photo does not reshuffle the rest."""
     before = set(draw_split(*singles(a=100, b=100), 0.2, 11).val)
-    scanned, numbers = of_groups(*([f"{name}/{number:03d}.jpg"] for name in "ab" for number in range(100)), ["a/0000.jpg"])
+    scanned, numbers = of_groups(
+        *([f"{name}/{number:03d}.jpg"] for name in "ab" for number in range(100)), ["a/0000.jpg"]
+    )
     after = set(draw_split(scanned, numbers, 0.2, 11).val)
     assert len(before ^ after) <= 2
 
@@ -172,7 +184,9 @@ def test_groups_larger_than_the_share_still_give_each_side_one(seed, val_split):
 @pytest.mark.parametrize("seed", range(10))
 def test_a_group_of_two_labels_is_always_trained_on(seed):
     mixed = ["a/mixed.jpg", "b/mixed.jpg", "b/mixed again.jpg"]
-    split = draw_split(*of_groups(mixed, *([f"{name}/{number}.jpg"] for name in "ab" for number in range(4))), 0.8, seed)
+    split = draw_split(
+        *of_groups(mixed, *([f"{name}/{number}.jpg"] for name in "ab" for number in range(4))), 0.8, seed
+    )
     assert set(mixed) <= set(split.train)
 
 
@@ -246,7 +260,9 @@ def _format(stored):
     stored["format"] = "flowerml-split-9"
 
 
-@pytest.mark.parametrize("tamper", [_move, _drop, _twice, _content, _digest, _rename, _no_content, _no_list, _no_digest, _format])
+@pytest.mark.parametrize(
+    "tamper", [_move, _drop, _twice, _content, _digest, _rename, _no_content, _no_list, _no_digest, _format]
+)
 def test_a_stored_split_that_was_tampered_with_is_refused(tamper):
     stored = json.loads(json.dumps(draw_split(*singles(a=5, b=5), 0.4, 7).as_json()))
     tamper(stored)
@@ -274,7 +290,13 @@ def test_real_files_elsewhere_under_plural_names_split_the_same(tmp_path, monkey
     monkeypatch.setattr(Path, "iterdir", lambda path: iter(sorted(listed(path), reverse=True)))
     assert split_of(plural) == expected
     assert expected.digest == split_of(plural).digest
-    assert Counter(key.split("/")[0] for key in expected.val) == {"daisy": 2, "dandelion": 1, "rose": 2, "sunflower": 1, "tulip": 1}
+    assert Counter(key.split("/")[0] for key in expected.val) == {
+        "daisy": 2,
+        "dandelion": 1,
+        "rose": 2,
+        "sunflower": 1,
+        "tulip": 1,
+    }
 
 
 @pytest.mark.parametrize("split_seed", range(6))

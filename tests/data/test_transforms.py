@@ -1,4 +1,6 @@
-"""From a picture to a model's input: the evaluation view is the libraries' own, the training view is what was asked for."""
+"""From a picture to a model's input: the evaluation view is the libraries' own, the training view is what was asked
+for.
+"""
 
 import resource
 
@@ -56,7 +58,9 @@ def test_evaluation_is_the_libraries_own(size, interpolation, crop_pct):
 def test_normalisation_is_by_channel_in_rgb_order():
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[...] = (255, 51, 0)
-    found = EvaluationTransform(described(16, crop_pct=1.0, mean=(0.5, 0.1, 0.2), std=(0.5, 0.2, 0.1)))(Image.fromarray(pixels))
+    found = EvaluationTransform(described(16, crop_pct=1.0, mean=(0.5, 0.1, 0.2), std=(0.5, 0.2, 0.1)))(
+        Image.fromarray(pixels)
+    )
     assert found.shape == (3, 16, 16)
     assert found[:, 3, 3].tolist() == pytest.approx([1.0, 0.5, -2.0], abs=1e-6)
     assert found.std(dim=(1, 2)).max() == 0

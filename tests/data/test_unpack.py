@@ -1,4 +1,6 @@
-"""Archives that mean harm, or are damaged, are refused whole: nothing of them stays, nothing outside the folder is touched."""
+"""Archives that mean harm, or are damaged, are refused whole: nothing of them stays, nothing outside the folder is
+touched.
+"""
 
 import gzip
 import os
@@ -80,7 +82,9 @@ def test_a_link_to_a_folder_is_refused_before_anything_is_written_through_it(tmp
     refusal(tmp_path, [(link, None), (file_member("flower_photos/through/evil.jpg", 4), b"evil"), *GOOD])
 
 
-@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE], ids=["character", "block", "fifo"])
+@pytest.mark.parametrize(
+    "kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE], ids=["character", "block", "fifo"]
+)
 def test_devices_and_pipes_are_refused(tmp_path, kind):
     device = file_member("flower_photos/roses/1.jpg", type=kind, devmajor=1, devminor=5)
     assert "is neither a plain file nor a folder" in refusal(tmp_path, [(device, None), *GOOD])
@@ -98,11 +102,21 @@ def test_a_bomb_is_refused_before_it_has_filled_the_disk(tmp_path, monkeypatch, 
     if where == "one large file":
         data = tgz([*GOOD, (file_member("flower_photos/roses/bomb.jpg", len(zeros)), zeros)])
     elif where == "many files":
-        data = tgz([*GOOD, *((file_member(f"flower_photos/roses/b{number}.jpg", 100_000), zeros[:100_000]) for number in range(300))])
+        data = tgz(
+            [
+                *GOOD,
+                *(
+                    (file_member(f"flower_photos/roses/b{number}.jpg", 100_000), zeros[:100_000])
+                    for number in range(300)
+                ),
+            ]
+        )
     elif where == "behind the end":
         data = gzip.compress(gzip.decompress(tgz(GOOD)) + zeros)
     else:
-        data = tgz([*GOOD, (file_member("flower_photos/roses/n.jpg", 1, pax_headers={"comment": "0" * len(zeros)}), b"x")])
+        data = tgz(
+            [*GOOD, (file_member("flower_photos/roses/n.jpg", 1, pax_headers={"comment": "0" * len(zeros)}), b"x")]
+        )
     assert "as only a decompression bomb does" in refusal(tmp_path, data)
 
 
@@ -115,7 +129,9 @@ def test_too_many_entries_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MOST_MEMBERS", len(GOOD))
     assert photos(tmp_path, GOOD) == COUNTS
     (tmp_path / "b").mkdir()
-    assert f"more than {len(GOOD)} entries" in refusal(tmp_path / "b", [*GOOD, (file_member("flower_photos/more", 0), b"")])
+    assert f"more than {len(GOOD)} entries" in refusal(
+        tmp_path / "b", [*GOOD, (file_member("flower_photos/more", 0), b"")]
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,11 +181,21 @@ def test_other_files_and_damaged_ones_are_refused(tmp_path, kind):
         {"x/roses/1.jpg": b"x", "x/rose/1.jpg": b"x"},
         {"1.jpg": b"x", "2.jpg": b"x"},
     ],
-    ids=["empty", "no folder", "one class", "one class in a folder", "a class without pictures", "rose twice", "no classes"],
+    ids=[
+        "empty",
+        "no folder",
+        "one class",
+        "one class in a folder",
+        "a class without pictures",
+        "rose twice",
+        "no classes",
+    ],
 )
 def test_an_archive_that_is_no_set_of_classes_is_refused(tmp_path, entries):
     message = refusal(tmp_path, tgz(entries))
-    assert "is not a set of pictures with one folder per class" in message or (entries == {} and "not a whole" in message)
+    assert "is not a set of pictures with one folder per class" in message or (
+        entries == {} and "not a whole" in message
+    )
 
 
 @pytest.mark.parametrize("top", ["", "photos/", "./photos/", "./"])

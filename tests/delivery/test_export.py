@@ -75,7 +75,9 @@ class TestFromACheckpoint:
     def test_files_manifest_archive_and_check(self, export, photos, tmp_path):
         best = leave_run(tmp_path / "run", photos)
         out = tmp_path / "out"
-        code, said, err = export("--checkpoint", best, "--output-dir", out, "--train-dir", photos, "--zip", tmp_path / "d.zip")
+        code, said, err = export(
+            "--checkpoint", best, "--output-dir", out, "--train-dir", photos, "--zip", tmp_path / "d.zip"
+        )
         assert code == 0, err
         assert "loads in a fresh process without a network" in said
         assert "0 of 40 labels differ from predictions.csv" in said
@@ -83,12 +85,19 @@ class TestFromACheckpoint:
         entry = manifest(out)["cnn_flowers.pth"]
         weights = out / "cnn_flowers.pth"
         assert (entry["sha256"], entry["bytes"]) == (digest(weights), weights.stat().st_size)
-        assert (entry["family"], entry["model"], entry["classes"], entry["precision"]) == ("cnn", "convnextv2_atto", list(CLASSES), "fp32")
+        assert (entry["family"], entry["model"], entry["classes"], entry["precision"]) == (
+            "cnn",
+            "convnextv2_atto",
+            list(CLASSES),
+            "fp32",
+        )
         assert entry["metrics"]["val_accuracy"] == 0.5
         assert manifest(out)["flowers_classifier.py"]["sha256"] == digest(out / "flowers_classifier.py")
         assert f'"cnn_flowers.pth": "{entry["sha256"]}"' in (out / "flowers_classifier.py").read_text()
         with zipfile.ZipFile(tmp_path / "d.zip") as archive:
-            assert {name: archive.read(name) for name in archive.namelist()} == {path.name: path.read_bytes() for path in out.iterdir()}
+            assert {name: archive.read(name) for name in archive.namelist()} == {
+                path.name: path.read_bytes() for path in out.iterdir()
+            }
 
     def test_the_weights_are_the_runs_without_its_split_and_its_paths(self, export, photos, tmp_path):
         best = leave_run(tmp_path / "run", photos)
@@ -107,7 +116,9 @@ class TestFromACheckpoint:
             content = dict(probe)
         content["logits"][3, 2] += 1e-3
         np.savez(best.parent / "probe.npz", **content)
-        code, said, err = export("--checkpoint", best, "--output-dir", tmp_path / "out", "--zip", tmp_path / "d.zip", "--json")
+        code, said, err = export(
+            "--checkpoint", best, "--output-dir", tmp_path / "out", "--zip", tmp_path / "d.zip", "--json"
+        )
         assert code == 1
         assert json.loads(said)["archive"] is None
         assert "must not be handed on: cnn_flowers.pth: its logits differ by 1.0" in err  # e-03
@@ -214,7 +225,10 @@ class TestFromTheRegistry:
         ("--checkpoint x --family cnn", "--checkpoint names the weights: leave out --family, --alias and --version, …"),
         ("--checkpoint nosuch.pth", "checkpoint nosuch.pth: no such file. Give a run's best.pth or a delivered .pth"),
         ("--zip all.tar", "--zip is 'all.tar'. Allowed: a file name that ends in .zip"),
-        ("--train-dir nowhere", "--train-dir nowhere: no such folder. Name the one the run was trained on, or leave it out"),
+        (
+            "--train-dir nowhere",
+            "--train-dir nowhere: no such folder. Name the one the run was trained on, or leave it out",
+        ),
         ("--family rose", "argument --family: invalid choice: 'rose' (choose from 'cnn', 'vit', 'both'). …"),
     ],
 )

@@ -1,4 +1,6 @@
-"""From pictures to a grader: real entry points, a real tracking server; three seeds of two configurations of a CNN and of a ViT."""
+"""From pictures to a grader: real entry points, a real tracking server; three seeds of two configurations of a CNN and
+of a ViT.
+"""
 
 import json
 import os
@@ -23,7 +25,14 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SEEDS = (11, 23, 47)
-FAST = {"weights": "none", "epochs": "2", "warmup_epochs": "1", "freeze_backbone_epochs": "0", "batch_size": "16", "workers": "0"}
+FAST = {
+    "weights": "none",
+    "epochs": "2",
+    "warmup_epochs": "1",
+    "freeze_backbone_epochs": "0",
+    "batch_size": "16",
+    "workers": "0",
+}
 MODELS = {
     "cnn": {"model": "convnextv2_atto", "img_size": "32", "lr_backbone": "3e-3"},
     "vit": {"model": "clip_vits32", "img_size": "64", "lr_backbone": "3e-4"},
@@ -45,11 +54,21 @@ def server(place):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", 1, "--serve-artifacts"]
-    command += ["--backend-store-uri", f"sqlite:///{place / 'server.db'}", "--artifacts-destination", place / "server-artifacts"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{place / 'server.db'}",
+        "--artifacts-destination",
+        place / "server-artifacts",
+    ]
     unasked = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}
     with (place / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            list(map(str, command)), cwd=place, env=os.environ | unasked, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            list(map(str, command)),
+            cwd=place,
+            env=os.environ | unasked,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
@@ -111,7 +130,10 @@ def test_train_select_register_export_and_the_grader(trained, place, server):
         assert len(client.search_model_versions(f"name = 'flowers-{family}'")) == 1
     selections = [run for run in everything(client) if run.data.tags.get("flowerml.kind") == "select"]
     assert {run.info.status for run in selections} == {"FINISHED"}
-    assert {entry.path for entry in client.list_artifacts(selections[0].info.run_id)} >= {"decision.json", "decision.md"}
+    assert {entry.path for entry in client.list_artifacts(selections[0].info.run_id)} >= {
+        "decision.json",
+        "decision.md",
+    }
 
     out = place / "delivery"
     call(server, BIN / "mlflow", "run", ".", "-e", "export", "--env-manager=local", "-P", f"output_dir={out}")
@@ -120,7 +142,9 @@ def test_train_select_register_export_and_the_grader(trained, place, server):
         f"{family}_flowers.pth": run["run_id"] for family, run in chosen.items()
     }
     table = place / "named.csv"
-    call(server, BIN / "flowerml", "predict", "--model", out / "cnn_flowers.pth", place / "data" / "rose", "--csv", table)
+    call(
+        server, BIN / "flowerml", "predict", "--model", out / "cnn_flowers.pth", place / "data" / "rose", "--csv", table
+    )
     assert len(pd.read_csv(table)) == 20
     grade(out, place, chosen)
 
@@ -130,7 +154,9 @@ def everything(client):
 
 
 def grade(out, place, chosen):
-    """The two weights and the one file, in an empty folder, from another one, without HOME and without a network interface."""
+    """The two weights and the one file, in an empty folder, from another one, without HOME and without a network
+    interface.
+    """
     empty, elsewhere = place / "grader", place / "elsewhere"
     empty.mkdir()
     elsewhere.mkdir()

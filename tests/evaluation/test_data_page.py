@@ -59,7 +59,9 @@ def suspect(key: str, p_label: float = 0.1, *, likely: bool = False, suggested: 
 
 def suspects(*rows: Suspect, **estimated: int) -> Suspects:
     names = dict.fromkeys(row.label for row in rows)
-    return Suspects({name: [row for row in rows if row.label == name] for name in names}, "Five folds of <a model>.", estimated)
+    return Suspects(
+        {name: [row for row in rows if row.label == name] for name in names}, "Five folds of <a model>.", estimated
+    )
 
 
 def page(report=FOUND, doubts=None, *, thumbnail=lambda key: b"jpeg", limit=40) -> str:
@@ -129,7 +131,9 @@ def test_the_imbalance_of_special_folders_is_told_in_words(counts, words, bars):
 def test_sizes_are_drawn_told_and_tabled():
     parsed = SvgPage(part(page(), "sizes"))
     assert parsed.words["td"] == ["300", "320", "640", "200", "240.5", "480"]
-    assert "3 different sizes; the most common is 320 × 240 px (2 pictures). 75.0% landscape, 25.0% square." in parsed.text
+    assert (
+        "3 different sizes; the most common is 320 × 240 px (2 pictures). 75.0% landscape, 25.0% square." in parsed.text
+    )
     assert parsed.words["title"] == ["320 × 240 px: 2 pictures", "300 × 300 px: 1 picture", "640 × 480 px: 1 picture"]
     (svg,) = parsed.all("svg")
     assert svg["role"] == "img"
@@ -180,7 +184,9 @@ def test_groups_stand_side_by_side_with_their_class_and_name():
     assert {"--duplicates keep", "--duplicates drop", "5.jpg"} <= set(across.words["code"])
     near = part(text, "near")
     assert near.count('<li class="group">') == 2
-    assert [picture["alt"] for picture in SvgPage(near).all("img")] == [key for group in FOUND.near_duplicates for key in group]
+    assert [picture["alt"] for picture in SvgPage(near).all("img")] == [
+        key for group in FOUND.near_duplicates for key in group
+    ]
     assert "perceptual hash, distance <= 4 of 64" in SvgPage(near).text
 
 
@@ -235,7 +241,12 @@ def test_a_suspect_says_both_classes_probabilities_and_whether_it_is_likely_wron
 def test_suspects_keep_their_order_within_the_classes_of_the_folder():
     rows = [suspect("rose/9.jpg", 0.5), suspect("rose/1.jpg", 0.1), suspect("daisy/3.jpg"), suspect("weed/1.jpg")]
     parsed = SvgPage(part(page(doubts=suspects(*rows, rose=2)), "labels"))
-    assert [word for word in parsed.words["p"] if word.endswith(".jpg")] == ["daisy/3.jpg", "rose/9.jpg", "rose/1.jpg", "weed/1.jpg"]
+    assert [word for word in parsed.words["p"] if word.endswith(".jpg")] == [
+        "daisy/3.jpg",
+        "rose/9.jpg",
+        "rose/1.jpg",
+        "weed/1.jpg",
+    ]
     assert parsed.words["h3"] == ["daisy", "rose", "weed"]
     assert parsed.words["small"][:1] == ["0 likely wrong of 1,200 pictures (0.0%)"]
     assert "2 likely wrong of 400 pictures (0.5%)" in parsed.words["small"]
@@ -252,7 +263,11 @@ def test_the_filter_has_a_rule_for_each_class_with_cards_and_none_for_the_others
     assert "#c0:checked) .of:not(.c0)" in text
     assert "#c1:checked" not in text
     assert text.count('class="of c0"') == 1
-    assert re.findall(r"<span>([^<]*)</span><b>(\d+)</b></label>", text) == [("all", "3"), ("rose", "3"), ("daisy", "0")]
+    assert re.findall(r"<span>([^<]*)</span><b>(\d+)</b></label>", text) == [
+        ("all", "3"),
+        ("rose", "3"),
+        ("daisy", "0"),
+    ]
 
 
 def test_suspects_are_cut_per_class_and_only_shown_pictures_are_asked_for():
@@ -308,7 +323,9 @@ def test_odd_names_stay_text(name):
     assert len(parsed.all("img")) == 5
     assert all(set(picture) == {"alt", "loading", "src"} for picture in parsed.all("img"))
     assert len(parsed.all("li")) == 4 + 2 + 1
-    assert len(parsed.all("b")) == len(plain.all("b")) == 1 + 4 + 4 + 3  # headline, tiles, figures, chips: none of the names'
+    assert (
+        len(parsed.all("b")) == len(plain.all("b")) == 1 + 4 + 4 + 3
+    )  # headline, tiles, figures, chips: none of the names'
     assert "\u202e" not in text
     assert "\0" not in text
     if name.isprintable():

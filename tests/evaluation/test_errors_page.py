@@ -192,7 +192,9 @@ def test_a_mistake_of_unknown_probability_is_shown():
     assert "nan" not in card
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]
+)
 def test_thumbnail_of_any_mode(mode):
     image = Image.new(mode, (400, 100))
     small = Image.open(io.BytesIO(thumbnail_jpeg(image, side=64)))

@@ -1,11 +1,21 @@
-"""Between most hits and highest mean recall: the decision rule, the path between its ends, the choice on it, and intervals over images."""
+"""Between most hits and highest mean recall: the decision rule, the path between its ends, the choice on it, and
+intervals over images.
+"""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from flowerml.evaluation.operating_point import choose, decide, frontier, measure, over_images, recalls_of, weighted_figures
+from flowerml.evaluation.operating_point import (
+    choose,
+    decide,
+    frontier,
+    measure,
+    over_images,
+    recalls_of,
+    weighted_figures,
+)
 
 SHARES = np.array([0.7, 0.25, 0.05])
 ALL = [0, 1, 2]
@@ -92,7 +102,9 @@ def test_examples_taken_twice_count_twice():
 
 
 def test_intervals_are_wider_where_images_hold_many_pairs_that_agree():
-    """200 pairs: as 200 images the interval is the binomial one; as 20 images of ten equal answers it is about three times as wide."""
+    """200 pairs: as 200 images the interval is the binomial one; as 20 images of ten equal answers it is about three
+    times as wide.
+    """
     right = np.repeat(np.arange(20) % 2, 10)
     labels = np.zeros(200, dtype=int)
     figures = weighted_figures(1 - right, labels, [0], 2)

@@ -16,7 +16,13 @@ from flowerml.models.pairs.box_tables import Logistic, labels_of
 from tests.data.relations.test_readers import VRD, needs_vrd
 
 CLASSES = ("above", "below", "left of", "right of")
-NAMES = ("majority", "class prior", "box only, logistic regression", "box only, network", "box + category, logistic regression")
+NAMES = (
+    "majority",
+    "class prior",
+    "box only, logistic regression",
+    "box only, network",
+    "box + category, logistic regression",
+)
 
 
 def made(count, seed, *, named=True):
@@ -28,7 +34,9 @@ def made(count, seed, *, named=True):
         x, y, gap = rng.uniform(60, 120), rng.uniform(60, 120), rng.uniform(35, 55)
         dx, dy = {"above": (0, -1), "below": (0, 1), "left of": (-1, 0), "right of": (1, 0)}[relation]
         boxes = [Box(a, b, a + 20, b + 20) for a, b in ((x + dx * gap, y + dy * gap), (x, y))]
-        pairs.append(Pair(f"{number // 3}.jpg", 200, 200, *boxes, relation, *(("lamp", "table") if named else (None, None))))
+        pairs.append(
+            Pair(f"{number // 3}.jpg", 200, 200, *boxes, relation, *(("lamp", "table") if named else (None, None)))
+        )
     return pairs
 
 
@@ -54,7 +62,9 @@ def test_they_are_the_five_in_order(results):
 
 def test_without_names_there_is_no_model_of_names():
     split = split_by_image(made(300, 2, named=False), 0.3, 11)
-    assert tuple(result.name for result in run_baselines(split.train, split.val, CLASSES, BoxFeatures.SEED)) == NAMES[:4]
+    assert (
+        tuple(result.name for result in run_baselines(split.train, split.val, CLASSES, BoxFeatures.SEED)) == NAMES[:4]
+    )
 
 
 def test_majority_and_prior_by_hand(results):
@@ -112,7 +122,9 @@ def test_a_class_whose_mirror_image_is_no_class():
 
 @needs_vrd
 def test_shuffled_labels_of_the_real_annotations_give_chance():
-    """Boxes and names of 872 other images say nothing of labels that were dealt out anew: the majority's share, a tenth of mean recall."""
+    """Boxes and names of 872 other images say nothing of labels that were dealt out anew: the majority's share, a tenth
+    of mean recall.
+    """
     train, test = (read_annotations(VRD / f"annotations_{part}.json", load_names()).pairs for part in ("train", "test"))
     model = Logistic(BoxFeatures.PUBLISHED, categories=True, balanced=False)
     model.fit(shuffled(train, 1), RELATIONS)

@@ -17,7 +17,10 @@ def answers(*names: str, classes: tuple[str, ...] = RELATIONS) -> Predictions:
 def test_an_answer_is_consistent_where_it_turns_into_its_opposite():
     before = answers("above", "above", "left of", "near", "on", "under")
     after = answers("below", "above", "right of", "near", "under", "above")
-    assert swap_consistency(before, after) == {"swap_pairs": 6.0, "swap_consistency_percent": pytest.approx(100 * 4 / 6)}
+    assert swap_consistency(before, after) == {
+        "swap_pairs": 6.0,
+        "swap_consistency_percent": pytest.approx(100 * 4 / 6),
+    }
 
 
 def test_what_has_no_opposite_is_not_judged():

@@ -18,7 +18,9 @@ CLASSES = ("daisy", "rose", "tulip")
 
 def predictions(labels, logits, classes=CLASSES) -> Predictions:
     labels = np.asarray(labels, dtype=np.int64)
-    return Predictions(classes, tuple(f"p{n}" for n in range(len(labels))), labels, np.asarray(logits, dtype=np.float32))
+    return Predictions(
+        classes, tuple(f"p{n}" for n in range(len(labels))), labels, np.asarray(logits, dtype=np.float32)
+    )
 
 
 def drawn(seed: int, count: int = 60, classes=CLASSES, labels=None) -> Predictions:
@@ -105,7 +107,13 @@ def test_a_score_becomes_the_record_that_epochs_are_chosen_by():
 
 @pytest.mark.parametrize(
     ("hits", "total", "low", "high"),
-    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (1, 1, 0.2065, 1.0), (712, 734, 0.9550, 0.9801)],
+    [
+        (8, 10, 0.4902, 0.9433),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (1, 1, 0.2065, 1.0),
+        (712, 734, 0.9550, 0.9801),
+    ],
 )
 def test_wilson_intervals_of_known_value(hits, total, low, high):
     assert wilson(hits, total) == pytest.approx((low, high), abs=6e-5)
@@ -227,7 +235,9 @@ def test_predicting_keeps_no_gradient_and_repeats_to_the_last_digit():
 
 
 def test_post_hoc_adjustment_takes_the_prior_out():
-    """Menon et al. 2021: with tau 1, posteriors under one prior become those under equal ones (Bayes, worked out by hand)."""
+    """Menon et al. 2021: with tau 1, posteriors under one prior become those under equal ones (Bayes, worked out by
+    hand).
+    """
     likelihood, prior = np.array([[0.2, 0.5, 0.3]]), (0.7, 0.2, 0.1)
     given = Predictions(("a", "b", "c"), ("x",), np.array([1]), np.log(likelihood * prior).astype(np.float32))
     assert given.predicted.tolist() == [0]

@@ -74,7 +74,9 @@ def test_means_places_and_chances_stand_beside():
 
 def test_without_pictures_there_is_no_chance_and_the_interval_is_over_seeds():
     runs = [
-        run(config, seed, hits) for config, place in (("a", 0), ("b", 3)) for seed, hits in zip(SEEDS, (90, 92 - place, 94), strict=True)
+        run(config, seed, hits)
+        for config, place in (("a", 0), ("b", 3))
+        for seed, hits in zip(SEEDS, (90, 92 - place, 94), strict=True)
     ]
     shown = texts(selection_figure(decide(runs, Scope(seeds=SEEDS))))
     assert "P(best)" not in shown

@@ -1,4 +1,6 @@
-"""Label errors by out-of-sample confidence: the order, the rule for "likely wrong", and that no picture is judged by its own label."""
+"""Label errors by out-of-sample confidence: the order, the rule for "likely wrong", and that no picture is judged by
+its own label.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ CLASSES = ("daisy", "rose")
 
 
 def test_the_order_and_the_rule_against_numbers_worked_out_by_hand():
-    """Thresholds: mean confidence of daisy in daisies (0.9 + 0.7 + 0.2) / 3 = 0.6, of rose in roses (0.8 + 0.5) / 2 = 0.65."""
+    """Thresholds: mean confidence of daisy in daisies (0.9 + 0.7 + 0.2) / 3 = 0.6, of rose in roses (0.8 + 0.5) / 2 =
+    0.65.
+    """
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.2, 0.8], [0.5, 0.5]])
     keys = ["daisy/a", "daisy/b", "daisy/c", "rose/d", "rose/e"]
     found = find_suspects(keys, np.array([0, 0, 0, 1, 1]), probabilities, CLASSES, "how")
@@ -17,20 +21,26 @@ def test_the_order_and_the_rule_against_numbers_worked_out_by_hand():
     assert [one.key for one in found.by_class["rose"]] == ["rose/e", "rose/d"]
     first = found.by_class["daisy"][0]
     assert (first.suggested, first.p_label, first.p_suggested) == ("rose", 0.2, 0.8)
-    assert {one.key for rows in found.by_class.values() for one in rows if one.likely_wrong} == {"daisy/c"}  # e reaches no threshold
+    assert {one.key for rows in found.by_class.values() for one in rows if one.likely_wrong} == {
+        "daisy/c"
+    }  # e reaches no threshold
     assert found.estimated == {"daisy": 1, "rose": 0}
 
 
 def test_a_picture_that_reaches_its_own_threshold_by_more_is_not_likely_wrong():
     """Both classes are reached (0.55 each): the label has more of the probability, so it stands."""
     probabilities = np.array([[0.6, 0.4], [0.5, 0.5], [0.4, 0.6], [0.5, 0.5]])
-    found = find_suspects(["daisy/a", "daisy/b", "rose/c", "rose/d"], np.array([0, 0, 1, 1]), probabilities, CLASSES, "how")
+    found = find_suspects(
+        ["daisy/a", "daisy/b", "rose/c", "rose/d"], np.array([0, 0, 1, 1]), probabilities, CLASSES, "how"
+    )
     assert found.estimated == {"daisy": 0, "rose": 0}
 
 
 def test_as_many_as_asked_and_the_total_all_the_same():
     probabilities = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 2)
-    found = find_suspects([f"daisy/{i}" for i in range(5)], np.zeros(5, dtype=int), probabilities, CLASSES, "how", first=2)
+    found = find_suspects(
+        [f"daisy/{i}" for i in range(5)], np.zeros(5, dtype=int), probabilities, CLASSES, "how", first=2
+    )
     assert [one.key for one in found.by_class["daisy"]] == ["daisy/3", "daisy/4"]
     assert found.by_class["rose"] == []
     assert found.as_json()["by_class"]["daisy"][0]["p_label"] == 0.1
@@ -38,7 +48,9 @@ def test_as_many_as_asked_and_the_total_all_the_same():
 
 @pytest.fixture
 def blobs():
-    """40 pictures of two classes with features that tell them apart; the first one, of class 0, lies in the middle of class 1."""
+    """40 pictures of two classes with features that tell them apart; the first one, of class 0, lies in the middle of
+    class 1.
+    """
     rng = np.random.default_rng(5)
     labels = np.repeat([0, 1], 20)
     features = rng.normal(0, 0.5, (40, 8)) + np.where(labels[:, None] == 0, -2.0, 2.0)
@@ -57,7 +69,9 @@ def test_a_wrong_label_is_the_first_suspect(blobs):
 
 
 def test_copies_of_a_wrongly_labelled_picture_do_not_defend_it(blobs):
-    """Fifteen copies under the same wrong label: in groups of their own they teach the head their label, in one group they can't."""
+    """Fifteen copies under the same wrong label: in groups of their own they teach the head their label, in one group
+    they can't.
+    """
     features, labels = blobs
     features = np.concatenate([features, np.repeat(features[:1], 15, axis=0)])
     labels = np.concatenate([labels, np.zeros(15, dtype=int)])

@@ -55,7 +55,9 @@ class Timed:
     def close(self):
         began = time.monotonic()
         self._recorder.close()
-        print(f"HELD UP {self._begun + self._events:.3f} END {time.monotonic() - began:.3f}", file=sys.stderr, flush=True)
+        print(
+            f"HELD UP {self._begun + self._events:.3f} END {time.monotonic() - began:.3f}", file=sys.stderr, flush=True
+        )
 
 
 def kill_self() -> None:

@@ -1,4 +1,6 @@
-"""A process that has imported everything and does nothing else; each run is a fork of it, with the fault it was asked for."""
+"""A process that has imported everything and does nothing else; each run is a fork of it, with the fault it was asked
+for.
+"""
 
 import itertools
 import json
@@ -81,7 +83,9 @@ class Nursery:
         log = self._folder / f"{next(self._numbers)}.log"
         return Child(self, self.ask({"start": {"meet": store, "log": str(log)}}), log)
 
-    def start(self, pictures: Path, folder: Path, fault: dict[str, object] | None = None, store: str = "", **changes: object) -> Child:
+    def start(
+        self, pictures: Path, folder: Path, fault: dict[str, object] | None = None, store: str = "", **changes: object
+    ) -> Child:
         """A run of the small model into `folder`; with `store`, MLflow's address, else it is recorded in memory."""
         log = self._folder / f"{next(self._numbers)}.log"
         settings = {**RUN, "train_dir": str(pictures), "output_dir": str(folder), **changes}

@@ -21,7 +21,13 @@ class Tally:
         self.survived += 1
 
     def row(self) -> list[str]:
-        return [self.fault, str(self.tries), str(self.survived), str(self.lost), f"{time.monotonic() - self._started:.1f}"]
+        return [
+            self.fault,
+            str(self.tries),
+            str(self.survived),
+            str(self.lost),
+            f"{time.monotonic() - self._started:.1f}",
+        ]
 
 
 def merged(rows: list[list[str]]) -> list[list[str]]:
@@ -39,7 +45,8 @@ def table(rows: list[list[str]]) -> str:
     widths = [max(len(line[place]) for line in lines) for place in range(len(HEADER))]
     return "\n".join(
         "  ".join(
-            text.ljust(width) if place == 0 else text.rjust(width) for place, (text, width) in enumerate(zip(line, widths, strict=True))
+            text.ljust(width) if place == 0 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
     )

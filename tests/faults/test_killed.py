@@ -46,7 +46,9 @@ def test_killed_at_eighteen_more_random_steps(tally, nursery, pictures, undistur
 
 
 def inside_the_write(tally, nursery, pictures, undisturbed, tmp_path, seeds):
-    """SIGXFSZ ends the process when its file reaches this byte, as abruptly as SIGKILL would, and at exactly this place."""
+    """SIGXFSZ ends the process when its file reaches this byte, as abruptly as SIGKILL would, and at exactly this
+    place.
+    """
     for seed in seeds:
         draw = random.Random(100 + seed)
         fault = {"at_save": draw.randrange(2, 9), "byte": draw.randrange(0, 50_000_000) if seed else 0}
@@ -91,7 +93,9 @@ def test_asked_to_stop(tally, nursery, pictures, undisturbed, tmp_path, number):
 
 @pytest.mark.fault("11 stopped past its lease, then woken")
 def test_stopped_past_its_lease_and_woken(tally, nursery, pictures, undisturbed, tmp_path):
-    """A second process takes the run over and finishes it; the first one wakes in the middle of that and changes nothing."""
+    """A second process takes the run over and finishes it; the first one wakes in the middle of that and changes
+    nothing.
+    """
     folder = tmp_path / "out"
     with tally.trial():
         child = nursery.start(pictures, folder, lease_seconds=1)

@@ -20,7 +20,14 @@ def test_a_rate_that_blows_up(tally, nursery, pictures, tmp_path):
     """At that very step it stops; best.pth is the one from before."""
     folder = tmp_path / "out"
     with tally.trial():
-        changes = {"optimizer": "sgd", "grad_clip": 0, "amp": "false", "lr_head": 10, "lr_backbone": 10, "scheduler": "constant"}
+        changes = {
+            "optimizer": "sgd",
+            "grad_clip": 0,
+            "amp": "false",
+            "lr_head": 10,
+            "lr_backbone": 10,
+            "scheduler": "constant",
+        }
         child = nursery.start(pictures, folder, epochs=8, warmup_epochs=0, weights="none", **changes)
         assert child.wait() == 1, child.log()
         assert "ENDED FAILED" in child.log()
@@ -88,10 +95,14 @@ def test_a_limit_of_file_size(tally, nursery, pictures, undisturbed, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a small file system needs root")
 @pytest.mark.fault("15 the disk is full")
 def test_a_file_system_that_is_full(tally, nursery, pictures, undisturbed, tmp_path):
-    """Room for one checkpoint and a half: the older one loads, and after somebody made room the run ends as if nothing had happened."""
+    """Room for one checkpoint and a half: the older one loads, and after somebody made room the run ends as if nothing
+    had happened.
+    """
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150m", "none", str(disk)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=150m", "none", str(disk)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
     try:

@@ -49,7 +49,9 @@ def free_port():
 
 
 class Process:
-    """`mlflow server` as people start it, in a process group of its own: it can be stopped, woken, ended and started again."""
+    """`mlflow server` as people start it, in a process group of its own: it can be stopped, woken, ended and started
+    again.
+    """
 
     def __init__(self, folder):
         self._folder, self._port = folder, free_port()
@@ -59,11 +61,20 @@ class Process:
 
     def up(self):
         off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}
-        store = ["--backend-store-uri", f"sqlite:///{self._folder / 'own.db'}", "--artifacts-destination", str(self._folder / "own")]
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{self._folder / 'own.db'}",
+            "--artifacts-destination",
+            str(self._folder / "own"),
+        ]
         words = ["server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1", *store]
         with (self._folder / "log").open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", *words], env={**os.environ, **off}, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", "mlflow", *words],
+                env={**os.environ, **off},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         end = time.monotonic() + 120
         while True:
@@ -92,7 +103,11 @@ class Process:
 def rows_of(client, run_id):
     """What a run consists of: every point, params, names of files, status."""
     run = client.get_run(run_id)
-    points = [(name, p.step, p.timestamp, p.value) for name in run.data.metrics for p in client.get_metric_history(run_id, name)]
+    points = [
+        (name, p.step, p.timestamp, p.value)
+        for name in run.data.metrics
+        for p in client.get_metric_history(run_id, name)
+    ]
     files = [file.path for file in client.list_artifacts(run_id)]
     return sorted(points), dict(run.data.params), sorted(files), run.info.status
 
@@ -103,7 +118,9 @@ def assert_delivered(tally, client, folder):
     run_id = read_delivered(attempt).run_id
     records = [found.record for found in Journal(attempt).records(0) if isinstance(found, Entry)]
     points, params, files, status = rows_of(client, run_id)
-    told = sorted((name, r.step, r.timestamp, v) for r in records if isinstance(r, Metrics) for name, v in r.values.items())
+    told = sorted(
+        (name, r.step, r.timestamp, v) for r in records if isinstance(r, Metrics) for name, v in r.values.items()
+    )
     tally.lost += len(set(told) - set(points)) + max(0, len(points) - len(set(points)))
     assert points == told
     assert params == {name: text for r in records if isinstance(r, Params) for name, text in r.values.items()}
@@ -113,8 +130,8 @@ def assert_delivered(tally, client, folder):
 
 
 def assert_not_held_up(log):
-    """What the journal and its sender cost the training, in seconds; and its end, where the server is still away then (delivering the rest
-    to one that is there takes what it takes).
+    """What the journal and its sender cost the training, in seconds; and its end, where the server is still away then
+    (delivering the rest to one that is there takes what it takes).
     """
     held, end = map(float, re.search(r"HELD UP ([\d.]+) END ([\d.]+)", log).groups())
     assert held < 1.0, f"held up for {held} s:\n{log}"
@@ -122,7 +139,9 @@ def assert_not_held_up(log):
 
 
 def through(tally, nursery, pictures, undisturbed, folder, server, begin, end, seconds, pause):
-    """A run whose server is away for so long from its first epoch on; delivered by itself, or by `flowerml sync` where it ends before."""
+    """A run whose server is away for so long from its first epoch on; delivered by itself, or by `flowerml sync` where
+    it ends before.
+    """
     with tally.trial():
         child = nursery.start(pictures, folder, {"pause": pause}, store=server.address)
         while not (folder / "history.csv").exists():
@@ -141,7 +160,13 @@ def through(tally, nursery, pictures, undisturbed, folder, server, begin, end, s
         assert_delivered(tally, MlflowClient(tracking_uri=server.address), folder)
         assert_as_undisturbed(folder, undisturbed)
         assert (
-            len([run for run in all_runs(MlflowClient(tracking_uri=server.address)) if run.data.tags.get("mlflow.runName") == folder.name])
+            len(
+                [
+                    run
+                    for run in all_runs(MlflowClient(tracking_uri=server.address))
+                    if run.data.tags.get("mlflow.runName") == folder.name
+                ]
+            )
             == 1
         )
         return child.log()
@@ -187,14 +212,18 @@ def test_the_server_is_away_for_a_moment(tally, nursery, pictures, undisturbed, 
         server.hold.set()
         end()
 
-    through(tally, nursery, pictures, undisturbed, tmp_path / name, server, hang if name == "hang" else begin, go_on, 0, 0.5)
+    through(
+        tally, nursery, pictures, undisturbed, tmp_path / name, server, hang if name == "hang" else begin, go_on, 0, 0.5
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.fault(AWAY)
 @pytest.mark.parametrize("seconds", [20, 60])
 @pytest.mark.parametrize("name", ["refused", "503"])
-def test_the_server_is_away_for_20_and_for_60_seconds(tally, nursery, pictures, undisturbed, server, tmp_path, name, seconds):
+def test_the_server_is_away_for_20_and_for_60_seconds(
+    tally, nursery, pictures, undisturbed, server, tmp_path, name, seconds
+):
     """Within the run, and beyond its end."""
     begin, end = faulty(server, name)
     through(tally, nursery, pictures, undisturbed, tmp_path / f"{name}-{seconds}", server, begin, end, seconds, 12)
@@ -206,9 +235,25 @@ def test_a_real_server_is_stopped_and_woken_and_killed_and_restarted(tally, nurs
     server = Process(tmp_path)
     try:
         for number, (begin, end, seconds) in enumerate(
-            [(server.stop, server.wake, 0), (server.stop, server.wake, 20), (server.stop, server.wake, 60), (server.down, server.up, 0)]
+            [
+                (server.stop, server.wake, 0),
+                (server.stop, server.wake, 20),
+                (server.stop, server.wake, 60),
+                (server.down, server.up, 0),
+            ]
         ):
-            through(tally, nursery, pictures, undisturbed, tmp_path / str(number), server, begin, end, seconds, 12 if seconds else 2)
+            through(
+                tally,
+                nursery,
+                pictures,
+                undisturbed,
+                tmp_path / str(number),
+                server,
+                begin,
+                end,
+                seconds,
+                12 if seconds else 2,
+            )
     finally:
         server.down()
 
@@ -230,11 +275,17 @@ def test_absent_at_the_start_and_synced_later(tally, nursery, pictures, undistur
         again = sync(server.address, str(tmp_path / "absent"))
         assert again.returncode == 0
         assert "everything is at run" in again.stderr, "a second time adds nothing"
-        ids = [assert_delivered(tally, MlflowClient(tracking_uri=server.address), tmp_path / name) for name in ("had", "absent")]
+        ids = [
+            assert_delivered(tally, MlflowClient(tracking_uri=server.address), tmp_path / name)
+            for name in ("had", "absent")
+        ]
         (points, params, files, _), (later, others, rest, _) = (
             rows_of(MlflowClient(tracking_uri=server.address), run_id) for run_id in ids
         )
-        untimed = [[(name, step, value) for name, step, _, value in rows if name != "images_per_second"] for rows in (points, later)]
+        untimed = [
+            [(name, step, value) for name, step, _, value in rows if name != "images_per_second"]
+            for rows in (points, later)
+        ]
         assert untimed[0] == untimed[1]
         assert params == {**others, "output_dir": params["output_dir"]}
         assert files == rest
@@ -267,7 +318,9 @@ def test_eight_runs_on_a_fresh_store_at_once(tally, nursery, pictures, tmp_path)
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with tally.trial():
         changes = {"epochs": 1, "warmup_epochs": 0, "checkpoint_every_steps": 0}
-        children = [nursery.start(pictures, tmp_path / str(seed), store=store, seed=seed, **changes) for seed in range(8)]
+        children = [
+            nursery.start(pictures, tmp_path / str(seed), store=store, seed=seed, **changes) for seed in range(8)
+        ]
         assert [child.wait(300) for child in children] == [0] * 8, [child.log() for child in children]
         runs = all_runs(MlflowClient(tracking_uri=store))
         assert [run.info.status for run in runs] == ["FINISHED"] * 8

@@ -1,4 +1,6 @@
-"""Faults 9, and of 1 and 6 what MLflow shows: every run ends in the right state there, goes on as one run, and has each point once."""
+"""Faults 9, and of 1 and 6 what MLflow shows: every run ends in the right state there, goes on as one run, and has each
+point once.
+"""
 
 import os
 import signal
@@ -19,7 +21,9 @@ from tests.faults.test_servers import all_runs, assert_delivered
 
 
 @pytest.mark.fault("9 a dead run that says RUNNING")
-def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(tally, nursery, pictures, undisturbed, tmp_path, monkeypatch, empty_store):
+def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(
+    tally, nursery, pictures, undisturbed, tmp_path, monkeypatch, empty_store
+):
     store = os.environ["MLFLOW_TRACKING_URI"]
     folder = tmp_path / "runs" / "out"
     with tally.trial():
@@ -61,10 +65,23 @@ def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nur
 @pytest.mark.fault("6 SIGTERM, SIGINT, twice, to mlflow run")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_mlflow_run(tally, nursery, pictures, undisturbed, tmp_path, number):
-    """The launcher dies of SIGTERM and tells nobody; the training notices, keeps its state and ends KILLED in the run opened for it."""
+    """The launcher dies of SIGTERM and tells nobody; the training notices, keeps its state and ends KILLED in the run
+    opened for it.
+    """
     folder = tmp_path / "out"
-    given = {**RUN, "train_dir": pictures, "output_dir": folder, "lease_seconds": 3, "epochs": 3, "checkpoint_every_steps": 3}
-    words = [word for name, value in given.items() for word in ("-P", f"{name}={str(value).lower() if isinstance(value, bool) else value}")]
+    given = {
+        **RUN,
+        "train_dir": pictures,
+        "output_dir": folder,
+        "lease_seconds": 3,
+        "epochs": 3,
+        "checkpoint_every_steps": 3,
+    }
+    words = [
+        word
+        for name, value in given.items()
+        for word in ("-P", f"{name}={str(value).lower() if isinstance(value, bool) else value}")
+    ]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with tally.trial(), (tmp_path / "log").open("w") as log:
         launcher = subprocess.Popen(
@@ -86,7 +103,8 @@ def test_a_signal_to_mlflow_run(tally, nursery, pictures, undisturbed, tmp_path,
             assert time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.05)
         assert read_run_file(folder).status == "KILLED", (tmp_path / "log").read_text()
-        # `mlflow run` says FAILED behind us (see flowerml.tracking.delivery.launcher_status), so it may be so for a moment.
+        # `mlflow run` says FAILED behind us (see flowerml.tracking.delivery.launcher_status), so it may be so for a
+        # moment.
         end = time.monotonic() + 60
         while (run := all_runs(MlflowClient())[0]).info.status != "KILLED" or time.monotonic() < end - 50:
             assert time.monotonic() < end, f"{run.info.status}\n{(tmp_path / 'log').read_text()}"

@@ -27,7 +27,9 @@ from flowerml.journal import (
     write_delivered,
 )
 
-OPENING = Opening("j" * 32, "flowers", "x", "host", settings={"classes": ["a", "b"]}, tags={"mlflow.user": "me"}, timestamp=1)
+OPENING = Opening(
+    "j" * 32, "flowers", "x", "host", settings={"classes": ["a", "b"]}, tags={"mlflow.user": "me"}, timestamp=1
+)
 EVENTS = (
     Params({"lr_head": "0.001", "classes": "été,花"}),
     Tags({"flowerml.kind": "train"}),
@@ -88,7 +90,10 @@ def test_files_of_the_run_move_with_its_folder_and_others_stay(journal, folder, 
     journal.append(Artifact(tmp_path / "elsewhere.txt", "test"))
     shutil.move(tmp_path / "run", tmp_path / "moved")
     moved = Journal(tmp_path / "moved" / "attempts" / "0001")
-    assert records(moved)[-2:] == [Artifact(tmp_path / "moved" / "best.pth"), Artifact(tmp_path / "elsewhere.txt", "test")]
+    assert records(moved)[-2:] == [
+        Artifact(tmp_path / "moved" / "best.pth"),
+        Artifact(tmp_path / "elsewhere.txt", "test"),
+    ]
 
 
 def test_a_relative_folder_is_found_from_elsewhere(tmp_path, monkeypatch):
@@ -113,7 +118,11 @@ def test_figures_of_a_step_params_and_tags_are_written_once(journal, folder):
     assert journal.append(Metrics({"val_accuracy": 0.3, "lr_head": 1.0}, step=1, timestamp=5))
     assert journal.append(Params({"lr_head": "0.1", "epochs": "3"}))
     assert journal.append(Tags({"flowerml.kind": "final"}))
-    assert records(journal)[-3:] == [Metrics({"lr_head": 1.0}, 1, 5), Params({"epochs": "3"}), Tags({"flowerml.kind": "final"})]
+    assert records(journal)[-3:] == [
+        Metrics({"lr_head": 1.0}, 1, 5),
+        Params({"epochs": "3"}),
+        Tags({"flowerml.kind": "final"}),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -80,7 +80,9 @@ def test_quickgelu_is_there_exactly_where_the_name_or_the_weights_ask_for_it(nam
     assert quick_gelus(on_meta(name, 5, 64).model) == blocks
 
 
-@pytest.mark.parametrize(("name", "size"), [("convnextv2_atto", 64), ("convnextv2_atto", 96), ("clip_vits32", 64), ("clip_vits32", 96)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("convnextv2_atto", 64), ("convnextv2_atto", 96), ("clip_vits32", 64), ("clip_vits32", 96)]
+)
 def test_pooled_features_give_one_row_of_logits_per_picture(name, size):
     built = build(find_model(name), 4, img_size=size)
     model = built.model.eval()
@@ -178,7 +180,9 @@ def test_a_picture_size_the_model_cannot_take_is_refused_before_training():
 
 @pytest.fixture
 def _no_network(monkeypatch, tmp_path):
-    """What a machine without a network and with an empty cache is to the hub's client (which reads the environment only once)."""
+    """What a machine without a network and with an empty cache is to the hub's client (which reads the environment only
+    once).
+    """
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
@@ -192,7 +196,9 @@ def test_an_unreachable_hub_names_the_three_remedies_and_never_starts_at_random(
     assert all(remedy in message for remedy in REMEDIES)
 
 
-@pytest.mark.parametrize("error", [OSError("name or service not known"), RuntimeError("first\nsecond"), ValueError(""), KeyError("tag")])
+@pytest.mark.parametrize(
+    "error", [OSError("name or service not known"), RuntimeError("first\nsecond"), ValueError(""), KeyError("tag")]
+)
 def test_whatever_a_hub_client_raises_becomes_one_line_with_the_remedies(error):
     def fail():
         raise error
@@ -217,7 +223,10 @@ def test_published_clip_weights_reach_the_tower(monkeypatch):
     def create_model(architecture, tag, **options):
         config = open_clip.get_model_config(architecture)
         vision = {**config["vision_cfg"], "image_size": options["force_image_size"]}
-        made.update(asked=(architecture, tag), whole=open_clip.CLIP(config["embed_dim"], vision, config["text_cfg"], quick_gelu=True))
+        made.update(
+            asked=(architecture, tag),
+            whole=open_clip.CLIP(config["embed_dim"], vision, config["text_cfg"], quick_gelu=True),
+        )
         return made["whole"]
 
     monkeypatch.setattr(open_clip, "create_model", create_model)

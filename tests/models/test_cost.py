@@ -35,7 +35,9 @@ def test_attention_counts_too():
 @pytest.mark.parametrize(("name", "published"), [("convnextv2_atto", 0.55e9), ("timm:resnet50", 4.1e9)])
 def test_published_numbers(name, published):
     """From the papers, for 1,000 classes at 224 px; the head is of no account."""
-    assert multiply_adds(build(find_model(name), 5, img_size=224).model, torch.zeros(1, 3, 224, 224)) == pytest.approx(published, rel=0.02)
+    assert multiply_adds(build(find_model(name), 5, img_size=224).model, torch.zeros(1, 3, 224, 224)) == pytest.approx(
+        published, rel=0.02
+    )
 
 
 def test_smaller_patches_cost_more_though_the_model_has_fewer_parameters():
@@ -45,7 +47,9 @@ def test_smaller_patches_cost_more_though_the_model_has_fewer_parameters():
 
 
 def test_the_model_and_the_random_numbers_are_as_before():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(4 * 36, 5)).train()
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(4 * 36, 5)
+    ).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
     multiply_adds(model, torch.zeros(1, 3, 8, 8))

@@ -25,7 +25,9 @@ def size_of(name: str) -> int:
 
 
 def authors_layer(name: str) -> int:
-    """The ConvNeXt authors' own numbering (12 groups between stem and closing), with timm's names. Holds for 27 middle blocks."""
+    """The ConvNeXt authors' own numbering (12 groups between stem and closing), with timm's names. Holds for 27 middle
+    blocks.
+    """
     if name.startswith("stem."):
         return 0
     found = re.match(r"stages\.(\d)\.(downsample|blocks\.(\d+))\.", name)
@@ -103,7 +105,9 @@ def test_each_parameter_gets_its_rate_and_exactly_biases_norms_grn_and_embedding
     groups = parameter_groups(built.model, built.stages, **RATES, llrd=0.5)
     by_parameter = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(by_parameter) == sum(len(group["params"]) for group in groups) == len(list(built.model.parameters()))
-    depth = {parameter: len(built.stages) - 1 - place for place, names in enumerate(built.stages) for parameter in names}
+    depth = {
+        parameter: len(built.stages) - 1 - place for place, names in enumerate(built.stages) for parameter in names
+    }
     embeddings = {"class_embedding", "positional_embedding", "cls_token", "pos_embed"}
     for parameter, tensor in built.model.backbone.named_parameters():
         group = by_parameter[id(tensor)]

@@ -9,7 +9,16 @@ from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.models.pair_trees import CategoryStatistics, Trees
 from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
-from flowerml.models.pairs.box_tables import CLIP, Encoder, Logistic, Mean, Shares, geometric_mean, labels_of, mirror_places
+from flowerml.models.pairs.box_tables import (
+    CLIP,
+    Encoder,
+    Logistic,
+    Mean,
+    Shares,
+    geometric_mean,
+    labels_of,
+    mirror_places,
+)
 
 CLASSES = ("on", "left of", "right of")
 SMALL = NetworkSettings(width=32, vector=8, epochs=15, batch=64, rate=1e-2)
@@ -22,7 +31,9 @@ MODELS = {
 
 
 def made(count, seed):
-    """Sideways the boxes tell the relation; on top of each other it is `on`. A hat is always on what it is with, whatever the boxes say."""
+    """Sideways the boxes tell the relation; on top of each other it is `on`. A hat is always on what it is with,
+    whatever the boxes say.
+    """
     rng = random.Random(seed)
     pairs = []
     for number in range(count):
@@ -47,7 +58,9 @@ class TestEveryModel:
     def test_does_not_look_at_the_asked_pairs_relation(self, name):
         model, test = MODELS[name](), made(60, 2)
         model.fit(made(200, 1), CLASSES)
-        other = [Pair(p.image, 200, 200, p.subject, p.object, "inside", p.subject_category, p.object_category) for p in test]
+        other = [
+            Pair(p.image, 200, 200, p.subject, p.object, "inside", p.subject_category, p.object_category) for p in test
+        ]
         assert np.array_equal(model.log_probabilities(other), model.log_probabilities(test))
 
     def test_names_it_has_never_met_and_none_at_all(self, name):
@@ -165,4 +178,6 @@ def test_the_geometric_mean_sums_to_one_and_no_member_has_a_veto():
     model.fit(made(100, 1), CLASSES)
     alone = MODELS["logistic"]()
     alone.fit(made(100, 1), CLASSES)
-    assert np.exp(model.log_probabilities(made(9, 2))) == pytest.approx(np.exp(alone.log_probabilities(made(9, 2))), abs=1e-3)
+    assert np.exp(model.log_probabilities(made(9, 2))) == pytest.approx(
+        np.exp(alone.log_probabilities(made(9, 2))), abs=1e-3
+    )

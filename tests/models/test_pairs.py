@@ -1,4 +1,6 @@
-"""The classifier of pairs: its counts and shapes, one backbone for both crops, what has been pooled before, the cosine by temperature."""
+"""The classifier of pairs: its counts and shapes, one backbone for both crops, what has been pooled before, the cosine
+by temperature.
+"""
 
 import pytest
 import torch
@@ -31,7 +33,9 @@ def inputs(count: int = 4, side: int = 64) -> tuple[torch.Tensor, torch.Tensor, 
 
 
 def test_the_parts_have_as_many_parameters_as_the_experiments_widths_give():
-    """4096 -> 1024 -> 128 is 4,326,528, not 4.7 million; 1024 -> 512 -> 128 and the spatial MLP are the 615 thousand of Experiment 1."""
+    """4096 -> 1024 -> 128 is 4,326,528, not 4.7 million; 1024 -> 512 -> 128 and the spatial MLP are the 615 thousand of
+    Experiment 1.
+    """
     fifty, eighteen = head(2048), head(512)
     assert size(fifty.visual) == 4096 * 1024 + 1024 + 1024 * 128 + 128 == 4_326_528
     assert size(fifty.spatial) == 8 * 64 + 64 + 64 * 128 + 128 + 128 * 128 + 128 == 25_408
@@ -128,7 +132,12 @@ def test_what_it_costs_is_twice_the_backbone_and_a_little():
     assert (
         both
         == 2 * one
-        + sum(layer.weight.numel() for part in (model.head.visual, model.head.spatial) for layer in part if hasattr(layer, "weight"))
+        + sum(
+            layer.weight.numel()
+            for part in (model.head.visual, model.head.spatial)
+            for layer in part
+            if hasattr(layer, "weight")
+        )
         + 1_280
     )
 

@@ -90,7 +90,9 @@ def test_a_tower_under_visual_is_found(tmp_path):
 
 @pytest.mark.parametrize("wrapped", ["", "module."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_of_a_whole_clip_only_the_image_tower_is_taken_though_the_text_tower_has_keys_of_the_same_names(tmp_path, suffix, wrapped):
+def test_of_a_whole_clip_only_the_image_tower_is_taken_though_the_text_tower_has_keys_of_the_same_names(
+    tmp_path, suffix, wrapped
+):
     config = open_clip.get_model_config("ViT-S-32")
     text = {"context_length": 8, "vocab_size": 8, "width": 384, "heads": 6, "layers": 12}
     whole = open_clip.CLIP(config["embed_dim"], {**config["vision_cfg"], "image_size": 64}, text)
@@ -144,7 +146,9 @@ def test_our_own_best_pth_serves_as_weights_with_its_head_left_over(tmp_path, na
     assert sorted(built.unused) == ["head.bias", "head.weight"]
 
 
-@pytest.mark.parametrize(("name", "size", "key"), [("clip_vits32", 128, "positional_embedding"), ("timm:test_vit", 160, "pos_embed")])
+@pytest.mark.parametrize(
+    ("name", "size", "key"), [("clip_vits32", 128, "positional_embedding"), ("timm:test_vit", 160, "pos_embed")]
+)
 def test_our_own_best_pth_serves_as_weights_at_another_picture_size(tmp_path, name, size, key):
     backbone = our_checkpoint(tmp_path / "best.pth", name, SIZES[name])
     own = loaded(name, tmp_path / "best.pth", size).model.backbone.state_dict()
@@ -152,7 +156,9 @@ def test_our_own_best_pth_serves_as_weights_at_another_picture_size(tmp_path, na
     assert all(torch.equal(own[other], tensor) for other, tensor in backbone.items() if other != key)
 
 
-@pytest.mark.parametrize(("name", "head"), [("convnextv2_atto", "head.fc."), (CNN, "classifier."), ("timm:test_vit", "head.")])
+@pytest.mark.parametrize(
+    ("name", "head"), [("convnextv2_atto", "head.fc."), (CNN, "classifier."), ("timm:test_vit", "head.")]
+)
 def test_the_published_classifier_is_listed_as_unused(tmp_path, name, head):
     state = backbone_state(name)
     classifier = {f"{head}weight": torch.zeros(1000, 8), f"{head}bias": torch.zeros(1000)}

@@ -23,8 +23,12 @@ def deliver(path: Path, name: str, size: int = 64):
     spec = find_model(name)
     built = build(spec, len(CLASSES), img_size=size)
     torch.nn.init.normal_(built.model.head.weight, std=1.0)  # so that pictures are told apart
-    description = InputDescription(size, built.description.mean, built.description.std, built.description.interpolation, 0.9)
-    save_checkpoint(path, Checkpoint(built.model.state_dict(), spec, CLASSES, description, 2, {}, {"model": name}, None))
+    description = InputDescription(
+        size, built.description.mean, built.description.std, built.description.interpolation, 0.9
+    )
+    save_checkpoint(
+        path, Checkpoint(built.model.state_dict(), spec, CLASSES, description, 2, {}, {"model": name}, None)
+    )
     return built.model.eval()
 
 
@@ -53,7 +57,10 @@ def odd_pictures() -> dict[str, bytes]:
         "animated": encode(photo, "GIF", save_all=True, append_images=[flat.resize(photo.size)]),
         "MPO": encode(photo, "MPO", save_all=True, append_images=[scene(2, 90, 60)]),
         "one pixel": encode(Image.new("RGB", (1, 1), "red"), "PNG"),
-        **{f"stripe {size}": encode(scene(3, *size), "PNG") for size in ((2, 900), (900, 3), (1, 65), (64, 1), (7, 451))},
+        **{
+            f"stripe {size}": encode(scene(3, *size), "PNG")
+            for size in ((2, 900), (900, 3), (1, 65), (64, 1), (7, 451))
+        },
     }
     bad = {
         "empty": b"",

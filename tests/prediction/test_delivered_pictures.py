@@ -19,12 +19,19 @@ ODD = odd_pictures()
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DESCRIPTIONS = [
     InputDescription(size, *IMAGENET, interpolation, crop_pct)
-    for size, interpolation, crop_pct in ((32, "bicubic", 0.875), (33, "bilinear", 0.95), (224, "bicubic", 1.0), (20, "bilinear", 0.9))
+    for size, interpolation, crop_pct in (
+        (32, "bicubic", 0.875),
+        (33, "bilinear", 0.95),
+        (224, "bicubic", 1.0),
+        (20, "bilinear", 0.9),
+    )
 ]
 
 
 def given(description):
-    return fc.Input(description.size, description.mean, description.std, description.interpolation, description.crop_pct)
+    return fc.Input(
+        description.size, description.mean, description.std, description.interpolation, description.crop_pct
+    )
 
 
 def outcome(read, refusal, data):
@@ -98,10 +105,22 @@ def test_path_file_object_bytes_and_pillow_image_agree_bit_for_bit(name, folder,
     assert wanted.sum() == pytest.approx(1, abs=1e-5)
     # Pillow 13.0 maps an uncompressed grey TIFF from its path, and reads one that lies on its side wrongly then.
     source = io.BytesIO(ODD[name]) if name == "16 bit big-endian" else path
-    with path.open("rb") as handle, Image.open(source) as lazy, Image.open(path if source is path else io.BytesIO(ODD[name])) as image:
+    with (
+        path.open("rb") as handle,
+        Image.open(source) as lazy,
+        Image.open(path if source is path else io.BytesIO(ODD[name])) as image,
+    ):
         image.load()
         before = image.mode, image.size, image.tobytes()
-        for other in (str(path), handle, handle, ODD[name], io.BytesIO(ODD[name]), image, lazy):  # the handle twice: it is rewound
+        for other in (
+            str(path),
+            handle,
+            handle,
+            ODD[name],
+            io.BytesIO(ODD[name]),
+            image,
+            lazy,
+        ):  # the handle twice: it is rewound
             assert np.array_equal(fc.predict_proba(model, other), wanted), type(other)
             assert fc.predict(model, other) == CLASSES[int(wanted.argmax())]
         assert (image.mode, image.size, image.tobytes()) == before, "the caller's picture is left as it was"
@@ -179,7 +198,9 @@ def test_a_path_with_a_line_break_makes_one_line(tmp_path, model):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("thing", [None, 3, np.zeros((4, 4, 3), np.uint8), io.StringIO("text")], ids=lambda thing: type(thing).__name__)
+@pytest.mark.parametrize(
+    "thing", [None, 3, np.zeros((4, 4, 3), np.uint8), io.StringIO("text")], ids=lambda thing: type(thing).__name__
+)
 def test_what_can_be_no_picture_is_a_mistake_in_the_calling_code(thing, model):
     with pytest.raises(TypeError, match="picture"):
         fc.predict(model, thing)

@@ -1,4 +1,6 @@
-"""The single file's weights: loaded lean, strictly and without executing anything; what is wrong is refused with one line."""
+"""The single file's weights: loaded lean, strictly and without executing anything; what is wrong is refused with one
+line.
+"""
 
 import ast
 import pickle
@@ -20,8 +22,20 @@ from flowerml.settings.model_catalog import Family, find_model, known_models
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.prediction.delivered import CLASSES, NAMES, deliver
 
-SMALL = ("convnextv2_atto", "convnextv2_femto", "convnextv2_pico", "clip_vits16", "clip_vits32", "timm:test_resnet", "timm:test_vit")
-WITH_TABLES = ("timm:test_vit_relpos", "timm:test_maxvit", "openclip:RN50")  # the first two keep values outside their weights
+SMALL = (
+    "convnextv2_atto",
+    "convnextv2_femto",
+    "convnextv2_pico",
+    "clip_vits16",
+    "clip_vits32",
+    "timm:test_resnet",
+    "timm:test_vit",
+)
+WITH_TABLES = (
+    "timm:test_vit_relpos",
+    "timm:test_maxvit",
+    "openclip:RN50",
+)  # the first two keep values outside their weights
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +67,9 @@ def changed(source: Path, target: Path, change) -> Path:
 
 @pytest.mark.parametrize("name", [*SMALL, *WITH_TABLES])
 def test_a_model_answers_as_the_one_that_was_trained_bit_for_bit(tmp_path, name):
-    size = {"timm:test_vit": 96, "timm:test_maxvit": 160, "openclip:RN50": 64, "timm:test_vit_relpos": 160}.get(name, 64)
+    size = {"timm:test_vit": 96, "timm:test_maxvit": 160, "openclip:RN50": 64, "timm:test_vit_relpos": 160}.get(
+        name, 64
+    )
     trained = deliver(tmp_path / "best.pth", name, size)
     inputs = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -71,14 +87,17 @@ def test_no_catalogue_model_keeps_values_outside_its_weights(name):
     with torch.device("meta"):
         backbone, features = fc._backbone(asdict(spec), spec.img_size)
         head = torch.nn.Linear(features, 2)
-    module = fc.FlowersClassifier(backbone, head, ("a", "b"), spec.family, fc.Input(spec.img_size, (0.5,) * 3, (0.5,) * 3, "bicubic", 1.0))
+    module = fc.FlowersClassifier(
+        backbone, head, ("a", "b"), spec.family, fc.Input(spec.img_size, (0.5,) * 3, (0.5,) * 3, "bicubic", 1.0)
+    )
     state = {key: torch.empty(1, dtype=own.dtype).expand(own.shape) for key, own in module.state_dict().items()}
     module.load_state_dict(state, strict=True, assign=True)
     assert not fc._without_values(module)
 
 
 @pytest.mark.parametrize(
-    "name", [*known_models(), "openclip:ViT-B-32/openai", "openclip:ViT-B-32-quickgelu/own", "timm:vit_small_patch16_224.dino"]
+    "name",
+    [*known_models(), "openclip:ViT-B-32/openai", "openclip:ViT-B-32-quickgelu/own", "timm:vit_small_patch16_224.dino"],
 )
 def test_every_network_is_layer_for_layer_that_of_training(name):
     """What weights can't show: activations (QuickGELU, where the weights or the name ask for it), norms, pooling."""
@@ -94,7 +113,9 @@ def test_every_network_is_layer_for_layer_that_of_training(name):
 @pytest.mark.parametrize("family", NAMES)
 def test_nothing_is_drawn_and_nothing_is_built_twice_before_the_weights_land(files, family, monkeypatch):
     monkeypatch.setattr(fc, "_built", lambda *_: pytest.fail("built with memory"))
-    monkeypatch.setattr(torch.Tensor, "normal_", lambda self, *_, **__: self if self.is_meta else pytest.fail("random numbers drawn"))
+    monkeypatch.setattr(
+        torch.Tensor, "normal_", lambda self, *_, **__: self if self.is_meta else pytest.fail("random numbers drawn")
+    )
     torch.manual_seed(3)
     model = fc.load_model(files[family])
     assert torch.equal(torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(3)))
@@ -116,7 +137,9 @@ def test_a_model_with_tables_is_built_for_real_without_drawing_the_callers_numbe
 @pytest.mark.parametrize("family", NAMES)
 def test_a_file_in_half_precision_runs_in_fp32(files, tmp_path, family):
     def halve(content):
-        content["state_dict"] = {key: t.half() if t.is_floating_point() else t for key, t in content["state_dict"].items()}
+        content["state_dict"] = {
+            key: t.half() if t.is_floating_point() else t for key, t in content["state_dict"].items()
+        }
 
     half = fc.load_model(changed(files[family], tmp_path / "half.pth", halve))
     whole = fc.load_model(files[family])
@@ -187,16 +210,25 @@ def _state(key, value):
 
 BAD = {
     "head key missing": (lambda content: content["state_dict"].pop("head.bias"), "head.bias"),
-    "backbone key missing": (lambda content: content["state_dict"].pop("backbone.stem.0.weight"), "backbone.stem.0.weight"),
+    "backbone key missing": (
+        lambda content: content["state_dict"].pop("backbone.stem.0.weight"),
+        "backbone.stem.0.weight",
+    ),
     "key too many": (_state("backbone.more", torch.zeros(2)), "backbone.more"),
-    "compiled name": (lambda c: c["state_dict"].update({"_orig_mod.head.bias": c["state_dict"].pop("head.bias")}), "_orig_mod.head.bias"),
+    "compiled name": (
+        lambda c: c["state_dict"].update({"_orig_mod.head.bias": c["state_dict"].pop("head.bias")}),
+        "_orig_mod.head.bias",
+    ),
     "other shape": (_state("head.weight", torch.zeros(5, 7)), r"(5, 7)"),
     "other numbers": (_state("head.weight", torch.zeros(5, 320, dtype=torch.int8)), "int8"),
     "sparse": (_state("head.bias", torch.zeros(5).to_sparse()), "plain tensors"),
     "no tensor": (_state("head.bias", [0.0] * 5), "plain tensors"),
     "a class too many": (lambda content: content["classes"].append("lily"), "6 classes"),
     "a class too few": (lambda content: content["classes"].pop(), "4 classes"),
-    "another head": (lambda c: c["state_dict"].update({"head.bias": torch.zeros(3), "head.weight": torch.zeros(3, 320)}), "gives 3"),
+    "another head": (
+        lambda c: c["state_dict"].update({"head.bias": torch.zeros(3), "head.weight": torch.zeros(3, 320)}),
+        "gives 3",
+    ),
     "no classes": (lambda content: content.pop("classes"), "class names"),
     "other format": (lambda content: content.update(format="flowerml-checkpoint-9"), fc.FORMAT),
     "no format": (lambda content: content.pop("format"), "not written by flowerml"),
@@ -206,7 +238,10 @@ BAD = {
     "std of zero": (lambda content: content["input"].update(std=[0.5, 0.0, 0.5]), "input"),
     "unknown network": (lambda content: content["model"].update(architecture="convnextv2_atom"), "convnextv2_atom"),
     "a hub's network": (lambda content: content["model"].update(architecture="hf-hub:timm/resnet18.a1_in1k"), "hf-hub"),
-    "a hub's tower": (lambda c: c["model"].update(library="open_clip", architecture="hf-hub:laion/CLIP-ViT-B-32"), "hf-hub"),
+    "a hub's tower": (
+        lambda c: c["model"].update(library="open_clip", architecture="hf-hub:laion/CLIP-ViT-B-32"),
+        "hf-hub",
+    ),
     "unknown weights": (lambda content: content["model"].update(hub="nobody_s"), "convnextv2_atto"),
     "unknown library": (lambda content: content["model"].update(library="keras"), "keras"),
     "another network": (lambda content: content["model"].update(architecture="convnextv2_femto"), "convnextv2_atto"),
@@ -218,7 +253,9 @@ def test_a_file_that_does_not_fit_is_one_line_that_says_why(files, tmp_path, cha
     assert word in refusal(fc.load_model, changed(files["cnn"], tmp_path / "changed.pth", change))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"<!doctype html><html></html>", b"PK\x03\x04 nothing", "half", "flipped", "packed"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"<!doctype html><html></html>", b"PK\x03\x04 nothing", "half", "flipped", "packed"]
+)
 def test_missing_damaged_and_repacked_files_are_one_line(files, tmp_path, content):
     path = tmp_path / "other.pth"
     data = files["cnn"].read_bytes()
@@ -226,7 +263,9 @@ def test_missing_damaged_and_repacked_files_are_one_line(files, tmp_path, conten
         with zipfile.ZipFile(files["cnn"]) as source, zipfile.ZipFile(path, "w") as target:
             for part in source.namelist():
                 # Only the first weights: torch would take the packed bytes, mapped as they stand, for numbers.
-                target.writestr(part, source.read(part), zipfile.ZIP_DEFLATED if part.endswith("/data/0") else zipfile.ZIP_STORED)
+                target.writestr(
+                    part, source.read(part), zipfile.ZIP_DEFLATED if part.endswith("/data/0") else zipfile.ZIP_STORED
+                )
     elif content is not None:
         flipped = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
         path.write_bytes({"half": data[: len(data) // 2], "flipped": flipped}.get(content, content))
@@ -235,7 +274,9 @@ def test_missing_damaged_and_repacked_files_are_one_line(files, tmp_path, conten
 
 
 @pytest.mark.parametrize(
-    "thing", [torch.nn.Linear(2, 2).state_dict(), [1, 2], torch.zeros(2), "text"], ids=lambda thing: type(thing).__name__
+    "thing",
+    [torch.nn.Linear(2, 2).state_dict(), [1, 2], torch.zeros(2), "text"],
+    ids=lambda thing: type(thing).__name__,
 )
 def test_what_flowerml_did_not_write_is_called_so(tmp_path, thing):
     torch.save(thing, tmp_path / "w.pth")
@@ -243,7 +284,9 @@ def test_what_flowerml_did_not_write_is_called_so(tmp_path, thing):
 
 
 def test_weights_that_give_no_numbers_name_no_flower(files, tmp_path):
-    model = fc.load_model(changed(files["cnn"], tmp_path / "nan.pth", _state("head.bias", torch.full((5,), float("nan")))))
+    model = fc.load_model(
+        changed(files["cnn"], tmp_path / "nan.pth", _state("head.bias", torch.full((5,), float("nan"))))
+    )
     with pytest.raises(BadWeights, match="no number"):
         fc.predict(model, fc.Image.new("RGB", (9, 9)))
 
@@ -253,7 +296,9 @@ def test_the_file_imports_nothing_but_what_the_delivery_allows():
     tree = ast.parse(Path(fc.__file__).read_text())
     names = {id(node): [alias.name for alias in node.names] for node in ast.walk(tree) if isinstance(node, ast.Import)}
     names |= {id(node): [node.module or ""] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    outside = {name.split(".")[0] for found in names.values() for name in found} - sys.stdlib_module_names - {"__future__"}
+    outside = (
+        {name.split(".")[0] for found in names.values() for name in found} - sys.stdlib_module_names - {"__future__"}
+    )
     assert outside == {"torch", "timm", "open_clip", "PIL", "numpy"}
     top = {name for node in tree.body for name in names.get(id(node), ())}
     assert not {"timm", "open_clip"} & top

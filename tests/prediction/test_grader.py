@@ -1,4 +1,6 @@
-"""The delivery as a grader has it: two weights files and one Python file in a folder, run from another, without network or HOME."""
+"""The delivery as a grader has it: two weights files and one Python file in a folder, run from another, without network
+or HOME.
+"""
 
 import json
 import subprocess
@@ -13,7 +15,8 @@ from flowerml.prediction import flowers_classifier
 from tests.data.pictures import put, put_scene
 from tests.prediction.delivered import CLASSES, NAMES, deliver
 
-# Stands before the grader's own lines: every attempt to reach a network, or to start a process that could, is written down.
+# Stands before the grader's own lines: every attempt to reach a network, or to start a process that could, is written
+# down.
 WATCH = """
 import sys
 tried = []
@@ -64,7 +67,12 @@ def photos(tmp_path_factory) -> list[Path]:
 
 def run(delivery, where, code, *words, before=()):
     """A fresh Python that knows the delivery's folder, the libraries, and nothing else."""
-    environment = {"PYTHONPATH": str(delivery), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {
+        "PYTHONPATH": str(delivery),
+        "PATH": "/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [*before, sys.executable, "-c", code, *map(str, words)]
     return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=300)
 

@@ -26,16 +26,32 @@ NAME = "relation:timm:test_resnet"
 def trained(request, tmp_path_factory):
     """(path of best.pth, the model that was trained): nothing of it at its default."""
     settings, _ = resolve(
-        {"model": NAME, "weights": "none", "img_size": 48, "box_features": request.param, "embedding": 24, "temperature": 0.2}
+        {
+            "model": NAME,
+            "weights": "none",
+            "img_size": 48,
+            "box_features": request.param,
+            "embedding": 24,
+            "temperature": 0.2,
+        }
     )
     torch.manual_seed(0)
     kind = BoxFeatures(request.param)
     built = build_pairs(
-        find_model(NAME), 10, len(feature_names(kind)), img_size=48, embedding=24, temperature=0.2, dropout=0.3, spatial_dropout=0.2
+        find_model(NAME),
+        10,
+        len(feature_names(kind)),
+        img_size=48,
+        embedding=24,
+        temperature=0.2,
+        dropout=0.3,
+        spatial_dropout=0.2,
     )
     path = tmp_path_factory.mktemp("relation") / "best.pth"
     content = settings.model_dump(mode="json")
-    save_checkpoint(path, Checkpoint(built.model.state_dict(), find_model(NAME), RELATIONS, built.description, 1, {}, content, None))
+    save_checkpoint(
+        path, Checkpoint(built.model.state_dict(), find_model(NAME), RELATIONS, built.description, 1, {}, content, None)
+    )
     return path, built, kind
 
 
@@ -56,7 +72,10 @@ def test_a_path_bytes_and_an_image_are_one_picture(trained, tmp_path):
     model = load_relation_model(trained[0])
     scene(3).save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
-    answers = [predict_relation_proba(model, one, SUBJECT, OBJECT) for one in (tmp_path / "a.png", str(tmp_path / "a.png"), data, scene(3))]
+    answers = [
+        predict_relation_proba(model, one, SUBJECT, OBJECT)
+        for one in (tmp_path / "a.png", str(tmp_path / "a.png"), data, scene(3))
+    ]
     assert all(np.array_equal(answers[0], other) for other in answers)
 
 
@@ -67,7 +86,8 @@ def test_boxes_are_those_of_the_picture_as_it_is_stored(trained):
     buffer = io.BytesIO()
     scene(3).save(buffer, "PNG", exif=turned)
     assert np.array_equal(
-        predict_relation_proba(model, buffer.getvalue(), SUBJECT, OBJECT), predict_relation_proba(model, scene(3), SUBJECT, OBJECT)
+        predict_relation_proba(model, buffer.getvalue(), SUBJECT, OBJECT),
+        predict_relation_proba(model, scene(3), SUBJECT, OBJECT),
     )
 
 
@@ -117,6 +137,9 @@ def test_weights_of_another_shape_are_refused(trained, tmp_path):
     found = load_checkpoint(trained[0])
     state = dict(found.state_dict)
     state["head.embeddings"] = torch.zeros(9, 24)
-    save_checkpoint(tmp_path / "other.pth", Checkpoint(state, found.spec, found.classes, found.description, 1, {}, found.settings, None))
+    save_checkpoint(
+        tmp_path / "other.pth",
+        Checkpoint(state, found.spec, found.classes, found.description, 1, {}, found.settings, None),
+    )
     with pytest.raises(UserError, match=r"head.embeddings is \(9, 24\), not \(10, 24\)"):
         load_relation_model(tmp_path / "other.pth")

@@ -1,4 +1,6 @@
-"""`load_cnn_model`, `load_vit_model`, `predict`: the delivery contract's three names, on files of the checkpoint's format."""
+"""`load_cnn_model`, `load_vit_model`, `predict`: the delivery contract's three names, on files of the checkpoint's
+format.
+"""
 
 import subprocess
 import sys
@@ -31,7 +33,9 @@ def save(path: Path, name: str):
     torch.manual_seed(5)
     model = build(find_model(name), len(CLASSES), img_size=64, dropout=0.5).model
     torch.nn.init.normal_(model.head.weight, std=1.0)
-    save_checkpoint(path, Checkpoint(model.state_dict(), find_model(name), CLASSES, DESCRIPTION, 2, {}, {"model": name}, None))
+    save_checkpoint(
+        path, Checkpoint(model.state_dict(), find_model(name), CLASSES, DESCRIPTION, 2, {}, {"model": name}, None)
+    )
     return model.eval()
 
 
@@ -51,7 +55,9 @@ def pictures(tmp_path_factory) -> list[Path]:
     paths = []
     for number in range(12):
         shape = [(90, 120), (120, 90), (64, 64)][number % 3]
-        coarse = Image.fromarray(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(shape, Image.Resampling.BICUBIC)
+        coarse = Image.fromarray(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
+            shape, Image.Resampling.BICUBIC
+        )
         paths.append(folder / f"{number}.jpg")
         coarse.save(paths[-1])
     return paths

@@ -1,4 +1,6 @@
-"""The code that goes with served weights of pairs: one file beside `flowers_classifier.py`, without this package, with the same answers."""
+"""The code that goes with served weights of pairs: one file beside `flowers_classifier.py`, without this package, with
+the same answers.
+"""
 
 import base64
 import json
@@ -28,12 +30,18 @@ SUBJECT, OBJECT = (2.0, 3.0, 20.0, 30.0), (10.0, 12.5, 44.0, 38.0)
 
 @pytest.fixture(scope="module", params=list(BoxFeatures))
 def weights(request, tmp_path_factory):
-    settings, _ = resolve({"model": NAME, "weights": "none", "img_size": 32, "box_features": request.param.value, "temperature": 0.5})
+    settings, _ = resolve(
+        {"model": NAME, "weights": "none", "img_size": 32, "box_features": request.param.value, "temperature": 0.5}
+    )
     torch.manual_seed(0)
-    built = build_pairs(find_model(NAME), 10, len(feature_names(request.param)), img_size=32, embedding=128, temperature=0.5)
+    built = build_pairs(
+        find_model(NAME), 10, len(feature_names(request.param)), img_size=32, embedding=128, temperature=0.5
+    )
     path = tmp_path_factory.mktemp("served") / "relations.pth"
     content = settings.model_dump(mode="json")
-    save_checkpoint(path, Checkpoint(built.model.state_dict(), find_model(NAME), RELATIONS, built.description, 1, {}, content, None))
+    save_checkpoint(
+        path, Checkpoint(built.model.state_dict(), find_model(NAME), RELATIONS, built.description, 1, {}, content, None)
+    )
     return path
 
 
@@ -49,9 +57,9 @@ def test_gives_the_packages_answers_in_a_process_without_the_package(weights, tm
         (tmp_path / name).write_text(source)
     picture = encode(scene(3), "PNG")
     script = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import relations_classifier as rc\n"
-        "served = rc._load_pyfunc(sys.argv[2])\n"
-        "print(json.dumps([served.predict(json.loads(sys.argv[3])), [n for n in sys.modules if n.split('.')[0] == 'flowerml']]))\n"
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import relations_classifier as rc\nserved ="
+        " rc._load_pyfunc(sys.argv[2])\nprint(json.dumps([served.predict(json.loads(sys.argv[3])), [n for n in"
+        " sys.modules if n.split('.')[0] == 'flowerml']]))\n"
     )
     command = [sys.executable, "-I", "-c", script, str(tmp_path), str(weights), json.dumps(row(picture))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
@@ -66,7 +74,9 @@ def test_gives_the_packages_answers_in_a_process_without_the_package(weights, tm
 
 def test_answers_a_table_of_rows(weights):
     served = relations_served._load_pyfunc(str(weights))
-    rows = pd.DataFrame([{name: values[0] for name, values in row(encode(scene(number), "JPEG")).items()} for number in (3, 4)])
+    rows = pd.DataFrame(
+        [{name: values[0] for name, values in row(encode(scene(number), "JPEG")).items()} for number in (3, 4)]
+    )
     answers = served.predict(rows)
     model = load_relation_model(weights)
     for number, answer in zip((3, 4), answers, strict=True):
@@ -76,7 +86,10 @@ def test_answers_a_table_of_rows(weights):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"subject": (2.0, 3.0, 90.0, 30.0)}, "row 1: subject_box is"), ({"other": (5.0, 5.0, 5.0, 9.0)}, "row 1: object_box is")],
+    [
+        ({"subject": (2.0, 3.0, 90.0, 30.0)}, "row 1: subject_box is"),
+        ({"other": (5.0, 5.0, 5.0, 9.0)}, "row 1: object_box is"),
+    ],
 )
 def test_a_bad_box_names_its_row(weights, changes, reason):
     served = relations_served._load_pyfunc(str(weights))

@@ -1,4 +1,6 @@
-"""Who may work on a run's folder: one process at a time, whoever was first; and a process that was taken over writes nothing more."""
+"""Who may work on a run's folder: one process at a time, whoever was first; and a process that was taken over writes
+nothing more.
+"""
 
 import json
 import os
@@ -98,7 +100,9 @@ def test_nothing_is_made_in_place_and_nothing_comes_back_once_the_folder_is_take
 
 def test_a_dead_process_holds_nothing_and_its_number_used_again_is_another(tmp_path):
     process = start(
-        "import sys; from pathlib import Path; from flowerml.runs.lifecycle.lease import claim; claim(Path(sys.argv[1]), 3600)", tmp_path
+        "import sys; from pathlib import Path; from flowerml.runs.lifecycle.lease import claim;"
+        " claim(Path(sys.argv[1]), 3600)",
+        tmp_path,
     )
     process.communicate()
     assert holder(tmp_path).dead
@@ -255,7 +259,9 @@ def test_one_that_was_slow_does_not_get_a_number_that_was_taken_and_fenced_off_m
     out, err = late.communicate("\n\n\n", timeout=30)
     assert f"is being worked on by process {os.getpid()} on" in out, err
     assert files(tmp_path / "attempts" / "0002") == before
-    assert [path.name for path in sorted((tmp_path / "attempts").iterdir())] == (["0002"] if forgotten else ["0001.fenced", "0002"])
+    assert [path.name for path in sorted((tmp_path / "attempts").iterdir())] == (
+        ["0002"] if forgotten else ["0001.fenced", "0002"]
+    )
     with writing(holding):
         write_text(tmp_path / "best.pth", "mine")
 

@@ -23,7 +23,10 @@ def ended_by(error, recorder, asked=None, states=None):
     stopping = Stopping()
     if asked:
         stopping.ask(asked)
-    with pytest.raises(BaseException) as caught, ending(recorder, (states if states is not None else []).append, stopping):
+    with (
+        pytest.raises(BaseException) as caught,
+        ending(recorder, (states if states is not None else []).append, stopping),
+    ):
         raise error
     return type(caught.value)
 
@@ -35,7 +38,12 @@ def ended_by(error, recorder, asked=None, states=None):
         (RunFailed("not finite"), None, Ended(Status.FAILED, "not finite"), RunFailed),
         (ZeroDivisionError("x"), None, Ended(Status.FAILED, "ZeroDivisionError: x"), ZeroDivisionError),
         (KeyboardInterrupt(), None, Ended(Status.KILLED, "stopped by Ctrl-C"), KeyboardInterrupt),
-        (Stopped("stopped by SIGTERM"), "stopped by SIGTERM", Ended(Status.KILLED, "stopped by SIGTERM"), KeyboardInterrupt),
+        (
+            Stopped("stopped by SIGTERM"),
+            "stopped by SIGTERM",
+            Ended(Status.KILLED, "stopped by SIGTERM"),
+            KeyboardInterrupt,
+        ),
         (StoppedAtOnce("x"), "stopped by SIGTERM", Ended(Status.KILLED, "stopped by SIGTERM"), KeyboardInterrupt),
         (LoaderDied("signal 15"), "stopped by SIGTERM", Ended(Status.KILLED, "stopped by SIGTERM"), KeyboardInterrupt),
         (
@@ -63,7 +71,12 @@ def test_checkpoints_go_once_the_folder_says_finished(recorder, tmp_path):
     """Killed in between, it is a finished run with some files too many, not an unfinished one without a checkpoint."""
     seen = []
     with closing(
-        tmp_path, "c" * 64, 11, recorder, Stopping(), lambda: seen.append((read_run_file(tmp_path).status, list(recorder.events)))
+        tmp_path,
+        "c" * 64,
+        11,
+        recorder,
+        Stopping(),
+        lambda: seen.append((read_run_file(tmp_path).status, list(recorder.events))),
     ):
         assert read_run_file(tmp_path).status == "RUNNING"
     assert seen == [("FINISHED", [Ended(Status.FINISHED)])]

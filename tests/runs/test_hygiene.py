@@ -23,7 +23,9 @@ def judged(flowers, small_run):
 
 
 def test_validation_pictures_are_judged_by_the_checkpoint_itself_and_no_others(judged):
-    """Its own probabilities for the pictures it never saw, as in predictions.csv; a training picture's come from the fitted heads."""
+    """Its own probabilities for the pictures it never saw, as in predictions.csv; a training picture's come from the
+    fitted heads.
+    """
     path, suspects = judged
     own = pd.read_csv(path.parent / "predictions.csv").set_index("image")
     every = {one.key: one for rows in suspects.by_class.values() for one in rows}
@@ -44,7 +46,18 @@ def test_pictures_of_another_folder_are_judged_by_fitted_heads_only(judged, flow
 def test_the_command_shows_the_suspects_and_puts_them_on_the_page(judged, flowers, tmp_path, capsys):
     path, suspects = judged
     page = tmp_path / "page.html"
-    words = ["dataset", "check", "--train-dir", str(flowers), "--checkpoint", str(path), "--device", "cpu", "--html", str(page)]
+    words = [
+        "dataset",
+        "check",
+        "--train-dir",
+        str(flowers),
+        "--checkpoint",
+        str(path),
+        "--device",
+        "cpu",
+        "--html",
+        str(page),
+    ]
     assert main([*words, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["suspects"]
     assert shown["estimated"] == dict(suspects.estimated)
@@ -57,12 +70,17 @@ def test_the_command_shows_the_suspects_and_puts_them_on_the_page(judged, flower
 
 def test_a_wrong_checkpoint_is_said_before_the_pictures_are_read(flowers, capsys):
     assert main(["dataset", "check", "--train-dir", str(flowers), "--checkpoint", "nosuch.pth"]) == 2
-    assert capsys.readouterr().err == "error: checkpoint nosuch.pth: no such file. Give a run's best.pth or a delivered .pth\n"
+    assert (
+        capsys.readouterr().err
+        == "error: checkpoint nosuch.pth: no such file. Give a run's best.pth or a delivered .pth\n"
+    )
 
 
 @pytest.mark.slow
 def test_real_daisies_among_real_dandelions_are_found(real_photos, real_backbone, train_small, tmp_path):
-    """120 photos of each class, 10 more daisies in the dandelions' folder, under a pretrained backbone and a head that learnt them all."""
+    """120 photos of each class, 10 more daisies in the dandelions' folder, under a pretrained backbone and a head that
+    learnt them all.
+    """
     for name in ("daisy", "dandelion", "rose", "sunflower", "tulip"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for photo in sorted((real_photos / name).iterdir())[:120]:
@@ -71,7 +89,13 @@ def test_real_daisies_among_real_dandelions_are_found(real_photos, real_backbone
     for key in planted:
         (tmp_path / "data" / key).symlink_to(real_photos / "daisy" / key.partition("/")[2])
     half = "0.5,0.5,0.5"
-    backbone = {"model": "timm:mobilenetv2_100", "weights": str(real_backbone), "mean": half, "std": half, "img_size": 160}
+    backbone = {
+        "model": "timm:mobilenetv2_100",
+        "weights": str(real_backbone),
+        "mean": half,
+        "std": half,
+        "img_size": 160,
+    }
     frozen = {"epochs": 3, "freeze_backbone_epochs": 3, "lr_head": 2e-3, "mixup": 0, "cutmix": 0, "randaugment": 0}
     finished, _ = train_small(train_dir=str(tmp_path / "data"), **backbone, **frozen)
     path = finished.folder / "best.pth"

@@ -1,4 +1,6 @@
-"""Rare classes from the settings to the files: what the loss is told, and what an evaluation takes out again afterwards."""
+"""Rare classes from the settings to the files: what the loss is told, and what an evaluation takes out again
+afterwards.
+"""
 
 import json
 
@@ -17,7 +19,9 @@ CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 @pytest.fixture(scope="module")
 def tail_run(train_small):
     """All tools at once, with uneven repeats so that the prior is not flat."""
-    return train_small(class_weights="effective", effective_beta=0.9, focal_gamma=2, logit_adjustment=0.5, val_split=0.3)
+    return train_small(
+        class_weights="effective", effective_beta=0.9, focal_gamma=2, logit_adjustment=0.5, val_split=0.3
+    )
 
 
 def evaluate(path, tau):
@@ -29,7 +33,13 @@ def test_the_tools_change_the_training(train_small, small_run):
     """Each of them, alone, gives another history: none is parsed and forgotten."""
     plain = small_run[0].folder.joinpath("history.csv").read_text().splitlines()[1].split(",")[1]
     for changes in ({"focal_gamma": 2}, {"logit_adjustment": 1}):
-        other = train_small(dropout=0.2, **changes)[0].folder.joinpath("history.csv").read_text().splitlines()[1].split(",")[1]
+        other = (
+            train_small(dropout=0.2, **changes)[0]
+            .folder.joinpath("history.csv")
+            .read_text()
+            .splitlines()[1]
+            .split(",")[1]
+        )
         # Five classes of equal size: adjustment moves every logit by the same, which the softmax does not see.
         same = np.isclose(float(plain), float(other), rtol=1e-4)
         assert same == ("logit_adjustment" in changes)
@@ -44,7 +54,9 @@ def test_the_balance_file_and_the_checkpoint_have_the_prior(tail_run):
 
 
 def test_a_post_hoc_adjustment_is_that_of_the_written_prior(tail_run, tmp_path):
-    """log p' = log p - tau log prior, renormalised, for every picture; in a folder of its own beside the plain evaluation."""
+    """log p' = log p - tau log prior, renormalised, for every picture; in a folder of its own beside the plain
+    evaluation.
+    """
     folder = tail_run[0].folder
     checkpoint = load_checkpoint(folder / "best.pth")
     prior = np.array([0.1, 0.3, 0.2, 0.35, 0.05])

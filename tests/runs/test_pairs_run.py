@@ -1,4 +1,6 @@
-"""A run of the second task through the same engine: what it leaves, what it is measured against, resumed, without a leak."""
+"""A run of the second task through the same engine: what it leaves, what it is measured against, resumed, without a
+leak.
+"""
 
 import json
 import re
@@ -29,7 +31,13 @@ PAIRS = {
     "workers": 0,
     "device": "cpu",
 }
-BASELINES = ["majority", "class prior", "box only, logistic regression", "box only, network", "box + category, logistic regression"]
+BASELINES = [
+    "majority",
+    "class prior",
+    "box only, logistic regression",
+    "box only, network",
+    "box + category, logistic regression",
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +67,15 @@ def run(train):
 def test_every_promised_file_is_there(run):
     finished, recorder = run
     recorded = {event.path.name for event in recorder.events if isinstance(event, Artifact)}
-    assert {"checks.txt", "baselines.json", "baselines.md", "probe.npz", "errors.html", "per_class.json", "best.pth"} <= recorded
+    assert {
+        "checks.txt",
+        "baselines.json",
+        "baselines.md",
+        "probe.npz",
+        "errors.html",
+        "per_class.json",
+        "best.pth",
+    } <= recorded
     assert all((finished.folder / name).is_file() for name in recorded)
 
 
@@ -86,7 +102,9 @@ def test_every_baseline_stands_beside_the_run(run):
     own = table["rows"][-1]
     assert (own["accuracy"], own["mean_recall"]) == (finished.scores.accuracy, finished.scores.mean_recall)
     assert recorder.metric("baseline_majority_accuracy") == [(0, table["rows"][0]["accuracy"])]
-    assert recorder.metric("baseline_visual_only_logistic_regression_mean_recall") == [(0, table["rows"][-2]["mean_recall"])]
+    assert recorder.metric("baseline_visual_only_logistic_regression_mean_recall") == [
+        (0, table["rows"][-2]["mean_recall"])
+    ]
     assert recorder.tags()["flowerml.beats_baselines"] in ("true", "false")
     assert (finished.folder / "baselines.md").read_text().count("\n") == 2 + len(table["rows"])
 
@@ -131,12 +149,15 @@ def test_kept_features_or_crops_the_same_run_but_for_the_last_digits(train, run)
     settings = {"class_weights": "balanced", "scheduler": "plateau", "monitor": "val_mean_recall", "amp": False}
     kept, looked = train("kept", **settings)[1], train("looked", cache_features=False, **settings)[1]
     for name in ("train_loss", "val_loss"):
-        assert [value for _, value in kept.metric(name)] == pytest.approx([value for _, value in looked.metric(name)], abs=2e-3)
+        assert [value for _, value in kept.metric(name)] == pytest.approx(
+            [value for _, value in looked.metric(name)], abs=2e-3
+        )
 
 
 def test_a_frozen_backbone_is_the_same_in_the_end(run, train):
     first, second = (
-        torch.load(one.folder / "best.pth", weights_only=True)["state_dict"] for one in (run[0], train("again", seed=11, epochs=1)[0])
+        torch.load(one.folder / "best.pth", weights_only=True)["state_dict"]
+        for one in (run[0], train("again", seed=11, epochs=1)[0])
     )
     same = {name: torch.equal(first[name], second[name]) for name in first}
     assert all(equal for name, equal in same.items() if name.startswith("backbone."))
@@ -174,7 +195,9 @@ def test_a_backbone_that_learns_trains_on_crops(train):
 REMEDIES = [{"class_weights": "effective"}, {"focal_gamma": 2}, {"oversample": "100:2"}]
 
 
-@pytest.mark.parametrize("remedy", [{"logit_adjustment": 1}, *(pytest.param(each, marks=pytest.mark.slow) for each in REMEDIES)])
+@pytest.mark.parametrize(
+    "remedy", [{"logit_adjustment": 1}, *(pytest.param(each, marks=pytest.mark.slow) for each in REMEDIES)]
+)
 def test_each_remedy_for_a_long_tail_is_a_setting(train, remedy):
     name, value = next(iter(remedy.items()))
     finished, _ = train(f"remedy-{name}", epochs=1, **remedy)
@@ -195,7 +218,8 @@ def test_shuffled_labels_give_chance(scenes, train, tmp_path):
     read = read_vrd(tmp_path / "annotations_train.json", load_names())
     order = np.random.default_rng(0).permutation(len(read.pairs))
     shuffled = [
-        pair.__class__(**{**vars(pair), "relation": read.pairs[other].relation}) for pair, other in zip(read.pairs, order, strict=True)
+        pair.__class__(**{**vars(pair), "relation": read.pairs[other].relation})
+        for pair, other in zip(read.pairs, order, strict=True)
     ]
     write_vrd(tmp_path, "train", shuffled)
     finished, _ = train("shuffled", train_dir=str(tmp_path), epochs=6, val_split=0.4, monitor="val_loss")
@@ -206,7 +230,9 @@ def test_shuffled_labels_give_chance(scenes, train, tmp_path):
 
 
 def test_nothing_above_the_tasks_knows_what_the_second_task_is_about():
-    """The engine asks the task. Only who offers names to users knows them: commands, `flowerml.prediction`, the registry's two tables."""
+    """The engine asks the task. Only who offers names to users knows them: commands, `flowerml.prediction`, the
+    registry's two tables.
+    """
     root = Path(flowerml.__file__).parent
     naming = {
         str(path.relative_to(root))

@@ -52,7 +52,9 @@ def begin(flowers, tmp_path):
     """Starts (or goes on with) one run; returns its recorder, which Ctrl-C has ended where `at` says so."""
 
     def begin(at=None, run_id="again", **changes):
-        settings, _ = resolve({**SMALL, "dropout": 0.2, "train_dir": str(flowers), "output_dir": str(tmp_path / "out"), **changes})
+        settings, _ = resolve(
+            {**SMALL, "dropout": 0.2, "train_dir": str(flowers), "output_dir": str(tmp_path / "out"), **changes}
+        )
         recorder = MemoryRecorder(run_id) if at is None else Stops(at)
         if at is None:
             run_training(settings, lambda *_: recorder)
@@ -68,10 +70,15 @@ def begin(flowers, tmp_path):
 def left(folder):
     """All that must be equal, of a finished run's folder."""
     with (folder / "history.csv").open() as handle:
-        rows = [{name: text for name, text in row.items() if name != "images_per_second"} for row in csv.DictReader(handle)]
+        rows = [
+            {name: text for name, text in row.items() if name != "images_per_second"} for row in csv.DictReader(handle)
+        ]
     best = torch.load(folder / "best.pth", weights_only=True)
     weights = {name: tensor.numpy().tobytes() for name, tensor in best["state_dict"].items()}
-    others = {name: (folder / name).read_bytes() for name in ("predictions.csv", "per_class.json", "confusion_matrix.json", "split.json")}
+    others = {
+        name: (folder / name).read_bytes()
+        for name in ("predictions.csv", "per_class.json", "confusion_matrix.json", "split.json")
+    }
     return rows, weights, best["epoch"], best["metrics"], others
 
 
@@ -90,10 +97,14 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(begin, small_run,
     assert read_run_file(tmp_path / "out").status == "KILLED"
     capsys.readouterr()
     recorder = begin()
-    assert re.search(r"earlier try of these settings ended KILLED; it goes on after (step \d of )?epoch \d", capsys.readouterr().err)
+    assert re.search(
+        r"earlier try of these settings ended KILLED; it goes on after (step \d of )?epoch \d", capsys.readouterr().err
+    )
     assert_whole(tmp_path / "out", finished)
     names = ("train_loss", "val_loss", "val_accuracy", "grad_norm", "lr_head", "best_val_accuracy", "best_epoch")
-    assert [recorder.metric(name) for name in names] == [whole.metric(name) for name in names], "the new run's curves are whole"
+    assert [recorder.metric(name) for name in names] == [whole.metric(name) for name in names], (
+        "the new run's curves are whole"
+    )
 
 
 def test_from_the_middle_of_an_epoch_whatever_stands_beside_it(begin, small_run, tmp_path):
@@ -131,7 +142,9 @@ def test_all_damaged_stops_before_anything_is_begun(begin, tmp_path):
     for path in (tmp_path / "out" / "state").iterdir():
         (path / "manifest.json").unlink()
     before = (tmp_path / "out" / "run.json").read_bytes()
-    with pytest.raises(UserError, match=r"no checkpoint is whole \(.*epochs-0003.*epochs-0002.*--resume never.*--overwrite") as caught:
+    with pytest.raises(
+        UserError, match=r"no checkpoint is whole \(.*epochs-0003.*epochs-0002.*--resume never.*--overwrite"
+    ) as caught:
         begin()
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
@@ -170,7 +183,10 @@ def test_other_settings_are_refused_with_what_differs(begin, tmp_path):
         begin(lr_head=0.002, seed=12, focal_gamma=2)
     line = str(caught.value)
     assert "holds a run of other settings (" in line
-    assert all(words in line for words in ("lr_head 0.003 there, 0.002 here", "seed 11 there, 12 here", "focal_gamma 0.0 there, 2.0 here"))
+    assert all(
+        words in line
+        for words in ("lr_head 0.003 there, 0.002 here", "seed 11 there, 12 here", "focal_gamma 0.0 there, 2.0 here")
+    )
     assert "--overwrite" in line
     with pytest.raises(UserError, match=r"and \d more"):
         begin(epochs=4, dropout=0.1, mixup=0, cutmix=0, randaugment=0)
@@ -207,7 +223,9 @@ PROGRAM = """
 
 
 def kill_at(flowers, folder, place, delay, **changes):
-    """Start the run in a process of its own, and kill -9 it `delay` seconds after a checkpoint as late as `place` has appeared."""
+    """Start the run in a process of its own, and kill -9 it `delay` seconds after a checkpoint as late as `place` has
+    appeared.
+    """
     words = {**SMALL, "dropout": 0.2, "train_dir": flowers, "output_dir": folder, **changes}
     line = [sys.executable, "-c", textwrap.dedent(PROGRAM), *(f"{name}={value}" for name, value in words.items())]
     process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -1,4 +1,6 @@
-"""What asks a run to stop: it ends KILLED with its reason and a checkpoint, and goes on from there as if nothing had happened."""
+"""What asks a run to stop: it ends KILLED with its reason and a checkpoint, and goes on from there as if nothing had
+happened.
+"""
 
 import json
 import os
@@ -79,7 +81,9 @@ def wait_for_epoch(process, folder, number=1):
         pytest.param(signal.SIGTERM, "SIGTERM", 1, marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(begin, flowers, small_run, tmp_path, capsys, number, reason, workers):
+def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(
+    begin, flowers, small_run, tmp_path, capsys, number, reason, workers
+):
     """To the whole group, as a terminal sends it: the processes that load pictures hear it too."""
     folder = tmp_path / "out"
     process = start(flowers, folder, {"PAUSE": "0.2"}, workers=workers)
@@ -159,12 +163,23 @@ LAUNCHER = """
 """
 
 
-@pytest.mark.parametrize("choice", ["stop", *(pytest.param(name, marks=pytest.mark.slow) for name in ("finish", "stop, below a shell"))])
+@pytest.mark.parametrize(
+    "choice", ["stop", *(pytest.param(name, marks=pytest.mark.slow) for name in ("finish", "stop, below a shell"))]
+)
 def test_the_launchers_death_is_noticed(begin, flowers, small_run, tmp_path, choice):
-    """It stops with a checkpoint, or finishes, by choice. Some shells stay between the launcher and the training, and survive."""
+    """It stops with a checkpoint, or finishes, by choice. Some shells stay between the launcher and the training, and
+    survive.
+    """
     folder = tmp_path / "out"
     choice, _, below = choice.partition(", ")
-    words = {**SMALL, "dropout": 0.2, "train_dir": flowers, "output_dir": folder, "on_launcher_death": choice, "lease_seconds": 3}
+    words = {
+        **SMALL,
+        "dropout": 0.2,
+        "train_dir": flowers,
+        "output_dir": folder,
+        "on_launcher_death": choice,
+        "lease_seconds": 3,
+    }
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM), *(f"{name}={value}" for name, value in words.items())]
     if below:
         command = ["bash", "-c", f"{shlex.join(command)}; true"]

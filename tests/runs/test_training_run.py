@@ -28,7 +28,9 @@ ON_DISK = {
 def history(folder):
     """history.csv without its one timing column."""
     with (folder / "history.csv").open() as handle:
-        return [{name: text for name, text in row.items() if name != "images_per_second"} for row in csv.DictReader(handle)]
+        return [
+            {name: text for name, text in row.items() if name != "images_per_second"} for row in csv.DictReader(handle)
+        ]
 
 
 def weights(folder):
@@ -74,7 +76,16 @@ def test_every_promised_file_is_there_and_recorded(small_run):
 
 def test_metrics_per_epoch_and_best_at_the_end(small_run):
     finished, recorder = small_run
-    for name in ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "lr_head", "lr_backbone", "grad_norm", "images_per_second"):
+    for name in (
+        "train_loss",
+        "val_loss",
+        "val_accuracy",
+        "val_macro_f1",
+        "lr_head",
+        "lr_backbone",
+        "grad_norm",
+        "images_per_second",
+    ):
         assert [step for step, _ in recorder.metric(name)] == [1, 2, 3]
     best = max(value for _, value in recorder.metric("val_accuracy"))
     assert recorder.metric("best_val_accuracy") == [(finished.best_epoch, best)]
@@ -95,7 +106,10 @@ def test_tags_params_and_data_are_recorded(small_run):
     )
     assert int(tags["flowerml.multiply_adds"]) > 1e6
     assert finished.scores is not None
-    assert (int(tags["flowerml.val_hits"]), int(tags["flowerml.val_total"])) == (finished.scores.hits, finished.scores.total)
+    assert (int(tags["flowerml.val_hits"]), int(tags["flowerml.val_total"])) == (
+        finished.scores.hits,
+        finished.scores.total,
+    )
     split = json.loads((finished.folder / "split.json").read_text())
     assert (tags["flowerml.data_digest"], tags["flowerml.split_digest"]) == (split["data_digest"], split["digest"])
     params = next(event.values for event in recorder.events if isinstance(event, Params))
@@ -109,12 +123,16 @@ def test_tags_params_and_data_are_recorded(small_run):
 
 def test_eval_gives_what_training_logged_to_the_last_digit(small_run, train_small):
     for finished in (small_run[0], train_small(ema=False, freeze_backbone_epochs=0)[0]):
-        evaluation = run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder())
+        evaluation = run_evaluation(
+            Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder()
+        )
         assert evaluation.scores.accuracy == finished.scores.accuracy
         assert evaluation.scores.macro_f1 == finished.scores.macro_f1
         assert evaluation.scores.loss == finished.scores.loss
         assert (evaluation.scores.confusion == finished.scores.confusion).all()
-        assert (finished.folder / "eval_val" / "predictions.csv").read_bytes() == (finished.folder / "predictions.csv").read_bytes()
+        assert (finished.folder / "eval_val" / "predictions.csv").read_bytes() == (
+            finished.folder / "predictions.csv"
+        ).read_bytes()
         assert evaluation.changes == ()
 
 
@@ -128,7 +146,9 @@ def test_eval_uses_the_stored_split_and_says_what_changed(train_small, flowers, 
     Image.new("RGB", (64, 64), "blue").save(copy / changed)
     Image.new("RGB", (64, 64), "red").save(copy / "tulip" / "new.jpg")
     evaluation = run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder())
-    assert evaluation.scores.total == len(split["val"]) - 1, "a picture that is gone is not replaced, a new one not counted"
+    assert evaluation.scores.total == len(split["val"]) - 1, (
+        "a picture that is gone is not replaced, a new one not counted"
+    )
     text = " ".join(evaluation.changes)
     assert gone in text
     assert changed in text
@@ -190,7 +210,9 @@ def test_skipped_bad_images_are_listed_as_an_artifact(train_small, flowers, tmp_
     copy = tmp_path / "photos"
     shutil.copytree(flowers, copy)
     (copy / "rose" / "page.jpg").write_text("<!DOCTYPE html><html></html>")
-    with pytest.raises(UserError, match=r"1 of 61 pictures can't be read[^\n]*--bad-images skip[^\n]*\n  'rose/page.jpg'"):
+    with pytest.raises(
+        UserError, match=r"1 of 61 pictures can't be read[^\n]*--bad-images skip[^\n]*\n  'rose/page.jpg'"
+    ):
         train_small(train_dir=str(copy))
     finished, recorder = train_small(train_dir=str(copy), bad_images="skip", epochs=1, warmup_epochs=0)
     assert "rose/page.jpg" in (finished.folder / "bad_images.txt").read_text()
@@ -201,7 +223,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_best_pth_untouched(flowers,
     settings, _ = resolve(
         {
             **SMALL,
-            **{"train_dir": str(flowers), "output_dir": str(tmp_path / "out"), "optimizer": "sgd", "grad_clip": 0, "amp": False},
+            **{
+                "train_dir": str(flowers),
+                "output_dir": str(tmp_path / "out"),
+                "optimizer": "sgd",
+                "grad_clip": 0,
+                "amp": False,
+            },
             **{"lr_head": 10, "lr_backbone": 10, "epochs": 8, "scheduler": "constant", "warmup_epochs": 0},
         }
     )
@@ -270,7 +298,9 @@ def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small,
 
 def test_overwrite_loses_nothing_when_the_new_run_can_not_begin(train_small, flowers):
     finished, _ = train_small(epochs=1, warmup_epochs=0)
-    before = {path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    before = {
+        path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()
+    }
     settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": str(finished.folder), "overwrite": True})
 
     def refuse(*_):
@@ -278,7 +308,9 @@ def test_overwrite_loses_nothing_when_the_new_run_can_not_begin(train_small, flo
 
     with pytest.raises(UserError, match="does not answer"):
         run_training(settings, refuse)
-    assert {path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+    assert {
+        path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()
+    } == before
 
 
 def test_an_output_folder_that_can_not_be_made_is_refused_before_a_run_is_opened(flowers, tmp_path):
@@ -302,4 +334,6 @@ def test_eval_beside_a_checkpoint_where_nothing_can_be_written_still_gives_its_f
     assert artifacts
     assert all(path.is_file() for path in artifacts)
     assert recorder.events[-1].status is Status.FINISHED
-    assert recorder.tags()["flowerml.split_digest"] == json.loads((finished.folder / "split.json").read_text())["digest"]
+    assert (
+        recorder.tags()["flowerml.split_digest"] == json.loads((finished.folder / "split.json").read_text())["digest"]
+    )

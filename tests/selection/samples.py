@@ -37,11 +37,15 @@ def run(config: str = "a", seed: int = 11, hits: int | None = 90, f1: float | No
 def configuration(config: str, *hits: int, f1: float = 0.5, **other: Any) -> Configuration:
     """One with seeds 11, 23, 47, ... and these hits."""
     seeds = (11, 23, 47, 51, 52)
-    return Configuration(config, tuple(run(config, seed, count, f1, **other) for seed, count in zip(seeds, hits, strict=False)))
+    return Configuration(
+        config, tuple(run(config, seed, count, f1, **other) for seed, count in zip(seeds, hits, strict=False))
+    )
 
 
 def results(right: np.ndarray, prefix: str = "rose/") -> PictureResults:
-    return PictureResults(tuple(f"{prefix}{place:04d}.jpg" for place in range(len(right))), np.asarray(right, dtype=bool))
+    return PictureResults(
+        tuple(f"{prefix}{place:04d}.jpg" for place in range(len(right))), np.asarray(right, dtype=bool)
+    )
 
 
 def judged(config: str, seed: int, right: np.ndarray, **other: Any) -> tuple[CandidateRun, PictureResults]:

@@ -29,7 +29,9 @@ def test_a_configuration_with_a_finished_run_of_each_asked_seed_is_eligible():
     assert (found.data_digest, found.split_digest) == ("data-one", "split-one")
 
 
-@pytest.mark.parametrize(("seeds", "reason"), [((11, 47), "lacks seed 23"), ((23,), "lacks seed 11, 47"), ((5,), "lacks seed 11, 23, 47")])
+@pytest.mark.parametrize(
+    ("seeds", "reason"), [((11, 47), "lacks seed 23"), ((23,), "lacks seed 11, 47"), ((5,), "lacks seed 11, 23, 47")]
+)
 def test_one_that_lacks_an_asked_seed_is_not(seeds, reason):
     found = gather([*of_seeds("a", *seeds), *of_seeds("b", 11, 23, 47)], THREE)
     assert [one.config_id for one in found.eligible] == ["b"]
@@ -58,8 +60,10 @@ def test_one_with_a_run_that_does_not_count_is_not(change, reason):
 
 def test_all_reasons_are_given():
     found = gather([run("a", 11, status="FAILED"), run("a", 23, f1=None), *of_seeds("b", 11, 23, 47)], THREE)
-    assert reasons(found, "a") == (
-        "lacks seed 47; seed 11: run a-s11 (id-a-11) is FAILED; seed 23: run a-s23 (id-a-23) has no best_val_macro_f1"
+    assert (
+        reasons(found, "a")
+        == "lacks seed 47; seed 11: run a-s11 (id-a-11) is FAILED; seed 23: run a-s23 (id-a-23) has no"
+        " best_val_macro_f1"
     )
 
 
@@ -74,7 +78,9 @@ def test_of_two_finished_runs_of_a_seed_the_newest_counts_and_it_is_said():
     for runs in ([old, new], [new, old]):
         found = gather(runs, ONE)
         assert found.eligible[0].runs == (new,)
-        assert found.remarks == ("net a, seed 11: two FINISHED runs: the newest, a-s11 (new-0000), counts, not a-s11 (old-0000)",)
+        assert found.remarks == (
+            "net a, seed 11: two FINISHED runs: the newest, a-s11 (new-0000), counts, not a-s11 (old-0000)",
+        )
 
 
 def test_finished_runs_of_two_campaigns_are_said_to_be_so():
@@ -99,7 +105,8 @@ def test_a_finished_run_with_a_newer_one_that_is_not_is_not_eligible(status):
     found = gather([run(run_id="first", started=1), run(run_id="second", started=2, status=status)], ONE)
     assert found.eligible == ()
     assert (
-        reasons(found, "a") == f"seed 11: run a-s11 (second) is {status}, and is newer than the FINISHED a-s11 (first): repeat or delete it"
+        reasons(found, "a")
+        == f"seed 11: run a-s11 (second) is {status}, and is newer than the FINISHED a-s11 (first): repeat or delete it"
     )
 
 
@@ -123,13 +130,19 @@ def test_family_campaign_and_phase_restrict():
 
 
 def test_several_digests_and_none_named_are_listed_with_counts():
-    runs = [run("a", 11), run("a", 23), run("b", 11, status="FAILED"), run("c", data_digest="data-two", split_digest="split-two")]
+    runs = [
+        run("a", 11),
+        run("a", 23),
+        run("b", 11, status="FAILED"),
+        run("c", data_digest="data-two", split_digest="split-two"),
+    ]
     with pytest.raises(UserError) as caught:
         gather(runs, ONE)
-    assert str(caught.value) == (
-        "the runs are of 2 data and split digests, and only runs of one can be compared: name one with --split-digest (or --data-digest)\n"
-        "  data data-one split split-on: 3 runs, 2 FINISHED\n"
-        "  data data-two split split-tw: 1 run, 1 FINISHED"
+    assert (
+        str(caught.value)
+        == "the runs are of 2 data and split digests, and only runs of one can be compared: name one with"
+        " --split-digest (or --data-digest)\n  data data-one split split-on: 3 runs, 2 FINISHED\n  data data-two"
+        " split split-tw: 1 run, 1 FINISHED"
     )
 
 
@@ -150,7 +163,9 @@ def test_a_digest_can_be_named_by_its_first_characters():
     assert [one.config_id for one in gather(runs, Scope(seeds=(11,), data_digest="data-two")).eligible] == ["c"]
     with pytest.raises(UserError, match="2 data and split digests"):
         gather(runs, Scope(seeds=(11,), split_digest="split"))
-    with pytest.raises(UserError, match="no run of kind train has the digests named; there are:\n  data data-one split"):
+    with pytest.raises(
+        UserError, match="no run of kind train has the digests named; there are:\n  data data-one split"
+    ):
         gather(runs, Scope(seeds=(11,), split_digest="nothing"))
 
 
@@ -174,7 +189,13 @@ def test_the_order_of_the_runs_does_not_matter():
     draw = random.Random(3)
     statuses = ["FINISHED"] * 6 + ["FAILED", "RUNNING"]
     runs = [
-        run(draw.choice("abcd"), draw.choice((11, 23)), run_id=f"r{number}", started=draw.randint(1, 4), status=draw.choice(statuses))
+        run(
+            draw.choice("abcd"),
+            draw.choice((11, 23)),
+            run_id=f"r{number}",
+            started=draw.randint(1, 4),
+            status=draw.choice(statuses),
+        )
         for number in range(30)
     ]
     expected = gather(runs, Scope(seeds=(11, 23)))
@@ -213,7 +234,10 @@ def test_per_picture_results_are_whole():
 def test_a_trial_that_a_sweep_ended_early_is_not_ranked_and_harms_nothing():
     """Its few epochs are no measure of its configuration, even where they are the newest and the best."""
     cut = run("a", 11, hits=99, kind="trial", pruned=True, started=9_999_999_999_999)
-    found = gather([cut, run("b", 11, kind="trial", pruned=True), run("a", 11, hits=90)], Scope(seeds=(11,), kinds=("train", "trial")))
+    found = gather(
+        [cut, run("b", 11, kind="trial", pruned=True), run("a", 11, hits=90)],
+        Scope(seeds=(11,), kinds=("train", "trial")),
+    )
     assert [(one.config_id, [r.hits for r in one.runs]) for one in found.eligible] == [("a", [90])]
     assert found.ineligible == ()
     assert found.remarks == ("2 trials ended early by a sweep: not ranked",)

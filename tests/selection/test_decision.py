@@ -17,7 +17,9 @@ SEEDS = (11, 23, 47)
 Fetched = tuple[list[CandidateRun], dict[str, PictureResults]]
 
 
-def drawn(accuracies: dict[str, float], seeds: tuple[int, ...] = SEEDS, pictures: int = 776, **other: object) -> Fetched:
+def drawn(
+    accuracies: dict[str, float], seeds: tuple[int, ...] = SEEDS, pictures: int = 776, **other: object
+) -> Fetched:
     """Runs with per-picture results: hard pictures are hard for all, the rest is chance."""
     generator = np.random.default_rng(2)
     ease = generator.random(pictures)
@@ -39,7 +41,9 @@ def has(decision: Decision, *texts: str) -> None:
 def test_the_winner_its_best_seed_and_the_runner_up():
     runs = [
         *(run("a", seed, hits) for seed, hits in zip(SEEDS, (90, 93, 91), strict=True)),  # 274
-        *(run("b", seed, hits) for seed, hits in zip(SEEDS, (95, 88, 90), strict=True)),  # 273, though its best is better
+        *(
+            run("b", seed, hits) for seed, hits in zip(SEEDS, (95, 88, 90), strict=True)
+        ),  # 273, though its best is better
         run("c", 11, 99),
     ]
     decision = decide(runs, THREE)
@@ -47,7 +51,11 @@ def test_the_winner_its_best_seed_and_the_runner_up():
     assert decision.comparison is not None
     assert [one.configuration.config_id for one in decision.standings] == ["a", "b"]
     assert decision.chosen == runs[1]
-    assert (decision.comparison.winner, decision.comparison.runner_up, decision.comparison.decided_by) == ("a", "b", Level.ACCURACY)
+    assert (decision.comparison.winner, decision.comparison.runner_up, decision.comparison.decided_by) == (
+        "a",
+        "b",
+        Level.ACCURACY,
+    )
     assert decision.comparison.difference == pytest.approx(1 / 300)
     assert [(one.config_id, one.reasons) for one in decision.ineligible] == [("c", ("lacks seed 23, 47",))]
     has(
@@ -55,7 +63,12 @@ def test_the_winner_its_best_seed_and_the_runner_up():
         "net a is the first of 2 eligible configurations (1 not eligible)",
         "mean validation accuracy 0.9133 over seeds 11, 23, 47",
     )
-    has(decision, "n = 3; standard deviation 0.0153; 274 hits of 300", "(274 against 273 hits)", "best seed is 23, run a-s23 (id-a-23)")
+    has(
+        decision,
+        "n = 3; standard deviation 0.0153; 274 hits of 300",
+        "(274 against 273 hits)",
+        "best seed is 23, run a-s23 (id-a-23)",
+    )
 
 
 def test_with_results_of_the_two_best_the_bootstrap_speaks():
@@ -83,10 +96,25 @@ def test_all_results_give_p_best_over_all():
 @pytest.mark.parametrize(
     ("of_a", "of_b", "cheaper", "words"),
     [
-        ({"parameters": 88}, {"parameters": 197}, "a", "the cheaper model of the two is net a, and the rule still decides"),
-        ({"parameters": 197}, {"parameters": 88}, "b", "the cheaper model of the two is net b, and the rule still decides"),
+        (
+            {"parameters": 88},
+            {"parameters": 197},
+            "a",
+            "the cheaper model of the two is net a, and the rule still decides",
+        ),
+        (
+            {"parameters": 197},
+            {"parameters": 88},
+            "b",
+            "the cheaper model of the two is net b, and the rule still decides",
+        ),
         ({"parameters": 88}, {"parameters": 88}, None, "both models cost the same, and the rule still decides"),
-        ({"parameters": 88, "cost": 2.0}, {"parameters": 88, "cost": 1.0}, "b", "the cheaper model of the two is net b"),
+        (
+            {"parameters": 88, "cost": 2.0},
+            {"parameters": 88, "cost": 1.0},
+            "b",
+            "the cheaper model of the two is net b",
+        ),
         ({"parameters": 88, "cost": 2.0}, {"parameters": 197}, "a", "the cheaper model of the two is net a"),
         ({"parameters": 88}, {}, None, "which model is cheaper is not known, and the rule still decides"),
     ],
@@ -133,8 +161,16 @@ def test_the_words_admit_what_the_figures_can_not_say():
     for decision in (decide(runs, THREE, fetched), decide(runs, THREE), decide(one_seed, Scope(seeds=(11,)), fetched)):
         has(decision, *admitted)
         assert 2 <= len(decision.sentences) <= 6
-    has(decide(one_seed, Scope(seeds=(11,)), fetched), "with one seed only pictures were resampled", "over pictures, paired")
-    has(decide(runs, THREE), "its interval is over seeds alone (Student's t)", "whether the two are separated can't be said")
+    has(
+        decide(one_seed, Scope(seeds=(11,)), fetched),
+        "with one seed only pictures were resampled",
+        "over pictures, paired",
+    )
+    has(
+        decide(runs, THREE),
+        "its interval is over seeds alone (Student's t)",
+        "whether the two are separated can't be said",
+    )
     bare = decide(one_seed, Scope(seeds=(11,)))
     has(bare, "there is no interval", "can't be said without per-picture results or more seeds")
     assert [one.interval for one in bare.standings] == [None, None]
@@ -165,7 +201,9 @@ def test_results_that_do_not_fit_are_left_out_and_it_is_said():
     decision = decide(runs, THREE, fetched)
     assert [one.interval and one.interval.over for one in decision.standings] == [Over.BOTH, Over.SEEDS, Over.SEEDS]
     assert decision.remarks[0].startswith("net b: run b-s23 was judged on other pictures")
-    assert decision.remarks[1].startswith("net c: the pictures of run c-s47 give accuracy 1, its best_val_accuracy is 0.9")
+    assert decision.remarks[1].startswith(
+        "net c: the pictures of run c-s47 give accuracy 1, its best_val_accuracy is 0.9"
+    )
 
 
 def test_hits_come_from_the_results_where_the_run_does_not_have_them():
@@ -208,6 +246,9 @@ def test_json_is_plain_and_has_no_nan():
     assert found["ranking"][0]["config_id"] == found["winner"] == "a"
     assert [one["run_id"] for one in found["ranking"][0]["runs"]] == ["id-a-11", "id-a-23", "id-a-47"]
     assert found["comparison"]["decided_by"] == "mean accuracy"
-    assert found["not_eligible"][0]["reasons"] == ["lacks seed 23, 47", "seed 11: run c-s11 (id-c-11) has best_val_accuracy nan"]
+    assert found["not_eligible"][0]["reasons"] == [
+        "lacks seed 23, 47",
+        "seed 11: run c-s11 (id-c-11) has best_val_accuracy nan",
+    ]
     assert found["ranking"][1]["interval_95"].keys() == {"low", "high", "over", "seeds", "pictures"}
     assert found["chosen_run"]["hits"] == max(one["hits"] for one in found["ranking"][0]["runs"])

@@ -94,7 +94,8 @@ def test_the_winner_of_a_run_is_independent_of_how_it_is_looked_for(monitor):
     draw = random.Random(5)
     for _ in range(200):
         epochs = [
-            result(n, draw.randint(88, 91), *(draw.choice(pair) for pair in ([0.4, 0.5], [0.9, 1.0], [0.3, 0.6]))) for n in range(1, 8)
+            result(n, draw.randint(88, 91), *(draw.choice(pair) for pair in ([0.4, 0.5], [0.9, 1.0], [0.3, 0.6])))
+            for n in range(1, 8)
         ]
         leader = None
         for epoch in epochs:

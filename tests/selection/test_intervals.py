@@ -1,4 +1,6 @@
-"""Intervals against what theory says, their coverage on simulated runs, and that they do not depend on how the input lies."""
+"""Intervals against what theory says, their coverage on simulated runs, and that they do not depend on how the input
+lies.
+"""
 
 import itertools
 import math
@@ -106,7 +108,9 @@ def test_one_seed_more_takes_its_chance_into_account():
 def simulated(
     generator: np.random.Generator, seeds: int, pictures: int, seed_spread: float, accuracies: tuple[float, float]
 ) -> dict[str, np.ndarray]:
-    """Two models: a picture is got right where its ease, the model's own view of it, the seed and chance add up to more than nothing."""
+    """Two models: a picture is got right where its ease, the model's own view of it, the seed and chance add up to more
+    than nothing.
+    """
     parts = (1.0, 0.3, 0.3, seed_spread)
     level = norm.ppf(accuracies) * math.sqrt(sum(part**2 for part in parts))
     ease = generator.standard_normal(pictures)
@@ -134,7 +138,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(seeds, seed_spread):
 
 def test_p_best_of_equal_models_is_shared_and_of_a_much_better_one_is_one():
     same = rights(500, 450, 455)
-    assert certainty({"a": same, "b": same.copy(), "c": same.copy()}).p_best == pytest.approx(dict.fromkeys("abc", 1 / 3))
+    assert certainty({"a": same, "b": same.copy(), "c": same.copy()}).p_best == pytest.approx(
+        dict.fromkeys("abc", 1 / 3)
+    )
     found = certainty({"a": rights(500, 490), "b": rights(500, 400), "c": rights(500, 300)}).p_best
     assert found == {"a": 1.0, "b": 0.0, "c": 0.0}
 
@@ -157,7 +163,9 @@ def test_the_same_input_gives_the_same_figures_however_it_lies():
     mirrored = certainty(right, ("c", "b")).difference
     assert mirrored is not None
     assert expected.difference is not None
-    assert (mirrored.high + mirrored.low) == pytest.approx(-(expected.difference.high + expected.difference.low), abs=0.01)
+    assert (mirrored.high + mirrored.low) == pytest.approx(
+        -(expected.difference.high + expected.difference.low), abs=0.01
+    )
 
 
 def test_an_interval_of_a_mean_stays_within_0_and_1():

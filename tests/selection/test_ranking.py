@@ -1,4 +1,6 @@
-"""The rule as a table: mean accuracy in hits, macro-F1, variance between seeds, the plan, config_id; numbers worked out by hand."""
+"""The rule as a table: mean accuracy in hits, macro-F1, variance between seeds, the plan, config_id; numbers worked out
+by hand.
+"""
 
 import itertools
 import random
@@ -27,7 +29,11 @@ TABLE = [
     # 91 + 90 + 89 = 270 against 269, whatever the rest says
     (configuration("z", 89, 90, 91, **WORSE_BELOW), configuration("a", 90, 90, 89, f1=0.9, plan_order=1), "ACCURACY"),
     # 270 both: macro-F1 0.5 against 0.4
-    (configuration("z", 80, 90, 100, f1=0.5, plan_order=9), configuration("a", 90, 90, 90, f1=0.4, plan_order=1), "MACRO_F1"),
+    (
+        configuration("z", 80, 90, 100, f1=0.5, plan_order=9),
+        configuration("a", 90, 90, 90, f1=0.4, plan_order=1),
+        "MACRO_F1",
+    ),
     # macro-F1 equal too: squares about 90 are 1 + 0 + 1 = 2 against 4 + 0 + 4 = 8
     (configuration("z", 89, 90, 91, plan_order=9), configuration("a", 88, 90, 92, plan_order=1), "VARIANCE"),
     # the same hits in another order: the plan's place 2 before 10, and a place before none
@@ -84,7 +90,13 @@ def test_mean_deviation_and_number_of_both_figures():
     assert standing.accuracy.deviation == pytest.approx(0.03)  # sqrt((9 + 0 + 9) / 2) = 3 of 100
     assert standing.macro_f1.mean == pytest.approx(0.8)
     assert standing.macro_f1.deviation == pytest.approx(0.1)
-    assert (standing.accuracy.n, standing.hits, standing.total, standing.place, standing.ahead_by) == (3, 279, 300, 1, None)
+    assert (standing.accuracy.n, standing.hits, standing.total, standing.place, standing.ahead_by) == (
+        3,
+        279,
+        300,
+        1,
+        None,
+    )
     assert rank([configuration("a", 90)])[0].accuracy.deviation is None
 
 
@@ -97,7 +109,14 @@ def test_each_place_says_by_what_it_is_before_the_next():
         configuration("b", 89, 91, 90, f1=0.5, plan_order=1),
         configuration("a", 90, 90, 90, f1=0.6),
     )
-    assert found == [("a", "MACRO_F1"), ("c", "PLAN"), ("d", "VARIANCE"), ("b", "ACCURACY"), ("e", "ACCURACY"), ("f", None)]
+    assert found == [
+        ("a", "MACRO_F1"),
+        ("c", "PLAN"),
+        ("d", "VARIANCE"),
+        ("b", "ACCURACY"),
+        ("e", "ACCURACY"),
+        ("f", None),
+    ]
 
 
 def test_none_and_one_are_ranked_too():
@@ -140,7 +159,9 @@ def test_the_ranking_is_that_of_sorting_by_a_tuple():
         expected = sorted(configurations, key=key)
         found = rank(configurations)
         assert [one.configuration for one in found] == expected
-        assert [one.configuration for one in rank([without_hits(one) for one in configurations])] == [without_hits(one) for one in expected]
+        assert [one.configuration for one in rank([without_hits(one) for one in configurations])] == [
+            without_hits(one) for one in expected
+        ]
         for one, other in itertools.pairwise(found):
             first, second = key(one.configuration), key(other.configuration)
             assert one.ahead_by is list(Level)[next(place for place in range(5) if first[place] != second[place])]

@@ -1,4 +1,6 @@
-"""Who holds the alias `champion` after a decision: compared within one split digest, and never given to a worse one unasked."""
+"""Who holds the alias `champion` after a decision: compared within one split digest, and never given to a worse one
+unasked.
+"""
 
 import pytest
 
@@ -53,7 +55,12 @@ def test_the_same_decision_again_is_nothing_to_do_even_by_force():
 
 @pytest.mark.parametrize(
     ("old", "new", "action"),
-    [(False, True, Action.RETRAINED), (True, False, Action.SAME), (True, True, Action.SAME), (False, False, Action.SAME)],
+    [
+        (False, True, Action.RETRAINED),
+        (True, False, Action.SAME),
+        (True, True, Action.SAME),
+        (False, False, Action.SAME),
+    ],
 )
 def test_retrained_weights_replace_the_best_seeds_and_never_the_other_way_round(old, new, action):
     assert verdict(OLD, champion(OLD, retrained=old), retrained=new).action is action
@@ -66,7 +73,12 @@ def test_retrained_weights_replace_the_best_seeds_and_never_the_other_way_round(
         ((90, 91, 91), 0.9, Action.KEEP, "mean accuracy 0.9067 against 0.9100 (272 against 273 hits of 300)"),
         ((88, 91, 94), 0.6, Action.BETTER, "equal in mean accuracy (0.9100); mean macro-F1 0.6 against 0.5"),
         ((91, 91, 91), 0.4, Action.KEEP, "mean macro-F1 0.4 against 0.5"),
-        ((91, 91, 91), 0.5 + 5e-10, Action.BETTER, "and macro-F1; standard deviation between seeds 0.000000 against 0.010000"),
+        (
+            (91, 91, 91),
+            0.5 + 5e-10,
+            Action.BETTER,
+            "and macro-F1; standard deviation between seeds 0.000000 against 0.010000",
+        ),
         ((89, 91, 93), 0.5, Action.KEEP, "standard deviation between seeds 0.020000 against 0.010000"),
         ((92, 91, 90), 0.5, Action.KEEP, "in all else that the rule looks at"),
     ],
@@ -85,9 +97,10 @@ def test_within_a_split_the_rule_decides_and_equal_is_no_reason_to_change(hits, 
 
 def test_what_keeps_the_alias_says_how_to_give_it_away():
     found = verdict(decision("new", 80, 80, 80), champion(OLD))
-    assert found.words == (
-        "The champion, version 3 (old), keeps the alias: mean accuracy 0.8000 against 0.9100 (240 against 273 hits of 300). "
-        "Only force gives it away on this split."
+    assert (
+        found.words
+        == "The champion, version 3 (old), keeps the alias: mean accuracy 0.8000 against 0.9100 (240 against 273 hits"
+        " of 300). Only force gives it away on this split."
     )
     assert "because forced, not better" in verdict(decision("new", 80, 80, 80), champion(OLD), force=True).words
 

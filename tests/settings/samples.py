@@ -4,7 +4,8 @@ from flowerml.settings import Digests, Settings
 
 DIGESTS = Digests(data="d" * 64, split="5" * 64, weights="hub:convnextv2_large.fcmae_ft_in22k_in1k")
 
-# As a prepared run has them: nothing is left open but what is not used (test_dir, stop_epoch). The values are the documented ones.
+# As a prepared run has them: nothing is left open but what is not used (test_dir, stop_epoch). The values are the
+# documented ones.
 COMPLETE = Settings(
     model="convnextv2_large",
     weights="hub",

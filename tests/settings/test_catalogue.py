@@ -25,7 +25,9 @@ CLIPS = {
     "clip_vits32": ("ViT-S-32", 32, 224, ""),
 }
 RELATIONS = {"relation_resnet18": "resnet18", "relation_resnet50": "resnet50"}
-ALLOWED = f"Allowed: {', '.join([*CONVNEXTS, *CLIPS, *RELATIONS])}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
+ALLOWED = (
+    f"Allowed: {', '.join([*CONVNEXTS, *CLIPS, *RELATIONS])}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
+)
 
 
 def refusal(name):
@@ -59,7 +61,12 @@ def test_a_relation_model_has_torchvisions_first_weights_and_crops_of_128(name):
 
 def test_any_backbone_of_timm_makes_a_relation_model():
     spec = find_model("relation:timm:vit_small_patch16_224.augreg_in1k")
-    assert (spec.family, spec.architecture, spec.hub, spec.img_size) == (Family.RELATION, "vit_small_patch16_224", "augreg_in1k", 128)
+    assert (spec.family, spec.architecture, spec.hub, spec.img_size) == (
+        Family.RELATION,
+        "vit_small_patch16_224",
+        "augreg_in1k",
+        128,
+    )
     assert find_model("relation:timm:mobilenetv2_100").hub == "default"
 
 

@@ -174,7 +174,11 @@ def test_text_and_typed_value_are_the_same_setting(name):
 
 
 def test_ranges_are_tested_for_every_bounded_setting():
-    bounded = {name for name, field in fields().items() if any(hasattr(mark, edge) for mark in field.metadata for edge in ("ge", "gt"))}
+    bounded = {
+        name
+        for name, field in fields().items()
+        if any(hasattr(mark, edge) for mark in field.metadata for edge in ("ge", "gt"))
+    }
     assert bounded == set(RANGES)
 
 
@@ -260,7 +264,9 @@ def test_unknown_setting_is_refused():
         Settings.model_validate({**COMPLETE.model_dump(), "learning_rate": 1})
 
 
-@pytest.mark.parametrize("given", ["rose,daisy,tulip", "tulip, rose ,daisy", ["daisy", "tulip", "rose"], ("tulip", "daisy", "rose")])
+@pytest.mark.parametrize(
+    "given", ["rose,daisy,tulip", "tulip, rose ,daisy", ["daisy", "tulip", "rose"], ("tulip", "daisy", "rose")]
+)
 def test_class_order_is_irrelevant(given):
     """Class names are known by name, never by position."""
     assert COMPLETE.replace(classes=given).classes == ("daisy", "rose", "tulip")
@@ -288,7 +294,8 @@ def test_oversample_takes_counts_and_times(given):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "100", "100:", ":3", "0:3", "100:0", "100:3,", "100:3;500:2", "100:3, 500:2", "100:-3", "100:1.5", "None"]
+    "given",
+    ["", "100", "100:", ":3", "0:3", "100:0", "100:3,", "100:3;500:2", "100:3, 500:2", "100:-3", "100:1.5", "None"],
 )
 def test_oversample_refuses_anything_else(given):
     with pytest.raises(ValidationError):

@@ -122,7 +122,9 @@ def test_a_whole_value_of_a_float_setting_is_one_value(spelling):
     assert changed(cutmix=spelling) == GOLDEN
 
 
-@pytest.mark.parametrize("spelling", ["tulip,sunflower,rose,dandelion,daisy", ["tulip", "daisy", "sunflower", "rose", "dandelion"]])
+@pytest.mark.parametrize(
+    "spelling", ["tulip,sunflower,rose,dandelion,daisy", ["tulip", "daisy", "sunflower", "rose", "dandelion"]]
+)
 def test_class_order_does_not_matter(spelling):
     assert changed(classes=spelling) == GOLDEN
 
@@ -141,7 +143,9 @@ def test_auto_is_what_it_stands_for():
 
 
 def test_identity_is_plain_and_complete():
-    """Exactly the shaping settings and the three digests, as values that JSON keeps apart (5 is not "5", true is not 1)."""
+    """Exactly the shaping settings and the three digests, as values that JSON keeps apart (5 is not "5", true is not
+    1).
+    """
     found = identity(COMPLETE, DIGESTS)
     late = {name for name, field in fields().items() if note(field, "late")}
     assert set(found) == {*MUST_MATTER, "data", "split", "weights"} - late

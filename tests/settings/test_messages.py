@@ -53,23 +53,32 @@ WRONG = {
     "--optimizer adam": "--optimizer is 'adam'. Did you mean adamw? Allowed: adamw, sgd",
     "--scheduler cosin": "--scheduler is 'cosin'. Did you mean cosine? Allowed: cosine, plateau, constant",
     "--scheduler Plateau": "--scheduler is 'Plateau'. Did you mean plateau? Allowed: cosine, plateau, constant",
-    "--class-weights balance": "--class-weights is 'balance'. Did you mean balanced? Allowed: none, balanced, effective",
+    "--class-weights balance": (
+        "--class-weights is 'balance'. Did you mean balanced? Allowed: none, balanced, effective"
+    ),
     "--monitor val_acc": (
-        "--monitor is 'val_acc'. Did you mean val_accuracy? Allowed: val_accuracy, val_macro_f1, val_mean_recall, val_loss"
+        "--monitor is 'val_acc'. Did you mean val_accuracy? Allowed: val_accuracy, val_macro_f1, val_mean_recall,"
+        " val_loss"
     ),
     "--bad-images skp": "--bad-images is 'skp'. Did you mean skip? Allowed: stop, skip",
-    "--interpolation bicubik": "--interpolation is 'bicubik'. Did you mean bicubic? Allowed: bilinear, bicubic, or auto",
+    "--interpolation bicubik": (
+        "--interpolation is 'bicubik'. Did you mean bicubic? Allowed: bilinear, bicubic, or auto"
+    ),
     "--amp maybe": "--amp is 'maybe'. Allowed: true or false",
     "--amp tru": "--amp is 'tru'. Did you mean true? Allowed: true or false",
     "--ema=": "--ema is nothing. Allowed: true or false",
     # text of a form, and three numbers
     "--device gpu": "--device is 'gpu'. Allowed: cpu, cuda, cuda:N, mps, or auto",
-    "--oversample 100": '--oversample is \'100\'. Allowed: none or "COUNT:TIMES,..." with TIMES up to 100, for example "100:3,500:2"',
+    "--oversample 100": (
+        '--oversample is \'100\'. Allowed: none or "COUNT:TIMES,..." with TIMES up to 100, for example "100:3,500:2"'
+    ),
     "--weights=": "--weights is nothing. Allowed: hub, none, PATH of a .safetensors or .pth",
     "--train-dir=": "--train-dir is nothing. Allowed: text",
     "--mean 0.5,0.5": "--mean is '0.5,0.5'. Allowed: three numbers R,G,B, or auto",
     "--mean a,b,c": "--mean is 'a,b,c'. Allowed: three numbers R,G,B, or auto",
-    "--model convnextv2_lareg": f"--model 'convnextv2_lareg' is unknown. Did you mean convnextv2_large? Allowed: {MODELS}",
+    "--model convnextv2_lareg": (
+        f"--model 'convnextv2_lareg' is unknown. Did you mean convnextv2_large? Allowed: {MODELS}"
+    ),
     "--model=": f"--model '' is unknown. Allowed: {MODELS}",
     # flags
     "--lr-haed 1e-3": "flag '--lr-haed' is unknown. Did you mean --lr-head? flowerml train --help lists them",
@@ -84,15 +93,20 @@ WRONG = {
     "--epochs": "argument --epochs: expected one argument. flowerml train --help lists the flags",
     # two that are each in range and can't go together
     "--epochs 2 --warmup-epochs 3": "--warmup-epochs 3 is longer than the run (--epochs 2): lower it or train longer",
-    "--epochs 2 --freeze_backbone_epochs 3": "--freeze-backbone-epochs 3 is longer than the run (--epochs 2): lower it or train longer",
+    "--epochs 2 --freeze_backbone_epochs 3": (
+        "--freeze-backbone-epochs 3 is longer than the run (--epochs 2): lower it or train longer"
+    ),
     "--stop-epoch 46": "--stop-epoch 46 lies behind the schedule's end (--epochs 45)",
     "--mixup 0.2 --model relation_resnet18": (
         "--mixup 0.2: not for pairs of boxed objects (relation_resnet18): only --flip moves picture and boxes together"
     ),
     "--randaugment 9 --model relation:timm:resnet18": (
-        "--randaugment 9: not for pairs of boxed objects (relation:timm:resnet18): only --flip moves picture and boxes together"
+        "--randaugment 9: not for pairs of boxed objects (relation:timm:resnet18): only --flip moves picture and boxes"
+        " together"
     ),
-    "--temperature 0.1": "--temperature is for pairs of boxed objects, and convnextv2_large takes whole pictures: leave it out",
+    "--temperature 0.1": (
+        "--temperature is for pairs of boxed objects, and convnextv2_large takes whole pictures: leave it out"
+    ),
     "--no-cache-features --model clip_vitb32": (
         "--cache-features is for pairs of boxed objects, and clip_vitb32 takes whole pictures: leave it out"
     ),
@@ -143,14 +157,42 @@ KINDS = {
     "three numbers R,G,B": {"mean", "std"},
     "names, comma-separated": {"classes"},
     "whole number": {
-        *("img_size", "split_seed", "epochs", "batch_size", "accumulate", "warmup_epochs", "plateau_patience", "freeze_backbone_epochs"),
+        *(
+            "img_size",
+            "split_seed",
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "warmup_epochs",
+            "plateau_patience",
+            "freeze_backbone_epochs",
+        ),
         *("randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
         *("checkpoint_every_steps", "keep_checkpoints", "lease_seconds", "embedding"),
     },
     "number": {
-        *("crop_pct", "dropout", "drop_path", "val_split", "lr_head", "lr_backbone", "weight_decay", "llrd", "plateau_factor", "min_lr"),
+        *(
+            "crop_pct",
+            "dropout",
+            "drop_path",
+            "val_split",
+            "lr_head",
+            "lr_backbone",
+            "weight_decay",
+            "llrd",
+            "plateau_factor",
+            "min_lr",
+        ),
         *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing"),
-        *("effective_beta", "focal_gamma", "logit_adjustment", "checkpoint_every_minutes", "temperature", "spatial_dropout", "flip"),
+        *(
+            "effective_beta",
+            "focal_gamma",
+            "logit_adjustment",
+            "checkpoint_every_minutes",
+            "temperature",
+            "spatial_dropout",
+            "flip",
+        ),
     },
     "text": {
         *(
@@ -165,7 +207,17 @@ KINDS = {
             "scheduler",
             "class_weights",
         ),
-        *("oversample", "monitor", "output_dir", "experiment", "run_name", "device", "resume", "runs_root", "on_launcher_death"),
+        *(
+            "oversample",
+            "monitor",
+            "output_dir",
+            "experiment",
+            "run_name",
+            "device",
+            "resume",
+            "runs_root",
+            "on_launcher_death",
+        ),
         *("annotations", "test_annotations", "wording", "box_features"),
     },
 }

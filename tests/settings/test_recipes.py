@@ -42,7 +42,13 @@ BOTH = {
     "weights": "hub",
 }
 CNNS = ("convnextv2_atto", "convnextv2_large", "convnextv2_huge", "timm:mobilenetv2_100", "openclip:RN50-quickgelu")
-VITS = ("clip_vitl14", "clip_vitb16", "clip_vits32", "timm:vit_small_patch16_224", "openclip:ViT-B-32/laion2b_s34b_b79k")
+VITS = (
+    "clip_vitl14",
+    "clip_vitb16",
+    "clip_vits32",
+    "timm:vit_small_patch16_224",
+    "openclip:ViT-B-32/laion2b_s34b_b79k",
+)
 FAMILY = dict.fromkeys(CNNS, "cnn") | dict.fromkeys(VITS, "vit")
 
 
@@ -60,10 +66,17 @@ def test_recipe_of_the_family_is_the_designs_table(model):
 
 
 def test_recipe_of_relations_is_the_experiments():
-    """What the user's two experiments share: batch 16, rate 1e-4, crops of 128 px, dropout 0.3 and 0.2, temperature 0.07."""
+    """What the user's two experiments share: batch 16, rate 1e-4, crops of 128 px, dropout 0.3 and 0.2, temperature
+    0.07.
+    """
     settings, warnings = resolve({"model": "relation_resnet50"})
     assert values(settings, COLUMNS) == RELATION
-    assert (settings.img_size, settings.dropout, settings.spatial_dropout, settings.temperature) == (128, 0.3, 0.2, 0.07)
+    assert (settings.img_size, settings.dropout, settings.spatial_dropout, settings.temperature) == (
+        128,
+        0.3,
+        0.2,
+        0.07,
+    )
     assert warnings == []
 
 
@@ -103,7 +116,13 @@ def test_image_size_is_the_models_own():
 
 @pytest.mark.parametrize(
     ("model", "expected"),
-    [("convnextv2_large", 0.1), ("convnextv2_atto", 0.1), ("clip_vitl14", 0.0), ("timm:mobilenetv2_100", 0.0), ("timm:resnet18", 0.0)],
+    [
+        ("convnextv2_large", 0.1),
+        ("convnextv2_atto", 0.1),
+        ("clip_vitl14", 0.0),
+        ("timm:mobilenetv2_100", 0.0),
+        ("timm:resnet18", 0.0),
+    ],
 )
 def test_stochastic_depth_only_where_the_builder_takes_it(model, expected):
     assert resolve({"model": model})[0].drop_path == expected
@@ -200,22 +219,48 @@ def test_plateau_needs_validation():
 @pytest.mark.parametrize(
     ("model", "size", "message"),
     [
-        ("clip_vitl14", 225, "--img-size 225 does not fit clip_vitl14: allowed are multiples of its patch 14, like 224 or 238"),
-        ("clip_vitl14_336", 224 + 1, "--img-size 225 does not fit clip_vitl14_336: allowed are multiples of its patch 14, like 224 or 238"),
-        ("clip_vitb16", 200, "--img-size 200 does not fit clip_vitb16: allowed are multiples of its patch 16, like 192 or 208"),
-        ("clip_vits16", 100, "--img-size 100 does not fit clip_vits16: allowed are multiples of its patch 16, like 96 or 112"),
-        ("clip_vitb32", 240, "--img-size 240 does not fit clip_vitb32: allowed are multiples of its patch 32, like 224 or 256"),
+        (
+            "clip_vitl14",
+            225,
+            "--img-size 225 does not fit clip_vitl14: allowed are multiples of its patch 14, like 224 or 238",
+        ),
+        (
+            "clip_vitl14_336",
+            224 + 1,
+            "--img-size 225 does not fit clip_vitl14_336: allowed are multiples of its patch 14, like 224 or 238",
+        ),
+        (
+            "clip_vitb16",
+            200,
+            "--img-size 200 does not fit clip_vitb16: allowed are multiples of its patch 16, like 192 or 208",
+        ),
+        (
+            "clip_vits16",
+            100,
+            "--img-size 100 does not fit clip_vits16: allowed are multiples of its patch 16, like 96 or 112",
+        ),
+        (
+            "clip_vitb32",
+            240,
+            "--img-size 240 does not fit clip_vitb32: allowed are multiples of its patch 32, like 224 or 256",
+        ),
         ("clip_vits32", 16, "--img-size 16 does not fit clip_vits32: allowed are multiples of its patch 32, like 32"),
         # Both neighbours that are named must be sizes that --img-size takes (16 to 2048).
         ("clip_vitl14", 16, "--img-size 16 does not fit clip_vitl14: allowed are multiples of its patch 14, like 28"),
-        ("clip_vitl14", 2045, "--img-size 2045 does not fit clip_vitl14: allowed are multiples of its patch 14, like 2044"),
+        (
+            "clip_vitl14",
+            2045,
+            "--img-size 2045 does not fit clip_vitl14: allowed are multiples of its patch 14, like 2044",
+        ),
     ],
 )
 def test_clip_image_size_is_a_multiple_of_the_patch(model, size, message):
     assert refusal(model=model, img_size=size) == message
 
 
-@pytest.mark.parametrize(("model", "size"), [("clip_vitl14", 28), ("clip_vitl14_336", 224), ("clip_vitb16", 64), ("clip_vits32", 2048)])
+@pytest.mark.parametrize(
+    ("model", "size"), [("clip_vitl14", 28), ("clip_vitl14_336", 224), ("clip_vitb16", 64), ("clip_vits32", 2048)]
+)
 def test_any_multiple_of_the_patch_is_taken(model, size):
     assert resolve({"model": model, "img_size": size})[0].img_size == size
 

@@ -1,4 +1,6 @@
-"""Settings as text and back: what MLflow shows equals, when parsed, what ran; what `mlflow run` logged first does not contradict it."""
+"""Settings as text and back: what MLflow shows equals, when parsed, what ran; what `mlflow run` logged first does not
+contradict it.
+"""
 
 import shlex
 
@@ -71,7 +73,9 @@ def test_another_value_contradicts(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_auto_contradicts_whatever_it_stood_for(name):
-    """Params can't be changed, and `auto` is never shown: such a run becomes the launcher of one with the resolved values."""
+    """Params can't be changed, and `auto` is never shown: such a run becomes the launcher of one with the resolved
+    values.
+    """
     assert contradictions({name: "auto"}, COMPLETE) == {name: "auto"}
     assert contradictions({name: "auto"}, CHANGED) == {name: "auto"}
 

@@ -35,7 +35,17 @@ class Sweep:
 
     def begin(self, *more):
         line = words(
-            self.flowers, self.root, "--study", "s", "--storage", self.storage, "--heartbeat-seconds", "2", "--pruner", "none", *more
+            self.flowers,
+            self.root,
+            "--study",
+            "s",
+            "--storage",
+            self.storage,
+            "--heartbeat-seconds",
+            "2",
+            "--pruner",
+            "none",
+            *more,
         )
         return subprocess.Popen(
             [sys.executable, "-m", "flowerml.cli.main", *line, "--epochs", "3"],
@@ -82,14 +92,19 @@ class Sweep:
         return told
 
     def must_be_whole(self, trials, tries):
-        """As many trials as asked for, all completed after so many tries or more, each one run, under the one run of the sweep."""
+        """As many trials as asked for, all completed after so many tries or more, each one run, under the one run of
+        the sweep.
+        """
         study = optuna.load_study(study_name="s", storage=self.storage)
         assert all(trial.state.is_finished() for trial in study.trials)
         done = counted(study.trials)
         assert len(done) == trials
         assert {trial.state for trial in done.values()} == {TrialState.COMPLETE}
-        assert {len(trial.intermediate_values) for trial in done.values()} == {3}, "epochs before the death are known to the study too"
-        # On a machine that is busy with other things a living trial may be taken for dead, and be given to another worker.
+        assert {len(trial.intermediate_values) for trial in done.values()} == {3}, (
+            "epochs before the death are known to the study too"
+        )
+        # On a machine that is busy with other things a living trial may be taken for dead, and be given to another
+        # worker.
         assert len([trial for trial in study.trials if trial.params]) >= tries
         runs, (parent,) = runs_of("trial"), runs_of("sweep")
         assert len(runs) == trials, "what was killed went on in its own run"
@@ -164,7 +179,9 @@ def test_a_stopped_command_goes_on_where_its_trials_were(on_sqlite, number):
     on_sqlite.end_of(process, 130)
     (parent,) = runs_of("sweep")
     assert parent.info.status == "KILLED"
-    assert all(folder.joinpath("state").is_dir() for folder in stopped if on_sqlite.epochs(folder) < 3), "with a checkpoint"
+    assert all(folder.joinpath("state").is_dir() for folder in stopped if on_sqlite.epochs(folder) < 3), (
+        "with a checkpoint"
+    )
     on_sqlite.end_of(on_sqlite.begin("--trials", "3"))
     on_sqlite.must_be_whole(trials=3, tries=3 + len(stopped))
     assert "flowerml.reason" not in runs_of("sweep")[0].data.tags
@@ -200,7 +217,9 @@ def test_a_database_that_goes_away_for_a_while_is_waited_for(on_postgres):
     with _administrator(on_postgres.storage) as asking:
         asking.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
         try:
-            cut = asking.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+            cut = asking.execute(
+                text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            )
             assert len(cut.all()) > 0
             time.sleep(10)
         finally:

@@ -34,7 +34,9 @@ def left(tmp_path):
 def test_a_folder_of_another_study_is_refused_by_its_name(left, tmp_path):
     own, other = left("s-trial-0000", "s-1234"), left("s-trial-0001", "s-5678")
     require_own([own, tmp_path / "empty"], "s-1234")
-    with pytest.raises(UserError, match=r"s-trial-0001 holds a run of another study: choose another --study or --runs-root"):
+    with pytest.raises(
+        UserError, match=r"s-trial-0001 holds a run of another study: choose another --study or --runs-root"
+    ):
         require_own([own, other], "s-1234")
 
 

@@ -9,7 +9,14 @@ from mlflow.tracking import MlflowClient
 from tests.cli.test_commands import ROOT, environment
 
 GIVEN = {
-    **{"model": "convnextv2_atto", "weights": "none", "img_size": 32, "epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0},
+    **{
+        "model": "convnextv2_atto",
+        "weights": "none",
+        "img_size": 32,
+        "epochs": 1,
+        "warmup_epochs": 0,
+        "freeze_backbone_epochs": 0,
+    },
     **{"batch_size": 16, "data_workers": 0, "study": "s"},
 }
 
@@ -35,7 +42,9 @@ def test_mlflow_run_sweep_and_again_for_more(flowers, tmp_path):
     (parent,), trials = found("sweep"), found("trial")
     assert len(trials) == 2
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
-    assert {run.info.experiment_id for run in found()} == {parent.info.experiment_id}, "else the UI does not show them as nested"
+    assert {run.info.experiment_id for run in found()} == {parent.info.experiment_id}, (
+        "else the UI does not show them as nested"
+    )
     assert parent.data.params["trials"] == "2"
 
     mlflow_run(flowers, tmp_path / "runs", 3)

@@ -51,7 +51,10 @@ def test_the_space_in_words():
 
 def test_a_value_that_can_not_be_run_with_what_is_given_is_named_before_anything_begins():
     given = {"model": "convnextv2_atto", "epochs": 4}
-    said = r"--freeze-backbone-epochs 5 is longer .*; 5 is in the space that is searched: give --freeze-backbone-epochs a value for all"
+    said = (
+        r"--freeze-backbone-epochs 5 is longer .*; 5 is in the space that is searched: give --freeze-backbone-epochs a"
+        r" value for all"
+    )
     with pytest.raises(UserError, match=said):
         require_possible(given, choices(Family.CNN, given))
     fixed = {**given, "freeze_backbone_epochs": 1, "warmup_epochs": 1}

@@ -40,12 +40,15 @@ def test_what_a_trial_draws_hangs_on_the_seed_and_its_number_not_on_who_runs_it(
 def test_a_study_of_other_settings_is_refused_with_what_differs(tmp_path):
     address = f"sqlite:///{tmp_path / 'sweeps.db'}"
     open_study(address, "s", ABOUT, **OPTIONS)
-    with pytest.raises(UserError, match=r"study 's' in sqlite:.* is of other settings \(model convnextv2_atto there, clip_vits32 here"):
+    with pytest.raises(
+        UserError, match=r"study 's' in sqlite:.* is of other settings \(model convnextv2_atto there, clip_vits32 here"
+    ):
         open_study(address, "s", {**ABOUT, "model": "clip_vits32"}, **OPTIONS)
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "sqlite:////no/such/folder/x.db", "postgresql+psycopg2://me:se@cret@127.0.0.1:1/x", "mongo://x"]
+    "address",
+    ["nonsense", "sqlite:////no/such/folder/x.db", "postgresql+psycopg2://me:se@cret@127.0.0.1:1/x", "mongo://x"],
 )
 def test_a_storage_that_can_not_be_had_is_one_line_without_its_password(address):
     with pytest.raises(UserError, match="--storage") as caught:
@@ -63,9 +66,15 @@ def test_an_address_is_named_without_its_password():
 def test_processes_that_open_a_new_database_at_once_all_have_it(tmp_path):
     """Optuna makes its tables without a lock."""
     address = f"sqlite:///{tmp_path / 'new.db'}"
-    code = f"from flowerml.sweep.study import open_study; import sys; sys.stdin.read(1); open_study({address!r}, 's', {ABOUT}, **{OPTIONS})"
+    code = (
+        f"from flowerml.sweep.study import open_study; import sys; sys.stdin.read(1); open_study({address!r}, 's',"
+        f" {ABOUT}, **{OPTIONS})"
+    )
     started = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
     ]
     for process in started:
         process.stdin.write("x")

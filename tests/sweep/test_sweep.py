@@ -1,4 +1,6 @@
-"""`flowerml sweep` as a person types it: trials as nested runs, a table and figures; the same command goes on; bad input is a line."""
+"""`flowerml sweep` as a person types it: trials as nested runs, a table and figures; the same command goes on; bad
+input is a line.
+"""
 
 import json
 
@@ -27,7 +29,8 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
         run.data.tags["flowerml.config_id"] for run in trials if run.info.run_id == out["best"]["run_id"]
     )
     assert (
-        max(run.data.metrics["best_val_accuracy"] for run in trials if run.data.tags["flowerml.phase"] == "trials") == out["best"]["value"]
+        max(run.data.metrics["best_val_accuracy"] for run in trials if run.data.tags["flowerml.phase"] == "trials")
+        == out["best"]["value"]
     )
 
     assert main([*line, "--trials", "3"]) == 0

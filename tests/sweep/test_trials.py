@@ -1,4 +1,6 @@
-"""The queue of trials: as many as were asked for, each point once, whoever asks again; what was stopped or died is tried again."""
+"""The queue of trials: as many as were asked for, each point once, whoever asks again; what was stopped or died is
+tried again.
+"""
 
 import threading
 import time
@@ -86,7 +88,9 @@ def test_a_sampled_study_has_as_many_trials_as_asked_for(opened):
     assert queue(opened(), 4, None) == 0
     assert len(work_off(study, RANGES)) == 4
     assert queue(study, 6, None) == 2
-    assert len({tuple(sorted(trial.params.items())) for trial in study.trials if trial.state is TrialState.COMPLETE}) == 4
+    assert (
+        len({tuple(sorted(trial.params.items())) for trial in study.trials if trial.state is TrialState.COMPLETE}) == 4
+    )
 
 
 @pytest.mark.parametrize("wanted", [POINTS, None])
@@ -94,7 +98,9 @@ def test_commands_that_queue_at_the_same_moment_make_no_trial_too_many(opened, w
     """Each sees an empty study and queues all: only the first ones count, in the eyes of everybody."""
     studies = [opened() for _ in range(3)]
     together = threading.Barrier(3)
-    threads = [threading.Thread(target=lambda study=study: (together.wait(), queue(study, 4, wanted))) for study in studies]
+    threads = [
+        threading.Thread(target=lambda study=study: (together.wait(), queue(study, 4, wanted))) for study in studies
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -13,7 +13,15 @@ CPU = torch.device("cpu")
 
 def views_of(scenes, root, *, start=0, **given):
     settings, _ = resolve(
-        {"model": MODEL, "weights": "none", "train_dir": str(scenes), "img_size": 32, "epochs": 2, "runs_root": str(root), **given}
+        {
+            "model": MODEL,
+            "weights": "none",
+            "train_dir": str(scenes),
+            "img_size": 32,
+            "epochs": 2,
+            "runs_root": str(root),
+            **given,
+        }
     )
     task = RelationsTask()
     data = task.prepare(settings)
@@ -73,7 +81,9 @@ def test_features_are_computed_once_and_found_again(kept, scenes, capsys):
 
 
 @pytest.mark.parametrize(
-    "change", [{"start": 1}, {"mean": "0.1,0.2,0.3"}, {"img_size": 48}, {"flip": 0}], ids=["weights", "colours", "size", "mirror"]
+    "change",
+    [{"start": 1}, {"mean": "0.1,0.2,0.3"}, {"img_size": 48}, {"flip": 0}],
+    ids=["weights", "colours", "size", "mirror"],
 )
 def test_other_weights_or_another_look_are_other_features(scenes, kept, change):
     _, root = kept

@@ -1,4 +1,6 @@
-"""A real MLflow server in this process, on loopback and an SQLite file, whose network can be made as bad as wanted, request by request."""
+"""A real MLflow server in this process, on loopback and an SQLite file, whose network can be made as bad as wanted,
+request by request.
+"""
 
 import io
 import logging
@@ -19,8 +21,9 @@ FAULTS = ("lost", "answer lost", "503", "answer 503", "page")
 class Server:
     """`fault` says, by a request's number since `reset`, what becomes of it (None: it is answered).
 
-    lost: never heard, the connection ends. 503 and page: a proxy answers for the server. `answer ...`: the request is carried out, and only
-    its answer gets lost on the way. hang: nothing for as long as `hold` is set; then it is carried out, for whom it may concern.
+    lost: never heard, the connection ends. 503 and page: a proxy answers for the server. `answer ...`: the request is
+    carried out, and only its answer gets lost on the way. hang: nothing for as long as `hold` is set; then it is
+    carried out, for whom it may concern.
     """
 
     def __init__(self, folder):
@@ -134,7 +137,8 @@ def rows(client, run_id, artifacts=None):
     """
     run = client.get_run(run_id)
     points = {
-        name: sorted((p.step, p.timestamp, repr(p.value)) for p in client.get_metric_history(run_id, name)) for name in run.data.metrics
+        name: sorted((p.step, p.timestamp, repr(p.value)) for p in client.get_metric_history(run_id, name))
+        for name in run.data.metrics
     }
     tags = {
         name: text
@@ -144,7 +148,13 @@ def rows(client, run_id, artifacts=None):
     data = [(one.dataset.name, one.dataset.digest, one.dataset.source) for one in run.inputs.dataset_inputs]
     info = run.info
     return {
-        "state": (info.run_name, info.status, info.start_time, info.end_time, client.get_experiment(info.experiment_id).name),
+        "state": (
+            info.run_name,
+            info.status,
+            info.start_time,
+            info.end_time,
+            client.get_experiment(info.experiment_id).name,
+        ),
         "params": dict(run.data.params),
         "points": points,
         "tags": tags,

@@ -1,5 +1,6 @@
-"""Finished runs in a real MLflow store, without a training: random weights of a small model, figures made to order, files as a run leaves
-them."""
+"""Finished runs in a real MLflow store, without a training: random weights of a small model, figures made to order,
+files as a run leaves them.
+"""
 
 import csv
 from dataclasses import replace
@@ -40,7 +41,9 @@ def trained(family, accuracy=0.5):
     settings, _ = resolve({"model": name, "img_size": size, **paths})
     metrics = {"val_accuracy": accuracy, "val_macro_f1": accuracy, "val_loss": 1.0}
     plain = settings.model_dump(mode="json")
-    return Checkpoint(built.model.state_dict(), spec, classes, built.description, 3, metrics, plain, {"note": f"{LOCAL}/data"})
+    return Checkpoint(
+        built.model.state_dict(), spec, classes, built.description, 3, metrics, plain, {"note": f"{LOCAL}/data"}
+    )
 
 
 class Store:
@@ -78,8 +81,17 @@ class Store:
         self.client.set_terminated(run_id, "FINISHED")
         figures = {"accuracy": accuracy, "macro_f1": accuracy, "hits": hits, "total": TOTAL}
         digests = {"data_digest": data, "split_digest": split}
-        about = {"run_id": run_id, "run_name": name, "config_id": config, "seed": seed, "status": "FINISHED", "kind": kind}
-        return CandidateRun(**about, family=family, classes=5, started=self._clock, model=MODELS[family][0], **digests, **figures)
+        about = {
+            "run_id": run_id,
+            "run_name": name,
+            "config_id": config,
+            "seed": seed,
+            "status": "FINISHED",
+            "kind": kind,
+        }
+        return CandidateRun(
+            **about, family=family, classes=5, started=self._clock, model=MODELS[family][0], **digests, **figures
+        )
 
     def decide(self, family="cnn", hits=20, **changes):
         """A decision for one configuration with seeds 11 and 23."""
@@ -89,13 +101,20 @@ class Store:
         folder = self.folder / run_id
         folder.mkdir()
         checkpoint = self._checkpoints.setdefault(family, trained(family))
-        save_checkpoint(folder / "best.pth", replace(checkpoint, metrics={**checkpoint.metrics, "val_accuracy": accuracy}))
+        save_checkpoint(
+            folder / "best.pth", replace(checkpoint, metrics={**checkpoint.metrics, "val_accuracy": accuracy})
+        )
         size = checkpoint.description.size
         inputs = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(1))
         if family != "relation":
             with torch.inference_mode():
                 logits = as_predictor(checkpoint, "cpu", "best.pth")(inputs)
-            np.savez(folder / "probe.npz", inputs=inputs.numpy(), logits=logits.numpy(), ids=np.array([f"p{i}" for i in range(8)]))
+            np.savez(
+                folder / "probe.npz",
+                inputs=inputs.numpy(),
+                logits=logits.numpy(),
+                ids=np.array([f"p{i}" for i in range(8)]),
+            )
         with (folder / "predictions.csv").open("w", newline="") as handle:
             rows = [[f"daisy/{i}.jpg", "daisy", "daisy" if i < hits else "tulip", *[0.2] * 5] for i in range(TOTAL)]
             csv.writer(handle).writerows([["image", "label", "predicted", *(f"p_{name}" for name in CLASSES)], *rows])

@@ -1,4 +1,6 @@
-"""Runs put into a real MLflow store by its client, with the tags, figures and predictions that a training leaves, and nothing trained."""
+"""Runs put into a real MLflow store by its client, with the tags, figures and predictions that a training leaves, and
+nothing trained.
+"""
 
 import csv
 import io
@@ -21,9 +23,22 @@ class Made:
 
     def experiment(self, name):
         found = self.client.get_experiment_by_name(name)
-        return found.experiment_id if found else self.client.create_experiment(name, (self._folder / "artifacts").as_uri())
+        return (
+            found.experiment_id if found else self.client.create_experiment(name, (self._folder / "artifacts").as_uri())
+        )
 
-    def put(self, config="a", seed=11, hits=90, *, status="FINISHED", f1=0.5, experiment="flowers", predictions=False, **tags):
+    def put(
+        self,
+        config="a",
+        seed=11,
+        hits=90,
+        *,
+        status="FINISHED",
+        f1=0.5,
+        experiment="flowers",
+        predictions=False,
+        **tags,
+    ):
         """One run; further tags as `split_digest=...` (None leaves the tag out). Returns its id."""
         self._clock += 1
         said = {

@@ -1,4 +1,6 @@
-"""What the tracking server is asked, and what comes back, on a real MLflow store (sqlite); the same on Postgres and http is slow."""
+"""What the tracking server is asked, and what comes back, on a real MLflow store (sqlite); the same on Postgres and
+http is slow.
+"""
 
 import math
 import os
@@ -45,7 +47,10 @@ class TestARecord:
     def test_has_none_for_what_it_does_not(self, made):
         made.put(status="RUNNING", hits=None, f1=None, val_total=None)
         (run,) = found()
-        assert (run.status, run.accuracy, run.macro_f1, run.hits, run.total, run.campaign, run.parameters) == ("RUNNING", *[None] * 6)
+        assert (run.status, run.accuracy, run.macro_f1, run.hits, run.total, run.campaign, run.parameters) == (
+            "RUNNING",
+            *[None] * 6,
+        )
 
     def test_has_nan_where_that_was_logged(self, made):
         made.put(hits=math.nan)
@@ -198,8 +203,14 @@ class TestPictures:
             ("", "predictions.csv can't be used (no column image)"),
             ("image,label\na,b\n", "predictions.csv can't be used (no column predicted)"),
             ("image,label,predicted\na,rose\n", "predictions.csv can't be used (a row is cut off)"),
-            ("image,label,predicted\na,x,x\na,x,x\n", "predictions.csv can't be used (per-picture results name a picture twice"),
-            ("image,label,predicted\n", "predictions.csv can't be used (per-picture results need one value per picture"),
+            (
+                "image,label,predicted\na,x,x\na,x,x\n",
+                "predictions.csv can't be used (per-picture results name a picture twice",
+            ),
+            (
+                "image,label,predicted\n",
+                "predictions.csv can't be used (per-picture results need one value per picture",
+            ),
             (b"image,label,predicted\n\xff,x,x\n", "predictions.csv can't be used ('utf-8' codec can't decode"),
         ],
     )
@@ -247,7 +258,9 @@ def test_a_server_that_is_away_is_one_line(address, monkeypatch):
 
 
 def test_only_few_runs_come_back_from_the_server(made, monkeypatch):
-    """Of 43, 20 in another family and 20 of another kind: what is returned is the digest's runs, and one for each question."""
+    """Of 43, 20 in another family and 20 of another kind: what is returned is the digest's runs, and one for each
+    question.
+    """
     for number in range(20):
         made.put(f"other {number}", family="vit", split_digest="6" * 64)
         made.put(f"eval {number}", kind="eval")

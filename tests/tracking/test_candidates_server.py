@@ -28,17 +28,33 @@ def addresses(postgres, server):
 
 
 def put(client):
-    """Configuration a with seeds 11, 23, 47 (one without a file), b that is NaN, RUNNING and FAILED; and one run of another split."""
+    """Configuration a with seeds 11, 23, 47 (one without a file), b that is NaN, RUNNING and FAILED; and one run of
+    another split.
+    """
     rows = [("a", 11, 90, "FINISHED"), ("a", 23, 91, "FINISHED"), ("a", 47, 92, "FINISHED")]
-    rows += [("b", 11, math.nan, "FINISHED"), ("b", 23, 95, "RUNNING"), ("b", 47, None, "FAILED"), ("other", 11, 99, "FINISHED")]
+    rows += [
+        ("b", 11, math.nan, "FINISHED"),
+        ("b", 23, 95, "RUNNING"),
+        ("b", 47, None, "FAILED"),
+        ("other", 11, 99, "FINISHED"),
+    ]
     for place, (config, seed, hits, status) in enumerate(rows):
-        said = {"kind": "train", "family": "cnn", "config_id": config, "seed": seed, "classes": "a,b", "val_total": TOTAL}
+        said = {
+            "kind": "train",
+            "family": "cnn",
+            "config_id": config,
+            "seed": seed,
+            "classes": "a,b",
+            "val_total": TOTAL,
+        }
         said |= {"data_digest": DATA, "split_digest": "6" * 64 if config == "other" else SPLIT, "campaign": "it's 50%"}
         tags = {f"flowerml.{name}": str(text) for name, text in said.items()}
         run_id = client.create_run("0", 1_000_000 + place, tags, f"{config}-s{seed}").info.run_id
         if hits is not None:
             accuracy = hits / TOTAL
-            client.log_batch(run_id, [Metric("best_val_accuracy", accuracy, 1, 1), Metric("best_val_macro_f1", accuracy, 1, 1)])
+            client.log_batch(
+                run_id, [Metric("best_val_accuracy", accuracy, 1, 1), Metric("best_val_macro_f1", accuracy, 1, 1)]
+            )
         if (config, seed) in (("a", 11), ("a", 23)):
             client.log_text(run_id, predictions_csv(hits), "predictions.csv")
         if status != "RUNNING":
@@ -77,7 +93,9 @@ def test_pictures_come_through_the_server_and_one_without_them_is_a_remark(store
     results = tracked.pictures(runs[:3])
     if store == "http":
         assert [int(results[run.run_id].right.sum()) for run in runs[:2]] == [90, 91]
-        assert tracked.remarks == [f"a run has no per-picture results: no predictions.csv: a-s47 ({runs[2].run_id[:8]})"]
+        assert tracked.remarks == [
+            f"a run has no per-picture results: no predictions.csv: a-s47 ({runs[2].run_id[:8]})"
+        ]
     else:  # the files are the server's: who asks its database for them is told so
         assert results == {}
         assert all("no per-picture results: predictions.csv can't be had" in remark for remark in tracked.remarks)

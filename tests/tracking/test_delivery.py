@@ -1,4 +1,6 @@
-"""Journals brought to a real MLflow server over a bad network: every event counts once, whatever gets lost, however often it is tried."""
+"""Journals brought to a real MLflow server over a bad network: every event counts once, whatever gets lost, however
+often it is tried.
+"""
 
 import json
 import random
@@ -45,7 +47,14 @@ def write(tmp_path):
     def write(events=None, **opening):
         root = tmp_path / uuid.uuid4().hex
         folder = root / "attempts" / "0001"
-        said = {"journal": uuid.uuid4().hex, "experiment": "flowers", "run_name": NAME, "host": "host", "timestamp": 1_000, **opening}
+        said = {
+            "journal": uuid.uuid4().hex,
+            "experiment": "flowers",
+            "run_name": NAME,
+            "host": "host",
+            "timestamp": 1_000,
+            **opening,
+        }
         folder.mkdir(parents=True)
         journal = Journal.create(folder, Opening(**said))
         for event in story(root) if events is None else events:
@@ -136,7 +145,9 @@ def test_what_was_delivered_and_not_noted_is_repeated_and_adds_nothing(server, w
 
 
 def test_a_run_that_is_made_too_late_is_one_too_many_and_goes(server, write, expected):
-    """A server that hangs while it is asked for a run makes it once it wakes up: for nobody, and beside the one that was made meanwhile."""
+    """A server that hangs while it is asked for a run makes it once it wakes up: for nobody, and beside the one that
+    was made meanwhile.
+    """
     told, _ = expected
     folder = write()
     server.reset(lambda number, path: "hang" if path.endswith("runs/create") else None)
@@ -249,7 +260,9 @@ def test_a_run_that_was_deleted_at_the_server_is_made_anew_whole(server, write, 
     assert server.rows(delivery.run_id) == told
 
 
-def test_another_store_gets_everything_in_a_run_of_its_own(server, write, expected, made, tmp_path, monkeypatch, capsys):
+def test_another_store_gets_everything_in_a_run_of_its_own(
+    server, write, expected, made, tmp_path, monkeypatch, capsys
+):
     told, _ = expected
     folder = write()
     there = deliver(folder)
@@ -258,7 +271,8 @@ def test_another_store_gets_everything_in_a_run_of_its_own(server, write, expect
     done = sync_folder(folder.parent.parent)
     assert (done.left, done.run_id != there) == (0, True)
     assert (
-        f"recorded at {server.address} so far; everything goes into a new run at sqlite:///{tmp_path}/mlflow.db" in capsys.readouterr().err
+        f"recorded at {server.address} so far; everything goes into a new run at sqlite:///{tmp_path}/mlflow.db"
+        in capsys.readouterr().err
     )
     assert rows(made.client, done.run_id) == told
 

@@ -80,7 +80,14 @@ def test_a_failed_run_says_why(client, start):
 
 
 def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(client, start, monkeypatch):
-    raw = {"model": "convnextv2_atto", "lr_head": "1e-4", "classes": "'b, a'", "epochs": "10", "amp": "True", "foreign": "1"}
+    raw = {
+        "model": "convnextv2_atto",
+        "lr_head": "1e-4",
+        "classes": "'b, a'",
+        "epochs": "10",
+        "amp": "True",
+        "foreign": "1",
+    }
     opened = opened_by_mlflow_run(client, monkeypatch, raw)
     chosen = settings(lr_head="1e-4")
     recorder = start(chosen, "ignored", "my-name")

@@ -1,4 +1,6 @@
-"""Runs that somebody has ended at the server while they were alive: by the next sign of life they run again, and they end as they end."""
+"""Runs that somebody has ended at the server while they were alive: by the next sign of life they run again, and they
+end as they end.
+"""
 
 import json
 
@@ -18,7 +20,14 @@ WHY = "its process 1 on h is gone: last sign of life 10 min 00 s ago"
 @pytest.fixture
 def begun(made, start):
     """A run at work that has said something."""
-    asked = {"model": "convnextv2_atto", "weights": "none", "epochs": 10, "output_dir": "runs/x", "run_name": "x", "classes": "a,b"}
+    asked = {
+        "model": "convnextv2_atto",
+        "weights": "none",
+        "epochs": 10,
+        "output_dir": "runs/x",
+        "run_name": "x",
+        "classes": "a,b",
+    }
     recorder = start(resolve(asked)[0], "flowers", "x")
     recorder.record(Tags({"mlflow.note.content": "mine"}))
     recorder.record(Metrics({"val_accuracy": 0.5}, 1))
@@ -39,7 +48,9 @@ def take_for_dead(recorder):
     assert state(recorder).data.tags["mlflow.note.content"] == f"**KILLED**: {WHY}\n\nmine"
 
 
-@pytest.mark.parametrize(("ended", "note"), [(Ended(Status.FINISHED), "mine"), (Ended(Status.FAILED, "nan"), "**FAILED**: nan\n\nmine")])
+@pytest.mark.parametrize(
+    ("ended", "note"), [(Ended(Status.FINISHED), "mine"), (Ended(Status.FAILED, "nan"), "**FAILED**: nan\n\nmine")]
+)
 def test_how_it_ends_is_all_that_is_left_of_it(begun, ended, note):
     take_for_dead(begun)
     begun.record(ended)

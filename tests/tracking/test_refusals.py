@@ -1,4 +1,6 @@
-"""Addresses are shown without what opens them, and reasons in the words of a person. What commands make of it: tests/cli."""
+"""Addresses are shown without what opens them, and reasons in the words of a person. What commands make of it:
+tests/cli.
+"""
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -13,7 +15,9 @@ SHOWN = {
     "http://team:secret@host:5000/x": "http://***@host:5000/x",
     "https://secret@host": "https://***@host",
     "postgresql+psycopg2://team:se/cr@et@host/db": "postgresql+psycopg2://***@host/db",
-    "postgresql://host/db?user=team&password=secret&sslmode=require": "postgresql://host/db?user=team&password=***&sslmode=require",
+    "postgresql://host/db?user=team&password=secret&sslmode=require": (
+        "postgresql://host/db?user=team&password=***&sslmode=require"
+    ),
     "GET http://team:secret@host/a failed, and http://b:secret@c/d": "GET http://***@host/a failed, and http://***@c/d",
     "http://host:5000/a@b": "http://host:5000/a@b",
     "sqlite:////srv/a@b.db": "sqlite:////srv/a@b.db",
@@ -28,7 +32,8 @@ def test_what_opens_an_address_is_not_shown(address, shown):
 
 def test_a_reason_is_short_and_has_no_password_either():
     long = (
-        "API request to http://team:secret@host failed with exception HTTPConnectionPool(host='host'): Max retries exceeded with url: /a "
+        "API request to http://team:secret@host failed with exception HTTPConnectionPool(host='host'): Max retries"
+        " exceeded with url: /a "
     )
     assert reason_of(MlflowException(f"{long}(Caused by X('[Errno 113] No route to host'))")) == "No route to host"
     assert reason_of(MlflowException(long)) == without_secrets(long)[:160]
@@ -52,6 +57,9 @@ def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch, tmp
     attempt.mkdir(parents=True)
     for opened in (deleted, "not a run"):
         monkeypatch.setenv("MLFLOW_RUN_ID", opened)
-        with pytest.raises(UserError, match=rf"^MLFLOW_RUN_ID {opened} .*: unset it, or set MLFLOW_TRACKING_URI to the store that has it$"):
+        with pytest.raises(
+            UserError,
+            match=rf"^MLFLOW_RUN_ID {opened} .*: unset it, or set MLFLOW_TRACKING_URI to the store that has it$",
+        ):
             start_run(settings, "flowers", "x", attempt)
     assert client.search_runs(["0"]) == []

@@ -1,5 +1,6 @@
-"""Registered versions in a real MLflow store: who holds the alias, no second version, what is in one, and that nothing in it is code of
-ours."""
+"""Registered versions in a real MLflow store: who holds the alias, no second version, what is in one, and that nothing
+in it is code of ours.
+"""
 
 import base64
 import json
@@ -30,7 +31,9 @@ def store(tmp_path):
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory):
-    """One store with a registered CNN, for the tests that only look at it: (store's address, store, decision, registration)."""
+    """One store with a registered CNN, for the tests that only look at it: (store's address, store, decision,
+    registration).
+    """
     folder = tmp_path_factory.mktemp("lasting")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.MonkeyPatch.context() as patch:
@@ -80,7 +83,9 @@ class TestTheAlias:
         assert aliases() == {"champion": "2", "previous": "1"}
 
     def test_a_demo_with_accuracy_1_does_not_keep_a_real_decision_from_it(self, store):
-        """Drawn flowers are another split digest: the real one takes the alias, and says that the two can't be compared."""
+        """Drawn flowers are another split digest: the real one takes the alias, and says that the two can't be
+        compared.
+        """
         register(store.decide(hits=TOTAL, split="1" * 64, data="2" * 64), "cnn")
         real = register(store.decide(hits=28, config="e" * 64), "cnn")
         assert real.verdict.action is Action.OTHER_SPLIT
@@ -152,7 +157,9 @@ class TestWhatAVersionSays:
         assert version.tags["flowerml.mean_val_accuracy"] == "0.75"
         assert (version.tags["flowerml.hits"], version.tags["flowerml.total"]) == ("60", "80")
         assert version.tags["flowerml.split_digest"] == decision.split_digest
-        assert version.tags["flowerml.rule"].startswith("mean accuracy over the seeds; where it is equal: mean macro-F1, then variance")
+        assert version.tags["flowerml.rule"].startswith(
+            "mean accuracy over the seeds; where it is equal: mean macro-F1, then variance"
+        )
         assert decision.words in version.description
         assert all(run.run_id in version.description for run in runs)
 
@@ -163,7 +170,10 @@ class TestWhatAVersionSays:
         model = MlflowClient().get_logged_model(version.source.removeprefix("models:/"))
         assert model.source_run_id == decision.chosen.run_id
         assert str(model.status).endswith("READY")
-        assert {(one.key, one.value) for one in model.metrics} >= {("mean_val_accuracy", 0.75), ("chosen_val_accuracy", 0.75)}
+        assert {(one.key, one.value) for one in model.metrics} >= {
+            ("mean_val_accuracy", 0.75),
+            ("chosen_val_accuracy", 0.75),
+        }
         assert {one.dataset_digest for one in model.metrics} == {decision.data_digest[:36]}
         assert MlflowClient().get_run(decision.chosen.run_id).info.status == "FINISHED"
 
@@ -178,16 +188,27 @@ class TestTheModel:
         assert [path.name for path in (files / "code").rglob("*.py")] == ["flowers_classifier.py"]
         source = (files / "code" / "flowers_classifier.py").read_text()
         assert not any(
-            line.startswith(("import flowerml", "from flowerml", "import mlflow", "from mlflow")) for line in source.splitlines()
+            line.startswith(("import flowerml", "from flowerml", "import mlflow", "from mlflow"))
+            for line in source.splitlines()
         )
         assert '"cnn_flowers.pth": "' in source
         assert not [path for path in files.rglob("*") if path.suffix in (".pkl", ".pickle")]
 
     def test_its_requirements_are_pinned_and_never_name_flowerml(self, files):
         for name in ("requirements.txt", "conda.yaml", "python_env.yaml", "MLmodel"):
-            assert "flowerml" not in (files / name).read_text().replace("flowerml-checkpoint", "").replace(str(files), "")
+            assert "flowerml" not in (files / name).read_text().replace("flowerml-checkpoint", "").replace(
+                str(files), ""
+            )
         lines = (files / "requirements.txt").read_text().splitlines()
-        assert {line.split("==")[0] for line in lines} == {"mlflow", "torch", "torchvision", "numpy", "pandas", "pillow", "timm"}
+        assert {line.split("==")[0] for line in lines} == {
+            "mlflow",
+            "torch",
+            "torchvision",
+            "numpy",
+            "pandas",
+            "pillow",
+            "timm",
+        }
         assert all("==" in line and "+" not in line for line in lines)
 
     def test_nothing_in_it_names_the_machine_that_trained(self, files):
@@ -201,13 +222,15 @@ class TestTheModel:
         assert base64.b64decode(example["data"][0][0]).startswith(b"\xff\xd8")
 
     def test_it_loads_without_unpickling_and_gives_the_same_as_the_package(self, registered, monkeypatch, tmp_path):
-        """In a process of its own, outside the project: `flowers_classifier` must be the model's own, and pickle is forbidden."""
+        """In a process of its own, outside the project: `flowers_classifier` must be the model's own, and pickle is
+        forbidden.
+        """
         photo = encode(scene(3), "JPEG")
         script = (
-            "import sys, json, base64, mlflow.pyfunc, pandas as pd\n"
-            "model = mlflow.pyfunc.load_model('models:/flowers-cnn@champion')\n"
-            "rows = pd.DataFrame({'image': [sys.argv[1], 'data:image/jpeg;base64,' + sys.argv[1]]})\n"
-            "print(json.dumps([model.predict(rows), [name for name in sys.modules if name.split('.')[0] == 'flowerml']]))\n"
+            "import sys, json, base64, mlflow.pyfunc, pandas as pd\nmodel ="
+            " mlflow.pyfunc.load_model('models:/flowers-cnn@champion')\nrows = pd.DataFrame({'image': [sys.argv[1],"
+            " 'data:image/jpeg;base64,' + sys.argv[1]]})\nprint(json.dumps([model.predict(rows), [name for name in"
+            " sys.modules if name.split('.')[0] == 'flowerml']]))\n"
         )
         monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
         command = [sys.executable, "-I", "-c", script, base64.b64encode(photo).decode("ascii")]
@@ -216,7 +239,9 @@ class TestTheModel:
         answer, ours = json.loads(done.stdout.splitlines()[-1])
         assert ours == []
         _, decision, _ = registered
-        path = mlflow.artifacts.download_artifacts(run_id=decision.chosen.run_id, artifact_path="best.pth", dst_path=str(tmp_path))
+        path = mlflow.artifacts.download_artifacts(
+            run_id=decision.chosen.run_id, artifact_path="best.pth", dst_path=str(tmp_path)
+        )
         model = flowers_classifier.load_model(path)
         shares = flowers_classifier.predict_proba(model, photo)[0]
         for row in answer:

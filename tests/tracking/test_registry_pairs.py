@@ -1,4 +1,6 @@
-"""The registered model of the second task: registered, champion, loaded by MLflow without this package, without unpickling anything."""
+"""The registered model of the second task: registered, champion, loaded by MLflow without this package, without
+unpickling anything.
+"""
 
 import base64
 import json
@@ -31,7 +33,10 @@ def test_the_best_of_the_decision_is_champion_of_relations(registered):
 
 def test_mlflow_loads_it_and_answers_a_picture_with_two_boxes(registered, monkeypatch, tmp_path):
     files = Path(download_artifacts(artifact_uri="models:/relations@champion", dst_path=str(tmp_path / "model")))
-    assert {path.name for path in (files / "code").rglob("*.py")} == {"relations_classifier.py", "flowers_classifier.py"}
+    assert {path.name for path in (files / "code").rglob("*.py")} == {
+        "relations_classifier.py",
+        "flowers_classifier.py",
+    }
     assert (files / "data" / "relations.pth").is_file()
     for name in ("requirements.txt", "conda.yaml", "python_env.yaml"):
         assert "flowerml" not in (files / name).read_text()

@@ -1,4 +1,6 @@
-"""A run's events on their way while it runs: servers that are away at the start, in the middle and at the end, resuming, launchers."""
+"""A run's events on their way while it runs: servers that are away at the start, in the middle and at the end,
+resuming, launchers.
+"""
 
 import json
 import multiprocessing
@@ -24,7 +26,14 @@ from tests.tracking.faulty_server import wait_for
 
 
 def settings(**changes):
-    asked = {"model": "convnextv2_atto", "weights": "none", "epochs": 10, "output_dir": "runs/x", "run_name": "x", "classes": "a,b"}
+    asked = {
+        "model": "convnextv2_atto",
+        "weights": "none",
+        "epochs": 10,
+        "output_dir": "runs/x",
+        "run_name": "x",
+        "classes": "a,b",
+    }
     return resolve({**asked, **changes})[0]
 
 
@@ -146,7 +155,9 @@ def test_an_answer_that_refuses_stops_the_run_at_the_start(server, start, fault)
         server.store.delete_experiment(server.store.create_experiment("refused"))
     else:
         server.fault = lambda number, path: "page"
-    with pytest.raises(UserError, match="'refused' was deleted" if fault == "refuse" else "refuses .what came is not from MLflow"):
+    with pytest.raises(
+        UserError, match="'refused' was deleted" if fault == "refuse" else "refuses .what came is not from MLflow"
+    ):
         start(settings(), "refused", "x")
     wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))
 
@@ -178,7 +189,14 @@ def test_a_resumed_run_goes_on_in_its_own_run_and_doubles_nothing(server, start,
     assert run.info.status == "FINISHED"
     assert "flowerml.reason" not in run.data.tags
     assert run.data.params == as_params(settings())
-    assert len(server.store.search_runs([run.info.experiment_id], f"tags.`flowerml.journal` = '{run.data.tags['flowerml.journal']}'")) == 1
+    assert (
+        len(
+            server.store.search_runs(
+                [run.info.experiment_id], f"tags.`flowerml.journal` = '{run.data.tags['flowerml.journal']}'"
+            )
+        )
+        == 1
+    )
 
 
 def test_a_resumed_run_delivers_what_the_attempt_before_had_kept(server, start, root):
@@ -362,7 +380,9 @@ def test_ctrl_c_while_the_run_is_made_leaves_none_that_runs(server, start, root,
         made(self, opened, alive=alive)
 
     monkeypatch.setattr(Delivery, "open", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of several that test together ignore it
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # processes of several that test together ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
             start(settings(), "flowers", "x", attempt(root, 1) if resumed else None)
@@ -371,4 +391,7 @@ def test_ctrl_c_while_the_run_is_made_leaves_none_that_runs(server, start, root,
     (experiment,) = (one.experiment_id for one in server.store.search_experiments() if one.name == "flowers")
     runs = {run.data.tags["flowerml.journal"]: run for run in server.store.search_runs([experiment])}
     run = runs[Journal(attempt(root, 1)).opening.journal]
-    assert (run.info.status, run.data.tags["flowerml.reason"]) == ("KILLED", "why" if resumed else "stopped before it began")
+    assert (run.info.status, run.data.tags["flowerml.reason"]) == (
+        "KILLED",
+        "why" if resumed else "stopped before it began",
+    )

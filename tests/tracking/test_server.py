@@ -39,7 +39,9 @@ def free_port():
 
 
 def stat(pid):
-    """(parent's id, start time) of a process, by which its id is told from a later one's; None where it is gone or only waited for."""
+    """(parent's id, start time) of a process, by which its id is told from a later one's; None where it is gone or only
+    waited for.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
@@ -76,7 +78,9 @@ def wait_until(ready, process, log):
 
 @contextmanager
 def running(command, ready, log, stop, **options):
-    """A process that is up, with the processes it had then. Stopped by its own id at the end, and nothing of it is left."""
+    """A process that is up, with the processes it had then. Stopped by its own id at the end, and nothing of it is
+    left.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
     processes = {}
@@ -98,7 +102,9 @@ def running(command, ready, log, stop, **options):
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A Postgres of its own on a free port of loopback, with an empty database `mlflow`. Postgres refuses to run as root."""
+    """A Postgres of its own on a free port of loopback, with an empty database `mlflow`. Postgres refuses to run as
+    root.
+    """
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = str(programs[-1]) if programs else shutil.which("initdb")
     if found is None:
@@ -129,7 +135,19 @@ def cluster(programs, folder, owner):
     subprocess.run([programs / "initdb", f"--pgdata={data}", *options], **calls)
     where = ["--host=127.0.0.1", f"--port={port}"]
     ask = [programs / "pg_isready", *where, "--username=mlflow", "--dbname=mlflow"]
-    command = [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", "fsync=off"]
+    command = [
+        programs / "postgres",
+        "-D",
+        data,
+        "-k",
+        folder,
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        f"port={port}",
+        "-c",
+        "fsync=off",
+    ]
     ready = lambda: subprocess.run(ask, capture_output=True, timeout=SECONDS).returncode == 0  # noqa: E731
     with running([str(word) for word in command], ready, log, signal.SIGINT, cwd=folder, **owner):
         known = {"env": {**os.environ, "PGPASSWORD": PASSWORD}}
@@ -182,7 +200,9 @@ def workers(processes):
     return [pid for pid in processes if any("spawn_main" in word for word in words(pid))]
 
 
-@pytest.mark.parametrize(("host", "status"), [("mlflow:5000", 200), ("localhost:5055", 200), ("evil.example", 403), ("mlflow:5001", 403)])
+@pytest.mark.parametrize(
+    ("host", "status"), [("mlflow:5000", 200), ("localhost:5055", 200), ("evil.example", 403), ("mlflow:5001", 403)]
+)
 def test_only_listed_hosts_are_answered(server, host, status):
     """What containers and this machine's browser send, and what a page elsewhere would make a browser send."""
     port, _, _ = server
@@ -194,7 +214,14 @@ def test_a_run_comes_back_through_http(server, tmp_path, monkeypatch):
     port, _, artifacts = server
     mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
     try:
-        asked = {"model": "convnextv2_atto", "weights": "none", "epochs": 10, "output_dir": "runs/x", "run_name": "x", "classes": "a,b"}
+        asked = {
+            "model": "convnextv2_atto",
+            "weights": "none",
+            "epochs": 10,
+            "output_dir": "runs/x",
+            "run_name": "x",
+            "classes": "a,b",
+        }
         attempt = tmp_path / "out" / "attempts" / "0001"
         attempt.mkdir(parents=True)
         recorder = start_run(resolve(asked)[0], "flowers", "x", attempt)
@@ -228,7 +255,9 @@ def test_every_worker_runs_on_uvloop(server):
 
 
 def test_nothing_runs_that_nobody_asked_for(server):
-    """`mlflow server`, uvicorn, two workers and Python's own helper of the three: no runner of jobs, no queue, no gateway."""
+    """`mlflow server`, uvicorn, two workers and Python's own helper of the three: no runner of jobs, no queue, no
+    gateway.
+    """
     port, processes, _ = server
     lines = {pid: " ".join(words(pid)) for pid in processes}
     helpers = [pid for pid, line in lines.items() if "multiprocessing.resource_tracker" in line]

@@ -40,7 +40,12 @@ def server(tmp_path, monkeypatch):
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     log = (tmp_path / "server.log").open("wb")
     process = subprocess.Popen(
-        command + options, cwd=tmp_path / "elsewhere", env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        command + options,
+        cwd=tmp_path / "elsewhere",
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -67,7 +72,9 @@ def answers(url):
 
 def ask(address, body):
     """(HTTP status, the parsed answer)."""
-    request = urllib.request.Request(f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.loads(answer.read())

@@ -31,7 +31,8 @@ def eight_meet():
 
 def test_eight_processes_meet_on_a_fresh_database_and_none_crashes(tmp_path):
     """MLflow makes its tables without a lock: without ours seven of eight fail."""
-    # Forked from a fresh process: the tests' own has threads, of servers too, and a fork never lets go of a lock that one of them held.
+    # Forked from a fresh process: the tests' own has threads, of servers too, and a fork never lets go of a lock that
+    # one of them held.
     parent = multiprocessing.get_context("spawn").Process(target=eight_meet)
     parent.start()
     parent.join(180)

@@ -1,4 +1,6 @@
-"""A toy to train in milliseconds: three kinds of noise pictures, a network of one convolution, and the real loop around it."""
+"""A toy to train in milliseconds: three kinds of noise pictures, a network of one convolution, and the real loop around
+it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

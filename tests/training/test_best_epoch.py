@@ -10,15 +10,23 @@ def standing_still(toy, **changes):
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_the_best_epoch_has_the_most_hits_then_the_highest_macro_f1_then_is_the_earlier(toy, make_examples, seed):
-    """Labels have nothing to do with the pictures, so accuracy jumps; the replay below is written independently of the loop."""
+    """Labels have nothing to do with the pictures, so accuracy jumps; the replay below is written independently of the
+    loop.
+    """
     val = make_examples(15, first=2000, random_labels=True)
-    trained = toy.run(epochs=8, seed=seed, lr_head=0.2, lr_backbone=0.1, ema=False, val=val, grad_clip=0.0, scheduler="constant")
+    trained = toy.run(
+        epochs=8, seed=seed, lr_head=0.2, lr_backbone=0.1, ema=False, val=val, grad_clip=0.0, scheduler="constant"
+    )
     merits = [(round(row["val_accuracy"] * 15), round(row["val_macro_f1"], 9), -row["epoch"]) for row in trained.rows]
     leaders = [epoch for epoch in range(1, 9) if max(merits[:epoch])[2] == -epoch]
     assert [best.epoch for best in trained.bests] == leaders
     best = trained.outcome.best
     assert best.epoch == leaders[-1] == -max(merits)[2]
-    assert best.result.accuracy == trained.rows[best.epoch - 1]["val_accuracy"] == max(row["val_accuracy"] for row in trained.rows)
+    assert (
+        best.result.accuracy
+        == trained.rows[best.epoch - 1]["val_accuracy"]
+        == max(row["val_accuracy"] for row in trained.rows)
+    )
     assert best.predictions.ids == tuple(example.id for example in val)
 
 
@@ -28,7 +36,9 @@ def test_of_equal_epochs_the_earliest_is_kept(toy):
     assert trained.outcome.best.epoch == 1
 
 
-@pytest.mark.parametrize(("patience", "min_epochs", "last"), [(1, 0, 2), (3, 0, 4), (2, 6, 6), (2, 2, 3), (0, 0, 8), (8, 0, 8)])
+@pytest.mark.parametrize(
+    ("patience", "min_epochs", "last"), [(1, 0, 2), (3, 0, 4), (2, 6, 6), (2, 2, 3), (0, 0, 8), (8, 0, 8)]
+)
 def test_early_stopping_waits_for_patience_and_for_min_epochs(toy, patience, min_epochs, last):
     trained = standing_still(toy, patience=patience, min_epochs=min_epochs)
     assert len(trained.rows) == last
@@ -47,7 +57,15 @@ def test_a_run_that_would_stop_at_its_last_epoch_has_done_all_epochs(toy):
 
 def test_early_stopping_asks_what_monitor_names(toy):
     """The loss keeps falling while the accuracy stands: only the accuracy's watcher stops."""
-    slow = {"lr_head": 1e-5, "lr_backbone": 1e-12, "weight_decay": 0.0, "scheduler": "constant", "ema": False, "epochs": 5, "patience": 2}
+    slow = {
+        "lr_head": 1e-5,
+        "lr_backbone": 1e-12,
+        "weight_decay": 0.0,
+        "scheduler": "constant",
+        "ema": False,
+        "epochs": 5,
+        "patience": 2,
+    }
     assert len(toy.run(**slow).rows) == 3
     by_loss = toy.run(monitor="val_loss", **slow)
     assert len(by_loss.rows) == 5

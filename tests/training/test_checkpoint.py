@@ -18,7 +18,9 @@ PLAIN = (str, int, float, bool, type(None), torch.Tensor)
 def checkpoint(model: str = "convnextv2_atto", *, split=None, prefix: str = "", size: int = 64) -> Checkpoint:
     generator = torch.Generator().manual_seed(0)
     state = {
-        f"{prefix}backbone.weight": torch.randn(size, size, generator=generator).to(memory_format=torch.contiguous_format).t(),
+        f"{prefix}backbone.weight": torch.randn(size, size, generator=generator)
+        .to(memory_format=torch.contiguous_format)
+        .t(),
         f"{prefix}head.weight": torch.nn.Parameter(torch.randn(3, size, generator=generator)),
         f"{prefix}backbone.num_batches_tracked": torch.tensor(7),
     }
@@ -56,7 +58,9 @@ def refusal(path) -> str:
     return message
 
 
-@pytest.mark.parametrize("model", ["convnextv2_atto", "clip_vits32", "timm:mobilenetv2_050", "openclip:ViT-B-32/laion2b_s34b_b79k"])
+@pytest.mark.parametrize(
+    "model", ["convnextv2_atto", "clip_vits32", "timm:mobilenetv2_050", "openclip:ViT-B-32/laion2b_s34b_b79k"]
+)
 def test_everything_comes_back_as_it_went_in(tmp_path, model):
     split = {"seed": 11, "val": ["rose/1.jpg"], "train": ["rose/2.jpg"], "sha256": {"rose/1.jpg": "00"}}
     before = written(tmp_path / "best.pth", model=model, split=split)
@@ -149,7 +153,9 @@ def test_a_truncated_file_is_refused(tmp_path, left):
 
 @pytest.mark.parametrize("place", ["weights", "pickle"])
 def test_a_flipped_byte_is_refused_not_loaded_as_other_weights(tmp_path, place):
-    """torch itself checks no sums: one flipped byte of a weight would pass, and the model would be another one than was evaluated."""
+    """torch itself checks no sums: one flipped byte of a weight would pass, and the model would be another one than was
+    evaluated.
+    """
     path = tmp_path / "best.pth"
     made = written(path)
     data = bytearray(path.read_bytes())
@@ -162,7 +168,16 @@ def test_a_flipped_byte_is_refused_not_loaded_as_other_weights(tmp_path, place):
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {}, {"state_dict": {}}, {"format": FORMAT}, {"weight": torch.zeros(2)}, "text", {"format": "flowerml-checkpoint-9"}]
+    "content",
+    [
+        [1, 2],
+        {},
+        {"state_dict": {}},
+        {"format": FORMAT},
+        {"weight": torch.zeros(2)},
+        "text",
+        {"format": "flowerml-checkpoint-9"},
+    ],
 )
 def test_foreign_files_are_told_apart(tmp_path, content):
     torch.save(content, tmp_path / "other.pth")
@@ -176,7 +191,9 @@ def test_another_version_of_the_format_is_refused(tmp_path):
     assert FORMAT in refusal(tmp_path / "best.pth")
 
 
-@pytest.mark.parametrize("change", [{"model": {"name": "x"}}, {"model": "x"}, {"input": {"size": 64}}, {"state_dict": [1]}, {"classes": 3}])
+@pytest.mark.parametrize(
+    "change", [{"model": {"name": "x"}}, {"model": "x"}, {"input": {"size": 64}}, {"state_dict": [1]}, {"classes": 3}]
+)
 def test_a_file_of_our_format_with_senseless_parts_is_refused(tmp_path, change):
     written(tmp_path / "best.pth")
     content = torch.load(tmp_path / "best.pth", weights_only=True)
@@ -198,7 +215,11 @@ def test_nothing_in_a_file_is_executed_and_what_is_no_checkpoint_is_refused(tmp_
     if how == "torch":
         torch.save({"format": FORMAT, "state_dict": _Trap(mark)}, path)
     else:
-        path.write_bytes({"pickle": pickle.dumps(_Trap(mark), protocol=2), "html": b"<!doctype html>\n<html></html>", "empty": b""}[how])
+        path.write_bytes(
+            {"pickle": pickle.dumps(_Trap(mark), protocol=2), "html": b"<!doctype html>\n<html></html>", "empty": b""}[
+                how
+            ]
+        )
     refusal(path)
     assert not mark.exists()
 
@@ -208,5 +229,7 @@ def test_a_repacked_file_is_refused_not_mapped_as_it_stands(tmp_path):
     written(tmp_path / "best.pth")
     with zipfile.ZipFile(tmp_path / "best.pth") as source, zipfile.ZipFile(tmp_path / "packed.pth", "w") as target:
         for part in source.namelist():
-            target.writestr(part, source.read(part), zipfile.ZIP_DEFLATED if part.endswith("/data/0") else zipfile.ZIP_STORED)
+            target.writestr(
+                part, source.read(part), zipfile.ZIP_DEFLATED if part.endswith("/data/0") else zipfile.ZIP_STORED
+            )
     assert "can't be read" in refusal(tmp_path / "packed.pth")

@@ -24,7 +24,9 @@ def stepper_for(built, optimizer: str = "adamw") -> Stepper:
     groups = parameter_groups(built.model, built.stages, lr_head=0.1, lr_backbone=0.1, weight_decay=0.5, llrd=1.0)
     parameters = list(built.model.parameters())
     losses = partial(example_losses, smoothing=0.0)
-    return Stepper(built.model, make_optimizer(optimizer, groups), parameters, torch.device("cpu"), None, 1, 0.0, losses, print)
+    return Stepper(
+        built.model, make_optimizer(optimizer, groups), parameters, torch.device("cpu"), None, 1, 0.0, losses, print
+    )
 
 
 def steps(stepper: Stepper, count: int) -> None:

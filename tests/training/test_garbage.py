@@ -1,4 +1,6 @@
-"""The garbage collector: nothing that was there before a training is looked through during it, and nothing is kept for good."""
+"""The garbage collector: nothing that was there before a training is looked through during it, and nothing is kept for
+good.
+"""
 
 import gc
 import weakref

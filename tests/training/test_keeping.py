@@ -1,4 +1,6 @@
-"""A checkpoint counts only when it is whole: every damage is found before anything is read, named, and the one before is used."""
+"""A checkpoint counts only when it is whole: every damage is found before anything is read, named, and the one before
+is used.
+"""
 
 import random
 import shutil
@@ -128,7 +130,9 @@ def test_what_a_killed_process_was_writing_does_not_count_and_goes_with_the_next
     assert kept.newest().place == SECOND
     kept.save(Place(2, 0), content(3), best)
     assert not half.exists()
-    assert {path.name for path in kept.folder.iterdir()} == {folder(kept, place).name for place in (SECOND, Place(2, 0))}
+    assert {path.name for path in kept.folder.iterdir()} == {
+        folder(kept, place).name for place in (SECOND, Place(2, 0))
+    }
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
@@ -196,7 +200,9 @@ def test_one_without_its_state_is_not_whole_even_where_its_manifest_fits(kept, c
 
 
 def test_the_one_that_stands_at_a_place_goes_when_its_successor_stands(kept, best, monkeypatch):
-    """A place is kept twice where a resumed run stops at once. Killed while gigabytes are removed, it must not be without either."""
+    """A place is kept twice where a resumed run stops at once. Killed while gigabytes are removed, it must not be
+    without either.
+    """
     remove = shutil.rmtree
 
     def killed(path, *more, **how):

@@ -1,4 +1,6 @@
-"""The training loop as a whole, on a toy: repetition, freezing, accumulation, averaging, schedules, and the stop at NaN."""
+"""The training loop as a whole, on a toy: repetition, freezing, accumulation, averaging, schedules, and the stop at
+NaN.
+"""
 
 import math
 from functools import partial
@@ -24,7 +26,14 @@ COLUMNS = [
     "val_macro_f1",
     "val_mean_recall",
 ]
-EVERYTHING = {"dropout": 0.3, "mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "freeze_backbone_epochs": 1, "amp": True}
+EVERYTHING = {
+    "dropout": 0.3,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+    "freeze_backbone_epochs": 1,
+    "amp": True,
+}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -157,7 +166,15 @@ def test_the_warm_up_ends_with_its_epoch(toy):
 
 def test_plateau_cuts_are_listed_and_take_effect_in_the_next_epoch(toy):
     """Rates of nearly 0: the validation loss stands still, so every second epoch after the first cuts (patience 1)."""
-    trained = toy.run(epochs=6, scheduler="plateau", plateau_patience=1, plateau_factor=0.1, lr_head=1e-9, lr_backbone=1e-9, min_lr=0.0)
+    trained = toy.run(
+        epochs=6,
+        scheduler="plateau",
+        plateau_patience=1,
+        plateau_factor=0.1,
+        lr_head=1e-9,
+        lr_backbone=1e-9,
+        min_lr=0.0,
+    )
     assert trained.outcome.cuts == [3, 5]
     assert [row["lr_head"] for row in trained.rows] == pytest.approx([1e-9, 1e-9, 1e-9, 1e-10, 1e-10, 1e-11])
 
@@ -180,7 +197,9 @@ def test_the_evaluated_weights_are_the_kept_weights_to_the_last_digit(toy, make_
         row = trained.rows[best.epoch - 1]
         assert torch.equal(logits, torch.from_numpy(best.predictions.logits))
         assert row["val_accuracy"] == (logits.argmax(1) == labels).double().mean().item()
-        assert row["val_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits.double(), labels).item(), rel=1e-9)
+        assert row["val_loss"] == pytest.approx(
+            torch.nn.functional.cross_entropy(logits.double(), labels).item(), rel=1e-9
+        )
 
 
 def test_without_averaging_the_raw_weights_are_kept_and_with_it_others(toy):
@@ -191,7 +210,9 @@ def test_without_averaging_the_raw_weights_are_kept_and_with_it_others(toy):
 
 
 def test_evaluation_draws_nothing_and_leaves_the_model_training(toy):
-    assert same(toy.run(epochs=2, dropout=0.3, ema=False).weights(), toy.run(epochs=2, dropout=0.3, ema=False, val=[]).weights())
+    assert same(
+        toy.run(epochs=2, dropout=0.3, ema=False).weights(), toy.run(epochs=2, dropout=0.3, ema=False, val=[]).weights()
+    )
 
 
 class _Failing:

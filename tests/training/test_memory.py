@@ -13,12 +13,17 @@ from flowerml.errors import RunFailed
 from flowerml.evaluation.predict import predict_all
 from flowerml.models.memory import out_of_memory
 
-CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"
+    " bytes."
+)
 ERRORS = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), RuntimeError(CPU), MemoryError()]
 
 
 class Narrow(nn.Module):
-    """A backbone that raises as torch does when it gets more than `room` pictures; it moves a statistic first, as batch-norm does."""
+    """A backbone that raises as torch does when it gets more than `room` pictures; it moves a statistic first, as
+    batch-norm does.
+    """
 
     def __init__(self, inner: nn.Module, room: int, error: BaseException, begins: int = 0) -> None:
         super().__init__()
@@ -80,7 +85,9 @@ def test_statistics_of_the_failed_try_do_not_count(toy, make_built):
 
 
 def test_the_draws_of_a_failed_try_do_not_shift_later_ones(toy, make_built):
-    """Dropout is keyed by step: an interrupted try that succeeds with parts of one gives what parts of one give from the start."""
+    """Dropout is keyed by step: an interrupted try that succeeds with parts of one gives what parts of one give from
+    the start.
+    """
     changes = {"epochs": 2, "batch_size": 8, "dropout": 0.5}
     short = toy.run(built=narrowed(make_built, 1), **changes)
     planned = toy.run(built=narrowed(make_built, 1), **changes, accumulate=8)
@@ -96,7 +103,9 @@ def test_running_out_in_mid_run_goes_on_too(toy, make_built):
 
 
 def test_one_picture_too_many_ends_the_run_with_a_remedy(toy, make_built):
-    with pytest.raises(RunFailed, match=r"memory ran out with one picture at a time, at epoch 1, step 1.*--img-size") as caught:
+    with pytest.raises(
+        RunFailed, match=r"memory ran out with one picture at a time, at epoch 1, step 1.*--img-size"
+    ) as caught:
         toy.run(built=narrowed(make_built, 0), epochs=1, batch_size=8)
     assert "\n" not in str(caught.value)
 
@@ -127,7 +136,9 @@ def test_evaluation_without_room_for_one_says_so(make_built, make_examples):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
 def test_a_process_that_really_has_too_little_goes_on():
-    """No stand-in: the address space is bounded so that torch's own allocator fails on the whole batch, and not on parts of it."""
+    """No stand-in: the address space is bounded so that torch's own allocator fails on the whole batch, and not on
+    parts of it.
+    """
     program = """
         import resource
         from functools import partial

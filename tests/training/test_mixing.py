@@ -9,7 +9,9 @@ COUNT = 6
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Every picture of a class of its own, so that a target tells which pictures went into it; every pixel tells its picture."""
+    """Every picture of a class of its own, so that a target tells which pictures went into it; every pixel tells its
+    picture.
+    """
     inputs = torch.arange(COUNT, dtype=torch.float32).reshape(-1, 1, 1, 1) * 100 + torch.rand(COUNT, 3, 16, 16)
     return inputs, torch.arange(COUNT)
 

@@ -1,4 +1,6 @@
-"""A resumed training ends as one that was never interrupted, bit for bit: from every step, and only because every part is put back."""
+"""A resumed training ends as one that was never interrupted, bit for bit: from every step, and only because every part
+is put back.
+"""
 
 import copy
 import io
@@ -23,7 +25,15 @@ from tests.training.conftest import Toy, Trained, examples, tiny_built
 from tests.training.test_memory import narrowed
 
 EVERYTHING = {
-    **{"epochs": 4, "dropout": 0.3, "mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "freeze_backbone_epochs": 2, "amp": True},
+    **{
+        "epochs": 4,
+        "dropout": 0.3,
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "label_smoothing": 0.1,
+        "freeze_backbone_epochs": 2,
+        "amp": True,
+    },
     "warmup_epochs": 1,
 }
 STILL = {"lr_head": 1e-12, "lr_backbone": 1e-12, "weight_decay": 0.0}  # no epoch is better than the first
@@ -31,7 +41,14 @@ CASES = {
     "everything": EVERYTHING,
     "without average": {**EVERYTHING, "ema": False},
     "sgd": {"epochs": 3, "optimizer": "sgd", "monitor": "val_loss", "accumulate": 2},
-    "plateau": {**STILL, "epochs": 6, "scheduler": "plateau", "plateau_patience": 1, "plateau_factor": 0.1, "min_lr": 0.0},
+    "plateau": {
+        **STILL,
+        "epochs": 6,
+        "scheduler": "plateau",
+        "plateau_patience": 1,
+        "plateau_factor": 0.1,
+        "min_lr": 0.0,
+    },
     "stopped early": {**STILL, "epochs": 8, "patience": 3},
     "without validation": {"epochs": 3, "stop_epoch": 2, "val": []},
 }
@@ -59,14 +76,27 @@ def kept_run(**changes) -> tuple[Trained, Keeper]:
 
 
 def state_of(trained: Trained):
-    """All that has to be equal: weights, history without its timing column, best epoch with its predictions, cuts, the reason it ended."""
+    """All that has to be equal: weights, history without its timing column, best epoch with its predictions, cuts, the
+    reason it ended.
+    """
     best = trained.outcome.best
     said = (
-        None if best.predictions is None else (best.predictions.ids, best.predictions.logits.tobytes(), best.predictions.labels.tobytes())
+        None
+        if best.predictions is None
+        else (best.predictions.ids, best.predictions.logits.tobytes(), best.predictions.labels.tobytes())
     )
     weights = {name: tensor.numpy().tobytes() for name, tensor in trained.weights().items()}
-    rows = [{name: value for name, value in row.items() if name != "images_per_second"} for row in trained.outcome.history]
-    return weights, trained.figures(), rows, (best.epoch, best.result, said), trained.outcome.cuts, trained.outcome.ended
+    rows = [
+        {name: value for name, value in row.items() if name != "images_per_second"} for row in trained.outcome.history
+    ]
+    return (
+        weights,
+        trained.figures(),
+        rows,
+        (best.epoch, best.result, said),
+        trained.outcome.cuts,
+        trained.outcome.ended,
+    )
 
 
 def bests(trained: Trained, after: int):
@@ -75,7 +105,9 @@ def bests(trained: Trained, after: int):
     return [(best.epoch, {name: tensor.numpy().tobytes() for name, tensor in best.state_dict.items()}) for best in kept]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES]
+)
 def test_from_every_step_and_every_epochs_end_it_ends_the_same(name):
     changes = CASES[name]
     whole, keeper = kept_run(**changes)
@@ -132,7 +164,8 @@ def fresh_weights():
     return tiny_built().model.state_dict()
 
 
-# what is left out of the state: (settings in which it matters, where it is resumed, its value in a training that has just begun)
+# what is left out of the state: (settings in which it matters, where it is resumed, its value in a training that has
+# just begun)
 LEFT_OUT = {
     "model": (LONG, Place(3, 2), lambda content: {"model": fresh_weights()}),
     "optimizer": (LONG, Place(3, 2), lambda content: {"optimizer": {**content["optimizer"], "state": {}}}),
@@ -147,8 +180,16 @@ LEFT_OUT = {
         )
         for name, place in {"best": Place(3, 0), "bad": Place(4, 2), "scale": Place(4, 2), "cuts": Place(4, 2)}.items()
     },
-    "patience": (CASES["stopped early"], Place(3, 0), lambda content: {"stopping": {**content["stopping"], "without": 0}}),
-    "leader": (CASES["stopped early"], Place(3, 0), lambda content: {"stopping": {**content["stopping"], "leader": None}}),
+    "patience": (
+        CASES["stopped early"],
+        Place(3, 0),
+        lambda content: {"stopping": {**content["stopping"], "without": 0}},
+    ),
+    "leader": (
+        CASES["stopped early"],
+        Place(3, 0),
+        lambda content: {"stopping": {**content["stopping"], "leader": None}},
+    ),
     "why it ended": (CASES["stopped early"], Place(4, 0), lambda content: {"ended": ""}),
     "best": (CASES["stopped early"], Place(2, 0), lambda content: {"best": None}),
     "place": (LONG, Place(3, 2), lambda content: {"epoch": 1}),
@@ -213,7 +254,15 @@ def scaled_stepper() -> Stepper:
     losses = partial(example_losses, smoothing=0.0)
     optimizer = make_optimizer("adamw", groups)
     return Stepper(
-        built.model, optimizer, list(built.model.parameters()), torch.device("cpu"), torch.float16, 1, 1.0, losses, lambda _words: None
+        built.model,
+        optimizer,
+        list(built.model.parameters()),
+        torch.device("cpu"),
+        torch.float16,
+        1,
+        1.0,
+        losses,
+        lambda _words: None,
     )
 
 

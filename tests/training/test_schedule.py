@@ -83,7 +83,10 @@ def test_the_plateau_equals_torchs_reduce_lr_on_plateau(patience, factor):
 
 
 def optimizer_with(head: float, *backbone: float) -> torch.optim.Optimizer:
-    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate, "base_lr": rate, "part": "backbone"} for rate in backbone]
+    groups = [
+        {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate, "base_lr": rate, "part": "backbone"}
+        for rate in backbone
+    ]
     groups.append({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": head, "base_lr": head, "part": "head"})
     return torch.optim.SGD(groups, lr=1.0)
 

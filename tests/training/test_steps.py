@@ -1,4 +1,6 @@
-"""Losses against hand computation, and one optimiser step: accumulation, clipping, precision, the stop at what is not finite."""
+"""Losses against hand computation, and one optimiser step: accumulation, clipping, precision, the stop at what is not
+finite.
+"""
 
 import math
 from functools import partial
@@ -22,7 +24,10 @@ def log_shares(row: list[float]) -> list[float]:
 
 def by_hand(targets: list[list[float]], weights=(1.0, 1.0, 1.0)) -> list[float]:
     rows = zip(LOGITS.tolist(), targets, strict=True)
-    return [-sum(w * share * log for w, share, log in zip(weights, target, log_shares(row), strict=True)) for row, target in rows]
+    return [
+        -sum(w * share * log for w, share, log in zip(weights, target, log_shares(row), strict=True))
+        for row, target in rows
+    ]
 
 
 def test_plain_cross_entropy_is_one_number_per_example():
@@ -63,17 +68,23 @@ def test_class_weights_multiply_each_classs_share():
 def test_focal_loss_is_the_papers_formula():
     """(1 - p)^gamma times the cross entropy (Lin et al. 2017, equation 4), with its alpha as class weights."""
     weights = (0.5, 2.0, 1.0)
-    found = example_losses(LOGITS, torch.tensor([0, 1]), smoothing=0.0, focal_gamma=2.0, class_weights=torch.tensor(weights))
+    found = example_losses(
+        LOGITS, torch.tensor([0, 1]), smoothing=0.0, focal_gamma=2.0, class_weights=torch.tensor(weights)
+    )
     own = [log_shares(row)[label] for row, label in zip(LOGITS.tolist(), (0, 1), strict=True)]
     expected = [-w * (1 - math.exp(log)) ** 2 * log for w, log in zip(weights, own, strict=False)]
     assert found.tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("targets", [torch.tensor([0, 1]), torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]])], ids=["labels", "shares"])
+@pytest.mark.parametrize(
+    "targets", [torch.tensor([0, 1]), torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]])], ids=["labels", "shares"]
+)
 def test_focal_loss_without_focus_is_the_cross_entropy(targets):
     options = {"smoothing": 0.3, "class_weights": torch.tensor([0.5, 2.0, 1.0])}
     plain = example_losses(LOGITS, targets, **options)
-    assert example_losses(LOGITS, targets, focal_gamma=1e-9, **options).tolist() == pytest.approx(plain.tolist(), rel=1e-6)
+    assert example_losses(LOGITS, targets, focal_gamma=1e-9, **options).tolist() == pytest.approx(
+        plain.tolist(), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
@@ -128,7 +139,9 @@ def test_a_batch_in_one_piece_equals_the_same_batch_in_parts(count, parts, weigh
             model,
             optimizer=optimizer,
             accumulate=accumulate,
-            losses=partial(example_losses, smoothing=0.1, class_weights=None if weights is None else torch.tensor(weights)),
+            losses=partial(
+                example_losses, smoothing=0.1, class_weights=None if weights is None else torch.tensor(weights)
+            ),
             grad_clip=1.0,
         )
         outcomes = [one.step(*data(count, seed), 0, "here") for seed in range(4)]

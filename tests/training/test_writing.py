@@ -22,7 +22,9 @@ def fails():
 def test_in_the_order_of_asking_and_all_by_the_end(done):
     with writer() as writes:
         for number in range(10):
-            writes.submit(lambda number=number: done.append((number, threading.current_thread() is threading.main_thread())))
+            writes.submit(
+                lambda number=number: done.append((number, threading.current_thread() is threading.main_thread()))
+            )
     assert done == [(number, False) for number in range(10)]
 
 
@@ -68,7 +70,9 @@ def test_flush_waits_and_raises(done):
             writes.flush()
 
 
-@pytest.mark.parametrize(("error", "left"), [(ValueError("what ended it"), ["first", "second"]), (KeyboardInterrupt(), ["first"])])
+@pytest.mark.parametrize(
+    ("error", "left"), [(ValueError("what ended it"), ["first", "second"]), (KeyboardInterrupt(), ["first"])]
+)
 def test_what_waits_is_written_unless_it_was_stopped_at_once(done, error, left):
     begun, go_on = threading.Event(), threading.Event()
 

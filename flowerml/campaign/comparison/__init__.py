@@ -1,1 +1,1 @@
-"""."""
+"""Compare two finished campaigns: paired differences, predicted ranges, one page."""

@@ -1,4 +1,6 @@
-"""What two campaigns left at the tracking server, as plain records: their chosen configurations' runs, answer by answer."""
+"""What two campaigns left at the tracking server, as plain records: their chosen configurations' runs, answer by
+answer.
+"""
 
 import json
 import tempfile
@@ -24,8 +26,8 @@ _FILES = ("history.csv", "predictions.csv", "settings.json", "split.json")
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One run of a configuration. `predicted` (N,) are class numbers in the order of `Material.ids`; `cuts` the epochs after which the
-    rates were cut; `seconds` from its start to its end; `metrics` the last values at the server.
+    """One run of a configuration. `predicted` (N,) are class numbers in the order of `Material.ids`; `cuts` the epochs
+    after which the rates were cut; `seconds` from its start to its end; `metrics` the last values at the server.
     """
 
     name: str
@@ -55,8 +57,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Material:
-    """Both sides, judged on the same examples: `ids`, true class numbers `labels` (N,), and in `pictures` which belong together as they are
-    of one picture.
+    """Both sides, judged on the same examples: `ids`, true class numbers `labels` (N,), and in `pictures` which belong
+    together as they are of one picture.
     """
 
     classes: tuple[str, ...]
@@ -71,12 +73,15 @@ class Material:
     @property
     def differing(self) -> list[tuple[str, str, str]]:
         """Settings that are not the same: name, of the first, of the second, as text."""
-        pairs = [(name, *(_shown(side.settings.get(name)) for side in (self.first, self.second))) for name in _shaping()]
+        pairs = [
+            (name, *(_shown(side.settings.get(name)) for side in (self.first, self.second))) for name in _shaping()
+        ]
         return [(name, one, other) for name, one, other in pairs if one != other]
 
 
 def gather(first: str, second: str) -> Material:
-    """The newest finished campaigns of two plans (or those two campaigns, by their names) on the same pictures and split.
+    """The newest finished campaigns of two plans (or those two campaigns, by their names) on the same pictures and
+    split.
 
     Raises:
         UserError: there are none, they have no seed in common, or their runs' files can't be had.
@@ -87,7 +92,9 @@ def gather(first: str, second: str) -> Material:
     chosen = [_runs(campaign, found[family]) for campaign, found in zip((one, other), decided, strict=True)]
     seeds = [seed for seed in sorted(chosen[0]) if seed in chosen[1]]
     if not seeds:
-        raise UserError(f"{_name(one)} and {_name(other)} have no seed in common: {sorted(chosen[0])}, {sorted(chosen[1])}")
+        raise UserError(
+            f"{_name(one)} and {_name(other)} have no seed in common: {sorted(chosen[0])}, {sorted(chosen[1])}"
+        )
     wanted = [runs[seed] for runs in chosen for seed in seeds]
     with tempfile.TemporaryDirectory(prefix="flowerml-compare-") as scratch:
         folders = {run.run_id: Path(scratch) / run.run_id for run in wanted}
@@ -110,8 +117,12 @@ def _pair(first: str, second: str) -> tuple[KnownRun, KnownRun]:
             if _digests(one) == _digests(other) and one.run_id != other.run_id:
                 return one, other
     raise UserError(
-        f"no finished campaigns of {first} and {second} on the same pictures and split are at the tracking server; there are:",
-        [f"{_name(run)}: data {run.tags['data_digest'][:8]} split {run.tags['split_digest'][:8]}" for run in (*found[0], *found[1])],
+        f"no finished campaigns of {first} and {second} on the same pictures and split are at the tracking server;"
+        " there are:",
+        [
+            f"{_name(run)}: data {run.tags['data_digest'][:8]} split {run.tags['split_digest'][:8]}"
+            for run in (*found[0], *found[1])
+        ],
     )
 
 
@@ -120,13 +131,20 @@ def _finished(asked: str) -> list[KnownRun]:
     if finished := [run for run in runs if run.status == "FINISHED"]:
         return finished
     standing = f" ({len(runs)} not finished)" if runs else ""
-    raise UserError(f"no finished campaign of {asked} is at the tracking server{standing}: run it first (flowerml campaign --plan {asked})")
+    raise UserError(
+        f"no finished campaign of {asked} is at the tracking server{standing}: run it first (flowerml campaign --plan"
+        f" {asked})"
+    )
 
 
 def _decided(campaign: KnownRun) -> dict[str, KnownRun]:
     """By family the last decision of a campaign."""
     found = runs_of_campaign(campaign.tags["campaign"], ("select",))
-    return {run.tags["family"]: run for run in found if run.status == "FINISHED" and "winner" in run.tags and "family" in run.tags}
+    return {
+        run.tags["family"]: run
+        for run in found
+        if run.status == "FINISHED" and "winner" in run.tags and "family" in run.tags
+    }
 
 
 def _common_family(decided: Sequence[Mapping[str, KnownRun]], campaigns: Sequence[KnownRun]) -> str:
@@ -134,13 +152,19 @@ def _common_family(decided: Sequence[Mapping[str, KnownRun]], campaigns: Sequenc
     if len(common) == 1:
         return common[0]
     names = " and ".join(map(_name, campaigns))
-    raise UserError(f"{names} have each chosen {' and '.join(common) or 'nothing of one family'}: exactly one family is compared")
+    raise UserError(
+        f"{names} have each chosen {' and '.join(common) or 'nothing of one family'}: exactly one family is compared"
+    )
 
 
 def _runs(campaign: KnownRun, decided: KnownRun) -> dict[int, KnownRun]:
     """The newest finished run of each seed of the configuration that was chosen."""
     runs = runs_of_campaign(campaign.tags["campaign"], ("train",))
-    return {int(run.tags["seed"]): run for run in runs if run.status == "FINISHED" and run.tags.get("config_id") == decided.tags["winner"]}
+    return {
+        int(run.tags["seed"]): run
+        for run in runs
+        if run.status == "FINISHED" and run.tags.get("config_id") == decided.tags["winner"]
+    }
 
 
 def _examples(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, tuple[str, ...]]:
@@ -177,7 +201,10 @@ def _seed_run(run: KnownRun, folder: Path, ids: tuple[str, ...], classes: tuple[
         raise UserError(f"predictions.csv or history.csv of run {run.tags.get('plan_run', run.run_id)} can't be read")
     place = {image: number for number, image in enumerate(said.images)}
     if place.keys() != {*ids} or said.classes != classes:
-        raise UserError(f"run {run.tags.get('plan_run', run.run_id)} was judged on other examples than the others: they can't be compared")
+        raise UserError(
+            f"run {run.tags.get('plan_run', run.run_id)} was judged on other examples than the others: they can't be"
+            " compared"
+        )
     cuts = run.tags.get("rates_cut_after", "")
     return SeedRun(
         name=run.tags.get("plan_run", run.run_id),

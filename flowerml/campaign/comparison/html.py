@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from flowerml.campaign.comparison import summary as words
 from flowerml.campaign.comparison import svg_figures as drawing
-from flowerml.campaign.comparison import wording as words
 from flowerml.campaign.comparison.predictions import Verdict
 from flowerml.campaign.comparison.statistics import Comparison, Line
 from flowerml.campaign.comparison.text_formats import RUN_COLUMNS, run_rows
@@ -31,7 +31,9 @@ def comparison_html(comparison: Comparison, command: Sequence[str]) -> str:
     body = [
         f'<div class="box">{said}</div><p class="note">{text(words.READING)}</p>',
         section("figures", "The whole", _figures(comparison, comparison.others)),
-        section("recall", "Recall by class, the rarest first", legend + drawing.recalls(comparison) + _recalls(comparison)),
+        section(
+            "recall", "Recall by class, the rarest first", legend + drawing.recalls(comparison) + _recalls(comparison)
+        ),
         section("training", "How the trainings went", _training(comparison)),
         section("settings", "What was done otherwise", _settings(comparison)),
         section("again", "How to do it again", _again(comparison, command)),
@@ -42,14 +44,16 @@ def comparison_html(comparison: Comparison, command: Sequence[str]) -> str:
 
 def _figures(comparison: Comparison, lines: Sequence[Line]) -> str:
     return _table(
-        ["figure", "n", *_columns(comparison)], [_row(words.name_of(line), line, columns=_predicted(comparison)) for line in lines]
+        ["figure", "n", *_columns(comparison)],
+        [_row(words.name_of(line), line, columns=_predicted(comparison)) for line in lines],
     )
 
 
 def _recalls(comparison: Comparison) -> str:
     rows = [_row(line.of, line, columns=_predicted(comparison)) for line in comparison.recalls]
     rows += [
-        f"<tr><td>{text(name)}</td><td class=number>0</td><td>–</td><td>–</td><td>–</td><td>{text(words.wanted('recall', wanted))}</td>"
+        f"<tr><td>{text(name)}</td><td"
+        f" class=number>0</td><td>–</td><td>–</td><td>–</td><td>{text(words.wanted('recall', wanted))}</td>"
         f'<td><span class="verdict">{Verdict.OPEN}</span></td></tr>'
         for name, wanted in comparison.absent
     ]
@@ -78,7 +82,9 @@ def _row(name: str, line: Line, columns: Sequence[str]) -> str:
         empty = "<td></td><td></td>" if columns else ""
         return f"<tr>{''.join(cells)}{empty}</tr>"
     before = words.before(line.figure, line.predicted)
-    cells.append(f"<td>{text(words.wanted(line.figure, line.predicted))}{f'<small>from {text(before)}</small>' if before else ''}</td>")
+    cells.append(
+        f"<td>{text(words.wanted(line.figure, line.predicted))}{f'<small>from {text(before)}</small>' if before else ''}</td>"
+    )
     kind = "" if line.verdict is Verdict.OPEN else f" {line.verdict}"
     cells.append(f'<td><span class="verdict{kind}">{text(words.verdict(line))}</span></td>')
     return f"<tr>{''.join(cells)}</tr>"

@@ -27,7 +27,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Predicted:
-    """A range of a figure, of one class where it is a recall. `before` is what the same text gives for the plan it is compared with."""
+    """A range of a figure, of one class where it is a recall. `before` is what the same text gives for the plan it is
+    compared with.
+    """
 
     low: float
     high: float
@@ -39,7 +41,9 @@ Predictions = Mapping[tuple[str, str], Predicted]  # by figure, and class ("" wh
 
 
 def judge(wanted: Predicted, low: float, high: float) -> tuple[Verdict, str]:
-    """Whether the interval from `low` to `high` lies in a range, outside of it (and on which side), or holds values of both kinds."""
+    """Whether the interval from `low` to `high` lies in a range, outside of it (and on which side), or holds values of
+    both kinds.
+    """
     if wanted.low <= low and high <= wanted.high:
         return Verdict.MET, ""
     if high < wanted.low:
@@ -51,7 +55,7 @@ def judge(wanted: Predicted, low: float, high: float) -> tuple[Verdict, str]:
 
 def predictions_for(first: str, second: str) -> Predictions:
     """What is shipped for a pair of plans; nothing where nothing is."""
-    for path in sorted(files("flowerml.campaign").joinpath("predicted").iterdir(), key=lambda one: one.name):
+    for path in sorted(files("flowerml.campaign.comparison").joinpath("shipped").iterdir(), key=lambda one: one.name):
         document = parse(path.read_text("utf-8"), path.name)
         names = document.names()
         if (names["plan"].text(), names["against"].text()) == (second, first):
@@ -79,7 +83,9 @@ def _range(figure: str, node: Node) -> Predicted:
     scale = 100.0 if figure in SHARES else 1.0
     low, high = (_number(parts[name]) / scale for name in ("low", "high"))
     if not low <= high:
-        raise node.refused(f"{node.where} goes from {parts['low'].text()} to {parts['high'].text()}: the lower end comes first")
+        raise node.refused(
+            f"{node.where} goes from {parts['low'].text()} to {parts['high'].text()}: the lower end comes first"
+        )
     before = _number(parts["before"]) / scale if "before" in parts else None
     return Predicted(low, high, before, parts["note"].text() if "note" in parts else "")
 
@@ -90,5 +96,7 @@ def _number(node: Node) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        raise UserError(f"{node.file}, line {node.line}: {node.where} is {node.text()!r}. Allowed: a number; shares in percent")
+        raise UserError(
+            f"{node.file}, line {node.line}: {node.where} is {node.text()!r}. Allowed: a number; shares in percent"
+        )
     return value

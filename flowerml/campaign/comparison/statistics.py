@@ -1,12 +1,13 @@
 """What both sides came to, how far they differ on the same examples, and what became of each prediction. Pure.
 
-An example counts by the share of seeds that were right about it. Shares have Wilson's interval at the number of examples; mean recall and
-all differences have a bootstrap over pictures, each with all its examples, the same ones for both sides. Chance between seeds is in none of
-them: figures that are not shares have the range of the seeds in an interval's place.
+An example counts by the share of seeds that were right about it. Shares have Wilson's interval at the number of
+examples; mean recall and all differences have a bootstrap over pictures, each with all its examples, the same ones for
+both sides. Chance between seeds is in none of them: figures that are not shares have the range of the seeds in an
+interval's place.
 
-To the examples of a difference of shares four made-up ones are added, each a picture of its own: one right on one side only, one on the
-other only, two that tell nothing apart (Bonett & Price 2012, as in `flowerml.selection.intervals`). Without them ten examples without a
-difference would be proof that there is none.
+To the examples of a difference of shares four made-up ones are added, each a picture of its own: one right on one side
+only, one on the other only, two that tell nothing apart (Bonett & Price 2012, as in `flowerml.selection.intervals`).
+Without them ten examples without a difference would be proof that there is none.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +28,9 @@ _Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure as the mean over the seeds, the values by seed, and the ends of its interval (see above); None where there is none."""
+    """A figure as the mean over the seeds, the values by seed, and the ends of its interval (see above); None where
+    there is none.
+    """
 
     value: float
     low: float | None
@@ -53,7 +56,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of both sides. `of` is the class of a recall, `n` its number of examples; None where nothing is counted.
+    """One figure of both sides. `of` is the class of a recall, `n` its number of examples; None where nothing is
+    counted.
 
     `verdict` and `side` (below or above) say what became of the prediction for the second.
     """
@@ -96,7 +100,9 @@ class Comparison:
 def compare(material: Material, predictions: Predictions) -> Comparison:
     """Both sides figure by figure."""
     labels, size = material.labels, len(material.classes)
-    right = [np.stack([run.predicted == labels for run in side.runs]) for side in (material.first, material.second)]  # (S, N) each
+    right = [
+        np.stack([run.predicted == labels for run in side.runs]) for side in (material.first, material.second)
+    ]  # (S, N) each
     support = np.bincount(labels, minlength=size)
     there, often = np.flatnonzero(support), np.flatnonzero(support >= LEAST)
     spans = _spans(material, [one.mean(axis=0) for one in right], often)
@@ -105,7 +111,10 @@ def compare(material: Material, predictions: Predictions) -> Comparison:
     for figure, places in (("mean_recall", there), ("mean_recall_often", often)):
         sure = len(places) == len(often)
         if len(places) and (figure == "mean_recall" or len(places) != len(there)):
-            means = [_mean_recall(one, labels, places, spans[f"mean recall {side}"] if sure else None) for side, one in enumerate(right)]
+            means = [
+                _mean_recall(one, labels, places, spans[f"mean recall {side}"] if sure else None)
+                for side, one in enumerate(right)
+            ]
             span = spans["mean recall"] if sure else None
             others.append(_line(figure, "", int(support[places].sum()), means, span, predictions))
     recalls = []
@@ -114,13 +123,15 @@ def compare(material: Material, predictions: Predictions) -> Comparison:
         both = [_share([float(row[labels == place].mean()) for row in one], n) for one in right]
         recalls.append(_line("recall", name, n, both, spans[f"recall of {name}"] if n >= LEAST else None, predictions))
     named = {line.of for line in recalls}
-    absent = tuple((name, wanted) for (figure, name), wanted in predictions.items() if figure == "recall" and name not in named)
+    absent = tuple(
+        (name, wanted) for (figure, name), wanted in predictions.items() if figure == "recall" and name not in named
+    )
     return Comparison(material, (*others, *_of_the_training(material, predictions)), tuple(recalls), absent)
 
 
 def _spans(material: Material, shares: Sequence[np.ndarray], often: np.ndarray) -> dict[str, _Span]:
-    """95 % intervals over pictures: of each side's mean recall over the classes `often`, and of the differences, by name. `shares` (N,) are
-    those of right seeds.
+    """95 % intervals over pictures: of each side's mean recall over the classes `often`, and of the differences, by
+    name. `shares` (N,) are those of right seeds.
     """
     labels, size, n = material.labels, len(material.classes), len(material.labels)
     apart = np.concatenate([shares[1] - shares[0], np.tile(_MADE_UP, size)])
@@ -131,13 +142,24 @@ def _spans(material: Material, shares: Sequence[np.ndarray], often: np.ndarray) 
         real, few = counts[:n], counts[: n + len(_MADE_UP)]
         with np.errstate(invalid="ignore"):
             support = np.bincount(labels, weights=real, minlength=size)
-            means = [float(np.nanmean((np.bincount(labels, weights=real * one, minlength=size) / support)[often])) for one in shares]
-            recalls = np.bincount(of, weights=counts * apart, minlength=size) / np.bincount(of, weights=counts, minlength=size)
+            means = [
+                float(np.nanmean((np.bincount(labels, weights=real * one, minlength=size) / support)[often]))
+                for one in shares
+            ]
+            recalls = np.bincount(of, weights=counts * apart, minlength=size) / np.bincount(
+                of, weights=counts, minlength=size
+            )
         return [*means, means[1] - means[0], float((few * apart[: len(few)]).sum() / few.sum()), *recalls.tolist()]
 
     if not len(often):
         often = np.unique(labels)
-    names = ["mean recall 0", "mean recall 1", "mean recall", "accuracy", *(f"recall of {name}" for name in material.classes)]
+    names = [
+        "mean recall 0",
+        "mean recall 1",
+        "mean recall",
+        "accuracy",
+        *(f"recall of {name}" for name in material.classes),
+    ]
     found = over_images(pictures, measured)
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, found, strict=True)}
 
@@ -183,7 +205,9 @@ def _ranged(side: Side, of: Callable[[SeedRun], float | None]) -> Estimate | Non
     return Estimate(fmean(known), min(known), max(known), known) if len(known) == len(values) else None
 
 
-def _line(figure: str, of: str, n: int | None, both: Sequence[Estimate], span: _Span | None, predictions: Predictions) -> Line:
+def _line(
+    figure: str, of: str, n: int | None, both: Sequence[Estimate], span: _Span | None, predictions: Predictions
+) -> Line:
     first, second = both
     difference = Difference(second.value - first.value, *(span or (None, None)))
     wanted = predictions.get((figure, of))

@@ -1,4 +1,6 @@
-"""The figures of a comparison as SVG inside the page: the first side in blue, the second in orange, predicted ranges as grey bands."""
+"""The figures of a comparison as SVG inside the page: the first side in blue, the second in orange, predicted ranges as
+grey bands.
+"""
 
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -46,9 +48,18 @@ def recalls(comparison: Comparison) -> str:
         y = 16 + _ROW * place + _ROW / 2 - 6
         if line.predicted is not None:
             low, high = line.predicted.low, line.predicted.high
-            parts.append(f'<rect class="range" x="{x(low):.1f}" y="{y - 15:.0f}" width="{x(high) - x(low):.1f}" height="30" rx="3"/>')
-        parts.append(f'<text x="0" y="{y + 1:.0f}">{text(line.of)}</text><text class="faint" x="0" y="{y + 15:.0f}">n = {line.n}</text>')
-        parts += [_dot(kind, one, x, y + shift) for kind, one, shift in (("first", line.first, -6), ("second", line.second, 7))]
+            parts.append(
+                f'<rect class="range" x="{x(low):.1f}" y="{y - 15:.0f}" width="{x(high) - x(low):.1f}" height="30"'
+                ' rx="3"/>'
+            )
+        parts.append(
+            f'<text x="0" y="{y + 1:.0f}">{text(line.of)}</text><text class="faint" x="0" y="{y + 15:.0f}">n ='
+            f" {line.n}</text>"
+        )
+        parts += [
+            _dot(kind, one, x, y + shift)
+            for kind, one, shift in (("first", line.first, -6), ("second", line.second, 7))
+        ]
     one, other = comparison.material.first.plan, comparison.material.second.plan
     said = "; ".join(f"{line.of} {line.first.value:.1%} and {line.second.value:.1%}" for line in lines)
     return drawing(WIDTH, height, f"Recall of each class in {one} and {other}, with 95 % intervals: {said}", parts)
@@ -64,9 +75,13 @@ def _dot(kind: str, one: Estimate, x: Callable[[float], float], y: float) -> str
 
 
 def curves(comparison: Comparison, figure: str) -> str:
-    """A figure of every run over its epochs, the best epoch as a dot, cuts of the rates as dotted lines; empty where no run has it."""
+    """A figure of every run over its epochs, the best epoch as a dot, cuts of the rates as dotted lines; empty where no
+    run has it.
+    """
     material = comparison.material
-    series = [(kind, run, _points(run, figure)) for kind, side in _sides(material.first, material.second) for run in side.runs]
+    series = [
+        (kind, run, _points(run, figure)) for kind, side in _sides(material.first, material.second) for run in side.runs
+    ]
     series = [one for one in series if one[2]]
     if not series:
         return ""

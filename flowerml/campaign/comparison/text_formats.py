@@ -3,7 +3,7 @@
 import csv
 import io
 
-from flowerml.campaign.comparison import wording as words
+from flowerml.campaign.comparison import summary as words
 from flowerml.campaign.comparison.data import Side
 from flowerml.campaign.comparison.predictions import Verdict
 from flowerml.campaign.comparison.statistics import Comparison, Line
@@ -13,11 +13,21 @@ def as_markdown(comparison: Comparison) -> str:
     """All figures in two tables, after the sentences."""
     material = comparison.material
     one, other = material.first.plan, material.second.plan
-    head = [f"# {other} against {one}", "", *(f"- {line}" for line in words.sentences(comparison)), "", words.READING, "", ""]
+    head = [
+        f"# {other} against {one}",
+        "",
+        *(f"- {line}" for line in words.sentences(comparison)),
+        "",
+        words.READING,
+        "",
+        "",
+    ]
     columns = ["figure", "n", one, other, "difference", "predicted", "verdict"]
     rows = [[words.name_of(line), *_cells(line)] for line in comparison.others]
     recalls = [[line.of, *_cells(line)] for line in comparison.recalls]
-    recalls += [[name, "0", "", "", "", words.wanted("recall", wanted), str(Verdict.OPEN)] for name, wanted in comparison.absent]
+    recalls += [
+        [name, "0", "", "", "", words.wanted("recall", wanted), str(Verdict.OPEN)] for name, wanted in comparison.absent
+    ]
     parts = [
         "\n".join(head),
         _table(columns, rows),

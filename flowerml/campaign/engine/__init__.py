@@ -1,1 +1,1 @@
-"""."""
+"""The campaign engine: execute phases, decide them, publish progress, deliver the final models."""

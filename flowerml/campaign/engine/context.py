@@ -1,4 +1,6 @@
-"""What a campaign stands on before its first run: the pictures, its name, its folder, the tracking server, its own run there."""
+"""What a campaign stands on before its first run: the pictures, its name, its folder, the tracking server, its own run
+there.
+"""
 
 import os
 import time
@@ -26,7 +28,9 @@ _LONGEST_PAUSE_S = 30.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says beside the plan. `retry`: forget how often runs have failed; `command`: the words that were typed."""
+    """What the command line says beside the plan. `retry`: forget how often runs have failed; `command`: the words that
+    were typed.
+    """
 
     train_dir: str
     runs_root: Path
@@ -39,7 +43,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Data:
-    """The pictures of a campaign: digests, classes, how many of each side, and where the runs of their task belong at MLflow."""
+    """The pictures of a campaign: digests, classes, how many of each side, and where the runs of their task belong at
+    MLflow.
+    """
 
     data_digest: str
     split_digest: str
@@ -68,10 +74,15 @@ class Ground:
 
 
 def look_at_data(plan: Plan, train_dir: str) -> Data:
-    """Read and split the pictures as the runs will. Raises UserError for anything wrong with them, or runs of several tasks."""
+    """Read and split the pictures as the runs will. Raises UserError for anything wrong with them, or runs of several
+    tasks.
+    """
     tasks = {task_for(find_model(recipe_model(family))).name for family in plan.families}
     if len(tasks) > 1:
-        raise UserError(f"{plan.file}: the plan has runs of {' and '.join(sorted(tasks))}: one folder can't be both; make two plans of it")
+        raise UserError(
+            f"{plan.file}: the plan has runs of {' and '.join(sorted(tasks))}: one folder can't be both; make two plans"
+            " of it"
+        )
     settings = next((run.settings for run in plan.runs if run.settings is not None), None)
     if settings is None:
         settings = resolve({"model": recipe_model(plan.runs[0].family)})[0]
@@ -85,7 +96,9 @@ def look_at_data(plan: Plan, train_dir: str) -> Data:
 
 
 def campaign_id(plan: Plan, data: Data, name: str | None) -> str:
-    """The name of a plan with its overrides on some data: the same after every restart. `name` tells a repetition from the first one."""
+    """The name of a plan with its overrides on some data: the same after every restart. `name` tells a repetition from
+    the first one.
+    """
     return "-".join([plan.name, plan.digest[:8], data.data_digest[:8], *([name] if name else [])])
 
 
@@ -93,12 +106,15 @@ def take_hold(folder: Path, campaign: str) -> Attempt:
     """Claim a campaign's folder. Raises UserError where another runner holds it, and says who."""
     who = holder(folder)
     if who is not None and not who.gone:
-        raise UserError(f"campaign {campaign} is being run by {who}: wait for it, or give this one another --name and --runs-root")
+        raise UserError(
+            f"campaign {campaign} is being run by {who}: wait for it, or give this one another --name and --runs-root"
+        )
     return claim(folder, LEASE_S)
 
 
 def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, asked: Callable[[], str | None]) -> Ground:
-    """Open what the campaign stands on; its folder is claimed already. Waits for a tracking server that does not answer.
+    """Open what the campaign stands on; its folder is claimed already. Waits for a tracking server that does not
+    answer.
 
     `asked` says why to stop waiting, None to go on.
 
@@ -116,7 +132,8 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
         data_digest=data.data_digest,
         names=names,
     )
-    # Whoever starts a campaign again has seen what stopped it, so that is tried once more; other failures are for good unless said.
+    # Whoever starts a campaign again has seen what stopped it, so that is tried once more; other failures are for good
+    # unless said.
     blocking = [run.name for phase in plan.phases if phase.kind in (Kind.SMOKE, Kind.FINAL) for run in phase.runs]
     ledger.forgive(names if options.retry else blocking)
     wait_for_server(asked)

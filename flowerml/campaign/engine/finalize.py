@@ -1,4 +1,6 @@
-"""The end of a campaign: its final models registered under their decisions, and the versions it registered exported and checked."""
+"""The end of a campaign: its final models registered under their decisions, and the versions it registered exported and
+checked.
+"""
 
 import tempfile
 from collections.abc import Mapping
@@ -32,7 +34,8 @@ def deliver_finals(ground: Ground, decisions: Mapping[str, DecisionText]) -> tup
     """Register, export, check. Nothing for a plan without final models. Done again, it finds the versions it has made.
 
     Raises:
-        UserError: the registry or the folder can't be written to; RunFailed where what was written is not what was trained.
+        UserError: the registry or the folder can't be written to; RunFailed where what was written is not what was
+            trained.
     """
     answers_within(_FILES_S)
     finals = [(phase.final, run) for phase in ground.plan.phases if phase.final is not None for run in phase.runs]
@@ -46,7 +49,10 @@ def deliver_finals(ground: Ground, decisions: Mapping[str, DecisionText]) -> tup
         say(f"{run.family}: {found.words}")
         registered.append(_Registered(run.family.value, found, run_id))
     bundled = [one for one in registered if one.family in WEIGHTS]
-    return (*(_export(ground, bundled) if bundled else ()), *(_plain(ground, one) for one in registered if one.family not in WEIGHTS))
+    return (
+        *(_export(ground, bundled) if bundled else ()),
+        *(_plain(ground, one) for one in registered if one.family not in WEIGHTS),
+    )
 
 
 def final_run_id(ground: Ground, run: PlanRun) -> str:
@@ -62,7 +68,12 @@ def _export(ground: Ground, registered: list[_Registered]) -> tuple[Delivered, .
         sources = []
         for one in registered:
             found = fetch_registered(one.family, Path(scratch) / one.family, version=one.registration.version)
-            origin = {"run_id": found.run_id, "registered_model": found.name, "version": found.version, "campaign": ground.id}
+            origin = {
+                "run_id": found.run_id,
+                "registered_model": found.name,
+                "version": found.version,
+                "campaign": ground.id,
+            }
             sources.append(Source(found.weights, Expected(found.probe, found.predictions, pictures), origin))
         delivery = export(sources, folder)
     for check in delivery.checks:
@@ -70,7 +81,9 @@ def _export(ground: Ground, registered: list[_Registered]) -> tuple[Delivered, .
             say(line)
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
-    digests = {family: str(delivery.entries[name]["sha256"]) for family, name in WEIGHTS.items() if name in delivery.entries}
+    digests = {
+        family: str(delivery.entries[name]["sha256"]) for family, name in WEIGHTS.items() if name in delivery.entries
+    }
     return tuple(_delivered(one, folder / WEIGHTS[one.family], digests[one.family]) for one in registered)
 
 

@@ -13,7 +13,13 @@ from flowerml.settings import Settings
 from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, fetch_artifact, runs_of_campaign
 
 _KEPT = ("best.pth", "probe.npz", "predictions.csv", "settings.json", "split.json", "history.csv")
-_OF_ITSELF = ("heartbeat", "journal", "reason", "ended", "resumed_from")  # tags of a run that say nothing about a copy of it
+_OF_ITSELF = (
+    "heartbeat",
+    "journal",
+    "reason",
+    "ended",
+    "resumed_from",
+)  # tags of a run that say nothing about a copy of it
 
 
 def log_of(ground: Ground, name: str) -> Path:
@@ -46,7 +52,13 @@ def order(ground: Ground, run: PlanRun, settings: Settings, choice: Choice | Non
     }
     log = log_of(ground, run.name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    job = Job(run.name, Work.SMOKE if phase.kind is Kind.SMOKE else Work.TRAIN, ready.model_dump(mode="json"), labels, str(log))
+    job = Job(
+        run.name,
+        Work.SMOKE if phase.kind is Kind.SMOKE else Work.TRAIN,
+        ready.model_dump(mode="json"),
+        labels,
+        str(log),
+    )
     if phase.final is not None and phase.final.mode is Mode.KEEP_BEST:
         assert choice is not None
         return _as_copy(ground, job, choice)
@@ -57,13 +69,20 @@ def _as_copy(ground: Ground, job: Job, choice: Choice) -> Job:
     """A job that makes a run of a choice's best seed. Raises UserError where that one's files can't be had."""
     known = next((run for run in runs_of_campaign(ground.id, ("train",)) if run.run_id == choice.best_run_id), None)
     if known is None:
-        raise UserError(f"run {choice.best_run_id} ({choice.best_run}) is not at the tracking server any more: nothing to keep")
+        raise UserError(
+            f"run {choice.best_run_id} ({choice.best_run}) is not at the tracking server any more: nothing to keep"
+        )
     source = ground.place.folder(choice.best_run)
     if read_run_file(source) is None:
         source = ground.folder / "fetched" / choice.best_run
         for name in _KEPT:
             fetch_artifact(choice.best_run_id, name, source)
     carried = {f"flowerml.{name}": text for name, text in known.tags.items() if name not in _OF_ITSELF}
-    labels = {**carried, **job.labels, "flowerml.seed": str(choice.best_seed), "flowerml.source_run": choice.best_run_id}
+    labels = {
+        **carried,
+        **job.labels,
+        "flowerml.seed": str(choice.best_seed),
+        "flowerml.source_run": choice.best_run_id,
+    }
     figures = {name: value for name, value in known.metrics.items() if name.startswith("best_")}
     return replace(job, work=Work.COPY, source=str(source), labels=labels, figures=figures)

@@ -1,4 +1,6 @@
-"""The end of a phase: the selector's own decision among the campaign's runs, written down once, and said in the plan's names."""
+"""The end of a phase: the selector's own decision among the campaign's runs, written down once, and said in the plan's
+names.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +20,8 @@ from flowerml.tracking.search.campaigns import runs_of_campaign
 
 
 def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[Choice, ...], DecisionText]:
-    """What goes on from a phase, and the words for it. Asked again, after a restart, it is the same, and no second record is made.
+    """What goes on from a phase, and the words for it. Asked again, after a restart, it is the same, and no second
+    record is made.
 
     Raises:
         UserError: too few configurations can be ranked, or the tracking server does not answer.
@@ -74,7 +77,9 @@ def _recorded(ground: Ground, phase: Phase, decision: Decision) -> str | None:
 
 def _write(ground: Ground, phase: Phase, decision: Decision) -> str:
     def open_run(_name: str) -> Recorder:
-        recorder = start_child(ground.parent.recorder.run_id, ground.parent.experiment, f"select {phase.name}", "select")
+        recorder = start_child(
+            ground.parent.recorder.run_id, ground.parent.experiment, f"select {phase.name}", "select"
+        )
         recorder.record(Tags({"flowerml.phase": phase.name, "flowerml.plan": ground.plan.name}))
         return recorder
 
@@ -88,12 +93,20 @@ def _said(ground: Ground, phase: Phase, decision: Decision, picked: tuple[Choice
         for one in decision.standings
         if one.configuration.runs[0].campaign == ground.id
     }
-    figures = [f"{choice.name} ({standing.accuracy.mean:.4f})" for choice, standing in zip(picked, decision.standings, strict=False)]
+    figures = [
+        f"{choice.name} ({standing.accuracy.mean:.4f})"
+        for choice, standing in zip(picked, decision.standings, strict=False)
+    ]
     seeds = ", ".join(map(str, decision.scope.seeds))
     over = f"the mean over seeds {seeds}" if len(decision.scope.seeds) > 1 else f"seed {seeds}"
     goes = "goes on" if len(picked) == 1 else "go on"
-    first = f"{' and '.join(figures)} {goes}, by validation accuracy with {over}, of {len(decision.standings)} configurations"
-    rest = [_renamed(sentence, names) for sentence in decision.sentences[1:3]] if decision.comparison is not None else []
+    first = (
+        f"{' and '.join(figures)} {goes}, by validation accuracy with {over}, of {len(decision.standings)}"
+        " configurations"
+    )
+    rest = (
+        [_renamed(sentence, names) for sentence in decision.sentences[1:3]] if decision.comparison is not None else []
+    )
     left_out = [
         f"{_renamed(one.label, names)} can't be ranked: {'; '.join(one.reasons)}"
         for one in decision.ineligible

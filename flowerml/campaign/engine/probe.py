@@ -1,4 +1,6 @@
-"""How long a plan takes, from a short trial: a few batches of each model with its backbone frozen and not, on some of the very pictures."""
+"""How long a plan takes, from a short trial: a few batches of each model with its backbone frozen and not, on some of
+the very pictures.
+"""
 
 import io
 import tempfile
@@ -24,7 +26,9 @@ _BATCHES = 3  # of training; as many pictures again, up to a half, for the evalu
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds a picture: trained with the backbone frozen, trained whole, evaluated (with what is written after an epoch)."""
+    """Seconds a picture: trained with the backbone frozen, trained whole, evaluated (with what is written after an
+    epoch).
+    """
 
     frozen: float
     whole: float
@@ -32,7 +36,9 @@ class Pace:
 
 
 def probe(plan: Plan, train_dir: str) -> dict[str, float]:
-    """About how many seconds each run takes here, by name, if nothing stops early. Raises UserError for pictures that can't be used."""
+    """About how many seconds each run takes here, by name, if nothing stops early. Raises UserError for pictures that
+    can't be used.
+    """
     data = look_at_data(plan, train_dir)
     paces: dict[tuple[object, ...], Pace] = {}
     seconds: dict[str, float] = {}
@@ -43,14 +49,28 @@ def probe(plan: Plan, train_dir: str) -> dict[str, float]:
         key = _kind_of(run.settings)
         if key not in paces:
             paces[key] = _pace(run.settings, train_dir)
-            say(f"{run.settings.model} at {run.settings.img_size} px, batch {run.settings.batch_size}: {_words(paces[key])}")
+            say(
+                f"{run.settings.model} at {run.settings.img_size} px, batch {run.settings.batch_size}:"
+                f" {_words(paces[key])}"
+            )
         seconds[run.name] = _of(run.settings, paces[key], data)
     return seconds
 
 
 def _kind_of(settings: Settings) -> tuple[object, ...]:
     """What the pace hangs on."""
-    names = ("model", "img_size", "batch_size", "accumulate", "amp", "ema", "compile", "device", "workers", "randaugment")
+    names = (
+        "model",
+        "img_size",
+        "batch_size",
+        "accumulate",
+        "amp",
+        "ema",
+        "compile",
+        "device",
+        "workers",
+        "randaugment",
+    )
     return tuple(getattr(settings, name) for name in names)
 
 
@@ -72,13 +92,27 @@ def _following(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: Dat
 
 
 def _pace(settings: Settings, train_dir: str) -> Pace:
-    """A training of two short epochs, the first with a frozen backbone, from random weights: they compute as long as real ones."""
+    """A training of two short epochs, the first with a frozen backbone, from random weights: they compute as long as
+    real ones.
+    """
     with tempfile.TemporaryDirectory(prefix="flowerml-probe-") as scratch:
         folder = Path(scratch)
         pictures = _some_pictures(settings, Path(train_dir), folder / "pictures")
-        changes = {"epochs": 2, "warmup_epochs": 0, "freeze_backbone_epochs": 1, "stop_epoch": None, "weights": "none", "val_split": 1 / 3}
+        changes = {
+            "epochs": 2,
+            "warmup_epochs": 0,
+            "freeze_backbone_epochs": 1,
+            "stop_epoch": None,
+            "weights": "none",
+            "val_split": 1 / 3,
+        }
         short = settings.replace(
-            train_dir=str(folder / "pictures"), output_dir=str(folder / "run"), patience=0, duplicates="keep", bad_images="skip", **changes
+            train_dir=str(folder / "pictures"),
+            output_dir=str(folder / "run"),
+            patience=0,
+            duplicates="keep",
+            bad_images="skip",
+            **changes,
         )
         times: list[float] = []
         rows: list[Row] = []
@@ -88,7 +122,10 @@ def _pace(settings: Settings, train_dir: str) -> Pace:
             rows.append(row)
             return ""
 
-        with cache_in(folder / "cache"), redirect_stderr(io.StringIO()):  # what a training says of itself is of no interest here
+        with (
+            cache_in(folder / "cache"),
+            redirect_stderr(io.StringIO()),
+        ):  # what a training says of itself is of no interest here
             run_training(short, lambda *_: MemoryRecorder(), on_row=on_row)
         trained = pictures * 2 // 3
         whole = 1 / rows[1]["images_per_second"]
@@ -120,4 +157,7 @@ def _spread(examples: Sequence[Example], count: int) -> Sequence[Example]:
 
 
 def _words(pace: Pace) -> str:
-    return f"{1 / pace.whole:.1f} pictures/s trained ({1 / pace.frozen:.1f} frozen), {1 / max(pace.evaluated, 1e-6):.0f} evaluated"
+    return (
+        f"{1 / pace.whole:.1f} pictures/s trained ({1 / pace.frozen:.1f} frozen), {1 / max(pace.evaluated, 1e-6):.0f}"
+        " evaluated"
+    )

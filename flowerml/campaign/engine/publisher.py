@@ -25,7 +25,9 @@ class Publisher:
         self._stale = False
 
     def publish(self, campaign: Campaign, *, urgent: bool) -> None:
-        """The table where it is another one; the report then too, though not more often than every few seconds unless it is `urgent`."""
+        """The table where it is another one; the report then too, though not more often than every few seconds unless
+        it is `urgent`.
+        """
         recorder, folder = self._ground.parent.recorder, self._ground.folder
         table = as_markdown(campaign)
         if table != self._table:

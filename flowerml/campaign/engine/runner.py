@@ -1,7 +1,7 @@
 """Carrying out a campaign: one loop that looks how things stand, asks the schedule what is next, and does that.
 
-Whatever is lost when the process is killed can be found again: how runs stand by their folders and the tracking server, what was chosen by
-choosing again. So starting, going on and finishing are the same code.
+Whatever is lost when the process is killed can be found again: how runs stand by their folders and the tracking server,
+what was chosen by choosing again. So starting, going on and finishing are the same code.
 """
 
 import time
@@ -48,7 +48,9 @@ class Runner:
         self.choices: dict[str, tuple[Choice, ...]] = {of: (found.choice,) for of, found in ground.elsewhere.items()}
         self.decisions: dict[str, DecisionText] = {}
         self.delivered: tuple[Delivered, ...] = ()
-        self.settings: dict[str, Settings] = {run.name: run.settings for run in self.plan.runs if run.settings is not None}
+        self.settings: dict[str, Settings] = {
+            run.name: run.settings for run in self.plan.runs if run.settings is not None
+        }
         self.teller = Teller(ground, self.settings)
         self.publisher = Publisher(ground)
         self._since: dict[str, float] = {}  # running here: when their seconds were noted last
@@ -118,13 +120,17 @@ class Runner:
         notes.seconds += time.monotonic() - self._since.pop(ended.name, time.monotonic())
         if ended.code != 0 and not (ended.lost or self._ending or self._held_elsewhere(ended)):
             notes.failures += 1
-            notes.reason = ended.said or (f"killed by signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}")
+            notes.reason = ended.said or (
+                f"killed by signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
+            )
         elif ended.lost:
             warn(f"{ended.name}: {ended.said}; it is gone on with")
         self.place.ledger.save()
 
     def _held_elsewhere(self, ended: Ended) -> bool:
-        """Whether a run was refused because another process works on it (an orphan of an earlier runner): that one's end is waited for."""
+        """Whether a run was refused because another process works on it (an orphan of an earlier runner): that one's
+        end is waited for.
+        """
         who = holder(self.place.folder(ended.name))
         return ended.code == 2 and ((who is not None and not who.gone) or " is being worked on by " in ended.said)
 
@@ -135,7 +141,10 @@ class Runner:
             reap_folder(folder)
             done = sync_folder(folder)
             if done.left or done.why:
-                self._silent(f"phase {step.phase} waits: {done.left} events of {name} are not with the tracking server ({done.why})")
+                self._silent(
+                    f"phase {step.phase} waits: {done.left} events of {name} are not with the tracking server"
+                    f" ({done.why})"
+                )
                 return
         self._fails = 0
 
@@ -213,7 +222,9 @@ class Runner:
 
     def _tell(self, status: CampaignStatus, reason: str = "") -> Campaign:
         found = self._states()
-        story = self.teller.story(found, self.choices, self.decisions, status=status, reason=reason, delivered=self.delivered)
+        story = self.teller.story(
+            found, self.choices, self.decisions, status=status, reason=reason, delivered=self.delivered
+        )
         story = with_time_left(story, self.places)
         self.display.show(story)
         self.publisher.publish(story, urgent=status is not CampaignStatus.RUNNING)

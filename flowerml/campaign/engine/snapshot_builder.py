@@ -10,7 +10,15 @@ from pathlib import Path
 
 from flowerml.campaign.engine.context import Ground
 from flowerml.campaign.plan.model import Phase, PlanRun
-from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, DecisionText, Delivered, Epoch, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import (
+    Campaign,
+    CampaignStatus,
+    DecisionText,
+    Delivered,
+    Epoch,
+    RunRow,
+    RunStatus,
+)
 from flowerml.campaign.report.snapshot import Phase as PhaseStory
 from flowerml.campaign.state.promotion import Choices
 from flowerml.campaign.state.run_status import read_figures, read_history, run_id_of
@@ -83,7 +91,13 @@ class Teller:
         )
 
     def _phase(
-        self, phase: Phase, states: Mapping[str, RunState], choices: Choices, decisions: Mapping[str, DecisionText], *, over: bool
+        self,
+        phase: Phase,
+        states: Mapping[str, RunState],
+        choices: Choices,
+        decisions: Mapping[str, DecisionText],
+        *,
+        over: bool,
     ) -> PhaseStory:
         decided: Set[str] = decisions.keys()
         return PhaseStory(
@@ -91,13 +105,19 @@ class Teller:
             title=phase.title,
             kind=phase.kind.value,
             status=phase_status(self._ground.plan, phase, states, decided),
-            runs=tuple(self._row(run, phase, states.get(run.name, RunState()), choices, over=over) for run in phase.runs),
+            runs=tuple(
+                self._row(run, phase, states.get(run.name, RunState()), choices, over=over) for run in phase.runs
+            ),
             decision=decisions.get(phase.name),
         )
 
     def _row(self, run: PlanRun, phase: Phase, state: RunState, choices: Choices, *, over: bool) -> RunRow:
         ground = self._ground
-        folder, notes, known = ground.place.folder(run.name), ground.place.ledger.of(run.name), ground.place.known.get(run.name)
+        folder, notes, known = (
+            ground.place.folder(run.name),
+            ground.place.ledger.of(run.name),
+            ground.place.known.get(run.name),
+        )
         here = read_run_file(folder)
         settings = self._settings.get(run.name)
         finished = state.status is RunStatus.FINISHED

@@ -45,7 +45,9 @@ class Forking:
         until = time.monotonic() + _PATIENCE
         while not self._ready:
             if self._problem or self._process.poll() is not None or time.monotonic() > until:
-                raise RunFailed(f"the process that starts the runs did not come up: {self._problem or 'see the lines above'}")
+                raise RunFailed(
+                    f"the process that starts the runs did not come up: {self._problem or 'see the lines above'}"
+                )
             self._hear(1.0)
 
     @property

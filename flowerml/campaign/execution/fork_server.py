@@ -1,10 +1,12 @@
-"""A process that has everything imported, and forks a child for each run: isolation without paying seconds of imports each time.
+"""A process that has everything imported, and forks a child for each run: isolation without paying seconds of imports
+each time.
 
-What must hold for a fork to be safe is made sure of before the first one: one thread in the process (a lock that another thread held would
-never be let go of in the child), and no CUDA, which does not survive a fork. So the one who asks is another process, which may have threads
-(a display, a sender), and nothing here ever asks a GPU anything.
+What must hold for a fork to be safe is made sure of before the first one: one thread in the process (a lock that
+another thread held would never be let go of in the child), and no CUDA, which does not survive a fork. So the one who
+asks is another process, which may have threads (a display, a sender), and nothing here ever asks a GPU anything.
 
-It speaks JSON, a line a message, over a socket. When the one who asks has died, its children are asked to stop, with a checkpoint each.
+It speaks JSON, a line a message, over a socket. When the one who asks has died, its children are asked to stop, with a
+checkpoint each.
 """
 
 import ctypes
@@ -32,14 +34,28 @@ from flowerml.errors import UserError
 _IMPORTS = (
     *("flowerml.campaign.execution.job_worker", "flowerml.runs.train", "flowerml.runs.evaluate", "flowerml.tracking"),
     *("timm", "open_clip", "matplotlib.backends.backend_agg", "matplotlib.figure", "scipy.fftpack", "email.policy"),
-    *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin", "PIL.WebPImagePlugin"),
-    *("PIL.TiffImagePlugin", "flowerml.models.timm_backbone", "flowerml.models.open_clip_backbone", "torch.utils.serialization"),
+    *(
+        "PIL.BmpImagePlugin",
+        "PIL.GifImagePlugin",
+        "PIL.JpegImagePlugin",
+        "PIL.PngImagePlugin",
+        "PIL.PpmImagePlugin",
+        "PIL.WebPImagePlugin",
+    ),
+    *(
+        "PIL.TiffImagePlugin",
+        "flowerml.models.timm_backbone",
+        "flowerml.models.open_clip_backbone",
+        "torch.utils.serialization",
+    ),
 )
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 
 
 def main() -> int:
-    """Import, then fork a child for each job that comes over the socket whose number is the first argument. Returns the exit code."""
+    """Import, then fork a child for each job that comes over the socket whose number is the first argument. Returns the
+    exit code.
+    """
     asking = socket.socket(fileno=int(sys.argv[1]))
     started = time.monotonic()
     for name in _IMPORTS:
@@ -55,8 +71,9 @@ def main() -> int:
 
 
 def warm_up() -> None:
-    """Do once what is remembered for good: MLflow's imports, the fonts, the list of installed packages. No child's garbage collector looks
-    through any of it: that would also copy the memory, which is the parent's until it is written to.
+    """Do once what is remembered for good: MLflow's imports, the fonts, the list of installed packages. No child's
+    garbage collector looks through any of it: that would also copy the memory, which is the parent's until it is
+    written to.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -78,7 +95,9 @@ class _Parent:
 
     def __init__(self, asking: socket.socket) -> None:
         self.asking = asking
-        self.children: dict[int, tuple[str, int]] = {}  # by process number: the run's name, and where its last words are read
+        self.children: dict[
+            int, tuple[str, int]
+        ] = {}  # by process number: the run's name, and where its last words are read
         self.heard, beating = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(beating)
         signal.signal(signal.SIGCHLD, _nothing)
@@ -142,11 +161,16 @@ class _Parent:
             if not ended:
                 continue
             name, reading = self.children.pop(process)
-            _tell(self.asking, {"ended": {"name": name, "code": os.waitstatus_to_exitcode(status), "said": _last_words(reading)}})
+            _tell(
+                self.asking,
+                {"ended": {"name": name, "code": os.waitstatus_to_exitcode(status), "said": _last_words(reading)}},
+            )
 
 
 def _last_words(reading: int) -> str:
-    """What a child wrote before it ended. Its own children may hold the other end open, so the end of it is not waited for."""
+    """What a child wrote before it ended. Its own children may hold the other end open, so the end of it is not waited
+    for.
+    """
     os.set_blocking(reading, False)
     try:
         return os.read(reading, 65_536).decode("utf-8", "replace")
@@ -190,7 +214,9 @@ def _work(job: Job) -> None:
 
 
 def in_words(work: Callable[[], None]) -> tuple[int, str]:
-    """Do it; the exit code, as every command has it, and the last line for people. What went wrong stands in the log too."""
+    """Do it; the exit code, as every command has it, and the last line for people. What went wrong stands in the log
+    too.
+    """
     try:
         work()
     except UserError as error:

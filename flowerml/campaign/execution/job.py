@@ -1,4 +1,6 @@
-"""What one run's process is told, and what comes back of it: plain values, as they go through a socket or to another host."""
+"""What one run's process is told, and what comes back of it: plain values, as they go through a socket or to another
+host.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,9 +18,11 @@ class Work(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the plan: its name, its complete settings as plain values, its tags, and the file that takes what it prints.
+    """One run of the plan: its name, its complete settings as plain values, its tags, and the file that takes what it
+    prints.
 
-    `source` is the folder whose best.pth is copied, `figures` what that one reached. `threads`: how many to compute with, None: as it is.
+    `source` is the folder whose best.pth is copied, `figures` what that one reached. `threads`: how many to compute
+    with, None: as it is.
     """
 
     name: str
@@ -45,8 +49,8 @@ class Job:
 class Ended:
     """How a run's process ended: its exit code (negative: killed by that signal), and what it said at its end.
 
-    Codes are those of every command: 0 well, 1 failed, 2 refused (nothing was begun), 130 stopped. `lost`: the machine or the process that
-    was to tell is gone, so nothing is known; `said` is the last line of it, for people.
+    Codes are those of every command: 0 well, 1 failed, 2 refused (nothing was begun), 130 stopped. `lost`: the machine
+    or the process that was to tell is gone, so nothing is known; `said` is the last line of it, for people.
     """
 
     name: str

@@ -21,7 +21,14 @@ def carry_out(job: Job) -> None:
     standing = read_run_file(folder)
     if job.work is Work.COPY:
         assert job.source is not None
-        run_copy(settings, Path(job.source), job.labels["flowerml.config_id"], start_run, labels=job.labels, figures=job.figures)
+        run_copy(
+            settings,
+            Path(job.source),
+            job.labels["flowerml.config_id"],
+            start_run,
+            labels=job.labels,
+            figures=job.figures,
+        )
     elif standing is None or standing.status != "FINISHED":  # a smoke test may have been cut off between its two halves
         run_training(settings, start_run, labels=job.labels)
     if job.work is Work.SMOKE:
@@ -34,6 +41,8 @@ def smoke_is_whole(folder: Path) -> bool:
 
 
 def _evaluate(folder: Path) -> None:
-    """The written checkpoint on its validation pictures, as `flowerml eval` does it; its figures stand in the run already."""
+    """The written checkpoint on its validation pictures, as `flowerml eval` does it; its figures stand in the run
+    already.
+    """
     evaluation = run_evaluation(Request(folder / "best.pth", "val"), lambda *_: MemoryRecorder())
     say(f"smoke test: trained, kept and evaluated: validation accuracy {evaluation.scores.accuracy:.4f}")

@@ -93,7 +93,9 @@ class Local:
         if self._forking.dead and self._ready:
             self._died += 1
             if self._died >= _ZYGOTES:
-                raise RunFailed(f"the process that starts the runs died {self._died} times: something kills it (memory?)")
+                raise RunFailed(
+                    f"the process that starts the runs died {self._died} times: something kills it (memory?)"
+                )
             warn("the process that starts the runs died: another one takes its place")
             self._forking = Forking()
         self._forking.wait_ready()

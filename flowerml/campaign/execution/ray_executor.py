@@ -1,7 +1,9 @@
-"""Runs on a Ray cluster: an actor for each place, wherever the cluster has a GPU (or a share of cores) free, each with a zygote of its own.
+"""Runs on a Ray cluster: an actor for each place, wherever the cluster has a GPU (or a share of cores) free, each with
+a zygote of its own.
 
-The runs' folder should be on a disk that all nodes share: then a run whose node is lost goes on from its last checkpoint on another one.
-Where it is not, the run restarts there, and says so. What a run says to MLflow goes from its own node to the server.
+The runs' folder should be on a disk that all nodes share: then a run whose node is lost goes on from its last
+checkpoint on another one. Where it is not, the run restarts there, and says so. What a run says to MLflow goes from its
+own node to the server.
 """
 
 import os
@@ -50,7 +52,11 @@ class Place:
         """How the job ended, None where it goes on."""
         assert self._forking is not None
         ended = self._forking.poll(seconds)
-        return {"name": ended[0].name, "code": ended[0].code, "said": ended[0].said, "lost": ended[0].lost} if ended else None
+        return (
+            {"name": ended[0].name, "code": ended[0].code, "said": ended[0].said, "lost": ended[0].lost}
+            if ended
+            else None
+        )
 
     def stop(self) -> None:
         """Ask the job to stop, with a checkpoint."""
@@ -64,7 +70,9 @@ class Place:
 
 
 class OnRay:
-    """A Ray cluster. `parallel` places; each has one GPU where the cluster has any, else an equal share of a node's cores."""
+    """A Ray cluster. `parallel` places; each has one GPU where the cluster has any, else an equal share of a node's
+    cores.
+    """
 
     def __init__(self, parallel: int, address: str) -> None:
         try:
@@ -72,7 +80,9 @@ class OnRay:
             ray.init(address=address, logging_level="warning", log_to_driver=True, ignore_reinit_error=True)
         except (OSError, ValueError, RayError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"--ray-address {address}: no Ray cluster there ({reason}): start one with `ray start --head`") from error
+            raise UserError(
+                f"--ray-address {address}: no Ray cluster there ({reason}): start one with `ray start --head`"
+            ) from error
         self._parallel = parallel
         self._share = _share(parallel)
         self._free: list[Any] = []
@@ -80,7 +90,10 @@ class OnRay:
         self._answers: dict[Any, str] = {}  # by what is waited for: the job's name
         self._pending: dict[str, tuple[float, Job]] = {}  # asked for and not begun: since when
         self._losses = 0
-        say(f"Ray cluster {address}: {parallel} places of {', '.join(f'{count:g} {what}' for what, count in self._share.items())}")
+        say(
+            f"Ray cluster {address}: {parallel} places of"
+            f" {', '.join(f'{count:g} {what}' for what, count in self._share.items())}"
+        )
 
     @property
     def room(self) -> int:
@@ -93,9 +106,13 @@ class OnRay:
         return tuple(self._busy)
 
     def start(self, job: Job) -> None:
-        """Begin a job at a free place, or at a new one as soon as the cluster has it. Raises RunFailed after too many were lost."""
+        """Begin a job at a free place, or at a new one as soon as the cluster has it. Raises RunFailed after too many
+        were lost.
+        """
         if self._losses >= _LOSSES:
-            raise RunFailed(f"{self._losses} places of the Ray cluster were lost: look at its nodes (`ray status`), and start again")
+            raise RunFailed(
+                f"{self._losses} places of the Ray cluster were lost: look at its nodes (`ray status`), and start again"
+            )
         self._begin(_with_whole_paths(job), self._free.pop() if self._free else self._actor())
 
     def _begin(self, job: Job, actor: Any) -> None:  # noqa: ANN401 - Ray's handles have no type of their own
@@ -104,7 +121,9 @@ class OnRay:
         self._answers[actor.start.remote({**job.as_json(), "work": job.work.value})] = job.name
 
     def _hand_over(self) -> None:
-        """Give a job whose new place does not come (its node is gone) to one that is free and holds what the new one waits for."""
+        """Give a job whose new place does not come (its node is gone) to one that is free and holds what the new one
+        waits for.
+        """
         for name, (since, job) in list(self._pending.items()):
             if self._free and time.monotonic() - since > _PENDING_S:
                 ray.kill(self._busy[name])
@@ -177,7 +196,9 @@ def _reach(address: str) -> None:
 
 def _with_whole_paths(job: Job) -> Job:
     """The job with paths that mean the same in another process's folder."""
-    settings = {name: str(Path(value).absolute()) if name in _PATHS and value else value for name, value in job.settings.items()}
+    settings = {
+        name: str(Path(value).absolute()) if name in _PATHS and value else value for name, value in job.settings.items()
+    }
     weights = settings["weights"]
     if weights not in ("hub", "none"):
         settings["weights"] = str(Path(weights).absolute())
@@ -192,6 +213,8 @@ def _share(parallel: int) -> dict[str, float]:
         return {"CPU": 1.0, "GPU": 1.0}
     most = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
     if most < 1:
-        raise RunFailed("the Ray cluster has no cores to give: start nodes with some (`ray start --address=... --num-cpus=N`)")
+        raise RunFailed(
+            "the Ray cluster has no cores to give: start nodes with some (`ray start --address=... --num-cpus=N`)"
+        )
     each = -(-parallel // max(1, len(nodes)))  # places on a node
     return {"CPU": float(max(1, int(most // each)))}

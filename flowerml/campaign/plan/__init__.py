@@ -1,1 +1,1 @@
-"""."""
+"""Plan files: parsed and checked into plain records."""

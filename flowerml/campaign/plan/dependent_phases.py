@@ -15,10 +15,12 @@ _LARGEST_SEED = 2**31
 def read_confirm(
     name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, overrides: Overrides
 ) -> Phase:
-    """A phase that repeats the chosen of an earlier one on other seeds; its runs are named in the order best, seed by seed; second, …
+    """A phase that repeats the chosen of an earlier one on other seeds; its runs are named in the order best, seed by
+    seed; second, …
 
     Raises:
-        UserError: a phase that is unknown, comes later or chooses nothing; seeds that were run already; a wrong number of names.
+        UserError: a phase that is unknown, comes later or chooses nothing; seeds that were run already; a wrong number
+            of names.
     """
     node = parts["confirm"]
     inner = node.parts({"of": True, "seeds": True, "with": False, "family": False})
@@ -31,22 +33,31 @@ def read_confirm(
             raise inner["of"].refused(f"{inner['of'].where} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
         if "family" not in inner:
             raise node.refused(
-                f"{node.where} follows another plan: say of which family that phase is ({', '.join(Family)}), with `family: …`"
+                f"{node.where} follows another plan: say of which family that phase is ({', '.join(Family)}), with"
+                " `family: …`"
             )
         family, top = Family(inner["family"].word(list(Family))), 1
         changes |= overrides.of(family)  # its settings are not in this plan, so they are not overridden there
     else:
         source = _earlier(inner["of"], before, name)
         if "family" in inner:
-            raise inner["family"].refused(f"{inner['family'].where}: the family is that of phase {of}; leave the line out")
+            raise inner["family"].refused(
+                f"{inner['family'].where}: the family is that of phase {of}; leave the line out"
+            )
         family, top = source.runs[0].family, _chosen(source, inner["of"])
         done = sorted({*seeds} & {run.seed for run in _ancestry(source, before)})
         if done and not changes:
             raise inner["seeds"].refused(
-                f"{inner['seeds'].where}: seed {done[0]} of these configurations is run before phase {name} already: name other seeds"
+                f"{inner['seeds'].where}: seed {done[0]} of these configurations is run before phase {name} already:"
+                " name other seeds"
             )
     wanted = [(place, seed) for place in range(1, top + 1) for seed in seeds]
-    names = _names(parts["runs"], name, len(wanted), f"{top} configuration{'s' * (top > 1)} on {len(seeds)} seed{'s' * (len(seeds) > 1)}")
+    names = _names(
+        parts["runs"],
+        name,
+        len(wanted),
+        f"{top} configuration{'s' * (top > 1)} on {len(seeds)} seed{'s' * (len(seeds) > 1)}",
+    )
     runs = [
         PlanRun(entry.text(), order, name, family, seed, None, Source(of, place), {}, entry.line)
         for order, (entry, (place, seed)) in enumerate(zip(names, wanted, strict=True), start=runs_before + 1)
@@ -62,8 +73,12 @@ def read_seeds(node: Node) -> tuple[int, ...]:
     return seeds
 
 
-def read_final(name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, mode: Mode | None) -> Phase:
-    """A phase that makes one model of the first of each phase it names; `mode` is set on the command line. Raises as `read_confirm`."""
+def read_final(
+    name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, mode: Mode | None
+) -> Phase:
+    """A phase that makes one model of the first of each phase it names; `mode` is set on the command line. Raises as
+    `read_confirm`.
+    """
     inner = parts["final"].parts({"mode": True, "of": True, "seed": False})
     written = Mode(inner["mode"].word(list(Mode)))
     sources = [_earlier(entry, before, name) for entry in inner["of"].entries()]
@@ -95,7 +110,9 @@ def _require_schedule(families: Set[Family], before: Sequence[Phase], node: Node
 
 
 def ancestry(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
-    """The phase and those it follows, as far as they are of this plan and its runs are of the same configurations; the first one first."""
+    """The phase and those it follows, as far as they are of this plan and its runs are of the same configurations; the
+    first one first.
+    """
     found = [phase]
     while (confirm := found[0].confirm) is not None and confirm.elsewhere is None and not confirm.changes:
         found.insert(0, next(one for one in phases if one.name == confirm.of))
@@ -113,14 +130,16 @@ def _earlier(node: Node, before: Sequence[Phase], name: str) -> Phase:
             return phase
     names = tuple(phase.name for phase in before)
     raise node.refused(
-        f"phase {name} follows {of!r}, which is no phase before it.{nearest(of, names)} Those before it: {', '.join(names) or 'none'}; "
-        "a phase can only follow what is decided by then"
+        f"phase {name} follows {of!r}, which is no phase before it.{nearest(of, names)} Those before it:"
+        f" {', '.join(names) or 'none'}; a phase can only follow what is decided by then"
     )
 
 
 def _chosen(phase: Phase, node: Node) -> int:
     if phase.select is None:
-        raise node.refused(f"phase {phase.name} chooses nothing: give it `select: {{top: 1, by: val_accuracy}}`, or follow another")
+        raise node.refused(
+            f"phase {phase.name} chooses nothing: give it `select: {{top: 1, by: val_accuracy}}`, or follow another"
+        )
     return phase.select.top
 
 

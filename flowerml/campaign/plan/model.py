@@ -30,7 +30,9 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Source:
-    """A configuration that is not known yet: the one at a place (1 is the best) of what was chosen at the end of a phase."""
+    """A configuration that is not known yet: the one at a place (1 is the best) of what was chosen at the end of a
+    phase.
+    """
 
     phase: str
     place: int
@@ -41,10 +43,11 @@ class Source:
 
 @dataclass(frozen=True)
 class PlanRun:
-    """One run. `settings` are complete but for folders and names; None where its configuration is yet to be chosen (`source`).
+    """One run. `settings` are complete but for folders and names; None where its configuration is yet to be chosen
+    (`source`).
 
-    `given` is what the plan says of this run alone, as text. `configuration` is the plan's name of what several runs have in common but for
-    their seeds (None: the run is the only one of its phase).
+    `given` is what the plan says of this run alone, as text. `configuration` is the plan's name of what several runs
+    have in common but for their seeds (None: the run is the only one of its phase).
     """
 
     name: str
@@ -113,7 +116,9 @@ class Phase:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits: how many runs the plan may have, how often a failing run is tried, how many hours all runs may take together (None: any)."""
+    """Limits: how many runs the plan may have, how often a failing run is tried, how many hours all runs may take
+    together (None: any).
+    """
 
     runs: int | None = None
     tries: int = 2
@@ -122,7 +127,9 @@ class Budget:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was found to be in order. `overrides` are the `--set` it was read with, `warnings` what is odd and allowed."""
+    """A plan that was found to be in order. `overrides` are the `--set` it was read with, `warnings` what is odd and
+    allowed.
+    """
 
     name: str
     title: str
@@ -152,7 +159,9 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of everything that shapes the results: names, phases, settings, seeds, choices; not titles, comments and budgets."""
+        """sha256 (hex) of everything that shapes the results: names, phases, settings, seeds, choices; not titles,
+        comments and budgets.
+        """
         content = {"plan": self.name, "phases": [_phase_json(phase) for phase in self.phases]}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()
 

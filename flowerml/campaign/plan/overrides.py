@@ -28,7 +28,9 @@ _NEXT = re.compile(r"\s+(?=[a-z_]+(?:\.[a-z]+)?=)")
 
 @dataclass(frozen=True)
 class Overrides:
-    """Settings by name for every run, by family and name for one family's, and how final models are made (None: as the plan says)."""
+    """Settings by name for every run, by family and name for one family's, and how final models are made (None: as the
+    plan says).
+    """
 
     words: tuple[str, ...] = ()
     every: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +43,8 @@ class Overrides:
 
 
 def read_overrides(texts: Sequence[str]) -> Overrides:
-    """From `NAME=VALUE`, `NAME.FAMILY=VALUE` and `final.mode=MODE`; a text may hold several, with spaces between (`mlflow run -P set=…`).
+    """From `NAME=VALUE`, `NAME.FAMILY=VALUE` and `final.mode=MODE`; a text may hold several, with spaces between
+    (`mlflow run -P set=…`).
 
     The later of two of a name counts. Whether values fit is found out with the plan.
 
@@ -55,10 +58,14 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not value.strip():
-            raise UserError(f"--set {word!r}: wanted is NAME=VALUE, NAME.cnn=VALUE or NAME.vit=VALUE, for example --set epochs=2")
+            raise UserError(
+                f"--set {word!r}: wanted is NAME=VALUE, NAME.cnn=VALUE or NAME.vit=VALUE, for example --set epochs=2"
+            )
         if name == MODE:
             if value not in list(Mode):
-                raise UserError(f"--set {word}: {MODE} is {value!r}.{nearest(value, tuple(Mode))} Allowed: {', '.join(Mode)}")
+                raise UserError(
+                    f"--set {word}: {MODE} is {value!r}.{nearest(value, tuple(Mode))} Allowed: {', '.join(Mode)}"
+                )
             mode = Mode(value)
             continue
         setting, dot, family = name.partition(".")
@@ -68,7 +75,10 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
             every[setting] = value
             continue
         if family not in list(Family):
-            raise UserError(f"--set {word}: family {family!r} is unknown.{nearest(family, tuple(Family))} Allowed: {', '.join(Family)}")
+            raise UserError(
+                f"--set {word}: family {family!r} is unknown.{nearest(family, tuple(Family))} Allowed:"
+                f" {', '.join(Family)}"
+            )
         families.setdefault(Family(family), {})[setting] = value
     return Overrides(tuple(words), every, families, mode)
 
@@ -78,5 +88,6 @@ def _require_known(setting: str, word: str) -> None:
         raise UserError(f"--set {word}: {setting} is {OWN[setting]}")
     if setting not in fields():
         raise UserError(
-            f"--set {word}: setting {setting!r} is unknown.{nearest(setting, (*fields(), MODE))} `flowerml train --help` lists them"
+            f"--set {word}: setting {setting!r} is unknown.{nearest(setting, (*fields(), MODE))} `flowerml train"
+            " --help` lists them"
         )

@@ -25,9 +25,25 @@ from flowerml.settings import Family
 from flowerml.settings.errors import nearest
 
 SUFFIXES = (".yaml", ".yml")
-_PLAN = {"plan": True, "about": False, "defaults": False, "families": False, "grid": False, "phases": True, "budget": False}
+_PLAN = {
+    "plan": True,
+    "about": False,
+    "defaults": False,
+    "families": False,
+    "grid": False,
+    "phases": True,
+    "budget": False,
+}
 _PHASE = {
-    **{"about": False, "family": False, "seeds": False, "twins": False, "smoke": False, "confirm": False, "final": False},
+    **{
+        "about": False,
+        "family": False,
+        "seeds": False,
+        "twins": False,
+        "smoke": False,
+        "confirm": False,
+        "final": False,
+    },
     **{"runs": True, "select": False},
 }
 _RULE = ("macro_f1", "variance")
@@ -36,7 +52,11 @@ _NAME_LENGTH = 100
 
 def shipped() -> tuple[str, ...]:
     """The names of the plans that come with flowerml."""
-    return tuple(sorted(path.name.removesuffix(".yaml") for path in files("flowerml.campaign").joinpath("plans").iterdir()))
+    return tuple(
+        sorted(
+            path.name.removesuffix(".yaml") for path in files("flowerml.campaign.plan").joinpath("shipped").iterdir()
+        )
+    )
 
 
 def read_plan(asked: str, texts: tuple[str, ...] = ()) -> Plan:
@@ -47,12 +67,13 @@ def read_plan(asked: str, texts: tuple[str, ...] = ()) -> Plan:
     """
     overrides = read_overrides(texts)
     if asked in shipped():
-        source = files("flowerml.campaign").joinpath("plans", f"{asked}.yaml")
+        source = files("flowerml.campaign.plan").joinpath("shipped", f"{asked}.yaml")
         return understand(parse(source.read_text("utf-8"), f"{asked}.yaml"), overrides)
     path = Path(asked)
     if path.suffix not in SUFFIXES and not path.exists():
         raise UserError(
-            f"the plan {asked!r} is unknown.{nearest(asked, shipped())} Allowed: {', '.join(shipped())}, or a file that ends in .yaml"
+            f"the plan {asked!r} is unknown.{nearest(asked, shipped())} Allowed: {', '.join(shipped())}, or a file that"
+            " ends in .yaml"
         )
     return understand(read(path), overrides)
 
@@ -110,7 +131,9 @@ class _Reader:
         else:
             for key, what in (("family", "families"), ("seeds", "seeds"), ("twins", "runs")):
                 if key in parts:
-                    raise parts[key].refused(f"phase {name} takes its {what} from the phases it follows: leave the line out")
+                    raise parts[key].refused(
+                        f"phase {name} takes its {what} from the phases it follows: leave the line out"
+                    )
             if kind is Kind.CONFIRM:
                 phase = read_confirm(name, title, parts, self.phases, len(self.seen), self.overrides)
             else:
@@ -125,23 +148,35 @@ class _Reader:
         if kind is Kind.SMOKE:
             parts["smoke"].word(("true",))
             if "select" in parts:
-                raise parts["select"].refused(f"phase {name} is a smoke test: nothing is chosen from it; leave select out")
+                raise parts["select"].refused(
+                    f"phase {name} is a smoke test: nothing is chosen from it; leave select out"
+                )
         family = Family(parts["family"].word(list(Family))) if "family" in parts else None
         nodes = parts["runs"].names()
         if not nodes:
             raise parts["runs"].refused(f"phase {name} has no runs: add one")
         seeds = read_seeds(parts["seeds"]) if "seeds" in parts else (None,)
-        runs = [self._run(name, kind, run_name, node, family, seed) for run_name, node in nodes.items() for seed in seeds]
+        runs = [
+            self._run(name, kind, run_name, node, family, seed) for run_name, node in nodes.items() for seed in seeds
+        ]
         if "twins" in parts and parts["twins"].word(("stop", "skip")) == "skip":
             runs = self._without_twins(runs)
-        return Phase(name, title, kind, tuple(replace(run, order=order) for order, run in enumerate(runs, start=len(self.seen) + 1)))
+        return Phase(
+            name,
+            title,
+            kind,
+            tuple(replace(run, order=order) for order, run in enumerate(runs, start=len(self.seen) + 1)),
+        )
 
     def _without_twins(self, runs: Sequence[PlanRun]) -> list[PlanRun]:
         """Only the first of those that overrides have made one configuration and seed; the others are warned of."""
         kept: list[PlanRun] = []
         for run in runs:
             assert run.settings is not None
-            twin = next((one for one in kept if one.settings is not None and shaping(one.settings) == shaping(run.settings)), None)
+            twin = next(
+                (one for one in kept if one.settings is not None and shaping(one.settings) == shaping(run.settings)),
+                None,
+            )
             if twin is None or not self.overrides.words:
                 kept.append(run)
             else:
@@ -149,38 +184,59 @@ class _Reader:
         return kept
 
     def _run(self, phase: str, kind: Kind, name: str, node: Node, family: Family | None, seed: int | None) -> PlanRun:
-        """A run of the plan, its order yet to be given. With a `seed` of the phase's it is one of several of its configuration."""
+        """A run of the plan, its order yet to be given. With a `seed` of the phase's it is one of several of its
+        configuration.
+        """
         own = dict(node.names())
         named = own.pop("family", None)
         if named is not None:
             family = Family(named.word(list(Family)))
         if family is None:
-            raise node.refused(f"run {name} has no family: add `family: …` ({', '.join(Family)}) to it or to phase {phase}")
+            raise node.refused(
+                f"run {name} has no family: add `family: …` ({', '.join(Family)}) to it or to phase {phase}"
+            )
         own = read_settings(_without_family(node), seed_too=True)
         nodes = {**self.defaults.of(family), **own}
         configuration = name if seed is not None else None
         if seed is None:
             seed = nodes["seed"].whole(0, 2**31) if "seed" in nodes else 11
         elif "seed" in own:
-            raise own["seed"].refused(f"run {name} has a seed, and phase {phase} has seeds for all its runs: leave one of them out")
+            raise own["seed"].refused(
+                f"run {name} has a seed, and phase {phase} has seeds for all its runs: leave one of them out"
+            )
         else:
             name = f"{name}_seed{seed}"
         settings = complete(
-            name, family, seed, {key: value for key, value in nodes.items() if key != "seed"}, self.overrides, node, self.remarks
+            name,
+            family,
+            seed,
+            {key: value for key, value in nodes.items() if key != "seed"},
+            self.overrides,
+            node,
+            self.remarks,
         )
         if settings.val_split == 0:
             raise node.refused(f"run {name} has val_split 0, and nothing to be judged by: hold some pictures out")
         if kind is Kind.SELECT and self.on_grid:
             off_grid(family, nodes, self.overrides, name, self.remarks)
-        return PlanRun(name, 0, phase, family, seed, settings, None, given(own, self.overrides, family), node.line, configuration)
+        return PlanRun(
+            name, 0, phase, family, seed, settings, None, given(own, self.overrides, family), node.line, configuration
+        )
 
     def _remember(self, run: PlanRun, kind: Kind) -> None:
-        """Take a run in. Raises UserError for a name, or a configuration with its seed, that stands in the plan already."""
+        """Take a run in. Raises UserError for a name, or a configuration with its seed, that stands in the plan
+        already.
+        """
         at = f"{self.document.file}, line {run.line}"
         if run.name in self.seen:
-            raise UserError(f"{at}: {run.name} is the name of the run in line {self.seen[run.name].line} already: give it another")
+            raise UserError(
+                f"{at}: {run.name} is the name of the run in line {self.seen[run.name].line} already: give it another"
+            )
         if "/" in run.name or run.name.startswith(".") or not run.name.isprintable() or len(run.name) > _NAME_LENGTH:
-            raise UserError(f"{at}: {run.name!r} can't name a folder: use letters, digits, `_`, `-`, `.`; up to {_NAME_LENGTH} characters")
+            raise UserError(
+                f"{at}: {run.name!r} can't name a folder: use letters, digits, `_`, `-`, `.`; up to {_NAME_LENGTH}"
+                " characters"
+            )
         self.seen[run.name] = run
         if run.settings is None:
             return
@@ -188,11 +244,13 @@ class _Reader:
         for other, theirs, smoke in self.shapes:
             if any(mine[key] != theirs[key] for key in ("val_split", "split_seed")):
                 raise UserError(
-                    f"{at}: {run.name} and {other.name} (line {other.line}) are on different splits and can't be compared: use one"
+                    f"{at}: {run.name} and {other.name} (line {other.line}) are on different splits and can't be"
+                    " compared: use one"
                 )
             if mine == theirs and smoke is (kind is Kind.SMOKE):  # a smoke test may be what is trained later
                 raise UserError(
-                    f"{at}: {run.name} and {other.name} (line {other.line}) are one configuration and seed{by}: change one, or leave it out"
+                    f"{at}: {run.name} and {other.name} (line {other.line}) are one configuration and seed{by}: change"
+                    " one, or leave it out"
                 )
         self.shapes.append((run, mine, kind is Kind.SMOKE))
 
@@ -202,21 +260,29 @@ class _Reader:
         if "then" in parts:
             words = tuple(entry.word(_RULE) for entry in parts["then"].entries())
             if words not in (_RULE[:1], _RULE):
-                raise parts["then"].refused(f"{parts['then'].where} is {', '.join(words)}. Allowed: [{', '.join(_RULE)}], in this order")
+                raise parts["then"].refused(
+                    f"{parts['then'].where} is {', '.join(words)}. Allowed: [{', '.join(_RULE)}], in this order"
+                )
         if phase.kind is Kind.FINAL:
-            raise node.refused(f"phase {phase.name} makes the final models: nothing is chosen after it; leave select out")
+            raise node.refused(
+                f"phase {phase.name} makes the final models: nothing is chosen after it; leave select out"
+            )
         if len({run.family for run in phase.runs}) > 1:
-            raise node.refused(f"phase {phase.name} has runs of several families, which are not compared: make a phase of each")
+            raise node.refused(
+                f"phase {phase.name} has runs of several families, which are not compared: make a phase of each"
+            )
         seeds = {run.seed for run in phase.runs}
         if phase.kind is Kind.SELECT and len(seeds) > 1 and any(run.configuration is None for run in phase.runs):
             raise node.refused(
-                f"phase {phase.name} has seeds {', '.join(map(str, sorted(seeds)))}: choose on one, and let a phase with confirm add "
-                "others, or give the phase `seeds` for all its runs"
+                f"phase {phase.name} has seeds {', '.join(map(str, sorted(seeds)))}: choose on one, and let a phase"
+                " with confirm add others, or give the phase `seeds` for all its runs"
             )
         there = len({run.source or run.called for run in phase.runs})
         top = parts["top"].whole(1, 10_000)
         if top > there:
-            raise parts["top"].refused(f"{parts['top'].where} is {top}, and phase {phase.name} has {there} configurations: lower it")
+            raise parts["top"].refused(
+                f"{parts['top'].where} is {top}, and phase {phase.name} has {there} configurations: lower it"
+            )
         return Select(top)
 
 
@@ -245,6 +311,9 @@ def _name(node: Node) -> str:
 
 def _without_family(node: Node) -> Node:
     raw = type(node.raw)(
-        node.raw.tag, [(key, value) for key, value in node.raw.value if key.value != "family"], node.raw.start_mark, node.raw.end_mark
+        node.raw.tag,
+        [(key, value) for key, value in node.raw.value if key.value != "family"],
+        node.raw.start_mark,
+        node.raw.end_mark,
     )
     return Node(node.file, node.path, raw)

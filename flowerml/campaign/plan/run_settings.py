@@ -1,4 +1,6 @@
-"""From what a plan gives a run to complete settings: the family's defaults, the run's own, the overrides, each in its place."""
+"""From what a plan gives a run to complete settings: the family's defaults, the run's own, the overrides, each in its
+place.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,14 +40,17 @@ def read_settings(node: Node, *, seed_too: bool = False) -> dict[str, Node]:
     """Settings by name, each known and in its range.
 
     Raises:
-        UserError: an unknown one, one that is the command's or the phase's own, a value out of range; with file and line.
+        UserError: an unknown one, one that is the command's or the phase's own, a value out of range; with file and
+            line.
     """
     found = node.names()
     for name, value in found.items():
         if name in OWN and not (seed_too and name == "seed"):
             raise value.refused(f"{name} has no place in a plan: it is {OWN[name]}")
         if name not in fields():
-            raise value.refused(f"setting {name!r} is unknown.{nearest(name, tuple(fields()))} `flowerml train --help` lists them")
+            raise value.refused(
+                f"setting {name!r} is unknown.{nearest(name, tuple(fields()))} `flowerml train --help` lists them"
+            )
         text = value_of(value)
         if text != AUTO and (problem := _problem(name, text)):
             raise value.refused(problem)
@@ -76,7 +81,9 @@ def read_defaults(parts: Mapping[str, Node]) -> Defaults:
     if "families" in parts:
         for name, node in parts["families"].names().items():
             if name not in list(Family):
-                raise node.refused(f"family {name!r} is unknown.{nearest(name, tuple(Family))} Allowed: {', '.join(Family)}")
+                raise node.refused(
+                    f"family {name!r} is unknown.{nearest(name, tuple(Family))} Allowed: {', '.join(Family)}"
+                )
             families[Family(name)] = read_settings(node)
     return Defaults(every, families)
 
@@ -129,7 +136,10 @@ def off_grid(family: Family, nodes: Mapping[str, Node], overrides: Overrides, ru
         node, value = nodes[name], float(value_of(nodes[name]))
         if value not in allowed:
             shown = ", ".join(as_text(each) for each in allowed)
-            line = f"{node.file}, line {node.line}: {name} {value_of(node)} is off the grid of {family} ({shown}); it is used as it stands"
+            line = (
+                f"{node.file}, line {node.line}: {name} {value_of(node)} is off the grid of {family} ({shown}); it is"
+                " used as it stands"
+            )
             remarks.add(line, run)
 
 
@@ -180,7 +190,8 @@ def _require_family(model: str, family: Family) -> None:
     found = find_model(model).family
     if found is not family:
         raise UserError(
-            f"model {model} is of family {found}, and the run is one of {family}: name a {family} model, or set model.{family}=…"
+            f"model {model} is of family {found}, and the run is one of {family}: name a {family} model, or set"
+            f" model.{family}=…"
         )
 
 

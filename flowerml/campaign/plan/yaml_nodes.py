@@ -1,6 +1,7 @@
 """A YAML file as nodes that know their line, so that whatever is wrong with one can be said with file, line and remedy.
 
-Scalars stay text, as on a command line: in YAML `3e-4` is text, `on` is a truth and `1_0` a number, and none of it is meant.
+Scalars stay text, as on a command line: in YAML `3e-4` is text, `on` is a truth and `1_0` a number, and none of it is
+meant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,11 @@ from flowerml.errors import UserError
 from flowerml.settings.errors import nearest
 
 _LARGEST = 1_000_000  # bytes: a plan is a page
-_KINDS = {yaml.MappingNode: "names with values (`name: value`)", yaml.SequenceNode: "a list (`[a, b]`)", yaml.ScalarNode: "a single value"}
+_KINDS = {
+    yaml.MappingNode: "names with values (`name: value`)",
+    yaml.SequenceNode: "a list (`[a, b]`)",
+    yaml.ScalarNode: "a single value",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,9 @@ class Node:
         """One of some words. Raises UserError."""
         text = self.text()
         if text not in allowed:
-            raise self.refused(f"{self.where} is {text!r}.{nearest(text, tuple(allowed))} Allowed: {', '.join(allowed)}")
+            raise self.refused(
+                f"{self.where} is {text!r}.{nearest(text, tuple(allowed))} Allowed: {', '.join(allowed)}"
+            )
         return text
 
     def entries(self) -> list["Node"]:
@@ -69,7 +76,9 @@ class Node:
         return [Node(self.file, self.path, entry) for entry in self.raw.value]
 
     def names(self) -> dict[str, "Node"]:
-        """Names and values, in the file's order. Raises UserError for anything else, and for a name that stands there twice."""
+        """Names and values, in the file's order. Raises UserError for anything else, and for a name that stands there
+        twice.
+        """
         self._must_be(yaml.MappingNode)
         found: dict[str, Node] = {}
         for key, value in self.raw.value:
@@ -79,8 +88,8 @@ class Node:
             node = Node(self.file, (*self.path, name), value)
             if name in found:
                 raise UserError(
-                    f"{self.file}, line {key.start_mark.line + 1}: {node.where} stands there twice (also in line {found[name].line}): "
-                    "keep one of them, or give it another name"
+                    f"{self.file}, line {key.start_mark.line + 1}: {node.where} stands there twice (also in line"
+                    f" {found[name].line}): keep one of them, or give it another name"
                 )
             found[name] = node
         return found
@@ -93,7 +102,8 @@ class Node:
                 inside = f" in {self.where}" if self.path else ""
                 line = next(key.start_mark.line + 1 for key, _ in self.raw.value if key.value == name)
                 raise UserError(
-                    f"{self.file}, line {line}: {name!r} is unknown{inside}.{nearest(name, tuple(allowed))} Allowed: {', '.join(allowed)}"
+                    f"{self.file}, line {line}: {name!r} is unknown{inside}.{nearest(name, tuple(allowed))} Allowed:"
+                    f" {', '.join(allowed)}"
                 )
         for name, needed in allowed.items():
             if needed and name not in found:
@@ -119,7 +129,9 @@ def read(path: Path, what: str = "the plan") -> Node:
     except OSError as error:
         raise UserError(f"{what} {path} can't be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8: save the file in UTF-8") from error
+        raise UserError(
+            f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8: save the file in UTF-8"
+        ) from error
     if len(data) > _LARGEST:
         raise UserError(f"{what} {path} is larger than {_LARGEST:,} bytes: it can't be one")
     return parse(text, str(path))

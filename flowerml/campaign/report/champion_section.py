@@ -62,13 +62,18 @@ def champion_html(said: Said, train_dir: Path, task: Task) -> str:
     error = calibration_error(said.probabilities, said.labels)
     confusion = f'<h4>Confusion matrix</h4><p class="note">rows: label, columns: prediction</p>{_confusion(said)}'
     sides = (
-        f'<div class="sides"><div{many}>{confusion}</div><div><h4>Calibration</h4><p class="note">expected calibration error '
-        f"{percent(error)}; a dot per tenth of confidence, as large as its number of pictures</p>{reliability(_bins(said))}</div></div>"
+        f'<div class="sides"><div{many}>{confusion}</div><div><h4>Calibration</h4><p class="note">expected calibration'
+        f" error {percent(error)}; a dot per tenth of confidence, as large as its number of"
+        f" pictures</p>{reliability(_bins(said))}</div></div>"
     )
     wrong = np.flatnonzero(said.predicted != said.labels)
     order = wrong[np.argsort(-said.probabilities[wrong, said.predicted[wrong]], kind="stable")]
     cards = "".join(_card(said, int(index), train_dir, task) for index in order[:_SHOWN])
-    rest = f'<p class="note">the surest {_SHOWN} are shown; errors.html of the run has all</p>' if len(order) > _SHOWN else ""
+    rest = (
+        f'<p class="note">the surest {_SHOWN} are shown; errors.html of the run has all</p>'
+        if len(order) > _SHOWN
+        else ""
+    )
     head = f"<h4>{counted(len(order), 'wrong picture')} of {len(said.images):,}</h4>"
     return f'{sides}{head}{rest}<ul class="grid">{cards}</ul>'
 
@@ -80,7 +85,9 @@ def _confusion(said: Said) -> str:
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in said.classes)
     lines = []
     for row, name in enumerate(said.classes):
-        cells = "".join(_cell(int(matrix[row, column]), int(matrix[row].sum()), off=row != column) for column in range(size))
+        cells = "".join(
+            _cell(int(matrix[row, column]), int(matrix[row].sum()), off=row != column) for column in range(size)
+        )
         lines.append(f'<tr><th scope="row">{text(name)}</th>{cells}</tr>')
     return f'<table class="confusion"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
@@ -96,7 +103,9 @@ def _bins(said: Said) -> list[tuple[float, float, int]]:
     right = said.predicted == said.labels
     places = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     found = [places == place for place in range(_BINS)]
-    return [(float(confidence[mask].mean()), float(right[mask].mean()), int(mask.sum())) for mask in found if mask.any()]
+    return [
+        (float(confidence[mask].mean()), float(right[mask].mean()), int(mask.sum())) for mask in found if mask.any()
+    ]
 
 
 def _card(said: Said, index: int, train_dir: Path, task: Task) -> str:

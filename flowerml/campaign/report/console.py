@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 _EVERY_S = 60.0  # a line of progress in a log
 _COLUMNS = ("run", "model", "seed", "status", "epoch", "best", "left")
-_STYLES = {RunStatus.RUNNING: "bold", RunStatus.FINISHED: "green", RunStatus.FAILED: "red", RunStatus.INTERRUPTED: "yellow"}
+_STYLES = {
+    RunStatus.RUNNING: "bold",
+    RunStatus.FINISHED: "green",
+    RunStatus.FAILED: "red",
+    RunStatus.INTERRUPTED: "yellow",
+}
 
 
 class Display(Protocol):
@@ -96,7 +101,9 @@ def changed(run: RunRow) -> str:
         if run.accuracy is None:
             return f"{run.name}: finished{took}"
         f1 = f", macro-F1 {run.macro_f1:.4f}" if run.macro_f1 is not None else ""
-        return f"{run.name}: finished: val accuracy {run.accuracy:.4f}{f1} at epoch {run.best_epoch} of {run.epoch}{took}"
+        return (
+            f"{run.name}: finished: val accuracy {run.accuracy:.4f}{f1} at epoch {run.best_epoch} of {run.epoch}{took}"
+        )
     if run.status is RunStatus.FAILED:
         return f"{run.name}: failed (try {run.tries}): {run.reason}"
     return f"{run.name}: {run.status.value.lower()}" if run.status is RunStatus.INTERRUPTED else ""
@@ -105,7 +112,11 @@ def changed(run: RunRow) -> str:
 def progress(campaign: Campaign) -> str:
     """How far it is, in a line."""
     done = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
-    running = [f"{run.name} epoch {run.epoch}/{run.epochs}{_best(run)}" for run in campaign.runs if run.status is RunStatus.RUNNING]
+    running = [
+        f"{run.name} epoch {run.epoch}/{run.epochs}{_best(run)}"
+        for run in campaign.runs
+        if run.status is RunStatus.RUNNING
+    ]
     phase = next((one for one in campaign.phases if one.status in (PhaseStatus.OPEN, PhaseStatus.DELIVERING)), None)
     of_phase = f"; about {duration(phase.left)} left in phase {phase.name}" if phase is not None and phase.left else ""
     whole = f", {duration(campaign.left)} in all" if campaign.left else ""

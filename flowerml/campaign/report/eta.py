@@ -11,16 +11,20 @@ _OVER = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.SKIPPED)
 def with_time_left(campaign: Campaign, places: int, guesses: Mapping[str, float] | None = None) -> Campaign:
     """The same with `left` filled in for runs, phases and the whole, where it can be said.
 
-    `places`: runs at a time. `guesses`: seconds of an epoch by run, used where the family has none measured. An upper bound where early
-    stopping may end runs: the share of epochs that finished runs needed is taken for those to come.
+    `places`: runs at a time. `guesses`: seconds of an epoch by run, used where the family has none measured. An upper
+    bound where early stopping may end runs: the share of epochs that finished runs needed is taken for those to come.
     """
     paces, shares = _paces(campaign.runs), _shares(campaign.runs)
     phases = tuple(_phase(phase, paces, shares, guesses or {}, places) for phase in campaign.phases)
     lefts = [phase.left for phase in phases]
-    return replace(campaign, phases=phases, left=None if None in lefts else sum(left for left in lefts if left is not None))
+    return replace(
+        campaign, phases=phases, left=None if None in lefts else sum(left for left in lefts if left is not None)
+    )
 
 
-def _phase(phase: Phase, paces: Mapping[str, float], shares: Mapping[str, float], guesses: Mapping[str, float], places: int) -> Phase:
+def _phase(
+    phase: Phase, paces: Mapping[str, float], shares: Mapping[str, float], guesses: Mapping[str, float], places: int
+) -> Phase:
     runs = tuple(replace(run, left=_left(run, paces, shares, guesses)) for run in phase.runs)
     lefts = [run.left for run in runs]
     if None in lefts:
@@ -30,7 +34,9 @@ def _phase(phase: Phase, paces: Mapping[str, float], shares: Mapping[str, float]
     return replace(phase, runs=runs, left=max([together, *known]))
 
 
-def _left(run: RunRow, paces: Mapping[str, float], shares: Mapping[str, float], guesses: Mapping[str, float]) -> float | None:
+def _left(
+    run: RunRow, paces: Mapping[str, float], shares: Mapping[str, float], guesses: Mapping[str, float]
+) -> float | None:
     if run.status in _OVER:
         return 0.0
     pace = run.seconds / run.epoch if run.seconds and run.epoch else paces.get(run.family, guesses.get(run.name))

@@ -1,4 +1,6 @@
-"""A campaign as one self-contained HTML page: its story, phase by phase, with figures; the tracking table; how to do it again."""
+"""A campaign as one self-contained HTML page: its story, phase by phase, with figures; the tracking table; how to do it
+again.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -51,24 +53,35 @@ def report_html(campaign: Campaign) -> str:
         ("again", "How to do it again", _again(campaign)),
     ]
     links = "".join(f'<li><a href="#{anchor}">{text(title)}</a></li>' for anchor, title, _ in parts)
-    body = [_head(campaign), f'<nav aria-label="Contents"><ul class="contents">{links}</ul></nav>', *(section(*part) for part in parts)]
+    body = [
+        _head(campaign),
+        f'<nav aria-label="Contents"><ul class="contents">{links}</ul></nav>',
+        *(section(*part) for part in parts),
+    ]
     return document(campaign.title, STYLE + report_figures.STYLE + champion.STYLE, "\n".join(body))
 
 
 def _head(campaign: Campaign) -> str:
     done = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
-    left = f", about {duration(campaign.left)} left" if campaign.left and campaign.status is CampaignStatus.RUNNING else ""
+    left = (
+        f", about {duration(campaign.left)} left" if campaign.left and campaign.status is CampaignStatus.RUNNING else ""
+    )
     lines = [
-        f'<p class="summary"><b>{campaign.status}</b>: {done} of {counted(len(campaign.runs), "run")} finished{left}</p>',
-        f'<p class="note">Plan <code>{text(campaign.plan)}</code>, begun {_time(campaign.started)}, this page is of '
-        f"{_time(campaign.updated)} (UTC).</p>",
+        (
+            f'<p class="summary"><b>{campaign.status}</b>: {done} of {counted(len(campaign.runs), "run")}'
+            f" finished{left}</p>"
+        ),
+        (
+            f'<p class="note">Plan <code>{text(campaign.plan)}</code>, begun {_time(campaign.started)}, this page is of'
+            f" {_time(campaign.updated)} (UTC).</p>"
+        ),
     ]
     if campaign.reason:
         lines.append(f'<p class="box bad">{text(campaign.reason)}</p>')
     for file in campaign.delivered:
         lines.append(
-            f'<div class="box"><b><code>{text(file.path.name)}</code></b>: {text(file.registered_model)} version {text(file.version)}. '
-            f"{text(file.words)}<br><small>sha256 <code>{text(file.sha256)}</code></small></div>"
+            f'<div class="box"><b><code>{text(file.path.name)}</code></b>: {text(file.registered_model)} version'
+            f" {text(file.version)}. {text(file.words)}<br><small>sha256 <code>{text(file.sha256)}</code></small></div>"
         )
     return "\n".join(lines)
 
@@ -80,9 +93,14 @@ def _table(runs: Sequence[RunRow]) -> str:
         line = cells(run)
         line[3] = f'<span class="state {line[3]}">{line[3]}</span>'
         shown = [value if place == 3 else text(value) or "–" for place, value in enumerate(line)]
-        rows.append("<tr>" + "".join(f"<td{_class(name)}>{value}</td>" for name, value in zip(COLUMNS, shown, strict=True)) + "</tr>")
+        rows.append(
+            "<tr>"
+            + "".join(f"<td{_class(name)}>{value}</td>" for name, value in zip(COLUMNS, shown, strict=True))
+            + "</tr>"
+        )
     return (
-        f'<div class="scroll" tabindex="0"><table class="runs"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        '<div class="scroll" tabindex="0"><table'
+        f' class="runs"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
 
@@ -101,7 +119,10 @@ def _phase(phase: Phase) -> str:
         parts += [f'<p class="said">{text(_made(run))}</p>' for run in phase.runs if run.status is RunStatus.FINISHED]
     failed = [f'<p class="box bad"><b>{text(run.name)}</b>: {text(run.reason)}</p>' for run in phase.runs if run.reason]
     if figure := dots(phase.runs, chosen):
-        parts.append(f'<h3>Every run</h3><p class="note">validation accuracy, 95 % interval over pictures; chosen in orange</p>{figure}')
+        parts.append(
+            '<h3>Every run</h3><p class="note">validation accuracy, 95 % interval over pictures; chosen in'
+            f" orange</p>{figure}"
+        )
     if figure := curves(phase.runs, chosen):
         parts.append(f"<h3>Curves</h3><p class=note>val_accuracy over the epochs</p>{figure}")
     return "\n".join(parts + failed)
@@ -111,7 +132,11 @@ def _made(run: RunRow) -> str:
     """What a final model is, in words."""
     of = f", the configuration of {run.config}" if run.config else ""
     long = f"{counted(run.epoch, 'epoch')} with seed {run.seed}" if run.epoch else f"seed {run.seed}"
-    measured = f"validation accuracy {run.accuracy:.4f}" if run.accuracy is not None else "all pictures, so none is left to measure it on"
+    measured = (
+        f"validation accuracy {run.accuracy:.4f}"
+        if run.accuracy is not None
+        else "all pictures, so none is left to measure it on"
+    )
     return f"{run.name} is {run.title}{of}: {long}; {measured}."
 
 
@@ -127,7 +152,10 @@ def _champions(campaign: Campaign) -> list[tuple[str, str]]:
         said = read_predictions(row.folder / "predictions.csv") if row is not None and row.folder is not None else None
         if row is None or said is None:
             continue
-        about = f'<p class="note">Seen through the best seed of the winning configuration: <b>{text(row.name)}</b>, seed {row.seed}.</p>'
+        about = (
+            f'<p class="note">Seen through the best seed of the winning configuration: <b>{text(row.name)}</b>, seed'
+            f" {row.seed}.</p>"
+        )
         found.append((family, about + champion_html(said, Path(campaign.train_dir), task_for(find_model(row.model)))))
     return found
 
@@ -138,11 +166,13 @@ def _cost(campaign: Campaign) -> str:
         seconds = [run.seconds for run in phase.runs if run.seconds is not None]
         if seconds:
             rows.append(
-                f"<tr><td>{text(phase.title)}</td><td class=number>{len(seconds)}</td><td class=number>{duration(sum(seconds))}</td>"
-                f"<td class=number>{duration(max(seconds))}</td></tr>"
+                f"<tr><td>{text(phase.title)}</td><td class=number>{len(seconds)}</td><td"
+                f" class=number>{duration(sum(seconds))}</td><td class=number>{duration(max(seconds))}</td></tr>"
             )
     total = duration((campaign.updated - campaign.started) / 1000)
-    head = "<tr><th>phase</th><th class=number>runs</th><th class=number>together</th><th class=number>longest</th></tr>"
+    head = (
+        "<tr><th>phase</th><th class=number>runs</th><th class=number>together</th><th class=number>longest</th></tr>"
+    )
     table = f'<div class="scroll"><table class="runs"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
     return f'<p class="note">From the first start to this page: {total}, pauses included.</p>{table if rows else ""}'
 

@@ -1,4 +1,5 @@
-"""What there is to tell of a campaign at one moment, as plain records: what the live table, the tracking table and the report show.
+"""What there is to tell of a campaign at one moment, as plain records: what the live table, the tracking table and the
+report show.
 
 The runner makes a `Campaign` at every change; who renders it needs nothing else but the runs' own folders.
 """
@@ -42,7 +43,9 @@ class CampaignStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of a run's history: the 1-based epoch, and its figures by their MLflow names (train_loss, val_accuracy, …)."""
+    """One row of a run's history: the 1-based epoch, and its figures by their MLflow names (train_loss, val_accuracy,
+    …).
+    """
 
     number: int
     figures: Mapping[str, float]
@@ -52,12 +55,13 @@ class Epoch:
 class RunRow:
     """One run of the plan.
 
-    `order` is its 1-based place in the plan, `model` the catalogue name and `title` how people write it (`ConvNeXtV2-Large`). `given` are
-    the settings that the plan gives it beyond what all runs of its family have, as text, in the plan's order; empty for a run whose
-    configuration is not chosen yet. `config` is the plan's name of its configuration (the run that was selected on, for a confirming or a
-    final run). Figures are those of the best epoch, None where there are none (not finished, or no validation). `folder` is where its
-    files lie (see README, "What a run leaves"), None where nothing was begun or it ran on another host; `checkpoint` is the path of
-    `best.pth` as a person would type it, "" while there is none. `started` is in milliseconds since 1970; `seconds` sums up all its tries,
+    `order` is its 1-based place in the plan, `model` the catalogue name and `title` how people write it
+    (`ConvNeXtV2-Large`). `given` are the settings that the plan gives it beyond what all runs of its family have, as
+    text, in the plan's order; empty for a run whose configuration is not chosen yet. `config` is the plan's name of its
+    configuration (the run that was selected on, for a confirming or a final run). Figures are those of the best epoch,
+    None where there are none (not finished, or no validation). `folder` is where its files lie (see README, "What a run
+    leaves"), None where nothing was begun or it ran on another host; `checkpoint` is the path of `best.pth` as a person
+    would type it, "" while there is none. `started` is in milliseconds since 1970; `seconds` sums up all its tries,
     `left` is about how many are still to come. `reason` says why a run failed.
     """
 
@@ -98,8 +102,9 @@ class RunRow:
 class DecisionText:
     """What was chosen at the end of a phase.
 
-    `decision` is the selector's own record: words, standings with intervals, comparison, who was not eligible and why. `chosen` are the
-    plan's names of the configurations that go on, the best first. `said` are sentences about them that a reader of the report wants first.
+    `decision` is the selector's own record: words, standings with intervals, comparison, who was not eligible and why.
+    `chosen` are the plan's names of the configurations that go on, the best first. `said` are sentences about them that
+    a reader of the report wants first.
     """
 
     phase: str
@@ -111,7 +116,9 @@ class DecisionText:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One phase with its runs in the plan's order. `kind` is what it is for: smoke, select, confirm or final. `left` is in seconds."""
+    """One phase with its runs in the plan's order. `kind` is what it is for: smoke, select, confirm or final. `left` is
+    in seconds.
+    """
 
     name: str
     title: str
@@ -124,7 +131,9 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """A file of the delivery: the family's weights, and which registered version they are. `words` say what became of the alias."""
+    """A file of the delivery: the family's weights, and which registered version they are. `words` say what became of
+    the alias.
+    """
 
     family: str
     path: Path
@@ -139,8 +148,8 @@ class Delivered:
 class Campaign:
     """The whole at one moment. Times are milliseconds since 1970, `left` is in seconds, digests are sha256 (hex).
 
-    `command` are the words that start it again, `overrides` the `--set` among them; `warnings` are what the plan was accepted with.
-    `environment` names what it ran on: host, device, versions, git commit.
+    `command` are the words that start it again, `overrides` the `--set` among them; `warnings` are what the plan was
+    accepted with. `environment` names what it ran on: host, device, versions, git commit.
     """
 
     id: str

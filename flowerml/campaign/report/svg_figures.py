@@ -26,7 +26,9 @@ _NARROW = 420
 
 
 def dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> str:
-    """Every run's validation accuracy as a dot with its 95 % interval over pictures (Wilson); those of a chosen configuration stand out."""
+    """Every run's validation accuracy as a dot with its 95 % interval over pictures (Wilson); those of a chosen
+    configuration stand out.
+    """
     shown = [run for run in runs if run.accuracy is not None]
     if not shown:
         return ""
@@ -58,7 +60,9 @@ def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_acc
     """One figure of every run over its epochs, overlaid; those of a chosen configuration stand out."""
     series = []
     for run in runs:
-        points = [(row.number, row.figures[figure]) for row in run.history if isfinite(row.figures.get(figure, float("nan")))]
+        points = [
+            (row.number, row.figures[figure]) for row in run.history if isfinite(row.figures.get(figure, float("nan")))
+        ]
         if points:
             series.append((run, points))
     if not series:
@@ -107,8 +111,8 @@ def over_epochs(series: Sequence[Sequence[tuple[int, float]]]) -> Frame:
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
-    """Calibration: for each bin (mean confidence, accuracy, pictures) a dot as large as the bin. On the dashed line, 80 % sure is right 80
-    % of the time.
+    """Calibration: for each bin (mean confidence, accuracy, pictures) a dot as large as the bin. On the dashed line, 80
+    % sure is right 80 % of the time.
     """
     left, top, side = 48, 10, 300
     largest = max((count for _, _, count in bins), default=1)
@@ -120,9 +124,15 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
         parts.append(f'<text class="faint" x="{x:.1f}" y="{top + side + 18}" text-anchor="middle">{mark:.0%}</text>')
     for confidence, accuracy, count in bins:
         x, y = left + confidence * side, top + (1 - accuracy) * side
-        parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{2 + 7 * (count / largest) ** 0.5:.1f}" opacity=".8"/>')
-    parts.append(f'<text class="faint" x="{left + side / 2}" y="{top + side + 38}" text-anchor="middle">confidence</text>')
-    said = "; ".join(f"{confidence:.0%} sure, {accuracy:.0%} right ({count} pictures)" for confidence, accuracy, count in bins)
+        parts.append(
+            f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{2 + 7 * (count / largest) ** 0.5:.1f}" opacity=".8"/>'
+        )
+    parts.append(
+        f'<text class="faint" x="{left + side / 2}" y="{top + side + 38}" text-anchor="middle">confidence</text>'
+    )
+    said = "; ".join(
+        f"{confidence:.0%} sure, {accuracy:.0%} right ({count} pictures)" for confidence, accuracy, count in bins
+    )
     return drawing(_NARROW, top + side + 46, f"Calibration: {said}", parts)
 
 
@@ -165,5 +175,8 @@ def drawing(width: int, height: float, about: str, parts: Sequence[str]) -> str:
     """A figure of these parts; `about` says in words what it shows."""
     # On a narrow screen a wide figure scrolls: shrunk to it, nobody could read its names.
     size = "min-width:780px" if width == WIDTH else f"max-width:{width}px"
-    drawing = f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{text(about)}" style="{size}">{"".join(parts)}</svg>'
+    drawing = (
+        f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{text(about)}"'
+        f' style="{size}">{"".join(parts)}</svg>'
+    )
     return f'<div class="figure">{drawing}</div>'

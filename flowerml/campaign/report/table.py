@@ -31,9 +31,16 @@ def cells(run: RunRow) -> list[str]:
 
 def as_markdown(campaign: Campaign) -> str:
     """The table, with the plan's name above it."""
-    lines = [list(COLUMNS), ["---", "---", "---:", "---", "---:", "---:", "---"], *(_shown(run) for run in campaign.runs)]
+    lines = [
+        list(COLUMNS),
+        ["---", "---", "---:", "---", "---:", "---:", "---"],
+        *(_shown(run) for run in campaign.runs),
+    ]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# {campaign.title}\n\nPlan `{campaign.plan}` ({campaign.plan_digest[:8]}), campaign {campaign.status}.\n\n{body}\n"
+    return (
+        f"# {campaign.title}\n\nPlan `{campaign.plan}` ({campaign.plan_digest[:8]}), campaign"
+        f" {campaign.status}.\n\n{body}\n"
+    )
 
 
 def _shown(run: RunRow) -> list[str]:

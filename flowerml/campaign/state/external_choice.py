@@ -24,12 +24,17 @@ class Elsewhere:
 
 
 def look_elsewhere(plan: Plan, data_digest: str) -> dict[str, Elsewhere]:
-    """By `PLAN/PHASE`, for every phase that follows another plan's: what its newest finished campaign on this data chose there.
+    """By `PLAN/PHASE`, for every phase that follows another plan's: what its newest finished campaign on this data
+    chose there.
 
     Raises:
         UserError: there is no such campaign, or it chose something of another family.
     """
-    return {phase.confirm.of: _chosen_by(plan, phase, data_digest) for phase in plan.phases if phase.confirm and phase.confirm.elsewhere}
+    return {
+        phase.confirm.of: _chosen_by(plan, phase, data_digest)
+        for phase in plan.phases
+        if phase.confirm and phase.confirm.elsewhere
+    }
 
 
 def _chosen_by(plan: Plan, phase: Phase, data_digest: str) -> Elsewhere:
@@ -38,13 +43,18 @@ def _chosen_by(plan: Plan, phase: Phase, data_digest: str) -> Elsewhere:
     other, where = phase.confirm.elsewhere
     finished = [run for run in campaigns_of_plan(other, data_digest) if run.status == "FINISHED"]
     for campaign in reversed(finished):
-        decided = [run for run in runs_of_campaign(campaign.tags["campaign"], ("select",)) if run.tags.get("phase") == where]
-        decided = [run for run in decided if run.status == "FINISHED" and run.tags.get("family") == phase.runs[0].family.value]
+        decided = [
+            run for run in runs_of_campaign(campaign.tags["campaign"], ("select",)) if run.tags.get("phase") == where
+        ]
+        decided = [
+            run for run in decided if run.status == "FINISHED" and run.tags.get("family") == phase.runs[0].family.value
+        ]
         if decided:
             return _of(campaign.tags["campaign"], decided[-1])
     raise UserError(
-        f"{plan.file}: phase {phase.name} follows phase {where} of plan {other}, and no finished campaign of it on these pictures "
-        f"(data {data_digest[:8]}) is at the tracking server: run it first (flowerml campaign --plan {other})"
+        f"{plan.file}: phase {phase.name} follows phase {where} of plan {other}, and no finished campaign of it on"
+        f" these pictures (data {data_digest[:8]}) is at the tracking server: run it first (flowerml campaign --plan"
+        f" {other})"
     )
 
 
@@ -53,6 +63,8 @@ def _of(campaign: str, decided: KnownRun) -> Elsewhere:
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
         content = json.loads(fetch_artifact(run_id, "settings.json", Path(scratch)).read_text("utf-8"))
     settings = stored(content["settings"])
-    asked = {name: value for name, value in shaping(settings).items() if name not in _OF_THE_MODEL and value is not None}
+    asked = {
+        name: value for name, value in shaping(settings).items() if name not in _OF_THE_MODEL and value is not None
+    }
     name = f"{campaign}: {settings.run_name}"
     return Elsewhere(campaign, config_id, Choice(name, resolve(asked)[0], settings.epochs, name, run_id, settings.seed))

@@ -1,6 +1,8 @@
-"""What a campaign's own folder remembers between two starts: which campaign it is, how often runs have failed, how long they took.
+"""What a campaign's own folder remembers between two starts: which campaign it is, how often runs have failed, how long
+they took.
 
-Nothing in it says that a run is finished: that stands in the runs' folders and with the tracking server. So losing it loses no result.
+Nothing in it says that a run is finished: that stands in the runs' folders and with the tracking server. So losing it
+loses no result.
 """
 
 import json
@@ -19,7 +21,9 @@ _FORMAT = "flowerml-campaign-1"
 
 @dataclass
 class RunNotes:
-    """What is noted of a run: how often it has failed and why at last, when it began first (ms), the seconds of all its tries."""
+    """What is noted of a run: how often it has failed and why at last, when it began first (ms), the seconds of all its
+    tries.
+    """
 
     failures: int = 0
     reason: str = ""
@@ -56,7 +60,9 @@ class Ledger:
         write_json(self.folder / LEDGER, {"format": _FORMAT, **values})
 
 
-def open_ledger(folder: Path, *, campaign: str, plan: str, plan_digest: str, data_digest: str, names: tuple[str, ...]) -> Ledger:
+def open_ledger(
+    folder: Path, *, campaign: str, plan: str, plan_digest: str, data_digest: str, names: tuple[str, ...]
+) -> Ledger:
     """The notes that stand in `folder`, or new ones."""
     content = _content(folder)
     if content is None or content.get("id") != campaign:
@@ -82,8 +88,9 @@ def require_own_names(root: Path, campaign: str, names: Iterable[str]) -> None:
             continue
         if taken := sorted(wanted & set(content.get("names", ()))):
             raise UserError(
-                f"{root} holds the runs of campaign {content['id']} (plan {content['plan']}, {content['plan_digest'][:8]}; data "
-                f"{content['data_digest'][:8]}), which has a run {taken[0]} too: choose another --runs-root for this one"
+                f"{root} holds the runs of campaign {content['id']} (plan {content['plan']},"
+                f" {content['plan_digest'][:8]}; data {content['data_digest'][:8]}), which has a run {taken[0]} too:"
+                " choose another --runs-root for this one"
             )
 
 

@@ -14,8 +14,8 @@ from flowerml.settings import Settings, resolve
 
 @dataclass(frozen=True)
 class Choice:
-    """A configuration that was chosen: the plan's name of it (of the run it was selected on), its settings, the mean of its seeds' best
-    epochs (1-based, rounded half up), and the run of its best seed by name, id and seed.
+    """A configuration that was chosen: the plan's name of it (of the run it was selected on), its settings, the mean of
+    its seeds' best epochs (1-based, rounded half up), and the run of its best seed by name, id and seed.
     """
 
     name: str
@@ -30,7 +30,9 @@ Choices = Mapping[str, Sequence[Choice]]  # by phase, the best first
 
 
 def scope_of(plan: Plan, phase: Phase, campaign: str) -> Scope:
-    """Which runs a phase's decision is made among: its own, and those of the phases whose configurations it confirms, of this campaign."""
+    """Which runs a phase's decision is made among: its own, and those of the phases whose configurations it confirms,
+    of this campaign.
+    """
     line = ancestry(phase, plan.phases)
     runs = [run for one in line for run in one.runs]
     return Scope(
@@ -44,7 +46,8 @@ def scope_of(plan: Plan, phase: Phase, campaign: str) -> Scope:
 def chosen(
     plan: Plan, phase: Phase, decision: Decision, choices: Choices, others: Mapping[str, Choice] | None = None
 ) -> tuple[Choice, ...]:
-    """The first places of a decision, as many as the phase lets go on. `others`: by config_id, what is of another plan's campaign.
+    """The first places of a decision, as many as the phase lets go on. `others`: by config_id, what is of another
+    plan's campaign.
 
     Raises:
         UserError: fewer configurations are eligible than are to go on.
@@ -53,8 +56,8 @@ def chosen(
     if len(decision.standings) < phase.select.top:
         left_out = [f"{one.label}: {'; '.join(one.reasons)}" for one in decision.ineligible]
         raise UserError(
-            f"phase {phase.name} is to choose {phase.select.top}, and {len(decision.standings)} of its configurations can be ranked. "
-            "Mend what kept the others from finishing, and start again with --retry",
+            f"phase {phase.name} is to choose {phase.select.top}, and {len(decision.standings)} of its configurations"
+            " can be ranked. Mend what kept the others from finishing, and start again with --retry",
             left_out,
         )
     return tuple(
@@ -85,8 +88,8 @@ def _origin(run: PlanRun, choices: Choices) -> str:
 def settings_of(plan: Plan, run: PlanRun, choices: Choices) -> Settings:
     """The settings of a run, complete but for folders and names.
 
-    A retrained final model has all pictures (`val_split` 0), the schedule of its configuration, no early stopping, and ends at
-    `stop_epoch`; one that is kept has those of the run it is of.
+    A retrained final model has all pictures (`val_split` 0), the schedule of its configuration, no early stopping, and
+    ends at `stop_epoch`; one that is kept has those of the run it is of.
 
     Raises:
         UserError: what a phase changes does not fit its configuration.
@@ -104,7 +107,9 @@ def settings_of(plan: Plan, run: PlanRun, choices: Choices) -> Settings:
     assert phase.final is not None
     if phase.final.mode is Mode.KEEP_BEST:
         return source.settings.replace(seed=source.best_seed)
-    return source.settings.replace(val_split=0.0, seed=run.seed, patience=0, stop_epoch=min(source.stop_epoch, source.settings.epochs))
+    return source.settings.replace(
+        val_split=0.0, seed=run.seed, patience=0, stop_epoch=min(source.stop_epoch, source.settings.epochs)
+    )
 
 
 def mean_rounded(epochs: Sequence[int]) -> int:

@@ -1,4 +1,6 @@
-"""How a campaign's runs stand: by what lies in their folders and, for those that ran on another host, by what the tracking server knows."""
+"""How a campaign's runs stand: by what lies in their folders and, for those that ran on another host, by what the
+tracking server knows.
+"""
 
 import csv
 from collections.abc import Mapping
@@ -22,7 +24,8 @@ _COUNTS = ("flowerml.val_hits", "flowerml.val_total")
 
 @dataclass(frozen=True)
 class Place:
-    """Where the runs of a campaign lie, what its ledger notes of them, and what the server knew of them when the runner began.
+    """Where the runs of a campaign lie, what its ledger notes of them, and what the server knew of them when the runner
+    began.
 
     `settled` are the runs whose journals are known to have been delivered to their end: looking once is enough.
     """
@@ -101,14 +104,17 @@ def read_history(folder: Path) -> tuple[Epoch, ...]:
         with (folder / "history.csv").open(newline="") as handle:
             rows = list(csv.DictReader(handle))
         return tuple(
-            Epoch(int(row["epoch"]), {name: float(text) for name, text in row.items() if name != "epoch" and text}) for row in rows
+            Epoch(int(row["epoch"]), {name: float(text) for name, text in row.items() if name != "epoch" and text})
+            for row in rows
         )
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 
 
 def read_figures(folder: Path) -> dict[str, float]:
-    """What a finished run says of itself at its end (best_epoch, best_val_accuracy, …, val_hits, val_total); empty where nothing does."""
+    """What a finished run says of itself at its end (best_epoch, best_val_accuracy, …, val_hits, val_total); empty
+    where nothing does.
+    """
     try:
         found = journals(folder)
         journal = Journal(found[-1]) if found else None
@@ -121,7 +127,9 @@ def read_figures(folder: Path) -> dict[str, float]:
         if isinstance(one.record, Metrics):
             figures |= {name: value for name, value in one.record.values.items() if name.startswith("best_")}
         if isinstance(one.record, Tags):
-            counts = {name.removeprefix("flowerml."): text for name, text in one.record.values.items() if name in _COUNTS}
+            counts = {
+                name.removeprefix("flowerml."): text for name, text in one.record.values.items() if name in _COUNTS
+            }
             figures |= {name: float(text) for name, text in counts.items()}
     return figures
 

@@ -1,7 +1,8 @@
-"""What a campaign does next, given how its runs stand: a pure function, so that it answers the same after every restart.
+"""What a campaign does next, given how its runs stand: a pure function, so that it answers the same after every
+restart.
 
-Gates are strict. A phase's runs may run when every phase before it is closed; it closes when all its runs have ended for good, their
-journals are with the tracking server, and, where it chooses, the choice is made.
+Gates are strict. A phase's runs may run when every phase before it is closed; it closes when all its runs have ended
+for good, their journals are with the tracking server, and, where it chooses, the choice is made.
 """
 
 from collections.abc import Mapping, Set
@@ -14,7 +15,9 @@ from flowerml.campaign.report.snapshot import PhaseStatus, RunStatus
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run stands. `failures`: how often it has failed in its tries so far. `delivered`: its journal is with the tracking server."""
+    """How a run stands. `failures`: how often it has failed in its tries so far. `delivered`: its journal is with the
+    tracking server.
+    """
 
     status: RunStatus = RunStatus.TODO
     failures: int = 0
@@ -67,7 +70,9 @@ def phase_status(plan: Plan, phase: Phase, states: Mapping[str, RunState], decid
     if not all(ended(plan, phase, _state(states, run.name)) for run in phase.runs):
         return PhaseStatus.OPEN
     complete = all(_state(states, run.name).delivered for run in phase.runs) and not _lost(plan, phase, states)
-    return PhaseStatus.CLOSED if complete and (phase.select is None or phase.name in decided) else PhaseStatus.DELIVERING
+    return (
+        PhaseStatus.CLOSED if complete and (phase.select is None or phase.name in decided) else PhaseStatus.DELIVERING
+    )
 
 
 def tries(plan: Plan, phase: Phase) -> int:
@@ -77,7 +82,9 @@ def tries(plan: Plan, phase: Phase) -> int:
 
 def ended(plan: Plan, phase: Phase, state: RunState) -> bool:
     """Whether a run has ended for good."""
-    return state.status is RunStatus.FINISHED or (state.status is RunStatus.FAILED and state.failures >= tries(plan, phase))
+    return state.status is RunStatus.FINISHED or (
+        state.status is RunStatus.FAILED and state.failures >= tries(plan, phase)
+    )
 
 
 def _within(plan: Plan, phase: Phase, states: Mapping[str, RunState], spent_hours: float) -> Step:
@@ -85,7 +92,9 @@ def _within(plan: Plan, phase: Phase, states: Mapping[str, RunState], spent_hour
     running = tuple(run.name for run in phase.runs if _state(states, run.name).status is RunStatus.RUNNING)
     if phase.kind is Kind.SMOKE and (lost := _lost(plan, phase, states)):
         return Step(Action.STOP, phase.name, lost, _why_stopped(phase))
-    waiting = tuple(run.name for run in phase.runs if run.name not in running and not ended(plan, phase, _state(states, run.name)))
+    waiting = tuple(
+        run.name for run in phase.runs if run.name not in running and not ended(plan, phase, _state(states, run.name))
+    )
     if waiting and plan.budget.hours is not None and spent_hours >= plan.budget.hours:
         if running:
             return Step(Action.WAIT, phase.name, running)
@@ -103,7 +112,9 @@ def _lost(plan: Plan, phase: Phase, states: Mapping[str, RunState]) -> tuple[str
     if phase.kind not in (Kind.SMOKE, Kind.FINAL):
         return ()
     states_of = {run.name: _state(states, run.name) for run in phase.runs}
-    return tuple(name for name, state in states_of.items() if state.status is RunStatus.FAILED and ended(plan, phase, state))
+    return tuple(
+        name for name, state in states_of.items() if state.status is RunStatus.FAILED and ended(plan, phase, state)
+    )
 
 
 def _why_stopped(phase: Phase) -> str:

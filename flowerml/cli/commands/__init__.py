@@ -1,1 +1,1 @@
-"""."""
+"""One module per command: parse its flags, call the service, print."""

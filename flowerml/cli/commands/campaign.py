@@ -1,4 +1,6 @@
-"""`flowerml campaign`: a plan of runs from its smoke tests to the delivered models, as one command that can be killed and started again."""
+"""`flowerml campaign`: a plan of runs from its smoke tests to the delivered models, as one command that can be killed
+and started again.
+"""
 
 import argparse
 import json
@@ -33,7 +35,8 @@ def run(argv: Sequence[str] | None) -> int:
 
     if not Path(asked.train_dir).is_dir():
         raise UserError(
-            f"--train-dir {asked.train_dir}: no such folder. Name one with a sub-folder of pictures per class, or of annotated pictures"
+            f"--train-dir {asked.train_dir}: no such folder. Name one with a sub-folder of pictures per class, or of"
+            " annotated pictures"
         )
 
     # From here on it costs seconds: torch and MLflow.
@@ -50,7 +53,10 @@ def run(argv: Sequence[str] | None) -> int:
         command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
     )
     finished = carry_out(plan, options, parallel=parallel, workers=_cluster(asked, parallel))
-    say(f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in MLflow)")
+    say(
+        f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in"
+        " MLflow)"
+    )
     for one in finished.delivered:
         say(f"{one.path}: {one.registered_model}, version {one.version}. {one.words}")
     if asked.json:
@@ -61,7 +67,9 @@ def run(argv: Sequence[str] | None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="flowerml campaign",
-        description="Carry out a plan. The same command, started again after whatever has ended it, goes on where it was.",
+        description=(
+            "Carry out a plan. The same command, started again after whatever has ended it, goes on where it was."
+        ),
     )
     parser.add_argument("--plan", required=True, metavar="TEXT", help=f"{', '.join(shipped())}, or a YAML file")
     parser.add_argument(
@@ -73,17 +81,31 @@ def _parser() -> Parser:
     about = "run with this instead: NAME=VALUE for all runs, NAME.cnn=VALUE for a family's; as often as wanted"
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
     parser.add_argument("--check", action="store_true", help="print the whole schedule and run nothing")
-    parser.add_argument("--probe", action="store_true", help="with --check: time a few steps of each model, and estimate the whole")
-    parser.add_argument("--runs-root", default="runs", metavar="PATH", help="folder of the runs, each under its name; default: runs")
-    parser.add_argument("--output-dir", default=".", metavar="PATH", help="where the weights are delivered; default: here")
-    parser.add_argument("--name", metavar="TEXT", help="tells a repetition of the same plan on the same pictures from the first one")
+    parser.add_argument(
+        "--probe", action="store_true", help="with --check: time a few steps of each model, and estimate the whole"
+    )
+    parser.add_argument(
+        "--runs-root", default="runs", metavar="PATH", help="folder of the runs, each under its name; default: runs"
+    )
+    parser.add_argument(
+        "--output-dir", default=".", metavar="PATH", help="where the weights are delivered; default: here"
+    )
+    parser.add_argument(
+        "--name", metavar="TEXT", help="tells a repetition of the same plan on the same pictures from the first one"
+    )
     parser.add_argument("--experiment", metavar="TEXT", help="MLflow experiment; default: the task's own")
     parser.add_argument("--retry", action="store_true", help="try again what has failed for good")
     work = parser.add_argument_group("who carries out the runs")
-    work.add_argument("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster; default: local")
+    work.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster; default: local"
+    )
     about = "runs of a phase at a time; on this machine GPUs, or cores, are shared out among them; default: 1"
     work.add_argument("--parallel", default="1", metavar="INT", help=about)
-    work.add_argument("--ray-address", metavar="TEXT", help="with --executor ray: address of its head, HOST:PORT or auto; default: auto")
+    work.add_argument(
+        "--ray-address",
+        metavar="TEXT",
+        help="with --executor ray: address of its head, HOST:PORT or auto; default: auto",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
 
@@ -99,7 +121,9 @@ def _check(asked: argparse.Namespace) -> None:
 
 
 def _cluster(asked: argparse.Namespace, parallel: int) -> "Executor | None":
-    """The Ray cluster that is asked for; None for this machine. Raises UserError where Ray is not installed, or no cluster is there."""
+    """The Ray cluster that is asked for; None for this machine. Raises UserError where Ray is not installed, or no
+    cluster is there.
+    """
     if asked.executor != "ray":
         return None
     if find_spec("ray") is None:
@@ -154,7 +178,12 @@ def _as_json(campaign: "Campaign", folder: Path) -> dict[str, Any]:
             for run in campaign.runs
         },
         "delivered": {
-            one.family: {"file": str(one.path), "sha256": one.sha256, "registered_model": one.registered_model, "version": one.version}
+            one.family: {
+                "file": str(one.path),
+                "sha256": one.sha256,
+                "registered_model": one.registered_model,
+                "version": one.version,
+            }
             for one in campaign.delivered
         },
     }

@@ -20,14 +20,24 @@ def run(argv: Sequence[str] | None) -> int:
     """Parse, ask the tracking server, write. Raises UserError."""
     parser = Parser(
         prog="flowerml compare",
-        description="Compare what two finished campaigns have chosen, on the same examples: one page, and the figures as Markdown and CSV.",
+        description=(
+            "Compare what two finished campaigns have chosen, on the same examples: one page, and the figures as"
+            " Markdown and CSV."
+        ),
     )
-    about = "a plan whose newest finished campaign is meant, or a campaign's own name; twice: the first is what the second is compared with"
+    about = (
+        "a plan whose newest finished campaign is meant, or a campaign's own name; twice: the first is what the second"
+        " is compared with"
+    )
     parser.add_argument("--plan", action="append", default=[], metavar="TEXT", help=about)
     parser.add_argument(
-        "--predicted", metavar="FILE", help="ranges predicted for the second (YAML); default: those shipped for the two plans"
+        "--predicted",
+        metavar="FILE",
+        help="ranges predicted for the second (YAML); default: those shipped for the two plans",
     )
-    parser.add_argument("--output-dir", metavar="PATH", default=".", help=f"where {NAME}.html, .md and .csv are written; default: here")
+    parser.add_argument(
+        "--output-dir", metavar="PATH", default=".", help=f"where {NAME}.html, .md and .csv are written; default: here"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     asked = parser.parse(argv)
     if len(asked.plan) != 2:
@@ -45,11 +55,13 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.campaign.comparison.data import gather
     from flowerml.campaign.comparison.html import comparison_html
     from flowerml.campaign.comparison.statistics import compare
+    from flowerml.campaign.comparison.summary import sentences
     from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
-    from flowerml.campaign.comparison.wording import sentences
 
     material = gather(*asked.plan)
-    comparison = compare(material, predictions_for(material.first.plan, material.second.plan) if given is None else given)
+    comparison = compare(
+        material, predictions_for(material.first.plan, material.second.plan) if given is None else given
+    )
     command = ("flowerml", "compare", *(sys.argv[1:] if argv is None else argv))
     write_text(folder / f"{NAME}.html", comparison_html(comparison, command))
     write_text(folder / f"{NAME}.md", as_markdown(comparison))
@@ -76,7 +88,9 @@ def _as_json(comparison: "Comparison") -> dict[str, Any]:
                 "first": line.first.value,
                 "second": line.second.value,
                 "difference": line.difference.value,
-                "difference_interval_95": None if line.difference.low is None else [line.difference.low, line.difference.high],
+                "difference_interval_95": (
+                    None if line.difference.low is None else [line.difference.low, line.difference.high]
+                ),
                 "predicted": [line.predicted.low, line.predicted.high] if line.predicted else None,
                 "verdict": line.verdict,
             }

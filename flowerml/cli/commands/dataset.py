@@ -17,31 +17,68 @@ PAGE = "data-check.html"
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and do it. Raises UserError. `check` exits 1 where it found something to mend."""
-    parser = Parser(prog="flowerml dataset", description="Draw a set of pictures, look through a folder of them, or fetch photos.")
+    parser = Parser(
+        prog="flowerml dataset", description="Draw a set of pictures, look through a folder of them, or fetch photos."
+    )
     about = "make: draw a set; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY)"
     parser.add_argument("action", choices=("make", "check", "fetch"), help=about)
     parser.add_argument("--train-dir", default="data/train", metavar="PATH", help="the folder; default: data/train")
-    kinds = "flowers: pictures in a folder per class; relations: two boxed things in a picture, with annotations; default: flowers"
+    kinds = (
+        "flowers: pictures in a folder per class; relations: two boxed things in a picture, with annotations; default:"
+        " flowers"
+    )
     parser.add_argument("--kind", choices=("flowers", "relations"), default="flowers", help=kinds)
     make = parser.add_argument_group("make")
-    make.add_argument("--per-class", default="60", metavar="INT", help="pictures (pairs of things) per class; default: 60")
-    tail = "relations: as unequal as in a real set (on 345 times as often as outside), --per-class being the mean; default: false"
+    make.add_argument(
+        "--per-class", default="60", metavar="INT", help="pictures (pairs of things) per class; default: 60"
+    )
+    tail = (
+        "relations: as unequal as in a real set (on 345 times as often as outside), --per-class being the mean;"
+        " default: false"
+    )
     make.add_argument("--long-tail", nargs="?", const="true", default="false", choices=("true", "false"), help=tail)
     make.add_argument("--size", default="160", metavar="INT", help="typical edge [px] (32 to 2048); default: 160")
     make.add_argument("--seed", default="11", metavar="INT", help="seed of the drawings; default: 11")
     check = parser.add_argument_group("check")
     check.add_argument("--classes", metavar="A,B,...", help="class names, or `folders`; default: the five flowers")
-    check.add_argument("--html", nargs="?", const=PAGE, metavar="FILE", help=f"write a page with all that was found; default name: {PAGE}")
+    check.add_argument(
+        "--html",
+        nargs="?",
+        const=PAGE,
+        metavar="FILE",
+        help=f"write a page with all that was found; default name: {PAGE}",
+    )
     doubt = "a run's best.pth: also look for wrong labels with its model (a minute per 1,000 pictures without a GPU)"
     check.add_argument("--checkpoint", metavar="PATH", help=doubt)
-    check.add_argument("--device", metavar="TEXT", help="where that model computes: cpu, cuda, cuda:N or mps; default: the best there is")
-    check.add_argument("--annotations", metavar="PATH", help="relations: the file of boxes and relations; default: found in --train-dir")
-    check.add_argument("--wording", metavar="TEXT", default="exact", help="relations: exact, synonyms, or a table of texts; default: exact")
+    check.add_argument(
+        "--device",
+        metavar="TEXT",
+        help="where that model computes: cpu, cuda, cuda:N or mps; default: the best there is",
+    )
+    check.add_argument(
+        "--annotations",
+        metavar="PATH",
+        help="relations: the file of boxes and relations; default: found in --train-dir",
+    )
+    check.add_argument(
+        "--wording",
+        metavar="TEXT",
+        default="exact",
+        help="relations: exact, synonyms, or a table of texts; default: exact",
+    )
     check.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
     fetch = parser.add_argument_group("fetch")
-    fetch.add_argument("--url", metavar="URL", help="a .tgz with one folder per class; default: TensorFlow's flower_photos.tgz")
-    fetch.add_argument("--archive", metavar="FILE", help="a .tgz that is on this disk already: no network, and it is left as it is")
-    fetch.add_argument("--sha256", metavar="HEX", help="the archive's digest; default: that of flower_photos.tgz, from wherever it comes")
+    fetch.add_argument(
+        "--url", metavar="URL", help="a .tgz with one folder per class; default: TensorFlow's flower_photos.tgz"
+    )
+    fetch.add_argument(
+        "--archive", metavar="FILE", help="a .tgz that is on this disk already: no network, and it is left as it is"
+    )
+    fetch.add_argument(
+        "--sha256",
+        metavar="HEX",
+        help="the archive's digest; default: that of flower_photos.tgz, from wherever it comes",
+    )
     keep = "leave the fetched archive beside --train-dir; default: false"
     fetch.add_argument("--keep-archive", nargs="?", const="true", default="false", choices=("true", "false"), help=keep)
     asked = parser.parse(argv)
@@ -55,7 +92,9 @@ def _make(asked: argparse.Namespace) -> int:
     root = Path(asked.train_dir)
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise UserError(f"--train-dir {root} exists and is not empty: drawings never mix with other pictures; name a new folder")
+            raise UserError(
+                f"--train-dir {root} exists and is not empty: drawings never mix with other pictures; name a new folder"
+            )
     except OSError as error:
         raise UserError(f"--train-dir {root}: {error.strerror}. Name another folder") from error
 
@@ -84,7 +123,9 @@ def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool
     if size < SMALLEST:
         raise UserError(f"--size is {size}. Allowed with --kind relations: {SMALLEST} to 2048")
     if per_class < 2:
-        raise UserError(f"--per-class is {per_class}. Allowed with --kind relations: 2 and more, one for each side of a split")
+        raise UserError(
+            f"--per-class is {per_class}. Allowed with --kind relations: 2 and more, one for each side of a split"
+        )
     counts = relation_counts(10 * per_class, long_tail=tail)
     progress = track(range(sum(counts.values())), "drawing")
     next(progress)
@@ -122,7 +163,11 @@ def _check(asked: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(Path(asked.checkpoint)) if asked.checkpoint else None
     scanned = FlowersTask().scan(root, resolve_one("classes", asked.classes))
     report = folder_report(scanned)
-    suspects = None if checkpoint is None else label_suspects(checkpoint, Path(asked.checkpoint), scanned, report, asked.device)
+    suspects = (
+        None
+        if checkpoint is None
+        else label_suspects(checkpoint, Path(asked.checkpoint), scanned, report, asked.device)
+    )
     if asked.json:
         print(json.dumps(report.as_json() | ({"suspects": suspects.as_json()} if suspects else {})))
     else:
@@ -146,11 +191,19 @@ def _check_pairs(asked: argparse.Namespace) -> int:
     bad = [f"{one.file}: {one.reason}" for one in folder.bad]
     doubt = ambiguity(folder.pairs) if folder.pairs else None
     if asked.json:
-        found = {"pairs": len(folder.pairs), "pictures": len(folder.sha256), "digest": folder.digest, "counts": folder.counts(), "bad": bad}
+        found = {
+            "pairs": len(folder.pairs),
+            "pictures": len(folder.sha256),
+            "digest": folder.digest,
+            "counts": folder.counts(),
+            "bad": bad,
+        }
         print(json.dumps({**found, "ceiling": None if doubt is None else doubt.ceiling}))
         return 1 if bad else 0
     counts = ", ".join(f"{name} {count:,}" for name, count in folder.counts().items())
-    print(f"{folder.annotations.source}: {len(folder.pairs):,} usable pairs in {len(folder.sha256):,} pictures: {counts}")
+    print(
+        f"{folder.annotations.source}: {len(folder.pairs):,} usable pairs in {len(folder.sha256):,} pictures: {counts}"
+    )
     print("\n".join([*folder.annotations.remarks, *([doubt.line()] if doubt else [])]))
     if bad:
         print("\n".join([f"can't be used ({len(bad)}):", *(f"  {one_line(line)}" for line in bad)]))
@@ -172,7 +225,10 @@ def _fetch(asked: argparse.Namespace) -> int:
         url = PUBLIC_URL if asked.url is None else asked.url
         counts = fetch_photos(root, url, sha256, keep_archive=asked.keep_archive == "true")
     licence = f"; licence: {root / 'LICENSE.txt'}" if (root / "LICENSE.txt").exists() else ""
-    say(f"{sum(counts.values())} pictures in {root}: {', '.join(f'{name} {count}' for name, count in counts.items())}{licence}")
+    say(
+        f"{sum(counts.values())} pictures in {root}:"
+        f" {', '.join(f'{name} {count}' for name, count in counts.items())}{licence}"
+    )
     say(f"next: flowerml dataset check --train-dir {shlex.quote(str(root))}")
     return 0
 

@@ -12,9 +12,13 @@ from flowerml.settings.flags import Parser
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, evaluate, print. Raises UserError."""
-    parser = Parser(prog="flowerml eval", description="Evaluate a checkpoint. The split is the one stored in it, never a new draw.")
+    parser = Parser(
+        prog="flowerml eval", description="Evaluate a checkpoint. The split is the one stored in it, never a new draw."
+    )
     parser.add_argument("--checkpoint", required=True, metavar="PATH", help="a run's best.pth, or a delivered .pth")
-    parser.add_argument("--split", choices=("train", "val", "all"), default="val", help="part of the stored split; default: val")
+    parser.add_argument(
+        "--split", choices=("train", "val", "all"), default="val", help="part of the stored split; default: val"
+    )
     parser.add_argument("--train-dir", metavar="PATH", help="the pictures' folder; default: the one trained on")
     parser.add_argument("--test-dir", metavar="PATH", help="evaluate every picture of this other folder instead")
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
@@ -23,7 +27,10 @@ def run(argv: Sequence[str] | None) -> int:
         "--logit-adjustment",
         metavar="F",
         default="0",
-        help="take this times the log of each class's training share off its logit (0 to 10; 1: as if all were as frequent); default: 0",
+        help=(
+            "take this times the log of each class's training share off its logit (0 to 10; 1: as if all were as"
+            " frequent); default: 0"
+        ),
     )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     asked = parser.parse(argv)
@@ -35,7 +42,10 @@ def run(argv: Sequence[str] | None) -> int:
     if not 0 <= adjustment <= 10:
         raise UserError(f"--logit-adjustment is {asked.logit_adjustment!r}. Allowed: number, >= 0, <= 10")
     if asked.test_dir and asked.train_dir:
-        raise UserError("--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second those of it")
+        raise UserError(
+            "--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second"
+            " those of it"
+        )
 
     from flowerml.evaluation.metrics import text_report
     from flowerml.runs.evaluate import Request, run_evaluation

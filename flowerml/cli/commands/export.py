@@ -23,18 +23,28 @@ def run(argv: Sequence[str] | None) -> int:
     """Parse, fetch, write, check. Raises UserError; RunFailed where the files are written and a check failed."""
     parser = Parser(
         prog="flowerml export",
-        description="Write cnn_flowers.pth, vit_flowers.pth, flowers_classifier.py and MANIFEST.json, then check them in a fresh process.",
+        description=(
+            "Write cnn_flowers.pth, vit_flowers.pth, flowers_classifier.py and MANIFEST.json, then check them in a"
+            " fresh process."
+        ),
     )
     parser.add_argument("--family", choices=(*FAMILIES, "both"), help="which champions to export; default: both")
     parser.add_argument("--alias", metavar="TEXT", help="which registered version; default: champion")
-    parser.add_argument("--version", metavar="INT", help="which registered version, by its number (with --family cnn or vit)")
+    parser.add_argument(
+        "--version", metavar="INT", help="which registered version, by its number (with --family cnn or vit)"
+    )
     own = "a run's best.pth instead of a registered version; once, or once per family"
     parser.add_argument("--checkpoint", action="append", default=[], metavar="PATH", help=own)
     parser.add_argument("--output-dir", default=".", metavar="PATH", help="where the files go; default: here")
-    photos = "the pictures' folder, where labels are compared with predictions.csv; default: the one trained on, if it is there"
+    photos = (
+        "the pictures' folder, where labels are compared with predictions.csv; default: the one trained on, if it is"
+        " there"
+    )
     parser.add_argument("--train-dir", metavar="PATH", help=photos)
     parser.add_argument("--zip", metavar="FILE", help="also pack everything into this archive")
-    parser.add_argument("--half", action="store_true", help="store the weights in fp16: half the size, computed with in fp32")
+    parser.add_argument(
+        "--half", action="store_true", help="store the weights in fp16: half the size, computed with in fp32"
+    )
     parser.add_argument("--json", action="store_true", help="print what was written and found as JSON on stdout")
     asked = parser.parse(argv)
     _check(asked)
@@ -52,13 +62,18 @@ def run(argv: Sequence[str] | None) -> int:
         print("\n".join(line for check in delivery.checks for line in check.lines))
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
-    say(f"{folder.resolve()} holds the delivery: {', '.join(sorted(delivery.entries))}, flowers_classifier.py, MANIFEST.json")
+    say(
+        f"{folder.resolve()} holds the delivery: {', '.join(sorted(delivery.entries))}, flowers_classifier.py,"
+        " MANIFEST.json"
+    )
     return 0
 
 
 def _check(asked: argparse.Namespace) -> None:
     if asked.checkpoint and (asked.alias or asked.version or asked.family):
-        raise UserError("--checkpoint names the weights: leave out --family, --alias and --version, which name a registered version")
+        raise UserError(
+            "--checkpoint names the weights: leave out --family, --alias and --version, which name a registered version"
+        )
     if asked.alias and asked.version:
         raise UserError("--alias and --version each name a version: give one of them")
     if asked.version and not re.fullmatch(r"[1-9][0-9]{0,9}", asked.version):
@@ -66,7 +81,9 @@ def _check(asked: argparse.Namespace) -> None:
     if asked.version and asked.family not in FAMILIES:
         raise UserError("--version is one model's: say whose with --family cnn or --family vit")
     if asked.train_dir and not Path(asked.train_dir).is_dir():
-        raise UserError(f"--train-dir {asked.train_dir}: no such folder. Name the one the run was trained on, or leave it out")
+        raise UserError(
+            f"--train-dir {asked.train_dir}: no such folder. Name the one the run was trained on, or leave it out"
+        )
     if asked.zip and Path(asked.zip).suffix != ".zip":
         raise UserError(f"--zip is {asked.zip!r}. Allowed: a file name that ends in .zip")
 
@@ -80,7 +97,9 @@ def _from_checkpoints(asked: argparse.Namespace) -> "list[Source]":
     for path in map(Path, asked.checkpoint):
         trained_on = load_checkpoint(path).settings.get("train_dir")
         standing = read_run_file(path.parent)
-        expected = _expected(asked, _there(path.parent / "probe.npz"), _there(path.parent / "predictions.csv"), trained_on)
+        expected = _expected(
+            asked, _there(path.parent / "probe.npz"), _there(path.parent / "predictions.csv"), trained_on
+        )
         sources.append(Source(path, expected, {"run_id": standing.run_id if standing else None}))
     return sources
 
@@ -98,8 +117,12 @@ def _from_registry(asked: argparse.Namespace, scratch: Path) -> "list[Source]":
     return sources
 
 
-def _expected(asked: argparse.Namespace, probe: Path | None, predictions: Path | None, trained_on: str | Path | None) -> "Expected":
-    """What the run recorded, and where its pictures lie: in the folder named, else where it was trained, if that is on this machine."""
+def _expected(
+    asked: argparse.Namespace, probe: Path | None, predictions: Path | None, trained_on: str | Path | None
+) -> "Expected":
+    """What the run recorded, and where its pictures lie: in the folder named, else where it was trained, if that is on
+    this machine.
+    """
     from flowerml.delivery.verify import Expected
 
     folder = asked.train_dir or trained_on

@@ -20,11 +20,21 @@ if TYPE_CHECKING:
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, predict, write. Raises UserError. Exits 1 where pictures could not be used: they are listed, all others are predicted."""
-    parser = Parser(prog="flowerml predict", description="Name the class of pictures, with a probability for each class.")
-    parser.add_argument("pictures", nargs="+", metavar="DIR", help="folders (looked through at any depth) or single pictures")
-    parser.add_argument("--model", required=True, metavar="PATH", help="a delivered .pth (cnn_flowers.pth), or a run's best.pth")
-    parser.add_argument("--csv", metavar="PATH", help="write image, predicted, p_<class>... into this file; an older one is replaced")
+    """Parse, predict, write. Raises UserError. Exits 1 where pictures could not be used: they are listed, all others
+    are predicted.
+    """
+    parser = Parser(
+        prog="flowerml predict", description="Name the class of pictures, with a probability for each class."
+    )
+    parser.add_argument(
+        "pictures", nargs="+", metavar="DIR", help="folders (looked through at any depth) or single pictures"
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="PATH", help="a delivered .pth (cnn_flowers.pth), or a run's best.pth"
+    )
+    parser.add_argument(
+        "--csv", metavar="PATH", help="write image, predicted, p_<class>... into this file; an older one is replaced"
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
     asked = parser.parse(argv)
@@ -64,14 +74,20 @@ def _write_csv(path: Path, classes: Sequence[str], answers: Sequence[Answer]) ->
     writer.writerow(["image", "predicted", *(f"p_{name}" for name in classes)])
     for answer in answers:
         if answer.shares is not None:
-            writer.writerow([answer.path, _best(classes, answer.shares)[0], *(f"{share:.9g}" for share in answer.shares)])
+            writer.writerow(
+                [answer.path, _best(classes, answer.shares)[0], *(f"{share:.9g}" for share in answer.shares)]
+            )
     write_text(path, text.getvalue())
 
 
 def _as_json(classes: Sequence[str], answers: Sequence[Answer]) -> dict[str, object]:
     good = [(str(answer.path), answer.shares) for answer in answers if answer.shares is not None]
     pictures = [
-        {"image": path, "predicted": _best(classes, shares)[0], "probabilities": dict(zip(classes, shares, strict=True))}
+        {
+            "image": path,
+            "predicted": _best(classes, shares)[0],
+            "probabilities": dict(zip(classes, shares, strict=True)),
+        }
         for path, shares in good
     ]
     bad = [{"image": str(answer.path), "reason": answer.reason} for answer in answers if answer.shares is None]

@@ -15,9 +15,14 @@ def run(argv: Sequence[str] | None) -> int:
     """Parse, close, list. Raises UserError. Exits 1 where something could not be closed or delivered."""
     parser = Parser(
         prog="flowerml reap",
-        description="Close runs that say RUNNING and whose process is gone: KILLED, with the reason. Started again they still go on.",
+        description=(
+            "Close runs that say RUNNING and whose process is gone: KILLED, with the reason. Started again they still"
+            " go on."
+        ),
     )
-    parser.add_argument("--runs-root", metavar="PATH", help="the folder that holds the runs' own folders; default: runs")
+    parser.add_argument(
+        "--runs-root", metavar="PATH", help="the folder that holds the runs' own folders; default: runs"
+    )
     parser.add_argument(
         "--silent-minutes",
         metavar="F",
@@ -45,8 +50,8 @@ def run(argv: Sequence[str] | None) -> int:
 
 @dataclass
 class _Found:
-    """What was closed, the folders of which something is left to do, the runs that the server must not be asked to close, and whether it
-    answers.
+    """What was closed, the folders of which something is left to do, the runs that the server must not be asked to
+    close, and whether it answers.
     """
 
     closed: list[dict[str, str]] = field(default_factory=list)
@@ -94,7 +99,10 @@ def _undelivered(root: Path, found: _Found) -> str:
     if not has_left(root):
         return ""
     if not belongs_here(root):
-        return f"it is recorded at another store: with MLFLOW_TRACKING_URI set to that one, `flowerml sync {root}` delivers its end"
+        return (
+            f"it is recorded at another store: with MLFLOW_TRACKING_URI set to that one, `flowerml sync {root}`"
+            " delivers its end"
+        )
     if not found.answered:
         return "not delivered, as the server does not answer"
     done = sync_folder(root)

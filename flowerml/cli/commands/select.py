@@ -21,7 +21,9 @@ SEEDS = "11,23,47"
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, choose, record, register, print. Raises UserError; RunFailed where nothing was eligible or could be registered."""
+    """Parse, choose, record, register, print. Raises UserError; RunFailed where nothing was eligible or could be
+    registered.
+    """
     asked = _parser().parse(argv)
     scope = _scope(asked)
     _check(asked)
@@ -53,26 +55,42 @@ def run(argv: Sequence[str] | None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="flowerml select",
-        description="Rank the finished runs of a family by their mean validation accuracy over seeds, and say how sure the choice is.",
+        description=(
+            "Rank the finished runs of a family by their mean validation accuracy over seeds, and say how sure the"
+            " choice is."
+        ),
     )
     parser.add_argument("--family", required=True, choices=FAMILIES, help="whose runs are compared")
-    parser.add_argument("--seeds", metavar="N,N,...", default=SEEDS, help=f"seeds that each configuration must have; default: {SEEDS}")
+    parser.add_argument(
+        "--seeds", metavar="N,N,...", default=SEEDS, help=f"seeds that each configuration must have; default: {SEEDS}"
+    )
     parser.add_argument("--campaign", metavar="TEXT", help="only this campaign's runs")
     parser.add_argument("--phase", metavar="A,B,...", help="only runs of these phases of a campaign")
     parser.add_argument("--data-digest", metavar="HEX", help="only runs on this data; its first characters are enough")
-    parser.add_argument("--split-digest", metavar="HEX", help="only runs on this split; its first characters are enough")
+    parser.add_argument(
+        "--split-digest", metavar="HEX", help="only runs on this split; its first characters are enough"
+    )
     parser.add_argument("--include", choices=("trial",), help="rank a sweep's trials too; default: trainings only")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print the decision as JSON on stdout")
-    output.add_argument("--experiment", metavar="TEXT", help="MLflow experiment of the selection's own run; default: flowers, or relations")
+    output.add_argument(
+        "--experiment",
+        metavar="TEXT",
+        help="MLflow experiment of the selection's own run; default: flowers, or relations",
+    )
     output.add_argument("--no-record", action="store_true", help="only print: leave no run in MLflow")
     registry = parser.add_argument_group("registry")
     about = "make the winner's best seed a registered version, and champion if it is better; default: false"
     registry.add_argument("--register", nargs="?", const="true", default="false", choices=("true", "false"), help=about)
     registry.add_argument("--no-register", dest="register", action="store_const", const="false", help=argparse.SUPPRESS)
-    final = "with --register: id of the final run of the winner (--val-split 0), whose weights are registered instead of the best seed's"
+    final = (
+        "with --register: id of the final run of the winner (--val-split 0), whose weights are registered instead of"
+        " the best seed's"
+    )
     registry.add_argument("--final", metavar="RUN", help=final)
-    registry.add_argument("--force", action="store_true", help="with --register: champion even if it is no better on this split")
+    registry.add_argument(
+        "--force", action="store_true", help="with --register: champion even if it is no better on this split"
+    )
     return parser
 
 
@@ -80,13 +98,17 @@ def _scope(asked: argparse.Namespace) -> "Scope":
     from flowerml.selection.records import Scope
 
     if not re.fullmatch(r"[0-9]{1,10}(,[0-9]{1,10})*", asked.seeds):
-        raise UserError(f"--seeds is {asked.seeds!r}. Allowed: whole numbers, comma-separated, none twice; for example {SEEDS}")
+        raise UserError(
+            f"--seeds is {asked.seeds!r}. Allowed: whole numbers, comma-separated, none twice; for example {SEEDS}"
+        )
     for flag, value in (("--data-digest", asked.data_digest), ("--split-digest", asked.split_digest)):
         if value is not None and not re.fullmatch(r"[0-9a-f]{1,64}", value):
             raise UserError(f"{flag} is {value!r}. Allowed: the digest's first characters, up to 64 of 0-9 and a-f")
     for flag, value in (("--campaign", asked.campaign), ("--phase", asked.phase)):
         if value is not None and not re.fullmatch(r"[^\s'\"\\]([^'\"\\\r\n]{0,198}[^\s'\"\\])?", value):
-            raise UserError(f"{flag} is {value!r}. Allowed: text of up to 200 characters without quotes and backslashes")
+            raise UserError(
+                f"{flag} is {value!r}. Allowed: text of up to 200 characters without quotes and backslashes"
+            )
     return Scope(
         seeds=tuple(int(seed) for seed in asked.seeds.split(",")),
         kinds=("train", "trial") if asked.include else ("train",),
@@ -105,7 +127,9 @@ def _check(asked: argparse.Namespace) -> None:
     if asked.final and asked.register == "false":
         raise UserError("--final names the weights of a registered version: give it with --register")
     if asked.no_record and asked.register == "true":
-        raise UserError("--register and --no-record exclude each other: a registered version points to the run of its selection")
+        raise UserError(
+            "--register and --no-record exclude each other: a registered version points to the run of its selection"
+        )
     if asked.no_record and asked.experiment:
         raise UserError("--experiment and --no-record exclude each other: the first is where the selection's run goes")
 

@@ -17,10 +17,28 @@ from flowerml.settings.serialization import as_text
 if TYPE_CHECKING:
     from flowerml.sweep.task import Task
 
-_FOR_ITSELF = ("workers", "device", "runs_root", "experiment")  # settings that another command on the same study may have otherwise
+_FOR_ITSELF = (
+    "workers",
+    "device",
+    "runs_root",
+    "experiment",
+)  # settings that another command on the same study may have otherwise
 _SWEEP = ("trials", "space", "pruner", "storage", "workers", "study", "confirm", "heartbeat_seconds", "json")
-_NOT_FOR_ALL = ("output_dir", "run_name", "overwrite", "resume", "workers", "stop_epoch")  # what can't be the same for all trials
-_WHOLE = {"trials": (1, 100_000), "workers": (1, 256), "confirm": (0, 1000), "heartbeat_seconds": (1, 3600), "data_workers": (0, 256)}
+_NOT_FOR_ALL = (
+    "output_dir",
+    "run_name",
+    "overwrite",
+    "resume",
+    "workers",
+    "stop_epoch",
+)  # what can't be the same for all trials
+_WHOLE = {
+    "trials": (1, 100_000),
+    "workers": (1, 256),
+    "confirm": (0, 1000),
+    "heartbeat_seconds": (1, 3600),
+    "data_workers": (0, 256),
+}
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -43,7 +61,10 @@ def run(argv: Sequence[str] | None) -> int:
     if done.decision is not None and not asked.json:
         show(done.decision)
     number, best = done.swept.best, done.swept.best_trial
-    say(f"\nbest: trial {number}, {task.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures (mlflow ui)")
+    say(
+        f"\nbest: trial {number}, {task.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
+        " (mlflow ui)"
+    )
     if asked.json:
         notes = {name: best.user_attrs.get(name) for name in ("run_id", "folder")}
         found = {"trial": number, "value": best.value, "params": done.swept.chosen(number), **notes}
@@ -56,11 +77,16 @@ def _asked(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, An
     """The sweep's own flags, and the settings that are given for all trials."""
     parser = Parser(
         prog="flowerml sweep",
-        description="Search for good settings of one model. A setting that is given is fixed for all trials; the others of its family's "
-        "grid are chosen. The same command goes on with its study, also beside this one and on other hosts.",
+        description=(
+            "Search for good settings of one model. A setting that is given is fixed for all trials; the others of its"
+            " family's grid are chosen. The same command goes on with its study, also beside this one and on other"
+            " hosts."
+        ),
     )
     own = parser.add_argument_group("sweep")
-    own.add_argument("--trials", default="20", metavar="INT", help="how many trials the study is to have in all; default: 20")
+    own.add_argument(
+        "--trials", default="20", metavar="INT", help="how many trials the study is to have in all; default: 20"
+    )
     about = "grid: the family's points, each once, in a seeded order; tpe: ranges around the grid; default: tpe"
     own.add_argument("--space", default="tpe", choices=("grid", "tpe"), help=about)
     about = "end trials that fall behind, epoch by epoch; default: median"
@@ -68,12 +94,16 @@ def _asked(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, An
     about = "the study's database, sqlite:///FILE.db or postgresql+psycopg2://…; default: sweeps.db in the runs root"
     own.add_argument("--storage", metavar="URL", help=about)
     own.add_argument("--workers", default="1", metavar="INT", help="trials at a time; default: 1")
-    own.add_argument("--study", metavar="TEXT", help="name of the study; default: from the model and the settings given")
+    own.add_argument(
+        "--study", metavar="TEXT", help="name of the study; default: from the model and the settings given"
+    )
     about = "train the N best on the seeds 23 and 47 too, and rank them as a selection does; default: 0"
     own.add_argument("--confirm", default="0", metavar="N", help=about)
     about = "a trial that gives no sign of life for three times so long is tried again, at most twice; default: 10"
     own.add_argument("--heartbeat-seconds", default="10", metavar="INT", help=about)
-    own.add_argument("--data-workers", metavar="INT", help="processes that load pictures, for each trial; default: by cores")
+    own.add_argument(
+        "--data-workers", metavar="INT", help="processes that load pictures, for each trial; default: by cores"
+    )
     own.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     add_settings(parser, without=_NOT_FOR_ALL)
     asked = parser.parse(argv)
@@ -94,12 +124,16 @@ def _check(asked: argparse.Namespace, settings: Settings) -> None:
     if settings.val_split == 0:
         raise UserError("--val-split 0 leaves nothing to compare trials by: hold some pictures out")
     if asked.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", asked.study):
-        raise UserError(f"--study is {asked.study!r}. Allowed: up to 100 letters, digits, dots, hyphens and underscores")
+        raise UserError(
+            f"--study is {asked.study!r}. Allowed: up to 100 letters, digits, dots, hyphens and underscores"
+        )
     if not Path(settings.train_dir).is_dir():
         raise UserError(f"--train-dir {settings.train_dir}: no such folder")
 
 
-def _points(asked: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _points(
+    asked: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]
+) -> list[dict[str, Any]] | None:
     """The grid's points in their order; None for another space. Raises UserError: fewer than the trials asked for."""
     if asked.space != "grid":
         return None
@@ -108,7 +142,8 @@ def _points(asked: argparse.Namespace, seed: int, family: Family, given: Mapping
     found = points(family, given, seed)
     if asked.trials > len(found):
         raise UserError(
-            f"--trials {asked.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or --space tpe"
+            f"--trials {asked.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or"
+            " --space tpe"
         )
     return found
 
@@ -119,14 +154,22 @@ def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any
 
     dimensions = choices(family, given) if asked.space == "grid" else ranges(family, given)
     if not dimensions and not grid(family):
-        raise UserError(f"models of family {family} have no grid to search: compare settings in a plan of your own (flowerml campaign)")
+        raise UserError(
+            f"models of family {family} have no grid to search: compare settings in a plan of your own (flowerml"
+            " campaign)"
+        )
     if not dimensions:
         raise UserError("every setting of the grid is given: nothing is left to choose. Leave one out")
     require_possible(given, dimensions)
     fixed = {name: as_text(getattr(settings, name)) for name in sorted(given) if name not in _FOR_ITSELF}
-    about = {"model": settings.model, "space": " | ".join(line.strip() for line in words(dimensions)), "given": json.dumps(fixed)}
+    about = {
+        "model": settings.model,
+        "space": " | ".join(line.strip() for line in words(dimensions)),
+        "given": json.dumps(fixed),
+    }
     study = (
-        asked.study or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
+        asked.study
+        or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
     )
     root = Path(settings.runs_root)
     return Task(

@@ -16,11 +16,18 @@ def run(argv: Sequence[str] | None) -> int:
     """Parse, deliver, a line for each folder. Raises UserError. Exits 1 where something is left."""
     parser = Parser(
         prog="flowerml sync",
-        description="Deliver to MLflow what runs have kept in their folders. Runs at work are passed over: they deliver by themselves.",
+        description=(
+            "Deliver to MLflow what runs have kept in their folders. Runs at work are passed over: they deliver by"
+            " themselves."
+        ),
     )
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="folders of runs (runs/X)")
-    parser.add_argument("--all", action="store_true", help="every run in the runs' folder that has something left to deliver")
-    parser.add_argument("--runs-root", metavar="PATH", default="runs", help="the folder that --all looks through; default: runs")
+    parser.add_argument(
+        "--all", action="store_true", help="every run in the runs' folder that has something left to deliver"
+    )
+    parser.add_argument(
+        "--runs-root", metavar="PATH", default="runs", help="the folder that --all looks through; default: runs"
+    )
     asked = parser.parse(argv)
     if bool(asked.folders) == asked.all:
         raise UserError("say what to deliver: the folders of runs (flowerml sync runs/X ...), or --all")

@@ -25,13 +25,15 @@ def run(argv: Sequence[str] | None) -> int:
         warn(line)
 
     # From here on it costs seconds: torch and MLflow.
-    from flowerml.cli.housekeeping import tidy_beside
+    from flowerml.cli.stale_runs import tidy_beside
     from flowerml.runs.train import run_training
     from flowerml.tracking import JournalRecorder, start_run
 
     recorders: list[JournalRecorder] = []
 
-    def open_recorder(complete: Settings, experiment: str, name: str, attempt: Path, previous: Path | None) -> JournalRecorder:
+    def open_recorder(
+        complete: Settings, experiment: str, name: str, attempt: Path, previous: Path | None
+    ) -> JournalRecorder:
         recorders.append(start_run(complete, experiment, name, attempt, previous))
         tidy_beside(Path(complete.runs_root), attempt.parent.parent)
         return recorders[-1]

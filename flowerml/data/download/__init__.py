@@ -1,1 +1,1 @@
-"""."""
+"""Downloads: HTTP with resume, safe unpacking, the public flower photos."""

@@ -1,4 +1,6 @@
-"""Unpacking an archive of pictures that may be malicious: plain files and folders only, bounded, in place whole or not at all."""
+"""Unpacking an archive of pictures that may be malicious: plain files and folders only, bounded, in place whole or not
+at all.
+"""
 
 import gzip
 import os
@@ -24,8 +26,9 @@ class BadArchive(UserError):
 def unpack(archive: Path, target: Path, arrange: Callable[[Path], Path]) -> None:
     """Unpack a .tgz into the folder `target`, which must be absent or empty.
 
-    It is unpacked into a hidden folder beside `target`; `arrange` is given that folder, may change it or refuse it, and returns the
-    folder in it that one rename then makes `target`. What a process that was killed has left is cleared first.
+    It is unpacked into a hidden folder beside `target`; `arrange` is given that folder, may change it or refuse it, and
+    returns the folder in it that one rename then makes `target`. What a process that was killed has left is cleared
+    first.
 
     Raises:
         BadArchive: not a whole .tgz, anything in it but plain files and folders below it, too many or too large.
@@ -54,23 +57,30 @@ def stage_of(target: Path) -> Path:
 
 
 def require_space(folder: Path, archive: int, still_to_come: int) -> None:
-    """Raises UserError where `folder`'s disk has no room for the rest of an archive and for what it holds (both in bytes)."""
+    """Raises UserError where `folder`'s disk has no room for the rest of an archive and for what it holds (both in
+    bytes).
+    """
     unpacked = archive + archive // 10  # photos do not compress; a tenth for block sizes
     free = shutil.disk_usage(folder).free
     if free < still_to_come + unpacked:
         raise UserError(
-            f"{folder}: {amount(free)} free, but {amount(still_to_come + unpacked)} needed ({amount(still_to_come)} to fetch, about "
-            f"{amount(unpacked)} unpacked): free space, or name a folder on another disk with --train-dir"
+            f"{folder}: {amount(free)} free, but {amount(still_to_come + unpacked)} needed ({amount(still_to_come)} to"
+            f" fetch, about {amount(unpacked)} unpacked): free space, or name a folder on another disk with --train-dir"
         )
 
 
 class _Bounded:
-    """The unpacked stream of a .tgz that ends with a refusal at `limit` bytes: counts what tar headers claim and hide, too."""
+    """The unpacked stream of a .tgz that ends with a refusal at `limit` bytes: counts what tar headers claim and hide,
+    too.
+    """
 
     def __init__(self, source: IO[bytes], limit: int, archive: Path) -> None:
         self._source = source
         self._left = limit
-        self._refusal = f"{archive} grows to more than {amount(limit)} when unpacked, as only a decompression bomb does: it is refused"
+        self._refusal = (
+            f"{archive} grows to more than {amount(limit)} when unpacked, as only a decompression bomb does: it is"
+            " refused"
+        )
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes. Raises BadArchive at the limit."""
@@ -86,7 +96,8 @@ def _fill(archive: Path, stage: Path) -> None:
         with gzip.open(archive, "rb") as stream:
             limit = MOST_GROWTH * archive.stat().st_size + FREE_GROWTH
             bounded = _Bounded(stream, limit, archive)  # type: ignore[arg-type]  # GzipFile reads bytes
-            with tarfile.open(fileobj=bounded, mode="r|") as tar:  # type: ignore[call-overload]  # a stream needs only read
+            # a stream needs only read
+            with tarfile.open(fileobj=bounded, mode="r|") as tar:  # type: ignore[call-overload]
                 for count, member in enumerate(track(tar, "unpacking"), start=1):
                     if count > MOST_MEMBERS:
                         raise BadArchive(f"{archive} has more than {MOST_MEMBERS} entries: it is refused")
@@ -102,7 +113,9 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, stage: Path, archive: Pa
     """Write one entry below `stage`, with the process's own permissions and the current time."""
     name = PurePosixPath(member.name)
     if reason := _refusal(member, name, stage):
-        raise BadArchive(f"{archive}: entry {member.name[:200]!r} {reason}: the archive is refused, nothing of it is kept")
+        raise BadArchive(
+            f"{archive}: entry {member.name[:200]!r} {reason}: the archive is refused, nothing of it is kept"
+        )
     if name.name.startswith("._"):
         return  # macOS leaves ._x.jpg beside x.jpg
     place = stage.joinpath(*name.parts)
@@ -116,7 +129,9 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, stage: Path, archive: Pa
         with place.open("xb") as target:
             shutil.copyfileobj(content, target)
     except (FileExistsError, NotADirectoryError) as error:
-        raise BadArchive(f"{archive}: entry {member.name[:200]!r} is there twice: the archive is refused, nothing of it is kept") from error
+        raise BadArchive(
+            f"{archive}: entry {member.name[:200]!r} is there twice: the archive is refused, nothing of it is kept"
+        ) from error
 
 
 def _refusal(member: tarfile.TarInfo, name: PurePosixPath, stage: Path) -> str:

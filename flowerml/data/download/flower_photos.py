@@ -1,6 +1,7 @@
 """The public flower photos, or another archive of pictures, as a training folder: fetched, checked by digest, unpacked.
 
-The default is the archive of TensorFlow's `tf_flowers`: 3,670 photos of five flowers under CC-BY; their authors stand in its LICENSE.txt.
+The default is the archive of TensorFlow's `tf_flowers`: 3,670 photos of five flowers under CC-BY; their authors stand
+in its LICENSE.txt.
 """
 
 import fcntl
@@ -23,7 +24,11 @@ from flowerml.files import file_digest
 PUBLIC_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 PUBLIC_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
 PUBLIC_SIZE = 228_813_984  # bytes
-RENAMED = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}  # as tasks.flowers.ALIASES, which would cost torch's import
+RENAMED = {
+    "roses": "rose",
+    "sunflowers": "sunflower",
+    "tulips": "tulip",
+}  # as tasks.flowers.ALIASES, which would cost torch's import
 
 
 def fetch_photos(
@@ -36,12 +41,13 @@ def fetch_photos(
 ) -> dict[str, int]:
     """Fetch a .tgz of one folder per class into `train_dir`; return the number of pictures per class.
 
-    A download that broke off is kept beside `train_dir` as `.<archive>.<digest>.part`, and the next call goes on from there. The archive
-    is removed at the end, or with `keep_archive` left beside `train_dir` under its own name. `pauses_s`: see `download`.
+    A download that broke off is kept beside `train_dir` as `.<archive>.<digest>.part`, and the next call goes on from
+    there. The archive is removed at the end, or with `keep_archive` left beside `train_dir` under its own name.
+    `pauses_s`: see `download`.
 
     Raises:
-        UserError: `train_dir` is not empty, no room, not reachable, a wrong digest, or an archive that is refused. `train_dir` is then
-            as it was before.
+        UserError: `train_dir` is not empty, no room, not reachable, a wrong digest, or an archive that is refused.
+            `train_dir` is then as it was before.
     """
     require_address(url)
     target = _target(train_dir)
@@ -68,13 +74,15 @@ def fetch_photos(
 
 
 def unpack_photos(train_dir: Path, archive: Path, sha256: str = PUBLIC_SHA256) -> dict[str, int]:
-    """As `fetch_photos` with an archive that is on disk already. It is left as it is. Raises UserError as `fetch_photos`."""
+    """As `fetch_photos` with an archive that is on disk already. It is left as it is. Raises UserError as
+    `fetch_photos`.
+    """
     target = _target(train_dir)
     found = file_digest(archive)
     if found != sha256:
         raise UserError(
-            f"--archive {archive} has sha256 {found}, expected {sha256}: bring it again, or, where it is meant to be another archive, name "
-            "its digest: --sha256 HEX"
+            f"--archive {archive} has sha256 {found}, expected {sha256}: bring it again, or, where it is meant to be"
+            " another archive, name its digest: --sha256 HEX"
         )
     with _alone(target):
         require_space(target.parent, archive.stat().st_size, 0)
@@ -89,14 +97,18 @@ def _bring(url: str, part: Part, sha256: str, pauses_s: Sequence[float]) -> None
 
     if size is not None:
         room(size)
-    say(f"fetching {url}" + (f" ({amount(size)})" if size else "") + (f", {amount(part.length())} are here" if part.length() else ""))
+    say(
+        f"fetching {url}"
+        + (f" ({amount(size)})" if size else "")
+        + (f", {amount(part.length())} are here" if part.length() else "")
+    )
     download(url, part, size, room, pauses_s)
     found = file_digest(part.path)
     if found != sha256:
         part.remove()
         raise UserError(
-            f"{url}: what came has sha256 {found}, expected {sha256}: it is removed. Fetch it again; where it is meant to be "
-            f"another archive, name its digest with --sha256 HEX; or {WAYS}"
+            f"{url}: what came has sha256 {found}, expected {sha256}: it is removed. Fetch it again; where it is meant"
+            f" to be another archive, name its digest with --sha256 HEX; or {WAYS}"
         )
 
 
@@ -107,7 +119,10 @@ def _unpack(archive: Path, target: Path) -> dict[str, int]:
             layout = read_layout(root, ALL_FOLDERS, RENAMED)
         except UserError as error:
             folders = ", ".join(sorted(repr(path.name) for path in root.iterdir() if path.is_dir())[:8]) or "none"
-            why = f"{archive} is not a set of pictures with one folder per class, two classes at least (its folders: {folders})"
+            why = (
+                f"{archive} is not a set of pictures with one folder per class, two classes at least (its folders:"
+                f" {folders})"
+            )
             raise BadArchive(f"{why}: the archive is refused, nothing of it is kept") from error
         for folder, label in sorted({(found.file.split("/")[0], found.label) for found in layout.files}):
             (root / folder).rename(root / label)
@@ -130,10 +145,14 @@ def _target(train_dir: Path) -> Path:
     target = Path(os.path.realpath(train_dir))
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise UserError(f"--train-dir {train_dir} exists and is not empty: fetched photos never mix with others; name another folder")
+            raise UserError(
+                f"--train-dir {train_dir} exists and is not empty: fetched photos never mix with others; name another"
+                " folder"
+            )
         if os.path.ismount(target) or target == Path.cwd():
             raise UserError(
-                f"--train-dir {train_dir} can't be put in place at once (a mounted disk, or where you are): name {train_dir}/photos"
+                f"--train-dir {train_dir} can't be put in place at once (a mounted disk, or where you are): name"
+                f" {train_dir}/photos"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -149,7 +168,9 @@ def _archive_name(url: str) -> str:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Two at once would write into one part and one folder: the second is refused. The lock is the parent folder's, so nothing is left."""
+    """Two at once would write into one part and one folder: the second is refused. The lock is the parent folder's, so
+    nothing is left.
+    """
     try:
         handle = os.open(target.parent, os.O_RDONLY)
     except OSError as error:
@@ -158,7 +179,9 @@ def _alone(target: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(handle)
-        raise UserError(f"another `dataset fetch` is at work in {target.parent}: wait for it, or name a folder elsewhere") from error
+        raise UserError(
+            f"another `dataset fetch` is at work in {target.parent}: wait for it, or name a folder elsewhere"
+        ) from error
     except OSError:
         pass  # some network disks have no locks for folders; the digest still guards what counts
     try:

@@ -1,4 +1,6 @@
-"""One HTTP request: short time-outs, the proxy of the environment, http and https only, and a short reason for whatever goes wrong."""
+"""One HTTP request: short time-outs, the proxy of the environment, http and https only, and a short reason for whatever
+goes wrong.
+"""
 
 import http.client
 import re
@@ -15,13 +17,15 @@ from flowerml.errors import UserError
 CONNECT_S = 10.0
 READ_S = 30.0
 WAYS = (
-    "bring the archive from elsewhere and give it as --archive FILE.tgz, name a mirror with --url URL, put photos of your own into one "
-    "sub-folder per class, or draw a set with `flowerml dataset make`"
+    "bring the archive from elsewhere and give it as --archive FILE.tgz, name a mirror with --url URL, put photos of"
+    " your own into one sub-folder per class, or draw a set with `flowerml dataset make`"
 )
 
 
 class Broken(Exception):
-    """A try that failed; the message is the reason. `tries` is how often another one makes sense before anything has arrived."""
+    """A try that failed; the message is the reason. `tries` is how often another one makes sense before anything has
+    arrived.
+    """
 
     def __init__(self, reason: str, tries: int, answered: bool) -> None:  # noqa: FBT001 - an exception's own fields
         super().__init__(reason)
@@ -30,7 +34,9 @@ class Broken(Exception):
 
 
 class NoConnection(OSError):
-    """A connection that did not come about; the message names the host (which may be a proxy) and why. `tries` as in `Broken`."""
+    """A connection that did not come about; the message names the host (which may be a proxy) and why. `tries` as in
+    `Broken`.
+    """
 
     def __init__(self, reason: str, tries: int) -> None:
         super().__init__(reason)
@@ -46,11 +52,13 @@ def require_address(url: str) -> None:
         parts, host = urlsplit(""), None
     if parts.username is not None or parts.password is not None:
         raise UserError(
-            "--url with a user name or password in it is not taken: fetch it with another tool and give it as --archive FILE.tgz"
+            "--url with a user name or password in it is not taken: fetch it with another tool and give it as --archive"
+            " FILE.tgz"
         )
     if parts.scheme not in ("http", "https") or not host or not re.fullmatch(r"[!-~]+", url):
         raise UserError(
-            f"--url is {url!r}. Allowed: http://… or https://…, plain ASCII without spaces (others as %XX); for a file: --archive FILE.tgz"
+            f"--url is {url!r}. Allowed: http://… or https://…, plain ASCII without spaces (others as %XX); for a file:"
+            " --archive FILE.tgz"
         )
 
 
@@ -63,7 +71,14 @@ def open_url(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     """
     request = urllib.request.Request(url, headers={"User-Agent": "flowerml", "Accept-Encoding": "identity", **headers})
     opener = urllib.request.OpenerDirector()  # not build_opener: that one also opens file: and ftp:
-    for handler in (urllib.request.ProxyHandler(), _Http(), _Https(), _Answers(), _Redirects(), urllib.request.HTTPDefaultErrorHandler()):
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Http(),
+        _Https(),
+        _Answers(),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    ):
         opener.add_handler(handler)
     try:
         answer = opener.open(request, timeout=CONNECT_S)
@@ -107,7 +122,9 @@ def _reason(error: object) -> str:
 
 
 def _dial(address: tuple[str, int], _timeout: object = None, _source: object = None) -> socket.socket:
-    """As socket.create_connection, but one address per family: where a firewall swallows packets, sixteen would take sixteen time-outs."""
+    """As socket.create_connection, but one address per family: where a firewall swallows packets, sixteen would take
+    sixteen time-outs.
+    """
     host, port = address
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -188,7 +205,9 @@ class _Answers(urllib.request.HTTPErrorProcessor):
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """http and https only: a server must not make us read a file: or ftp: address."""
 
-    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> Any | None:  # noqa: ANN401
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage
+    ) -> Any | None:  # noqa: ANN401
         target = urljoin(req.full_url, headers.get("location", ""))
         if urlsplit(target).scheme not in ("http", "https"):
             fp.close()

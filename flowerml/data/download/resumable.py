@@ -22,7 +22,9 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of a part's whole: where it came from, its size [bytes], and the server's word for this version (ETag or date)."""
+    """What is known of a part's whole: where it came from, its size [bytes], and the server's word for this version
+    (ETag or date).
+    """
 
     url: str = ""
     size: int | None = None
@@ -30,7 +32,9 @@ class Note:
 
 
 class Part:
-    """A file that is not whole yet, with a `Note` beside it. Not written by `files.write_with`: being half is what it is for."""
+    """A file that is not whole yet, with a `Note` beside it. Not written by `files.write_with`: being half is what it
+    is for.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +64,9 @@ class Part:
     def append(self, chunks: Iterator[bytes]) -> None:
         """Write behind what is there. Raises UserError where the disk is full or the folder can't be written to."""
         try:
-            target = self.path.open("ab", buffering=0)  # nothing waits in memory: what came before a break is there after it
+            target = self.path.open(
+                "ab", buffering=0
+            )  # nothing waits in memory: what came before a break is there after it
         except OSError as error:
             raise UserError(_no_write(self.path, error)) from error
         with target:
@@ -71,14 +77,19 @@ class Part:
                     raise UserError(_no_write(self.path, error)) from error
 
 
-def download(url: str, part: Part, size: int | None, on_size: Callable[[int], None], pauses_s: Sequence[float] = PAUSES_S) -> None:
-    """Bring what `url` offers into `part`, going on behind what is there. Whether the content is the right one, a digest must say.
+def download(
+    url: str, part: Part, size: int | None, on_size: Callable[[int], None], pauses_s: Sequence[float] = PAUSES_S
+) -> None:
+    """Bring what `url` offers into `part`, going on behind what is there. Whether the content is the right one, a
+    digest must say.
 
-    `size` [bytes] is what the file must have, where that is known. `on_size` is called with the size as soon as a server has told it
-    and may refuse it. After a break it waits `pauses_s` between tries; a server that can't be reached at all is tried once more at most.
+    `size` [bytes] is what the file must have, where that is known. `on_size` is called with the size as soon as a
+    server has told it and may refuse it. After a break it waits `pauses_s` between tries; a server that can't be
+    reached at all is tried once more at most.
 
     Raises:
-        UserError: not reachable, not there, not of that size, or broken off too often (what has come is kept in `part`).
+        UserError: not reachable, not there, not of that size, or broken off too often (what has come is kept in
+            `part`).
     """
     answered, fails = False, 0
     while True:
@@ -92,7 +103,10 @@ def download(url: str, part: Part, size: int | None, on_size: Callable[[int], No
                 raise UserError(_given_up(url, part, error, answered)) from error
             pause = pauses_s[fails]
             fails += 1
-            say(f"{error}; trying again in {pause:g} s" + (f", from {amount(part.length())} on" if part.length() else ""))
+            say(
+                f"{error}; trying again in {pause:g} s"
+                + (f", from {amount(part.length())} on" if part.length() else "")
+            )
             time.sleep(pause)
         else:
             return
@@ -108,7 +122,9 @@ def _attempt(url: str, part: Part, size: int | None, on_size: Callable[[int], No
         say(f"{part.path} is longer than the file: starting from the beginning")
         part.remove()
         have = 0
-    known = note.version if note.url == url else ""  # another mirror's names for versions mean nothing here; the digest decides
+    known = (
+        note.version if note.url == url else ""
+    )  # another mirror's names for versions mean nothing here; the digest decides
     with closing(open_url(url, _range(have, known))) as answer:
         if not have or _goes_on(answer, have, known, whole):
             _receive(url, part, answer, size, on_size)
@@ -125,7 +141,9 @@ def _attempt(url: str, part: Part, size: int | None, on_size: Callable[[int], No
     _attempt(url, part, size, on_size)
 
 
-def _receive(url: str, part: Part, answer: http.client.HTTPResponse, size: int | None, on_size: Callable[[int], None]) -> None:
+def _receive(
+    url: str, part: Part, answer: http.client.HTTPResponse, size: int | None, on_size: Callable[[int], None]
+) -> None:
     have = part.length()
     if answer.status not in (200, 206) or (answer.status == 206 and not _goes_on(answer, have, "", None)):
         raise _refused(url, answer)
@@ -133,7 +151,8 @@ def _receive(url: str, part: Part, answer: http.client.HTTPResponse, size: int |
     if size is not None and total not in (None, size):
         kind = answer.headers.get_content_type()
         raise UserError(
-            f"{url} offers {total} bytes ({kind}) where the archive has {size}: is it a login page, or another file? Else: {WAYS}"
+            f"{url} offers {total} bytes ({kind}) where the archive has {size}: is it a login page, or another file?"
+            f" Else: {WAYS}"
         )
     if total is not None:
         on_size(total)
@@ -175,7 +194,13 @@ def _goes_on(answer: http.client.HTTPResponse, have: int, version: str, size: in
     """Whether a 206 is the rest of the file that the part is the beginning of."""
     begins = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
     same = not version or version == _version(answer)
-    return answer.status == 206 and begins is not None and int(begins[1]) == have and same and size in (None, _total(answer, have))
+    return (
+        answer.status == 206
+        and begins is not None
+        and int(begins[1]) == have
+        and same
+        and size in (None, _total(answer, have))
+    )
 
 
 def _total(answer: http.client.HTTPResponse, have: int) -> int | None:
@@ -194,7 +219,11 @@ def _refused(url: str, answer: http.client.HTTPResponse) -> Exception:
 
 
 def _given_up(url: str, part: Part, error: Broken, answered: bool) -> str:  # noqa: FBT001
-    kept = f" {amount(part.length())} are kept in {part.path}: the same command goes on from there." if part.length() else ""
+    kept = (
+        f" {amount(part.length())} are kept in {part.path}: the same command goes on from there."
+        if part.length()
+        else ""
+    )
     if not answered:
         return f"{url} can't be reached ({error}): {WAYS}.{kept}"
     return f"{url} broke off too often (last: {error}).{kept} Try again later, or {WAYS}"

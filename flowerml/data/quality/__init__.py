@@ -1,1 +1,1 @@
-"""."""
+"""Data quality: near-duplicates, conflicting labels, a summary of a folder."""

@@ -17,8 +17,8 @@ def across_classes(pictures: Sequence[Picture], groups: Sequence[int]) -> list[l
 
 
 def settle_duplicates(scanned: Scan, groups: Sequence[int], duplicates: str) -> tuple[Scan, list[int]]:
-    """The scan and its group numbers after `duplicates`: "stop" refuses such photos, "keep" leaves all their copies in (the split never
-    judges by them), "drop" takes all their copies out, as nobody knows which label is right.
+    """The scan and its group numbers after `duplicates`: "stop" refuses such photos, "keep" leaves all their copies in
+    (the split never judges by them), "drop" takes all their copies out, as nobody knows which label is right.
 
     Raises:
         UserError: lists the copies of each such photo; or "drop" leaves a class without pictures.
@@ -28,16 +28,20 @@ def settle_duplicates(scanned: Scan, groups: Sequence[int], duplicates: str) -> 
         return scanned, list(groups)
     if duplicates == "stop":
         raise UserError(
-            f"{scanned.root}: {len(doubtful)} photo(s) stand under two labels (take the wrong copies out, or train on all copies: "
-            f"--duplicates keep, or on none of them: --duplicates drop):",
+            f"{scanned.root}: {len(doubtful)} photo(s) stand under two labels (take the wrong copies out, or train on"
+            " all copies: --duplicates keep, or on none of them: --duplicates drop):",
             list_doubtful(doubtful),
         )
     gone = {picture.key for group in doubtful for picture in group}
     stays = [picture.key not in gone for picture in scanned.pictures]
-    left = replace(scanned, pictures=tuple(picture for picture, stay in zip(scanned.pictures, stays, strict=True) if stay))
+    left = replace(
+        scanned, pictures=tuple(picture for picture, stay in zip(scanned.pictures, stays, strict=True) if stay)
+    )
     empty = [name for name, count in left.counts().items() if count == 0]
     if empty:
-        raise UserError(f"{scanned.root}: --duplicates drop leaves no picture of {', '.join(empty)}:", list_doubtful(doubtful))
+        raise UserError(
+            f"{scanned.root}: --duplicates drop leaves no picture of {', '.join(empty)}:", list_doubtful(doubtful)
+        )
     return left, [group for group, stay in zip(groups, stays, strict=True) if stay]
 
 

@@ -32,8 +32,8 @@ def near_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) ->
 def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:
     """A group number for each picture (equal: same group), and in words where the groups come from.
 
-    A column `near_dup_group` of `root/manifest.csv` decides where there is one, else the perceptual hash. Pictures of equal content are
-    in one group either way.
+    A column `near_dup_group` of `root/manifest.csv` decides where there is one, else the perceptual hash. Pictures of
+    equal content are in one group either way.
 
     Raises:
         UserError: the manifest has the column but can't be read.
@@ -66,8 +66,12 @@ def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, 
         raise UserError(f"{path}: can't be read ({error}); mend it or take it out of the folder") from error
     if not rows or not {"class", "file", "near_dup_group"} <= rows[0].keys():
         return None
-    groups = {Found(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows}
+    groups = {
+        Found(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows
+    }
     if pictures and not any(picture.file in groups or picture.key in groups for picture in pictures):
-        raise UserError(f"{path}: names none of the pictures here (columns class and file); mend it or take it out of the folder")
+        raise UserError(
+            f"{path}: names none of the pictures here (columns class and file); mend it or take it out of the folder"
+        )
     by_file = [groups.get(picture.file, groups.get(picture.key, "")) for picture in pictures]
     return _same(by_file)

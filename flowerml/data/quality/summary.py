@@ -13,9 +13,9 @@ from flowerml.data.scan import BadFile, Picture, Scan, list_bad
 class FolderReport:
     """Counts, sizes and doubtful files of a folder.
 
-    `widths` and `heights` are (smallest, median, largest) in pixels, `sizes` every picture's (width, height). `near_duplicates` are groups
-    of one class; `across_classes` groups of one photo under several labels; `identical` groups of equal bytes. Files are `<class>/<name>`.
-    `groups` is every picture's group number (see `group_numbers`).
+    `widths` and `heights` are (smallest, median, largest) in pixels, `sizes` every picture's (width, height).
+    `near_duplicates` are groups of one class; `across_classes` groups of one photo under several labels; `identical`
+    groups of equal bytes. Files are `<class>/<name>`. `groups` is every picture's group number (see `group_numbers`).
     """
 
     root: str
@@ -69,7 +69,9 @@ def report_lines(report: FolderReport) -> list[str]:
     width = max(len(name) for name in report.counts)
     lines = [f"{report.root}: {total} pictures, digest {report.digest[:8]}"]
     lines += [f"  {name:<{width}}  {count:6d}  {count / max(1, total):6.1%}" for name, count in report.counts.items()]
-    lines.append(f"widths {_spread(report.widths)} px, heights {_spread(report.heights)} px (smallest, median, largest)")
+    lines.append(
+        f"widths {_spread(report.widths)} px, heights {_spread(report.heights)} px (smallest, median, largest)"
+    )
     lines.append(f"folders left out: {', '.join(report.left_out) or 'none'}")
     lines.append(f"files that can't be read: {len(report.bad)}")
     if report.bad:

@@ -1,7 +1,8 @@
-"""What an experiment's settings really amount to, worked out before it starts: a line for each thing that has misled people.
+"""What an experiment's settings really amount to, worked out before it starts: a line for each thing that has misled
+people.
 
-The page of the user's Experiment 2 is at odds with itself in six places. Its figures stand here by name, so that a run and a reader can see
-both: what it says, and what its own rules give.
+The page of the user's Experiment 2 is at odds with itself in six places. Its figures stand here by name, so that a run
+and a reader can see both: what it says, and what its own rules give.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,8 +45,8 @@ def class_weights(counts: Sequence[int], total: int | None = None) -> list[float
 def epochs_at_lower_rate(plateau_patience: int, patience: int) -> int:
     """Epochs between the first cut of the rates and the stop, where loss and monitored figure stop improving together.
 
-    The rates fall after `plateau_patience` + 1 epochs without a better one (as torch's ReduceLROnPlateau does), the run ends after
-    `patience`.
+    The rates fall after `plateau_patience` + 1 epochs without a better one (as torch's ReduceLROnPlateau does), the run
+    ends after `patience`.
     """
     return max(0, patience - plateau_patience - 1)
 
@@ -53,7 +54,8 @@ def epochs_at_lower_rate(plateau_patience: int, patience: int) -> int:
 def checks(balance: Balance, settings: Settings, trainable: Mapping[str, int]) -> list[str]:
     """The lines for a run that is about to start.
 
-    `balance` is of the training pairs; `trainable` counts trainable parameters by part of the model ("visual projection": 4326528).
+    `balance` is of the training pairs; `trainable` counts trainable parameters by part of the model ("visual
+    projection": 4326528).
     """
     lines = [_weights_line(balance)] if balance.weights is not None else []
     if any(times > 1 for times in balance.repeats):
@@ -78,15 +80,35 @@ def page_checks(page: Page = PAGE) -> list[str]:
     later = epochs_at_lower_rate(page.plateau_patience, page.patience)
     return [
         f"N: the page says {total:,}, its ten counts sum to {summed:,}",
-        f"weights N/(C n): {', '.join(f'{name} {weight:.2f}' for name, weight in zip(RELATIONS, weights, strict=True))} (N = {total:,})",
-        f"oversampling {page.oversample}: inside {seen['inside']} (the page: {page.inside}), outside {seen['outside']}, "
-        f"train {total + added:,} (the page: about {page.oversampled:,})",
-        f"weights from before oversampling, applied after it: one pair of outside pulls {balance.effective_ratio:,.0f} times one of on",
-        f"'{page.penalty}x': {max(weights):.2f} is the weight of outside; against that of on it is {max(weights) / min(weights):.0f}:1",
-        f"plateau patience {page.plateau_patience}, stopping patience {page.patience}: {later} epoch(s) at the lower rate before the end",
-        f"trainable: the page says about {page.trainable:,}; the projection 4096 -> 1024 -> 128 alone has {_dense(4096, 1024, 128):,}; "
-        "a run prints its own count",
-        f"accuracy: the page predicts {_percent(page.accuracy)}, and {_percent(page.val_accuracy)} for validation: not both can be met",
+        (
+            "weights N/(C n):"
+            f" {', '.join(f'{name} {weight:.2f}' for name, weight in zip(RELATIONS, weights, strict=True))} (N ="
+            f" {total:,})"
+        ),
+        (
+            f"oversampling {page.oversample}: inside {seen['inside']} (the page: {page.inside}), outside"
+            f" {seen['outside']}, train {total + added:,} (the page: about {page.oversampled:,})"
+        ),
+        (
+            "weights from before oversampling, applied after it: one pair of outside pulls"
+            f" {balance.effective_ratio:,.0f} times one of on"
+        ),
+        (
+            f"'{page.penalty}x': {max(weights):.2f} is the weight of outside; against that of on it is"
+            f" {max(weights) / min(weights):.0f}:1"
+        ),
+        (
+            f"plateau patience {page.plateau_patience}, stopping patience {page.patience}: {later} epoch(s) at the"
+            " lower rate before the end"
+        ),
+        (
+            f"trainable: the page says about {page.trainable:,}; the projection 4096 -> 1024 -> 128 alone has"
+            f" {_dense(4096, 1024, 128):,}; a run prints its own count"
+        ),
+        (
+            f"accuracy: the page predicts {_percent(page.accuracy)}, and {_percent(page.val_accuracy)} for validation:"
+            " not both can be met"
+        ),
     ]
 
 
@@ -104,16 +126,20 @@ def _weights_line(balance: Balance) -> str:
     most, least = max(weights), min(weights)
     names = balance.classes[weights.index(most)], balance.classes[weights.index(least)]
     return (
-        f"class weights {least:.2f} ({names[1]}) to {most:.2f} ({names[0]}): a mistake on {names[0]} costs {most / least:.0f} times one on "
-        f"{names[1]}, not {most:.0f} times"
+        f"class weights {least:.2f} ({names[1]}) to {most:.2f} ({names[0]}): a mistake on {names[0]} costs"
+        f" {most / least:.0f} times one on {names[1]}, not {most:.0f} times"
     )
 
 
 def _oversampling_line(balance: Balance, rule: str) -> str:
     columns = zip(balance.classes, balance.counts, balance.repeats, balance.seen, strict=True)
-    repeated = ", ".join(f"{name} {count:,} -> {seen:,} (x{times})" for name, count, times, seen in columns if times > 1)
+    repeated = ", ".join(
+        f"{name} {count:,} -> {seen:,} (x{times})" for name, count, times, seen in columns if times > 1
+    )
     before, after = sum(balance.counts), sum(balance.seen)
-    return f"oversampling {rule}: {repeated}; {before:,} -> {after:,} pairs an epoch ({100 * (after / before - 1):+.1f} %)"
+    return (
+        f"oversampling {rule}: {repeated}; {before:,} -> {after:,} pairs an epoch ({100 * (after / before - 1):+.1f} %)"
+    )
 
 
 def _both_line(balance: Balance) -> str:
@@ -129,6 +155,7 @@ def _both_line(balance: Balance) -> str:
 def _plateau_line(plateau_patience: int, patience: int, min_epochs: int, monitor: str) -> str:
     later = epochs_at_lower_rate(plateau_patience, patience)
     return (
-        f"plateau patience {plateau_patience}, stopping patience {patience}: once val_loss and {monitor} stop improving together, {later} "
-        f"epoch(s) run at the lower rate before the end" + (f" (never before epoch {min_epochs})" if min_epochs else "")
+        f"plateau patience {plateau_patience}, stopping patience {patience}: once val_loss and {monitor} stop improving"
+        f" together, {later} epoch(s) run at the lower rate before the end"
+        + (f" (never before epoch {min_epochs})" if min_epochs else "")
     )

@@ -1,4 +1,6 @@
-"""A folder of pictures with annotations beside them: which file they are in, what of it can be used, each picture read once."""
+"""A folder of pictures with annotations beside them: which file they are in, what of it can be used, each picture read
+once.
+"""
 
 import hashlib
 import os
@@ -21,13 +23,18 @@ from flowerml.data.scan import BadFile, list_bad
 from flowerml.errors import UserError
 
 _EDGES = r"\[(?P<{}>[\d.e+-]+(?: [\d.e+-]+){{3}})\]"
-_ID = re.compile(rf"(?P<image>.*) {_EDGES.format('subject')} (?:{'|'.join(RELATIONS)}) {_EDGES.format('other')}(?: \(\d+\))?", re.DOTALL)
+_ID = re.compile(
+    rf"(?P<image>.*) {_EDGES.format('subject')} (?:{'|'.join(RELATIONS)}) {_EDGES.format('other')}(?: \(\d+\))?",
+    re.DOTALL,
+)
 _OTHER_FORMS = ("relationships.json", "sg_*annotations.json", "*.csv")
 
 
 @dataclass(frozen=True)
 class PairFolder:
-    """Pairs of `classes` with readable pictures under `root`, an id for each, every picture's sha256 (hex); what is left out, and why."""
+    """Pairs of `classes` with readable pictures under `root`, an id for each, every picture's sha256 (hex); what is
+    left out, and why.
+    """
 
     root: Path
     classes: tuple[str, ...]
@@ -39,7 +46,9 @@ class PairFolder:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) over every pair's id and its picture's content, in the order of the ids: the same on every machine."""
+        """sha256 (hex) over every pair's id and its picture's content, in the order of the ids: the same on every
+        machine.
+        """
         lines = sorted(f"{name}\t{self.sha256[pair.image]}" for name, pair in zip(self.ids, self.pairs, strict=True))
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -81,10 +90,14 @@ def find_file(root: Path) -> Path:
     for pattern in _OTHER_FORMS:
         found = found or sorted(root.glob(pattern))
     if len(found) != 1:
-        what = "no annotations" if not found else f"several files of annotations ({', '.join(path.name for path in found[:5])})"
+        what = (
+            "no annotations"
+            if not found
+            else f"several files of annotations ({', '.join(path.name for path in found[:5])})"
+        )
         raise UserError(
-            f"{root}: {what}: name one with --annotations PATH (VRD's annotations_*.json, Visual Genome's relationships.json, scene "
-            "graphs, or a .csv)"
+            f"{root}: {what}: name one with --annotations PATH (VRD's annotations_*.json, Visual Genome's"
+            " relationships.json, scene graphs, or a .csv)"
         )
     return found[0]
 
@@ -97,9 +110,11 @@ def names_of(wording: str) -> Mapping[str, str]:
 
 
 def require_pairs(folder: PairFolder, bad_images: str | None) -> None:
-    """Stop on pictures that can't be used unless `bad_images` is "skip"; stop in any case where a class has no pair left.
+    """Stop on pictures that can't be used unless `bad_images` is "skip"; stop in any case where a class has no pair
+    left.
 
-    None is "stop" of a command without such a flag. Pairs whose boxes can't be right are no reason to stop: they are left out and listed.
+    None is "stop" of a command without such a flag. Pairs whose boxes can't be right are no reason to stop: they are
+    left out and listed.
 
     Raises:
         UserError: lists every bad picture by path and reason.
@@ -113,11 +128,15 @@ def require_pairs(folder: PairFolder, bad_images: str | None) -> None:
     if empty:
         rest = ",".join(name for name in folder.classes if name not in empty)
         hint = f"leave it out with --classes {rest!r}" if rest else "look at the folder and its annotations"
-        raise UserError(f"{folder.annotations.source}: no usable pair of {', '.join(empty)}: {hint}", list_bad(pictures[:5]))
+        raise UserError(
+            f"{folder.annotations.source}: no usable pair of {', '.join(empty)}: {hint}", list_bad(pictures[:5])
+        )
 
 
 def ids_of(pairs: Sequence[Pair]) -> list[str]:
-    """A name for each pair that says which it is: picture, subject's edges, relation, object's edges; a repeat has its number behind it."""
+    """A name for each pair that says which it is: picture, subject's edges, relation, object's edges; a repeat has its
+    number behind it.
+    """
     seen: Counter[str] = Counter()
     names = []
     for pair in pairs:
@@ -159,5 +178,7 @@ def _look(root: Path, image: str, size: tuple[int, int]) -> str | BadFile:
     except (BadImage, ValueError) as error:
         return BadFile(image, str(error))
     if found != size:
-        return BadFile(image, f"{found[0]}x{found[1]} pixels, annotated as {size[0]}x{size[1]}: the boxes are of another picture")
+        return BadFile(
+            image, f"{found[0]}x{found[1]} pixels, annotated as {size[0]}x{size[1]}: the boxes are of another picture"
+        )
     return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,6 @@
-"""The other forms of annotations: Visual Genome, scene graphs, a plain table; and the choice of the reader by what a file holds."""
+"""The other forms of annotations: Visual Genome, scene graphs, a plain table; and the choice of the reader by what a
+file holds.
+"""
 
 import csv
 import io
@@ -35,16 +37,18 @@ def read_annotations(path: Path, names: Mapping[str, str]) -> Annotations:
     if isinstance(first, dict) and "relationships" in first:
         return read_visual_genome(path, names)
     raise UserError(
-        f"{path}: none of the four forms (VRD's annotations_*.json, Visual Genome's relationships.json, a list of scene graphs with "
-        f"objects and relationships, a .csv with the columns {','.join(COLUMNS)})"
+        f"{path}: none of the four forms (VRD's annotations_*.json, Visual Genome's relationships.json, a list of scene"
+        f" graphs with objects and relationships, a .csv with the columns {','.join(COLUMNS)})"
     )
 
 
 def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
-    """Visual Genome's `relationships.json` (Krishna et al., IJCV 2017), the images' sizes in `image_data.json` beside it.
+    """Visual Genome's `relationships.json` (Krishna et al., IJCV 2017), the images' sizes in `image_data.json` beside
+    it.
 
-    `[{"image_id": 1, "relationships": [{"predicate": "ON", "subject": {"name", "x", "y", "w", "h"}, "object": {...}}]}]`; x and y are the
-    box's left and top edge. A side's name may also be a list `names`. An image is named `<image_id>.jpg`, as the set's own files are.
+    `[{"image_id": 1, "relationships": [{"predicate": "ON", "subject": {"name", "x", "y", "w", "h"}, "object":
+    {...}}]}]`; x and y are the box's left and top edge. A side's name may also be a list `names`. An image is named
+    `<image_id>.jpg`, as the set's own files are.
 
     Raises:
         UserError: a file is missing or is not of this form; no pair is left.
@@ -70,9 +74,9 @@ def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
 def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
     """Scene graphs as in Johnson et al., "Image Retrieval using Scene Graphs" (CVPR 2015): `sg_train_annotations.json`.
 
-    `[{"photo_id", "filename", "height", "width", "objects": [{"names": [...], "bbox": {"x", "y", "w", "h"}}], "relationships":
-    [{"objects": [i, j], "relationship": "on", "text": [...]}]}]`; i is the subject's place in `objects`, j the object's; x and y are the
-    left and top edge.
+    `[{"photo_id", "filename", "height", "width", "objects": [{"names": [...], "bbox": {"x", "y", "w", "h"}}],
+    "relationships": [{"objects": [i, j], "relationship": "on", "text": [...]}]}]`; i is the subject's place in
+    `objects`, j the object's; x and y are the left and top edge.
 
     Raises:
         UserError: the file is missing or is not of this form; no pair is left.
@@ -95,9 +99,11 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
 
 
 def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[int, int] | None]) -> Annotations:
-    """A table with the columns COLUMNS: image, left, top, right and bottom edge of the subject and of the object in pixels, relation.
+    """A table with the columns COLUMNS: image, left, top, right and bottom edge of the subject and of the object in
+    pixels, relation.
 
-    `sizes` gives an image's width and height where the table has no such columns. Columns `subject` and `object` name the objects.
+    `sizes` gives an image's width and height where the table has no such columns. Columns `subject` and `object` name
+    the objects.
 
     Raises:
         UserError: the file can't be read, a column is missing, a number is none; no pair is left.
@@ -114,14 +120,20 @@ def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[
     for line, row in enumerate(rows, start=2):
         image = row["image"]
         if not image or None in row or None in row.values():
-            raise UserError(f"{path}, line {line}: {'no image' if not image else 'another number of fields than the first line'}")
+            raise UserError(
+                f"{path}, line {line}: {'no image' if not image else 'another number of fields than the first line'}"
+            )
         gathering.image(image)
         x0, y0, x1, y1, *others = (_number(row, name, f"{path}, line {line}") for name in _BOX_COLUMNS)
         relation = gathering.relation(row["relation"])
         if relation is not None:
             boxes = Box(x0, y0, x1, y1), Box(*others)
             gathering.pair(
-                image, _size(row, image, sizes, f"{path}, line {line}"), relation, boxes, [row.get(side) or None for side in _SIDES]
+                image,
+                _size(row, image, sizes, f"{path}, line {line}"),
+                relation,
+                boxes,
+                [row.get(side) or None for side in _SIDES],
             )
     return gathering.done()
 
@@ -150,10 +162,14 @@ def _number(row: Mapping[str, str], name: str, place: str) -> float:
     return value
 
 
-def _size(row: Mapping[str, str], image: str, sizes: Callable[[str], tuple[int, int] | None], place: str) -> tuple[int, int] | None:
+def _size(
+    row: Mapping[str, str], image: str, sizes: Callable[[str], tuple[int, int] | None], place: str
+) -> tuple[int, int] | None:
     if not row.get("width") or not row.get("height"):
         return sizes(image)
     width, height = _number(row, "width", place), _number(row, "height", place)
     if width < 1 or height < 1 or width % 1 or height % 1:
-        raise UserError(f"{place}: width {row['width']}, height {row['height']}; whole numbers of pixels above 0 are needed")
+        raise UserError(
+            f"{place}: width {row['width']}, height {row['height']}; whole numbers of pixels above 0 are needed"
+        )
     return int(width), int(height)

@@ -21,7 +21,9 @@ class BoxFeatures(StrEnum):
 
 @dataclass(frozen=True)
 class _Boxes:
-    """Columns (N,) of N pairs in pixels: edges, sizes and centres of subject (s) and object (o), width and height of the image."""
+    """Columns (N,) of N pairs in pixels: edges, sizes and centres of subject (s) and object (o), width and height of
+    the image.
+    """
 
     s: np.ndarray  # (4, N): x0, y0, x1, y1
     o: np.ndarray
@@ -51,21 +53,31 @@ def feature_names(kind: BoxFeatures) -> tuple[str, ...]:
 def box_features(pairs: Sequence[Pair], kind: BoxFeatures) -> np.ndarray:
     """Box features (N, F) float32 of N pairs; F = len(feature_names(kind)).
 
-    * seed (8): offset of the centres along x and y, their distance, sine and cosine of its direction, both areas, all by the image's size,
-      and the logarithm of the areas' ratio. The kind of numbers that the user's experiment feeds its spatial encoder.
-    * published (12): offsets by the other box's size and log ratios of widths and heights, both ways round (Zhang et al., "Visual
-      Translation Embedding Network", CVPR 2017); offsets by the root of the subject's area, root of the areas' ratio, both aspects as
-      logarithms, IoU (Peyre et al., "Weakly-supervised learning of visual relations", ICCV 2017).
-    * rich (45): both; edges of the one box in units of the other, overlaps and gaps along each axis, shares of each box that lie in the
-      other, place and size in the image.
+    * seed (8): offset of the centres along x and y, their distance, sine and cosine of its direction, both areas, all
+      by the image's size, and the logarithm of the areas' ratio. The kind of numbers that the user's experiment feeds
+      its spatial encoder.
+    * published (12): offsets by the other box's size and log ratios of widths and heights, both ways round (Zhang et
+      al., "Visual Translation Embedding Network", CVPR 2017); offsets by the root of the subject's area, root of the
+      areas' ratio, both aspects as logarithms, IoU (Peyre et al., "Weakly-supervised learning of visual relations",
+      ICCV 2017).
+    * rich (45): both; edges of the one box in units of the other, overlaps and gaps along each axis, shares of each box
+      that lie in the other, place and size in the image.
     """
     columns = _columns(kind, _boxes(pairs))
     return np.stack(list(columns.values()), axis=1).astype(np.float32)
 
 
 def _boxes(pairs: Sequence[Pair]) -> _Boxes:
-    subject = np.array([[box.x0, box.y0, box.x1, box.y1] for box in (pair.subject for pair in pairs)], dtype=np.float64).reshape(-1, 4).T
-    other = np.array([[box.x0, box.y0, box.x1, box.y1] for box in (pair.object for pair in pairs)], dtype=np.float64).reshape(-1, 4).T
+    subject = (
+        np.array([[box.x0, box.y0, box.x1, box.y1] for box in (pair.subject for pair in pairs)], dtype=np.float64)
+        .reshape(-1, 4)
+        .T
+    )
+    other = (
+        np.array([[box.x0, box.y0, box.x1, box.y1] for box in (pair.object for pair in pairs)], dtype=np.float64)
+        .reshape(-1, 4)
+        .T
+    )
     image = np.array([[pair.width, pair.height] for pair in pairs], dtype=np.float64).reshape(-1, 2).T
     return _Boxes(subject, other, image)
 

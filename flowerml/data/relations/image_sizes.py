@@ -7,9 +7,11 @@ from PIL import Image
 
 
 def size_on_disk(folder: Path) -> Callable[[str], tuple[int, int] | None]:
-    """A function from an image's name to the width and height in pixels of its file under `folder`; None where no file can be read.
+    """A function from an image's name to the width and height in pixels of its file under `folder`; None where no file
+    can be read.
 
-    Only the head of the file is read, once an image. EXIF turns are not applied: boxes are drawn on the pixels as they are stored.
+    Only the head of the file is read, once an image. EXIF turns are not applied: boxes are drawn on the pixels as they
+    are stored.
     """
     known: dict[str, tuple[int, int] | None] = {}
 

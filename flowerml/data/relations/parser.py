@@ -1,4 +1,6 @@
-"""What all readers of annotations share: wrong JSON is refused in one line, boxes that can't be right are listed, nothing is guessed."""
+"""What all readers of annotations share: wrong JSON is refused in one line, boxes that can't be right are listed,
+nothing is guessed.
+"""
 
 import json
 import math
@@ -19,8 +21,9 @@ _SHOWN = 5
 class Annotations:
     """What a file of annotations holds.
 
-    `images` names every annotated image, also those without a pair; `problems` has a line for each pair that was left out, beginning with
-    its image; `remarks` is what a person should know all the same; `other` counts the relation texts that are none of the ten.
+    `images` names every annotated image, also those without a pair; `problems` has a line for each pair that was left
+    out, beginning with its image; `remarks` is what a person should know all the same; `other` counts the relation
+    texts that are none of the ten.
     """
 
     source: str
@@ -42,7 +45,9 @@ class Annotations:
         if self.other:
             often = sorted(self.other.items(), key=lambda one: (-one[1], one[0]))
             shown = ", ".join(f"{text!r} {count:,}" for text, count in often[:_SHOWN])
-            lines.append(f"  other relations, left out: {sum(self.other.values()):,} of {len(self.other):,} texts ({shown} …)")
+            lines.append(
+                f"  other relations, left out: {sum(self.other.values()):,} of {len(self.other):,} texts ({shown} …)"
+            )
         lines += [f"  {remark}" for remark in self.remarks]
         if self.problems:
             lines.append(f"  left out, {len(self.problems):,} pair(s):")
@@ -51,7 +56,9 @@ class Annotations:
 
 
 class Gathering:
-    """Pairs as a reader meets them: names are looked up, boxes are judged, what can't be used is put down with its image."""
+    """Pairs as a reader meets them: names are looked up, boxes are judged, what can't be used is put down with its
+    image.
+    """
 
     def __init__(self, source: str, names: Mapping[str, str]) -> None:
         """`names`: relation by normal text, from `names.load_names`."""
@@ -74,7 +81,12 @@ class Gathering:
         return relation
 
     def pair(
-        self, image: str, size: tuple[int, int] | None, relation: str, boxes: tuple[Box, Box], categories: Sequence[str | None]
+        self,
+        image: str,
+        size: tuple[int, int] | None,
+        relation: str,
+        boxes: tuple[Box, Box],
+        categories: Sequence[str | None],
     ) -> None:
         """Take the pair, or list why not. `size`: width and height of its image, None where nothing tells it."""
         reason = "the size of the image is not known" if size is None else _misfit(size, *boxes)
@@ -92,12 +104,17 @@ class Gathering:
         if not self._pairs:
             seen = ", ".join(repr(text) for text, _ in self._other.most_common(_SHOWN))
             raise UserError(
-                f"{self._source}: no pair of the ten relations in it ({len(self._images)} images, {len(self.problems)} pairs left out, "
-                f"relations there: {seen or 'none'}). Name other annotations, or a file of names",
+                f"{self._source}: no pair of the ten relations in it ({len(self._images)} images, {len(self.problems)}"
+                f" pairs left out, relations there: {seen or 'none'}). Name other annotations, or a file of names",
                 self.problems[:20],
             )
         return Annotations(
-            self._source, tuple(self._pairs), tuple(self._images), tuple(self.problems), tuple(self.remarks), dict(self._other)
+            self._source,
+            tuple(self._pairs),
+            tuple(self._images),
+            tuple(self.problems),
+            tuple(self.remarks),
+            dict(self._other),
         )
 
 
@@ -135,14 +152,18 @@ class Entry:
 
     def wrong(self, wanted: str) -> UserError:
         """The refusal: `wanted` says what should stand here."""
-        return UserError(f"{self._place}: {self.value!r:.60} where {wanted} should be. Mend the file, or take the entry out")
+        return UserError(
+            f"{self._place}: {self.value!r:.60} where {wanted} should be. Mend the file, or take the entry out"
+        )
 
     def get(self, name: str) -> "Entry":
         """The value of a key. Raises UserError."""
         if not isinstance(self.value, dict):
             raise self.wrong("an object with keys")
         if name not in self.value:
-            raise UserError(f"{self._place}: no {name!r} (keys here: {', '.join(map(str, self.value)) or 'none'}). Mend the file")
+            raise UserError(
+                f"{self._place}: no {name!r} (keys here: {', '.join(map(str, self.value)) or 'none'}). Mend the file"
+            )
         return Entry(self.value[name], f"{self._place}, {name}")
 
     def has(self, name: str) -> bool:

@@ -30,7 +30,9 @@ cases agree with this table; `on` and `under` are the loosest (the other order o
 
 @dataclass(frozen=True)
 class Box:
-    """A box in pixels of its image: left, top, right and bottom edge, y downwards; x1 and y1 are the edges, not the last pixels."""
+    """A box in pixels of its image: left, top, right and bottom edge, y downwards; x1 and y1 are the edges, not the
+    last pixels.
+    """
 
     x0: float
     y0: float
@@ -61,8 +63,9 @@ class Box:
 class Pair:
     """One annotated relation: the subject is `relation` the object ("cup on table": the cup is the subject).
 
-    `image` is the picture's file name as the annotations have it, the group of the split too; `width` and `height` are its size in pixels.
-    `subject_category` and `object_category` are object names where the annotations have them, else None.
+    `image` is the picture's file name as the annotations have it, the group of the split too; `width` and `height` are
+    its size in pixels. `subject_category` and `object_category` are object names where the annotations have them, else
+    None.
     """
 
     image: str

@@ -20,8 +20,8 @@ class PairSplit:
         """The proof and what is on each side, for print and log."""
         images = [{pair.image for pair in side} for side in (self.train, self.val)]
         lines = [
-            f"split by image: train {len(self.train):,} pairs of {len(images[0]):,} images, val {len(self.val):,} of {len(images[1]):,}, "
-            f"images on both sides: {len(images[0] & images[1])}"
+            f"split by image: train {len(self.train):,} pairs of {len(images[0]):,} images, val {len(self.val):,} of"
+            f" {len(images[1]):,}, images on both sides: {len(images[0] & images[1])}"
         ]
         counted = [Counter(pair.relation for pair in side) for side in (self.train, self.val)]
         lines += [f"  {name}: {counted[0][name]:,} + {counted[1][name]:,}" for name in RELATIONS]
@@ -36,16 +36,19 @@ def require_disjoint(train: Sequence[Pair], val: Sequence[Pair]) -> PairSplit:
     """
     both = {pair.image for pair in train} & {pair.image for pair in val}
     if both:
-        raise UserError(f"{len(both):,} image(s) have pairs on both sides of the split: what was learned would be tested", sorted(both)[:5])
+        raise UserError(
+            f"{len(both):,} image(s) have pairs on both sides of the split: what was learned would be tested",
+            sorted(both)[:5],
+        )
     return PairSplit(tuple(train), tuple(val))
 
 
 def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSplit:
     """Hold out whole images until `val_share` of the pairs is on the other side.
 
-    Images are visited in the order of a hash of (seed, name), as pictures are in the classifiers' split: no order of files and no random
-    generator of a library version comes into it. Rare relations are served first, and an image that would overshoot the share of
-    any of its relations is passed over, so every relation comes near its share.
+    Images are visited in the order of a hash of (seed, name), as pictures are in the classifiers' split: no order of
+    files and no random generator of a library version comes into it. Rare relations are served first, and an image that
+    would overshoot the share of any of its relations is passed over, so every relation comes near its share.
 
     Raises:
         UserError: a relation that occurs is on one side only, or there is one image.
@@ -54,7 +57,9 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
     for pair in pairs:
         by_image[pair.image].append(pair)
     wanted = {name: max(1.0, count * val_share) for name, count in Counter(pair.relation for pair in pairs).items()}
-    order = sorted(by_image, key=lambda image: hashlib.sha256(f"{seed}\t{image}".encode("utf-8", "surrogateescape")).digest())
+    order = sorted(
+        by_image, key=lambda image: hashlib.sha256(f"{seed}\t{image}".encode("utf-8", "surrogateescape")).digest()
+    )
     held: Counter[str] = Counter()
     val: set[str] = set()
     rare_first = sorted(wanted, key=lambda name: (wanted[name], name))
@@ -65,12 +70,15 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
             if here[name] and image not in val and held[name] < wanted[name] and fits:
                 val.add(image)
                 held.update(here)
-    split = require_disjoint([pair for pair in pairs if pair.image not in val], [pair for pair in pairs if pair.image in val])
+    split = require_disjoint(
+        [pair for pair in pairs if pair.image not in val], [pair for pair in pairs if pair.image in val]
+    )
     for name in wanted:
         sides = [sum(pair.relation == name for pair in side) for side in (split.train, split.val)]
         if not all(sides):
             raise UserError(
-                f"relation {name!r} can't be split by image: {sides[0]} pair(s) on one side, {sides[1]} on the other. Add images"
+                f"relation {name!r} can't be split by image: {sides[0]} pair(s) on one side, {sides[1]} on the other."
+                " Add images"
             )
     return split
 
@@ -84,8 +92,9 @@ def part_of(image: str, parts: int, salt: str) -> int:
 class Ambiguity:
     """How far the labels agree with themselves.
 
-    `pairs` annotations name `boxes` distinct box pairs (image, subject box, object box); `several` of those carry more than one relation,
-    `repeats` annotations say again what was said. At best `hits` of the annotations can be met by one answer per box pair.
+    `pairs` annotations name `boxes` distinct box pairs (image, subject box, object box); `several` of those carry more
+    than one relation, `repeats` annotations say again what was said. At best `hits` of the annotations can be met by
+    one answer per box pair.
     """
 
     pairs: int
@@ -102,8 +111,8 @@ class Ambiguity:
     def line(self) -> str:
         """In words."""
         return (
-            f"{self.several:,} of {self.boxes:,} box pairs carry several relations, {self.repeats:,} annotations are repeats: one answer a "
-            f"pair reaches at most {100 * self.ceiling:.1f} % accuracy"
+            f"{self.several:,} of {self.boxes:,} box pairs carry several relations, {self.repeats:,} annotations are"
+            f" repeats: one answer a pair reaches at most {100 * self.ceiling:.1f} % accuracy"
         )
 
 

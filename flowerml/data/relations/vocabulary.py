@@ -24,7 +24,8 @@ def normal(text: str) -> str:
 
 
 def load_names(wording: Wording = Wording.EXACT, path: Path | None = None) -> Mapping[str, str]:
-    """Relation by normal text, from `synonyms.csv` of this package or from a file of the same form (columns text, relation; kind if any).
+    """Relation by normal text, from `synonyms.csv` of this package or from a file of the same form (columns text,
+    relation; kind if any).
 
     `wording` chooses among the packaged lines; of a user's file without a column `kind` every line is taken.
 
@@ -50,7 +51,9 @@ def load_names(wording: Wording = Wording.EXACT, path: Path | None = None) -> Ma
         if wording is Wording.EXACT and row.get("kind") not in (None, "", "exact"):
             continue
         if names.setdefault(normal(said), relation) != relation:
-            raise UserError(f"{place}, line {line}: {said!r} is both {names[normal(said)]!r} and {relation!r}; keep one line")
+            raise UserError(
+                f"{place}, line {line}: {said!r} is both {names[normal(said)]!r} and {relation!r}; keep one line"
+            )
     if not names:
         raise UserError(f"{place}: no names in it (columns text,relation)")
     return names

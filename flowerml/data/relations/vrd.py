@@ -1,8 +1,9 @@
 """Annotations in the form of Stanford's Visual Relationship Detection set (Lu et al., ECCV 2016), read and written.
 
-`annotations_<part>.json` (or `annotations.json`): `{image: [{"predicate": i, "subject": {"category": c, "bbox": [y0, y1, x0, x1]},
-"object": {...}}]}`, with the names in `predicates.json` and `objects.json` and the sizes in `<part>_image_metadata.json` (or
-`image_metadata.json`): `{image: {"width", "height"}}`, all in one folder. The trap: y stands before x.
+`annotations_<part>.json` (or `annotations.json`): `{image: [{"predicate": i, "subject": {"category": c, "bbox": [y0,
+y1, x0, x1]}, "object": {...}}]}`, with the names in `predicates.json` and `objects.json` and the sizes in
+`<part>_image_metadata.json` (or `image_metadata.json`): `{image: {"width", "height"}}`, all in one folder. The trap: y
+stands before x.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ _START = "annotations"
 
 
 def read_vrd(path: Path, names: Mapping[str, str]) -> Annotations:
-    """The pairs of an annotations file whose name begins with `annotations`; predicates, objects and sizes lie beside it.
+    """The pairs of an annotations file whose name begins with `annotations`; predicates, objects and sizes lie beside
+    it.
 
     Raises:
         UserError: a file is missing or is not of this form; no pair is left.
@@ -48,22 +50,34 @@ def read_vrd(path: Path, names: Mapping[str, str]) -> Annotations:
 
 
 def write_vrd(folder: Path, part: str, pairs: Sequence[Pair]) -> None:
-    """Write pairs in this form into `folder`: annotations, predicates, objects and sizes. The opposite of `read_vrd`. Raises UserError.
+    """Write pairs in this form into `folder`: annotations, predicates, objects and sizes. The opposite of `read_vrd`.
+    Raises UserError.
 
     Box edges are rounded to whole pixels, as the form has them; a pair without categories gets `object`.
     """
-    objects = sorted({category or "object" for pair in pairs for category in (pair.subject_category, pair.object_category)})
+    objects = sorted(
+        {category or "object" for pair in pairs for category in (pair.subject_category, pair.object_category)}
+    )
     entries: dict[str, list[dict[str, Any]]] = {}
     for pair in pairs:
         sides = {
-            role: {"category": objects.index(category or "object"), "bbox": [round(edge) for edge in (box.y0, box.y1, box.x0, box.x1)]}
-            for role, box, category in (("subject", pair.subject, pair.subject_category), ("object", pair.object, pair.object_category))
+            role: {
+                "category": objects.index(category or "object"),
+                "bbox": [round(edge) for edge in (box.y0, box.y1, box.x0, box.x1)],
+            }
+            for role, box, category in (
+                ("subject", pair.subject, pair.subject_category),
+                ("object", pair.object, pair.object_category),
+            )
         }
         entries.setdefault(pair.image, []).append({"predicate": pair.label, **sides})
     write_json(folder / f"{_START}_{part}.json", entries)
     write_json(folder / "predicates.json", list(RELATIONS))
     write_json(folder / "objects.json", objects)
-    write_json(folder / f"{part}_image_metadata.json", {pair.image: {"width": pair.width, "height": pair.height} for pair in pairs})
+    write_json(
+        folder / f"{part}_image_metadata.json",
+        {pair.image: {"width": pair.width, "height": pair.height} for pair in pairs},
+    )
 
 
 def _words(path: Path) -> list[str]:
@@ -81,7 +95,8 @@ def _box(entry: Entry) -> Box:
 def _size(image: str, sizes: Mapping[str, tuple[int, int]], place: Path) -> tuple[tuple[int, int] | None, str | None]:
     """The image's size, and a remark where it is not simply there.
 
-    One image of the published files is keyed with another suffix there; an entry that is alone in having this stem is the image's own.
+    One image of the published files is keyed with another suffix there; an entry that is alone in having this stem is
+    the image's own.
     """
     if image in sizes:
         return sizes[image], None

@@ -1,1 +1,1 @@
-"""."""
+"""Generated pictures: flowers and scenes drawn with Pillow."""

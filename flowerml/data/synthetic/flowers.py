@@ -12,7 +12,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from flowerml.data.synthetic.flower_shapes import DRAWERS, UP, Array, Brush, Pose, Tints, blade, mix, paint, rotation, shade, shrunk
+from flowerml.data.synthetic.flower_shapes import (
+    DRAWERS,
+    UP,
+    Array,
+    Brush,
+    Pose,
+    Tints,
+    blade,
+    mix,
+    paint,
+    rotation,
+    shade,
+    shrunk,
+)
 from flowerml.files import write_bytes
 
 CLASSES: tuple[str, ...] = tuple(DRAWERS)
@@ -48,7 +61,9 @@ GROUNDS = {
 }
 
 
-def make_flowers(root: Path, per_class: int, size: int = 160, seed: int = 11, on_image: Callable[[Path], None] | None = None) -> list[Path]:
+def make_flowers(
+    root: Path, per_class: int, size: int = 160, seed: int = 11, on_image: Callable[[Path], None] | None = None
+) -> list[Path]:
     """Write ``per_class`` JPEGs of every class as ``root/<class>/<class>_0000.jpg`` and so on; return them in order.
 
     ``size`` is the typical side in pixels; sides vary about it. ``on_image`` is called with each path once the file
@@ -92,7 +107,9 @@ def draw_flower(kind: str, rng: np.random.Generator, size: int) -> Image.Image:
     if size < SMALLEST:
         raise ValueError(f"size must be at least {SMALLEST} pixels, not {size}")
     width, height = (round(size * side) for side in rng.uniform(0.85, 1.25, 2))
-    scene = background(rng, width, height).resize((width * SUPERSAMPLE, height * SUPERSAMPLE), Image.Resampling.BILINEAR)
+    scene = background(rng, width, height).resize(
+        (width * SUPERSAMPLE, height * SUPERSAMPLE), Image.Resampling.BILINEAR
+    )
     tints = choose_tints(kind, rng)
     light = float(rng.uniform(0, 2 * np.pi))
     if rng.random() < 0.25:
@@ -165,7 +182,8 @@ def background(rng: np.random.Generator, width: int, height: int) -> Image.Image
     """Draw what is behind the flower: a slanted gradient, clutter upon it, more or less out of focus."""
     names = list(GROUNDS)
     above, below = (
-        np.clip(np.array(GROUNDS[names[rng.integers(len(names))]][end], float) + rng.normal(0, 14, 3), 0, 255) for end in (0, 1)
+        np.clip(np.array(GROUNDS[names[rng.integers(len(names))]][end], float) + rng.normal(0, 14, 3), 0, 255)
+        for end in (0, 1)
     )
     slope = ramp(rng, width, height)[..., None]
     scene = Image.fromarray((above * (1 - slope) + below * slope).astype(np.uint8))

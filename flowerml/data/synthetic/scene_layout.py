@@ -1,7 +1,7 @@
 """How two things are placed so that a relation holds between them: one function for each of the ten.
 
-What a relation is called hangs on the object too, as in photographs: beside a container one is `outside` it, beside a post `left of` or
-`right of` it, beside anything else `next to` or `near` it.
+What a relation is called hangs on the object too, as in photographs: beside a container one is `outside` it, beside a
+post `left of` or `right of` it, beside anything else `next to` or `near` it.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,9 @@ FLAT = ("table", "stool", "pedestal")
 
 @dataclass(frozen=True)
 class Placed:
-    """Two things in a panel: what they are, and their boxes. The unit is the panel's height; x runs from 0 to the panel's width."""
+    """Two things in a panel: what they are, and their boxes. The unit is the panel's height; x runs from 0 to the
+    panel's width.
+    """
 
     subject: str
     subject_box: Box
@@ -48,7 +50,9 @@ def _on(rng: np.random.Generator, width: float) -> Placed:
     holder = _standing(rng, width, (0.4, 0.65), (0.35, 0.5))
     w, h = rng.uniform(0.15, 0.28, 2)
     x = rng.uniform(holder.x0, holder.x1 - w)
-    foot = holder.y0 + rng.uniform(0.02, 0.2) * holder.height  # tops are seen from a little above: one stands within them
+    foot = (
+        holder.y0 + rng.uniform(0.02, 0.2) * holder.height
+    )  # tops are seen from a little above: one stands within them
     return Placed(_pick(rng, *SMALL), Box(x, foot - h, x + w, foot), _pick(rng, *FLAT), holder)
 
 

@@ -1,7 +1,8 @@
-"""The things of the generated scenes, drawn with Pillow into a box: furniture, containers, posts, what floats and what stands about.
+"""The things of the generated scenes, drawn with Pillow into a box: furniture, containers, posts, what floats and what
+stands about.
 
-Every colour may be anybody's, so a thing is known by its shape. Coordinates in here are shares of the box: (0, 0) is its upper left corner,
-(1, 1) its lower right one; every shape reaches all four edges.
+Every colour may be anybody's, so a thing is known by its shape. Coordinates in here are shares of the box: (0, 0) is
+its upper left corner, (1, 1) its lower right one; every shape reaches all four edges.
 """
 
 from collections.abc import Callable, Sequence
@@ -103,7 +104,13 @@ def _cage(pen: Pen) -> None:
 
 
 def _cloud(pen: Pen) -> None:
-    for x0, y0, x1, y1 in ((0, 0.35, 0.45, 1), (0.55, 0.35, 1, 1), (0.2, 0, 0.65, 0.75), (0.45, 0.1, 0.85, 0.8), (0.25, 0.45, 0.8, 1)):
+    for x0, y0, x1, y1 in (
+        (0, 0.35, 0.45, 1),
+        (0.55, 0.35, 1, 1),
+        (0.2, 0, 0.65, 0.75),
+        (0.45, 0.1, 0.85, 0.8),
+        (0.25, 0.45, 0.8, 1),
+    ):
         pen.oval(x0, y0, x1, y1)
 
 
@@ -156,7 +163,9 @@ def _stone(pen: Pen) -> None:
 
 
 def _cup(pen: Pen) -> None:
-    pen.draw.ellipse([*pen.at((0.55, 0.2), (1, 0.75))], outline=darker(pen.body), width=max(2, round(pen.box.width * 0.09)))
+    pen.draw.ellipse(
+        [*pen.at((0.55, 0.2), (1, 0.75))], outline=darker(pen.body), width=max(2, round(pen.box.width * 0.09))
+    )
     pen.polygon((0, 0), (0.78, 0), (0.68, 1), (0.1, 1))
     pen.block(0.03, 0.12, 0.75, 0.24, pen.detail)
 
@@ -199,7 +208,9 @@ DRAWN: dict[str, Callable[[Pen], None]] = {
 """Every thing by its name, which is its category in the annotations."""
 
 
-def draw_thing(draw: ImageDraw.ImageDraw, kind: str, box: Box, rng: np.random.Generator, not_like: Sequence[Colour] = ()) -> Colour:
+def draw_thing(
+    draw: ImageDraw.ImageDraw, kind: str, box: Box, rng: np.random.Generator, not_like: Sequence[Colour] = ()
+) -> Colour:
     """Draw a thing into a box of canvas pixels in random colours, its own none of `not_like`; returns that colour."""
     choice = [colour for colour in COLOURS if colour not in not_like]
     body, detail = (choice[place] for place in rng.choice(len(choice), 2, replace=False))

@@ -1,9 +1,11 @@
-"""A generated set of spatial relations: things in scenes whose relation holds by construction, with annotations in VRD's own form.
+"""A generated set of spatial relations: things in scenes whose relation holds by construction, with annotations in
+VRD's own form.
 
-It stands in for photographs where none may be had. Boxes alone do not tell all ten relations apart, because what a relation is called
-hangs on the things, as in photographs: beside a container one is `outside` it, beside a post `left of` or `right of` it, beside anything
-else `next to` or `near` it; what lies within a box is `inside` a hollow thing, `on` a board, `under` a table. Pictures alone do not either:
-left and right, near and next, inside and outside show the same things. Nothing depends on anything but (seed, picture, edge).
+It stands in for photographs where none may be had. Boxes alone do not tell all ten relations apart, because what a
+relation is called hangs on the things, as in photographs: beside a container one is `outside` it, beside a post `left
+of` or `right of` it, beside anything else `next to` or `near` it; what lies within a box is `inside` a hollow thing,
+`on` a board, `under` a table. Pictures alone do not either: left and right, near and next, inside and outside show the
+same things. Nothing depends on anything but (seed, picture, edge).
 """
 
 import io
@@ -50,10 +52,11 @@ def make_scenes(
     seed: int = 11,
     on_image: Callable[[int], None] | None = None,
 ) -> list[Pair]:
-    """Draw scenes with so many pairs of each relation into `root`, and the annotations beside them (`annotations_train.json` and so on).
+    """Draw scenes with so many pairs of each relation into `root`, and the annotations beside them
+    (`annotations_train.json` and so on).
 
-    `size` is a picture's height in pixels, about; one to three pairs stand side by side in it. `on_image` hears how many pairs a finished
-    picture has. The same arguments give the same bytes (under the same Pillow and numpy).
+    `size` is a picture's height in pixels, about; one to three pairs stand side by side in it. `on_image` hears how
+    many pairs a finished picture has. The same arguments give the same bytes (under the same Pillow and numpy).
 
     Raises:
         ValueError: `size` is below 64, or a relation is none of the ten.
@@ -94,7 +97,9 @@ def draw_scene(name: str, relations: list[str], rng: np.random.Generator, size: 
         placed = ARRANGED[relation](rng, across / height)
         _clutter(scene, rng, left, across, height)
         _draw(scene, rng, placed, left, height)
-        subject, other = (_pixels(box, left, height, (width, height)) for box in (placed.subject_box, placed.object_box))
+        subject, other = (
+            _pixels(box, left, height, (width, height)) for box in (placed.subject_box, placed.object_box)
+        )
         pairs.append(Pair(name, width, height, subject, other, relation, placed.subject, placed.object))
         left += across
     _occlude(scene, rng, pairs)
@@ -103,7 +108,10 @@ def draw_scene(name: str, relations: list[str], rng: np.random.Generator, size: 
 
 def _draw(scene: Image.Image, rng: np.random.Generator, placed: Placed, left: int, height: int) -> None:
     draw = ImageDraw.Draw(scene)
-    boxes = {name: _canvas(box, left, height) for name, box in (("subject", placed.subject_box), ("object", placed.object_box))}
+    boxes = {
+        name: _canvas(box, left, height)
+        for name, box in (("subject", placed.subject_box), ("object", placed.object_box))
+    }
     colour = draw_thing(draw, placed.object, boxes["object"], rng)
     draw_thing(draw, placed.subject, boxes["subject"], rng, not_like=(colour,))
     if placed.object == "cage":  # what is in a cage is behind its bars

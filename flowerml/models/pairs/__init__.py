@@ -1,1 +1,1 @@
-"""."""
+"""Classifiers of two boxed objects in one picture."""

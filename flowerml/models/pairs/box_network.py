@@ -15,7 +15,9 @@ from flowerml.models.pairs.box_tables import Encoder, as_logarithms, labels_of, 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """How the network is built and trained. AdamW, one cycle of the rate (15 % warm-up), one thread's arithmetic for one seed."""
+    """How the network is built and trained. AdamW, one cycle of the rate (15 % warm-up), one thread's arithmetic for
+    one seed.
+    """
 
     kind: BoxFeatures = BoxFeatures.RICH
     categories: bool = True
@@ -31,17 +33,25 @@ class NetworkSettings:
 
 
 class PairNet(nn.Module):
-    """Logits (N, C): box numbers through two layers, joined with both names' vectors and their product, plus a bias for each name."""
+    """Logits (N, C): box numbers through two layers, joined with both names' vectors and their product, plus a bias for
+    each name.
+    """
 
     def __init__(self, numbers: int, categories: int, classes: int, settings: NetworkSettings) -> None:
         super().__init__()
         width, vector = settings.width, settings.vector
         self.subject, self.object = nn.Embedding(categories, vector), nn.Embedding(categories, vector)
         self.subject_bias, self.object_bias = nn.Embedding(categories, classes), nn.Embedding(categories, classes)
-        for table, deviation in ((self.subject, 0.3), (self.object, 0.3), (self.subject_bias, 0.0), (self.object_bias, 0.0)):
+        for table, deviation in (
+            (self.subject, 0.3),
+            (self.object, 0.3),
+            (self.subject_bias, 0.0),
+            (self.object_bias, 0.0),
+        ):
             nn.init.normal_(table.weight, std=deviation)
         self.boxes = nn.Sequential(
-            *(nn.Linear(numbers, width), nn.GELU(), nn.Dropout(settings.dropout / 2)), *(nn.Linear(width, width), nn.GELU())
+            *(nn.Linear(numbers, width), nn.GELU(), nn.Dropout(settings.dropout / 2)),
+            *(nn.Linear(width, width), nn.GELU()),
         )
         self.joined = nn.Sequential(
             *(nn.Dropout(settings.dropout), nn.Linear(width + 3 * vector, width), nn.GELU()),
@@ -59,8 +69,8 @@ class PairNet(nn.Module):
 class PairNetwork:
     """The network as a `PairModel`, trained on mirrored pairs too, asked about both mirror images.
 
-    Pairs of other relations than the classes (`others`, of training images) make it learn what objects do together: it is trained to tell
-    all of them apart and asked about the classes only. They need no place among the ten.
+    Pairs of other relations than the classes (`others`, of training images) make it learn what objects do together: it
+    is trained to tell all of them apart and asked about the classes only. They need no place among the ten.
     """
 
     def __init__(self, settings: NetworkSettings, others: Sequence[Pair] = ()) -> None:
@@ -101,7 +111,12 @@ class PairNetwork:
 
 
 def _train(
-    net: PairNet, settings: NetworkSettings, numbers: torch.Tensor, codes: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+    net: PairNet,
+    settings: NetworkSettings,
+    numbers: torch.Tensor,
+    codes: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
 ) -> None:
     count, weights = len(targets), weights.float()
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=settings.decay)

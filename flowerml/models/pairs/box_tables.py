@@ -1,4 +1,6 @@
-"""Models of a pair that see no pixel: the boxes' numbers and, where asked for, what the two objects are called. The simple ones."""
+"""Models of a pair that see no pixel: the boxes' numbers and, where asked for, what the two objects are called. The
+simple ones.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ class PairModel(Protocol):
     """From pairs with relations to log-probabilities of the classes for other pairs."""
 
     def fit(self, pairs: Sequence[Pair], classes: Sequence[str]) -> None:
-        """Learn. Each pair's relation is one of `classes` (in label order), and each class has a pair, unless the model says otherwise."""
+        """Learn. Each pair's relation is one of `classes` (in label order), and each class has a pair, unless the model
+        says otherwise.
+        """
         ...
 
     def log_probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
@@ -35,7 +39,9 @@ class Encoder:
         deviation = values.std(axis=0)
         # What is the same for all training pairs but for its last digit must not be blown up to a feature.
         self._mean, self._deviation = values.mean(axis=0), np.where(deviation < 1e-5, 1.0, deviation)
-        names = Counter(name for pair in pairs for name in (pair.subject_category, pair.object_category) if name is not None)
+        names = Counter(
+            name for pair in pairs for name in (pair.subject_category, pair.object_category) if name is not None
+        )
         self._place = {name: place for place, name in enumerate(sorted(names), start=1)}
 
     @property
@@ -50,7 +56,9 @@ class Encoder:
 
     def codes(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, 2) int64: the number of the subject's and of the object's name."""
-        rows = [[self._place.get(name or "", 0) for name in (pair.subject_category, pair.object_category)] for pair in pairs]
+        rows = [
+            [self._place.get(name or "", 0) for name in (pair.subject_category, pair.object_category)] for pair in pairs
+        ]
         return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
@@ -61,7 +69,9 @@ def labels_of(pairs: Sequence[Pair], classes: Sequence[str]) -> np.ndarray:
 
 
 def mirror_places(classes: Sequence[str]) -> list[int] | None:
-    """For each class the number of the one it becomes in the mirror; None where one of those is no class (left of without right of)."""
+    """For each class the number of the one it becomes in the mirror; None where one of those is no class (left of
+    without right of).
+    """
     names = list(classes)
     turned = [FLIPPED.get(name, name) for name in names]
     return [names.index(name) for name in turned] if set(turned) <= set(names) else None
@@ -94,7 +104,9 @@ class Logistic:
 
     def __init__(self, kind: BoxFeatures, *, categories: bool, balanced: bool, strength: float = 1.0) -> None:
         self._kind, self._categories = kind, categories
-        self._model = LogisticRegression(C=strength, tol=1e-3, max_iter=2000, class_weight="balanced" if balanced else None)
+        self._model = LogisticRegression(
+            C=strength, tol=1e-3, max_iter=2000, class_weight="balanced" if balanced else None
+        )
 
     def fit(self, pairs: Sequence[Pair], classes: Sequence[str]) -> None:
         """Learn; one class alone needs no model."""
@@ -103,7 +115,9 @@ class Logistic:
 
     def log_probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, C)."""
-        return as_logarithms(spread(self._model.predict_proba(self._inputs(pairs)), self._model.classes_, self._classes))
+        return as_logarithms(
+            spread(self._model.predict_proba(self._inputs(pairs)), self._model.classes_, self._classes)
+        )
 
     def _inputs(self, pairs: Sequence[Pair]) -> np.ndarray:
         numbers = self._encoder.numbers(pairs)
@@ -114,7 +128,9 @@ class Logistic:
 
 
 class Mean:
-    """The mean of several models' log-probabilities: their geometric mean, up to a factor that is the same for all classes."""
+    """The mean of several models' log-probabilities: their geometric mean, up to a factor that is the same for all
+    classes.
+    """
 
     def __init__(self, members: Sequence[PairModel]) -> None:
         self._members = members

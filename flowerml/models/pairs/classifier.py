@@ -1,4 +1,6 @@
-"""A classifier of two boxed objects: their crops through one backbone, the numbers of their boxes, cosine to an embedding per class."""
+"""A classifier of two boxed objects: their crops through one backbone, the numbers of their boxes, cosine to an
+embedding per class.
+"""
 
 import torch
 from torch import nn
@@ -46,7 +48,8 @@ def build_pairs(
     weights: str = "none",
     overrides: dict[str, object] | None = None,
 ) -> Built:
-    """A pair classifier for `numbers` box numbers, its backbone from `weights`, its head fresh. Otherwise as `builders.build`.
+    """A pair classifier for `numbers` box numbers, its backbone from `weights`, its head fresh. Otherwise as
+    `builders.build`.
 
     Raises:
         UserError: as `builders.build`.
@@ -66,8 +69,18 @@ def build_pairs(
     return Built(model, backbone.described(overrides), backbone.stages, unused)
 
 
-def pairs_for_weights(spec: ModelSpec, classes: int, numbers: int, *, img_size: int, embedding: int, temperature: float) -> PairClassifier:
+def pairs_for_weights(
+    spec: ModelSpec, classes: int, numbers: int, *, img_size: int, embedding: int, temperature: float
+) -> PairClassifier:
     """The network alone, for weights that are at hand, as `builders.build_for_weights`. Raises UnknownModel."""
     backbone = bare_backbone(spec, img_size, 0.0, hub=False)
-    head = PairHead(backbone.features, numbers, classes, embedding=embedding, temperature=temperature, dropout=0.0, spatial_dropout=0.0)
+    head = PairHead(
+        backbone.features,
+        numbers,
+        classes,
+        embedding=embedding,
+        temperature=temperature,
+        dropout=0.0,
+        spatial_dropout=0.0,
+    )
     return PairClassifier(backbone.module, head, numbers)

@@ -19,7 +19,9 @@ class Share:
 
 
 def share(place: int, places: int, gpus: Sequence[str]) -> Share:
-    """The share of a place (from 0) of several. A machine's only training has all of it, and whoever has set OMP_NUM_THREADS is obeyed."""
+    """The share of a place (from 0) of several. A machine's only training has all of it, and whoever has set
+    OMP_NUM_THREADS is obeyed.
+    """
     environment = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus and places > 1 else {}
     if gpus or places == 1 or "OMP_NUM_THREADS" in os.environ:
         return Share(environment, None)
@@ -32,7 +34,9 @@ def cores() -> int:
 
 
 def visible_gpus() -> Sequence[str]:
-    """The names by which CUDA_VISIBLE_DEVICES knows this machine's GPUs, asked without touching them: CUDA does not survive a fork."""
+    """The names by which CUDA_VISIBLE_DEVICES knows this machine's GPUs, asked without touching them: CUDA does not
+    survive a fork.
+    """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
@@ -40,7 +44,13 @@ def visible_gpus() -> Sequence[str]:
     if tool is None:
         return []
     try:
-        done = subprocess.run([tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [tool, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()] if done.returncode == 0 else []

@@ -7,7 +7,9 @@ from flowerml.runs.lifecycle.run_file import read_run_file, write_run_file
 
 
 def note_run_id(root: Path, run_id: str) -> None:
-    """Write the run's id at MLflow into a folder that nobody works on, where none stands yet. Raises UserError as the atomic writer."""
+    """Write the run's id at MLflow into a folder that nobody works on, where none stands yet. Raises UserError as the
+    atomic writer.
+    """
     standing = read_run_file(root)
     if standing is not None and run_id and standing.run_id == "":
         write_run_file(root, replace(standing, run_id=run_id))

@@ -1,8 +1,9 @@
-"""Who may work on a run's folder: attempts with rising numbers, each a lease with a sign of life, fenced off when another one follows.
+"""Who may work on a run's folder: attempts with rising numbers, each a lease with a sign of life, fenced off when
+another one follows.
 
-A run may be started more than once, on several hosts that share its folder, and counts once. Nothing here needs locks of the file
-system: one rename makes a claim (it fails where another has made it), and one rename ends the writing of whoever held the one before
-(`flowerml.files.staged`).
+A run may be started more than once, on several hosts that share its folder, and counts once. Nothing here needs locks
+of the file system: one rename makes a claim (it fails where another has made it), and one rename ends the writing of
+whoever held the one before (`flowerml.files.staged`).
 """
 
 import json
@@ -34,9 +35,10 @@ _PATIENCE = 5.0  # seconds in which one that only closes a dead run has let go o
 
 @dataclass(frozen=True)
 class Holder:
-    """Who made an attempt: its number, the process (`born` and `machine`: see `flowerml.runs.lifecycle.process_identity`), when it began, its lease in
-    seconds, and whether it has let go; `closes`: it does not go on with the run, and has let go in a moment. `seen` is its last sign of
-    life. Times are seconds since 1970.
+    """Who made an attempt: its number, the process (`born` and `machine`: see
+    `flowerml.runs.lifecycle.process_identity`), when it began, its lease in seconds, and whether it has let go;
+    `closes`: it does not go on with the run, and has let go in a moment. `seen` is its last sign of life. Times are
+    seconds since 1970.
     """
 
     token: int
@@ -57,22 +59,31 @@ class Holder:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody works on it any more: let go of, its process is dead, or it was silent for longer than its lease."""
+        """Whether nobody works on it any more: let go of, its process is dead, or it was silent for longer than its
+        lease.
+        """
         return self.released or self.dead or self.silent > self.lease
 
     @property
     def dead(self) -> bool:
         """Whether its process has ended, as far as this host can tell."""
-        return self.machine != "" and (self.host, self.machine) == (socket.gethostname(), machine()) and not lives(self.pid, self.born)
+        return (
+            self.machine != ""
+            and (self.host, self.machine) == (socket.gethostname(), machine())
+            and not lives(self.pid, self.born)
+        )
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} (attempt {self.token}, last sign of life {duration(self.silent)} ago)"
+        return (
+            f"process {self.pid} on {self.host} (attempt {self.token}, last sign of life {duration(self.silent)} ago)"
+        )
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A claim that was made: its folder, and the folder in that where everything on its way into the run's folder is made (of a name that
-    never comes again, while a number may: see `_taken`). `previous` is the folder of the attempt before it, fenced off, None for the first.
+    """A claim that was made: its folder, and the folder in that where everything on its way into the run's folder is
+    made (of a name that never comes again, while a number may: see `_taken`). `previous` is the folder of the attempt
+    before it, fenced off, None for the first.
     """
 
     root: Path
@@ -95,7 +106,8 @@ class Attempt:
         shutil.rmtree(gone, ignore_errors=True)
 
     def release(self) -> None:
-        """Let go: another attempt may follow at once. Only the claim and the journal stay; a fenced attempt leaves all as it is.
+        """Let go: another attempt may follow at once. Only the claim and the journal stay; a fenced attempt leaves all
+        as it is.
 
         Never raises: the end of the process lets go as well.
         """
@@ -119,8 +131,9 @@ def holder(root: Path) -> Holder | None:
 
 
 def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
-    """Make an attempt on a run's folder. `lease`: seconds without a sign of life after which others may take the run over. `closes`: only
-    to close it. Every start closes what is dead: one that begins in this moment waits for that, instead of being refused.
+    """Make an attempt on a run's folder. `lease`: seconds without a sign of life after which others may take the run
+    over. `closes`: only to close it. Every start closes what is dead: one that begins in this moment waits for that,
+    instead of being refused.
 
     Raises:
         UserError: somebody works on it (says who), or the folder can't be written to.
@@ -135,7 +148,16 @@ def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
             if before is not None and not before.gone:
                 raise UserError(f"{root} is being worked on by {before}: wait for it, or choose another --output-dir")
             token = 1 if before is None else before.token + 1
-            mine = Holder(token, socket.gethostname(), os.getpid(), born(os.getpid()), time.time(), lease, machine(), closes=closes)
+            mine = Holder(
+                token,
+                socket.gethostname(),
+                os.getpid(),
+                born(os.getpid()),
+                time.time(),
+                lease,
+                machine(),
+                closes=closes,
+            )
             staging = _taken(root, mine)
             if staging is not None:
                 return Attempt(root, staging.parent, staging, mine, _fence_off(root, token))
@@ -143,7 +165,9 @@ def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
         raise UserError(
             f"can't claim {root}: {error.strerror or error}. Choose another folder, or free space or permissions there"
         ) from error
-    raise UserError(f"{root}: other processes begin and leave it all the time. Wait for them, or choose another --output-dir")
+    raise UserError(
+        f"{root}: other processes begin and leave it all the time. Wait for them, or choose another --output-dir"
+    )
 
 
 def _taken(root: Path, mine: Holder) -> Path | None:
@@ -159,7 +183,8 @@ def _taken(root: Path, mine: Holder) -> Path | None:
             if folder.is_dir():
                 return None
             raise
-        # Whoever was slow from its look at the folder to here finds the number free again: its owner was followed, and fenced off.
+        # Whoever was slow from its look at the folder to here finds the number free again: its owner was followed, and
+        # fenced off.
         if any(number > mine.token or (number == mine.token and fenced) for _, number, fenced in _all(root)):
             with suppress(FileNotFoundError):  # it was fenced off already
                 folder.rename(made)
@@ -186,8 +211,8 @@ def _fence_off(root: Path, token: int) -> Path | None:
 
 @contextmanager
 def writing(attempt: Attempt) -> Iterator[None]:
-    """Inside, whatever is written below the run's folder is this attempt's, and fails (Fenced) once another has followed. Lets go at the
-    end.
+    """Inside, whatever is written below the run's folder is this attempt's, and fails (Fenced) once another has
+    followed. Lets go at the end.
     """
     with staged(attempt.root, attempt.staging):
         try:
@@ -197,8 +222,8 @@ def writing(attempt: Attempt) -> Iterator[None]:
 
 
 def forget_fenced(attempt: Attempt) -> None:
-    """Remove what earlier attempts have left: the newest journal has all they had. The journal of a run that was started over stays, as
-    something of it may have to be delivered.
+    """Remove what earlier attempts have left: the newest journal has all they had. The journal of a run that was
+    started over stays, as something of it may have to be delivered.
     """
     own = journals(attempt.root)
     for place, _, fenced in _all(attempt.root):
@@ -212,7 +237,9 @@ def _all(root: Path) -> list[tuple[Path, int, bool]]:
         found = [(path, _NAME.fullmatch(path.name)) for path in (root / ATTEMPTS).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(((path, int(match[1]), bool(match[2])) for path, match in found if match), key=lambda entry: entry[1:])
+    return sorted(
+        ((path, int(match[1]), bool(match[2])) for path, match in found if match), key=lambda entry: entry[1:]
+    )
 
 
 def _newest(root: Path) -> Path | None:
@@ -221,7 +248,9 @@ def _newest(root: Path) -> Path | None:
 
 
 def _read(folder: Path) -> Holder:
-    """Who made the attempt in `folder`. One whose claim can't be read is nobody's: it is over once it is as old as a lease."""
+    """Who made the attempt in `folder`. One whose claim can't be read is nobody's: it is over once it is as old as a
+    lease.
+    """
     match = _NAME.fullmatch(folder.name)
     assert match is not None
     try:

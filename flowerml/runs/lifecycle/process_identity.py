@@ -1,4 +1,6 @@
-"""Processes as they can be told from others, also later: a number is used again, and says nothing on another machine or in a container."""
+"""Processes as they can be told from others, also later: a number is used again, and says nothing on another machine or
+in a container.
+"""
 
 import os
 from pathlib import Path
@@ -7,8 +9,8 @@ import psutil
 
 
 def machine() -> str:
-    """Where numbers of processes mean what they mean here: this start of the system and, on Linux, this container; "" where that is not
-    known.
+    """Where numbers of processes mean what they mean here: this start of the system and, on Linux, this container; ""
+    where that is not known.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -18,8 +20,8 @@ def machine() -> str:
 
 
 def born(pid: int) -> float:
-    """When a process was started: clock ticks since the system's start on Linux, where the calendar may be set anew meanwhile, else seconds
-    since 1970. Raises psutil.Error.
+    """When a process was started: clock ticks since the system's start on Linux, where the calendar may be set anew
+    meanwhile, else seconds since 1970. Raises psutil.Error.
     """
     try:
         # The name of the program, in brackets, may hold spaces and brackets; the start is the 22nd field of all.

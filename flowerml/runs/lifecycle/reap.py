@@ -1,4 +1,6 @@
-"""Runs whose process is gone, found by what lies in their folders, and closed there: KILLED, with the reason, to be gone on with later."""
+"""Runs whose process is gone, found by what lies in their folders, and closed there: KILLED, with the reason, to be
+gone on with later.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -41,7 +43,8 @@ def living(runs_root: Path) -> Iterator[Path]:
 
 
 def reap_folder(root: Path) -> Reaped | None:
-    """Close the run in `root` where it has not come to its end and nobody works on it any more; None where that is not so.
+    """Close the run in `root` where it has not come to its end and nobody works on it any more; None where that is not
+    so.
 
     Raises:
         UserError: the folder can't be written to.
@@ -63,12 +66,14 @@ def reap_folder(root: Path) -> Reaped | None:
         ended, begun = _ended(attempt, who, standing)
         if begun:
             write_run_file(root, replace(standing, status=ended.status.value))
-    return Reaped(root, standing.run_id if begun else read_delivered(attempt.folder).run_id, ended.status.value, ended.reason)
+    return Reaped(
+        root, standing.run_id if begun else read_delivered(attempt.folder).run_id, ended.status.value, ended.reason
+    )
 
 
 def _is_open(root: Path, who: Holder) -> bool:
-    """Whether the run in `root`, which `who` was the last to work on, says RUNNING, or its journal has no end: its process may have died
-    between the two.
+    """Whether the run in `root`, which `who` was the last to work on, says RUNNING, or its journal has no end: its
+    process may have died between the two.
     """
     standing = read_run_file(root)
     if standing is None or standing.status == "RUNNING" or who.released:  # whoever lets go has written both
@@ -80,8 +85,8 @@ def _is_open(root: Path, who: Holder) -> bool:
 
 
 def _ended(attempt: Attempt, who: Holder, standing: RunFile) -> tuple[Ended, bool]:
-    """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life. And whether the folder is this
-    run's already: it may still be that of a run which was to be replaced.
+    """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life. And
+    whether the folder is this run's already: it may still be that of a run which was to be replaced.
     """
     gone, time = f"its process {who.pid} on {who.host} is gone", int(1000 * max(who.since, who.seen))
     killed = Ended(Status.KILLED, gone, time)
@@ -103,7 +108,9 @@ def _ended(attempt: Attempt, who: Holder, standing: RunFile) -> tuple[Ended, boo
 
 
 def _newest_journal(root: Path) -> Path:
-    """Where the newest journal lies: an attempt that was ended early has none. Raises OSError where there is none at all."""
+    """Where the newest journal lies: an attempt that was ended early has none. Raises OSError where there is none at
+    all.
+    """
     found = journals(root)
     if not found:
         raise FileNotFoundError(root)

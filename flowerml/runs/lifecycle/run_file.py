@@ -13,8 +13,25 @@ RUN_FILE = "run.json"
 _PARTS = ("train", "val", "all", "test")
 EVALUATIONS = ("test", *(f"eval_{part}" for part in _PARTS), *(f"eval_{part}_adjusted" for part in _PARTS))
 RUN_FILES = (
-    *("best.pth", "history.csv", "curves.png", "confusion_matrix.png", "confusion_matrix.json", "per_class.json", "predictions.csv"),
-    *("errors.html", "split.json", "settings.json", "balance.json", "environment.txt", "bad_images.txt", "probe.npz", RUN_FILE),
+    *(
+        "best.pth",
+        "history.csv",
+        "curves.png",
+        "confusion_matrix.png",
+        "confusion_matrix.json",
+        "per_class.json",
+        "predictions.csv",
+    ),
+    *(
+        "errors.html",
+        "split.json",
+        "settings.json",
+        "balance.json",
+        "environment.txt",
+        "bad_images.txt",
+        "probe.npz",
+        RUN_FILE,
+    ),
     *("checks.txt", "baselines.json", "baselines.md"),
 )
 
@@ -42,9 +59,11 @@ def read_run_file(folder: Path) -> RunFile | None:
         return None
 
 
-def require_free(folder: Path, config_id: str, seed: int, shaping: Mapping[str, object], *, overwrite: bool) -> RunFile | None:
-    """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns the unfinished run of the
-    same settings that stands there (with `overwrite`: any run), or None.
+def require_free(
+    folder: Path, config_id: str, seed: int, shaping: Mapping[str, object], *, overwrite: bool
+) -> RunFile | None:
+    """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns the
+    unfinished run of the same settings that stands there (with `overwrite`: any run), or None.
 
     `shaping` is the configuration's `identity`, for the line that says what differs.
 
@@ -52,7 +71,9 @@ def require_free(folder: Path, config_id: str, seed: int, shaping: Mapping[str, 
         UserError: a finished run, or a run of other settings, stands there; or the folder can't be made.
     """
     standing = read_run_file(folder)
-    write_bytes(folder / ".writable", b"")  # a folder that can't be written to shows now, not when a run has been opened
+    write_bytes(
+        folder / ".writable", b""
+    )  # a folder that can't be written to shows now, not when a run has been opened
     (folder / ".writable").unlink()
     if overwrite:
         return standing
@@ -63,11 +84,17 @@ def require_free(folder: Path, config_id: str, seed: int, shaping: Mapping[str, 
             raise UserError(f"{folder} holds the finished run of just these settings (run {standing.run_id}): {remedy}")
         if not same:
             there = {**_shaping(folder), "seed": standing.seed}
-            differ = differences(there, {**shaping, "seed": seed}) if len(there) > 1 else "which ones can't be read any more"
-            raise UserError(f"{folder} holds a run of other settings ({differ}; configuration {standing.config_id[:8]}): {remedy}")
+            differ = (
+                differences(there, {**shaping, "seed": seed}) if len(there) > 1 else "which ones can't be read any more"
+            )
+            raise UserError(
+                f"{folder} holds a run of other settings ({differ}; configuration {standing.config_id[:8]}): {remedy}"
+            )
         return standing
     if (folder / "best.pth").exists():
-        raise UserError(f"{folder} holds a best.pth of unknown origin: choose another --output-dir, or replace it with --overwrite")
+        raise UserError(
+            f"{folder} holds a best.pth of unknown origin: choose another --output-dir, or replace it with --overwrite"
+        )
     return None
 
 

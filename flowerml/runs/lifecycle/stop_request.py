@@ -15,7 +15,9 @@ from flowerml.console import say, warn
 from flowerml.errors import Fenced
 from flowerml.runs.lifecycle.process_identity import born, lives
 
-_PAUSE = 1.0  # seconds in which a second signal is taken for the first: on Ctrl-C `mlflow run` sends SIGTERM right behind the terminal's
+# seconds in which a second signal is taken for the first: on Ctrl-C `mlflow run` sends SIGTERM right behind the
+# terminal's
+_PAUSE = 1.0
 _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 _SHELLS = {"bash", "sh", "dash", "zsh", "ksh", "busybox"}
 
@@ -75,7 +77,10 @@ class Stopping:
         if again or not self.patient:
             raise StoppedAtOnce(words)
         with suppress(RuntimeError):  # where the signal met another line that was just being printed
-            say(f"{words.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at once)")
+            say(
+                f"{words.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at"
+                " once)"
+            )
 
     @contextmanager
     def holding_back(self) -> Iterator[None]:
@@ -116,8 +121,8 @@ def patient(stopping: Stopping) -> Iterator[Callable[[], str | None]]:
 
 @contextmanager
 def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher: "Launcher | None") -> Iterator[None]:
-    """Inside, a thread gives a sign of life every so many seconds, and looks whether the launcher still lives (None: it does not matter).
-    Tells `stopping` what it finds.
+    """Inside, a thread gives a sign of life every so many seconds, and looks whether the launcher still lives (None: it
+    does not matter). Tells `stopping` what it finds.
     """
     over = threading.Event()
 
@@ -135,7 +140,9 @@ def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher
             except Fenced as error:
                 stopping.fence(error)
                 return
-            except Exception as error:  # a disk that is full must not end a training; whoever waits for the sign may take it over
+            except (
+                Exception
+            ) as error:  # a disk that is full must not end a training; whoever waits for the sign may take it over
                 if well:
                     warn(f"no sign of life can be written: {error}")
                 well = False
@@ -158,7 +165,9 @@ class Launcher:
     @property
     def gone(self) -> bool:
         """Whether one of them has died. An orphan gets another parent; a shell in between would survive."""
-        return os.getppid() != self.processes[0][0] or not all(lives(pid, started) for pid, started in self.processes[1:])
+        return os.getppid() != self.processes[0][0] or not all(
+            lives(pid, started) for pid, started in self.processes[1:]
+        )
 
 
 def launcher_of(*, stops: bool) -> Launcher | None:

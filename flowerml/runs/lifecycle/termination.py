@@ -14,10 +14,15 @@ from flowerml.training.callbacks import LoaderDied, Stopped
 
 @contextmanager
 def closing(
-    folder: Path, config_id: str, seed: int, recorder: Recorder, stopping: Stopping, finished: Callable[[], None] = lambda: None
+    folder: Path,
+    config_id: str,
+    seed: int,
+    recorder: Recorder,
+    stopping: Stopping,
+    finished: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """`ending`, and the same in the folder's `run.json`: RUNNING inside. `finished` tidies up once it says FINISHED there. Raises as
-    `ending`.
+    """`ending`, and the same in the folder's `run.json`: RUNNING inside. `finished` tidies up once it says FINISHED
+    there. Raises as `ending`.
     """
 
     def state(status: str) -> None:
@@ -41,9 +46,10 @@ def ending(
     stopping: Stopping | None = None,
     finished: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Afterwards the run is FINISHED, KILLED (SIGTERM, Ctrl-C, whatever else asked it to stop) or FAILED with the reason; `state` hears of
-    it too, and `finished` is called where it is FINISHED. SIGTERM and Ctrl-C are told to `stopping`, until the very end: on Ctrl-C a second
-    one follows at once. None of them comes between the recorder's word and that of `state`.
+    """Afterwards the run is FINISHED, KILLED (SIGTERM, Ctrl-C, whatever else asked it to stop) or FAILED with the
+    reason; `state` hears of it too, and `finished` is called where it is FINISHED. SIGTERM and Ctrl-C are told to
+    `stopping`, until the very end: on Ctrl-C a second one follows at once. None of them comes between the recorder's
+    word and that of `state`.
 
     Raises:
         KeyboardInterrupt: for whatever asked it to stop; also where that came when the run was FINISHED.
@@ -90,7 +96,8 @@ def ending(
 
 def _why_killed(asked: str, error: BaseException) -> str:
     """With what went wrong on the way to the stop: a checkpoint that could not be written, mostly."""
-    # A signal to the whole group ends the loading processes too, and torch's complaint about them may overtake the signal.
+    # A signal to the whole group ends the loading processes too, and torch's complaint about them may overtake the
+    # signal.
     if not isinstance(error, Exception) or isinstance(error, Stopped | LoaderDied):
         return asked
     words = f"{asked}, and meanwhile: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"

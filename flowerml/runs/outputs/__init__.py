@@ -1,1 +1,1 @@
-"""."""
+"""What a run leaves behind: artifacts, tags, description, console header."""

@@ -42,8 +42,8 @@ PROBES = 32
 
 
 def write_beginnings(run: Prepared) -> list[Path]:
-    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`, and what was found, if anything:
-    `checks.txt`, `bad_images.txt`.
+    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`, and what was
+    found, if anything: `checks.txt`, `bad_images.txt`.
     """
     folder = run.folder
     settings = {
@@ -143,7 +143,10 @@ def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str
     for row in rows:
         low, high = row["accuracy_interval_95"]
         recalls = " | ".join("–" if value is None else f"{value:.2f}" for value in row["recalls"])
-        lines.append(f"| {row['name']} | {row['accuracy']:.4f} | {low:.4f} to {high:.4f} | {row['mean_recall']:.4f} | {recalls} |")
+        lines.append(
+            f"| {row['name']} | {row['accuracy']:.4f} | {low:.4f} to {high:.4f} | {row['mean_recall']:.4f} |"
+            f" {recalls} |"
+        )
     write_text(folder / "baselines.md", "\n".join(lines) + "\n")
     return [folder / "baselines.json", folder / "baselines.md"]
 
@@ -162,10 +165,11 @@ def predictions_csv(predictions: Predictions) -> str:
 
 
 def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prepared) -> Path:
-    """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32 on the CPU.
+    """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32
+    on the CPU.
 
-    Where a model takes more than a picture, its inputs are `inputs_0`, `inputs_1` and so on. The logits come from the file as written,
-    through the loader that users have: a best.pth that does not load shows here.
+    Where a model takes more than a picture, its inputs are `inputs_0`, `inputs_1` and so on. The logits come from the
+    file as written, through the loader that users have: a best.pth that does not load shows here.
     """
     _, transform = task.transforms(run.built.description, run.settings)
     shown = Examples(examples[:PROBES], transform, 0)

@@ -21,7 +21,9 @@ from flowerml.training.callbacks import Outcome
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that ended well: where it lies, what it reached (None without validation), on the test folder too (None without one)."""
+    """A run that ended well: where it lies, what it reached (None without validation), on the test folder too (None
+    without one).
+    """
 
     folder: Path
     run_id: str
@@ -31,7 +33,9 @@ class Finished:
     test: Scores | None
 
 
-def finish(run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, test_examples: Sequence[Example]) -> Finished:
+def finish(
+    run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, test_examples: Sequence[Example]
+) -> Finished:
     """Write and record everything after the last epoch. Raises UserError where a file can't be written."""
     assert outcome.best is not None
     paths = [
@@ -43,8 +47,14 @@ def finish(run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, te
     scores: Scores | None = None
     if outcome.best.predictions is not None:
         scores = score(outcome.best.predictions)
-        closing |= {"best_val_accuracy": scores.accuracy, "best_val_macro_f1": scores.macro_f1, "best_val_mean_recall": scores.mean_recall}
-        closing |= run.task.figures(outcome.best.predictions, views, lambda examples: _predict_with_best(run, examples, views.workers))
+        closing |= {
+            "best_val_accuracy": scores.accuracy,
+            "best_val_macro_f1": scores.macro_f1,
+            "best_val_mean_recall": scores.mean_recall,
+        }
+        closing |= run.task.figures(
+            outcome.best.predictions, views, lambda examples: _predict_with_best(run, examples, views.workers)
+        )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
     paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
@@ -52,13 +62,21 @@ def finish(run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, te
     if test_examples:
         test_predictions = _predict_with_best(run, test_examples, run.workers)
         test = score(test_predictions)
-        closing |= {"test_accuracy": test.accuracy, "test_macro_f1": test.macro_f1, "test_mean_recall": test.mean_recall}
+        closing |= {
+            "test_accuracy": test.accuracy,
+            "test_macro_f1": test.macro_f1,
+            "test_mean_recall": test.mean_recall,
+        }
         title = f"{run.settings.run_name}, test folder"
-        test_paths = artifacts.write_evaluation(run.folder / "test", title, test_predictions, test, run.task, test_examples)
+        test_paths = artifacts.write_evaluation(
+            run.folder / "test", title, test_predictions, test, run.task, test_examples
+        )
         for path in test_paths:
             recorder.record(Artifact(path, "test"))
     recorder.record(Metrics(closing, step=outcome.best.epoch))
-    recorder.record(Tags({"mlflow.note.content": description(run, outcome, scores, test), **closing_tags(outcome, scores)}))
+    recorder.record(
+        Tags({"mlflow.note.content": description(run, outcome, scores, test), **closing_tags(outcome, scores)})
+    )
     for path in paths:
         recorder.record(Artifact(path))
     if scores is not None:

@@ -8,23 +8,31 @@ from flowerml.settings.serialization import as_params
 
 
 def announce(run: Prepared, remark: str | None) -> None:
-    """Say data, split, balance, model, checks, weights and settings of a run; `remark` is what it begins from, if that is worth a line."""
+    """Say data, split, balance, model, checks, weights and settings of a run; `remark` is what it begins from, if that
+    is worth a line.
+    """
     settings, built = run.settings, run.built
     for line in (*([remark] if remark else []), *run.data.remarks):
         warn(line.removeprefix("warning: ")) if line.startswith("warning: ") else say(line)
-    say(f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest {run.digests.split[:8]})")
+    say(
+        f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest"
+        f" {run.digests.split[:8]})"
+    )
     say("\n".join(run.balance.lines()))
     smallest = min(multipliers(built.stages, settings.llrd))
     say(
-        f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head), {len(built.stages)} layer "
-        f"groups, smallest rate factor {smallest:.3g}"
+        f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head),"
+        f" {len(built.stages)} layer groups, smallest rate factor {smallest:.3g}"
     )
     for line in run.task.checks(built, settings, run.balance):
         say(f"check: {line}")
     unused = f"; not used of the file: {', '.join(_shortened(built.unused))}" if built.unused else ""
     say(f"weights: {weights_name(run)}{unused}")
     say("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
-    say(f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device}, into {run.folder}")
+    say(
+        f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device}, into"
+        f" {run.folder}"
+    )
 
 
 def _shortened(names: tuple[str, ...]) -> list[str]:

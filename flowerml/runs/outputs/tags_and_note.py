@@ -20,7 +20,9 @@ def tags(run: Prepared) -> dict[str, str]:
         "flowerml.task": run.task.name,
         "flowerml.model": run.settings.model,
         "flowerml.parameters": str(run.built.parameters),
-        "flowerml.multiply_adds": str(multiply_adds(run.built.model, run.built.model.blank(run.built.description.size))),
+        "flowerml.multiply_adds": str(
+            multiply_adds(run.built.model, run.built.model.blank(run.built.description.size))
+        ),
         "flowerml.config_id": run.config_id,
         "flowerml.seed": str(run.settings.seed),
         "flowerml.data_digest": run.digests.data,
@@ -31,8 +33,8 @@ def tags(run: Prepared) -> dict[str, str]:
 
 
 def closing_tags(outcome: Outcome, scores: Scores | None) -> dict[str, str]:
-    """What is known at the end: how it ended, the best epoch's hits among the validation pictures, which the selection counts, and after
-    which epochs a plateau cut the rates.
+    """What is known at the end: how it ended, the best epoch's hits among the validation pictures, which the selection
+    counts, and after which epochs a plateau cut the rates.
     """
     counted = {} if scores is None else {"flowerml.val_hits": str(scores.hits), "flowerml.val_total": str(scores.total)}
     cuts = {"flowerml.rates_cut_after": ",".join(map(str, outcome.cuts))} if outcome.cuts else {}
@@ -47,8 +49,11 @@ def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Sc
         low, high = scores.interval
         first = f"Mean recall **{scores.mean_recall:.2%}**. " if run.task.headline == "mean_recall" else ""
         lines += [
-            f"{first}Validation accuracy **{scores.accuracy:.2%}** ({scores.hits} of {scores.total}; 95 % interval {low:.2%} to "
-            f"{high:.2%}), macro-F1 **{scores.macro_f1:.4f}**, at epoch {outcome.best.epoch} of {settings.epochs} ({outcome.ended}).",
+            (
+                f"{first}Validation accuracy **{scores.accuracy:.2%}** ({scores.hits} of {scores.total}; 95 % interval"
+                f" {low:.2%} to {high:.2%}), macro-F1 **{scores.macro_f1:.4f}**, at epoch {outcome.best.epoch} of"
+                f" {settings.epochs} ({outcome.ended})."
+            ),
             "",
             "| class | precision | recall | 95 % interval | F1 | n |",
             "|---|---:|---:|---:|---:|---:|",
@@ -60,11 +65,17 @@ def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Sc
         low, high = test.interval
         lines += [
             "",
-            f"On the untouched test folder: **{test.accuracy:.2%}** ({test.hits} of {test.total}; {low:.2%} to {high:.2%}).",
+            (
+                f"On the untouched test folder: **{test.accuracy:.2%}** ({test.hits} of {test.total}; {low:.2%} to"
+                f" {high:.2%})."
+            ),
         ]
     lines += [
         "",
-        f"Configuration `{run.config_id[:8]}`, seed {settings.seed}, split `{run.digests.split[:8]}`, weights {weights_name(run)}.",
+        (
+            f"Configuration `{run.config_id[:8]}`, seed {settings.seed}, split `{run.digests.split[:8]}`, weights"
+            f" {weights_name(run)}."
+        ),
         f"Folder `{run.folder}`.",
     ]
     return "\n".join(lines)
@@ -73,7 +84,10 @@ def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Sc
 def _class_row(row: Mapping[str, Any]) -> str:
     interval = row["recall_interval_95"]
     shown = "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-    return f"| {row['class']} | {row['precision']:.3f} | {row['recall']:.3f} | {shown} | {row['f1']:.3f} | {row['support']} |"
+    return (
+        f"| {row['class']} | {row['precision']:.3f} | {row['recall']:.3f} | {shown} | {row['f1']:.3f} |"
+        f" {row['support']} |"
+    )
 
 
 def weights_name(run: Prepared) -> str:
@@ -84,11 +98,13 @@ def weights_name(run: Prepared) -> str:
 
 def _git_tags() -> dict[str, str]:
     """Commit of the code and whether the tree had changes; nothing where the code is no git checkout."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
+            done = subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

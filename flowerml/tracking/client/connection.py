@@ -24,14 +24,16 @@ _TURN_S = 60.0  # making a database's tables takes 2 to 10 s: a process that hol
 # MLflow's own patience with a dead server is minutes (7 retries, 120 s each).
 for _name, _value in _PATIENCE.items():
     os.environ.setdefault(_name, _value)
-# With a server it prints links on stdout, which belongs to --json; and in a log its progress bars are a line for every step.
+# With a server it prints links on stdout, which belongs to --json; and in a log its progress bars are a line for every
+# step.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(on_terminal()).lower())
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; without it a Postgres that hangs is waited for without end
 
 
 def connected() -> MlflowClient:
-    """A client of the tracking store. A database is knocked at once: MLflow tries ten times, for minutes, what no time mends.
+    """A client of the tracking store. A database is knocked at once: MLflow tries ten times, for minutes, what no time
+    mends.
 
     Raises:
         Exception: whatever MLflow, SQLAlchemy or a driver raise; see `refusals.refusal`.
@@ -41,13 +43,17 @@ def connected() -> MlflowClient:
         return MlflowClient(tracking_uri=address)
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
-    logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)  # a traceback before what it raises anyway
+    logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(
+        logging.CRITICAL
+    )  # a traceback before what it raises anyway
     with _in_turn(database_file(address)):
         engine = create_sqlalchemy_engine(address)
         file = database_file(address)
         if file is not None and _is_new(file):
             _make(address, file)
-        elif engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():  # a new one's folder MLflow makes itself
+        elif (
+            engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir()
+        ):  # a new one's folder MLflow makes itself
             engine.connect().close()
         engine.dispose()
         client = MlflowClient(tracking_uri=address)
@@ -64,7 +70,9 @@ def _is_new(file: Path) -> bool:
 
 
 def _make(address: str, file: Path) -> None:
-    """Make a new SQLite store, whole or not at all: MLflow makes its tables one by one, and can't go on with some of them."""
+    """Make a new SQLite store, whole or not at all: MLflow makes its tables one by one, and can't go on with some of
+    them.
+    """
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
     with suppress(OSError):
@@ -92,7 +100,9 @@ def database_file(address: str) -> Path | None:
 
 
 def store_name(address: str) -> str:
-    """By what a store is told from others in a record that lies on a disk: its address without secrets, whatever the working folder."""
+    """By what a store is told from others in a record that lies on a disk: its address without secrets, whatever the
+    working folder.
+    """
     file = database_file(address)
     return f"sqlite:///{file}" if file else without_secrets(address).rstrip("/")
 
@@ -103,13 +113,16 @@ def is_remote(address: str) -> bool:
 
 
 def answers_within(seconds: float) -> None:
-    """From now on this process's requests over http are tried once, for `seconds`, or for as long as the user's environment says: whoever
-    calls this tries again in his own way.
+    """From now on this process's requests over http are tried once, for `seconds`, or for as long as the user's
+    environment says: whoever calls this tries again in his own way.
     """
     if os.environ.get(_RETRIES) != "0":  # written as rarely as can be: libraries read the environment without a lock
         os.environ[_RETRIES] = "0"
     timeout = f"{seconds:.0f}"
-    if os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT)) and os.environ.get(_TIMEOUT) != timeout:
+    if (
+        os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT))
+        and os.environ.get(_TIMEOUT) != timeout
+    ):
         os.environ[_TIMEOUT] = _set_here[_TIMEOUT] = timeout
 
 
@@ -120,8 +133,8 @@ _set_here: dict[str, str] = {}
 def _in_turn(file: Path | None) -> Iterator[None]:
     """One process at a time: several that make the tables of one SQLite file at once all crash.
 
-    The lock is on the file's folder: it leaves nothing behind, and it goes with the process that holds it, however that one ends. Where
-    a file system has no locks nobody waits.
+    The lock is on the file's folder: it leaves nothing behind, and it goes with the process that holds it, however that
+    one ends. Where a file system has no locks nobody waits.
     """
     if file is None:
         yield

@@ -14,7 +14,10 @@ from flowerml.tracking.client.errors import is_answer, reason_of, refusal, witho
 from flowerml.tracking.delivery.journal_delivery import Delivery
 
 _SILENCE_S = 0.5  # of a server on a network, after which the start goes on without it
-_FAREWELL_S, _AWAY_FAREWELL_S = 2.0, 0.4  # of silence that the end waits for; the second where the server was away already
+_FAREWELL_S, _AWAY_FAREWELL_S = (
+    2.0,
+    0.4,
+)  # of silence that the end waits for; the second where the server was away already
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between tries
 _BEAT_S = 30.0
 
@@ -59,7 +62,9 @@ class Sender:
         """
         self._thread.start()
         with self._state:
-            self._wait(lambda: self._delivery.is_open or self._fails > 0 or self._over, _SILENCE_S if self._remote else None)
+            self._wait(
+                lambda: self._delivery.is_open or self._fails > 0 or self._over, _SILENCE_S if self._remote else None
+            )
             self._starting = False
             gone = self._over and not self._fails
             refused = self._refused
@@ -96,7 +101,10 @@ class Sender:
         self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
         left = self.left()
         if left:
-            warn(f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}` delivers them")
+            warn(
+                f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}`"
+                " delivers them"
+            )
 
     def abandon(self) -> None:
         """Stop without delivering the rest. A request that is under way is not waited for."""
@@ -115,12 +123,14 @@ class Sender:
         """Until `ready`, or until the server has said nothing for so long."""
         while not ready():
             answers = self._answers
-            self._state.wait_for(lambda: ready() or self._answers > answers, silence_s)  # noqa: B023 - called before it changes
+            self._state.wait_for(lambda: ready() or self._answers > answers, silence_s)
             if silence_s is not None and self._answers == answers:
                 return
 
     def _wait_for_the_end(self) -> None:
-        """Until everything is delivered, or until the server has said nothing for so long; for a file it has what its size takes."""
+        """Until everything is delivered, or until the server has said nothing for so long; for a file it has what its
+        size takes.
+        """
         answers, since = self._answers, time.monotonic()
         patience_s = _AWAY_FAREWELL_S if self._fails else _FAREWELL_S
         while not self._over:
@@ -155,7 +165,9 @@ class Sender:
                         self._delivery.beat()
                         self._delivery.assert_running()
                         due = time.monotonic() + _BEAT_S
-                except Exception as error:  # whatever a server, a disk or a network in between may raise: the training goes on
+                except (
+                    Exception
+                ) as error:  # whatever a server, a disk or a network in between may raise: the training goes on
                     if self._is_taken_over() or self._is_refused(error):
                         return
                     self._fail(error)
@@ -177,7 +189,9 @@ class Sender:
             elif self._closing:
                 return not self._over and self.left() > 0
             elif self._delivery.is_open:
-                self._state.wait_for(lambda: self._over or self._closing or self._news, max(0.0, due - time.monotonic()))
+                self._state.wait_for(
+                    lambda: self._over or self._closing or self._news, max(0.0, due - time.monotonic())
+                )
             return not self._over
 
     def _deliver(self) -> None:

@@ -13,7 +13,9 @@ BYTES_PER_S = 1e6  # a slow upload
 
 @dataclass(frozen=True)
 class Batch:
-    """Records that go in one request: figures, params and tags together, everything else alone. `end` is the place behind them."""
+    """Records that go in one request: figures, params and tags together, everything else alone. `end` is the place
+    behind them.
+    """
 
     records: Sequence[Record]
     damages: Sequence[Damage]

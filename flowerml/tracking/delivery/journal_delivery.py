@@ -9,7 +9,17 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended, Metrics, Params, Tags
-from flowerml.journal import JOURNAL, Damage, Delivered, Journal, Opening, Record, Reopening, read_delivered, write_delivered
+from flowerml.journal import (
+    JOURNAL,
+    Damage,
+    Delivered,
+    Journal,
+    Opening,
+    Record,
+    Reopening,
+    read_delivered,
+    write_delivered,
+)
 from flowerml.tracking.client.connection import answers_within, connected, is_remote, store_name
 from flowerml.tracking.client.errors import is_answer, is_of_content, reason_of
 from flowerml.tracking.delivery.batches import named, next_batch, pieces, upload_s
@@ -26,11 +36,12 @@ def _nothing() -> None:
 
 
 class Delivery:
-    """Delivers a journal to the tracking store that is set. One process at a time has it: a lock that goes with the process.
+    """Delivers a journal to the tracking store that is set. One process at a time has it: a lock that goes with the
+    process.
 
-    `heard` is called at every answer of the server. `superseded`: another run was begun in the folder since, and the files there may be
-    that one's. What is delivered stands in `delivered.json` once it was answered: a process that dies between the two repeats it, and that
-    adds nothing.
+    `heard` is called at every answer of the server. `superseded`: another run was begun in the folder since, and the
+    files there may be that one's. What is delivered stands in `delivered.json` once it was answered: a process that
+    dies between the two repeats it, and that adds nothing.
     """
 
     def __init__(self, journal: Journal, heard: Callable[[], None] = _nothing, *, superseded: bool = False) -> None:
@@ -71,15 +82,19 @@ class Delivery:
         return sum(not isinstance(one, Damage) for one in found) + (self._last_words is not None)
 
     def upload_s(self) -> float:
-        """How long a slow server may take for the next record, if that is a file, in seconds. Raises OSError as `waiting`."""
+        """How long a slow server may take for the next record, if that is a file, in seconds. Raises OSError as
+        `waiting`.
+        """
         batch = next_batch(self.journal, self._state.bytes)
         return upload_s(batch.records[0]) if batch and batch.records else 0.0
 
     def open(self, opened: str | None = None, *, alive: bool = False) -> None:
-        """Find the journal's run, or make it. `opened` is the run `mlflow run` has opened for this process; `alive`: it trains.
+        """Find the journal's run, or make it. `opened` is the run `mlflow run` has opened for this process; `alive`: it
+        trains.
 
         Raises:
-            UserError: the run can't be there: a deleted experiment, an `opened` that the store does not have, a journal without beginning.
+            UserError: the run can't be there: a deleted experiment, an `opened` that the store does not have, a journal
+                without beginning.
             Exception: whatever MLflow raises.
         """
         self._settle_store()
@@ -92,7 +107,10 @@ class Delivery:
         if self.run_id:
             self._heard()
         if run is None and self.run_id:
-            warn(f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its beginning")
+            warn(
+                f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its"
+                " beginning"
+            )
             self._keep(replace(self._state, run_id="", bytes=0))
         if run is None:
             run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening(), alive=alive)
@@ -108,8 +126,8 @@ class Delivery:
         self._client.set_tag(self.run_id, HEARTBEAT, heartbeat())
 
     def assert_running(self) -> None:
-        """RUNNING again where somebody has taken the run for dead, or a launcher has ended it whose own process had been followed by this
-        one. Nothing once the run has ended. Raises whatever MLflow raises.
+        """RUNNING again where somebody has taken the run for dead, or a launcher has ended it whose own process had
+        been followed by this one. Nothing once the run has ended. Raises whatever MLflow raises.
         """
         if self._is_over or self.journal.ended is not None:
             return
@@ -118,7 +136,9 @@ class Delivery:
             self._writer.reopen()
 
     def step(self) -> bool:
-        """Deliver some records; False where there are none. Raises whatever MLflow raises, or OSError where the journal is gone."""
+        """Deliver some records; False where there are none. Raises whatever MLflow raises, or OSError where the journal
+        is gone.
+        """
         batch = next_batch(self.journal, self._state.bytes)
         if batch is None:
             return self._say_last_words()
@@ -151,7 +171,10 @@ class Delivery:
 
     def _opening(self) -> Opening:
         if self.journal.opening is None:
-            raise UserError(f"{self.journal.path}: its first line is damaged, so which run it belongs to is lost; nothing can be delivered")
+            raise UserError(
+                f"{self.journal.path}: its first line is damaged, so which run it belongs to is lost; nothing can be"
+                " delivered"
+            )
         return self.journal.opening
 
     def _made(self, client: MlflowClient, opening: Opening, *, alive: bool) -> Run:
@@ -167,7 +190,10 @@ class Delivery:
         here = store_name(get_tracking_uri())
         if self._state.store and self._state.store != here:
             if self.run_id:
-                say(f"{self.journal.root}: recorded at {self._state.store} so far; everything goes into a new run at {here}")
+                say(
+                    f"{self.journal.root}: recorded at {self._state.store} so far; everything goes into a new run at"
+                    f" {here}"
+                )
             self._keep(Delivered(here))
         self._keep(replace(self._state, store=here))
 
@@ -179,7 +205,10 @@ class Delivery:
 
     def _name(self, damage: Damage) -> None:
         if damage.end not in self._damaged:
-            warn(f"{self.journal.path}, line {damage.line}: {damage.reason}; what it held is lost to MLflow, everything else goes there")
+            warn(
+                f"{self.journal.path}, line {damage.line}: {damage.reason}; what it held is lost to MLflow, everything"
+                " else goes there"
+            )
         self._damaged.add(damage.end)
 
     def _write(self, records: Sequence[Record]) -> None:
@@ -196,7 +225,10 @@ class Delivery:
                     self._writer.reopen()
                     self._make_launcher(record.opened)
                 case Artifact(path) if self._superseded and path.is_relative_to(self.journal.root):
-                    warn(f"{path} may be a later run's, started over in its folder: the earlier one is delivered without this file")
+                    warn(
+                        f"{path} may be a later run's, started over in its folder: the earlier one is delivered without"
+                        " this file"
+                    )
                 case Artifact(path) if not path.is_file():
                     warn(f"{path} is gone before MLflow had it: the run is delivered without this file")
                 case Artifact():

@@ -1,8 +1,8 @@
 """The last word on how a run ended, after `mlflow run` has had its own.
 
-A launcher that is interrupted, or whose command ends with another exit code than 0, marks the run it has opened as FAILED, also where that
-run was closed as KILLED before (MLflow 3.17 asks whether the run has ended, and compares a text with a number). So a small process outlives
-both, waits until the launcher is gone, and puts the state back.
+A launcher that is interrupted, or whose command ends with another exit code than 0, marks the run it has opened as
+FAILED, also where that run was closed as KILLED before (MLflow 3.17 asks whether the run has ended, and compares a text
+with a number). So a small process outlives both, waits until the launcher is gone, and puts the state back.
 """
 
 import os
@@ -18,7 +18,9 @@ _PATIENCE_S = 600.0
 
 
 def have_the_last_word(run_id: str, status: str) -> None:
-    """See to it that `run_id` is in state `status` once the parent of this process is gone. Returns at once; never raises."""
+    """See to it that `run_id` is in state `status` once the parent of this process is gone. Returns at once; never
+    raises.
+    """
     if os.getppid() == 1:  # it died already
         return
     with suppress(psutil.Error, OSError):

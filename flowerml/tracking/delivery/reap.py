@@ -28,8 +28,9 @@ class Closed:
 
 
 def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
-    """Close, in all experiments, the RUNNING runs whose last sign of life is older than `silent_s` seconds, and the launchers of runs that
-    have ended. `alive` are the ids of runs that are known to live: their signs may not have come through.
+    """Close, in all experiments, the RUNNING runs whose last sign of life is older than `silent_s` seconds, and the
+    launchers of runs that have ended. `alive` are the ids of runs that are known to live: their signs may not have come
+    through.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
@@ -37,7 +38,9 @@ def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
     answers_within(_ANSWER_S)
     try:
         client = connected()
-        experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ACTIVE_ONLY, max_results=50_000)]
+        experiments = [
+            one.experiment_id for one in client.search_experiments(view_type=ViewType.ACTIVE_ONLY, max_results=50_000)
+        ]
         dead = [(run, sign) for run, sign in _with_signs(client, experiments) if _is_dead(run, sign, silent_s, alive)]
         closed = [_close(client, run, sign) for run, sign in dead if _is_as_before(client, run)]
         return closed + _close_launchers(client, experiments)
@@ -86,7 +89,11 @@ def _close_launchers(client: MlflowClient, experiments: list[str]) -> list[Close
         started = find_run(client, launcher.data.tags.get(CONTINUES))
         if started is not None and started.info.status != "RUNNING":
             client.set_terminated(launcher.info.run_id, started.info.status, started.info.end_time)
-            closed.append(Closed(launcher.info.run_id, started.info.status, f"it launched run {started.info.run_id}, which has ended"))
+            closed.append(
+                Closed(
+                    launcher.info.run_id, started.info.status, f"it launched run {started.info.run_id}, which has ended"
+                )
+            )
     return closed
 
 
@@ -95,7 +102,9 @@ def _running(client: MlflowClient, experiments: list[str], condition: str) -> li
     found: list[Run] = []
     token = None
     while True:
-        page = client.search_runs(experiments, f"attributes.status = 'RUNNING' AND {condition}", max_results=_PAGE, page_token=token)
+        page = client.search_runs(
+            experiments, f"attributes.status = 'RUNNING' AND {condition}", max_results=_PAGE, page_token=token
+        )
         found += page
         token = page.token
         if not token:

@@ -1,4 +1,6 @@
-"""The end of a delivery: what a bad network may have lost, doubled or reordered is put right before the run counts as ended."""
+"""The end of a delivery: what a bad network may have lost, doubled or reordered is put right before the run counts as
+ended.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -15,13 +17,16 @@ FILE_S = 30.0  # how long the answer to a file is waited for, beside what its si
 
 
 def send_missing(client: MlflowClient, writer: RunWriter, journal: Journal, heard: Callable[[], None]) -> None:
-    """Files the server does not have, or not whole: a proxy that answers with a page of its own looks like success to MLflow.
+    """Files the server does not have, or not whole: a proxy that answers with a page of its own looks like success to
+    MLflow.
 
     `heard` is called at every answer. Raises whatever MLflow raises.
     """
     wanted = [record for record, _ in _records(journal) if isinstance(record, Artifact) and record.path.is_file()]
     for folder in {artifact.folder for artifact in wanted}:
-        listed = {one.path.rsplit("/", 1)[-1]: one.file_size for one in client.list_artifacts(writer.run_id, folder or None)}
+        listed = {
+            one.path.rsplit("/", 1)[-1]: one.file_size for one in client.list_artifacts(writer.run_id, folder or None)
+        }
         heard()
         for artifact in {one.path: one for one in wanted if one.folder == folder}.values():
             if listed.get(artifact.path.name, -1) not in (artifact.path.stat().st_size, None):
@@ -31,13 +36,17 @@ def send_missing(client: MlflowClient, writer: RunWriter, journal: Journal, hear
 
 
 def insist_on_end(client: MlflowClient, writer: RunWriter, ended: Ended) -> None:
-    """End the run once more where an older request was heard after the one that ended it. Raises whatever MLflow raises."""
+    """End the run once more where an older request was heard after the one that ended it. Raises whatever MLflow
+    raises.
+    """
     if client.get_run(writer.run_id).info.status != ended.status.value:
         writer.write(ended)
 
 
 def remove_doubles(client: MlflowClient, run_id: str, journal: Journal) -> None:
-    """Delete other runs of the journal: a request that was given up may have been heard after all. Raises whatever MLflow raises."""
+    """Delete other runs of the journal: a request that was given up may have been heard after all. Raises whatever
+    MLflow raises.
+    """
     if journal.opening is None:
         return
     experiment = client.get_run(run_id).info.experiment_id

@@ -1,4 +1,6 @@
-"""Which MLflow run the records of a journal belong to: one that has it already, the one `mlflow run` has opened, or a new one."""
+"""Which MLflow run the records of a journal belong to: one that has it already, the one `mlflow run` has opened, or a
+new one.
+"""
 
 import json
 import os
@@ -35,7 +37,8 @@ def heartbeat(opening: Opening | None = None) -> str:
 
 
 def run_of(client: MlflowClient, opening: Opening, heard: Callable[[], None]) -> Run | None:
-    """The run that has this journal, or the one `mlflow run` has opened for it, which is taken for it; None where one has to be made.
+    """The run that has this journal, or the one `mlflow run` has opened for it, which is taken for it; None where one
+    has to be made.
 
     `heard` is called at every answer. Raises whatever MLflow raises.
     """
@@ -52,14 +55,18 @@ def run_of(client: MlflowClient, opening: Opening, heard: Callable[[], None]) ->
 
 
 def make_run(client: MlflowClient, opening: Opening, tags: Mapping[str, str]) -> Run:
-    """A new run for the journal, in the experiment it names; beside the run that `mlflow run` has opened, where that can't be used."""
+    """A new run for the journal, in the experiment it names; beside the run that `mlflow run` has opened, where that
+    can't be used.
+    """
     all_tags = {**opening.tags, **tags, JOURNAL_TAG: opening.journal, MLFLOW_RUN_NAME: opening.run_name}
     experiment = experiment_of(client, opening, find_run(client, opening.opened))
     return client.create_run(experiment, start_time=opening.timestamp, tags=all_tags, run_name=opening.run_name)
 
 
 def holders(client: MlflowClient, experiment_id: str, journal: str) -> list[Run]:
-    """The runs of an experiment that have this journal, oldest first. More than one: a request to make it was heard too late."""
+    """The runs of an experiment that have this journal, oldest first. More than one: a request to make it was heard too
+    late.
+    """
     found = client.search_runs([experiment_id], f"tags.`{JOURNAL_TAG}` = '{journal}'")
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
@@ -116,7 +123,9 @@ def experiment_id(client: MlflowClient, name: str, otherwise: str = "") -> str:
                 raise
         found = client.get_experiment_by_name(name)  # somebody else made it in this moment
     if found is None or found.lifecycle_stage != "active":
-        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore){otherwise}")
+        raise UserError(
+            f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore){otherwise}"
+        )
     return str(found.experiment_id)
 
 
@@ -130,7 +139,8 @@ def _contradicts(run: Run, opening: Opening) -> bool:
 
 def _taken(client: MlflowClient, run: Run, opening: Opening) -> Run:
     run_id = run.info.run_id
-    # A name given with `mlflow run --run-name` stays, unless the setting was given too; settings here always have a name.
+    # A name given with `mlflow run --run-name` stays, unless the setting was given too; settings here always have a
+    # name.
     if "run_name" in run.data.params or _MADE_UP.match(run.info.run_name or ""):
         client.update_run(run_id, name=opening.run_name)
     client.set_tag(run_id, JOURNAL_TAG, opening.journal)

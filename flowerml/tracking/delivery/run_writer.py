@@ -1,4 +1,6 @@
-"""How events are written into one MLflow run. Everything may be written twice: what stands there already stays as it is."""
+"""How events are written into one MLflow run. Everything may be written twice: what stands there already stays as it
+is.
+"""
 
 import json
 from collections.abc import Sequence
@@ -22,12 +24,15 @@ _DIGEST_LIMIT = 36
 
 
 class RunWriter:
-    """Writes into the run `run` as it was a moment ago. Every method raises whatever MLflow, SQLAlchemy and requests raise."""
+    """Writes into the run `run` as it was a moment ago. Every method raises whatever MLflow, SQLAlchemy and requests
+    raise.
+    """
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client = client
         self.run_id = str(run.info.run_id)
-        # Params can't be changed: what `mlflow run` logged before us says the same already (see `opening`), so it stays.
+        # Params can't be changed: what `mlflow run` logged before us says the same already (see `opening`), so it
+        # stays.
         self._standing = set(run.data.params)
 
     def write(self, event: Event, launcher_id: str | None = None) -> None:
@@ -39,7 +44,9 @@ class RunWriter:
                 self._client.log_artifact(self.run_id, str(path), folder or None)
             case DatasetInput(name, digest, source, context):
                 data = Dataset(name, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": source}))
-                self._client.log_inputs(self.run_id, [MlflowDatasetInput(data, [InputTag("mlflow.data.context", context)])])
+                self._client.log_inputs(
+                    self.run_id, [MlflowDatasetInput(data, [InputTag("mlflow.data.context", context)])]
+                )
             case Ended():
                 self._end(event, launcher_id)
 
@@ -84,7 +91,9 @@ class RunWriter:
         try:
             self._client.set_tag(launcher_id, KIND, "launcher")
             self._client.set_tag(launcher_id, CONTINUES, self.run_id)
-            self._client.set_tag(launcher_id, NOTE, f"Only started run {self.run_id}, which has all settings, metrics and artifacts.")
+            self._client.set_tag(
+                launcher_id, NOTE, f"Only started run {self.run_id}, which has all settings, metrics and artifacts."
+            )
         except MlflowException as error:
             if not is_unknown(error):
                 raise

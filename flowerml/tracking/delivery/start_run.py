@@ -22,12 +22,16 @@ from flowerml.tracking.delivery.run_writer import KIND, REASON
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 
 
-def start_run(settings: Settings, experiment: str, run_name: str, attempt: Path, previous: Path | None = None) -> JournalRecorder:
-    """The run of a training with these complete settings. Its journal lies in `attempt`, one attempt's folder in the run's own.
+def start_run(
+    settings: Settings, experiment: str, run_name: str, attempt: Path, previous: Path | None = None
+) -> JournalRecorder:
+    """The run of a training with these complete settings. Its journal lies in `attempt`, one attempt's folder in the
+    run's own.
 
-    With `previous`, the folder of an earlier attempt, it goes on in that one's journal and MLflow run. Under `mlflow run` a new run is the
-    one opened there, unless its params, which can't be changed, say something else than what runs (a `-P lr_head=auto`): then a run of
-    its own, and the opened one becomes its launcher, as it does where an earlier run goes on.
+    With `previous`, the folder of an earlier attempt, it goes on in that one's journal and MLflow run. Under `mlflow
+    run` a new run is the one opened there, unless its params, which can't be changed, say something else than what runs
+    (a `-P lr_head=auto`): then a run of its own, and the opened one becomes its launcher, as it does where an earlier
+    run goes on.
 
     A server on a network that does not answer is not waited for: what is in the journal goes there later.
 
@@ -69,9 +73,13 @@ def _opening(settings: Settings, experiment: str, run_name: str, opened: str | N
 
 
 def _passed_on(previous: Path, attempt: Path) -> Journal | None:
-    """The journal of the earlier attempt, to go on with; None where there is none, or where its beginning can't be read any more."""
+    """The journal of the earlier attempt, to go on with; None where there is none, or where its beginning can't be read
+    any more.
+    """
     root = attempt.parent.parent
-    found = [previous] if (previous / JOURNAL).is_file() else journals(root)[-1:]  # an attempt may have ended before it wrote one
+    found = (
+        [previous] if (previous / JOURNAL).is_file() else journals(root)[-1:]
+    )  # an attempt may have ended before it wrote one
     try:
         journal = Journal.passed_on(found[0] if found else previous, attempt)
     except OSError:
@@ -107,7 +115,9 @@ def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str
 
 
 def note_failure(reason: str) -> None:
-    """Under `mlflow run`, write on the run it opened why nothing was begun; it will show as FAILED. Elsewhere nothing to do."""
+    """Under `mlflow run`, write on the run it opened why nothing was begun; it will show as FAILED. Elsewhere nothing
+    to do.
+    """
     opened = os.environ.get("MLFLOW_RUN_ID")
     if not opened:
         return

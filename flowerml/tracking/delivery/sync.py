@@ -1,4 +1,6 @@
-"""Journals that no living process delivers, brought to MLflow: all that is in a run's folder, and what it takes with it."""
+"""Journals that no living process delivers, brought to MLflow: all that is in a run's folder, and what it takes with
+it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,8 @@ class Synced:
 
 
 def sync_folder(root: Path) -> Synced:
-    """Deliver what a run's folder holds. A run that was started over there is closed as KILLED; one that was cut off stays as it is.
+    """Deliver what a run's folder holds. A run that was started over there is closed as KILLED; one that was cut off
+    stays as it is.
 
     Never raises for MLflow's sake.
     """
@@ -46,7 +49,9 @@ def run_ids(root: Path) -> list[str]:
 
 
 def belongs_here(root: Path) -> bool:
-    """Whether the journals of a run's folder go to the store that is set, or have not been begun to be delivered; False without any."""
+    """Whether the journals of a run's folder go to the store that is set, or have not been begun to be delivered; False
+    without any.
+    """
     stores = {read_delivered(folder).store for folder in journals(root)}
     return bool(stores) and stores <= {"", store_name(get_tracking_uri())}
 
@@ -85,7 +90,15 @@ def _deliver(root: Path, folder: Path, *, superseded: bool) -> Synced:
             left = delivery.waiting()
         except OSError:  # taken over: what is left of it is somebody else's
             return Synced(root)
-        return Synced(root, max(0, before - left), run_id(), left, str(refusal(error)), is_answer(error), journal.ended is not None)
+        return Synced(
+            root,
+            max(0, before - left),
+            run_id(),
+            left,
+            str(refusal(error)),
+            is_answer(error),
+            journal.ended is not None,
+        )
     finally:
         delivery.close()
 

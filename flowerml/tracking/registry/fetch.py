@@ -17,7 +17,8 @@ from flowerml.tracking.registry.register import REGISTERED
 
 @dataclass(frozen=True)
 class Fetched:
-    """A registered version: its weights file, and from the run behind it `probe.npz`, `predictions.csv` and the folder it was trained on.
+    """A registered version: its weights file, and from the run behind it `probe.npz`, `predictions.csv` and the folder
+    it was trained on.
 
     None where the run has none of it (any more).
     """
@@ -52,16 +53,22 @@ def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: s
             raise
         what = f"version {version}" if version else f"version with alias {alias}"
         raise UserError(
-            f"{name} has no {what}: register one with `flowerml select --family {family} --register`, or export a run: --checkpoint PATH"
+            f"{name} has no {what}: register one with `flowerml select --family {family} --register`, or export a run:"
+            " --checkpoint PATH"
         ) from error
     run_id = found.tags.get("flowerml.source_run") or found.run_id or ""
     try:
         folder = Path(download_artifacts(artifact_uri=f"models:/{name}/{found.version}", dst_path=str(into / "model")))
     except (MlflowException, OSError) as error:
-        raise UserError(f"{name}, version {found.version}: its files can't be had ({reason_of(error)}): register the run again") from error
+        raise UserError(
+            f"{name}, version {found.version}: its files can't be had ({reason_of(error)}): register the run again"
+        ) from error
     weights = folder / "data" / REGISTERED_WEIGHTS[family]
     if not weights.is_file():
-        raise UserError(f"{name}, version {found.version} holds no {weights.name}: it was not registered by flowerml; name another version")
+        raise UserError(
+            f"{name}, version {found.version} holds no {weights.name}: it was not registered by flowerml; name another"
+            " version"
+        )
     settings = _artifact(client, run_id, "settings.json", into)
     return Fetched(
         name=name,

@@ -1,7 +1,8 @@
-"""A delivered weights file as a real MLflow model: a loader module and a data file, so that nothing in it is ever unpickled.
+"""A delivered weights file as a real MLflow model: a loader module and a data file, so that nothing in it is ever
+unpickled.
 
-Its only code is `flowers_classifier.py` (for pairs of boxed objects also `relations_classifier.py`); its requirements are those files' and
-MLflow's own, pinned to what is installed here.
+Its only code is `flowers_classifier.py` (for pairs of boxed objects also `relations_classifier.py`); its requirements
+are those files' and MLflow's own, pinned to what is installed here.
 """
 
 import base64
@@ -20,8 +21,11 @@ _NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pandas", "pillow")
 _LIBRARIES = {"timm": "timm", "open_clip": "open_clip_torch"}
 
 
-def save_served_model(folder: Path, weights: Path, digest: str, checkpoint: Checkpoint, run_id: str, model_id: str) -> None:
-    """Write the MLflow model of `weights` (whose content is `checkpoint`, whose sha256 is `digest`) into the new folder `folder`.
+def save_served_model(
+    folder: Path, weights: Path, digest: str, checkpoint: Checkpoint, run_id: str, model_id: str
+) -> None:
+    """Write the MLflow model of `weights` (whose content is `checkpoint`, whose sha256 is `digest`) into the new folder
+    `folder`.
 
     `run_id` is the training's run, `model_id` MLflow's logged model that the folder is uploaded to.
     """
@@ -64,7 +68,9 @@ def _signature(classes: tuple[str, ...], boxes: tuple[str, ...]):  # type: ignor
 
 
 def _example(size: int, boxes: tuple[str, ...]) -> pd.DataFrame:
-    """One request: a plain square in base64, all of it in both boxes. It shows the form; what the model sees in it means nothing."""
+    """One request: a plain square in base64, all of it in both boxes. It shows the form; what the model sees in it
+    means nothing.
+    """
     picture = io.BytesIO()
     Image.new("RGB", (size, size), (200, 60, 90)).save(picture, "JPEG")
     edges = {name: [0.0 if name.endswith("0") else float(size)] for name in boxes}

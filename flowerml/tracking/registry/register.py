@@ -45,16 +45,22 @@ class Registration:
 
 
 def register(
-    decision: Decision, family: str, *, selection_id: str | None = None, retrained_id: str | None = None, force: bool = False
+    decision: Decision,
+    family: str,
+    *,
+    selection_id: str | None = None,
+    retrained_id: str | None = None,
+    force: bool = False,
 ) -> Registration:
     """Register the chosen run's weights of a decision that has a winner, and give the alias to whom it belongs.
 
-    `retrained_id` names the final run whose weights stand in for the best seed's; `selection_id` is the run of kind `select` that the
-    model's metrics are logged on. A decision that has a version gets no second one. A candidate that is no better than the champion within
-    one split digest is registered without the alias, unless `force`.
+    `retrained_id` names the final run whose weights stand in for the best seed's; `selection_id` is the run of kind
+    `select` that the model's metrics are logged on. A decision that has a version gets no second one. A candidate that
+    is no better than the champion within one split digest is registered without the alias, unless `force`.
 
     Raises:
-        UserError: a family without a registered model, weights that are not there or not those of the run, or a refusing server.
+        UserError: a family without a registered model, weights that are not there or not those of the run, or a
+            refusing server.
     """
     if family not in REGISTERED:
         raise UserError(f"family {family} has no registered model. Allowed: {', '.join(REGISTERED)}")
@@ -65,7 +71,13 @@ def register(
 
 
 def _register(
-    client: MlflowClient, name: str, decision: Decision, selection_id: str | None, retrained_id: str | None, *, force: bool
+    client: MlflowClient,
+    name: str,
+    decision: Decision,
+    selection_id: str | None,
+    retrained_id: str | None,
+    *,
+    force: bool,
 ) -> Registration:
     if retrained_id is not None:
         _require_final(client, retrained_id, decision)
@@ -92,7 +104,8 @@ def _require_final(client: MlflowClient, run_id: str, decision: Decision) -> Non
     wanted = decision.chosen.family if decision.chosen else None
     if (kind, family, run.info.status) != ("final", wanted, "FINISHED"):
         raise UserError(
-            f"run {run_id} is {run.info.status}, of kind {kind} and family {family}: a FINISHED final run of a {wanted} is wanted"
+            f"run {run_id} is {run.info.status}, of kind {kind} and family {family}: a FINISHED final run of a {wanted}"
+            " is wanted"
         )
 
 
@@ -115,7 +128,12 @@ def _existing(client: MlflowClient, name: str, decision: Decision, *, retrained:
 
 
 def _create(
-    client: MlflowClient, name: str, decision: Decision, judged: Verdict, selection_id: str | None, retrained_id: str | None
+    client: MlflowClient,
+    name: str,
+    decision: Decision,
+    judged: Verdict,
+    selection_id: str | None,
+    retrained_id: str | None,
 ) -> str:
     assert decision.chosen is not None
     run_id = retrained_id or decision.chosen.run_id
@@ -129,32 +147,55 @@ def _create(
         model_id = _log_model(client, name, checkpoint, weights, digest, run_id, tags)
     _log_metrics(client, model_id, decision, selection_id or run_id)
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description="Champions chosen by `flowerml select`: alias champion, and previous before it.")
+        client.create_registered_model(
+            name, description="Champions chosen by `flowerml select`: alias champion, and previous before it."
+        )
     text = f"{decision.words}\n\n{judged.words}\n\n{description(decision)}"
-    made = client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, description=text, model_id=model_id)
+    made = client.create_model_version(
+        name, f"models:/{model_id}", run_id=run_id, tags=tags, description=text, model_id=model_id
+    )
     return str(made.version)
 
 
 def _weights_of(client: MlflowClient, run_id: str, chosen: CandidateRun | None, scratch: Path) -> Checkpoint:
-    """The delivered form of a run's best.pth; of a chosen run it must be the weights whose accuracy the decision speaks of."""
+    """The delivered form of a run's best.pth; of a chosen run it must be the weights whose accuracy the decision speaks
+    of.
+    """
     try:
         path = Path(client.download_artifacts(run_id, "best.pth", str(scratch)))
     except (MlflowException, OSError) as error:
-        raise UserError(f"run {run_id} has no best.pth among its artifacts: it can't be registered ({reason_of(error)})") from error
+        raise UserError(
+            f"run {run_id} has no best.pth among its artifacts: it can't be registered ({reason_of(error)})"
+        ) from error
     checkpoint = load_checkpoint(path)
     found = checkpoint.metrics.get("val_accuracy")
     if chosen is not None and (found is None or chosen.accuracy is None or abs(found - chosen.accuracy) > 1e-6):
-        raise UserError(f"best.pth of run {run_id} says val_accuracy {found}, the run {chosen.accuracy}: these are not the run's weights")
+        raise UserError(
+            f"best.pth of run {run_id} says val_accuracy {found}, the run {chosen.accuracy}: these are not the run's"
+            " weights"
+        )
     return for_delivery(checkpoint)
 
 
 def _log_model(
-    client: MlflowClient, name: str, checkpoint: Checkpoint, weights: Path, digest: str, run_id: str, tags: Mapping[str, str]
+    client: MlflowClient,
+    name: str,
+    checkpoint: Checkpoint,
+    weights: Path,
+    digest: str,
+    run_id: str,
+    tags: Mapping[str, str],
 ) -> str:
     """A logged model of the training's run: READY with all its files, or FAILED."""
     experiment = client.get_run(run_id).info.experiment_id
-    params = {"model": checkpoint.spec.name, "architecture": checkpoint.spec.architecture, "classes": ",".join(checkpoint.classes)}
-    logged = client.create_logged_model(experiment, name, run_id, tags=dict(tags), params=params, model_type="image classifier")
+    params = {
+        "model": checkpoint.spec.name,
+        "architecture": checkpoint.spec.architecture,
+        "classes": ",".join(checkpoint.classes),
+    }
+    logged = client.create_logged_model(
+        experiment, name, run_id, tags=dict(tags), params=params, model_type="image classifier"
+    )
     try:
         folder = weights.parent / "model"
         save_served_model(folder, weights, digest, checkpoint, run_id, logged.model_id)
@@ -181,6 +222,8 @@ def _log_metrics(client: MlflowClient, model_id: str, decision: Decision, run_id
     where = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
     time = now_ms()
     metrics = [
-        Metric(name, value, time, 0, model_id=model_id, run_id=run_id, **where) for name, value in values.items() if value is not None
+        Metric(name, value, time, 0, model_id=model_id, run_id=run_id, **where)
+        for name, value in values.items()
+        if value is not None
     ]
     client.log_batch(run_id, metrics=metrics)

@@ -12,7 +12,8 @@ _KEY = "flowerml.decision"
 
 
 def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: bool) -> dict[str, str]:
-    """What a version says about itself: rule, runs, seeds, figures and digests, so that later decisions can be compared with it.
+    """What a version says about itself: rule, runs, seeds, figures and digests, so that later decisions can be compared
+    with it.
 
     `run_id` is the run whose weights it has, `digest` the sha256 of the weights file.
     """
@@ -38,7 +39,9 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
     if winner.hits is not None:
         tags |= {"flowerml.hits": str(winner.hits), "flowerml.total": str(winner.total)}
     if winner.interval is not None:
-        tags["flowerml.interval_95"] = f"{winner.interval.low:.6f} to {winner.interval.high:.6f} over {winner.interval.over}"
+        tags["flowerml.interval_95"] = (
+            f"{winner.interval.low:.6f} to {winner.interval.high:.6f} over {winner.interval.over}"
+        )
     return tags
 
 

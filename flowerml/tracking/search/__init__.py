@@ -1,1 +1,1 @@
-"""."""
+"""Queries to the tracking server, answered as plain records."""

@@ -27,8 +27,8 @@ PARENT = MLFLOW_PARENT_RUN_ID
 
 @dataclass(frozen=True)
 class Parent:
-    """A campaign's own run: who takes its events, and the experiment that it is in by name. `launcher` is the run that `mlflow run` has
-    opened for going on with it, None where there is none.
+    """A campaign's own run: who takes its events, and the experiment that it is in by name. `launcher` is the run that
+    `mlflow run` has opened for going on with it, None where there is none.
     """
 
     recorder: MlflowRecorder
@@ -99,7 +99,14 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
         standing = _of_campaign(client, campaign, "campaign")
         run, launcher = (standing[0] if standing else opened), None
         if run is None:
-            all_tags = {**resolve_tags(), KIND: "campaign", CAMPAIGN: campaign, **tags, HEARTBEAT: heartbeat(), MLFLOW_RUN_NAME: name}
+            all_tags = {
+                **resolve_tags(),
+                KIND: "campaign",
+                CAMPAIGN: campaign,
+                **tags,
+                HEARTBEAT: heartbeat(),
+                MLFLOW_RUN_NAME: name,
+            }
             run = client.create_run(experiment_id(client, experiment), tags=all_tags, run_name=name)
         elif not standing and _MADE_UP.match(run.info.run_name or ""):
             client.update_run(run.info.run_id, name=name)
@@ -155,7 +162,9 @@ def _search(client: MlflowClient, condition: str) -> list[Run]:
     found: list[Run] = []
     token = None
     while True:
-        page = client.search_runs(experiments, condition, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token)
+        page = client.search_runs(
+            experiments, condition, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
+        )
         found += page
         token = page.token
         if not token:
@@ -163,7 +172,9 @@ def _search(client: MlflowClient, condition: str) -> list[Run]:
 
 
 def _known(run: Run) -> KnownRun:
-    tags = {name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")}
+    tags = {
+        name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")
+    }
     ended = run.info.end_time
     seconds = None if ended is None else (ended - run.info.start_time) / 1000
     return KnownRun(str(run.info.run_id), run.info.status, tags, run.data.metrics, run.info.start_time or 0, seconds)

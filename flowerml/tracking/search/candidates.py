@@ -1,8 +1,8 @@
 """The runs to choose from, asked for by tags over all experiments, and their per-picture results.
 
-A returned run costs the server 3.5 ms, most of it for params that nobody asked for, so what is returned is kept small: which digests there
-are is found with one run each (the newest, then the newest that has none of the digests seen so far, until there is none), and all runs are
-fetched of one digest only.
+A returned run costs the server 3.5 ms, most of it for params that nobody asked for, so what is returned is kept small:
+which digests there are is found with one run each (the newest, then the newest that has none of the digests seen so
+far, until there is none), and all runs are fetched of one digest only.
 """
 
 import gc
@@ -19,7 +19,9 @@ from flowerml.tracking.search.filters import Digests, conditions, equals, has, n
 from flowerml.tracking.search.predictions import fetch_predictions
 
 _PAGE = 500
-_COUNTED = 600  # runs that are counted at most, of all digests together, where several are listed: that is to be quick too
+_COUNTED = (
+    600  # runs that are counted at most, of all digests together, where several are listed: that is to be quick too
+)
 _LISTED = 10  # digests that are looked for; a join of SQLite takes 64 tables, and each digest that is left out is one
 _NAMED = 6  # runs in one remark
 _NEEDED = ("kind", "family", "config_id", "seed", "classes", "data_digest", "split_digest")
@@ -42,7 +44,8 @@ class TrackedRuns:
             raise refusal(error) from error
 
     def find(self, scope: Scope) -> list[CandidateRun]:
-        """The runs, oldest first, of the one data and split digest that `scope` means; none where nothing is in the scope.
+        """The runs, oldest first, of the one data and split digest that `scope` means; none where nothing is in the
+        scope.
 
         A digest of which nothing is FINISHED (a first try on a wrong folder) is no rival of one.
 
@@ -56,7 +59,9 @@ class TrackedRuns:
             raise refusal(error) from error
 
     def pictures(self, runs: Sequence[CandidateRun]) -> dict[str, PictureResults]:
-        """By run_id what each run that `find` gave got right. A run without a usable `predictions.csv` is left out, with a remark."""
+        """By run_id what each run that `find` gave got right. A run without a usable `predictions.csv` is left out,
+        with a remark.
+        """
         answers = fetch_predictions({run.run_id: self._artifacts[run.run_id] for run in runs})
         without: dict[str, list[str]] = {}
         for run in runs:
@@ -71,7 +76,9 @@ class TrackedRuns:
     def _find(self, scope: Scope) -> list[CandidateRun]:
         asked = conditions(scope)
         of_named = [f"{one} AND {part}" if (part := named(scope)) else one for one in asked]
-        digests = self._digests([f"{one} AND attributes.status = 'FINISHED'" for one in of_named]) or self._digests(of_named)
+        digests = self._digests([f"{one} AND attributes.status = 'FINISHED'" for one in of_named]) or self._digests(
+            of_named
+        )
         if len(digests) == 1:
             return self._records([f"{one} AND {of_digests(digests[0])}" for one in asked])
         if digests:
@@ -83,7 +90,9 @@ class TrackedRuns:
         return []
 
     def _digests(self, filters: Sequence[str]) -> list[Digests]:
-        """The different pairs of data and split digest of the runs that any of `filters` holds, at most `_LISTED` and one."""
+        """The different pairs of data and split digest of the runs that any of `filters` holds, at most `_LISTED` and
+        one.
+        """
         found: list[Digests] = []
         for one in filters:
             for split in self._values(one, "split_digest"):
@@ -98,7 +107,9 @@ class TrackedRuns:
         seen: list[str] = []
         while True:
             others = " AND ".join([condition, has(tag), *(equals(tag, value, "!=") for value in seen)])
-            runs = self._client.search_runs(self._experiments, others, max_results=1, order_by=["attributes.start_time DESC"])
+            runs = self._client.search_runs(
+                self._experiments, others, max_results=1, order_by=["attributes.start_time DESC"]
+            )
             if not runs:
                 return
             seen.append(runs[0].data.tags[f"flowerml.{tag}"])
@@ -106,7 +117,9 @@ class TrackedRuns:
 
     def _some(self, filters: Sequence[str], digests: Sequence[Digests], most: int) -> list[CandidateRun]:
         """Up to `most` runs of each pair of digests."""
-        return [run for pair in digests for run in self._records([f"{one} AND {of_digests(pair)}" for one in filters], most)]
+        return [
+            run for pair in digests for run in self._records([f"{one} AND {of_digests(pair)}" for one in filters], most)
+        ]
 
     def _records(self, filters: Sequence[str], most: int | None = None) -> list[CandidateRun]:
         """The runs that any of `filters` holds, oldest first; the first `most`."""
@@ -128,7 +141,9 @@ class TrackedRuns:
 
     def _record(self, run: Run) -> CandidateRun | None:
         """The run as a record; None, with a remark, where its tags are not those of a training."""
-        tags = {name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")}
+        tags = {
+            name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")
+        }
         missing, seed = [name for name in _NEEDED if not tags.get(name)], _whole(tags.get("seed"))
         if missing or seed is None:
             problem = f"has no tag flowerml.{missing[0]}" if missing else f"has flowerml.seed {tags['seed']!r}"
@@ -176,7 +191,9 @@ class TrackedRuns:
 
 @contextmanager
 def _collecting_later() -> Iterator[None]:
-    """Without the garbage collector: 200 runs are 16,000 objects of SQLAlchemy, and it would look through all there is every 700."""
+    """Without the garbage collector: 200 runs are 16,000 objects of SQLAlchemy, and it would look through all there is
+    every 700.
+    """
     was = gc.isenabled()
     gc.disable()
     try:

@@ -37,7 +37,9 @@ def has(tag: str) -> str:
 
 
 def equals(tag: str, value: str, comparator: str = "=") -> str:
-    """The condition on a tag `flowerml.<tag>`; `!=` leaves out runs without the tag. Raises UserError for a text with both quotes."""
+    """The condition on a tag `flowerml.<tag>`; `!=` leaves out runs without the tag. Raises UserError for a text with
+    both quotes.
+    """
     return f"tags.`flowerml.{tag}` {comparator} {_quoted(value)}"
 
 

@@ -20,9 +20,11 @@ _AT_ONCE = 4  # with a server over http the downloads wait for each other's answ
 
 
 def fetch_predictions(artifacts: Mapping[str, str]) -> dict[str, PictureResults | str]:
-    """By run_id what each run got right; or why that is not known, in words. `artifacts`: by run_id, the address of the run's files.
+    """By run_id what each run got right; or why that is not known, in words. `artifacts`: by run_id, the address of the
+    run's files.
 
-    Not by `MlflowClient.download_artifacts`, which asks for each whole run again first, nor by `mlflow.artifacts`, half a second of import.
+    Not by `MlflowClient.download_artifacts`, which asks for each whole run again first, nor by `mlflow.artifacts`, half
+    a second of import.
     """
     with _no_bars(), tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = pool.map(lambda item: _fetch(item[1], Path(scratch) / item[0]), artifacts.items())
@@ -43,7 +45,9 @@ def _fetch(address: str, folder: Path) -> PictureResults | str:
 
 def _is_absent(error: Exception) -> bool:
     """Whether the answer is that there is no such file: each kind of artifact store has its own words."""
-    return isinstance(error, FileNotFoundError) or any(words in str(error) for words in ("No such artifact", "No such file", "404"))
+    return isinstance(error, FileNotFoundError) or any(
+        words in str(error) for words in ("No such artifact", "No such file", "404")
+    )
 
 
 def _read(lines: Iterator[str]) -> PictureResults:

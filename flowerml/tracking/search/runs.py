@@ -27,12 +27,16 @@ def create_experiment(name: str, artifacts: Path) -> None:
 
 
 def runs_of_kind(experiment: str, kind: str) -> list[RunRecord]:
-    """The runs of one experiment with tag `flowerml.kind` = `kind`, oldest first; none where the experiment does not exist."""
+    """The runs of one experiment with tag `flowerml.kind` = `kind`, oldest first; none where the experiment does not
+    exist.
+    """
     client = MlflowClient()
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
-    runs = client.search_runs([found.experiment_id], f"tags.`{KIND}` = '{kind}'", order_by=["attributes.start_time ASC"])
+    runs = client.search_runs(
+        [found.experiment_id], f"tags.`{KIND}` = '{kind}'", order_by=["attributes.start_time ASC"]
+    )
     return [
         RunRecord(
             run_id=run.info.run_id,

@@ -17,7 +17,8 @@ from flowerml.tracking.search.campaigns import CAMPAIGN, Parent, runs_of_campaig
 
 
 def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) -> Parent:
-    """The run of a sweep: the one that it has, or the one that `mlflow run` has opened, or a new one. It is RUNNING then.
+    """The run of a sweep: the one that it has, or the one that `mlflow run` has opened, or a new one. It is RUNNING
+    then.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
@@ -30,7 +31,9 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
         if not runs_of_campaign(sweep, ("sweep",)):
             if own is None:
                 where = experiment_id(client, experiment)
-                own = client.create_run(where, tags={**resolve_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name)
+                own = client.create_run(
+                    where, tags={**resolve_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name
+                )
             _tell(client, own, all_tags)
         # Two commands that begin at once each make one: the older one is the sweep's.
         run_id = min((run.started, run.run_id) for run in runs_of_campaign(sweep, ("sweep",)))[1]
@@ -51,8 +54,8 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
 
 
 def give_sign(run_id: str) -> None:
-    """Say that a sweep is being worked on; RUNNING again, where another of its commands has ended it. A server that is away costs nothing:
-    the next sign may get through.
+    """Say that a sweep is being worked on; RUNNING again, where another of its commands has ended it. A server that is
+    away costs nothing: the next sign may get through.
     """
     try:
         client = connected()

@@ -20,13 +20,17 @@ class Writer:
         self._failed = False
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Have `task` done after those before it; waits while too many are under way. Raises what an earlier one has raised."""
+        """Have `task` done after those before it; waits while too many are under way. Raises what an earlier one has
+        raised.
+        """
         while len(self._under_way) >= _WAITING:
             self._await_first()
         self._under_way.append(self._pool.submit(self._do, task))
 
     def flush(self) -> None:
-        """Wait until everything is written. Raises what a task has raised. Interrupted, only the file that is under way is written yet."""
+        """Wait until everything is written. Raises what a task has raised. Interrupted, only the file that is under way
+        is written yet.
+        """
         while self._under_way:
             self._await_first()
 
@@ -59,8 +63,8 @@ def writer() -> Iterator[Writer]:
     """A writer; everything is written at the end, but where the training was stopped at once.
 
     Raises:
-        BaseException: what a task has raised. Where something else has ended the training that is only warned of, unless it was asked to
-            stop: then what was to be kept is not.
+        BaseException: what a task has raised. Where something else has ended the training that is only warned of,
+            unless it was asked to stop: then what was to be kept is not.
     """
     pool = ThreadPoolExecutor(1, "checkpoints")
     writes = Writer(pool)

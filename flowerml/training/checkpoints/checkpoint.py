@@ -1,4 +1,6 @@
-"""`best.pth` and the delivered `.pth`: one format, plain tensors and plain values, readable with `torch.load(weights_only=True)`."""
+"""`best.pth` and the delivered `.pth`: one format, plain tensors and plain values, readable with
+`torch.load(weights_only=True)`.
+"""
 
 import pickle
 import zipfile
@@ -23,9 +25,9 @@ _KEYS = ("format", "state_dict", "model", "family", "classes", "input", "epoch",
 class Checkpoint:
     """Weights with all it takes to use them. `metrics` are those of `epoch` (1-based); `split` is None once delivered.
 
-    `prior` (C,): the shares that the model takes the classes to have, for an adjustment afterwards; None where it was not written down.
-    `origin` is the file it was read from, for messages. Who only predicts needs neither settings nor split, so these two are looked at
-    where they are used, by the methods below.
+    `prior` (C,): the shares that the model takes the classes to have, for an adjustment afterwards; None where it was
+    not written down. `origin` is the file it was read from, for messages. Who only predicts needs neither settings nor
+    split, so these two are looked at where they are used, by the methods below.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -40,7 +42,9 @@ class Checkpoint:
     origin: str = ""
 
     def trained_with(self) -> Settings:
-        """The settings it was trained with. Raises UserError, with the file's name, where they are not those of this version."""
+        """The settings it was trained with. Raises UserError, with the file's name, where they are not those of this
+        version.
+        """
         try:
             return stored(self.settings)
         except UserError as error:
@@ -48,7 +52,9 @@ class Checkpoint:
             raise UserError(f"checkpoint {self.origin}: its settings can't be used ({error}); {other}") from error
 
     def drawn_split(self) -> Split | None:
-        """The split it was trained on, None once delivered. Raises UserError, with the file's name, where it was changed by hand."""
+        """The split it was trained on, None once delivered. Raises UserError, with the file's name, where it was
+        changed by hand.
+        """
         if self.split is None:
             return None
         try:
@@ -63,7 +69,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: the folder can't be written to or the disk is full.
     """
-    state = {name.removeprefix("_orig_mod."): tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state_dict.items()}
+    state = {
+        name.removeprefix("_orig_mod."): tensor.detach().cpu().contiguous()
+        for name, tensor in checkpoint.state_dict.items()
+    }
     content: dict[str, Any] = {
         "format": FORMAT,
         "state_dict": state,
@@ -103,7 +112,9 @@ def save_plain(path: Path, content: Mapping[str, Any]) -> None:
             try:
                 torch.save(content, handle)
             except RuntimeError as error:  # torch closes its archive in vain, and that hides what went wrong
-                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0]) from error
+                raise (
+                    error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0])
+                ) from error
 
     write_with(path, fill, bytes_of(content))
 
@@ -118,7 +129,8 @@ def bytes_of(value: object) -> int:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without executing anything in it. Its tensors are mapped: the file may be replaced, but not written over.
+    """Read a checkpoint without executing anything in it. Its tensors are mapped: the file may be replaced, but not
+    written over.
 
     Raises:
         UserError: missing, damaged, not plain values, or another format.
@@ -128,22 +140,32 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-            damaged = archive.testzip()  # torch does not look at the checksums it writes: a flipped bit would be other weights
-        if damaged is not None or packed:  # packed by other hands: mapped as they stand, its bytes would be taken for weights
+            damaged = (
+                archive.testzip()
+            )  # torch does not look at the checksums it writes: a flipped bit would be other weights
+        if (
+            damaged is not None or packed
+        ):  # packed by other hands: mapped as they stand, its bytes would be taken for weights
             raise zipfile.BadZipFile(f"the part {damaged or packed[0]} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # on the disk until used
     except pickle.UnpicklingError as error:  # torch's own words advise to execute what is in it
-        raise UserError(f"checkpoint {path}: holds more than plain weights and values: refused, as such a file can run code") from error
+        raise UserError(
+            f"checkpoint {path}: holds more than plain weights and values: refused, as such a file can run code"
+        ) from error
     except Exception as error:  # zip, pickle and torch each have errors of their own for a damaged file
         line = (str(error) or type(error).__name__).splitlines()[0][:140]
         raise UserError(f"checkpoint {path}: can't be read ({line})") from error
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else ["format"]
     if missing or content["format"] != FORMAT:
-        raise UserError(f"checkpoint {path}: not written by flowerml ({FORMAT}); weights of other origin go into --weights")
+        raise UserError(
+            f"checkpoint {path}: not written by flowerml ({FORMAT}); weights of other origin go into --weights"
+        )
     try:
         return _checkpoint(content, str(path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"checkpoint {path}: a part is not what {FORMAT} says ({type(error).__name__}: {error})") from error
+        raise UserError(
+            f"checkpoint {path}: a part is not what {FORMAT} says ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:

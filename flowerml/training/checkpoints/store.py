@@ -1,4 +1,6 @@
-"""Kept states on the disk: whole or not counted, the last few, each checked by its digests before anything in it is read."""
+"""Kept states on the disk: whole or not counted, the last few, each checked by its digests before anything in it is
+read.
+"""
 
 import json
 import re
@@ -34,17 +36,20 @@ class Kept:
         return content
 
     def restore_best(self, path: Path) -> None:
-        """Make `path` the `best.pth` of that time (a later one may stand there); leaves it where there was none yet. Raises UserError."""
+        """Make `path` the `best.pth` of that time (a later one may stand there); leaves it where there was none yet.
+        Raises UserError.
+        """
         if (self.folder / BEST).exists():
             copy(self.folder / BEST, path)
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run, each a folder in `folder`: the state, the `best.pth` of that time and, written last, a manifest.
+    """The checkpoints of one run, each a folder in `folder`: the state, the `best.pth` of that time and, written last,
+    a manifest.
 
-    A checkpoint counts when its manifest is the one that configuration, seed, place and the content of its files give. The last `keep`
-    stay.
+    A checkpoint counts when its manifest is the one that configuration, seed, place and the content of its files give.
+    The last `keep` stay.
     """
 
     folder: Path
@@ -58,7 +63,8 @@ class Checkpoints:
         return sorted(Place(int(match[1]), int(match[2])) for match in found if match)
 
     def save(self, place: Place, content: Content, best: Path) -> None:
-        """Keep a state and `best`, where there is one; then remove what is older than the last `keep`, or of a later place.
+        """Keep a state and `best`, where there is one; then remove what is older than the last `keep`, or of a later
+        place.
 
         Raises:
             UserError: the folder can't be written to or the disk is full; the earlier checkpoints stay.
@@ -106,8 +112,8 @@ class Checkpoints:
             damaged.append(f"{self._at(place)}: {reason}")
         if damaged:
             raise UserError(
-                f"no checkpoint is whole ({'; '.join(damaged)}): start over with --resume never, or with --overwrite, or choose another "
-                "--output-dir"
+                f"no checkpoint is whole ({'; '.join(damaged)}): start over with --resume never, or with --overwrite,"
+                " or choose another --output-dir"
             )
         return None
 
@@ -130,7 +136,13 @@ class Checkpoints:
         """What the manifest of these files must be, to the byte."""
         parts = [folder / name for name in (STATE, BEST) if (folder / name).exists()]
         files = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in parts}
-        run = {"format": FORMAT, "config_id": self.config_id, "seed": self.seed, "epochs": place.epochs, "steps": place.steps}
+        run = {
+            "format": FORMAT,
+            "config_id": self.config_id,
+            "seed": self.seed,
+            "epochs": place.epochs,
+            "steps": place.steps,
+        }
         return (json.dumps({**run, "files": files}, indent=2) + "\n").encode()
 
     def _damage(self, place: Place) -> str | None:
@@ -152,7 +164,9 @@ class Checkpoints:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a checkpoint so that a process killed meanwhile leaves none that looks damaged. Raises OSError; Fenced as `staging_of`."""
+    """Remove a checkpoint so that a process killed meanwhile leaves none that looks damaged. Raises OSError; Fenced as
+    `staging_of`.
+    """
     shutil.rmtree(_aside(folder))
 
 
@@ -184,6 +198,6 @@ def _told(path: Path, content: Content | None = None) -> Iterator[None]:
 
 def _full(path: Path, content: Content, error: OSError) -> UserError:
     return UserError(
-        f"checkpoint {path}: {error.strerror}: it needs about {bytes_of(content):,} bytes, {free(path)} are free. The earlier checkpoints "
-        "stay as they are; free space, and the same command goes on from there"
+        f"checkpoint {path}: {error.strerror}: it needs about {bytes_of(content):,} bytes, {free(path)} are free. The"
+        " earlier checkpoints stay as they are; free space, and the same command goes on from there"
     )

@@ -1,4 +1,6 @@
-"""One scene, written in each of the four forms: a lamp (subject) above and to the right of a table (object), in an image of 200x100."""
+"""One scene, written in each of the four forms: a lamp (subject) above and to the right of a table (object), in an
+image of 200x100.
+"""
 
 import csv
 import json
@@ -31,9 +33,13 @@ def by_size(box):
 
 def visual_genome(folder, relation="ABOVE", subject=LAMP, table=TABLE, size=SIZE):
     _json(folder / "image_data.json", [{"image_id": 7, "width": size[0], "height": size[1], "url": "7"}])
-    sides = {"subject": {"name": "lamp", "object_id": 1, **by_size(subject)}, "object": {"names": ["table"], **by_size(table)}}
+    sides = {
+        "subject": {"name": "lamp", "object_id": 1, **by_size(subject)},
+        "object": {"names": ["table"], **by_size(table)},
+    }
     return _json(
-        folder / "relationships.json", [{"image_id": 7, "relationships": [{"predicate": relation, "relationship_id": 1, **sides}]}]
+        folder / "relationships.json",
+        [{"image_id": 7, "relationships": [{"predicate": relation, "relationship_id": 1, **sides}]}],
     )
 
 

@@ -55,7 +55,12 @@ def test_every_line_about_the_page_has_both_figures():
 
 def test_a_run_with_the_pages_settings_says_what_they_amount_to():
     lines = run_lines(
-        class_weights="balanced", oversample="100:3,500:2", scheduler="plateau", plateau_patience=3, patience=5, min_epochs=15
+        class_weights="balanced",
+        oversample="100:3,500:2",
+        scheduler="plateau",
+        plateau_patience=3,
+        patience=5,
+        min_epochs=15,
     )
     weights, repeats, both, plateau, parameters = lines
     assert "0.24 (on) to 81.25 (outside)" in weights
@@ -76,7 +81,9 @@ def test_what_is_not_used_is_not_mentioned():
 
 @pytest.mark.parametrize(("plateau_patience", "patience"), [(3, 5), (3, 4), (3, 3), (0, 5), (2, 10), (5, 3)])
 def test_epochs_at_the_lower_rate_are_those_of_the_engine(plateau_patience, patience):
-    """A run whose loss never falls again after its first epoch, counted with the engine's own plateau and stopping rule."""
+    """A run whose loss never falls again after its first epoch, counted with the engine's own plateau and stopping
+    rule.
+    """
     plateau, at_lower = Plateau(0.5, plateau_patience), 0
     for epoch in range(1, 2 + patience):  # the best one, then as many without a better one as stopping waits for
         at_lower += bool(plateau.cuts)

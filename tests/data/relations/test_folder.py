@@ -1,4 +1,6 @@
-"""A folder of pictures with annotations: which file is meant, what can't be used, names for pairs, a digest of the content."""
+"""A folder of pictures with annotations: which file is meant, what can't be used, names for pairs, a digest of the
+content.
+"""
 
 import shutil
 
@@ -19,13 +21,18 @@ def root(tmp_path):
     for number in range(4):
         name = f"{number}.png"
         put(tmp_path / name, encode(scene(number), "PNG"))
-        pairs += [Pair(name, 48, 40, Box(2, 3, 20, 30), Box(10, 12, 44, 38), relation, "cup", "table") for relation in ("on", "near")]
+        pairs += [
+            Pair(name, 48, 40, Box(2, 3, 20, 30), Box(10, 12, 44, 38), relation, "cup", "table")
+            for relation in ("on", "near")
+        ]
     write_vrd(tmp_path, "train", pairs)
     return tmp_path
 
 
 def read(root, **options):
-    return read_pair_folder(root, options.get("annotations"), options.get("wording", "exact"), options.get("classes", ("near", "on")))
+    return read_pair_folder(
+        root, options.get("annotations"), options.get("wording", "exact"), options.get("classes", ("near", "on"))
+    )
 
 
 def refusal(call, *arguments):
@@ -95,12 +102,17 @@ def test_a_relation_without_a_pair_is_refused_with_the_flag_that_leaves_it_out(r
 
 
 def test_a_class_that_is_no_relation_is_refused(root):
-    assert "'beside' is none of the relations. Allowed: on, under" in refusal(lambda: read(root, classes=("on", "beside")))
+    assert "'beside' is none of the relations. Allowed: on, under" in refusal(
+        lambda: read(root, classes=("on", "beside"))
+    )
 
 
 def test_a_pair_is_named_by_picture_boxes_and_relation_and_a_repeat_has_a_number():
     pair = Pair("a.jpg", 48, 40, Box(2, 3, 20, 30), Box(10.5, 12, 44, 38), "left of")
-    assert ids_of([pair, pair]) == ["a.jpg [2 3 20 30] left of [10.5 12 44 38]", "a.jpg [2 3 20 30] left of [10.5 12 44 38] (2)"]
+    assert ids_of([pair, pair]) == [
+        "a.jpg [2 3 20 30] left of [10.5 12 44 38]",
+        "a.jpg [2 3 20 30] left of [10.5 12 44 38] (2)",
+    ]
 
 
 def test_the_digest_is_of_content_and_not_of_order(root):

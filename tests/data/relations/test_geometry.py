@@ -33,7 +33,9 @@ def random_pairs(seed, count=50):
     return [Pair("a", 200, 100, box(), box(), "on") for _ in range(count)]
 
 
-@pytest.mark.parametrize(("kind", "width"), [(BoxFeatures.SEED, 8), (BoxFeatures.PUBLISHED, 12), (BoxFeatures.RICH, 45)])
+@pytest.mark.parametrize(
+    ("kind", "width"), [(BoxFeatures.SEED, 8), (BoxFeatures.PUBLISHED, 12), (BoxFeatures.RICH, 45)]
+)
 def test_widths(kind, width):
     assert len(set(feature_names(kind))) == len(feature_names(kind)) == width
     assert box_features(random_pairs(0, 7), kind).shape == (7, width)
@@ -51,7 +53,9 @@ def test_the_seeds_kind_by_hand():
 
 
 def test_the_published_kind_by_hand():
-    """VTransE: offset by the other's size, log ratio; Peyre et al.: by the root of the area, IoU 100 / (400 + 800 - 100)."""
+    """VTransE: offset by the other's size, log ratio; Peyre et al.: by the root of the area, IoU 100 / (400 + 800 -
+    100).
+    """
     found = of((10, 20, 30, 40), (20, 30, 60, 50), BoxFeatures.PUBLISHED)
     assert found["offset x by object"] == pytest.approx(-20 / 40)
     assert found["offset y by object"] == pytest.approx(-10 / 20)
@@ -77,7 +81,9 @@ def test_what_lies_inside_and_apart():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_size_of_the_picture_does_not_matter(kind):
     pairs = random_pairs(1)
-    larger = [replace(p, width=600, height=300, subject=scaled(p.subject, 3), object=scaled(p.object, 3)) for p in pairs]
+    larger = [
+        replace(p, width=600, height=300, subject=scaled(p.subject, 3), object=scaled(p.object, 3)) for p in pairs
+    ]
     assert box_features(larger, kind) == pytest.approx(box_features(pairs, kind), abs=1e-4)
 
 
@@ -86,7 +92,9 @@ def test_mirroring_turns_the_signs_of_what_goes_sideways_and_nothing_else(kind):
     pairs = random_pairs(2)
     turned = {"offset x", "cosine", "offset x by object", "offset x by subject", "offset x by root area"}
     signs = np.array([-1 if name in turned else 1 for name in feature_names(kind)])
-    assert box_features([p.flipped() for p in pairs], kind) == pytest.approx(box_features(pairs, kind) * signs, abs=1e-3)
+    assert box_features([p.flipped() for p in pairs], kind) == pytest.approx(
+        box_features(pairs, kind) * signs, abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

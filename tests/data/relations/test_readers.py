@@ -1,4 +1,6 @@
-"""Each form of annotations: the order of a box's numbers, drawn; what can't be right is listed by image; wrong files get one line."""
+"""Each form of annotations: the order of a box's numbers, drawn; what can't be right is listed by image; wrong files
+get one line.
+"""
 
 import json
 import re
@@ -59,7 +61,17 @@ class TestBoxOrder:
             folder = tmp_path / name
             folder.mkdir()
             (pair,) = read_annotations(write(folder), NAMES).pairs
-            found.add((pair.subject, pair.object, pair.relation, pair.width, pair.height, pair.subject_category, pair.object_category))
+            found.add(
+                (
+                    pair.subject,
+                    pair.object,
+                    pair.relation,
+                    pair.width,
+                    pair.height,
+                    pair.subject_category,
+                    pair.object_category,
+                )
+            )
         assert found == {(Box(*LAMP), Box(*TABLE), "above", *SIZE, "lamp", "table")}
 
 
@@ -78,7 +90,9 @@ class TestWhatCantBeRight:
         ],
     )
     def test_boxes(self, write, tmp_path, box, reason):
-        assert re.search(rf"1 pairs left out.*\n  (a|7)\.jpg: above: subject box .*{reason}", refusal(write(tmp_path, subject=box)))
+        assert re.search(
+            rf"1 pairs left out.*\n  (a|7)\.jpg: above: subject box .*{reason}", refusal(write(tmp_path, subject=box))
+        )
 
     def test_the_objects_box_too_and_the_rest_is_kept(self, tmp_path):
         path = vrd(tmp_path)
@@ -88,7 +102,9 @@ class TestWhatCantBeRight:
         path.write_text(json.dumps({**value, "b.jpg": [], "a.jpg": [value["a.jpg"][0], bad]}))
         read = read_annotations(path, NAMES)
         assert len(read.pairs) == 1
-        assert read.problems == ("a.jpg: above: object box left 20, top 60, right 300, bottom 95: not inside the image of 200x100",)
+        assert read.problems == (
+            "a.jpg: above: object box left 20, top 60, right 300, bottom 95: not inside the image of 200x100",
+        )
         assert any("left out, 1 pair(s)" in line for line in read.lines())
         assert any(read.problems[0] in line for line in read.lines())
 
@@ -137,12 +153,16 @@ class TestNames:
         assert (synonyms["beside"], synonyms["beneath"], synonyms["on top of"]) == ("next to", "under", "on")
 
     def test_case_and_blanks_do_not_matter(self, tmp_path):
-        assert read_annotations(visual_genome(tmp_path, relation=" On the  LEFT of"), NAMES).pairs[0].relation == "left of"
+        assert (
+            read_annotations(visual_genome(tmp_path, relation=" On the  LEFT of"), NAMES).pairs[0].relation == "left of"
+        )
 
     def test_other_relations_are_counted_by_text(self, tmp_path):
         path = scene_graph(tmp_path)
         (graph,) = json.loads(path.read_text())
-        graph["relationships"] += [{"objects": [0, 1], "relationship": text, "text": []} for text in ("beside", "Beside", "wears")]
+        graph["relationships"] += [
+            {"objects": [0, 1], "relationship": text, "text": []} for text in ("beside", "Beside", "wears")
+        ]
         path.write_text(json.dumps([graph]))
         read = read_annotations(path, NAMES)
         assert dict(read.other) == {"beside": 2, "wears": 1}
@@ -189,11 +209,15 @@ class TestWrongFiles:
             return lambda value: value["a.jpg"][0].__setitem__(name, new)
 
         assert "a.jpg, entry 0: no 'object'" in self.spoil(vrd(tmp_path), lambda value: value["a.jpg"][0].pop("object"))
-        assert "predicate: 2 where the number of one of the 2 predicates (0 to 1)" in self.spoil(vrd(tmp_path), entry("predicate", 2))
+        assert "predicate: 2 where the number of one of the 2 predicates (0 to 1)" in self.spoil(
+            vrd(tmp_path), entry("predicate", 2)
+        )
         assert "predicate: True" in self.spoil(vrd(tmp_path), entry("predicate", True))
         assert "category: -1" in self.spoil(vrd(tmp_path), entry("subject", {"category": -1, "bbox": [1, 2, 3, 4]}))
         three = {"category": 1, "bbox": [1, 2, 3]}
-        assert "bbox: [1, 2, 3] where a box [top, bottom, left, right]" in self.spoil(vrd(tmp_path), entry("subject", three))
+        assert "bbox: [1, 2, 3] where a box [top, bottom, left, right]" in self.spoil(
+            vrd(tmp_path), entry("subject", three)
+        )
         text = {"category": 1, "bbox": [1, 2, 3, "x"]}
         assert "bbox, entry 3: 'x' where a number" in self.spoil(vrd(tmp_path), entry("subject", text))
         assert "a list" in self.spoil(vrd(tmp_path), lambda value: value.__setitem__("a.jpg", {}))
@@ -208,10 +232,16 @@ class TestWrongFiles:
         def relationship(value):
             return value[0]["relationships"][0]
 
-        assert "no 'predicate'" in self.spoil(visual_genome(tmp_path), lambda value: relationship(value).pop("predicate"))
+        assert "no 'predicate'" in self.spoil(
+            visual_genome(tmp_path), lambda value: relationship(value).pop("predicate")
+        )
         assert "no 'w'" in self.spoil(visual_genome(tmp_path), lambda value: relationship(value)["subject"].pop("w"))
-        assert "image_id: '7'" in self.spoil(visual_genome(tmp_path), lambda value: value[0].__setitem__("image_id", "7"))
-        assert "x: None" in self.spoil(visual_genome(tmp_path), lambda value: relationship(value)["object"].__setitem__("x", None))
+        assert "image_id: '7'" in self.spoil(
+            visual_genome(tmp_path), lambda value: value[0].__setitem__("image_id", "7")
+        )
+        assert "x: None" in self.spoil(
+            visual_genome(tmp_path), lambda value: relationship(value)["object"].__setitem__("x", None)
+        )
 
     def test_scene_graph(self, tmp_path):
         def set_ends(ends):
@@ -244,7 +274,9 @@ class TestWrongFiles:
     @pytest.mark.parametrize("content", ["{", "", "[1, 2", "<html>", "[" * 100_000])
     def test_what_is_no_json(self, tmp_path, content):
         (tmp_path / "annotations.json").write_text(content)
-        assert re.fullmatch(r".*annotations\.json: not JSON \(.*\); is the download whole\?", refusal(tmp_path / "annotations.json"))
+        assert re.fullmatch(
+            r".*annotations\.json: not JSON \(.*\); is the download whole\?", refusal(tmp_path / "annotations.json")
+        )
 
     @pytest.mark.parametrize("value", [[], [1], 5, [{"image_id": 1, "regions": []}]])
     def test_json_of_no_known_form(self, tmp_path, value):
@@ -267,7 +299,9 @@ class TestWrongFiles:
 class TestRoundTrip:
     def test_what_is_written_is_read(self, tmp_path):
         pairs = [
-            Pair(f"{name}.png", 64, 48, Box(1, 2, 30, 40), Box(5, 6, 64, 48), name, "cup", "table") for name in RELATIONS for _ in range(2)
+            Pair(f"{name}.png", 64, 48, Box(1, 2, 30, 40), Box(5, 6, 64, 48), name, "cup", "table")
+            for name in RELATIONS
+            for _ in range(2)
         ]
         write_vrd(tmp_path, "train", pairs)
         assert find_annotations(tmp_path) == [tmp_path / "annotations_train.json"]
@@ -310,6 +344,13 @@ class TestRealAnnotations:
 
     def test_what_is_above_lies_higher(self):
         """With x and y exchanged both shares would be near a half."""
-        pairs = [pair for pair in read_annotations(VRD / "annotations_train.json", NAMES).pairs if pair.relation in ("above", "below")]
-        right = [(pair.subject.y0 + pair.subject.y1 < pair.object.y0 + pair.object.y1) == (pair.relation == "above") for pair in pairs]
+        pairs = [
+            pair
+            for pair in read_annotations(VRD / "annotations_train.json", NAMES).pairs
+            if pair.relation in ("above", "below")
+        ]
+        right = [
+            (pair.subject.y0 + pair.subject.y1 < pair.object.y0 + pair.object.y1) == (pair.relation == "above")
+            for pair in pairs
+        ]
         assert sum(right) / len(right) > 0.95

@@ -37,7 +37,9 @@ def test_the_order_of_pairs_does_not_matter_but_the_seed_does():
     pairs = random_pairs(3)
     shuffled = random.Random(1).sample(pairs, len(pairs))
     assert Counter(split_by_image(shuffled, 0.25, 11).val) == Counter(split_by_image(pairs, 0.25, 11).val)
-    assert {p.image for p in split_by_image(pairs, 0.25, 12).val} != {p.image for p in split_by_image(pairs, 0.25, 11).val}
+    assert {p.image for p in split_by_image(pairs, 0.25, 12).val} != {
+        p.image for p in split_by_image(pairs, 0.25, 11).val
+    }
 
 
 def test_the_proof_is_printed():
@@ -59,8 +61,17 @@ def test_a_relation_of_one_image_is_refused():
 
 
 def test_the_ceiling_counts_what_one_answer_can_meet():
-    """Box pair 1: near 2x, next to 1x (2 of 3); box pair 2: on (1 of 1); the same boxes in another image, and swapped, are others."""
-    pairs = [pair("a", "near"), pair("a", "near"), pair("a", "next to"), pair("b", "on"), pair("c", "under"), pair("a", "on", B, A)]
+    """Box pair 1: near 2x, next to 1x (2 of 3); box pair 2: on (1 of 1); the same boxes in another image, and swapped,
+    are others.
+    """
+    pairs = [
+        pair("a", "near"),
+        pair("a", "near"),
+        pair("a", "next to"),
+        pair("b", "on"),
+        pair("c", "under"),
+        pair("a", "on", B, A),
+    ]
     found = ambiguity(pairs)
     assert (found.pairs, found.boxes, found.several, found.repeats, found.hits) == (6, 4, 1, 1, 5)
     assert found.ceiling == pytest.approx(5 / 6)

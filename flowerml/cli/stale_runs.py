@@ -1,4 +1,6 @@
-"""What a training does for others beside its own work: closing dead runs, delivering what they have kept. At most it takes some network."""
+"""What a training does for others beside its own work: closing dead runs, delivering what they have kept. At most it
+takes some network.
+"""
 
 import threading
 from pathlib import Path
@@ -11,7 +13,8 @@ from flowerml.tracking import belongs_here, has_left, sync_folder
 
 
 def tidy_beside(runs_root: Path, own: Path) -> None:
-    """Look after the runs below `runs_root` that were begun at the store that is set, from a thread that ends with the process.
+    """Look after the runs below `runs_root` that were begun at the store that is set, from a thread that ends with the
+    process.
 
     Of the folder `own`, only runs that were started over there: its own run is at work.
     """

@@ -19,10 +19,11 @@ NAMES = {
 _SHARES = (*SHARES, "mean_recall_often", "gap_accuracy", "gap_mean_recall")
 _DIGITS = {"final_val_loss": 3, "gap_loss": 3, "best_epoch": 1, "epochs": 1, "minutes_per_epoch": 2}
 READING = (
-    "An example counts by the share of seeds that were right about it. Intervals are 95 %: of accuracy and of a class's recall Wilson's at "
-    "its number of examples; of mean recall and of differences a bootstrap over pictures, each with all its examples, the same ones for "
-    "both. What another seed would change is in none of them; values by seed stand beside. These examples also chose the best epochs. Of "
-    "twenty differences without a cause, one is shown all the same."
+    "An example counts by the share of seeds that were right about it. Intervals are 95 %: of accuracy and of a class's"
+    " recall Wilson's at its number of examples; of mean recall and of differences a bootstrap over pictures, each with"
+    " all its examples, the same ones for both. What another seed would change is in none of them; values by seed stand"
+    " beside. These examples also chose the best epochs. Of twenty differences without a cause, one is shown all the"
+    " same."
 )
 
 
@@ -35,7 +36,9 @@ def number(figure: str, value: float, *, signed: bool = False, unit: bool = True
     """A value of a figure: shares in percent."""
     share = figure in _SHARES
     digits = 1 if share else _DIGITS[figure]
-    shown = format(round(100 * value if share else value, digits) + 0.0, f"{'+' if signed else ''}.{digits}f")  # -0.0 is 0.0
+    shown = format(
+        round(100 * value if share else value, digits) + 0.0, f"{'+' if signed else ''}.{digits}f"
+    )  # -0.0 is 0.0
     return f"{shown} %" if share and unit else shown
 
 
@@ -80,29 +83,50 @@ def verdict(line: Line) -> str:
     if line.verdict is None:
         return ""
     if line.verdict is Verdict.OPEN:
-        return f"{line.verdict} at n = {line.n}" if line.n is not None else f"{line.verdict}: the seeds lie on both sides of it"
+        return (
+            f"{line.verdict} at n = {line.n}"
+            if line.n is not None
+            else f"{line.verdict}: the seeds lie on both sides of it"
+        )
     return f"{line.verdict}: {line.side} it" if line.side else str(line.verdict)
 
 
 def sentences(comparison: Comparison) -> list[str]:
     """The outcome first."""
     material = comparison.material
-    pictures = f"{len(set(material.pictures)):,} pictures, mean of seeds {', '.join(str(run.seed) for run in material.first.runs)}"
+    pictures = (
+        f"{len(set(material.pictures)):,} pictures, mean of seeds"
+        f" {', '.join(str(run.seed) for run in material.first.runs)}"
+    )
     recall = next(line for line in reversed(comparison.others) if line.figure.startswith("mean_recall"))
     said = [_apart(line, pictures) for line in (recall, comparison.line("accuracy"))]
     better = [line.of for line in comparison.recalls if line.difference.sign > 0]
     worse = [line.of for line in comparison.recalls if line.difference.sign < 0]
     if better or worse:
-        said.append(f"Recall is shown to be higher of {', '.join(better) or 'no class'}, lower of {', '.join(worse) or 'none'}.")
+        said.append(
+            f"Recall is shown to be higher of {', '.join(better) or 'no class'}, lower of {', '.join(worse) or 'none'}."
+        )
     totals = [comparison.count(one) for one in (Verdict.MET, Verdict.MISSED, Verdict.OPEN)]
     if sum(totals):
-        said.append(f"Of {sum(totals)} predictions {totals[0]} are met, {totals[1]} missed, and {totals[2]} cannot be told at this n.")
-    said += [f"{name_of(line).capitalize()}: {line.predicted.note}." for line in comparison.lines if line.predicted and line.predicted.note]
+        said.append(
+            f"Of {sum(totals)} predictions {totals[0]} are met, {totals[1]} missed, and {totals[2]} cannot be told at"
+            " this n."
+        )
+    said += [
+        f"{name_of(line).capitalize()}: {line.predicted.note}."
+        for line in comparison.lines
+        if line.predicted and line.predicted.note
+    ]
     return said
 
 
 def _apart(line: Line, pictures: str) -> str:
-    shown = {1: "higher, with these seeds", -1: "lower, with these seeds", 0: "no difference is shown"}[line.difference.sign]
+    shown = {1: "higher, with these seeds", -1: "lower, with these seeds", 0: "no difference is shown"}[
+        line.difference.sign
+    ]
     values = f"{number(line.figure, line.first.value)} to {number(line.figure, line.second.value)}"
     apart = difference(line, line.difference)
-    return f"{name_of(line).capitalize()} goes from {values}: {apart} points over {line.n:,} examples of {pictures}: {shown}."
+    return (
+        f"{name_of(line).capitalize()} goes from {values}: {apart} points over {line.n:,} examples of {pictures}:"
+        f" {shown}."
+    )
