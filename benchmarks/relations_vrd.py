@@ -12,6 +12,7 @@ the training images also their pairs of VRD's other 60 relations.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from flowerml.console import say, track
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Pair
@@ -32,9 +32,13 @@ from flowerml.data.relations.vocabulary import load_names
 from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import Point, choose, decide, frontier, measure, over_images, weighted_figures
 from flowerml.files import write_json, write_text
+from flowerml.log import configure_logging
 from flowerml.models.pair_trees import Trees
 from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
 from flowerml.models.pairs.box_tables import Logistic, Mean, PairModel, Shares, geometric_mean, labels_of
+from flowerml.progress_bar import track
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL_ACCURACY, GOAL_RECALL, GOAL_BEST = 0.62, 0.58, 0.72
@@ -107,7 +111,7 @@ def read(folder: Path) -> Data:
         *require_disjoint(train.pairs, test.pairs).lines(),
         ambiguity(test.pairs).line(),
     ]:
-        say(line)
+        logger.info(line)
     every = {text: text for text in train.other} | names
     others = [
         pair
@@ -183,7 +187,7 @@ def choices(members: Mapping[str, np.ndarray], data: Data) -> tuple[tuple[str, .
         points = frontier(mean, labels, data.shares, data.counted)
         best[subset], hits[subset] = choose(points, GOAL_ACCURACY, GOAL_RECALL), points[-1].accuracy
         chosen = best[subset]
-        say(
+        logger.info(
             f"  {' + '.join(subset)}: usual {100 * hits[subset]:.2f} %, chosen a = {chosen.share:.3f}: accuracy "
             f"{100 * chosen.accuracy:.2f} %, mean recall {100 * chosen.mean_recall:.2f} %"
         )
@@ -260,6 +264,7 @@ def draw(path: Path, curves: Mapping[str, Sequence[Point]], chosen: Row) -> None
 
 
 def main() -> None:
+    configure_logging()
     parser = argparse.ArgumentParser()
     parser.add_argument("--vrd", type=Path, default=ROOT.parent / "shared" / "data" / "vrd")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "relations_vrd")
@@ -267,13 +272,13 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=3)
     asked = parser.parse_args()
     data = read(asked.vrd)
-    say(
+    logger.info(
         f"mean recall over {', '.join(RELATIONS[place] for place in data.counted)}; {len(data.others):,} training pairs"
         " of other relations"
     )
     made = makers(asked.networks)
     cross = {name: out_of_part(make, data, asked.parts, f"{name}, parts") for name, make in makers(1).items()}
-    say("chosen on training images:")
+    logger.info("chosen on training images:")
     winner, point, most_hits = choices(cross, data)
     rows, simple = simple_rows(data)
     asked_test: dict[str, np.ndarray] = {}
@@ -322,7 +327,7 @@ def main() -> None:
     draw(asked.out / "frontier.png", curves, chosen)
     print(table)
     met = chosen.point.accuracy >= GOAL_ACCURACY and chosen.point.mean_recall >= GOAL_RECALL
-    say(
+    logger.info(
         f"both goals {'met' if met else 'missed'}; best accuracy"
         f" {'met' if rows[-2].point.accuracy >= GOAL_BEST else 'missed'}"
     )

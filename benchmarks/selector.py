@@ -10,6 +10,7 @@ tests/tracking/test_server.py does, and stopped again.
 
 import argparse
 import json
+import logging
 import os
 import random
 import statistics
@@ -30,12 +31,14 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 from rich.table import Table
 
-from flowerml.console import say
 from flowerml.errors import UserError
+from flowerml.log import configure_logging
 from flowerml.runs.select import to_fetch
 from flowerml.selection.decision import decide
 from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns
+
+logger = logging.getLogger(__name__)
 
 PICTURES, SEEDS, EXPERIMENTS, CHOSEN = 776, (11, 23, 47), 20, 200
 PARAMS, METRICS = 40, 15
@@ -215,6 +218,7 @@ def naive() -> int:
 
 def main() -> None:
     """Fill, measure, print."""
+    configure_logging()
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -229,7 +233,7 @@ def main() -> None:
     table = Table("store", "question", "runs", "hits", *stages, "all runs, no filter", "ratio", title="seconds, median")
     with stores(asked.stores.split(","), asked.runs) as opened:
         for name, uri in opened:
-            say(f"{name}: filled")
+            logger.info(f"{name}: filled")
             mlflow.set_tracking_uri(uri)
             whole: dict[str, list[float]] = {}
             every = timed(whole, "all", naive)
@@ -237,7 +241,7 @@ def main() -> None:
                 times: dict[str, list[float]] = {}
                 hits, *_ = (one_round(scope, times) for _ in range(asked.rounds))
                 medians = {stage: statistics.median(values) for stage, values in times.items()}
-                say(json.dumps({"store": name, "question": question, "hits": hits, **medians}))
+                logger.info(json.dumps({"store": name, "question": question, "hits": hits, **medians}))
                 cells = [f"{medians[stage]:.2f}" if stage in medians else "" for stage in stages]
                 ratio = f"{whole['all'][0] / medians['all']:.0f}"
                 table.add_row(name, question, f"{every:,}", str(hits), *cells, f"{whole['all'][0]:.1f}", ratio)

@@ -12,8 +12,12 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import pytest
 
+from flowerml.log import configure_logging
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+configure_logging()  # as every command does: tests read its lines on stderr
 
 
 def pytest_collection_finish():

@@ -2,6 +2,7 @@
 state.
 """
 
+import logging
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
 from flowerml.campaign.engine.context import (
@@ -19,13 +20,14 @@ from flowerml.campaign.execution.local_executor import Executor, Local
 from flowerml.campaign.plan.model import Plan
 from flowerml.campaign.report.console import Display, display
 from flowerml.campaign.report.snapshot import Campaign
-from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
 from flowerml.runs.lifecycle.lease import forget_fenced, writing
 from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, heard, launcher_of, patient, watched
 from flowerml.runs.lifecycle.termination import ending
 from flowerml.training.callbacks import Stopped
+
+logger = logging.getLogger(__name__)
 
 _BEATS = 6  # signs of life within a lease
 
@@ -46,7 +48,7 @@ def carry_out(
     with closing(workers or Local(parallel)) as hands:  # the imports of who starts runs go on beside this
         data = look_at_data(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
-        say(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
+        logger.info(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
         attempt = take_hold(options.runs_root / campaign, campaign)
         with writing(attempt), watched(attempt.beat, LEASE_S / _BEATS, stopping, launcher):
             forget_fenced(attempt)

@@ -4,6 +4,7 @@ files that predict.
 
 import csv
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -11,7 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from flowerml.console import duration, say
+from flowerml.human_units import duration
+from flowerml.log import configure_logging
+
+logger = logging.getLogger(__name__)
 
 # A store, pictures and runs of its own: a demo never touches what a team has on its tracking server.
 HOME = Path("demo")
@@ -22,6 +26,7 @@ _SHOWN = 3  # pictures that are predicted at the end, by each model
 
 def main() -> int:
     """Run the demo from the project's root. Returns the exit code."""
+    configure_logging()
     started = time.monotonic()
     os.environ["MLFLOW_TRACKING_URI"] = STORE
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -30,24 +35,24 @@ def main() -> int:
     from flowerml.tracking import create_experiment
 
     pictures = make_flowers(HOME / "data", per_class=_PER_CLASS, size=_EDGE)
-    say(f"1. drew {len(pictures)} pictures of five flowers into {HOME / 'data'}")
+    logger.info(f"1. drew {len(pictures)} pictures of five flowers into {HOME / 'data'}")
     create_experiment("flowers", HOME / "artifacts")
-    say("\n2. the plan `demo`: 24 runs in six phases, with `mlflow run`:")
+    logger.info("\n2. the plan `demo`: 24 runs in six phases, with `mlflow run`:")
     begun = time.monotonic()
     code = _mlflow_run()
     if code != 0:
-        say(f"the campaign ended with exit code {code}")
+        logger.info(f"the campaign ended with exit code {code}")
         return code
     campaign = time.monotonic() - begun
-    say(f"\n3. what it delivered, on {_SHOWN} pictures that are none of those it was trained on:")
+    logger.info(f"\n3. what it delivered, on {_SHOWN} pictures that are none of those it was trained on:")
     _predict()
     _print_table()
     trained = _at_work()
     around = (
         f"{duration(trained)} with runs at work, two at a time, {duration(campaign - trained)} between and around them"
     )
-    say(f"\ndone in {duration(time.monotonic() - started)}: {around}.")
-    say(f"Look at runs, curves, decisions and the report with:  make ui STORE={STORE}")
+    logger.info(f"\ndone in {duration(time.monotonic() - started)}: {around}.")
+    logger.info(f"Look at runs, curves, decisions and the report with:  make ui STORE={STORE}")
     return 0
 
 
@@ -62,7 +67,7 @@ def _mlflow_run() -> int:
     }
     words = [word for name, value in settings.items() for word in ("-P", f"{name}={value}")]
     command = ["mlflow", "run", ".", "-e", "campaign", "--env-manager=local", "--experiment-name", "flowers", *words]
-    say(f"$ {' '.join(command)}")
+    logger.info(f"$ {' '.join(command)}")
     # `mlflow run` starts the first `python` on PATH: it must be this one.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
@@ -77,7 +82,7 @@ def _predict() -> None:
     for weights, load in (("cnn_flowers.pth", load_cnn_model), ("vit_flowers.pth", load_vit_model)):
         model = load(HOME / "delivery" / weights)
         for picture in fresh:
-            say(f"   {weights}: a {picture.parent.name} is a {predict(model, picture)}")
+            logger.info(f"   {weights}: a {picture.parent.name} is a {predict(model, picture)}")
 
 
 def _at_work() -> float:

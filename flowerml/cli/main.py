@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from flowerml.errors import Fenced, UserError
+from flowerml.log import configure_logging
 
 COMMANDS = {
     "train": "train one model and leave everything in MLflow and a folder",
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     """Run `name` with its flags (default: the process's) and turn what went wrong into a line and an exit code."""
     from flowerml.settings.errors import nearest
+
+    configure_logging()
 
     try:
         if name not in COMMANDS:

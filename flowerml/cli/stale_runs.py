@@ -2,14 +2,16 @@
 takes some network.
 """
 
+import logging
 import threading
 from pathlib import Path
 
-from flowerml.console import say, warn
 from flowerml.runs.lifecycle.late_run_id import note_run_id
 from flowerml.runs.lifecycle.lease import holder
 from flowerml.runs.lifecycle.reap import reap_folder, run_folders
 from flowerml.tracking import belongs_here, has_left, sync_folder
+
+logger = logging.getLogger(__name__)
 
 
 def tidy_beside(runs_root: Path, own: Path) -> None:
@@ -31,7 +33,7 @@ def _tidy(runs_root: Path, own: Path) -> None:
             elif not _tidied(root):
                 return
     except Exception as error:  # the training must not hear of it
-        warn(f"{runs_root}: earlier runs could not be looked after ({error})")
+        logger.warning(f"{runs_root}: earlier runs could not be looked after ({error})")
 
 
 def _tidied(root: Path) -> bool:
@@ -41,11 +43,11 @@ def _tidied(root: Path) -> bool:
         return True
     found = reap_folder(root)
     if found is not None:
-        say(f"{root}: {found.reason}: closed as {found.status}")
+        logger.info(f"{root}: {found.reason}: closed as {found.status}")
     if not has_left(root):
         return True
     done = sync_folder(root)
     note_run_id(root, done.run_id)
     if done.delivered and found is None:
-        say(f"{root}: {done.delivered} events of an earlier run delivered")
+        logger.info(f"{root}: {done.delivered} events of an earlier run delivered")
     return done.answered

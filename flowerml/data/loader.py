@@ -124,17 +124,19 @@ def training_loader(
 ) -> Loader:
     """Shuffled batches; the last one may be smaller. `repeats` (one per example) oversamples."""
     order = EpochOrder(repeats or [1] * len(examples), seed)
-    return _loader(Examples(examples, transform, seed), order, batch_size, workers, pin)
+    return _loader(Examples(examples, transform, seed), order, batch_size, workers, pin=pin)
 
 
 def evaluation_loader(
     examples: Sequence[Example], transform: Transform, *, batch_size: int, workers: int, pin: bool = False
 ) -> Loader:
     """Batches in the examples' own order."""
-    return _loader(Examples(examples, transform, 0), EpochOrder([1] * len(examples), None), batch_size, workers, pin)
+    return _loader(
+        Examples(examples, transform, 0), EpochOrder([1] * len(examples), None), batch_size, workers, pin=pin
+    )
 
 
-def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, pin: bool) -> Loader:
+def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, *, pin: bool) -> Loader:
     batches: DataLoader[Any] = DataLoader(
         data,
         batch_size=batch_size,

@@ -15,11 +15,11 @@ from typing import Any
 import imagehash
 import numpy as np
 
-from flowerml.console import track
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.folders import Found, Layout
 from flowerml.data.scan_cache import ScanMemory
 from flowerml.errors import UserError, one_line
+from flowerml.progress_bar import track
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Writing a delivery: weights, manifest, the one file that loads them; every weights file checked after it was written."""
 
+import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from flowerml.console import amount, say
 from flowerml.delivery.manifest import NAME, entry, standing_entries, write_manifest
 from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
 from flowerml.files import copy, file_digest, require_writable, write_text, write_with
+from flowerml.human_units import amount
 from flowerml.prediction.delivered import (
     CLASSIFIER,
     WEIGHTS,
@@ -22,6 +23,8 @@ from flowerml.prediction.delivered import (
     single_file,
 )
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 class Precision(StrEnum):
@@ -87,9 +90,11 @@ def export(
     write_text(folder / CLASSIFIER, single_file({name: one["sha256"] for name, one in entries.items()}))
     write_manifest(folder, entries)
     for name, one in written.items():
-        say(f"{folder / name}: {one['model']}, {amount(one['bytes'])}, {precision}, sha256 {one['sha256'][:12]}…")
+        logger.info(
+            f"{folder / name}: {one['model']}, {amount(one['bytes'])}, {precision}, sha256 {one['sha256'][:12]}…"
+        )
     if kept:
-        say(f"kept from an earlier export: {', '.join(kept)}")
+        logger.info(f"kept from an earlier export: {', '.join(kept)}")
     checks = tuple(
         verify(folder, name, checkpoint, source.expected, exact=precision is Precision.FULL)
         for name, (source, checkpoint) in by_name.items()
@@ -136,4 +141,4 @@ def _pack(archive: Path, files: Sequence[Path]) -> None:
                 packed.write(file, file.name, zipfile.ZIP_STORED if file.suffix == ".pth" else zipfile.ZIP_DEFLATED)
 
     write_with(archive, fill)
-    say(f"{archive}: {amount(archive.stat().st_size)}, {', '.join(file.name for file in files)}")
+    logger.info(f"{archive}: {amount(archive.stat().st_size)}, {', '.join(file.name for file in files)}")

@@ -1,15 +1,17 @@
 """A weights file that is delivered alone, for who has flowerml: a copy that answers as the run did."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from flowerml.console import say
 from flowerml.delivery.verify import LOGIT_TOLERANCE
 from flowerml.errors import RunFailed, UserError
 from flowerml.files import copy, file_digest, require_writable
 from flowerml.prediction import load_network
+
+logger = logging.getLogger(__name__)
 
 
 def deliver_plain(weights: Path, probe: Path | None, target: Path) -> str:
@@ -32,7 +34,7 @@ def deliver_plain(weights: Path, probe: Path | None, target: Path) -> str:
             )
         compared = f"logits within {difference:.1e} of the run's"
     digest = file_digest(target)
-    say(f"{target}: sha256 {digest[:12]}…; {compared}")
+    logger.info(f"{target}: sha256 {digest[:12]}…; {compared}")
     return digest
 
 

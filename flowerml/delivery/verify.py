@@ -4,6 +4,7 @@ fresh process.
 
 import csv
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from flowerml.console import warn
 from flowerml.delivery import fresh_process
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import FlowersTask
 from flowerml.training.checkpoints.checkpoint import Checkpoint
+
+logger = logging.getLogger(__name__)
 
 LOGIT_TOLERANCE = 1e-4  # fp32 on the CPU: another machine adds in another order
 LABEL_TOLERANCE = 0.005  # share of photos whose label may differ
@@ -141,7 +143,7 @@ def _recorded(expected: Expected, classes: Sequence[str]) -> dict[str, tuple[Pat
     try:
         files = {found.key: found.file for found in FlowersTask().layout(expected.photos, classes).files}
     except UserError as error:
-        warn(f"{error}; labels are not compared")
+        logger.warning(f"{error}; labels are not compared")
         return {}
     return {image: ((expected.photos / files.get(image, image)).resolve(), label) for image, label in rows}
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from flowerml.console import track
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
 from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import recalls_of
 from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
 from flowerml.models.pairs.box_tables import Logistic, PairModel, Shares, labels_of
+from flowerml.progress_bar import track
 
 
 @dataclass(frozen=True)

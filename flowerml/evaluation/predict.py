@@ -1,5 +1,6 @@
 """Running a model over examples: always fp32, in order, so that figures repeat to the last digit."""
 
+import logging
 import math
 from collections.abc import Iterable
 
@@ -7,12 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowerml.console import warn
 from flowerml.data.inputs import Inputs, chunks, count, laid_out, moved
 from flowerml.data.loader import Batch
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
 from flowerml.models.memory import give_back, out_of_memory
+
+logger = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
@@ -40,7 +42,9 @@ def predict_all(
                     "memory ran out with one picture at a time: take a smaller --img-size or model, or another --device"
                 )
             parts *= 2
-            warn(f"memory ran out: evaluating {math.ceil(count(inputs) / parts)} pictures at a time from here on")
+            logger.warning(
+                f"memory ran out: evaluating {math.ceil(count(inputs) / parts)} pictures at a time from here on"
+            )
             give_back()
         logits.append(found)
         labels.append(targets)

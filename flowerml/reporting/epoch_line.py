@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from flowerml.console import duration
+from flowerml.human_units import duration
 
 
 def epoch_line(row: Mapping[str, float], last: int, *, is_best: bool, left: float) -> str:

@@ -1,14 +1,16 @@
 """A run measured against simpler models that its task fits on the same examples."""
 
+import logging
 import re
 from pathlib import Path
 
-from flowerml.console import say
 from flowerml.evaluation.metrics import Scores
 from flowerml.events import Metrics, Recorder, Tags
 from flowerml.runs.outputs.artifacts import write_baselines
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
+
+logger = logging.getLogger(__name__)
 
 
 def record_baselines(run: Prepared, recorder: Recorder, views: Views, scores: Scores) -> list[Path]:
@@ -18,7 +20,9 @@ def record_baselines(run: Prepared, recorder: Recorder, views: Views, scores: Sc
     results = run.task.baselines(run.built, run.settings, run.data, views, run.device, run.workers)
     if not results:
         return []
-    say("\n".join(["", "baselines on the same validation examples:", *(f"  {result.line()}" for result in results)]))
+    logger.info(
+        "\n".join(["", "baselines on the same validation examples:", *(f"  {result.line()}" for result in results)])
+    )
     figures: dict[str, float] = {}
     for result in results:
         name = "_".join(re.findall(r"[a-z]+", result.name))

@@ -1,9 +1,9 @@
 """A run that trains nothing: another run's best.pth, byte for byte, with what belongs to it."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.files import copy
@@ -14,6 +14,8 @@ from flowerml.runs.lifecycle.termination import closing
 from flowerml.runs.train import OpenRecorder
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
+
+logger = logging.getLogger(__name__)
 
 _BEATS = 6  # signs of life within a lease
 
@@ -59,5 +61,5 @@ def run_copy(
             if figures:
                 recorder.record(Metrics(dict(figures), step=int(figures.get("best_epoch", 0))))
         forget_fenced(attempt)
-    say(f"{folder / 'best.pth'} is that of {source}")
+    logger.info(f"{folder / 'best.pth'} is that of {source}")
     return folder / "best.pth"

@@ -2,13 +2,13 @@
 was found.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import softmax
 
-from flowerml.console import say, track
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.inputs import laid_out, moved
 from flowerml.data.loader import evaluation_loader
@@ -19,12 +19,15 @@ from flowerml.evaluation.label_errors import FOLDS, Suspects, cross_fitted, find
 from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
+from flowerml.progress_bar import track
 from flowerml.reporting.data_page import data_page
 from flowerml.reporting.html import thumbnail_jpeg
 from flowerml.runs.prepare import default_workers
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 from flowerml.training.device import pick_device
+
+logger = logging.getLogger(__name__)
 
 
 def label_suspects(
@@ -41,7 +44,7 @@ def label_suspects(
     """
     labels = np.array([scanned.classes.index(picture.label) for picture in scanned.pictures])
     features, logits = _look_at(checkpoint, path, scanned, device)
-    say(f"fitting {FOLDS} heads, each without a fifth of the pictures")
+    logger.info(f"fitting {FOLDS} heads, each without a fifth of the pictures")
     try:
         probabilities = cross_fitted(features, labels, report.groups)
     except ValueError as error:

@@ -1,11 +1,11 @@
 """Evaluating a checkpoint on its own split, or on a folder it has never seen."""
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerml.console import say, warn
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.errors import UserError
 from flowerml.evaluation.metrics import Predictions, Scores, score
@@ -21,6 +21,8 @@ from flowerml.settings import Settings
 from flowerml.tasks import Task, task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from flowerml.training.device import pick_device
+
+logger = logging.getLogger(__name__)
 
 OpenChild = Callable[[str | None, str, str], Recorder]  # the training run's id if known, experiment, run name
 
@@ -70,13 +72,13 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     task = task_for(checkpoint.spec)
     part, folder, examples, remarks = _pictures(request, checkpoint, task, settings)
     for remark in remarks:
-        warn(f"{folder}: {remark}")
+        logger.warning(f"{folder}: {remark}")
     predictor = as_network(checkpoint, str(device), str(request.checkpoint))
     memory_format = set_channels_last(predictor, checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
     workers = default_workers(device) if request.workers is None else request.workers
     loader = evaluation_loader(examples, transform, batch_size=settings.batch_size, workers=workers)
-    say(f"evaluating {len(examples)} {part} pictures of {folder} on {device}")
+    logger.info(f"evaluating {len(examples)} {part} pictures of {folder} on {device}")
     predictions = predict_all(predictor, loader.epoch(1), checkpoint.classes, device, memory_format)
     if request.logit_adjustment:
         assert checkpoint.prior is not None
@@ -138,7 +140,7 @@ def _write_files(
         return write_evaluation(folder, title, predictions, scores, task, examples)
     except UserError as error:
         elsewhere = Path(tempfile.mkdtemp(prefix="flowerml-eval-"))
-        warn(f"{error}; the files are in {elsewhere} and in MLflow")
+        logger.warning(f"{error}; the files are in {elsewhere} and in MLflow")
         return write_evaluation(elsewhere, title, predictions, scores, task, examples)
 
 

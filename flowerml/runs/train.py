@@ -1,10 +1,10 @@
 """A training run, from complete settings to the last artifact."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowerml.console import warn
 from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
@@ -26,6 +26,8 @@ from flowerml.training.checkpoints.async_writer import Writer, writer
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Content, Place, snapshot
 from flowerml.training.trainer import train
+
+logger = logging.getLogger(__name__)
 
 # Complete settings, experiment, run name; the folder for what it keeps, and that of the earlier try which goes on, or
 # None.
@@ -138,7 +140,7 @@ def _train(under_way: _Run, views: Views, asked: Callable[[], str | None], write
             recorder.record(Tags({"flowerml.pruned": words}))
 
     def on_memory(words: str) -> None:
-        warn(f"{words}; the batch and its gradient stay the same")
+        logger.warning(f"{words}; the batch and its gradient stay the same")
         recorder.record(Tags({"flowerml.out_of_memory": words}))
 
     # Both are written beside the training, from copies, best.pth before the state that belongs to it.
@@ -203,7 +205,7 @@ def _test_examples(run: Prepared) -> list[Example]:
         Path(run.settings.test_dir), run.data.classes, run.data.split, run.settings, run.settings.bad_images
     )
     for remark in remarks:
-        warn(f"test folder {run.settings.test_dir}: {remark}")
+        logger.warning(f"test folder {run.settings.test_dir}: {remark}")
     return examples
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from flowerml.errors import UserError
+from flowerml.log import set_verbosity
 from flowerml.settings.declaration import fields
 from flowerml.settings.errors import allowed, choices, flag, kind, nearest
 from flowerml.settings.recipes import family_recipes
@@ -21,9 +22,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's own options
         super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
+        verbosity = self.add_mutually_exclusive_group()
+        verbosity.add_argument("-q", "--quiet", action="store_true", help="print warnings and errors only")
+        verbosity.add_argument("-v", "--verbose", action="store_true", help="print debug messages too")
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Parse `argv` (default: the process's).
+        """Parse `argv` (default: the process's). `-q` and `-v` set the level of the package's logger, and are not returned.
 
         Raises:
             UserError: an unknown flag or a stray word; one line, with the nearest flag.
@@ -35,6 +39,8 @@ class Parser(argparse.ArgumentParser):
             flags = tuple(option for option in self._option_string_actions if option.startswith("--"))
             what, hint = ("flag", nearest(word, flags)) if word.startswith("-") else ("word", "")
             raise UserError(f"{what} {word!r} is unknown.{hint} {self.prog} --help lists them")
+        set_verbosity(quiet=known.quiet, verbose=known.verbose)
+        del known.quiet, known.verbose
         return known
 
     def error(self, message: str) -> NoReturn:
@@ -59,7 +65,7 @@ def _hyphens(word: str) -> str:
 
 
 def _joined(words: Sequence[str]) -> list[str]:
-    """`--name -1e-3` as `--name=-1e-3`: argparse would take the value for a flag. There are no short flags but -h."""
+    """`--name -1e-3` as `--name=-1e-3`: argparse would take the value for a flag. The short flags are -h, -q and -v."""
     joined: list[str] = []
     for word in words:
         before = joined[-1] if joined else ""
@@ -68,7 +74,7 @@ def _joined(words: Sequence[str]) -> list[str]:
             and "=" not in before
             and word.startswith("-")
             and word[1:2] not in ("-", "")
-            and word != "-h"
+            and word not in ("-h", "-q", "-v")
         ):
             joined[-1] = f"{before}={word}"
         else:

@@ -1,11 +1,11 @@
 """The folders of a sweep's runs: whose they are, what they hold, and whether the tracking server has all of it."""
 
 import csv
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.events import Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
@@ -13,6 +13,8 @@ from flowerml.runs.lifecycle.lease import holder
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import sync_folder
 from flowerml.tracking.search.campaigns import CAMPAIGN
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 30.0
 
@@ -65,12 +67,12 @@ def deliver(folders: Sequence[Path], beat: Callable[[], None], seconds: float) -
         if not kept:
             break
         if time.monotonic() > until:
-            warn(
+            logger.warning(
                 f"MLflow has not taken all of {len(kept)} runs ({kept[0].why}): `flowerml sync --all` delivers the rest"
             )
             return
         if not told:
-            say(f"waiting for MLflow to take what {len(kept)} runs have kept ({kept[0].why})")
+            logger.info(f"waiting for MLflow to take what {len(kept)} runs have kept ({kept[0].why})")
             told = True
         _pause(pause, beat)
         pause = min(_LONGEST_PAUSE_S, 2 * pause)

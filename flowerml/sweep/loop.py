@@ -1,5 +1,6 @@
 """A sweep from its first trial to its last: workers, progress, confirmation on further seeds."""
 
+import logging
 import os
 import socket
 import time
@@ -11,8 +12,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from flowerml.console import duration, say
 from flowerml.errors import RunFailed
+from flowerml.human_units import duration
 from flowerml.runs.lifecycle.device_share import Share, visible_gpus
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.study import as_run
@@ -20,6 +21,8 @@ from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, ENDED, FAILED, counted, end_unasked, open_ends
 from flowerml.sweep.worker import run_all, work
 from flowerml.sweep.workers import at_work, end_of
+
+logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.3
 
@@ -87,7 +90,9 @@ def confirm(
     ]
     if not runs:
         return
-    say(f"confirming the best {min(count, len(ranked))} on seeds {', '.join(map(str, seeds))}: {len(runs)} runs")
+    logger.info(
+        f"confirming the best {min(count, len(ranked))} on seeds {', '.join(map(str, seeds))}: {len(runs)} runs"
+    )
     logs = _logs(task, "confirm", min(workers, len(runs)))
 
     def job(log: Path, share: Share) -> tuple[Callable[..., None], tuple[Any, ...]]:
@@ -170,7 +175,7 @@ class _Progress:
             best = "" if not values else f", best so far {(max if self.task.maximize else min)(values):.4f}"
             reached = trial.user_attrs.get(BEST)
             each = (time.monotonic() - self.started) / self.ended
-            say(
+            logger.info(
                 f"trial {number}{_how(trial)}: {self.task.monitor}"
                 f" {'-' if reached is None else f'{reached:.4f}'}{best}; {left}"
                 f" left{f', about {duration(left * each)}' if left else ''}"

@@ -2,6 +2,7 @@
 state at the end.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
 from flowerml.runs.lifecycle.stop_request import Stopping, launcher_of, patient, watched
@@ -28,6 +28,8 @@ from flowerml.tracking import TrackedRuns, start_child
 from flowerml.tracking.search.campaigns import PARENT, Parent
 from flowerml.tracking.search.sweeps import give_sign, open_sweep
 from flowerml.training.callbacks import Stopped
+
+logger = logging.getLogger(__name__)
 
 SEEDS = (11, 23, 47)
 _SIGN_S = 30.0
@@ -80,7 +82,7 @@ def carry_out(task: Task, search: Search) -> Done:
     trials = patiently(task.storage, lambda: counted(study.get_trials(deepcopy=False)))
     ended = sum(trial.state in ENDED for trial in trials.values())
     who = f"{search.workers} worker{'s' * (search.workers > 1)}"
-    say(
+    logger.info(
         f"study {task.study}: {ended} of {len(trials)} trials are done, {fresh} newly queued; {who}, logs in"
         f" {task.folder / 'logs'}"
     )

@@ -1,5 +1,6 @@
 """The database that a study lives in: opened, kept alive, and waited for while it is away."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,8 +11,9 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from flowerml.console import say, warn
 from flowerml.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 RETRIES = 2  # of one trial, after the process that ran it has died
 TROUBLE = (SQLAlchemyError, StorageInternalError)  # what a database raises that is away, or answers late
@@ -86,13 +88,13 @@ def patiently(address: str, ask: Callable[[], Answer], seconds: float = _PATIENC
             if time.monotonic() + pause > until:
                 raise away(address, error) from error
             if not told:
-                warn(f"--storage {named(address)} does not answer ({_line(error)}): waiting for it")
+                logger.warning(f"--storage {named(address)} does not answer ({_line(error)}): waiting for it")
             told = True
             time.sleep(pause)
             pause = min(10.0, 2 * pause)
         else:
             if told:
-                say("it answers again")
+                logger.info("it answers again")
             return answer
 
 

@@ -1,5 +1,6 @@
 """One process of a sweep: takes a trial from the queue, trains, tells the study, until nothing is left."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,8 +18,8 @@ from typing import Any, NoReturn
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from flowerml.console import say, warn
 from flowerml.errors import Fenced, RunFailed, UserError
+from flowerml.log import configure_logging
 from flowerml.runs.lifecycle.device_share import Share
 from flowerml.runs.lifecycle.lease import holder
 from flowerml.runs.lifecycle.run_file import read_run_file
@@ -31,6 +32,8 @@ from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, FAILED, FOLDER, PRUNED, RUN, STOPPED, SURPLUS, is_wanted, open_ends, original
 from flowerml.tracking import start_run
 from flowerml.training.callbacks import Row
+
+logger = logging.getLogger(__name__)
 
 STOPPED_CODE = 130
 # What a trial must not inherit: it is not the run that `mlflow run` has opened for the sweep.
@@ -68,6 +71,7 @@ def with_exit_code(do: Callable[[], None], log: Path, share: Share) -> NoReturn:
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    configure_logging()
     if share.threads is not None:
         import torch
 
@@ -75,7 +79,7 @@ def with_exit_code(do: Callable[[], None], log: Path, share: Share) -> NoReturn:
     try:
         do()
     except UserError as error:
-        say(f"error: {error}")
+        logger.error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(STOPPED_CODE)
@@ -106,9 +110,9 @@ def _one(task: Task, study: optuna.Study) -> None:
     except (UpdateFinishedTrialError, ValueError) as error:
         if isinstance(error, ValueError) and "Cannot tell" not in str(error):
             raise
-        warn(f"this process was taken for dead, and somebody else tries the trial again ({error})")
+        logger.warning(f"this process was taken for dead, and somebody else tries the trial again ({error})")
     except TROUBLE as error:  # its run is written down: whoever tries it again finds it
-        warn(f"the study could not be told ({type(error).__name__})")
+        logger.warning(f"the study could not be told ({type(error).__name__})")
 
 
 def _objective(task: Task, trial: optuna.Trial) -> float:
@@ -126,7 +130,7 @@ def _objective(task: Task, trial: optuna.Trial) -> float:
     except (RunFailed, RuntimeError, MemoryError) as error:
         if not isinstance(error, Fenced):
             _note(trial, FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
-            say(f"error: {error}")
+            logger.info(f"error: {error}")
         raise
     trial.set_user_attr(RUN, best.run_id)
     trial.set_user_attr(BEST, best.value)
@@ -164,7 +168,7 @@ class _Reporting:
             words = f"pruned after epoch {epoch}: {self.monitor} {value:.4f} falls behind other trials"
             self.trial.set_user_attr(PRUNED, words)
         except (UpdateFinishedTrialError, *TROUBLE) as error:
-            warn(f"epoch {epoch} could not be told to the study ({type(error).__name__})")
+            logger.warning(f"epoch {epoch} could not be told to the study ({type(error).__name__})")
             return ""
         return words
 
@@ -187,7 +191,7 @@ def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[Row], s
     labels = {**task.labels, "flowerml.kind": "trial", "flowerml.phase": phase}
     while True:
         if held(folder):
-            say(f"{folder} is being worked on by {holder(folder)}: waiting for it")
+            logger.info(f"{folder} is being worked on by {holder(folder)}: waiting for it")
         while held(folder):
             time.sleep(1.0)
         standing = read_run_file(folder)

@@ -2,6 +2,7 @@
 die.
 """
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +12,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.runs.lifecycle.device_share import ONE_THREAD, Share, share
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 15  # lines of a worker's log where it died
 _SPARES = 5  # workers that take the place of dead ones
@@ -68,9 +70,11 @@ class Workers:
             raise UserError(last[-1].removeprefix("error: "))
         code = process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-        warn(f"{process.name} {how}{'; another one takes its place' if self.spares else ''}. The end of {log}:")
+        logger.warning(
+            f"{process.name} {how}{'; another one takes its place' if self.spares else ''}. The end of {log}:"
+        )
         for line in last:
-            say(f"  {line}")
+            logger.info(f"  {line}")
 
     def stop(self) -> None:
         """Ask all to stop, with a checkpoint; asked again, at once. Waits for them."""

@@ -1,6 +1,7 @@
 """What a frozen backbone sees of a pair's crops, computed once and kept: an epoch then costs what its head costs."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from flowerml.console import duration, say, track
 from flowerml.data.decode import read_image
 from flowerml.data.inputs import laid_out, moved
 from flowerml.data.loader import Example, evaluation_loader
@@ -19,9 +19,13 @@ from flowerml.data.pair_views import PairExample, Sides, crop, exchanged
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.files import write_with
+from flowerml.human_units import duration
 from flowerml.models import Built
 from flowerml.models.builders import set_channels_last
+from flowerml.progress_bar import track
 from flowerml.settings import ModelSpec
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = "features-1"  # another one whenever a crop is cut another way: kept features of before are not found then
 _AT_ONCE = 64  # crops that go through the backbone together
@@ -89,13 +93,13 @@ def pooled(
     rows = {wanted: row for row, wanted in enumerate(sorted(crops, key=_by_picture))}
     path = folder / f"{_key(rows, sha256, built)}.npy"
     if path.exists():
-        say(f"features of {len(rows):,} crops are there from an earlier run: {path}")
+        logger.info(f"features of {len(rows):,} crops are there from an earlier run: {path}")
     else:
         started = time.monotonic()
         features = _compute(list(rows), root, built, spec, device, workers)
         _keep(path, features)
         size, took = features.nbytes / 2**20, duration(time.monotonic() - started)
-        say(
+        logger.info(
             f"features of {len(features):,} crops ({features.shape[1]} numbers each) in {took}, kept in {path}"
             f" ({size:,.0f} MiB)"
         )

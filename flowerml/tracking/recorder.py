@@ -1,12 +1,12 @@
 """The two who take a run's events: one through the run's journal, one straight to MLflow."""
 
+import logging
 import os
 import threading
 from collections import deque
 
 from mlflow.tracking import MlflowClient
 
-from flowerml.console import warn
 from flowerml.errors import Fenced, UserError
 from flowerml.events import Ended, Event, Status
 from flowerml.journal import Journal
@@ -14,6 +14,8 @@ from flowerml.tracking.client.errors import reason_of
 from flowerml.tracking.delivery.background_sender import Sender
 from flowerml.tracking.delivery.launcher_status import have_the_last_word
 from flowerml.tracking.delivery.run_writer import RunWriter
+
+logger = logging.getLogger(__name__)
 
 
 class JournalRecorder:
@@ -51,7 +53,7 @@ class JournalRecorder:
         except UserError as error:
             if not isinstance(event, Ended):
                 raise
-            warn(f"the end could not be kept: {error}")
+            logger.warning(f"the end could not be kept: {error}")
             self._sender.delivery.add_last_words(event)
         self._sender.wake()
         if isinstance(event, Ended):
@@ -93,7 +95,7 @@ class MlflowRecorder:
                 self._waiting.popleft()
         except Exception as error:  # whatever a server, a disk or a network in between may raise: the work goes on
             if not self._warned:
-                warn(
+                logger.warning(
                     f"MLflow does not take events at the moment ({reason_of(error)}); they are kept and sent with the"
                     " next one"
                 )
@@ -102,4 +104,6 @@ class MlflowRecorder:
     def close(self) -> None:
         """Say what did not get through."""
         if self._waiting:
-            warn(f"{len(self._waiting)} events did not reach MLflow; the files are where the command has written them")
+            logger.warning(
+                f"{len(self._waiting)} events did not reach MLflow; the files are where the command has written them"
+            )

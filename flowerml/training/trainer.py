@@ -2,13 +2,13 @@
 ask.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-from flowerml.console import say, track
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import laid_out, moved
 from flowerml.data.loader import Batch, Loader
@@ -17,6 +17,7 @@ from flowerml.evaluation.metrics import score
 from flowerml.evaluation.predict import predict_all
 from flowerml.models.builders import Built
 from flowerml.models.classifier import Network
+from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, better
 from flowerml.settings import Settings
@@ -29,6 +30,8 @@ from flowerml.training.optimizer import make_optimizer, parameter_groups, rates,
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.train_state import State, Sums
 from flowerml.training.train_step import stepper_of
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -73,7 +76,7 @@ def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> O
         observers.on_epoch(row)
         is_best = run.judge(candidate, last)
         elapsed = time.monotonic() - started
-        say(epoch_line(row, last, is_best=is_best, left=elapsed / (epoch - first + 1) * (last - epoch)))
+        logger.info(epoch_line(row, last, is_best=is_best, left=elapsed / (epoch - first + 1) * (last - epoch)))
         outcome.ended = _why_ended(candidate, last, state.stopping) or observers.enough()
         state.epoch, state.sums = epoch + 1, Sums()
         run.keep()
@@ -112,7 +115,7 @@ def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
         return ""
     moved = "fallen" if stopping.monitor == "val_loss" else "risen"
     words = f"stopped after epoch {candidate.epoch}: {stopping.monitor} has not {moved} for {stopping.without} epochs"
-    say(words)
+    logger.info(words)
     return words
 
 

@@ -18,12 +18,13 @@ from ipaddress import ip_address
 
 import pytest
 
-from flowerml import console
 from flowerml.data.download import archive as unpack
 from flowerml.data.download import http as connection
 from flowerml.data.download import resumable as download
 from flowerml.data.download.flower_photos import PUBLIC_SHA256, PUBLIC_SIZE, RENAMED, fetch_photos, unpack_photos
 from flowerml.errors import UserError
+from flowerml.human_units import amount
+from flowerml.progress_bar import track_bytes
 from tests.data.archive_server import COUNTS, PHOTOS, ArchiveServer, Turn, digest, file_member, tgz, tree, whole
 
 ARCHIVE = tgz(PHOTOS)
@@ -454,11 +455,11 @@ def test_an_answer_may_take_longer_than_the_connection(serve, train, monkeypatch
 
 def test_a_log_gets_plain_lines_of_bytes_rate_and_time_left(capsys):
     chunks = [b"x" * 500_000] * 4
-    assert list(console.track_bytes(chunks, "fetching", 3_000_000, done=1_000_000, log_every_s=0)) == chunks
+    assert list(track_bytes(chunks, "fetching", 3_000_000, done=1_000_000, log_every_s=0)) == chunks
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"fetching: {done} MB of 3.0 MB" for done in (1.5, 2.0, 2.5)]
     assert all(re.fullmatch(r".*, [\d.]+ [kMG]?B/s, about \d+ s left", line) for line in lines)
-    assert list(console.track_bytes(chunks, "fetching", None, log_every_s=0)) == chunks
+    assert list(track_bytes(chunks, "fetching", None, log_every_s=0)) == chunks
     assert capsys.readouterr().err.splitlines()[-1].startswith("fetching: 2.0 MB, ")
 
 
@@ -466,7 +467,7 @@ def test_a_log_gets_plain_lines_of_bytes_rate_and_time_left(capsys):
     ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (PUBLIC_SIZE, "228.8 MB")]
 )
 def test_bytes_are_written_for_people(size, text):
-    assert console.amount(size) == text
+    assert amount(size) == text
 
 
 def test_silence_in_the_middle_is_a_break(serve, train, monkeypatch):

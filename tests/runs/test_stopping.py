@@ -28,17 +28,19 @@ __all__ = ["begin"]
 PROGRAM = """
     import json, os, sys, time
     from pathlib import Path
-    from flowerml.console import say
     from flowerml.errors import UserError
     from flowerml.events import Ended, MemoryRecorder
+    from flowerml.log import configure_logging
     from flowerml.runs.train import run_training
     from flowerml.settings import resolve
+
+    configure_logging()
 
     class Slow(MemoryRecorder):
         def record(self, event):
             super().record(event)
             if isinstance(event, Ended):
-                say(f"ENDED {event.status}: {event.reason}")
+                print(f"ENDED {event.status}: {event.reason}", file=sys.stderr, flush=True)
 
     settings, _ = resolve(dict(word.split("=", 1) for word in sys.argv[1:]))
     try:
@@ -46,7 +48,7 @@ PROGRAM = """
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
-        say(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 """
 

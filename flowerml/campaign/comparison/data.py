@@ -14,8 +14,8 @@ import numpy as np
 from flowerml.campaign.report.champion_section import read_predictions
 from flowerml.campaign.report.snapshot import Epoch
 from flowerml.campaign.state.run_status import read_history
-from flowerml.console import track
 from flowerml.errors import UserError
+from flowerml.progress_bar import track
 from flowerml.settings.declaration import fields
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import note

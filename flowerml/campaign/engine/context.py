@@ -2,6 +2,7 @@
 there.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,13 +14,14 @@ from flowerml.campaign.plan.run_settings import recipe_model
 from flowerml.campaign.state.external_choice import Elsewhere, look_elsewhere
 from flowerml.campaign.state.ledger import open_ledger, require_own_names
 from flowerml.campaign.state.run_status import Place, require_own
-from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.runs.lifecycle.lease import Attempt, claim, holder
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
 from flowerml.tracking.search.campaigns import Parent, open_campaign, runs_of_campaign, silence
 from flowerml.training.callbacks import Stopped
+
+logger = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 _KINDS = ("train", "smoke", "final")
@@ -90,8 +92,8 @@ def look_at_data(plan: Plan, train_dir: str) -> Data:
     task = task_for(find_model(settings.model))
     found = task.prepare(settings)
     for line in found.remarks:
-        warn(line.removeprefix("warning: ")) if line.startswith("warning: ") else say(line)
-    say(f"split: {len(found.train)} train, {len(found.val)} val (digest {found.split.digest[:8]})")
+        logger.warning(line.removeprefix("warning: ")) if line.startswith("warning: ") else logger.info(line)
+    logger.info(f"split: {len(found.train)} train, {len(found.val)} val (digest {found.split.digest[:8]})")
     return Data(found.split.data_digest, found.split.digest, found.classes, len(found.train), len(found.val), task.name)
 
 
@@ -160,11 +162,11 @@ def wait_for_server(asked: Callable[[], str | None]) -> None:
     pause, told = 0.5, False
     while (why := silence()) is not None and asked() is None:
         if not told:
-            warn(f"the tracking server does not answer ({why}): the campaign waits for it (Ctrl-C ends that)")
+            logger.warning(f"the tracking server does not answer ({why}): the campaign waits for it (Ctrl-C ends that)")
             told = True
         time.sleep(pause)
         pause = min(_LONGEST_PAUSE_S, 2 * pause)
     if reason := asked():
         raise Stopped(reason)
     if told:
-        say("the tracking server answers")
+        logger.info("the tracking server answers")

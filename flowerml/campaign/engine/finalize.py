@@ -2,6 +2,7 @@
 checked.
 """
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from flowerml.campaign.engine.context import Ground
 from flowerml.campaign.plan.model import Mode, PlanRun
 from flowerml.campaign.report.snapshot import DecisionText, Delivered
 from flowerml.campaign.state.run_status import run_id_of
-from flowerml.console import say
 from flowerml.delivery.export import Source, export
 from flowerml.delivery.plain import deliver_plain
 from flowerml.delivery.verify import Expected
@@ -19,6 +19,8 @@ from flowerml.errors import RunFailed
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
 from flowerml.tracking import Registration, fetch_registered, register
 from flowerml.tracking.search.campaigns import answers_within
+
+logger = logging.getLogger(__name__)
 
 _FILES_S = 120.0  # a server may take so long over a model's files; other questions of a campaign are short
 
@@ -46,7 +48,7 @@ def deliver_finals(ground: Ground, decisions: Mapping[str, DecisionText]) -> tup
         run_id = final_run_id(ground, run)
         retrained = run_id if final.mode is Mode.RETRAIN else None
         found = register(text.decision, run.family.value, selection_id=text.run_id or None, retrained_id=retrained)
-        say(f"{run.family}: {found.words}")
+        logger.info(f"{run.family}: {found.words}")
         registered.append(_Registered(run.family.value, found, run_id))
     bundled = [one for one in registered if one.family in WEIGHTS]
     return (
@@ -78,7 +80,7 @@ def _export(ground: Ground, registered: list[_Registered]) -> tuple[Delivered, .
         delivery = export(sources, folder)
     for check in delivery.checks:
         for line in check.lines:
-            say(line)
+            logger.info(line)
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
     digests = {

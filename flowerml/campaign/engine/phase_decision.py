@@ -2,6 +2,7 @@
 names.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,13 +11,14 @@ from flowerml.campaign.plan.model import Phase
 from flowerml.campaign.report.snapshot import DecisionText
 from flowerml.campaign.state.external_choice import Elsewhere
 from flowerml.campaign.state.promotion import Choice, Choices, chosen, scope_of
-from flowerml.console import say
 from flowerml.events import Recorder, Tags
 from flowerml.runs.select import choose, record
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking import TrackedRuns, start_child
 from flowerml.tracking.search.campaigns import runs_of_campaign
+
+logger = logging.getLogger(__name__)
 
 
 def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[Choice, ...], DecisionText]:
@@ -42,7 +44,7 @@ def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[
         run_id=_recorded(ground, phase, decision) or _write(ground, phase, decision),
     )
     for line in text.said:
-        say(f"phase {phase.name}: {line}")
+        logger.info(f"phase {phase.name}: {line}")
     return picked, text
 
 

@@ -3,6 +3,7 @@ the very pictures.
 """
 
 import io
+import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from flowerml.campaign.engine.context import Data, look_at_data
 from flowerml.campaign.plan.model import Kind, Plan, PlanRun
-from flowerml.console import say
 from flowerml.data.loader import Example
 from flowerml.data.scan_cache import cache_in
 from flowerml.events import MemoryRecorder
@@ -20,6 +20,8 @@ from flowerml.runs.train import run_training
 from flowerml.settings import Settings, find_model
 from flowerml.tasks import task_for
 from flowerml.training.callbacks import Row
+
+logger = logging.getLogger(__name__)
 
 _BATCHES = 3  # of training; as many pictures again, up to a half, for the evaluation
 
@@ -49,7 +51,7 @@ def probe(plan: Plan, train_dir: str) -> dict[str, float]:
         key = _kind_of(run.settings)
         if key not in paces:
             paces[key] = _pace(run.settings, train_dir)
-            say(
+            logger.info(
                 f"{run.settings.model} at {run.settings.img_size} px, batch {run.settings.batch_size}:"
                 f" {_words(paces[key])}"
             )

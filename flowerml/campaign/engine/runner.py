@@ -4,6 +4,7 @@ Whatever is lost when the process is killed can be found again: how runs stand b
 what was chosen by choosing again. So starting, going on and finishing are the same code.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 
@@ -22,7 +23,6 @@ from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, Decision
 from flowerml.campaign.state.promotion import Choice, settings_of
 from flowerml.campaign.state.run_status import last_lines, states
 from flowerml.campaign.state.scheduler import Action, RunState, Step, next_step
-from flowerml.console import say, warn
 from flowerml.errors import RunFailed, UserError
 from flowerml.events import now_ms
 from flowerml.runs.lifecycle.lease import holder
@@ -32,6 +32,8 @@ from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
 from flowerml.tracking.search.campaigns import silence
 from flowerml.training.callbacks import Stopped
+
+logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _NOTED_S = 15.0  # seconds of running runs are noted so often
@@ -124,7 +126,7 @@ class Runner:
                 f"killed by signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
             )
         elif ended.lost:
-            warn(f"{ended.name}: {ended.said}; it is gone on with")
+            logger.warning(f"{ended.name}: {ended.said}; it is gone on with")
         self.place.ledger.save()
 
     def _held_elsewhere(self, ended: Ended) -> bool:
@@ -181,7 +183,7 @@ class Runner:
 
     def _silent(self, words: str) -> None:
         if self._fails == 0:
-            warn(words)
+            logger.warning(words)
         self._not_before = time.monotonic() + _PAUSES_S[min(self._fails, len(_PAUSES_S) - 1)]
         self._fails += 1
 
@@ -196,7 +198,7 @@ class Runner:
         running, self._ending = self.executor.running, True
         if not running:
             return
-        say(f"asking {', '.join(running)} to stop, with a checkpoint")
+        logger.info(f"asking {', '.join(running)} to stop, with a checkpoint")
         for name in running:
             self.executor.stop(name)
         until = time.monotonic() + _PATIENCE_S

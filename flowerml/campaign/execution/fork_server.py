@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 
 from flowerml.campaign.execution.job import Ended, Job
 from flowerml.errors import UserError
+from flowerml.log import configure_logging
 
 # What a run imports on its way, as it turned out; what is missing here is paid by every run.
 _IMPORTS = (
@@ -58,6 +59,7 @@ def main() -> int:
     """
     asking = socket.socket(fileno=int(sys.argv[1]))
     started = time.monotonic()
+    configure_logging()
     for name in _IMPORTS:
         import_module(name)
     warm_up()

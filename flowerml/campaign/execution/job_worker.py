@@ -1,9 +1,9 @@
 """What a run's own process does: the training, or whatever stands in for one."""
 
+import logging
 from pathlib import Path
 
 from flowerml.campaign.execution.job import Job, Work
-from flowerml.console import say
 from flowerml.events import MemoryRecorder
 from flowerml.runs.copy_run import run_copy
 from flowerml.runs.evaluate import Request, run_evaluation
@@ -11,6 +11,8 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings
 from flowerml.tracking import start_run
+
+logger = logging.getLogger(__name__)
 
 
 def carry_out(job: Job) -> None:
@@ -45,4 +47,4 @@ def _evaluate(folder: Path) -> None:
     already.
     """
     evaluation = run_evaluation(Request(folder / "best.pth", "val"), lambda *_: MemoryRecorder())
-    say(f"smoke test: trained, kept and evaluated: validation accuracy {evaluation.scores.accuracy:.4f}")
+    logger.info(f"smoke test: trained, kept and evaluated: validation accuracy {evaluation.scores.accuracy:.4f}")

@@ -1,13 +1,15 @@
 """Who carries out runs: this machine, one after another or several at a time."""
 
+import logging
 from dataclasses import replace
 from typing import Protocol
 
 from flowerml.campaign.execution.fork_client import Forking
 from flowerml.campaign.execution.job import Ended, Job
-from flowerml.console import warn
 from flowerml.errors import RunFailed
 from flowerml.runs.lifecycle.device_share import share, visible_gpus
+
+logger = logging.getLogger(__name__)
 
 _ZYGOTES = 5  # that may die before the runner gives up: something kills them
 
@@ -96,7 +98,7 @@ class Local:
                 raise RunFailed(
                     f"the process that starts the runs died {self._died} times: something kills it (memory?)"
                 )
-            warn("the process that starts the runs died: another one takes its place")
+            logger.warning("the process that starts the runs died: another one takes its place")
             self._forking = Forking()
         self._forking.wait_ready()
         self._ready = True

@@ -6,6 +6,7 @@ checkpoint on another one. Where it is not, the run restarts there, and says so.
 own node to the server.
 """
 
+import logging
 import os
 import socket
 import time
@@ -19,10 +20,12 @@ from ray.exceptions import RayError
 
 from flowerml.campaign.execution.fork_client import Forking
 from flowerml.campaign.execution.job import Ended, Job
-from flowerml.console import say, warn
 from flowerml.errors import RunFailed, UserError
+from flowerml.log import configure_logging
 from flowerml.runs.lifecycle.device_share import visible_gpus
 from flowerml.tracking.search.campaigns import store_address
+
+logger = logging.getLogger(__name__)
 
 _PASSED_ON = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")
 _PATHS = ("train_dir", "test_dir", "output_dir", "runs_root")
@@ -35,6 +38,7 @@ class Place:
     """What an actor does: one job at a time, in a fork of its own zygote."""
 
     def __init__(self, threads: int | None) -> None:
+        configure_logging()
         self._threads = threads
         self._forking: Forking | None = None
 
@@ -90,7 +94,7 @@ class OnRay:
         self._answers: dict[Any, str] = {}  # by what is waited for: the job's name
         self._pending: dict[str, tuple[float, Job]] = {}  # asked for and not begun: since when
         self._losses = 0
-        say(
+        logger.info(
             f"Ray cluster {address}: {parallel} places of"
             f" {', '.join(f'{count:g} {what}' for what, count in self._share.items())}"
         )
@@ -166,12 +170,12 @@ class OnRay:
             self._losses += 1
             del self._busy[name]
             reason = str(error).strip().splitlines()[0]
-            warn(f"{name}: its place in the cluster is gone ({reason})")
+            logger.warning(f"{name}: its place in the cluster is gone ({reason})")
             return [Ended(name, -1, "its place in the cluster is gone", lost=True)]
         actor = self._busy[name]
         if not isinstance(found, dict):  # where it runs, or that it goes on
             if isinstance(found, str):
-                say(f"{name}: on {found}")
+                logger.info(f"{name}: on {found}")
             self._answers[actor.wait.remote(1.0)] = name
             return []
         del self._busy[name]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowerml.campaign.plan.model import Kind, Phase, Plan, PlanRun, shaping
-from flowerml.console import duration
+from flowerml.human_units import duration
 from flowerml.settings.serialization import as_text
 
 

@@ -1,16 +1,20 @@
 """A campaign as a person sees it while it runs: a table on a terminal, plain lines in a log. All of it on stderr."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from flowerml.campaign.report.snapshot import Campaign, Phase, PhaseStatus, RunRow, RunStatus
-from flowerml.console import duration, on_terminal, say
+from flowerml.human_units import duration
+from flowerml.progress_bar import on_terminal
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
+
+logger = logging.getLogger(__name__)
 
 _EVERY_S = 60.0  # a line of progress in a log
 _COLUMNS = ("run", "model", "seed", "status", "epoch", "best", "left")
@@ -42,11 +46,11 @@ class Lines:
         for run in campaign.runs:
             now = run.status, run.tries
             if now != self._before.get(run.name) and (line := changed(run)):
-                say(line)
+                logger.info(line)
             self._before[run.name] = now
         if time.monotonic() - self._shown >= _EVERY_S:
             self._shown = time.monotonic()
-            say(progress(campaign))
+            logger.info(progress(campaign))
 
 
 class Screen:

@@ -12,7 +12,7 @@ from flowerml.campaign.report.champion_section import champion_html, read_predic
 from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, Phase, RunRow, RunStatus
 from flowerml.campaign.report.svg_figures import curves, dots
 from flowerml.campaign.report.table import COLUMNS, cells
-from flowerml.console import duration
+from flowerml.human_units import duration
 from flowerml.reporting.html import counted, document, section, text
 from flowerml.settings import find_model
 from flowerml.tasks import task_for

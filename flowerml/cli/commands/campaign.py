@@ -4,6 +4,7 @@ and started again.
 
 import argparse
 import json
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.campaign.plan.parser import read_plan, shipped
-from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from flowerml.campaign.plan.model import Plan
     from flowerml.campaign.report.snapshot import Campaign
 
+logger = logging.getLogger(__name__)
+
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, check, carry out. Raises UserError; RunFailed where the campaign had begun and can't go on."""
     asked = _parser().parse(argv)
     plan = read_plan(asked.plan, tuple(asked.set))
     for line in plan.warnings:
-        warn(line)
+        logger.warning(line)
     parallel = _whole("--parallel", asked.parallel, 1, 256)
     _check(asked)
     if asked.check:
@@ -53,12 +55,12 @@ def run(argv: Sequence[str] | None) -> int:
         command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
     )
     finished = carry_out(plan, options, parallel=parallel, workers=_cluster(asked, parallel))
-    say(
+    logger.info(
         f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in"
         " MLflow)"
     )
     for one in finished.delivered:
-        say(f"{one.path}: {one.registered_model}, version {one.version}. {one.words}")
+        logger.info(f"{one.path}: {one.registered_model}, version {one.version}. {one.words}")
     if asked.json:
         print(json.dumps(_as_json(finished, options.runs_root / finished.id)))
     return 0

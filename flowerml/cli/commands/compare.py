@@ -1,17 +1,19 @@
 """`flowerml compare`: two finished campaigns side by side, and what was predicted of the second."""
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
     from flowerml.campaign.comparison.statistics import Comparison
+
+logger = logging.getLogger(__name__)
 
 NAME = "comparison"
 
@@ -67,8 +69,8 @@ def run(argv: Sequence[str] | None) -> int:
     write_text(folder / f"{NAME}.md", as_markdown(comparison))
     write_text(folder / f"{NAME}.csv", as_csv(comparison))
     for line in sentences(comparison):
-        say(line)
-    say(f"{folder / NAME}.html shows it all; .md and .csv beside it have the figures")
+        logger.info(line)
+    logger.info(f"{folder / NAME}.html shows it all; .md and .csv beside it have the figures")
     if asked.json:
         print(json.dumps(_as_json(comparison)))
     return 0

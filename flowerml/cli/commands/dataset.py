@@ -2,15 +2,18 @@
 
 import argparse
 import json
+import logging
 import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowerml.console import say, track
 from flowerml.errors import UserError, one_line
+from flowerml.progress_bar import track
 from flowerml.settings import resolve_one
 from flowerml.settings.flags import Parser
+
+logger = logging.getLogger(__name__)
 
 PAGE = "data-check.html"
 
@@ -113,7 +116,7 @@ def _make(asked: argparse.Namespace) -> int:
 
     paths = make_flowers(root, per_class, size=size, seed=seed, on_image=on_image)
     progress.close()
-    say(f"{len(paths)} pictures, {per_class} of each of {', '.join(CLASSES)}, drawn into {root}")
+    logger.info(f"{len(paths)} pictures, {per_class} of each of {', '.join(CLASSES)}, drawn into {root}")
     return 0
 
 
@@ -137,8 +140,8 @@ def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool
     pairs = make_scenes(root, counts, size=size, seed=seed, on_image=on_image)
     progress.close()
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-    say(f"{len(pairs)} pairs in {len({pair.image for pair in pairs})} pictures drawn into {root}: {listed}")
-    say(f"next: flowerml train --model relation:timm:NAME --weights PATH --train-dir {shlex.quote(str(root))}")
+    logger.info(f"{len(pairs)} pairs in {len({pair.image for pair in pairs})} pictures drawn into {root}: {listed}")
+    logger.info(f"next: flowerml train --model relation:timm:NAME --weights PATH --train-dir {shlex.quote(str(root))}")
     return 0
 
 
@@ -174,7 +177,7 @@ def _check(asked: argparse.Namespace) -> int:
         print("\n".join([*report_lines(report), *(suspects.lines() if suspects else [])]))
     if page is not None:
         write_page(page, scanned, report, suspects)
-        say(f"the page with the pictures side by side: {page}")
+        logger.info(f"the page with the pictures side by side: {page}")
     return 1 if report.bad or report.across_classes else 0
 
 
@@ -225,11 +228,11 @@ def _fetch(asked: argparse.Namespace) -> int:
         url = PUBLIC_URL if asked.url is None else asked.url
         counts = fetch_photos(root, url, sha256, keep_archive=asked.keep_archive == "true")
     licence = f"; licence: {root / 'LICENSE.txt'}" if (root / "LICENSE.txt").exists() else ""
-    say(
+    logger.info(
         f"{sum(counts.values())} pictures in {root}:"
         f" {', '.join(f'{name} {count}' for name, count in counts.items())}{licence}"
     )
-    say(f"next: flowerml dataset check --train-dir {shlex.quote(str(root))}")
+    logger.info(f"next: flowerml dataset check --train-dir {shlex.quote(str(root))}")
     return 0
 
 

@@ -2,19 +2,21 @@
 
 import argparse
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowerml.console import say
 from flowerml.errors import RunFailed, UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
     from flowerml.delivery.export import Delivery, Source
     from flowerml.delivery.verify import Expected
+
+logger = logging.getLogger(__name__)
 
 FAMILIES = ("cnn", "vit")
 
@@ -62,7 +64,7 @@ def run(argv: Sequence[str] | None) -> int:
         print("\n".join(line for check in delivery.checks for line in check.lines))
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
-    say(
+    logger.info(
         f"{folder.resolve()} holds the delivery: {', '.join(sorted(delivery.entries))}, flowers_classifier.py,"
         " MANIFEST.json"
     )
@@ -111,7 +113,7 @@ def _from_registry(asked: argparse.Namespace, scratch: Path) -> "list[Source]":
     sources = []
     for family in FAMILIES if asked.family in (None, "both") else (asked.family,):
         found = fetch_registered(family, scratch / family, alias=asked.alias or "champion", version=asked.version)
-        say(f"{found.name}, version {found.version}, of run {found.run_id[:8]}")
+        logger.info(f"{found.name}, version {found.version}, of run {found.run_id[:8]}")
         origin = {"run_id": found.run_id, "registered_model": found.name, "version": found.version}
         sources.append(Source(found.weights, _expected(asked, found.probe, found.predictions, found.train_dir), origin))
     return sources

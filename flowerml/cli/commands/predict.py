@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowerml.console import say, track
 from flowerml.errors import UserError
 from flowerml.files import no_file, require_writable
+from flowerml.progress_bar import track
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
     from flowerml.prediction.files import Answer
+
+logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -55,7 +58,7 @@ def run(argv: Sequence[str] | None) -> int:
     device = pick_device(asked.device)
     model = load_model(asked.model, str(device))
     if others:
-        say(f"passed over, as their names are not those of pictures: {others}")
+        logger.info(f"passed over, as their names are not those of pictures: {others}")
     answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
     if target is not None:
         _write_csv(target, model.classes, answers)
@@ -112,8 +115,8 @@ def _summary(classes: Sequence[str], answers: Sequence[Answer], target: Path | N
     bad = [answer for answer in answers if answer.shares is None]
     counts = ", ".join(f"{name} {good[name]}" for name in classes if good[name])
     written = f"; written to {target}" if target is not None else ""
-    say(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")
+    logger.info(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")
     if bad:
-        say(f"can't be used ({len(bad)} of {len(answers)}):")
-        say("\n".join("  " + " ".join(f"{answer.path}: {answer.reason}".splitlines()) for answer in bad))
+        logger.info(f"can't be used ({len(bad)} of {len(answers)}):")
+        logger.info("\n".join("  " + " ".join(f"{answer.path}: {answer.reason}".splitlines()) for answer in bad))
     return 1 if bad else 0

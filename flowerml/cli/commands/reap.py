@@ -1,14 +1,16 @@
 """`flowerml reap`: runs that say RUNNING and whose process is gone, closed in their folders and at the tracking server."""
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
+
+logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -42,7 +44,7 @@ def run(argv: Sequence[str] | None) -> int:
     for one in reap_server(60 * silent_minutes, here.spared):
         here.add("", one.run_id, one.status, one.reason)
     if not here.closed and not here.left:
-        say("every run that says RUNNING has a living process")
+        logger.info("every run that says RUNNING has a living process")
     if asked.json:
         print(json.dumps({"closed": here.closed, "left": here.left}))
     return 1 if here.left else 0
@@ -61,7 +63,7 @@ class _Found:
 
     def add(self, folder: str, run_id: str, status: str, reason: str) -> None:
         self.closed.append({"folder": folder, "run_id": run_id, "status": status, "reason": reason})
-        say(f"{folder or run_id}: {status}, {reason}")
+        logger.info(f"{folder or run_id}: {status}, {reason}")
 
 
 def _close_folders(runs_root: Path) -> _Found:
@@ -79,11 +81,11 @@ def _close_folders(runs_root: Path) -> _Found:
         try:
             closed = reap_folder(root)
         except UserError as error:
-            warn(f"{root}: {error}")
+            logger.warning(f"{root}: {error}")
             found.left.append(str(root))
             continue
         if (closed or belongs_here(root)) and (why := _undelivered(root, found)):
-            warn(f"{root}: {why}")
+            logger.warning(f"{root}: {why}")
             found.left.append(str(root))
             found.spared |= set(run_ids(root))
         if closed:

@@ -2,11 +2,11 @@
 
 import argparse
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from flowerml.console import say
 from flowerml.errors import RunFailed, UserError
 from flowerml.settings.flags import Parser
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from flowerml.runs.select import Register, Selected
     from flowerml.selection.decision import Decision
     from flowerml.selection.records import Scope
+
+logger = logging.getLogger(__name__)
 
 FAMILIES = ("cnn", "vit", "relation")
 SEEDS = "11,23,47"
@@ -46,9 +48,9 @@ def run(argv: Sequence[str] | None) -> int:
     if asked.json:
         print(_as_json(decision, selected))
     if selected.run_id is not None:
-        say(f"run {selected.run_id} has the table, the figure and the decision (mlflow ui)")
+        logger.info(f"run {selected.run_id} has the table, the figure and the decision (mlflow ui)")
     if selected.registered is not None:
-        say(selected.registered)
+        logger.info(selected.registered)
     return 0
 
 

@@ -3,12 +3,12 @@
 import argparse
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, resolve
 from flowerml.settings.flags import Parser, add_settings
@@ -16,6 +16,8 @@ from flowerml.settings.serialization import as_text
 
 if TYPE_CHECKING:
     from flowerml.sweep.task import Task
+
+logger = logging.getLogger(__name__)
 
 _FOR_ITSELF = (
     "workers",
@@ -46,7 +48,7 @@ def run(argv: Sequence[str] | None) -> int:
     asked, given = _asked(argv)
     settings, warnings = resolve(given)
     for line in warnings:
-        warn(line)
+        logger.warning(line)
     family = find_model(settings.model).family
     _check(asked, settings)
 
@@ -61,7 +63,7 @@ def run(argv: Sequence[str] | None) -> int:
     if done.decision is not None and not asked.json:
         show(done.decision)
     number, best = done.swept.best, done.swept.best_trial
-    say(
+    logger.info(
         f"\nbest: trial {number}, {task.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
         " (mlflow ui)"
     )

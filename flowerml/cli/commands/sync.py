@@ -1,15 +1,17 @@
 """`flowerml sync`: what runs have kept while the tracking server was away, brought there."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
     from flowerml.tracking import Synced
+
+logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -41,7 +43,7 @@ def run(argv: Sequence[str] | None) -> int:
     if asked.all:
         folders = _undelivered(Path(asked.runs_root))
         if not folders:
-            say(f"{asked.runs_root}: everything is delivered")
+            logger.info(f"{asked.runs_root}: everything is delivered")
     return _sync(folders)
 
 
@@ -63,15 +65,15 @@ def _sync(folders: Sequence[Path]) -> int:
     for root in folders:
         who = holder(root)
         if who is not None and not who.gone:
-            say(f"{root}: being worked on by {who}, which delivers by itself")
+            logger.info(f"{root}: being worked on by {who}, which delivers by itself")
             continue
         if silent:
-            say(f"{root}: not tried, {silent}")
+            logger.info(f"{root}: not tried, {silent}")
             left += 1
             continue
         done = sync_folder(root)
         note_run_id(root, done.run_id)
-        say(f"{root}: {_words(done)}")
+        logger.info(f"{root}: {_words(done)}")
         left += bool(done.left or done.why)
         silent = "" if done.answered else "as the server does not answer"
     return 1 if left else 0

@@ -1,12 +1,14 @@
 """`flowerml train`: one training run."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowerml.console import say, warn
 from flowerml.settings import Settings, resolve
 from flowerml.settings.flags import Parser, add_settings
+
+logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -22,7 +24,7 @@ def run(argv: Sequence[str] | None) -> int:
     as_json = asked.pop("json")
     settings, warnings = resolve(asked)
     for line in warnings:
-        warn(line)
+        logger.warning(line)
 
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import tidy_beside
@@ -41,9 +43,11 @@ def run(argv: Sequence[str] | None) -> int:
     finished = run_training(settings, open_recorder)
     place = f"everything lies in {finished.folder}"
     if any(recorder.left for recorder in recorders):
-        say(f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it; {place}")
+        logger.info(
+            f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it; {place}"
+        )
     else:
-        say(f"\nrun {finished.run_id} is FINISHED; {place} and in MLflow (mlflow ui)")
+        logger.info(f"\nrun {finished.run_id} is FINISHED; {place} and in MLflow (mlflow ui)")
     if as_json:
         result = {
             "run_id": finished.run_id,

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from flowerml.console import amount, track
 from flowerml.errors import UserError
+from flowerml.human_units import amount
+from flowerml.progress_bar import track
 
 MOST_MEMBERS = 500_000
 MOST_GROWTH = 20  # unpacked bytes per archive byte; photos have 1.0, a bomb up to 1,000

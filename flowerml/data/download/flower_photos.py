@@ -5,6 +5,7 @@ in its LICENSE.txt.
 """
 
 import fcntl
+import logging
 import os
 import re
 from collections import Counter
@@ -13,13 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flowerml.console import amount, say
 from flowerml.data.download.archive import BadArchive, require_space, unpack
 from flowerml.data.download.http import WAYS, require_address
 from flowerml.data.download.resumable import PAUSES_S, Part, download
 from flowerml.data.folders import ALL_FOLDERS, read_layout
 from flowerml.errors import UserError
 from flowerml.files import file_digest
+from flowerml.human_units import amount
+
+logger = logging.getLogger(__name__)
 
 PUBLIC_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 PUBLIC_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
@@ -62,7 +65,7 @@ def fetch_photos(
             counts = _unpack(part.path, target)
         except KeyboardInterrupt:
             if part.length():
-                say(f"{amount(part.length())} are kept in {part.path}: the same command goes on from there")
+                logger.info(f"{amount(part.length())} are kept in {part.path}: the same command goes on from there")
             raise
         except BadArchive:
             part.remove()
@@ -97,7 +100,7 @@ def _bring(url: str, part: Part, sha256: str, pauses_s: Sequence[float]) -> None
 
     if size is not None:
         room(size)
-    say(
+    logger.info(
         f"fetching {url}"
         + (f" ({amount(size)})" if size else "")
         + (f", {amount(part.length())} are here" if part.length() else "")

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +10,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flowerml.console import amount, say, track_bytes
 from flowerml.data.download.http import WAYS, Broken, open_url, reading_failed
 from flowerml.errors import UserError
 from flowerml.files import write_json
+from flowerml.human_units import amount
+from flowerml.progress_bar import track_bytes
+
+logger = logging.getLogger(__name__)
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 PROGRESS = 1_000_000  # bytes a try must bring to count as "it goes on": then the pauses begin anew
@@ -103,7 +107,7 @@ def download(
                 raise UserError(_given_up(url, part, error, answered)) from error
             pause = pauses_s[fails]
             fails += 1
-            say(
+            logger.info(
                 f"{error}; trying again in {pause:g} s"
                 + (f", from {amount(part.length())} on" if part.length() else "")
             )
@@ -119,7 +123,7 @@ def _attempt(url: str, part: Part, size: int | None, on_size: Callable[[int], No
     if have and have == whole:
         return
     if whole is not None and have > whole:
-        say(f"{part.path} is longer than the file: starting from the beginning")
+        logger.info(f"{part.path} is longer than the file: starting from the beginning")
         part.remove()
         have = 0
     known = (
@@ -133,7 +137,9 @@ def _attempt(url: str, part: Part, size: int | None, on_size: Callable[[int], No
             return
         if answer.status not in (200, 206, 416):
             raise _refused(url, answer)
-        say("the server's file is another one by now, or it only sends whole files: starting from the beginning")
+        logger.info(
+            "the server's file is another one by now, or it only sends whole files: starting from the beginning"
+        )
         part.remove()
         if answer.status == 200:
             _receive(url, part, answer, size, on_size)

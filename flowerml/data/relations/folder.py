@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerml.console import track
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.parser import Annotations
@@ -21,6 +20,7 @@ from flowerml.data.relations.vocabulary import Wording, load_names
 from flowerml.data.relations.vrd import find_annotations
 from flowerml.data.scan import BadFile, list_bad
 from flowerml.errors import UserError
+from flowerml.progress_bar import track
 
 _EDGES = r"\[(?P<{}>[\d.e+-]+(?: [\d.e+-]+){{3}})\]"
 _ID = re.compile(

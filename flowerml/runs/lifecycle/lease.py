@@ -7,6 +7,7 @@ whoever held the one before (`flowerml.files.staged`).
 """
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,11 +19,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from flowerml.console import duration, warn
 from flowerml.errors import Fenced, UserError
 from flowerml.files import staged, staging_of, write_json
+from flowerml.human_units import duration
 from flowerml.journal import journals
 from flowerml.runs.lifecycle.process_identity import born, lives, machine
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS, CLAIM, HEARTBEAT = "attempts", "claim.json", "heartbeat.json"
 JOURNAL_FILES = ("journal.jsonl", "delivered.json")
@@ -121,7 +124,7 @@ class Attempt:
         except Fenced:
             return
         except (OSError, UserError) as error:
-            warn(f"{self.root}: that this process has let go of it could not be written down ({error})")
+            logger.warning(f"{self.root}: that this process has let go of it could not be written down ({error})")
 
 
 def holder(root: Path) -> Holder | None:

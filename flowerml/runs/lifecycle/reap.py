@@ -2,16 +2,18 @@
 gone on with later.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.events import Ended, Status
 from flowerml.journal import Entry, Journal, Opening, journals, read_delivered
 from flowerml.runs.lifecycle.lease import Attempt, Holder, claim, holder, writing
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RunFile, read_run_file, write_run_file
+
+logger = logging.getLogger(__name__)
 
 _LEASE_S = 60.0
 
@@ -93,7 +95,7 @@ def _ended(attempt: Attempt, who: Holder, standing: RunFile) -> tuple[Ended, boo
     try:
         journal = Journal.passed_on(_newest_journal(attempt.root), attempt.folder)
     except OSError:
-        warn(f"{attempt.root}: its journal can't be read; only the folder says that the run is over")
+        logger.warning(f"{attempt.root}: its journal can't be read; only the folder says that the run is over")
         return killed, True
     begun = standing.status == "RUNNING" or not all(
         isinstance(found, Entry) and isinstance(found.record, Opening) for found in journal.records()

@@ -1,5 +1,6 @@
 """What asks a run to stop: a signal, the death of whoever started it, another process that has taken it over."""
 
+import logging
 import os
 import signal
 import threading
@@ -11,9 +12,10 @@ from types import FrameType
 
 import psutil
 
-from flowerml.console import say, warn
 from flowerml.errors import Fenced
 from flowerml.runs.lifecycle.process_identity import born, lives
+
+logger = logging.getLogger(__name__)
 
 # seconds in which a second signal is taken for the first: on Ctrl-C `mlflow run` sends SIGTERM right behind the
 # terminal's
@@ -77,7 +79,7 @@ class Stopping:
         if again or not self.patient:
             raise StoppedAtOnce(words)
         with suppress(RuntimeError):  # where the signal met another line that was just being printed
-            say(
+            logger.info(
                 f"{words.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at"
                 " once)"
             )
@@ -144,7 +146,7 @@ def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher
                 Exception
             ) as error:  # a disk that is full must not end a training; whoever waits for the sign may take it over
                 if well:
-                    warn(f"no sign of life can be written: {error}")
+                    logger.warning(f"no sign of life can be written: {error}")
                 well = False
 
     thread = threading.Thread(target=watch, name="sign-of-life", daemon=True)

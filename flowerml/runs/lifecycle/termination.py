@@ -1,15 +1,17 @@
 """The end of a run: whatever happens, it is in the right state, in MLflow and in its folder."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from flowerml.console import warn
 from flowerml.errors import Fenced, RunFailed, UserError
 from flowerml.events import Ended, Recorder, Status
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
 from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, heard
 from flowerml.training.callbacks import LoaderDied, Stopped
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def closing(
         try:
             finished()
         except UserError as error:
-            warn(f"the run is FINISHED, but not all could be tidied up: {error}")
+            logger.warning(f"the run is FINISHED, but not all could be tidied up: {error}")
 
     with ending(recorder, state, stopping, tidy_up):
         state("RUNNING")
@@ -65,7 +67,7 @@ def ending(
             try:
                 state(status.value)
             except UserError as error:  # a disk that is full, mostly: what ended the run must not be hidden by that
-                warn(f"the run is {status.value}, but its folder could not be told: {error}")
+                logger.warning(f"the run is {status.value}, but its folder could not be told: {error}")
         with suppress(StoppedAtOnce):  # only the server is not waited for any longer
             recorder.close()
 
@@ -101,5 +103,5 @@ def _why_killed(asked: str, error: BaseException) -> str:
     if not isinstance(error, Exception) or isinstance(error, Stopped | LoaderDied):
         return asked
     words = f"{asked}, and meanwhile: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
-    warn(words)
+    logger.warning(words)
     return words

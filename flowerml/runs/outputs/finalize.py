@@ -1,10 +1,10 @@
 """What comes after the last epoch: scores, figures, pages, the probe, the description."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerml.console import say
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.evaluation.metrics import Predictions, Scores, score, text_report
 from flowerml.evaluation.predict import predict_all
@@ -17,6 +17,8 @@ from flowerml.runs.outputs.tags_and_note import closing_tags, description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
 from flowerml.training.callbacks import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ def finish(
     if scores is not None:
         for path in record_baselines(run, recorder, views, scores):
             recorder.record(Artifact(path))
-        say(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
+        logger.info(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
     if test is not None:
-        say(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
+        logger.info(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
     return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 

@@ -1,10 +1,13 @@
 """What is about to run, on the console, before the first step."""
 
-from flowerml.console import say, warn
+import logging
+
 from flowerml.models.layer_groups import multipliers
 from flowerml.runs.outputs.tags_and_note import weights_name
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.serialization import as_params
+
+logger = logging.getLogger(__name__)
 
 
 def announce(run: Prepared, remark: str | None) -> None:
@@ -13,23 +16,23 @@ def announce(run: Prepared, remark: str | None) -> None:
     """
     settings, built = run.settings, run.built
     for line in (*([remark] if remark else []), *run.data.remarks):
-        warn(line.removeprefix("warning: ")) if line.startswith("warning: ") else say(line)
-    say(
+        logger.warning(line.removeprefix("warning: ")) if line.startswith("warning: ") else logger.info(line)
+    logger.info(
         f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest"
         f" {run.digests.split[:8]})"
     )
-    say("\n".join(run.balance.lines()))
+    logger.info("\n".join(run.balance.lines()))
     smallest = min(multipliers(built.stages, settings.llrd))
-    say(
+    logger.info(
         f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head),"
         f" {len(built.stages)} layer groups, smallest rate factor {smallest:.3g}"
     )
     for line in run.task.checks(built, settings, run.balance):
-        say(f"check: {line}")
+        logger.info(f"check: {line}")
     unused = f"; not used of the file: {', '.join(_shortened(built.unused))}" if built.unused else ""
-    say(f"weights: {weights_name(run)}{unused}")
-    say("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
-    say(
+    logger.info(f"weights: {weights_name(run)}{unused}")
+    logger.info("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
+    logger.info(
         f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device}, into"
         f" {run.folder}"
     )

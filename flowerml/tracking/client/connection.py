@@ -14,7 +14,7 @@ from mlflow.utils.uri import get_uri_scheme
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from flowerml.console import on_terminal
+from flowerml.progress_bar import on_terminal
 from flowerml.tracking.client.errors import without_secrets
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"

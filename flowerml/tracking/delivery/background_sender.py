@@ -1,5 +1,6 @@
 """The thread that delivers a run's journal while it is being written. A server that is away costs the training nothing."""
 
+import logging
 import os
 import threading
 import time
@@ -7,11 +8,12 @@ from collections.abc import Callable
 
 from mlflow.tracking import get_tracking_uri
 
-from flowerml.console import say, warn
 from flowerml.errors import Fenced, UserError
 from flowerml.tracking.client.connection import is_remote
 from flowerml.tracking.client.errors import is_answer, reason_of, refusal, without_secrets
 from flowerml.tracking.delivery.journal_delivery import Delivery
+
+logger = logging.getLogger(__name__)
 
 _SILENCE_S = 0.5  # of a server on a network, after which the start goes on without it
 _FAREWELL_S, _AWAY_FAREWELL_S = (
@@ -76,7 +78,9 @@ class Sender:
         if gone:
             raise Fenced(f"{self._where}: another process has taken this run over; nothing more is written here")
         if silent:
-            warn(f"{self._store} has not answered yet: the training begins, its events are kept in {self._where}")
+            logger.warning(
+                f"{self._store} has not answered yet: the training begins, its events are kept in {self._where}"
+            )
 
     def wake(self) -> None:
         """There is something to deliver."""
@@ -101,7 +105,7 @@ class Sender:
         self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
         left = self.left()
         if left:
-            warn(
+            logger.warning(
                 f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}`"
                 " delivers them"
             )
@@ -123,7 +127,7 @@ class Sender:
         """Until `ready`, or until the server has said nothing for so long."""
         while not ready():
             answers = self._answers
-            self._state.wait_for(lambda: ready() or self._answers > answers, silence_s)
+            self._state.wait_for(lambda: ready() or self._answers > answers, silence_s)  # noqa: B023 - same iteration
             if silence_s is not None and self._answers == answers:
                 return
 
@@ -210,7 +214,7 @@ class Sender:
             self._fails = 0
             told, self._told = self._told, False
         if told:
-            say(f"{self._store} is there again: {left} events go to it")
+            logger.info(f"{self._store} is there again: {left} events go to it")
 
     def _is_refused(self, error: Exception) -> bool:
         """At the start only: whether this ends the run before it has begun."""
@@ -233,4 +237,4 @@ class Sender:
         if not told and not self._over:
             does = "refuses" if is_answer(error) and not isinstance(error, UserError) else "does not answer"
             why = str(error) if isinstance(error, UserError) else f"{self._store} {does} ({reason_of(error)})"
-            warn(f"{why}: events are kept in {self._where} and go there later")
+            logger.warning(f"{why}: events are kept in {self._where} and go there later")

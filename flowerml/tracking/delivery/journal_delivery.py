@@ -1,12 +1,12 @@
 """A journal brought to MLflow, record by record in order: each counts once, however often the way is cut off."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient, get_tracking_uri
 
-from flowerml.console import say, warn
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended, Metrics, Params, Tags
 from flowerml.journal import (
@@ -27,6 +27,8 @@ from flowerml.tracking.delivery.lock import Hold
 from flowerml.tracking.delivery.reconcile import FILE_S, insist_on_end, opened_at, remove_doubles, send_missing
 from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run, heartbeat, make_run, opened_run, run_of
 from flowerml.tracking.delivery.run_writer import RunWriter
+
+logger = logging.getLogger(__name__)
 
 _ANSWER_S = 5.0  # how long an answer is waited for
 
@@ -107,7 +109,7 @@ class Delivery:
         if self.run_id:
             self._heard()
         if run is None and self.run_id:
-            warn(
+            logger.warning(
                 f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its"
                 " beginning"
             )
@@ -190,7 +192,7 @@ class Delivery:
         here = store_name(get_tracking_uri())
         if self._state.store and self._state.store != here:
             if self.run_id:
-                say(
+                logger.info(
                     f"{self.journal.root}: recorded at {self._state.store} so far; everything goes into a new run at"
                     f" {here}"
                 )
@@ -205,7 +207,7 @@ class Delivery:
 
     def _name(self, damage: Damage) -> None:
         if damage.end not in self._damaged:
-            warn(
+            logger.warning(
                 f"{self.journal.path}, line {damage.line}: {damage.reason}; what it held is lost to MLflow, everything"
                 " else goes there"
             )
@@ -225,12 +227,12 @@ class Delivery:
                     self._writer.reopen()
                     self._make_launcher(record.opened)
                 case Artifact(path) if self._superseded and path.is_relative_to(self.journal.root):
-                    warn(
+                    logger.warning(
                         f"{path} may be a later run's, started over in its folder: the earlier one is delivered without"
                         " this file"
                     )
                 case Artifact(path) if not path.is_file():
-                    warn(f"{path} is gone before MLflow had it: the run is delivered without this file")
+                    logger.warning(f"{path} is gone before MLflow had it: the run is delivered without this file")
                 case Artifact():
                     answers_within(FILE_S + upload_s(record))
                     self._writer.write(record)
@@ -271,7 +273,9 @@ class Delivery:
             except Exception as error:
                 if not is_of_content(error):
                     raise
-                warn(f"MLflow does not take {named(piece)} ({reason_of(error)}): it stands in {self.journal.path} only")
+                logger.warning(
+                    f"MLflow does not take {named(piece)} ({reason_of(error)}): it stands in {self.journal.path} only"
+                )
 
     def _keep(self, state: Delivered) -> None:
         """Raises FileNotFoundError where the folder is gone. A full disk only lets the next process repeat something."""

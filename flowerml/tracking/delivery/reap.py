@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
-from flowerml.console import duration
 from flowerml.events import Ended, Status, now_ms
+from flowerml.human_units import duration
 from flowerml.tracking.client.connection import answers_within, connected
 from flowerml.tracking.client.errors import refusal
 from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run

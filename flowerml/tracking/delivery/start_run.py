@@ -1,5 +1,6 @@
 """The run a command writes to: a training's own, through its journal; or an evaluation's, straight at MLflow."""
 
+import logging
 import os
 import socket
 import uuid
@@ -9,7 +10,6 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from flowerml.console import warn
 from flowerml.events import Ended, Status
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, journals
 from flowerml.settings import Settings
@@ -20,6 +20,8 @@ from flowerml.tracking.delivery.journal_delivery import Delivery
 from flowerml.tracking.delivery.run_lookup import experiment_id, find_run, opened_run
 from flowerml.tracking.delivery.run_writer import KIND, REASON
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
+
+logger = logging.getLogger(__name__)
 
 
 def start_run(
@@ -85,7 +87,9 @@ def _passed_on(previous: Path, attempt: Path) -> Journal | None:
     except OSError:
         return None
     if journal.opening is None:
-        warn(f"{previous}: the journal's first line is damaged, so which run it belongs to is lost: a new one begins")
+        logger.warning(
+            f"{previous}: the journal's first line is damaged, so which run it belongs to is lost: a new one begins"
+        )
         return None
     return journal
 
@@ -126,4 +130,4 @@ def note_failure(reason: str) -> None:
         MlflowClient().set_tag(opened, REASON, reason[:5000])
     except Exception as error:  # the reason stands on the console already: it must not be buried under another one
         if not is_unknown(error):
-            warn(f"MLflow could not be told ({reason_of(error)})")
+            logger.warning(f"MLflow could not be told ({reason_of(error)})")

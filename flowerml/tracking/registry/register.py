@@ -1,5 +1,6 @@
 """Registered models: a decision's weights as a version, and who holds the aliases `champion` and `previous`."""
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from flowerml.console import say
 from flowerml.errors import UserError
 from flowerml.events import now_ms
 from flowerml.files import file_digest
@@ -22,6 +22,8 @@ from flowerml.tracking.client.errors import reason_of, refusal
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.version_tags import champion_of, description, version_tags
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+logger = logging.getLogger(__name__)
 
 REGISTERED = {"cnn": "flowers-cnn", "vit": "flowers-vit", "relation": "relations"}
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -142,7 +144,7 @@ def _create(
         weights = Path(scratch) / REGISTERED_WEIGHTS[str(checkpoint.spec.family)]
         save_checkpoint(weights, checkpoint)
         digest = file_digest(weights)
-        say(f"registering {weights.name} of run {run_id[:8]} as {name}")
+        logger.info(f"registering {weights.name} of run {run_id[:8]} as {name}")
         tags = version_tags(decision, run_id, digest, retrained=retrained_id is not None)
         model_id = _log_model(client, name, checkpoint, weights, digest, run_id, tags)
     _log_metrics(client, model_id, decision, selection_id or run_id)

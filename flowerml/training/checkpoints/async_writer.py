@@ -1,12 +1,14 @@
 """Files written beside the training: in the order they were asked for, one at a time, and none after one that failed."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
-from flowerml.console import warn
 from flowerml.training.callbacks import Stopped
+
+logger = logging.getLogger(__name__)
 
 _WAITING = 2  # files that may be under way: each holds a copy of the weights in memory
 
@@ -89,4 +91,4 @@ def _write_the_rest(writes: Writer, ended_by: Exception) -> None:
             return
         if isinstance(ended_by, Stopped):
             raise error from ended_by
-        warn(f"and meanwhile: {error}")
+        logger.warning(f"and meanwhile: {error}")

@@ -3,6 +3,7 @@ read.
 """
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import torch
 
-from flowerml.console import warn
 from flowerml.errors import UserError
 from flowerml.files import FULL, copy, file_digest, free, staging_of, sync_folder, write_bytes
 from flowerml.training.checkpoints.checkpoint import bytes_of, save_plain
 from flowerml.training.checkpoints.progress import Content, Place
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "flowerml-state-1"
 STATE, BEST, MANIFEST = "state.pt", "best.pth", "manifest.json"
@@ -107,7 +109,7 @@ class Checkpoints:
             reason = self._damage(place)
             if reason is None:
                 for line in damaged:
-                    warn(f"{line}: that checkpoint is not used, but the one {place}")
+                    logger.warning(f"{line}: that checkpoint is not used, but the one {place}")
                 return Kept(self._at(place), place)
             damaged.append(f"{self._at(place)}: {reason}")
         if damaged:

@@ -1,34 +1,25 @@
-"""What a person sees while a command runs. Everything here goes to stderr: stdout belongs to results (`--json`)."""
+"""Progress of long work: a bar with ETA on a terminal, plain lines in a log. Both on stderr; stdout belongs to results."""
 
-import os
+import logging
 import sys
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sized
 from typing import TypeVar
 
+from flowerml.human_units import amount, duration
+
+logger = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
 
 
-# A process that is forked while another thread prints would find the stream locked for ever: forks wait for the line.
-_aloud = threading.RLock()
-os.register_at_fork(before=_aloud.acquire, after_in_parent=_aloud.release, after_in_child=_aloud.release)
-
-
-def say(text: str) -> None:
-    """One line of information."""
-    with _aloud:
-        print(text, file=sys.stderr, flush=True)
-
-
-def warn(text: str) -> None:
-    """One line that a person should read."""
-    say(f"warning: {text}")
-
-
 def on_terminal() -> bool:
-    """Whether a person watches (a bar makes sense) or a log file does (it does not)."""
+    """Whether stderr is a terminal, where a bar can be drawn, and not a log file."""
     return sys.stderr.isatty()
+
+
+def _shows_bar() -> bool:
+    return on_terminal() and logger.isEnabledFor(logging.INFO)
 
 
 def track(
@@ -39,7 +30,7 @@ def track(
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if on_terminal():
+    if _shows_bar():
         yield from _bar(items, what, total)
         return
     started = shown = time.monotonic()
@@ -48,7 +39,7 @@ def track(
         now = time.monotonic()
         if now - shown >= log_every_s and done != total:
             shown = now
-            say(f"{what}: {done}{f' of {total}' if total else ''}{_eta(done, total, now - started)}")
+            logger.info(f"{what}: {done}{f' of {total}' if total else ''}{_eta(done, total, now - started)}")
 
 
 def _bar(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
@@ -72,21 +63,11 @@ def _eta(done: int, total: int | None, elapsed: float) -> str:
     return f", about {duration((total - done) * elapsed / done)} left"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the form a person reads: `45 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def track_bytes(
     chunks: Iterable[bytes], what: str, total: int | None, done: int = 0, log_every_s: float = 15.0
 ) -> Generator[bytes, None, None]:
     """Yield `chunks`, showing bytes, rate and time left as `track` does; `done` of the `total` bytes were there before."""
-    if on_terminal():
+    if _shows_bar():
         yield from _byte_bar(chunks, what, total, done)
         return
     started = shown = time.monotonic()
@@ -98,7 +79,7 @@ def track_bytes(
         if now - shown >= log_every_s and done + got != total:
             shown = now
             left = _eta(got, total - done, now - started) if total else ""
-            say(
+            logger.info(
                 f"{what}: {amount(done + got)}{f' of {amount(total)}' if total else ''},"
                 f" {amount(round(got / (now - started)))}/s{left}"
             )
@@ -121,12 +102,3 @@ def _byte_bar(chunks: Iterable[bytes], what: str, total: int | None, done: int) 
         for chunk in chunks:
             yield chunk
             progress.advance(task, len(chunk))
-
-
-def amount(size: float) -> str:
-    """Bytes in the form a person reads: `512 B`, `228.8 MB`, `1.3 GB` (powers of 1000, as disks and networks are sold)."""
-    for unit in ("B", "kB", "MB"):
-        if size < 999.95 or (unit == "B" and size < 1000):
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

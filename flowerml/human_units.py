@@ -1,0 +1,20 @@
+"""Durations and sizes as people read them."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the form a person reads: `45 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def amount(size: float) -> str:
+    """Bytes in the form a person reads: `512 B`, `228.8 MB`, `1.3 GB` (powers of 1000, as disks and networks are sold)."""
+    for unit in ("B", "kB", "MB"):
+        if size < 999.95 or (unit == "B" and size < 1000):
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

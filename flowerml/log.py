@@ -1,0 +1,61 @@
+"""The one log handler of commands and worker processes: plain lines on stderr, as stdout belongs to results (`--json`).
+
+Library modules log with `logging.getLogger(__name__)` and configure nothing.
+"""
+
+import logging
+import os
+import sys
+import threading
+
+ROOT = "flowerml"
+
+# A process that is forked while another thread writes would find the stream locked for ever: forks wait for the line.
+_stream_lock = threading.RLock()
+os.register_at_fork(
+    before=_stream_lock.acquire, after_in_parent=_stream_lock.release, after_in_child=_stream_lock.release
+)
+
+
+class StderrHandler(logging.Handler):
+    """Write each record to what `sys.stderr` is at that moment, and flush."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; an error of the stream is handled as `logging` does."""
+        try:
+            text = self.format(record)
+            with _stream_lock:
+                print(text, file=sys.stderr, flush=True)
+        except RecursionError:
+            raise
+        except Exception:
+            self.handleError(record)
+
+
+class LineFormatter(logging.Formatter):
+    """Information as it is, warnings and errors behind their level, debug records with their module."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        text = super().format(record)
+        if record.levelno >= logging.WARNING:
+            return f"{record.levelname.lower()}: {text}"
+        return text if record.levelno >= logging.INFO else f"debug: {record.name.removeprefix(ROOT + '.')}: {text}"
+
+
+def configure_logging() -> None:
+    """Attach the handler to the package's logger, once per process. The level is INFO unless it was set before."""
+    root = logging.getLogger(ROOT)
+    if not any(isinstance(handler, StderrHandler) for handler in root.handlers):
+        handler = StderrHandler()
+        handler.setFormatter(LineFormatter())
+        root.addHandler(handler)
+        root.propagate = False  # MLflow, Ray and Optuna configure the root logger: each line would appear twice
+    if root.level == logging.NOTSET:
+        root.setLevel(logging.INFO)
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Warnings and errors only (`-q`), debug records too (`-v`), or information (neither)."""
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    logging.getLogger(ROOT).setLevel(level)
