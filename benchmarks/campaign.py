@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowerml.campaign.execution.fork_client import Forking
+    from flowerml.campaign.execution.fork_client import ForkClient
 
 SETTINGS = {
     "model": "timm:test_convnext2.r160_in1k",
@@ -44,10 +44,10 @@ def main() -> None:
         os.environ["FLOWERML_CACHE_DIR"] = f"{scratch}/cache"
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         from flowerml.data.synthetic.flowers import make_flowers
-        from flowerml.tracking.search.campaigns import silence
+        from flowerml.tracking.search.campaigns import unreachable_reason
 
         make_flowers(Path("data"), per_class=12, size=48, seed=3)
-        silence()  # makes the store
+        unreachable_reason()  # makes the store
         time.sleep(4)  # so that the pictures are old enough to be remembered
         commands = [_command(place) for place in range(asked.runs)]
         ready, forks = _forks(asked.runs)
@@ -83,22 +83,22 @@ def _command(place: int) -> tuple[float, float, float]:
 
 
 def _forks(runs: int) -> tuple[float, list[tuple[float, float, float]]]:
-    from flowerml.campaign.execution.fork_client import Forking
-    from flowerml.campaign.execution.job import Job, Work
+    from flowerml.campaign.execution.fork_client import ForkClient
+    from flowerml.campaign.execution.job import Job, JobKind
     from flowerml.settings import resolve
 
     started = time.monotonic()
-    forking = Forking()
+    forking = ForkClient()
     forking.wait_ready()
     ready = time.monotonic() - started
     rows = []
     for place in range(runs):
         settings, _ = resolve({**SETTINGS, "train_dir": "data", "output_dir": f"fork{place}"})
         used, started = _cpu_of(forking), time.monotonic()
-        forking.start(Job(str(place), Work.TRAIN, settings.model_dump(mode="json"), {}, "fork.log"))
+        forking.start(Job(str(place), JobKind.TRAIN, settings.model_dump(mode="json"), {}, "fork.log"))
         while not (ended := forking.poll(60)):
             pass
-        assert ended[0].code == 0, ended
+        assert ended[0].exit_code == 0, ended
         rows.append((time.monotonic() - started, _cpu_of(forking) - used, _training(Path(f"fork{place}"))))
     forking.close()
     forking.wait(30)
@@ -117,7 +117,7 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _cpu_of(forking: "Forking") -> float:
+def _cpu_of(forking: "ForkClient") -> float:
     """CPU seconds of the zygote's children that have ended."""
     import psutil
 

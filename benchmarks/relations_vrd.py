@@ -28,7 +28,7 @@ from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Pair
 from flowerml.data.relations.split import ambiguity, part_of, require_disjoint
-from flowerml.data.relations.vocabulary import load_names
+from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import Point, choose, decide, frontier, measure, over_images, weighted_figures
 from flowerml.files import write_json, write_text
@@ -103,7 +103,7 @@ class Row:
 
 
 def read(folder: Path) -> Data:
-    names = load_names()
+    names = load_vocabulary()
     train, test = (read_annotations(folder / f"annotations_{part}.json", names) for part in ("train", "test"))
     for line in [
         *train.lines(),

@@ -34,14 +34,14 @@ from scipy.special import stdtrit
 
 from flowerml.data.synthetic.flowers import CLASSES
 from flowerml.runs import train as training
-from flowerml.runs.lifecycle.lease import Attempt
+from flowerml.runs.lifecycle.lease import Lease
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from flowerml.tracking.delivery.journal_delivery import Delivery
-from flowerml.training.callbacks import Candidate, Observers, Outcome, Row
+from flowerml.tracking.delivery.journal_delivery import JournalDelivery
+from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Outcome
 from flowerml.training.checkpoints.checkpoint import save_plain
-from flowerml.training.checkpoints.progress import Content, Place, snapshot
-from flowerml.training.checkpoints.store import Checkpoints
+from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
+from flowerml.training.checkpoints.store import CheckpointStore
 from flowerml.training.trainer import train
 
 PHOTOS = 1000
@@ -92,7 +92,7 @@ class Switch:
         self._number = -1  # of the epoch under way among those that count
         self.on = True
         self.spent: list[Spent] = []
-        self.state: tuple[Place, Content] | None = None
+        self.state: tuple[Progress, StateDict] | None = None
 
     def now(self) -> Spent:
         """Since whenever."""
@@ -108,10 +108,10 @@ class Switch:
             self.on = BLOCK[self._number % len(BLOCK)]
         self._begun = now
 
-    def between(self, told: Observers) -> Observers:
+    def between(self, told: Callbacks) -> Callbacks:
         """Observers who hear only of epochs that are "with"."""
 
-        def on_epoch(row: Row) -> None:
+        def on_epoch(row: EpochMetrics) -> None:
             self.turn()
             if self.on:
                 told.on_epoch(row)
@@ -120,7 +120,7 @@ class Switch:
             if self.on:
                 told.on_best(candidate)
 
-        def on_state(place: Place, content: Content) -> None:
+        def on_state(place: Progress, content: StateDict) -> None:
             self.state = place, content
             if self.on:
                 told.on_state(place, content)
@@ -141,21 +141,21 @@ class Switch:
 def switched(switch: Switch, at_the_end: Callable[[], None]) -> Iterator[None]:
     """Inside, a run's training is told to `switch` first; `at_the_end` is called after its last epoch."""
 
-    def measured(*parts: Any, observers: Observers, **more: Any) -> Outcome:  # noqa: ANN401 - as `train` has them
+    def measured(*parts: Any, observers: Callbacks, **more: Any) -> Outcome:  # noqa: ANN401 - as `train` has them
         outcome = train(*parts, observers=switch.between(observers), **more)
         at_the_end()
         return outcome
 
-    before = Attempt.beat, Delivery.beat, Delivery.assert_running
-    Attempt.beat = switch.only_with(Attempt.beat)  # type: ignore[method-assign]
-    Delivery.beat = switch.only_with(Delivery.beat)  # type: ignore[method-assign]
-    Delivery.assert_running = switch.only_with(Delivery.assert_running)  # type: ignore[method-assign]
+    before = Lease.heartbeat, JournalDelivery.send_heartbeat, JournalDelivery.assert_running
+    Lease.heartbeat = switch.only_with(Lease.heartbeat)  # type: ignore[method-assign]
+    JournalDelivery.send_heartbeat = switch.only_with(JournalDelivery.send_heartbeat)  # type: ignore[method-assign]
+    JournalDelivery.assert_running = switch.only_with(JournalDelivery.assert_running)  # type: ignore[method-assign]
     training.train = measured  # type: ignore[attr-defined]
     try:
         yield
     finally:
         training.train = train  # type: ignore[attr-defined]
-        Attempt.beat, Delivery.beat, Delivery.assert_running = before  # type: ignore[method-assign]
+        Lease.heartbeat, JournalDelivery.send_heartbeat, JournalDelivery.assert_running = before  # type: ignore[method-assign]
 
 
 def measure(photos: Path, folder: Path, blocks: int, edge: int) -> tuple[Switch, list[Spent]]:
@@ -169,23 +169,23 @@ def measure(photos: Path, folder: Path, blocks: int, edge: int) -> tuple[Switch,
 
     def by_themselves() -> None:
         assert switch.state is not None
-        parts.extend(_writing(switch, switch.state[1], Checkpoints(folder / "state", "", 0, 2)))
+        parts.extend(_writing(switch, switch.state[1], CheckpointStore(folder / "state", "", 0, 2)))
 
     with switched(switch, by_themselves):
         training.run_training(settings, start_run)
     return switch, parts
 
 
-def _writing(switch: Switch, content: Content, checkpoints: Checkpoints) -> list[Spent]:
+def _writing(switch: Switch, content: StateDict, checkpoints: CheckpointStore) -> list[Spent]:
     best = checkpoints.folder.parent / "best.pth"
     spent = []
     for number in range(CHECKPOINTS):
         begun = switch.now()
-        copied = snapshot(content)
+        copied = copy_to_cpu(content)
         spent.append(switch.now() - begun)
         begun = switch.now()
         save_plain(best, copied["model"])
-        checkpoints.save(Place(number, 0), copied, best)
+        checkpoints.save(Progress(number, 0), copied, best)
         spent.append(switch.now() - begun)
     return spent
 

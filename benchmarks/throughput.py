@@ -23,7 +23,7 @@ from flowerml.data.transforms import InputDescription, TrainingTransform
 from flowerml.models import build
 from flowerml.settings import find_model
 from flowerml.training.optimizer import make_optimizer, parameter_groups
-from flowerml.training.train_step import Stepper
+from flowerml.training.train_step import TrainStep
 
 BATCH = 32
 STEPS = 6
@@ -35,7 +35,7 @@ def training_rate(name: str, size: int, *, channels_last: bool, dtype: torch.dty
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = built.model.to(memory_format=layout)
     groups = parameter_groups(model, built.stages, lr_head=1e-3, lr_backbone=1e-4, weight_decay=0.02, llrd=1.0)
-    stepper = Stepper(
+    stepper = TrainStep(
         model, make_optimizer("adamw", groups), list(model.parameters()), torch.device("cpu"), dtype, 1, 1.0, 0.05, None
     )
     inputs = torch.randn(BATCH, 3, size, size).contiguous(memory_format=layout)

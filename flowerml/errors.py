@@ -38,7 +38,7 @@ class RunFailed(UserError):
     exit_code = 1
 
 
-class Fenced(RunFailed):
+class LeaseLost(RunFailed):
     """Another process has taken this run over: this one may write nothing more, neither to the folder nor to the
     tracking server.
     """

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from flowerml.errors import Fenced, UserError
+from flowerml.errors import LeaseLost, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk, a quota or a limit of the process says when it is full
 _NOTHING, _FOLDER = "no such file", "it is a folder"
@@ -20,7 +20,7 @@ _left: set[Path] = set()  # such places that are not used any more: a thread may
 
 
 @contextmanager
-def staged(root: Path, staging: Path) -> Iterator[None]:
+def fenced_writes_to(root: Path, staging: Path) -> Iterator[None]:
     """Inside, whatever is written below `root` is made in the folder `staging` (on the same disk) and moved to its
     place from there.
 
@@ -37,7 +37,7 @@ def staged(root: Path, staging: Path) -> Iterator[None]:
         _left.add(staging)
 
 
-def staging_of(path: Path) -> Path | None:
+def staging_dir(path: Path) -> Path | None:
     """The folder where what is written to `path` is made first, None where that is beside it. Raises Fenced where it
     was taken away.
     """
@@ -45,10 +45,10 @@ def staging_of(path: Path) -> Path | None:
     for root, staging in _staging.items():
         if real.is_relative_to(root):
             if not staging.is_dir():
-                raise Fenced(f"another process has taken {root} over (or removed it): nothing more is written there")
+                raise LeaseLost(f"another process has taken {root} over (or removed it): nothing more is written there")
             return path.parent if real.is_relative_to(staging) else staging
     if not _left.isdisjoint(real.parents):
-        raise Fenced(f"{path} was being written when its run was left: it is not written any more")
+        raise LeaseLost(f"{path} was being written when its run was left: it is not written any more")
     return None
 
 
@@ -62,7 +62,7 @@ def write_with(path: Path, write: Callable[[Path], None], needed: int | None = N
         UserError: the folder can't be written to or the disk is full.
         Fenced: see `staged`.
     """
-    staging = staging_of(path)
+    staging = staging_dir(path)
     temporary = _temporary(path, staging)
     try:
         write(temporary)
@@ -71,7 +71,7 @@ def write_with(path: Path, write: Callable[[Path], None], needed: int | None = N
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; these are results to share
         temporary.replace(path)
     except OSError as error:
-        staging_of(path)  # raises Fenced where that is the reason
+        staging_dir(path)  # raises Fenced where that is the reason
         with suppress(OSError):
             temporary.unlink(missing_ok=True)  # now, as what it takes is free again
         raise UserError(_reason(path, error, needed)) from error
@@ -82,7 +82,7 @@ def write_with(path: Path, write: Callable[[Path], None], needed: int | None = N
 
 def require_writable(path: Path) -> None:
     """Raise now what `write_with` would raise at the end of long work, and leave nothing. Raises UserError."""
-    reason = no_file(path)
+    reason = missing_reason(path)
     if reason == _FOLDER:
         raise UserError(f"can't write {path}: {_FOLDER}. Name a file in it")
     if reason not in (None, _NOTHING):
@@ -122,7 +122,7 @@ def copy(source: Path, target: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, where there is one. Raises UserError as `write_with`, and Fenced."""
-    staging = staging_of(path)
+    staging = staging_dir(path)
     try:
         if staging not in (
             None,
@@ -131,7 +131,7 @@ def remove(path: Path) -> None:
             path = path.rename(staging / f".{path.name[:100]}.gone")
         path.unlink()
     except FileNotFoundError:
-        staging_of(path)  # raises Fenced where that is the reason
+        staging_dir(path)  # raises Fenced where that is the reason
     except OSError as error:
         raise UserError(_reason(path, error)) from error
 
@@ -148,7 +148,7 @@ def sync_folder(folder: Path) -> None:
 def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's content. Raises UserError where it can't be read."""
     try:
-        if path.exists() and (reason := no_file(path)):
+        if path.exists() and (reason := missing_reason(path)):
             raise UserError(f"can't read {path}: {reason}")
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -156,7 +156,7 @@ def file_digest(path: Path) -> str:
         raise UserError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def no_file(path: Path) -> str | None:
+def missing_reason(path: Path) -> str | None:
     """Why there is no file to read at `path`, in words; None where there is one. What is no plain file (a pipe) could
     be read for ever.
     """
@@ -176,7 +176,7 @@ def _temporary(path: Path, staging: Path | None) -> Path:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=staging or path.parent)
         os.close(handle)
     except OSError as error:
-        staging_of(path)  # as above
+        staging_dir(path)  # as above
         raise UserError(_reason(path, error)) from error
     return Path(name)
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flowerml.errors import Fenced, UserError
-from flowerml.files import copy, file_digest, staged, write_bytes, write_json, write_text, write_with
+from flowerml.errors import LeaseLost, UserError
+from flowerml.files import copy, fenced_writes_to, file_digest, write_bytes, write_json, write_text, write_with
 
 
 def names_in(folder):
@@ -220,10 +220,10 @@ def test_nothing_is_written_into_a_staging_place_that_was_left(tmp_path):
     """A thread that was still writing a checkpoint when its run was left must not make the removed folder again."""
     staging = tmp_path / "attempts" / "0001" / ".staging"  # the part folder is made by whoever keeps checkpoints
     (staging / "part").mkdir(parents=True)
-    with staged(tmp_path, staging):
+    with fenced_writes_to(tmp_path, staging):
         write_text(staging / "part" / "state.pt", "first")
     shutil.rmtree(staging)
-    with pytest.raises(Fenced, match="was being written when its run was left"):
+    with pytest.raises(LeaseLost, match="was being written when its run was left"):
         write_text(staging / "part" / "state.pt", "second")
     assert not staging.exists()
     write_text(tmp_path / "elsewhere.txt", "as ever")

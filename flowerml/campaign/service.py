@@ -7,24 +7,31 @@ from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
 from flowerml.campaign.engine.context import (
     LEASE_S,
-    Data,
-    Ground,
-    Options,
+    CampaignContext,
+    CampaignOptions,
+    DataInfo,
+    acquire_lease,
+    build_context,
     campaign_id,
-    look_at_data,
-    prepare_ground,
-    take_hold,
+    load_data_info,
 )
-from flowerml.campaign.engine.runner import Runner
-from flowerml.campaign.execution.local_executor import Executor, Local
+from flowerml.campaign.engine.runner import CampaignRunner
+from flowerml.campaign.execution.local_executor import Executor, LocalExecutor
 from flowerml.campaign.plan.model import Plan
 from flowerml.campaign.report.console import Display, display
-from flowerml.campaign.report.snapshot import Campaign
+from flowerml.campaign.report.snapshot import CampaignSnapshot
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.lifecycle.lease import forget_fenced, writing
-from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, heard, launcher_of, patient, watched
-from flowerml.runs.lifecycle.termination import ending
+from flowerml.runs.lifecycle.lease import clean_fenced, fenced_writes
+from flowerml.runs.lifecycle.stop_request import (
+    StoppedAtOnce,
+    StopRequest,
+    graceful,
+    handle_signals,
+    launcher_of,
+    watched,
+)
+from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
@@ -32,9 +39,14 @@ logger = logging.getLogger(__name__)
 _BEATS = 6  # signs of life within a lease
 
 
-def carry_out(
-    plan: Plan, options: Options, *, parallel: int = 1, workers: Executor | None = None, shown: Display | None = None
-) -> Campaign:
+def run_campaign(
+    plan: Plan,
+    options: CampaignOptions,
+    *,
+    parallel: int = 1,
+    workers: Executor | None = None,
+    shown: Display | None = None,
+) -> CampaignSnapshot:
     """Carry out a campaign, or go on with it. `workers` carry out its runs, `parallel` at a time; None: this machine.
     `shown`: who shows how it stands; None: what fits where stderr goes.
 
@@ -43,32 +55,38 @@ def carry_out(
         RunFailed: it can't go on; its run is FAILED, with the reason.
         KeyboardInterrupt: it was asked to stop; its run is KILLED, and the same command goes on with it.
     """
-    stopping = Stopping()
+    stopping = StopRequest()
     launcher = launcher_of(stops=True)
-    with closing(workers or Local(parallel)) as hands:  # the imports of who starts runs go on beside this
-        data = look_at_data(plan, options.train_dir)
+    with closing(workers or LocalExecutor(parallel)) as hands:  # the imports of who starts runs go on beside this
+        data = load_data_info(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
         logger.info(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
-        attempt = take_hold(options.runs_root / campaign, campaign)
-        with writing(attempt), watched(attempt.beat, LEASE_S / _BEATS, stopping, launcher):
-            forget_fenced(attempt)
+        attempt = acquire_lease(options.runs_root / campaign, campaign)
+        with fenced_writes(attempt), watched(attempt.heartbeat, LEASE_S / _BEATS, stopping, launcher):
+            clean_fenced(attempt)
             ground = _ground(plan, options, data, campaign, stopping)
             return _run(ground, hands, stopping, parallel, nullcontext(shown) if shown is not None else display())
 
 
-def _ground(plan: Plan, options: Options, data: Data, campaign: str, stopping: Stopping) -> Ground:
+def _ground(
+    plan: Plan, options: CampaignOptions, data: DataInfo, campaign: str, stopping: StopRequest
+) -> CampaignContext:
     """As `prepare_ground`. Raises KeyboardInterrupt where somebody does not want to wait for the server."""
     try:
-        with heard(stopping), patient(stopping) as asked:
-            ground = prepare_ground(plan, options, data, campaign, asked)
+        with handle_signals(stopping), graceful(stopping) as asked:
+            ground = build_context(plan, options, data, campaign, asked)
     except (Stopped, StoppedAtOnce) as error:
         raise KeyboardInterrupt from error
     return ground
 
 
 def _run(
-    ground: Ground, workers: Executor, stopping: Stopping, parallel: int, showing: AbstractContextManager[Display]
-) -> Campaign:
+    ground: CampaignContext,
+    workers: Executor,
+    stopping: StopRequest,
+    parallel: int,
+    showing: AbstractContextManager[Display],
+) -> CampaignSnapshot:
     status = Status.FAILED
 
     def ended(word: str) -> None:
@@ -76,8 +94,8 @@ def _run(
         status = Status(word)
 
     try:
-        with ending(ground.parent.recorder, ended, stopping), patient(stopping), showing as shown:
-            return Runner(ground, workers, shown, stopping, parallel).run()
+        with finalize_status(ground.parent.recorder, ended, stopping), graceful(stopping), showing as shown:
+            return CampaignRunner(ground, workers, shown, stopping, parallel).run()
     finally:
         with suppress(UserError):  # a server that does not answer at the end: `flowerml reap` finds the launcher
             ground.parent.end_launcher(status.value, now_ms())

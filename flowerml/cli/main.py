@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from flowerml.errors import Fenced, UserError
+from flowerml.errors import LeaseLost, UserError
 from flowerml.log import configure_logging
 
 COMMANDS = {
@@ -53,7 +53,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         return command(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        if os.environ.get("MLFLOW_RUN_ID") and not isinstance(error, Fenced):  # then the run is another process's
+        if os.environ.get("MLFLOW_RUN_ID") and not isinstance(error, LeaseLost):  # then the run is another process's
             from flowerml.tracking import note_failure  # seconds of import, so only where `mlflow run` has opened a run
 
             note_failure(str(error))

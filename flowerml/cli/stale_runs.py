@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 from flowerml.runs.lifecycle.late_run_id import note_run_id
-from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder, run_folders
-from flowerml.tracking import belongs_here, has_left, sync_folder
+from flowerml.tracking import belongs_here, has_pending, sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ def _tidy(runs_root: Path, own: Path) -> None:
 
 def _tidied(root: Path) -> bool:
     """Close and deliver one. False where the server does not answer: others need not be tried."""
-    who = holder(root)
-    if who is not None and not who.gone:
+    who = lease_owner(root)
+    if who is not None and not who.expired:
         return True
     found = reap_folder(root)
     if found is not None:
         logger.info(f"{root}: {found.reason}: closed as {found.status}")
-    if not has_left(root):
+    if not has_pending(root):
         return True
     done = sync_folder(root)
     note_run_id(root, done.run_id)

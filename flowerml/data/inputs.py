@@ -26,19 +26,19 @@ def parts_of(inputs: Inputs) -> tuple[torch.Tensor, ...]:
     return (inputs,) if isinstance(inputs, torch.Tensor) else inputs
 
 
-def count(inputs: Inputs) -> int:
+def batch_size_of(inputs: Inputs) -> int:
     """How many examples the batch holds."""
     return len(parts_of(inputs)[0])
 
 
-def moved(inputs: Inputs, device: torch.device) -> Inputs:
+def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     """The same on `device`; from pinned memory without waiting."""
     if isinstance(inputs, torch.Tensor):
         return inputs.to(device, non_blocking=True)
     return tuple(part.to(device, non_blocking=True) for part in inputs)
 
 
-def laid_out(inputs: Inputs, memory_format: torch.memory_format) -> Inputs:
+def to_memory_format(inputs: Inputs, memory_format: torch.memory_format) -> Inputs:
     """The same with its pictures (N, 3, S, S) laid out in memory as said; other tensors stay as they are."""
     if isinstance(inputs, torch.Tensor):
         return inputs.contiguous(memory_format=memory_format) if inputs.ndim == 4 else inputs
@@ -52,7 +52,7 @@ def chunks(inputs: Inputs, parts: int) -> list[Inputs]:
     return list(zip(*(part.chunk(parts) for part in inputs), strict=True))
 
 
-def stacked(rows: Sequence[Inputs]) -> Inputs:
+def stack(rows: Sequence[Inputs]) -> Inputs:
     """Inputs of single examples as a batch."""
     first = rows[0]
     if isinstance(first, torch.Tensor):

@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from flowerml.data.decode import BadImage
-from flowerml.data.inputs import Inputs, Relabelled, stacked
-from flowerml.data.rng import drawing, shuffled
+from flowerml.data.inputs import Inputs, Relabelled, stack
+from flowerml.data.rng import permutation, seeded
 from flowerml.errors import RunFailed
 
 Batch = tuple[Inputs, torch.Tensor, list[str]]
@@ -54,7 +54,7 @@ class Examples(Dataset[tuple[Inputs, int, str]]):
                 example.id if example.id.isprintable() else repr(example.id)
             )  # `epoch` below finds the reason on the last line
             raise BadImage(f"{name}: {error}") from error
-        with drawing(self._seed, "augment", epoch, example.id, repeat):
+        with seeded(self._seed, "augment", epoch, example.id, repeat):
             view = self._transform(raw)
         if isinstance(view, Relabelled):
             return view.inputs, view.label, example.id
@@ -76,7 +76,7 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         count = len(self._slots)
-        order = range(count) if self._seed is None else shuffled(count, self._seed, "order", self.epoch)
+        order = range(count) if self._seed is None else permutation(count, self._seed, "order", self.epoch)
         for place in order[self.skip :]:
             position, repeat = self._slots[place]
             yield self.epoch, position, repeat
@@ -156,7 +156,7 @@ def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, *,
 def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
     """Rows to `(inputs (N, ...) float32, one or several, labels (N,) int64, ids)`."""
     inputs, labels, ids = zip(*rows, strict=True)
-    return stacked(inputs), torch.tensor(labels), list(ids)
+    return stack(inputs), torch.tensor(labels), list(ids)
 
 
 def _start_worker(_number: int) -> None:

@@ -19,7 +19,7 @@ from flowerml.data.transforms import InputDescription
 Sides = tuple[torch.Tensor, torch.Tensor]  # what is seen of subject and object: (3, S, S) each, or pooled features (F,)
 
 
-class Sight(Protocol):
+class PairSource(Protocol):
     """What an example of a pair is read as: the pair, its class's number, and that of the mirrored pair (None: no class
     says it).
     """
@@ -37,7 +37,7 @@ class Sight(Protocol):
         """Subject and object, in the mirrored picture where `flipped`."""
         ...
 
-    def exchanged(self) -> "Sight":
+    def swapped(self) -> "PairSource":
         """The same two boxes with subject and object in each other's place; the label stays, and is nobody's any more."""
         ...
 
@@ -51,7 +51,7 @@ class PairExample(Example):
 
 
 @dataclass(frozen=True)
-class PictureSight:
+class ImagePairSource:
     """A pair with its picture, whose pixels are as they are stored."""
 
     pair: Pair
@@ -65,9 +65,9 @@ class PictureSight:
         pair = self.pair.flipped() if flipped else self.pair
         return crop(picture, pair.subject, description), crop(picture, pair.object, description)
 
-    def exchanged(self) -> "PictureSight":
+    def swapped(self) -> "ImagePairSource":
         """As `Sight.exchanged`."""
-        return replace(self, pair=exchanged(self.pair))
+        return replace(self, pair=swapped(self.pair))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class PairView:
     kind: BoxFeatures
     flip: float = 0.0
 
-    def __call__(self, sight: Sight) -> Relabelled:
+    def __call__(self, sight: PairSource) -> Relabelled:
         """The input and the label that goes with it."""
         flipped = self.flip > 0 and sight.mirrored is not None and bool(torch.rand(()) < self.flip)
         pair = sight.pair.flipped() if flipped else sight.pair
@@ -106,7 +106,7 @@ def crop(picture: Image.Image, box: Box, description: InputDescription) -> torch
     return tv.normalize(tensor, list(description.mean), list(description.std))
 
 
-def exchanged(pair: Pair) -> Pair:
+def swapped(pair: Pair) -> Pair:
     """The same two boxes with subject and object in each other's place; the relation stays as it was and is nobody's
     any more.
     """

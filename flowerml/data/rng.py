@@ -16,7 +16,7 @@ def seed_of(*parts: object) -> int:
 
 
 @contextmanager
-def drawing(*parts: object) -> Iterator[None]:
+def seeded(*parts: object) -> Iterator[None]:
     """Inside, torch's CPU generator is seeded by the parts; afterwards it is as it was before."""
     state = torch.random.get_rng_state()
     torch.random.default_generator.manual_seed(seed_of(*parts))
@@ -26,7 +26,7 @@ def drawing(*parts: object) -> Iterator[None]:
         torch.random.set_rng_state(state)
 
 
-def shuffled(count: int, *parts: object) -> list[int]:
+def permutation(count: int, *parts: object) -> list[int]:
     """A permutation of 0..count-1 that depends on the parts alone."""
     generator = torch.Generator().manual_seed(seed_of(*parts))
     return torch.randperm(count, generator=generator).tolist()

@@ -17,7 +17,7 @@ import numpy as np
 
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.folders import Found, Layout
-from flowerml.data.scan_cache import ScanMemory
+from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
 
@@ -67,7 +67,7 @@ class Scan:
         return {name: counted[name] for name in self.classes}
 
 
-def scan(root: Path, layout: Layout, memory: ScanMemory | None = None) -> Scan:
+def scan(root: Path, layout: Layout, memory: ScanCache | None = None) -> Scan:
     """Decode every file of `layout` under `root`, on all cores (decoding releases the interpreter's lock).
 
     With a `memory`, only those that may have changed since they were looked at; what can't be read is looked at each
@@ -116,12 +116,12 @@ def list_bad(bad: Sequence[BadFile]) -> list[str]:
     return [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad]
 
 
-def _recalled(found: Found, memory: ScanMemory | None) -> Picture | None:
-    facts = memory.recall(found.file) if memory is not None else None
+def _recalled(found: Found, memory: ScanCache | None) -> Picture | None:
+    facts = memory.get(found.file) if memory is not None else None
     return None if facts is None else Picture(file=found.file, label=found.label, key=found.key, **facts)
 
 
-def _look(root: Path, found: Found, memory: ScanMemory | None) -> Picture | BadFile:
+def _look(root: Path, found: Found, memory: ScanCache | None) -> Picture | BadFile:
     try:
         found.file.encode()
     except UnicodeEncodeError:
@@ -140,5 +140,5 @@ def _look(root: Path, found: Found, memory: ScanMemory | None) -> Picture | BadF
         "phash": int.from_bytes(np.packbits(bits).tobytes(), "big"),
     }
     if memory is not None:
-        memory.learn(found.file, before, facts)
+        memory.put(found.file, before, facts)
     return Picture(file=found.file, label=found.label, key=found.key, **facts)

@@ -45,7 +45,7 @@ def cache_in(folder: Path) -> Iterator[None]:
             os.environ[FOLDER] = before
 
 
-class ScanMemory:
+class ScanCache:
     """What is remembered of the files below one folder; `facts` are plain values, whatever the scan has found out."""
 
     def __init__(self, root: Path) -> None:
@@ -55,7 +55,7 @@ class ScanMemory:
         self._known: dict[str, list[Any]] = _read(self._file)
         self._fresh: dict[str, list[Any]] = {}
 
-    def recall(self, file: str) -> Mapping[str, Any] | None:
+    def get(self, file: str) -> Mapping[str, Any] | None:
         """What is known of a file, None where nothing is or it may have changed."""
         known = self._known.get(file)
         if known is None or known[0] != _state(self._root / file):
@@ -63,7 +63,7 @@ class ScanMemory:
         facts: Mapping[str, Any] = known[1]
         return facts
 
-    def learn(self, file: str, before: list[int] | None, facts: Mapping[str, Any]) -> None:
+    def put(self, file: str, before: list[int] | None, facts: Mapping[str, Any]) -> None:
         """Remember what was found out about a file whose `state` was `before` when it was opened."""
         if (
             before is not None

@@ -22,7 +22,7 @@ _SEED = 11
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LabelError:
     """A picture whose label is doubted. `key` is `<class>/<name>`, `label` the folder's class, `suggested` what the
     model takes it for.
 
@@ -39,12 +39,12 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Suspects:
+class LabelErrors:
     """Every picture by class, the likeliest label error first; how the confidence came about; per class, how many are
     likely wrong.
     """
 
-    by_class: Mapping[str, Sequence[Suspect]]
+    by_class: Mapping[str, Sequence[LabelError]]
     how: str
     estimated: Mapping[str, int]
 
@@ -67,14 +67,14 @@ class Suspects:
         return lines
 
 
-def find_suspects(
+def find_label_errors(
     keys: Sequence[str],
     labels: np.ndarray,
     probabilities: np.ndarray,
     classes: tuple[str, ...],
     how: str,
     first: int = 200,
-) -> Suspects:
+) -> LabelErrors:
     """Order the pictures of each class by how little of their probability is on their label; at most `first` of each.
 
     `labels` (N,) class numbers, `probabilities` (N, C) out-of-sample. "Likely wrong" is confident learning's rule
@@ -90,11 +90,11 @@ def find_suspects(
     others = probabilities.copy()
     others[np.arange(len(labels)), labels] = -1.0
     suggested = others.argmax(axis=1)
-    by_class: dict[str, list[Suspect]] = {}
+    by_class: dict[str, list[LabelError]] = {}
     for number, name in enumerate(classes):
         places: list[int] = sorted(np.flatnonzero(labels == number).tolist(), key=lambda i: (own[i], keys[i]))
         by_class[name] = [
-            Suspect(
+            LabelError(
                 key=keys[i],
                 label=name,
                 suggested=classes[suggested[i]],
@@ -105,7 +105,7 @@ def find_suspects(
             for i in places[:first]
         ]
     estimated = {name: int(likely[labels == number].sum()) for number, name in enumerate(classes)}
-    return Suspects(by_class, how, estimated)
+    return LabelErrors(by_class, how, estimated)
 
 
 def cross_fitted(features: np.ndarray, labels: np.ndarray, groups: Sequence[int]) -> np.ndarray:

@@ -90,7 +90,7 @@ class Scores:
         }
 
 
-def score(predictions: Predictions) -> Scores:
+def compute_metrics(predictions: Predictions) -> Scores:
     """All scores of some predictions (at least one)."""
     labels, predicted = predictions.labels, predictions.predicted
     numbers = range(len(predictions.classes))

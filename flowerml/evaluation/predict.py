@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowerml.data.inputs import Inputs, chunks, count, laid_out, moved
+from flowerml.data.inputs import Inputs, batch_size_of, chunks, to_device, to_memory_format
 from flowerml.data.loader import Batch
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
@@ -35,15 +35,15 @@ def predict_all(
     logits, labels, ids = [], [], []
     parts = 1
     for inputs, targets, names in batches:
-        there = laid_out(moved(inputs, device), memory_format)
+        there = to_memory_format(to_device(inputs, device), memory_format)
         while (found := _in_parts(model, there, parts)) is None:
-            if parts >= count(inputs):
+            if parts >= batch_size_of(inputs):
                 raise RunFailed(
                     "memory ran out with one picture at a time: take a smaller --img-size or model, or another --device"
                 )
             parts *= 2
             logger.warning(
-                f"memory ran out: evaluating {math.ceil(count(inputs) / parts)} pictures at a time from here on"
+                f"memory ran out: evaluating {math.ceil(batch_size_of(inputs) / parts)} pictures at a time from here on"
             )
             give_back()
         logits.append(found)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerml.errors import Fenced, UserError
+from flowerml.errors import LeaseLost, UserError
 from flowerml.events import Ended, Metrics, Params, Tags
 from flowerml.files import sync_folder
 from flowerml.journal.delivered import DELIVERED, read_delivered, write_delivered
@@ -211,8 +211,8 @@ def _parts(line: bytes, starts: list[int], begin: int, root: Path) -> Iterator[E
             yield Entry(from_line(line[place : following - 1], root), begin + following)
 
 
-def _fenced(root: Path) -> Fenced:
-    return Fenced(f"{root}: another process has taken this run over; nothing more is written here")
+def _fenced(root: Path) -> LeaseLost:
+    return LeaseLost(f"{root}: another process has taken this run over; nothing more is written here")
 
 
 def _refused(path: Path, error: OSError) -> str:

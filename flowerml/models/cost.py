@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from flowerml.data.inputs import Inputs, moved
+from flowerml.data.inputs import Inputs, to_device
 
 
 def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
@@ -22,7 +22,7 @@ def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
     model.eval()
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            model(moved(inputs, device))
+            model(to_device(inputs, device))
     finally:
         model.train(training)
         torch.backends.mha.set_fastpath_enabled(fast)

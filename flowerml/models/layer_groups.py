@@ -69,14 +69,14 @@ _EMBEDDINGS = frozenset(
 )
 
 
-def decay_free(name: str, parameter: nn.Parameter, spared: frozenset[str] = frozenset()) -> bool:
+def is_decay_free(name: str, parameter: nn.Parameter, spared: frozenset[str] = frozenset()) -> bool:
     """Whether weight decay must leave a parameter alone: biases, norms, GRN's gamma and beta, embeddings, what `spared`
     names.
     """
     return parameter.ndim <= 1 or ".grn." in name or name in spared or name.rsplit(".", 1)[-1] in _EMBEDDINGS
 
 
-def spared_names(backbone: nn.Module) -> frozenset[str]:
+def no_decay_names(backbone: nn.Module) -> frozenset[str]:
     """What the library itself exempts from weight decay."""
     ask: Any = getattr(backbone, "no_weight_decay", None)
     return frozenset(ask()) if ask is not None else frozenset()

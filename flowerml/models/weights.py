@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from flowerml.errors import UserError
-from flowerml.files import no_file
+from flowerml.files import missing_reason
 
 State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
@@ -23,7 +23,7 @@ _OWN_HEAD = ("head.weight", "head.bias")
 
 def require_file(path: Path) -> Path:
     """`path`, if it is a file. Raises UserError otherwise."""
-    if reason := no_file(path):
+    if reason := missing_reason(path):
         raise UserError(f"--weights {path}: {reason}. Allowed: hub, none, or the path of a .safetensors or .pth file")
     return path
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_image
-from flowerml.data.pair_views import PairView, PictureSight
+from flowerml.data.pair_views import ImagePairSource, PairView
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
@@ -99,7 +99,7 @@ def predict_relation_proba(
         _box(edges, name, picture.size) for edges, name in ((subject_box, "subject_box"), (object_box, "object_box"))
     )
     pair = Pair("", picture.width, picture.height, subject, other, model.classes[0])
-    view = PairView(model.description, model.kind)(PictureSight(pair, 0, None, picture))
+    view = PairView(model.description, model.kind)(ImagePairSource(pair, 0, None, picture))
     device = next(model.parameters()).device
     logits = model(tuple(part[None].to(device) for part in view.inputs))
     shares: np.ndarray = logits.float().softmax(dim=1)[0].cpu().numpy()

@@ -6,12 +6,12 @@ The page is whole in itself (see `page`); the filter of the doubted labels by cl
 from pathlib import PurePath
 
 from flowerml.data.quality.summary import FolderReport
-from flowerml.evaluation.label_errors import Suspects
+from flowerml.evaluation.label_errors import LabelErrors
 from flowerml.reporting import data_page_groups as data_groups
 from flowerml.reporting import data_page_label_errors as data_suspects
 from flowerml.reporting.data_page_groups import across_section, near_section
 from flowerml.reporting.data_page_label_errors import suspects_section
-from flowerml.reporting.html import Thumbnail, counted, document, percent, section, text
+from flowerml.reporting.html import Thumbnail, counted, html_document, percent, section, text
 from flowerml.reporting.size_figure import size_figure, size_words
 
 _STYLE = """
@@ -66,7 +66,7 @@ thead th { color: var(--muted); font-size: .9rem; }
 _ROWS = 500  # lines in the table of bad files
 
 
-def data_page(report: FolderReport, suspects: Suspects | None, *, thumbnail: Thumbnail, limit: int = 40) -> str:
+def data_page(report: FolderReport, suspects: LabelErrors | None, *, thumbnail: Thumbnail, limit: int = 40) -> str:
     """HTML page of a folder's report; `suspects` is None where the labels were not questioned.
 
     `thumbnail` gives the JPEG file (160 to 224 pixels) of a picture by its key, or None for a neutral box; it is asked
@@ -93,10 +93,10 @@ def data_page(report: FolderReport, suspects: Suspects | None, *, thumbnail: Thu
         labels,
     ]
     title = f"Data check: {PurePath(report.root).name or report.root}"
-    return document(title, _STYLE + data_groups.STYLE + data_suspects.STYLE + rules, "\n".join(body))
+    return html_document(title, _STYLE + data_groups.STYLE + data_suspects.STYLE + rules, "\n".join(body))
 
 
-def _findings(report: FolderReport, suspects: Suspects | None) -> str:
+def _findings(report: FolderReport, suspects: LabelErrors | None) -> str:
     """What was found, at a glance; coloured is only what a person has to act on."""
     bad, across, near = len(report.bad), len(report.across_classes), len(report.near_duplicates)
     tiles = [

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from flowerml.data.quality.summary import FolderReport
-from flowerml.evaluation.label_errors import Suspect, Suspects
+from flowerml.evaluation.label_errors import LabelError, LabelErrors
 from flowerml.reporting.html import Thumbnail, bar, counted, percent, picture, section, text
 
 STYLE = """
@@ -17,7 +17,7 @@ _CARDS = 600  # cards on the page: some 10 kB each
 
 
 def suspects_section(
-    report: FolderReport, suspects: Suspects | None, thumbnail: Thumbnail, limit: int
+    report: FolderReport, suspects: LabelErrors | None, thumbnail: Thumbnail, limit: int
 ) -> tuple[str, str]:
     """The section and the CSS rules of its filter: up to `limit` cards of a class, fewer where there are very many
     classes.
@@ -45,7 +45,7 @@ def suspects_section(
     return section("labels", title, body), "".join(rules)
 
 
-def _filter(names: Sequence[str], report: FolderReport, suspects: Suspects) -> str:
+def _filter(names: Sequence[str], report: FolderReport, suspects: LabelErrors) -> str:
     """Chips with the likely wrong labels of each class, also the filter; a class without a card can't be chosen."""
     radio = '<label class="chip"><input type="radio" name="class" autocomplete="off"'
     chips = [f'{radio} id="all" checked><span>all</span><b>{sum(suspects.estimated.values()):,}</b></label>']
@@ -64,7 +64,9 @@ def _filter(names: Sequence[str], report: FolderReport, suspects: Suspects) -> s
     )
 
 
-def _class(number: int, name: str, report: FolderReport, suspects: Suspects, thumbnail: Thumbnail, limit: int) -> str:
+def _class(
+    number: int, name: str, report: FolderReport, suspects: LabelErrors, thumbnail: Thumbnail, limit: int
+) -> str:
     """The cards of one class; `number` is its number in the filter."""
     rows, estimated, pictures = suspects.by_class[name], suspects.estimated.get(name, 0), report.counts.get(name, 0)
     share = f" of {counted(pictures, 'picture')} ({percent(estimated / pictures)})" if pictures else ""
@@ -75,7 +77,7 @@ def _class(number: int, name: str, report: FolderReport, suspects: Suspects, thu
     return f'<div class="of c{number}">\n{head}\n<ol class="grid">\n{cards}\n</ol>{more}\n</div>'
 
 
-def _card(row: Suspect, jpeg: bytes | None) -> str:
+def _card(row: LabelError, jpeg: bytes | None) -> str:
     alt = f"{row.key}: labelled {row.label}, taken for {row.suggested}"
     mark = '<span class="likely">likely wrong</span>' if row.likely_wrong else ""
     bars = bar("wrong", row.label, "the folder says", row.p_label) + bar(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flowerml.reporting.html import bar, document, picture, text
+from flowerml.reporting.html import bar, html_document, picture, text
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def errors_page(
     if not rows:
         fine = "Every picture was classified correctly." if total else "No pictures were classified."
         body = f'<p class="summary"><b>0 of {total} wrong</b></p>\n<p class="fine">{fine}</p>'
-        return document(title, "", body)
+        return html_document(title, "", body)
     ordered = sorted(rows, key=lambda row: (-row.margin, row.image))
     pairs = Counter((row.label, row.predicted) for row in rows)
     kinds = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
@@ -90,4 +90,4 @@ def errors_page(
         + "\n".join(cards)
         + "\n</ol>"
     )
-    return document(title, rules, body)
+    return html_document(title, rules, body)

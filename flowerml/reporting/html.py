@@ -105,7 +105,7 @@ def section(anchor: str, title: str, body: str) -> str:
     )
 
 
-def document(title: str, rules: str, body: str) -> str:
+def html_document(title: str, rules: str, body: str) -> str:
     """The page around its content. `rules` are CSS beyond `STYLE`, `body` is HTML; the title also becomes the heading."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -7,9 +7,9 @@ from pathlib import Path
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.files import copy
-from flowerml.runs.lifecycle.lease import claim, forget_fenced, writing
+from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RUN_FILES, read_run_file
-from flowerml.runs.lifecycle.stop_request import Stopping, watched
+from flowerml.runs.lifecycle.stop_request import StopRequest, watched
 from flowerml.runs.lifecycle.termination import closing
 from flowerml.runs.train import OpenRecorder
 from flowerml.settings import Settings
@@ -46,8 +46,8 @@ def run_copy(
     standing = read_run_file(folder)
     if standing is not None and standing.status == "FINISHED":
         raise UserError(f"{folder} holds a finished run (run {standing.run_id}): choose another --output-dir")
-    attempt, stopping = claim(folder, settings.lease_seconds), Stopping()
-    with writing(attempt), watched(attempt.beat, settings.lease_seconds / _BEATS, stopping, None):
+    attempt, stopping = acquire(folder, settings.lease_seconds), StopRequest()
+    with fenced_writes(attempt), watched(attempt.heartbeat, settings.lease_seconds / _BEATS, stopping, None):
         recorder = open_recorder(
             settings, settings.experiment or "flowers", settings.run_name, attempt.folder, attempt.previous
         )
@@ -60,6 +60,6 @@ def run_copy(
                     recorder.record(Artifact(folder / name))
             if figures:
                 recorder.record(Metrics(dict(figures), step=int(figures.get("best_epoch", 0))))
-        forget_fenced(attempt)
+        clean_fenced(attempt)
     logger.info(f"{folder / 'best.pth'} is that of {source}")
     return folder / "best.pth"

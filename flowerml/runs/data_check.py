@@ -10,12 +10,12 @@ import torch
 from scipy.special import softmax
 
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.inputs import laid_out, moved
+from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import evaluation_loader
 from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import Scan
 from flowerml.errors import UserError
-from flowerml.evaluation.label_errors import FOLDS, Suspects, cross_fitted, find_suspects
+from flowerml.evaluation.label_errors import FOLDS, LabelErrors, cross_fitted, find_label_errors
 from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def label_suspects(
     checkpoint: Checkpoint, path: Path, scanned: Scan, report: FolderReport, device: str | None = None
-) -> Suspects:
+) -> LabelErrors:
     """The likeliest label errors among the scanned pictures, by the model of `checkpoint`, which was read from `path`.
 
     Validation pictures of the checkpoint's own split are judged by its own head, which never saw them. All others are
@@ -52,7 +52,7 @@ def label_suspects(
     held_out = _held_out(checkpoint, scanned)
     if held_out.any():
         probabilities[held_out] = softmax(logits[held_out].astype(np.float64), axis=1)
-    return find_suspects(
+    return find_label_errors(
         [picture.key for picture in scanned.pictures], labels, probabilities, scanned.classes, _how(path, held_out)
     )
 
@@ -75,7 +75,7 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
         for inputs, _, _ in track(
             loader.epoch(1), f"looking at {len(examples)} pictures with {path}", total=len(loader)
         ):
-            pooled = backbone(laid_out(moved(inputs, where), memory_format))
+            pooled = backbone(to_memory_format(to_device(inputs, where), memory_format))
             features.append(pooled.float().cpu().numpy())
             logits.append(head(pooled).float().cpu().numpy())
     return np.concatenate(features), np.concatenate(logits)
@@ -105,7 +105,7 @@ def _how(path: Path, held_out: np.ndarray) -> str:
     )
 
 
-def write_page(path: Path, scanned: Scan, report: FolderReport, suspects: Suspects | None) -> None:
+def write_page(path: Path, scanned: Scan, report: FolderReport, suspects: LabelErrors | None) -> None:
     """The page of a folder (see `data_page`), whole or not at all. Raises UserError as `write_text`."""
     files = {picture.key: scanned.root / picture.file for picture in scanned.pictures}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.errors import UserError
-from flowerml.evaluation.metrics import Predictions, Scores, score
+from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_network
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.runs.lifecycle.termination import ending
+from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.runs.prepare import default_workers
 from flowerml.settings import Settings
@@ -83,7 +83,7 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     if request.logit_adjustment:
         assert checkpoint.prior is not None
         predictions = predictions.adjusted(checkpoint.prior, request.logit_adjustment)
-    scores = score(predictions)
+    scores = compute_metrics(predictions)
 
     source = read_run_file(request.checkpoint.parent)
     adjusted = f", logit adjustment {request.logit_adjustment:g}" if request.logit_adjustment else ""
@@ -92,7 +92,7 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     beside = request.checkpoint.parent / f"eval_{part}{'_adjusted' if adjusted else ''}"
     paths = _write_files(beside, name, predictions, scores, task, examples)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
-    with ending(recorder):
+    with finalize_status(recorder):
         recorder.record(Tags(_tags(checkpoint, settings, part, source.run_id if source else str(request.checkpoint))))
         if adjusted:
             recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))

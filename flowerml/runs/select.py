@@ -14,7 +14,7 @@ from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_json, write_text
 from flowerml.reporting.figures import png_bytes
 from flowerml.reporting.selection_figure import selection_figure
-from flowerml.runs.lifecycle.termination import ending
+from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.selection.candidates import gather
 from flowerml.selection.decision import Decision, decide
 from flowerml.selection.rank import rank
@@ -32,7 +32,7 @@ Register = Callable[
 ]  # the decision, the selection run's id if there is one; what became of it, in words
 
 
-class Source(Protocol):
+class CandidateSource(Protocol):
     """Where runs come from. `remarks` grows with what people should know of what was found."""
 
     @property
@@ -60,7 +60,7 @@ class Selected:
     registered: str | None
 
 
-def choose(scope: Scope, source: Source) -> Decision:
+def choose(scope: Scope, source: CandidateSource) -> Decision:
     """Ask, fetch what the leaders got right picture by picture, decide.
 
     Raises:
@@ -90,7 +90,7 @@ def record(decision: Decision, open_run: OpenRun | None, register: Register | No
         return Selected(decision, None, register(decision, None) if register else None)
     with _files(decision) as paths:  # files first: once a run has been opened, nothing may keep it from being closed
         recorder = open_run(f"select {decision.scope.family or 'all'}, split {decision.split_digest[:8]}")
-        with ending(recorder):
+        with finalize_status(recorder):
             for event in (*_events(decision), *map(Artifact, paths)):
                 recorder.record(event)
             _require_winner(decision)

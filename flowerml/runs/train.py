@@ -8,23 +8,23 @@ from pathlib import Path
 from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
-from flowerml.runs.lifecycle.lease import Attempt, claim, forget_fenced, writing
+from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import clear_folder
-from flowerml.runs.lifecycle.stop_request import Stopping, heard, launcher_of, patient, watched
+from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, handle_signals, launcher_of, watched
 from flowerml.runs.lifecycle.termination import closing
 from flowerml.runs.outputs import artifacts
-from flowerml.runs.outputs.finalize import Finished, finish
-from flowerml.runs.outputs.run_header import announce
+from flowerml.runs.outputs.finalize import RunResult, finalize_run
+from flowerml.runs.outputs.run_header import print_header
 from flowerml.runs.outputs.tags_and_note import tags
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.resume import Beginning, beginning, checkpoints_of, standing
+from flowerml.runs.resume import StartPoint, checkpoints_of, existing_run, find_start_point
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
 from flowerml.tasks import Views
-from flowerml.training.callbacks import Candidate, Observers, Outcome, Row, Stopped
-from flowerml.training.checkpoints.async_writer import Writer, writer
+from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Outcome, Stopped
+from flowerml.training.checkpoints.async_writer import AsyncWriter, async_writer
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from flowerml.training.checkpoints.progress import Content, Place, snapshot
+from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
 from flowerml.training.trainer import train
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ def run_training(
     open_recorder: OpenRecorder,
     *,
     labels: Mapping[str, str] | None = None,
-    on_row: Callable[[Row], str] | None = None,
-) -> Finished:
+    on_row: Callable[[EpochMetrics], str] | None = None,
+) -> RunResult:
     """Prepare, train (from the last checkpoint of an earlier try, where there is one), evaluate, write everything down.
 
     `open_recorder` is called once everything that can be checked has been checked. `labels` are further tags of the run
@@ -57,28 +57,28 @@ def run_training(
     launcher = launcher_of(stops=settings.on_launcher_death == "stop")
     run = prepare(settings)
     test_examples = _test_examples(run)
-    standing(run)  # refuses before anything is touched
-    attempt = claim(run.folder, run.settings.lease_seconds)
-    stopping = Stopping()
+    existing_run(run)  # refuses before anything is touched
+    attempt = acquire(run.folder, run.settings.lease_seconds)
+    stopping = StopRequest()
     with (
-        writing(attempt),
-        heard(stopping),
-        watched(attempt.beat, run.settings.lease_seconds / _BEATS, stopping, launcher),
+        fenced_writes(attempt),
+        handle_signals(stopping),
+        watched(attempt.heartbeat, run.settings.lease_seconds / _BEATS, stopping, launcher),
     ):
         begins, recorder = _open(run, attempt, open_recorder)
         with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping, checkpoints_of(run).clear):
-            finished = _carry_out(_Run(run, recorder, begins, stopping, labels or {}, on_row), test_examples)
-        forget_fenced(attempt)
+            finished = _execute(_TrainingRun(run, recorder, begins, stopping, labels or {}, on_row), test_examples)
+        clean_fenced(attempt)
     return replace(finished, run_id=recorder.run_id)
 
 
-def _open(run: Prepared, attempt: Attempt, open_recorder: OpenRecorder) -> tuple[Beginning, Recorder]:
+def _open(run: Prepared, attempt: Lease, open_recorder: OpenRecorder) -> tuple[StartPoint, Recorder]:
     """What the run begins from, and who hears of it. Where it can't begin, all is as it was."""
     assert run.settings.experiment is not None
     assert run.settings.run_name is not None
     try:
-        begins = beginning(run)
-        announce(run, begins.remark)
+        begins = find_start_point(run)
+        print_header(run, begins.remark)
         earlier = attempt.previous if begins.same_run else None
         return begins, open_recorder(
             run.settings, run.settings.experiment, run.settings.run_name, attempt.folder, earlier
@@ -89,47 +89,47 @@ def _open(run: Prepared, attempt: Attempt, open_recorder: OpenRecorder) -> tuple
 
 
 @dataclass(frozen=True)
-class _Run:
+class _TrainingRun:
     """A run under way: what was prepared, who hears of it, what it begins from, and what may ask it to stop."""
 
     prepared: Prepared
     recorder: Recorder
-    begins: Beginning
-    stopping: Stopping
+    begins: StartPoint
+    stopping: StopRequest
     labels: Mapping[str, str]
-    on_row: Callable[[Row], str] | None
+    on_row: Callable[[EpochMetrics], str] | None
 
 
-def _carry_out(under_way: _Run, test_examples: Sequence[Example]) -> Finished:
+def _execute(under_way: _TrainingRun, test_examples: Sequence[Example]) -> RunResult:
     run, recorder, begins = under_way.prepared, under_way.recorder, under_way.begins
     checkpoints = checkpoints_of(run)
     if run.settings.overwrite:
         clear_folder(run.folder)
-    if begins.kept is None:
+    if begins.checkpoint is None:
         checkpoints.clear()
     for event in _beginning(run, under_way.labels):
         recorder.record(event)
     for path in artifacts.write_beginnings(run):
         recorder.record(Artifact(path))
     views = run.task.views(run.built, run.settings, run.data, run.device, run.workers)
-    with patient(under_way.stopping) as asked, writer() as writes:
+    with graceful(under_way.stopping) as asked, async_writer() as writes:
         outcome = _train(under_way, views, asked, writes)
     if reason := under_way.stopping.reason:  # it came after the last step
         raise Stopped(reason)
-    return finish(run, recorder, outcome, views, test_examples)
+    return finalize_run(run, recorder, outcome, views, test_examples)
 
 
-def _train(under_way: _Run, views: Views, asked: Callable[[], str | None], writes: Writer) -> Outcome:
-    run, recorder, kept = under_way.prepared, under_way.recorder, under_way.begins.kept
+def _train(under_way: _TrainingRun, views: Views, asked: Callable[[], str | None], writes: AsyncWriter) -> Outcome:
+    run, recorder, kept = under_way.prepared, under_way.recorder, under_way.begins.checkpoint
     best, checkpoints = run.folder / "best.pth", checkpoints_of(run)
     if kept is not None:
         kept.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
     loader, val = _loaders(run, views)
-    history: list[Row] = []
+    history: list[EpochMetrics] = []
     pruned: list[str] = []
 
-    def on_epoch(row: Row) -> None:
+    def on_epoch(row: EpochMetrics) -> None:
         history.append(row)
         artifacts.write_history(run.folder, history)
         recorder.record(
@@ -145,11 +145,11 @@ def _train(under_way: _Run, views: Views, asked: Callable[[], str | None], write
 
     # Both are written beside the training, from copies, best.pth before the state that belongs to it.
     def on_best(candidate: Candidate) -> None:
-        copied = replace(candidate, state_dict=snapshot(candidate.state_dict))
+        copied = replace(candidate, state_dict=copy_to_cpu(candidate.state_dict))
         writes.submit(lambda: _save_best(run, best, copied))
 
-    def on_state(place: Place, content: Content) -> None:
-        copied = snapshot(content)
+    def on_state(place: Progress, content: StateDict) -> None:
+        copied = copy_to_cpu(content)
         writes.submit(lambda: checkpoints.save(place, copied, best))
 
     return train(
@@ -161,7 +161,7 @@ def _train(under_way: _Run, views: Views, asked: Callable[[], str | None], write
         device=run.device,
         memory_format=memory_format,
         balance=run.balance,
-        observers=Observers(on_epoch, on_best, on_memory, on_state, asked, lambda: "".join(pruned[:1])),
+        observers=Callbacks(on_epoch, on_best, on_memory, on_state, asked, lambda: "".join(pruned[:1])),
         resumed=kept.load if kept is not None else None,
     )
 

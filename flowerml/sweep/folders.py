@@ -9,7 +9,7 @@ from pathlib import Path
 from flowerml.errors import UserError
 from flowerml.events import Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
-from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import sync_folder
 from flowerml.tracking.search.campaigns import CAMPAIGN
@@ -21,8 +21,8 @@ _LONGEST_PAUSE_S = 30.0
 
 def held(folder: Path) -> bool:
     """Whether somebody works on the run there."""
-    who = holder(folder)
-    return who is not None and not who.gone
+    who = lease_owner(folder)
+    return who is not None and not who.expired
 
 
 def run_id_of(folder: Path) -> str:
@@ -63,7 +63,7 @@ def deliver(folders: Sequence[Path], beat: Callable[[], None], seconds: float) -
     until, pause, told = time.monotonic() + seconds, 0.5, False
     while left := [folder for folder in folders if any(map(has_undelivered, journals(folder)))]:
         done = [sync_folder(folder) for folder in left if not held(folder)]
-        kept = [one for one in done if one.left or one.why]
+        kept = [one for one in done if one.pending or one.why]
         if not kept:
             break
         if time.monotonic() > until:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.errors import RunFailed
 from flowerml.human_units import duration
-from flowerml.runs.lifecycle.device_share import Share, visible_gpus
+from flowerml.runs.lifecycle.device_share import DeviceShare, visible_gpus
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.study import as_run
 from flowerml.sweep.task import Task
@@ -95,11 +95,11 @@ def confirm(
     )
     logs = _logs(task, "confirm", min(workers, len(runs)))
 
-    def job(log: Path, share: Share) -> tuple[Callable[..., None], tuple[Any, ...]]:
+    def job(log: Path, share: DeviceShare) -> tuple[Callable[..., None], tuple[Any, ...]]:
         return run_all, (task, runs, log, share)
 
     with at_work(job, logs, _gpus(task)) as at:
-        while at.look_after():
+        while at.supervise():
             beat()
             time.sleep(_LOOK_S)
 
@@ -121,7 +121,7 @@ def _work_through(
 ) -> None:
     """Keep workers at it, and tell of each trial that ends, until nothing is queued or under way."""
 
-    def job(log: Path, share: Share) -> tuple[Callable[..., None], tuple[Any, ...]]:
+    def job(log: Path, share: DeviceShare) -> tuple[Callable[..., None], tuple[Any, ...]]:
         return work, (task, log, share)
 
     def open_still() -> int:
@@ -132,7 +132,7 @@ def _work_through(
     if not left:
         return
     with at_work(job, logs[:left], _gpus(task)) as workers:
-        while workers.look_after():
+        while workers.supervise():
             beat()
             patiently(task.storage, progress.tell)
             time.sleep(_LOOK_S)

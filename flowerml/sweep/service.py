@@ -12,8 +12,8 @@ from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.lifecycle.stop_request import Stopping, launcher_of, patient, watched
-from flowerml.runs.lifecycle.termination import ending
+from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, launcher_of, watched
+from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.select import choose, record
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
@@ -25,8 +25,8 @@ from flowerml.sweep.storage import patiently
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import ENDED, counted, name_of, queue
 from flowerml.tracking import TrackedRuns, start_child
-from flowerml.tracking.search.campaigns import PARENT, Parent
-from flowerml.tracking.search.sweeps import give_sign, open_sweep
+from flowerml.tracking.search.campaigns import PARENT, CampaignRun
+from flowerml.tracking.search.sweeps import open_sweep, write_heartbeat
 from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _DELIVERY_S = 600.0
 
 
 @dataclass(frozen=True)
-class Done:
+class SweepResult:
     """A sweep that is over: its run, its trials, and what was decided on further seeds (None where nothing was to be
     confirmed).
     """
@@ -61,7 +61,7 @@ class Search:
     experiment: str
 
 
-def carry_out(task: Task, search: Search) -> Done:
+def run_sweep(task: Task, search: Search) -> SweepResult:
     """Search, or go on with it, and leave what there is to see of it.
 
     Raises:
@@ -97,8 +97,8 @@ def carry_out(task: Task, search: Search) -> Done:
         given={**task.given, "experiment": parent.experiment},
         labels={"flowerml.campaign": campaign, PARENT: run_id},
     )
-    stopping = Stopping()
-    with _closing(parent, stopping), patient(stopping) as asked:
+    stopping = StopRequest()
+    with _closing(parent, stopping), graceful(stopping) as asked:
         os.environ.pop("MLFLOW_RUN_ID", None)  # it is the sweep's: nothing else that this process writes belongs there
         beat = _beat(run_id, asked)
         begin(task, search.trials, parent.recorder)
@@ -110,7 +110,7 @@ def carry_out(task: Task, search: Search) -> Done:
             confirm(task, swept, search.confirmed, SEEDS, search.workers, beat)
             deliver(task.folders, beat, _DELIVERY_S)
             decision = _decide(campaign, search.family, parent)
-    return Done(run_id, swept, decision)
+    return SweepResult(run_id, swept, decision)
 
 
 def _beat(run_id: str, asked: Callable[[], str | None]) -> Callable[[], None]:
@@ -122,14 +122,14 @@ def _beat(run_id: str, asked: Callable[[], str | None]) -> Callable[[], None]:
         if reason := asked():
             raise Stopped(reason)
         if time.monotonic() - last > _SIGN_S:
-            give_sign(run_id)
+            write_heartbeat(run_id)
             last = time.monotonic()
 
     return beat
 
 
 @contextmanager
-def _closing(parent: Parent, stopping: Stopping) -> Iterator[None]:
+def _closing(parent: CampaignRun, stopping: StopRequest) -> Iterator[None]:
     """Whatever happens, the sweep's run ends in the right state, and so does the run that `mlflow run` has opened to go
     on with it.
     """
@@ -142,14 +142,14 @@ def _closing(parent: Parent, stopping: Stopping) -> Iterator[None]:
     try:
         with (
             watched(lambda: None, _SIGN_S, stopping, launcher_of(stops=True)),
-            ending(parent.recorder, ended, stopping),
+            finalize_status(parent.recorder, ended, stopping),
         ):
             yield
     finally:
         parent.end_launcher(status.value, now_ms())
 
 
-def _decide(campaign: str, family: Family, parent: Parent) -> Decision:
+def _decide(campaign: str, family: Family, parent: CampaignRun) -> Decision:
     """Rank what was confirmed, by the selector's own rule, in a run of kind select under the sweep's."""
     scope = Scope(seeds=SEEDS, kinds=("trial",), family=family.value, campaign=campaign)
     decision = choose(scope, TrackedRuns())

@@ -18,10 +18,10 @@ from typing import Any, NoReturn
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from flowerml.errors import Fenced, RunFailed, UserError
+from flowerml.errors import LeaseLost, RunFailed, UserError
 from flowerml.log import configure_logging
-from flowerml.runs.lifecycle.device_share import Share
-from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.device_share import DeviceShare
+from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings
@@ -31,7 +31,7 @@ from flowerml.sweep.study import suggest
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, FAILED, FOLDER, PRUNED, RUN, STOPPED, SURPLUS, is_wanted, open_ends, original
 from flowerml.tracking import start_run
-from flowerml.training.callbacks import Row
+from flowerml.training.callbacks import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +44,21 @@ class Surplus(Exception):
     """A trial that nobody asked for, or that is done already."""
 
 
-def work(task: Task, log: Path, share: Share) -> None:
+def work(task: Task, log: Path, share: DeviceShare) -> None:
     """Run trials until the queue is empty and nobody works on one that may have to be tried again. Ends the process: 0
     well, 1 where the study's database is away, 2 where the user's settings can't be run, 130 stopped.
     """
     with_exit_code(lambda: _trials(task), log, share)
 
 
-def run_all(task: Task, runs: list[tuple[dict[str, Any], str]], log: Path, share: Share) -> None:
+def run_all(task: Task, runs: list[tuple[dict[str, Any], str]], log: Path, share: DeviceShare) -> None:
     """Train some configurations, each (settings, name); what is finished is left as it is, and what others work on is
     waited for. Ends the process as `work`.
     """
     with_exit_code(lambda: _confirmations(task, runs), log, share)
 
 
-def with_exit_code(do: Callable[[], None], log: Path, share: Share) -> NoReturn:
+def with_exit_code(do: Callable[[], None], log: Path, share: DeviceShare) -> NoReturn:
     """Do it as a process of its own: what it says goes into a file (several would speak at once, and stdout is the
     command's), and it stops, with a checkpoint, when the process that started it dies.
     """
@@ -128,7 +128,7 @@ def _objective(task: Task, trial: optuna.Trial) -> float:
         _note(trial, STOPPED, "by hand")
         raise
     except (RunFailed, RuntimeError, MemoryError) as error:
-        if not isinstance(error, Fenced):
+        if not isinstance(error, LeaseLost):
             _note(trial, FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
             logger.info(f"error: {error}")
         raise
@@ -159,7 +159,7 @@ class _Reporting:
     monitor: str
     epochs: int
 
-    def __call__(self, row: Row) -> str:
+    def __call__(self, row: EpochMetrics) -> str:
         epoch, value = int(row["epoch"]), row[self.monitor]
         try:
             self.trial.report(value, step=epoch)
@@ -182,7 +182,7 @@ class _Reached:
     value: float
 
 
-def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[Row], str] | None) -> _Reached:
+def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[EpochMetrics], str] | None) -> _Reached:
     """One run; one that is finished already (its process died before it could tell) is read from its folder, and one
     that somebody works on (a process that was taken for dead) is waited for.
     """
@@ -191,7 +191,7 @@ def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[Row], s
     labels = {**task.labels, "flowerml.kind": "trial", "flowerml.phase": phase}
     while True:
         if held(folder):
-            logger.info(f"{folder} is being worked on by {holder(folder)}: waiting for it")
+            logger.info(f"{folder} is being worked on by {lease_owner(folder)}: waiting for it")
         while held(folder):
             time.sleep(1.0)
         standing = read_run_file(folder)
@@ -200,7 +200,7 @@ def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[Row], s
         try:
             run_training(settings, start_run, labels=labels, on_row=on_row)
             break
-        except Fenced:
+        except LeaseLost:
             raise
         except UserError:
             if not held(folder):  # else somebody was faster

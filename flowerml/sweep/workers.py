@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flowerml.errors import UserError
-from flowerml.runs.lifecycle.device_share import ONE_THREAD, Share, share
+from flowerml.runs.lifecycle.device_share import ONE_THREAD, DeviceShare, device_share
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _SHOWN = 15  # lines of a worker's log where it died
 _SPARES = 5  # workers that take the place of dead ones
 
 Job = Callable[
-    [Path, Share], tuple[Callable[..., None], tuple[Any, ...]]
+    [Path, DeviceShare], tuple[Callable[..., None], tuple[Any, ...]]
 ]  # what a worker with this log and share calls, and with what
 
 
@@ -39,13 +39,13 @@ class Workers:
         """Begin the worker of a place (from 0)."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["flowerml.sweep.worker"])
-        function, words = self.job(self.logs[place], share(place, len(self.logs), self.gpus))
+        function, words = self.job(self.logs[place], device_share(place, len(self.logs), self.gpus))
         process = context.Process(target=function, args=words, name=f"worker {place + 1}")
         with _one_thread():
             process.start()
         self.processes[place] = process
 
-    def look_after(self) -> bool:
+    def supervise(self) -> bool:
         """Take note of those that have ended, put others in the place of dead ones. Returns whether somebody still
         works.
 

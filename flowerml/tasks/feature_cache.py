@@ -13,9 +13,9 @@ import torch
 from PIL import Image, ImageOps
 
 from flowerml.data.decode import read_image
-from flowerml.data.inputs import laid_out, moved
+from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.data.pair_views import PairExample, Sides, crop, exchanged
+from flowerml.data.pair_views import PairExample, Sides, crop, swapped
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.files import write_with
@@ -41,7 +41,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class PooledSight:
+class CachedPairSource:
     """A pair of which no picture is read any more: the rows of its two crops in the kept features, and of the mirrored
     ones.
     """
@@ -60,12 +60,12 @@ class PooledSight:
         kept = _opened(self.features)
         return torch.from_numpy(np.array(kept[rows[0]])), torch.from_numpy(np.array(kept[rows[1]]))
 
-    def exchanged(self) -> "PooledSight":
+    def swapped(self) -> "CachedPairSource":
         """As `Sight.exchanged`."""
-        return replace(self, pair=exchanged(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
+        return replace(self, pair=swapped(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
 
 
-def pooled(
+def cached_views(
     examples: Sequence[PairExample],
     flips: Sequence[bool],
     *,
@@ -107,7 +107,7 @@ def pooled(
     for example, flip in zip(examples, flips, strict=True):
         first, second, *others = (rows[wanted] for wanted in _crops_of(example.pair, flip=flip))
         mirror = (others[0], others[1]) if others else None
-        kept = PooledSight(example.pair, example.label, example.mirrored, path, (first, second), mirror)
+        kept = CachedPairSource(example.pair, example.label, example.mirrored, path, (first, second), mirror)
         made.append(replace(example, read=partial(_same, kept)))
     return made
 
@@ -127,7 +127,7 @@ def pair_features(
     otherwise.
     """
     sights = [example.read() for example in examples[:1]]
-    if sights and isinstance(sights[0], PooledSight):
+    if sights and isinstance(sights[0], CachedPairSource):
         sides = [example.read().sides(built.description, flipped=False) for example in examples]
         return np.stack([torch.cat(both).numpy() for both in sides])
     crops = {wanted: None for example in examples for wanted in _crops_of(example.pair, flip=False)}
@@ -153,7 +153,7 @@ def _compute(
     found = []
     with torch.inference_mode():
         for inputs, _, _ in track(loader.epoch(1), "features", total=len(loader), log_every_s=120):
-            pictures = laid_out(moved(inputs, device), memory_format)
+            pictures = to_memory_format(to_device(inputs, device), memory_format)
             assert isinstance(pictures, torch.Tensor)
             found.append(model.pooled(pictures).float().cpu().numpy())
     model.train(training)
@@ -201,5 +201,5 @@ def _opened(path: Path) -> np.ndarray:
     return features
 
 
-def _same(sight: PooledSight) -> PooledSight:
+def _same(sight: CachedPairSource) -> CachedPairSource:
     return sight

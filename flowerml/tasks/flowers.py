@@ -13,10 +13,10 @@ from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.folders import Layout, read_layout
 from flowerml.data.loader import Example, Transform
-from flowerml.data.quality.label_conflicts import across_classes, settle_duplicates
+from flowerml.data.quality.label_conflicts import conflicting_labels, settle_duplicates
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Scan, require_readable, scan
-from flowerml.data.scan_cache import ScanMemory
+from flowerml.data.scan_cache import ScanCache
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.evaluation.metrics import Predictions
@@ -40,7 +40,7 @@ class FlowersTask:
         """The folder's pictures by class. Raises UserError as `read_layout`."""
         return read_layout(root, CLASSES if classes is None else classes, ALIASES)
 
-    def scan(self, root: Path, classes: Sequence[str] | None, memory: ScanMemory | None = None) -> Scan:
+    def scan(self, root: Path, classes: Sequence[str] | None, memory: ScanCache | None = None) -> Scan:
         """`layout`, every picture read once; with a `memory`, those that are not known from it. Raises UserError as
         `layout`.
         """
@@ -49,7 +49,7 @@ class FlowersTask:
     def prepare(self, settings: Settings) -> TaskData:
         """Scan, check, group and split the training folder. Raises UserError."""
         root = Path(settings.train_dir)
-        scanned = self.scan(root, settings.classes, ScanMemory(root))
+        scanned = self.scan(root, settings.classes, ScanCache(root))
         require_readable(scanned, settings.bad_images)
         every = scanned.pictures
         groups, source = group_numbers(every, root)
@@ -197,7 +197,7 @@ def _remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) ->
         lines.append(
             f"warning: {dropped} copies of photos that stand under two labels are left out (--duplicates drop)"
         )
-    if doubtful := across_classes(scanned.pictures, groups):
+    if doubtful := conflicting_labels(scanned.pictures, groups):
         lines.append(
             f"warning: {len(doubtful)} photo(s) stand under two labels and are trained on under both (--duplicates"
             " keep)"

@@ -13,15 +13,15 @@ from PIL import Image, ImageDraw
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loader import Example, Transform
-from flowerml.data.pair_views import PairExample, PairView, PictureSight, Sight
-from flowerml.data.relations.checks import checks, page_checks
+from flowerml.data.pair_views import ImagePairSource, PairExample, PairSource, PairView
+from flowerml.data.relations.checks import checks, experiment_checks
 from flowerml.data.relations.folder import PairFolder, read_id, read_pair_folder, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import FLIPPED, Box, Pair
 from flowerml.data.relations.split import PairSplit, ambiguity, require_disjoint, split_by_image
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
-from flowerml.evaluation.metrics import Predictions, score
+from flowerml.evaluation.metrics import Predictions, compute_metrics
 from flowerml.evaluation.pair_baselines import BaselineResult, run_baselines
 from flowerml.evaluation.swap_consistency import swap_consistency
 from flowerml.evaluation.visual_baseline import visual_baseline
@@ -29,7 +29,7 @@ from flowerml.models import Built
 from flowerml.models.pairs.classifier import build_pairs
 from flowerml.settings import ModelSpec, Settings, find_model
 from flowerml.tasks.base import Predict, TaskData, Views
-from flowerml.tasks.feature_cache import pair_features, pooled
+from flowerml.tasks.feature_cache import cached_views, pair_features
 
 FEATURES = "features"  # folder in the runs' root for what frozen backbones saw
 GAP_OVER = 2000  # training pairs, about, on which the gap to validation is measured
@@ -134,7 +134,7 @@ class RelationsTask:
         if not settings.cache_features or settings.freeze_backbone_epochs < last:
             return Views(data.train, data.val, to_train, to_evaluate, workers)
         examples = _pairs([*data.train, *data.val])
-        kept = pooled(
+        kept = cached_views(
             examples,
             [settings.flip > 0 and place < len(data.train) for place in range(len(examples))],
             root=Path(settings.train_dir),
@@ -159,7 +159,7 @@ class RelationsTask:
         counts["embeddings"] = built.head_parameters - sum(counts.values())
         if settings.freeze_backbone_epochs < (settings.stop_epoch or settings.epochs):
             counts["backbone"] = built.parameters - built.head_parameters
-        return [*checks(balance, settings, counts), *(f"the experiment's page: {line}" for line in page_checks())]
+        return [*checks(balance, settings, counts), *(f"the experiment's page: {line}" for line in experiment_checks())]
 
     def baselines(
         self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
@@ -189,7 +189,7 @@ class RelationsTask:
         change places.
         """
         seen = views.train[:: max(1, len(views.train) // GAP_OVER)]
-        trained, held_out = score(predict(seen)), score(predictions)
+        trained, held_out = compute_metrics(predict(seen)), compute_metrics(predictions)
         figures = {"train_accuracy": trained.accuracy, "train_mean_recall": trained.mean_recall}
         for name in ("accuracy", "mean_recall", "loss"):
             figures[f"gap_{name}"] = getattr(trained, name) - getattr(held_out, name)
@@ -200,7 +200,7 @@ class RelationsTask:
         any more.
         """
         try:
-            sight: PictureSight = example.read()
+            sight: ImagePairSource = example.read()
         except BadImage:
             return None
         return _boxed(sight.picture, sight.pair.subject, sight.pair.object)
@@ -240,8 +240,8 @@ def _examples(folder: PairFolder) -> list[PairExample]:
     return made
 
 
-def _sight(path: Path, pair: Pair, label: int, mirrored: int | None) -> PictureSight:
-    return PictureSight(pair, label, mirrored, read_image(path, upright=False))
+def _sight(path: Path, pair: Pair, label: int, mirrored: int | None) -> ImagePairSource:
+    return ImagePairSource(pair, label, mirrored, read_image(path, upright=False))
 
 
 def _pairs(examples: Sequence[Example]) -> list[PairExample]:
@@ -253,9 +253,9 @@ def _exchanged(example: Example) -> Example:
     return replace(example, read=partial(_read_exchanged, example))
 
 
-def _read_exchanged(example: Example) -> Sight:
-    sight: Sight = example.read()
-    return sight.exchanged()
+def _read_exchanged(example: Example) -> PairSource:
+    sight: PairSource = example.read()
+    return sight.swapped()
 
 
 def _remarks(folder: PairFolder, sides: PairSplit) -> tuple[str, ...]:

@@ -3,36 +3,36 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from flowerml.tracking.delivery.reap import Closed, reap_server
+from flowerml.tracking.delivery.reap import ClosedRun, close_stale_runs
 from flowerml.tracking.delivery.run_writer import KIND, NOTE
 from flowerml.tracking.delivery.start_run import note_failure, start_child, start_run
-from flowerml.tracking.delivery.sync import Synced, belongs_here, has_left, run_ids, sync_folder
+from flowerml.tracking.delivery.sync import SyncResult, belongs_here, has_pending, run_ids, sync_folder
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.search.candidates import TrackedRuns
 from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
 
 if TYPE_CHECKING:
-    from flowerml.tracking.registry.fetch import Fetched, fetch_registered
+    from flowerml.tracking.registry.fetch import FetchedVersion, fetch_registered
     from flowerml.tracking.registry.register import REGISTERED, Registration, register
 
 __all__ = [
     "KIND",
     "NOTE",
     "REGISTERED",
-    "Closed",
-    "Fetched",
+    "ClosedRun",
+    "FetchedVersion",
     "JournalRecorder",
     "MlflowRecorder",
     "Registration",
     "RunRecord",
-    "Synced",
+    "SyncResult",
     "TrackedRuns",
     "belongs_here",
+    "close_stale_runs",
     "create_experiment",
     "fetch_registered",
-    "has_left",
+    "has_pending",
     "note_failure",
-    "reap_server",
     "register",
     "run_ids",
     "runs_of_kind",

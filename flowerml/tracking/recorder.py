@@ -7,12 +7,12 @@ from collections import deque
 
 from mlflow.tracking import MlflowClient
 
-from flowerml.errors import Fenced, UserError
+from flowerml.errors import LeaseLost, UserError
 from flowerml.events import Ended, Event, Status
 from flowerml.journal import Journal
-from flowerml.tracking.client.errors import reason_of
-from flowerml.tracking.delivery.background_sender import Sender
-from flowerml.tracking.delivery.launcher_status import have_the_last_word
+from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.delivery.background_sender import BackgroundSender
+from flowerml.tracking.delivery.launcher_status import restore_status_after_launcher
 from flowerml.tracking.delivery.run_writer import RunWriter
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 class JournalRecorder:
     """Writes events into the journal, from where they go to MLflow by themselves."""
 
-    def __init__(self, journal: Journal, sender: Sender) -> None:
+    def __init__(self, journal: Journal, sender: BackgroundSender) -> None:
         self._journal = journal
         self._sender = sender
         self._one_by_one = threading.Lock()
@@ -33,9 +33,9 @@ class JournalRecorder:
         return self._sender.run_id
 
     @property
-    def left(self) -> int:
+    def pending(self) -> int:
         """How many events are not at MLflow."""
-        return self._sender.left()
+        return self._sender.pending()
 
     def record(self, event: Event) -> None:
         """Write one event to the disk.
@@ -47,7 +47,7 @@ class JournalRecorder:
         try:
             with self._one_by_one:
                 self._journal.append(event)
-        except Fenced:
+        except LeaseLost:
             self.abandon()
             raise
         except UserError as error:
@@ -55,7 +55,7 @@ class JournalRecorder:
                 raise
             logger.warning(f"the end could not be kept: {error}")
             self._sender.delivery.add_last_words(event)
-        self._sender.wake()
+        self._sender.notify()
         if isinstance(event, Ended):
             self._ended = event
 
@@ -63,7 +63,7 @@ class JournalRecorder:
         """Deliver the rest, for as long as the server takes it; says what is left."""
         self._sender.close()
         if self._ended is not None and self._ended.status is Status.KILLED and os.environ.get("MLFLOW_RUN_ID"):
-            have_the_last_word(os.environ["MLFLOW_RUN_ID"], self._ended.status.value)
+            restore_status_after_launcher(os.environ["MLFLOW_RUN_ID"], self._ended.status.value)
 
     def abandon(self) -> None:
         """Deliver no more. What is in the journal stays there, for others to deliver."""
@@ -96,7 +96,7 @@ class MlflowRecorder:
         except Exception as error:  # whatever a server, a disk or a network in between may raise: the work goes on
             if not self._warned:
                 logger.warning(
-                    f"MLflow does not take events at the moment ({reason_of(error)}); they are kept and sent with the"
+                    f"MLflow does not take events at the moment ({short_reason(error)}); they are kept and sent with the"
                     " next one"
                 )
             self._warned = True

@@ -8,9 +8,9 @@ import torch
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EpochResult
-from flowerml.training.checkpoints.progress import Content, Place
+from flowerml.training.checkpoints.progress import Progress, StateDict
 
-Row = dict[str, float]
+EpochMetrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
     it ended (empty until it has).
     """
 
-    history: list[Row] = field(default_factory=list)
+    history: list[EpochMetrics] = field(default_factory=list)
     best: Candidate | None = None
     cuts: list[int] = field(default_factory=list)
     ended: str = ""
@@ -41,7 +41,7 @@ class Stopped(Exception):
     """A training was asked to stop, and did between two steps, its state kept. Says why."""
 
 
-class LoaderDied(RunFailed):
+class DataLoaderDied(RunFailed):
     """A process that loads pictures died by itself: out of memory, mostly."""
 
 
@@ -54,7 +54,7 @@ def _never() -> str:
 
 
 @dataclass(frozen=True)
-class Observers:
+class Callbacks:
     """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far
     (its weights are only valid during the call), of memory that ran out (in words), and of a state to keep (valid
     during the call too).
@@ -63,9 +63,9 @@ class Observers:
     each epoch whether it was the last one, and says why; nothing if not.
     """
 
-    on_epoch: Callable[[Row], None]
+    on_epoch: Callable[[EpochMetrics], None]
     on_best: Callable[[Candidate], None]
     on_memory: Callable[[str], None]
-    on_state: Callable[[Place, Content], None]
-    asked: Callable[[], str | None] = _nobody
-    enough: Callable[[], str] = _never
+    on_state: Callable[[Progress, StateDict], None]
+    stop_reason: Callable[[], str | None] = _nobody
+    early_stop_reason: Callable[[], str] = _never

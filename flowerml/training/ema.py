@@ -16,7 +16,7 @@ def decay_for(total_steps: int) -> float:
     return min(_SLOWEST, 1 - 1 / max(1.0, MEMORY * total_steps)) if total_steps > 1 / MEMORY else 0.0
 
 
-class WeightAverage:
+class EMA:
     """The average of a model's weights and buffers, updated once per optimiser step; warm-up keeps early steps from
     weighing long.
 

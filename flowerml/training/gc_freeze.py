@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def spared() -> Iterator[None]:
+def frozen_gc() -> Iterator[None]:
     """Inside, the collector does not look through what was there before: with torch and MLflow a million objects, half
     a second each time.
 

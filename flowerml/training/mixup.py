@@ -4,7 +4,7 @@ import torch
 from torchvision.transforms import v2
 
 from flowerml.data.inputs import Inputs
-from flowerml.data.rng import drawing
+from flowerml.data.rng import seeded
 
 
 class Mixer:
@@ -29,7 +29,7 @@ class Mixer:
         if not self._kinds:
             return inputs, labels
         assert isinstance(inputs, torch.Tensor), "the settings refuse to mix inputs that are more than one picture"
-        with drawing("mix", *key):
+        with seeded("mix", *key):
             kind = self._kinds[int(torch.randint(len(self._kinds), ()))]
             mixed: tuple[torch.Tensor, torch.Tensor] = kind(inputs, labels)
             return mixed

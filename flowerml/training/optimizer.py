@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flowerml.models.classifier import Network
-from flowerml.models.layer_groups import decay_free, multipliers, spared_names
+from flowerml.models.layer_groups import is_decay_free, multipliers, no_decay_names
 
 HEAD, BACKBONE = "head", "backbone"
 
@@ -26,15 +26,15 @@ def parameter_groups(
     Every parameter is in exactly one group (checked).
     """
     named = dict(model.backbone.named_parameters())
-    spared = spared_names(model.backbone)
+    spared = no_decay_names(model.backbone)
     groups: list[dict[str, Any]] = []
     for names, factor in zip(stages, multipliers(stages, llrd), strict=True):
         for free in (False, True):
-            members = [named[name] for name in names if decay_free(name, named[name], spared) is free]
+            members = [named[name] for name in names if is_decay_free(name, named[name], spared) is free]
             groups.append(_group(members, lr_backbone * factor, 0.0 if free else weight_decay, BACKBONE))
     for free in (False, True):
         members = [
-            parameter for name, parameter in model.head.named_parameters() if decay_free(name, parameter) is free
+            parameter for name, parameter in model.head.named_parameters() if is_decay_free(name, parameter) is free
         ]
         groups.append(_group(members, lr_head, 0.0 if free else weight_decay, HEAD))
     groups = [group for group in groups if group["params"]]

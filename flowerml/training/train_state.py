@@ -17,14 +17,14 @@ from torch import nn
 from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EarlyStopping, EpochResult
 from flowerml.training.callbacks import Candidate, Outcome
-from flowerml.training.checkpoints.progress import Content, Place
-from flowerml.training.ema import WeightAverage
+from flowerml.training.checkpoints.progress import Progress, StateDict
+from flowerml.training.ema import EMA
 from flowerml.training.schedule import Plateau
-from flowerml.training.train_step import Stepper
+from flowerml.training.train_step import TrainStep
 
 
 @dataclass
-class Sums:
+class EpochTotals:
     """What an epoch under way has added up: `loss` over `pictures`, the gradient's `norm` over the `counted` steps,
     `seconds`.
     """
@@ -46,32 +46,32 @@ class Sums:
 
 
 @dataclass
-class State:
+class TrainState:
     """The parts of a training that its steps change. `epoch` (1-based) is under way or about to begin."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    stepper: Stepper
-    average: WeightAverage | None
+    stepper: TrainStep
+    ema: EMA | None
     plateau: Plateau
     stopping: EarlyStopping
     outcome: Outcome
     epoch: int = 1
-    sums: Sums = field(default_factory=Sums)
+    totals: EpochTotals = field(default_factory=EpochTotals)
 
     @property
-    def place(self) -> Place:
+    def progress(self) -> Progress:
         """How far it has come."""
-        return Place(self.epoch - 1, self.sums.steps)
+        return Progress(self.epoch - 1, self.totals.steps)
 
-    def content(self) -> Content:
+    def state_dict(self) -> StateDict:
         """The state between two steps, readable with `torch.load(weights_only=True)`. Its tensors are those in use, not
         copies.
         """
         return {
             "model": dict(self.model.state_dict()),
-            "average": None if self.average is None else dict(self.average.module.state_dict()),
-            "updates": 0 if self.average is None else self.average.updates,
+            "average": None if self.ema is None else dict(self.ema.module.state_dict()),
+            "updates": 0 if self.ema is None else self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.stepper.scaler.state_dict(),
             "accumulate": self.stepper.accumulate,
@@ -81,16 +81,16 @@ class State:
             "history": self.outcome.history,
             "ended": self.outcome.ended,
             "epoch": self.epoch,
-            "sums": asdict(self.sums),
+            "sums": asdict(self.totals),
             "random": _random_states(),
         }
 
-    def restore(self, content: Content) -> None:
+    def load_state_dict(self, content: StateDict) -> None:
         """Put back what `content` has kept, into parts made from the same settings."""
         self.model.load_state_dict(content["model"])
-        if self.average is not None:
-            self.average.module.load_state_dict(content["average"])
-            self.average.updates = content["updates"]
+        if self.ema is not None:
+            self.ema.module.load_state_dict(content["average"])
+            self.ema.updates = content["updates"]
         self.optimizer.load_state_dict(content["optimizer"])
         if content["scaler"]:  # empty where the earlier device scaled nothing, which a scaler in use does not take
             self.stepper.scaler.load_state_dict(content["scaler"])
@@ -105,7 +105,7 @@ class State:
         self.outcome.best = _candidate(content["best"])
         self.outcome.history[:] = content["history"]
         self.outcome.cuts, self.outcome.ended = self.plateau.cuts, content["ended"]
-        self.epoch, self.sums = content["epoch"], Sums(**content["sums"])
+        self.epoch, self.totals = content["epoch"], EpochTotals(**content["sums"])
         _restore_random(content["random"])
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from flowerml.data.balance import Balance
-from flowerml.data.inputs import Inputs, chunks, count
+from flowerml.data.inputs import Inputs, batch_size_of, chunks
 from flowerml.errors import RunFailed
 from flowerml.models.memory import give_back, out_of_memory
 from flowerml.settings import Settings
@@ -26,7 +26,7 @@ class NotFinite(RunFailed):
 
 
 @dataclass
-class Stepper:
+class TrainStep:
     """Takes optimiser steps on batches. `model` may be compiled; `parameters` are those to clip.
 
     `dtype` is the autocast type or None; a batch is split into `accumulate` parts, which double when memory runs out:
@@ -48,7 +48,7 @@ class Stepper:
         # error.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
-    def step(self, inputs: Inputs, targets: torch.Tensor, seed: int, where: str) -> tuple[float, float]:
+    def step(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> tuple[float, float]:
         """One step on a whole batch. Returns the batch's mean loss and the gradient's norm before clipping.
 
         `seed` keys dropout and stochastic depth, for every try anew; `where` (epoch, step, rates, pictures) is for
@@ -58,21 +58,21 @@ class Stepper:
             NotFinite: before the weights are touched.
             RunFailed: memory runs out with one picture at a time.
         """
-        total = self._backward(inputs, targets, seed, where)
+        total = self._backward(inputs, targets, seed, context)
         mean = total.item()  # a sync point: the price of stopping before a bad step instead of after it
         if not math.isfinite(mean):
-            raise NotFinite(f"the loss is {mean} at {where}. Lower the learning rate, or look at these pictures")
+            raise NotFinite(f"the loss is {mean} at {context}. Lower the learning rate, or look at these pictures")
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or math.inf).item()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise NotFinite(
-                f"the gradient's norm is {norm} at {where}. Lower the learning rate, or look at these pictures"
+                f"the gradient's norm is {norm} at {context}. Lower the learning rate, or look at these pictures"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return mean, norm
 
-    def _backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, where: str) -> torch.Tensor:
+    def _backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> torch.Tensor:
         """Gradients of the batch's mean loss, which is returned; with smaller parts for as long as memory runs out."""
         # A try that fails may have moved batch-norm statistics already; they are few and small.
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
@@ -82,7 +82,7 @@ class Stepper:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                self._halve(count(inputs), where)
+                self._halve(batch_size_of(inputs), context)
             give_back()
             with torch.no_grad():
                 for buffer, before in buffers:
@@ -100,31 +100,31 @@ class Stepper:
             total += loss.detach()
         return total
 
-    def _halve(self, batch: int, where: str) -> None:
+    def _halve(self, batch: int, context: str) -> None:
         """Twice as many parts from now on."""
         before = math.ceil(batch / self.accumulate)
         if before == 1:
             raise RunFailed(
-                f"memory ran out with one picture at a time, at {where}. Take a smaller model or --img-size, freeze the"
+                f"memory ran out with one picture at a time, at {context}. Take a smaller model or --img-size, freeze the"
                 " backbone for longer, or stop what else uses the memory"
             ) from None
         self.accumulate *= 2
         after = math.ceil(batch / self.accumulate)
         self.on_memory(
-            f"memory ran out with {before} pictures at a time ({where.split(', pictures')[0]}): going on with {after}"
+            f"memory ran out with {before} pictures at a time ({context.split(', pictures')[0]}): going on with {after}"
         )
 
 
-def stepper_of(
+def make_train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     settings: Settings,
     balance: Balance,
     device: torch.device,
     on_memory: Callable[[str], None],
-) -> Stepper:
+) -> TrainStep:
     """The stepper that the settings ask for: `model` compiled or not, all its weights clipped, its losses balanced."""
-    return Stepper(
+    return TrainStep(
         model=torch.compile(model) if settings.compile else model,  # type: ignore[arg-type] # a callable module either way
         optimizer=optimizer,
         parameters=list(model.parameters()),

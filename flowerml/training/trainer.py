@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import torch
 
 from flowerml.data.balance import Balance
-from flowerml.data.inputs import laid_out, moved
+from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import seed_of
-from flowerml.evaluation.metrics import score
+from flowerml.evaluation.metrics import compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.models.builders import Built
 from flowerml.models.classifier import Network
@@ -21,15 +21,15 @@ from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, better
 from flowerml.settings import Settings
-from flowerml.training.callbacks import Candidate, LoaderDied, Observers, Outcome, Row, Stopped
-from flowerml.training.checkpoints.progress import Cadence, Content
-from flowerml.training.ema import WeightAverage
-from flowerml.training.gc_freeze import spared
+from flowerml.training.callbacks import Callbacks, Candidate, DataLoaderDied, EpochMetrics, Outcome, Stopped
+from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
+from flowerml.training.ema import EMA
+from flowerml.training.gc_freeze import frozen_gc
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates, set_rates
 from flowerml.training.schedule import Plateau, Schedule
-from flowerml.training.train_state import State, Sums
-from flowerml.training.train_step import stepper_of
+from flowerml.training.train_state import EpochTotals, TrainState
+from flowerml.training.train_step import make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def train(
     device: torch.device,
     memory_format: torch.memory_format,
     balance: Balance,
-    observers: Observers,
-    resumed: Callable[[], Content] | None = None,
+    observers: Callbacks,
+    resumed: Callable[[], StateDict] | None = None,
 ) -> Outcome:
     """Train `built.model` in place and return what came of it.
 
@@ -57,14 +57,14 @@ def train(
         NotFinite: a loss or gradient is not finite; whatever `observers.on_best` has kept stays valid.
         Stopped: `observers.asked` said so; its state was told to `observers.on_state` before.
     """
-    run = _Run(built, settings, classes, train_loader, device, memory_format, balance, observers)
+    run = Trainer(built, settings, classes, train_loader, device, memory_format, balance, observers)
     if resumed is not None:
         run.resume(resumed())
-    with spared(), _worker_deaths(observers.asked):
+    with frozen_gc(), _worker_deaths(observers.stop_reason):
         return _all_epochs(run, settings, val_loader)
 
 
-def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> Outcome:
+def _all_epochs(run: "Trainer", settings: Settings, val_loader: Loader | None) -> Outcome:
     observers = run.observers
     state, outcome = run.state, run.state.outcome
     first, last = state.epoch, settings.stop_epoch or settings.epochs
@@ -74,12 +74,12 @@ def _all_epochs(run: "_Run", settings: Settings, val_loader: Loader | None) -> O
         candidate = run.evaluate(epoch, val_loader, row)
         outcome.history.append(row)
         observers.on_epoch(row)
-        is_best = run.judge(candidate, last)
+        is_best = run.update_best(candidate, last)
         elapsed = time.monotonic() - started
         logger.info(epoch_line(row, last, is_best=is_best, left=elapsed / (epoch - first + 1) * (last - epoch)))
-        outcome.ended = _why_ended(candidate, last, state.stopping) or observers.enough()
-        state.epoch, state.sums = epoch + 1, Sums()
-        run.keep()
+        outcome.ended = _why_ended(candidate, last, state.stopping) or observers.early_stop_reason()
+        state.epoch, state.totals = epoch + 1, EpochTotals()
+        run.save_checkpoint()
         if outcome.ended:
             break
     return outcome
@@ -101,7 +101,7 @@ def _worker_deaths(asked: Callable[[], str | None]) -> Iterator[None]:
             raise
         if reason := asked():
             raise Stopped(reason) from error
-        raise LoaderDied(
+        raise DataLoaderDied(
             f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0"
         ) from error
 
@@ -119,7 +119,7 @@ def _why_ended(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
     return words
 
 
-class _Run:
+class Trainer:
     """The parts of one training, put together from the settings."""
 
     def __init__(
@@ -131,7 +131,7 @@ class _Run:
         device: torch.device,
         memory_format: torch.memory_format,
         balance: Balance,
-        observers: Observers,
+        observers: Callbacks,
     ) -> None:
         self.settings, self.classes, self.loader, self.observers = settings, classes, loader, observers
         self.device, self.memory_format = device, memory_format
@@ -148,17 +148,19 @@ class _Run:
         steps = len(loader)
         self.schedule = Schedule(settings.scheduler, steps * settings.epochs, steps * settings.warmup_epochs)
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
-        self.average = WeightAverage(self.model, steps * settings.epochs) if settings.ema else None
+        self.ema = EMA(self.model, steps * settings.epochs) if settings.ema else None
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
-        self.stepper = stepper_of(self.model, self.optimizer, settings, balance, device, observers.on_memory)
+        self.stepper = make_train_step(self.model, self.optimizer, settings, balance, device, observers.on_memory)
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         outcome = Outcome(cuts=self.plateau.cuts)
-        self.state = State(self.model, self.optimizer, self.stepper, self.average, self.plateau, stopping, outcome)
-        self.cadence = Cadence(settings.checkpoint_every_steps, settings.checkpoint_every_minutes)
+        self.state = TrainState(self.model, self.optimizer, self.stepper, self.ema, self.plateau, stopping, outcome)
+        self.checkpoint_interval = CheckpointInterval(
+            settings.checkpoint_every_steps, settings.checkpoint_every_minutes
+        )
 
-    def resume(self, content: Content) -> None:
+    def resume(self, content: StateDict) -> None:
         """Go on from a kept state; the observer of epochs hears of those before it."""
-        self.state.restore(content)
+        self.state.load_state_dict(content)
         if self.stepper.accumulate > self.settings.accumulate:
             self.observers.on_memory(
                 f"memory ran out in an earlier try: going on with each batch in {self.stepper.accumulate} parts"
@@ -166,40 +168,40 @@ class _Run:
         for row in self.state.outcome.history:
             self.observers.on_epoch(row)
 
-    def keep(self) -> None:
+    def save_checkpoint(self) -> None:
         """Hand the state to whoever keeps it."""
-        self.observers.on_state(self.state.place, self.state.content())
-        self.cadence.kept()
+        self.observers.on_state(self.state.progress, self.state.state_dict())
+        self.checkpoint_interval.restart()
 
-    def heed(self) -> None:
+    def check_stop(self) -> None:
         """Stop, with the state kept, where somebody has asked for it. Between two steps only. Raises Stopped."""
-        if reason := self.observers.asked():
-            self.keep()
+        if reason := self.observers.stop_reason():
+            self.save_checkpoint()
             raise Stopped(reason)
 
-    def train_epoch(self, epoch: int) -> Row:
+    def train_epoch(self, epoch: int) -> EpochMetrics:
         """All steps of one epoch that are left. Returns the row's training part: means over pictures (loss) and steps
         (gradient norm).
         """
         self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs)
         self.model.train()
-        sums = self.state.sums
+        sums = self.state.totals
         before, started = sums.seconds, time.monotonic()
         for step, (inputs, labels, ids) in enumerate(self._batches(epoch, sums.steps), start=sums.steps):
             done = (epoch - 1) * len(self.loader) + step
             set_rates(self.optimizer, self.schedule.factor(done), self.plateau.scale, self.settings.min_lr)
-            there, wanted = moved(inputs, self.device), labels.to(self.device, non_blocking=True)
+            there, wanted = to_device(inputs, self.device), labels.to(self.device, non_blocking=True)
             mixed, targets = self.mixer(there, wanted, self.settings.seed, epoch, step)
-            mixed = laid_out(mixed, self.memory_format)
+            mixed = to_memory_format(mixed, self.memory_format)
             where = f"epoch {epoch}, step {step + 1}, {_rates(rates(self.optimizer))}, pictures {', '.join(ids)}"
             loss, norm = self.stepper.step(mixed, targets, seed_of(self.settings.seed, "step", epoch, step), where)
-            if self.average is not None:
-                self.average.update(self.model)
+            if self.ema is not None:
+                self.ema.update(self.model)
             sums.add(loss, norm, len(ids))
             sums.seconds = before + time.monotonic() - started
-            if self.cadence.due(done + 1):
-                self.keep()
-            self.heed()
+            if self.checkpoint_interval.due(done + 1):
+                self.save_checkpoint()
+            self.check_stop()
         return {
             "epoch": float(epoch),
             "train_loss": sums.loss / sums.pictures,
@@ -208,24 +210,24 @@ class _Run:
             "images_per_second": sums.pictures / sums.seconds,
         }
 
-    def evaluate(self, epoch: int, loader: Loader | None, row: Row) -> Candidate:
+    def evaluate(self, epoch: int, loader: Loader | None, row: EpochMetrics) -> Candidate:
         """Evaluate the weights that would be kept (the average's, where there is one); adds the validation part to
         `row`.
         """
-        model = self.average.module if self.average is not None else self.model
+        model = self.ema.module if self.ema is not None else self.model
         if loader is None:
             return Candidate(epoch, model.state_dict(), None, None)
         predictions = predict_all(
-            model, self._heeding(loader.epoch(epoch)), self.classes, self.device, self.memory_format
+            model, self._checking_stop(loader.epoch(epoch)), self.classes, self.device, self.memory_format
         )
-        scores = score(predictions)
+        scores = compute_metrics(predictions)
         row |= {"val_loss": scores.loss, "val_accuracy": scores.accuracy, "val_macro_f1": scores.macro_f1}
         row["val_mean_recall"] = scores.mean_recall
         if self.settings.scheduler == "plateau":
             self.plateau.observe(epoch, scores.loss)
         return Candidate(epoch, model.state_dict(), scores.at(epoch), predictions)
 
-    def judge(self, candidate: Candidate, last: int) -> bool:
+    def update_best(self, candidate: Candidate, last: int) -> bool:
         """Whether an epoch is the best so far; its observer hears of it then. Without validation the last one counts
         alone.
         """
@@ -245,14 +247,14 @@ class _Run:
             )
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
-                self.heed()  # between two steps, so the state can be kept
+                self.check_stop()  # between two steps, so the state can be kept
             raise
 
-    def _heeding(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _checking_stop(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
-            self.heed()
+            self.check_stop()
             yield batch
 
 
-def _rates(values: Row) -> str:
+def _rates(values: EpochMetrics) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in values.items())

@@ -5,11 +5,11 @@ another.
 import os
 from pathlib import Path
 
-from flowerml.campaign.engine.context import Options
-from flowerml.campaign.execution.fork_server import in_words
-from flowerml.campaign.execution.job import Ended
-from flowerml.campaign.execution.job_worker import carry_out as work
-from flowerml.campaign.service import carry_out
+from flowerml.campaign.engine.context import CampaignOptions
+from flowerml.campaign.execution.fork_server import run_with_exit_code
+from flowerml.campaign.execution.job import JobResult
+from flowerml.campaign.execution.job_worker import run_job as work
+from flowerml.campaign.service import run_campaign
 from tests.campaign.plans import plan_of
 
 # Two families, all kinds of phases, eight runs.
@@ -69,7 +69,9 @@ class InThisProcess:
         self.jobs.append(job.name)
         changed = self._before(job)
         self._ended.append(
-            changed if isinstance(changed, Ended) else Ended(job.name, *in_words(lambda: work(changed or job)))
+            changed
+            if isinstance(changed, JobResult)
+            else JobResult(job.name, *run_with_exit_code(lambda: work(changed or job)))
         )
 
     def poll(self, seconds):
@@ -85,12 +87,14 @@ class InThisProcess:
 
 def options(train_dir, folder, **more):
     """For a campaign in a folder of its own."""
-    return Options(train_dir=str(train_dir), runs_root=Path(folder) / "runs", output_dir=Path(folder) / "out", **more)
+    return CampaignOptions(
+        train_dir=str(train_dir), runs_root=Path(folder) / "runs", output_dir=Path(folder) / "out", **more
+    )
 
 
 def carry_out_here(flowers, folder, text=TINY, *words, before=lambda job: None, shown=None, **more):
     """A campaign in this process; returns its story and the names of the jobs in order."""
     doing = InThisProcess(before)
     os.environ.pop("MLFLOW_RUN_ID", None)
-    finished = carry_out(plan_of(text, *words), options(flowers, folder, **more), workers=doing, shown=shown)
+    finished = run_campaign(plan_of(text, *words), options(flowers, folder, **more), workers=doing, shown=shown)
     return finished, doing.jobs

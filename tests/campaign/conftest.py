@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from flowerml.campaign.execution.fork_client import Forking
-from flowerml.campaign.execution.job import Job, Work
+from flowerml.campaign.execution.fork_client import ForkClient
+from flowerml.campaign.execution.job import Job, JobKind
 from flowerml.settings import resolve
 from tests.tracking.conftest import _server, server  # noqa: F401 - fixtures
 
@@ -27,7 +27,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def forking():
     """One that is ready; each job brings the store of its test with it."""
-    found = Forking()
+    found = ForkClient()
     found.wait_ready()
     yield found
     found.close()
@@ -39,7 +39,7 @@ def job(flowers, tmp_path, monkeypatch):
     """Makes a job with TINY and some changes; its folder and log are named after it."""
     monkeypatch.chdir(tmp_path)
 
-    def make(name="one", work=Work.TRAIN, labels=None, environment=None, threads=None, **changes):
+    def make(name="one", work=JobKind.TRAIN, labels=None, environment=None, threads=None, **changes):
         folder = tmp_path / "runs" / name
         settings, _ = resolve({**TINY, "train_dir": str(flowers), "output_dir": str(folder), **changes})
         log = tmp_path / f"{name}.log"

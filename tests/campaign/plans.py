@@ -3,8 +3,8 @@
 import textwrap
 
 from flowerml.campaign.plan.overrides import read_overrides
-from flowerml.campaign.plan.parser import understand
-from flowerml.campaign.plan.yaml_nodes import parse
+from flowerml.campaign.plan.parser import parse_plan
+from flowerml.campaign.plan.yaml_nodes import parse_yaml
 
 SMALL = """\
 plan: small
@@ -46,7 +46,7 @@ budget: {runs: 24, tries: 2}
 
 def plan_of(text, *overrides):
     """A plan from a text, as from the file plan.yaml."""
-    return understand(parse(textwrap.dedent(text), "plan.yaml"), read_overrides(overrides))
+    return parse_plan(parse_yaml(textwrap.dedent(text), "plan.yaml"), read_overrides(overrides))
 
 
 def changed(old, new, text=SMALL):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from flowerml.campaign.report.snapshot import (
-    Campaign,
+    CampaignSnapshot,
     CampaignStatus,
-    DecisionText,
-    Delivered,
+    DecisionSummary,
+    DeliveredFile,
     Epoch,
-    Phase,
+    PhaseSnapshot,
     PhaseStatus,
     RunRow,
     RunStatus,
@@ -42,7 +42,7 @@ def predictions(folder: Path, seed: int, pictures: list[str]) -> None:
             writer.writerow([image, CLASSES[place % 3], CLASSES[int(shares.argmax())], *shares])
 
 
-def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "data/train") -> Campaign:
+def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "data/train") -> CampaignSnapshot:
     draw = np.random.default_rng(0)
     judgements = {name: judged(name[:3], 11, draw.random(100) < 0.7 + 0.08 * place) for place, name in enumerate(NAMES)}
     runs, results = [run for run, _ in judgements.values()], {run.run_id: result for run, result in judgements.values()}
@@ -98,21 +98,21 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
         for place, (name, status, reason) in enumerate(others)
     )
     said = (f"{chosen[0]} and {chosen[1]} go on.",)
-    return Campaign(
+    return CampaignSnapshot(
         id="0123456789ab",
         plan="tp3",
         title="TP3: one CNN, one ViT",
         status=CampaignStatus.RUNNING,
         phases=(
-            Phase(
+            PhaseSnapshot(
                 name="B",
                 title="B: six CNN runs",
                 kind="select",
                 status=PhaseStatus.CLOSED,
                 runs=rows,
-                decision=DecisionText(phase="B", decision=decision, chosen=chosen, said=said),
+                decision=DecisionSummary(phase="B", decision=decision, chosen=chosen, highlights=said),
             ),
-            Phase(
+            PhaseSnapshot(
                 name="C", title="C: two more seeds", kind="confirm", status=PhaseStatus.OPEN, runs=confirming, left=600
             ),
         ),
@@ -129,7 +129,7 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
         warnings=("B01: lr_head 0.0003 is off the grid",),
         environment={"host": "here", "torch": "2.13.0"},
         delivered=(
-            Delivered(
+            DeliveredFile(
                 family="cnn",
                 path=Path("cnn_flowers.pth"),
                 sha256="12" * 32,

@@ -4,7 +4,7 @@ import pytest
 
 from flowerml.campaign.plan.model import shaping
 from flowerml.campaign.plan.parser import read_plan
-from flowerml.campaign.state.promotion import Choice, chosen, mean_rounded, scope_of, settings_of
+from flowerml.campaign.state.promotion import PromotedConfig, mean_rounded, promote, scope_of, settings_of
 from flowerml.errors import UserError
 from flowerml.selection.decision import decide
 from tests.campaign.plans import SMALL, changed, plan_of
@@ -22,7 +22,7 @@ def trained(plan, name, config, hits, **other):
 
 def decided(plan, phase, runs, choices=None):
     decision = decide(runs, scope_of(plan, plan.phase(phase), "c"))
-    return chosen(plan, plan.phase(phase), decision, choices or {})
+    return promote(plan, plan.phase(phase), decision, choices or {})
 
 
 B = [trained(PLAN, "B1", "one", 80), trained(PLAN, "B2", "two", 90), trained(PLAN, "B3", "three", 85)]
@@ -91,7 +91,7 @@ def test_mean_epochs_are_rounded_half_up(epochs, mean):
 
 
 def test_a_final_model_has_all_pictures_and_the_schedule_of_its_configuration():
-    choice = Choice("B3", PLAN.run("B3").settings.replace(seed=47), 2, "C3", "id", 23)
+    choice = PromotedConfig("B3", PLAN.run("B3").settings.replace(seed=47), 2, "C3", "id", 23)
     settings = settings_of(PLAN, PLAN.run("F1"), {"C": (choice,)})
     assert (settings.val_split, settings.seed, settings.stop_epoch, settings.patience) == (0.0, 11, 2, 0)
     base, final = shaping(PLAN.run("B3").settings), shaping(settings)
@@ -100,13 +100,13 @@ def test_a_final_model_has_all_pictures_and_the_schedule_of_its_configuration():
 
 
 def test_no_more_epochs_than_the_schedule_has():
-    choice = Choice("B3", PLAN.run("B3").settings, 9, "C3", "id", 23)
+    choice = PromotedConfig("B3", PLAN.run("B3").settings, 9, "C3", "id", 23)
     assert settings_of(PLAN, PLAN.run("F1"), {"C": (choice,)}).stop_epoch == 3
 
 
 def test_a_model_that_is_kept_has_the_seed_of_the_run_it_is_of():
     plan = plan_of(SMALL, "final.mode=keep_best")
-    choice = Choice("B3", PLAN.run("B3").settings, 2, "C3", "id", 23)
+    choice = PromotedConfig("B3", PLAN.run("B3").settings, 2, "C3", "id", 23)
     assert settings_of(plan, plan.run("F1"), {"C": (choice,)}) == PLAN.run("B3").settings.replace(seed=23)
 
 

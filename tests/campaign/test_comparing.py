@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 
 from flowerml.campaign.comparison import summary as words
-from flowerml.campaign.comparison.data import Material, SeedRun, Side
+from flowerml.campaign.comparison.data import ComparisonData, SeedRun, Side
 from flowerml.campaign.comparison.html import comparison_html
-from flowerml.campaign.comparison.predictions import Predicted, Verdict, judge, predictions_for, read_predictions
-from flowerml.campaign.comparison.statistics import compare
+from flowerml.campaign.comparison.predictions import (
+    PredictedRange,
+    RangeVerdict,
+    judge,
+    predictions_for,
+    read_predicted_ranges,
+)
+from flowerml.campaign.comparison.statistics import compare_campaigns
 from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
 from flowerml.campaign.report.snapshot import Epoch
 from flowerml.cli.main import main
@@ -65,7 +71,7 @@ def material(first, second, pictures=None, labels=LABELS):
     """`first` and `second` are (S, N) class numbers."""
     ids = tuple(f"pair {place}" for place in range(len(labels)))
     pictures = tuple(pictures) if pictures is not None else ids
-    return Material(
+    return ComparisonData(
         CLASSES,
         ids,
         labels,
@@ -91,17 +97,17 @@ TWO = [answers(range(0, 84, 7)), answers(range(0, 84, 9))]
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
-        (0.74, 0.78, (Verdict.MET, "")),
-        (0.73, 0.79, (Verdict.MET, "")),
-        (0.70, 0.729, (Verdict.MISSED, "below")),
-        (0.80, 0.9, (Verdict.MISSED, "above")),
-        (0.72, 0.74, (Verdict.OPEN, "")),
-        (0.5, 0.9, (Verdict.OPEN, "")),
-        (0.78, 0.81, (Verdict.OPEN, "")),
+        (0.74, 0.78, (RangeVerdict.MET, "")),
+        (0.73, 0.79, (RangeVerdict.MET, "")),
+        (0.70, 0.729, (RangeVerdict.MISSED, "below")),
+        (0.80, 0.9, (RangeVerdict.MISSED, "above")),
+        (0.72, 0.74, (RangeVerdict.OPEN, "")),
+        (0.5, 0.9, (RangeVerdict.OPEN, "")),
+        (0.78, 0.81, (RangeVerdict.OPEN, "")),
     ],
 )
 def test_a_prediction_is_met_or_missed_only_where_the_whole_interval_says_so(low, high, verdict):
-    assert judge(Predicted(0.73, 0.79), low, high) == verdict
+    assert judge(PredictedRange(0.73, 0.79), low, high) == verdict
 
 
 def test_the_shipped_predictions_are_those_of_the_users_page():
@@ -140,9 +146,9 @@ def test_the_shipped_predictions_are_those_of_the_users_page():
 )
 def test_a_file_of_predictions_is_refused_with_its_line(old, new, says, tmp_path):
     text = "plan: two\nagainst: one\npredicted:\n  accuracy: {low: 1, high: 2}\n"
-    assert read_predictions(_written(tmp_path, text)) == {("accuracy", ""): Predicted(0.01, 0.02)}
+    assert read_predicted_ranges(_written(tmp_path, text)) == {("accuracy", ""): PredictedRange(0.01, 0.02)}
     with pytest.raises(UserError, match=re.escape(says)):
-        read_predictions(_written(tmp_path, text.replace(old, new)))
+        read_predicted_ranges(_written(tmp_path, text.replace(old, new)))
 
 
 def _written(folder, text):
@@ -152,7 +158,7 @@ def _written(folder, text):
 
 
 def test_shares_are_means_over_the_seeds_with_wilsons_interval_at_the_number_of_examples():
-    found = compare(material(ONE, TWO), {})
+    found = compare_campaigns(material(ONE, TWO), {})
     accuracy = found.line("accuracy").first
     by_seed = tuple(float((one == LABELS).mean()) for one in ONE)
     assert accuracy.by_seed == by_seed
@@ -164,17 +170,17 @@ def test_shares_are_means_over_the_seeds_with_wilsons_interval_at_the_number_of_
 
 
 def test_the_rarest_class_comes_first_and_too_few_examples_tell_nothing_apart():
-    wanted = {("recall", name): Predicted(0.1, 0.2) for name in ("inside", "outside")}
-    found = compare(material(ONE, TWO), wanted)
+    wanted = {("recall", name): PredictedRange(0.1, 0.2) for name in ("inside", "outside")}
+    found = compare_campaigns(material(ONE, TWO), wanted)
     assert [(line.of, line.n) for line in found.recalls] == [("inside", 4), ("left of", 20), ("on", 60)]
     assert found.recalls[0].difference.low is None
     assert found.recalls[1].difference.low is not None
     assert [name for name, _ in found.absent] == ["outside"]
-    assert found.count(Verdict.OPEN) == 1 + (found.recalls[0].verdict is Verdict.OPEN)
+    assert found.count(RangeVerdict.OPEN) == 1 + (found.recalls[0].verdict is RangeVerdict.OPEN)
 
 
 def test_mean_recall_has_an_interval_over_the_classes_that_have_examples_enough():
-    found = compare(material(ONE, TWO), {})
+    found = compare_campaigns(material(ONE, TWO), {})
     every, often = found.line("mean_recall"), found.line("mean_recall_often")
     assert (every.n, every.first.low, every.difference.low) == (84, None, None)
     recalls = [line.first.value for line in found.recalls]
@@ -182,20 +188,22 @@ def test_mean_recall_has_an_interval_over_the_classes_that_have_examples_enough(
     assert often.first.value == pytest.approx(np.mean(recalls[1:]))
     assert often.n == 80
     assert often.difference.low < often.difference.value < often.difference.high
-    enough = compare(material([ONE[0][:80]], [TWO[0][:80]], labels=LABELS[:80]), {})
+    enough = compare_campaigns(material([ONE[0][:80]], [TWO[0][:80]], labels=LABELS[:80]), {})
     assert enough.line("mean_recall").difference.low is not None
     assert all(line.figure != "mean_recall_often" for line in enough.others)
 
 
 def test_a_difference_is_paired_and_turns_round_with_the_sides():
-    there, back = (compare(material(*sides), {}).line("accuracy").difference for sides in ((ONE, TWO), (TWO, ONE)))
+    there, back = (
+        compare_campaigns(material(*sides), {}).line("accuracy").difference for sides in ((ONE, TWO), (TWO, ONE))
+    )
     assert there.value == pytest.approx(-back.value)
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=0.02)
     assert (there.sign, back.sign) == (1, -1)
 
 
 def test_equal_sides_are_not_shown_to_differ_nor_proven_equal():
-    found = compare(material(ONE, ONE), {})
+    found = compare_campaigns(material(ONE, ONE), {})
     for line in (found.line("accuracy"), *found.recalls[1:]):
         assert line.difference.value == 0
         assert line.difference.low < 0 < line.difference.high
@@ -212,23 +220,23 @@ def test_examples_of_one_picture_are_one_piece_of_evidence():
         difference = found.line("accuracy").difference
         return difference.high - difference.low
 
-    once = width(compare(material(ONE, TWO), {}))
-    together = width(compare(material(*sides, pictures=[f"{one}.jpg" for one in place], labels=labels), {}))
-    apart = width(compare(material(*sides, labels=labels), {}))
+    once = width(compare_campaigns(material(ONE, TWO), {}))
+    together = width(compare_campaigns(material(*sides, pictures=[f"{one}.jpg" for one in place], labels=labels), {}))
+    apart = width(compare_campaigns(material(*sides, labels=labels), {}))
     assert together == pytest.approx(once, rel=0.1)
     assert apart == pytest.approx(once / 2, rel=0.15)
 
 
 def test_figures_of_the_training_have_the_seeds_range_and_their_own_verdict():
     wanted = {
-        ("best_epoch", ""): Predicted(18, 25, 12),
-        ("final_val_loss", ""): Predicted(0.1, 0.2),
-        ("minutes_per_epoch", ""): Predicted(0, 1),
+        ("best_epoch", ""): PredictedRange(18, 25, 12),
+        ("final_val_loss", ""): PredictedRange(0.1, 0.2),
+        ("minutes_per_epoch", ""): PredictedRange(0, 1),
     }
-    found = compare(material(ONE, TWO), wanted)
+    found = compare_campaigns(material(ONE, TWO), wanted)
     assert (found.line("best_epoch").second.low, found.line("best_epoch").second.high) == (4, 4)
-    assert (found.line("best_epoch").verdict, found.line("best_epoch").side) == (Verdict.MISSED, "below")
-    assert found.line("final_val_loss").verdict is Verdict.MET
+    assert (found.line("best_epoch").verdict, found.line("best_epoch").side) == (RangeVerdict.MISSED, "below")
+    assert found.line("final_val_loss").verdict is RangeVerdict.MET
     assert found.line("minutes_per_epoch").second.value == pytest.approx(120 / 60 / 6)
     assert found.line("final_val_accuracy").first.value == pytest.approx(0.56)
     assert found.line("gap_accuracy").n is None
@@ -236,19 +244,19 @@ def test_figures_of_the_training_have_the_seeds_range_and_their_own_verdict():
 
 
 PREDICTED = {
-    ("accuracy", ""): Predicted(0.73, 0.79, 0.6167),
-    ("recall", "on"): Predicted(0.0, 0.2),
-    ("recall", "left of"): Predicted(0.2, 0.9),
-    ("recall", "inside"): Predicted(0.8, 0.9, 0.0),
-    ("recall", "outside"): Predicted(0.05, 0.15),
-    ("final_val_accuracy", ""): Predicted(0.52, 0.58, note="at odds with <accuracy>"),
+    ("accuracy", ""): PredictedRange(0.73, 0.79, 0.6167),
+    ("recall", "on"): PredictedRange(0.0, 0.2),
+    ("recall", "left of"): PredictedRange(0.2, 0.9),
+    ("recall", "inside"): PredictedRange(0.8, 0.9, 0.0),
+    ("recall", "outside"): PredictedRange(0.05, 0.15),
+    ("final_val_accuracy", ""): PredictedRange(0.52, 0.58, note="at odds with <accuracy>"),
 }
 
 
 @pytest.fixture
 def compared():
     found = material(ONE, TWO)
-    return compare(
+    return compare_campaigns(
         replace(found, second=replace(found.second, plan="two <b>", overrides="epochs=2 weights=/a/b.pth")), PREDICTED
     )
 
@@ -276,7 +284,7 @@ def test_the_page_is_whole_and_loads_nothing(compared):
 
 
 def test_without_predictions_there_are_no_columns_for_them():
-    page = comparison_html(compare(material(ONE, TWO), {}), ())
+    page = comparison_html(compare_campaigns(material(ONE, TWO), {}), ())
     assert "verdict</th>" not in page
     assert "predicted for the second" not in page
 
@@ -296,7 +304,7 @@ def test_the_csv_has_every_figure_as_plain_numbers(compared):
     accuracy = rows[0]
     assert float(accuracy["second"]) - float(accuracy["first"]) == pytest.approx(float(accuracy["difference"]))
     assert (float(accuracy["predicted_low"]), float(accuracy["predicted_high"])) == (0.73, 0.79)
-    assert {row["verdict"] for row in rows} <= {"", *map(str, Verdict)}
+    assert {row["verdict"] for row in rows} <= {"", *map(str, RangeVerdict)}
 
 
 def test_the_markdown_has_tables_of_one_width(compared):

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from flowerml import load_relation_model, predict_relation
 from flowerml.campaign.plan.parser import read_plan
 from flowerml.campaign.report.snapshot import CampaignStatus
-from flowerml.campaign.service import carry_out
+from flowerml.campaign.service import run_campaign
 from flowerml.cli.main import main
 from flowerml.data.relations.folder import read_id, read_pair_folder
 from flowerml.errors import UserError
@@ -43,7 +43,7 @@ def both(scenes, tmp_path_factory):
     stories = []
     for name, epochs in (("relations_exp1", 1), ("relations_exp2", 2)):
         plan = read_plan(name, (*SMALL, f"epochs={epochs}"))
-        stories.append(carry_out(plan, options(scenes, folder / name), workers=InThisProcess()))
+        stories.append(run_campaign(plan, options(scenes, folder / name), workers=InThisProcess()))
     os.environ["MLFLOW_TRACKING_URI"] = before or ""
     return stories, folder
 

@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
-from flowerml.campaign.service import carry_out
+from flowerml.campaign.service import run_campaign
 from flowerml.errors import UserError
 from tests.campaign.campaigns import TINY, options
 from tests.campaign.plans import changed, plan_of
@@ -50,12 +50,12 @@ class TakesDown:
 
 @pytest.mark.slow
 def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_path):
-    from flowerml.campaign.execution.ray_executor import OnRay
+    from flowerml.campaign.execution.ray_executor import RayExecutor
 
     made, nodes = cluster
     watching = TakesDown(made, nodes[1])
-    workers = OnRay(2, made.address)
-    story = carry_out(plan_of(LONG), options(flowers, tmp_path), parallel=2, workers=workers, shown=watching)
+    workers = RayExecutor(2, made.address)
+    story = run_campaign(plan_of(LONG), options(flowers, tmp_path), parallel=2, workers=workers, shown=watching)
     assert watching.together, "both runs of the phase ran at the same time"
     assert story.status is CampaignStatus.FINISHED
     assert [run.status for run in story.runs] == [RunStatus.FINISHED] * 3
@@ -66,7 +66,7 @@ def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_
 
 
 def test_an_address_without_a_cluster_is_one_line():
-    from flowerml.campaign.execution.ray_executor import OnRay
+    from flowerml.campaign.execution.ray_executor import RayExecutor
 
     with pytest.raises(UserError, match=r"--ray-address 127\.0\.0\.1:1: no Ray cluster there"):
-        OnRay(2, "127.0.0.1:1")
+        RayExecutor(2, "127.0.0.1:1")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowerml.campaign.plan.model import Mode
+from flowerml.campaign.plan.model import FinalMode
 from flowerml.campaign.plan.parser import read_plan
 from flowerml.errors import UserError
 from tests.campaign.plans import SMALL, changed, plan_of
@@ -334,7 +334,7 @@ class TestOverrides:
         )
 
     def test_the_mode_of_the_final_models(self):
-        assert plan_of(SMALL, "final.mode=keep_best").phase("F").final.mode is Mode.KEEP_BEST
+        assert plan_of(SMALL, "final.mode=keep_best").phase("F").final.mode is FinalMode.KEEP_BEST
 
     @pytest.mark.parametrize(
         ("word", "says"),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.campaign.execution.job import Ended
+from flowerml.campaign.execution.job import JobResult
 from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
 from flowerml.errors import RunFailed, UserError
-from flowerml.runs.lifecycle.lease import claim, writing
+from flowerml.runs.lifecycle.lease import acquire, fenced_writes
 from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.campaign.campaigns import TINY, carry_out_here
 from tests.campaign.plans import changed
@@ -42,7 +42,7 @@ def fail(name, times, code=1, said="it broke"):
     def before(job):
         if job.name == name and left[0]:
             left[0] -= 1
-            return Ended(name, code, said)
+            return JobResult(name, code, said)
         return None
 
     return before
@@ -194,7 +194,7 @@ class TestFailures:
             carry_out_here(flowers, tmp_path, text, before=fail("B1", 9))
 
     def test_a_lost_machine_is_no_failure(self, flowers, tmp_path):
-        lost = Ended("B1", -1, "its place is gone", lost=True)
+        lost = JobResult("B1", -1, "its place is gone", lost=True)
         left = [3]
 
         def before(job):
@@ -256,7 +256,7 @@ class TestOthers:
     def test_the_second_runner_says_who_holds_the_campaign(self, flowers, tmp_path):
         story, _ = carry_out_here(flowers, tmp_path, TO_B)
         says = rf"campaign {story.id} is being run by process {os.getpid()} on .*: wait for it"
-        with writing(claim(tmp_path / "runs" / story.id, 60)), pytest.raises(UserError, match=says):
+        with fenced_writes(acquire(tmp_path / "runs" / story.id, 60)), pytest.raises(UserError, match=says):
             carry_out_here(flowers, tmp_path, TO_B)
 
     def test_another_campaigns_runs_are_not_touched(self, flowers, tmp_path):
@@ -279,8 +279,8 @@ class TestOthers:
 
         def hold(job):
             if job.name == "B1" and "claim" not in held:
-                held["claim"] = claim(Path(job.settings["output_dir"]), 60)
-                return Ended("B1", 2, f"{job.settings['output_dir']} is being worked on by …")
+                held["claim"] = acquire(Path(job.settings["output_dir"]), 60)
+                return JobResult("B1", 2, f"{job.settings['output_dir']} is being worked on by …")
             return None
 
         class LetsGo:

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from flowerml.campaign.plan.model import Kind
+from flowerml.campaign.plan.model import PhaseKind
 from flowerml.campaign.plan.parser import read_plan
 from flowerml.campaign.report.snapshot import PhaseStatus, RunStatus
-from flowerml.campaign.state.scheduler import Action, RunState, next_step, phase_status
+from flowerml.campaign.state.scheduler import Action, RunState, next_action, phase_status
 from tests.campaign.plans import SMALL, changed, plan_of
 
 FINISHED = RunState(RunStatus.FINISHED, delivered=True)
@@ -25,7 +25,7 @@ def finished(*phases, plan=PLAN):
 
 
 def step(states, decided=(), **more):
-    found = next_step(PLAN, states, set(decided), **more)
+    found = next_action(PLAN, states, set(decided), **more)
     return found.action, found.phase, found.runs
 
 
@@ -62,7 +62,7 @@ def test_a_failed_run_is_tried_as_often_as_the_budget_says():
 
 
 def test_a_failing_smoke_test_stops_the_campaign_at_once():
-    found = next_step(PLAN, {"A1": failed(1, delivered=False)}, set())
+    found = next_action(PLAN, {"A1": failed(1, delivered=False)}, set())
     assert (found.action, found.runs) == (Action.STOP, ("A1",))
     assert "a smoke test failed" in found.reason
 
@@ -85,20 +85,20 @@ def test_a_phase_without_a_choice_closes_when_its_runs_are_delivered():
         )
     )
     states = finished("A", "B", "C", "D", plan=plan)
-    assert next_step(plan, states, {"B", "C"}).phase == "F"
+    assert next_action(plan, states, {"B", "C"}).phase == "F"
 
 
 def test_a_budget_of_hours_lets_nothing_start_and_says_so():
     plan = plan_of(changed("tries: 2}", "tries: 2, hours: 1.5}"))
     states = finished("A")
-    assert next_step(plan, states, set(), spent_hours=1.4).action is Action.RUN
-    running = next_step(plan, {**states, "B1": RUNNING}, set(), spent_hours=1.6)
+    assert next_action(plan, states, set(), spent_hours=1.4).action is Action.RUN
+    running = next_action(plan, {**states, "B1": RUNNING}, set(), spent_hours=1.6)
     assert (running.action, running.runs) == (Action.WAIT, ("B1",))
-    over = next_step(plan, states, set(), spent_hours=1.6)
+    over = next_action(plan, states, set(), spent_hours=1.6)
     assert over.action is Action.STOP
     assert "the budget of 1.5 hours is used up (1.60): raise budget.hours in plan.yaml" in over.reason
     done = finished("A", "B", "C", "D", "F", plan=plan)
-    assert next_step(plan, done, {"B", "C", "D"}, spent_hours=9).action is Action.DONE
+    assert next_action(plan, done, {"B", "C", "D"}, spent_hours=9).action is Action.DONE
 
 
 def test_status_of_phases():
@@ -120,7 +120,7 @@ def test_whatever_happens_every_run_ends_once_and_in_its_phase(name, seed):
     plan, draw = read_plan(name), random.Random(seed)
     states, decided, order, finished_runs = {}, set(), [], []
     for _ in range(10_000):
-        found = next_step(plan, states, decided)
+        found = next_action(plan, states, decided)
         running = [run for run, state in states.items() if state.status is RunStatus.RUNNING]
         if found.action is Action.DONE:
             break
@@ -148,7 +148,7 @@ def test_whatever_happens_every_run_ends_once_and_in_its_phase(name, seed):
         else:
             run = draw.choice(running)
             phase = plan.phase(plan.run(run).phase)
-            fails = phase.kind not in (Kind.SMOKE, Kind.FINAL) and draw.random() < 0.2
+            fails = phase.kind not in (PhaseKind.SMOKE, PhaseKind.FINAL) and draw.random() < 0.2
             state = states[run]
             ended = (
                 replace(state, status=RunStatus.FAILED, failures=state.failures + 1)

@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from flowerml.campaign.plan.model import Kind, Mode, Source
-from flowerml.campaign.plan.parser import read_plan, shipped
+from flowerml.campaign.plan.model import ConfigRef, FinalMode, PhaseKind
+from flowerml.campaign.plan.parser import read_plan, shipped_plans
 from flowerml.settings import resolve
 from flowerml.settings.flags import Parser, add_settings
 
@@ -184,7 +184,7 @@ DOCUMENT = {
 
 
 def test_seven_plans_are_shipped():
-    assert shipped() == (
+    assert shipped_plans() == (
         "demo",
         "relations_ablation",
         "relations_exp1",
@@ -202,7 +202,7 @@ def test_every_run_of_tp3():
     for run in runs:
         wanted = TP3[run.name]
         if run.settings is None:
-            assert (run.source, run.seed) == (Source(*wanted[:2]), wanted[2]), run.name
+            assert (run.source, run.seed) == (ConfigRef(*wanted[:2]), wanted[2]), run.name
             continue
         assert tuple(getattr(run.settings, name) for name in _COLUMNS) == wanted, run.name
         assert run.seed == run.settings.seed == 11
@@ -227,16 +227,16 @@ def test_a_run_is_the_documents_command(name):
 def test_phases_of_tp3():
     plan = read_plan("tp3")
     assert [(phase.name, phase.kind, len(phase.runs)) for phase in plan.phases] == [
-        ("A", Kind.SMOKE, 2),
-        ("B", Kind.SELECT, 6),
-        ("C", Kind.CONFIRM, 4),
-        ("D", Kind.SELECT, 6),
-        ("E", Kind.CONFIRM, 4),
-        ("F", Kind.FINAL, 2),
+        ("A", PhaseKind.SMOKE, 2),
+        ("B", PhaseKind.SELECT, 6),
+        ("C", PhaseKind.CONFIRM, 4),
+        ("D", PhaseKind.SELECT, 6),
+        ("E", PhaseKind.CONFIRM, 4),
+        ("F", PhaseKind.FINAL, 2),
     ]
     assert [phase.select.top if phase.select else None for phase in plan.phases] == [None, 2, 1, 2, 1, None]
     final = plan.phase("F").final
-    assert (final.of, final.mode, final.seed) == (("C", "E"), Mode.RETRAIN, 11)
+    assert (final.of, final.mode, final.seed) == (("C", "E"), FinalMode.RETRAIN, 11)
     assert plan.budget.runs == 24
 
 
@@ -289,7 +289,7 @@ def test_the_demo_has_the_shape_of_tp3():
 
 
 def test_plans_have_digests_of_their_own():
-    assert len({read_plan(name).digest for name in shipped()}) == 7
+    assert len({read_plan(name).digest for name in shipped_plans()}) == 7
 
 
 # What the user's page of Experiment 2 says of each experiment.
@@ -336,7 +336,7 @@ def test_an_experiment_is_the_pages_on_three_seeds(name):
         assert {setting: getattr(run.settings, setting) for setting in EXPERIMENTS[name]} == EXPERIMENTS[name]
         assert run.settings.freeze_backbone_epochs == run.settings.epochs, "the backbone stays frozen"
         assert run.settings.split_seed == 11
-    assert (plan.phase("F").final.of, plan.phase("F").final.mode) == (("A",), Mode.KEEP_BEST)
+    assert (plan.phase("F").final.of, plan.phase("F").final.mode) == (("A",), FinalMode.KEEP_BEST)
     assert plan.warnings == ()
 
 

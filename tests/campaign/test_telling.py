@@ -4,11 +4,19 @@ import json
 
 import pytest
 
-from flowerml.campaign.engine.snapshot_builder import title_of
-from flowerml.campaign.report.console import Lines, changed, progress, table
-from flowerml.campaign.report.eta import with_time_left
-from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, Epoch, Phase, PhaseStatus, RunRow, RunStatus
-from flowerml.campaign.state.ledger import LEDGER, open_ledger, require_own_names
+from flowerml.campaign.engine.snapshot_builder import display_name
+from flowerml.campaign.report.console import LogDisplay, changed, progress, table
+from flowerml.campaign.report.eta import with_eta
+from flowerml.campaign.report.snapshot import (
+    CampaignSnapshot,
+    CampaignStatus,
+    Epoch,
+    PhaseSnapshot,
+    PhaseStatus,
+    RunRow,
+    RunStatus,
+)
+from flowerml.campaign.state.ledger import LEDGER, check_run_names, open_ledger
 from flowerml.cli.main import main
 from flowerml.errors import UserError
 
@@ -21,10 +29,12 @@ def row(name, status=RunStatus.TODO, *, family="cnn", epochs=10, done=0, seconds
 
 def campaign(*phases):
     made = tuple(
-        Phase(name=runs[0].phase, title=f"Phase {runs[0].phase}", kind="select", status=PhaseStatus.OPEN, runs=runs)
+        PhaseSnapshot(
+            name=runs[0].phase, title=f"Phase {runs[0].phase}", kind="select", status=PhaseStatus.OPEN, runs=runs
+        )
         for runs in phases
     )
-    return Campaign(
+    return CampaignSnapshot(
         id="c-1",
         plan="c",
         title="A campaign",
@@ -42,33 +52,33 @@ def campaign(*phases):
 
 class TestTimeLeft:
     def test_nothing_is_said_before_anything_is_known(self):
-        found = with_time_left(campaign((row("B1"), row("B2"))), 1)
+        found = with_eta(campaign((row("B1"), row("B2"))), 1)
         assert (found.left, found.phases[0].left) == (None, None)
 
     def test_epochs_left_times_what_one_takes(self):
-        found = with_time_left(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=40.0), row("B2"))), 1)
+        found = with_eta(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=40.0), row("B2"))), 1)
         assert [run.left for run in found.runs] == [60.0, 100.0]
         assert (found.phases[0].left, found.left) == (160.0, 160.0)
 
     def test_runs_at_a_time_share_it_but_none_is_shorter_than_itself(self):
         rows = (row("B1", RunStatus.RUNNING, done=4, seconds=40.0), *(row(f"B{place}") for place in range(2, 5)))
-        assert with_time_left(campaign(rows), 2).phases[0].left == 180.0
-        assert with_time_left(campaign(rows), 9).phases[0].left == 100.0
+        assert with_eta(campaign(rows), 2).phases[0].left == 180.0
+        assert with_eta(campaign(rows), 9).phases[0].left == 100.0
 
     def test_families_have_paces_of_their_own(self):
         phases = (row("B1", RunStatus.FINISHED, done=10, seconds=20.0),), (row("D1", family="vit"),)
-        assert with_time_left(campaign(*phases), 1).left is None
-        guessed = with_time_left(campaign(*phases), 1, {"D1": 3.0})
+        assert with_eta(campaign(*phases), 1).left is None
+        guessed = with_eta(campaign(*phases), 1, {"D1": 3.0})
         assert guessed.left == 30.0
 
     def test_the_share_of_epochs_that_were_needed_is_taken_for_those_to_come(self):
         rows = (row("B1", RunStatus.FINISHED, done=5, seconds=10.0), row("B2"), row("B3", RunStatus.FAILED))
-        assert [run.left for run in with_time_left(campaign(rows), 1).runs] == [0.0, 10.0, 0.0]
+        assert [run.left for run in with_eta(campaign(rows), 1).runs] == [0.0, 10.0, 0.0]
 
 
 class TestLines:
     def test_a_line_for_each_beginning_and_end(self, capsys):
-        shown = Lines()
+        shown = LogDisplay()
         shown.show(campaign((row("B1"),)))
         shown.show(campaign((row("B1", RunStatus.RUNNING, tries=1),)))
         shown.show(campaign((row("B1", RunStatus.RUNNING, tries=1, done=3),)))
@@ -84,7 +94,7 @@ class TestLines:
         assert changed(row("B1", RunStatus.FAILED, tries=2, reason="no memory")) == "B1: failed (try 2): no memory"
 
     def test_progress_in_a_line(self):
-        found = with_time_left(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
+        found = with_eta(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
         assert (
             progress(found)
             == "0 of 2 runs finished; B1 epoch 4/10 0.0400; about 26 min 40 s left in phase B, 26 min 40 s in all"
@@ -93,7 +103,7 @@ class TestLines:
     def test_the_table_has_every_run_with_its_status_and_figures(self):
         from rich.console import Console
 
-        found = with_time_left(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
+        found = with_eta(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
         with Console(width=120, record=True) as console:
             console.print(table(found))
         text = console.export_text()
@@ -112,7 +122,7 @@ class TestLines:
     ],
 )
 def test_models_have_the_names_of_the_users_table(model, title):
-    assert title_of(model) == title
+    assert display_name(model) == title
 
 
 class TestNotes:
@@ -126,7 +136,7 @@ class TestNotes:
         again = self.ledger(tmp_path / "c-1")
         assert (again.of("B1").failures, again.of("B1").reason, again.of("A1").seconds) == (2, "it broke", 3.5)
         assert again.started == notes.started
-        again.forgive(["B1"])
+        again.reset_failures(["B1"])
         assert again.of("B1").failures == 0
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "another"}'])
@@ -139,12 +149,12 @@ class TestNotes:
 
     def test_campaigns_with_other_names_share_a_folder_and_with_the_same_do_not(self, tmp_path):
         self.ledger(tmp_path / "c-1").save()
-        require_own_names(tmp_path, "c-1", ["A1", "B1"])
-        require_own_names(tmp_path, "c-2", ["G1"])
+        check_run_names(tmp_path, "c-1", ["A1", "B1"])
+        check_run_names(tmp_path, "c-2", ["G1"])
         with pytest.raises(
             UserError, match=r"holds the runs of campaign c-1 .* which has a run B1 too: choose another --runs-root"
         ):
-            require_own_names(tmp_path, "c-2", ["B1"])
+            check_run_names(tmp_path, "c-2", ["B1"])
 
 
 class TestCommand:

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flowerml.campaign.execution.fork_client import Forking
-from flowerml.campaign.execution.job import Job, Work
-from flowerml.campaign.execution.job_worker import smoke_is_whole
+from flowerml.campaign.execution.fork_client import ForkClient
+from flowerml.campaign.execution.job import Job, JobKind
+from flowerml.campaign.execution.job_worker import smoke_completed
 from flowerml.errors import RunFailed
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import runs_of_kind
@@ -40,8 +40,8 @@ def status_of(job):
 
 
 def test_a_job_goes_through_a_socket_as_it_is(job):
-    made = job(labels={"flowerml.phase": "B"}, threads=2, work=Work.SMOKE)
-    assert Job.of(made.as_json()) == made
+    made = job(labels={"flowerml.phase": "B"}, threads=2, work=JobKind.SMOKE)
+    assert Job.from_json(made.as_json()) == made
 
 
 @pytest.mark.slow
@@ -62,16 +62,16 @@ class TestRuns:
         assert weights[0] == weights[1]
 
     def test_a_smoke_test_evaluates_what_it_has_written(self, forking, job):
-        made = job(work=Work.SMOKE)
+        made = job(work=JobKind.SMOKE)
         folder = Path(made.settings["output_dir"])
         forking.start(made)
         assert until_ended(forking)["one"].code == 0
-        assert smoke_is_whole(folder)
+        assert smoke_completed(folder)
         assert "smoke test: trained, kept and evaluated" in Path(made.log).read_text()
         (folder / "eval_val" / "errors.html").unlink()  # killed between its two halves
         forking.start(made)
         assert until_ended(forking)["one"].code == 0
-        assert smoke_is_whole(folder)
+        assert smoke_completed(folder)
         assert len(runs_of_kind("flowers", "smoke") + runs_of_kind("flowers", "train")) == 1
 
     def test_how_it_ended_is_told_in_a_code_and_a_line(self, forking, job):
@@ -123,8 +123,8 @@ class TestDeaths:
         """The asking process is killed; nothing of it is left behind, and the run is KILLED, not RUNNING for ever."""
         made = job(**LONG)
         asking = (
-            "import json, sys, time\nfrom flowerml.campaign.execution.fork_client import Forking\nfrom"
-            " flowerml.campaign.execution.job import Job\nf = Forking(); f.wait_ready();"
+            "import json, sys, time\nfrom flowerml.campaign.execution.fork_client import ForkClient\nfrom"
+            " flowerml.campaign.execution.job import Job\nf = ForkClient(); f.wait_ready();"
             " f.start(Job.of(json.load(open(sys.argv[1]))))\nwhile True: f.poll(1)"
         )
         file = tmp_path / "job.json"
@@ -144,7 +144,7 @@ class TestDeaths:
         assert list((Path(made.settings["output_dir"]) / "state").iterdir())
 
     def test_when_the_zygote_is_killed_its_runs_stop_too(self, job):
-        made, forking = job(**LONG), Forking()
+        made, forking = job(**LONG), ForkClient()
         forking.wait_ready()
         forking.start(made)
         wait_for(lambda: epochs_of(made) >= 1)
@@ -159,7 +159,7 @@ class TestDeaths:
     def test_a_process_with_threads_does_not_fork(self, monkeypatch):
         """OpenBLAS makes its threads when it is imported, if it may."""
         monkeypatch.setattr("flowerml.campaign.execution.fork_client.ONE_THREAD", {"OPENBLAS_NUM_THREADS": "3"})
-        found = Forking()
+        found = ForkClient()
         with pytest.raises(RunFailed, match="threads in the process that forks"):
             found.wait_ready()
         found.close()

@@ -14,7 +14,7 @@ from flowerml.cli.main import run_command
 from flowerml.cli.stale_runs import tidy_beside
 from flowerml.events import Ended, Metrics, Status, now_ms
 from flowerml.journal import Delivered, Journal, read_delivered, write_delivered
-from flowerml.runs.lifecycle.lease import claim, holder
+from flowerml.runs.lifecycle.lease import acquire, lease_owner
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file, write_run_file
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
@@ -31,7 +31,7 @@ def here(empty_store, tmp_path, monkeypatch):
 
 def begin(root):
     """Claim a folder and begin a run there, as a training does. Returns the attempt and the recorder."""
-    attempt = claim(root, 60)
+    attempt = acquire(root, 60)
     settings, _ = resolve({"weights": "none", "classes": "a,b", "output_dir": str(root), "run_name": root.name})
     recorder = start_run(settings, "flowers", root.name, attempt.folder)
     write_run_file(root, RunFile(recorder.run_id, "c" * 64, 11, "RUNNING"))
@@ -78,7 +78,7 @@ def assert_closed(root, seen):
 
 
 def test_a_dead_run_is_closed_here_and_at_mlflow_and_one_at_work_is_not(killed, alive, capsys):
-    seen = max(holder(killed).since, holder(killed).seen)
+    seen = max(lease_owner(killed).since, lease_owner(killed).seen)
     run_id = read_run_file(killed).run_id
     code, told = reap(capsys)
     assert code == 0
@@ -93,7 +93,7 @@ def test_a_dead_run_is_closed_here_and_at_mlflow_and_one_at_work_is_not(killed, 
 def test_what_was_closed_still_goes_on_in_its_own_run(killed, capsys):
     run_id = read_run_file(killed).run_id
     reap(capsys)
-    attempt = claim(killed, 60)
+    attempt = acquire(killed, 60)
     settings, _ = resolve({"weights": "none", "classes": "a,b", "output_dir": str(killed), "run_name": "killed"})
     recorder = start_run(settings, "flowers", "killed", attempt.folder, attempt.previous)
     recorder.record(Metrics({"val_accuracy": 0.6}, 2))
@@ -120,7 +120,7 @@ def test_a_run_that_came_as_far_as_its_end_keeps_that_end(here, capsys):
 
 
 def claimed(root):
-    return root / "attempts" / f"{holder(root).token:04d}"
+    return root / "attempts" / f"{lease_owner(root).token:04d}"
 
 
 def test_a_server_that_is_away_gets_the_end_later(killed, monkeypatch, capsys, tmp_path):
@@ -210,7 +210,7 @@ def test_every_start_closes_and_delivers_what_others_have_left(killed, alive, he
     shutil.copytree(killed, here / "runs" / "foreign")
     (state,) = (here / "runs" / "foreign").glob("attempts/*/delivered.json")
     state.write_text(json.dumps({"store": "http://elsewhere", "run_id": "r", "bytes": 0, "unclear": False}))
-    seen = max(holder(killed).since, holder(killed).seen)
+    seen = max(lease_owner(killed).since, lease_owner(killed).seen)
     tidy_beside(here / "runs", alive)
     wait_for(lambda: MlflowClient().get_run(read_run_file(killed).run_id).info.status == "KILLED")
     assert_closed(killed, seen)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowerml.data.inputs import Relabelled, chunks, count, laid_out, moved, parts_of, stacked
+from flowerml.data.inputs import Relabelled, batch_size_of, chunks, parts_of, stack, to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
 
 ONE = torch.arange(5.0)[:, None]
@@ -14,26 +14,28 @@ SEVERAL = (torch.arange(5.0)[:, None], torch.arange(10.0).view(5, 2))
 def test_chunks_put_together_are_the_batch(batch):
     for parts in (1, 2, 3, 5, 8):
         cut = chunks(batch, parts)
-        assert sum(map(count, cut)) == count(batch) == 5
+        assert sum(map(batch_size_of, cut)) == batch_size_of(batch) == 5
         for place, whole in enumerate(parts_of(batch)):
             assert torch.equal(torch.cat([parts_of(part)[place] for part in cut]), whole)
 
 
 def test_several_tensors_are_cut_at_the_same_places_as_their_targets():
     for parts in range(1, 8):
-        assert [count(part) for part in chunks(SEVERAL, parts)] == [len(part) for part in torch.arange(5).chunk(parts)]
+        assert [batch_size_of(part) for part in chunks(SEVERAL, parts)] == [
+            len(part) for part in torch.arange(5).chunk(parts)
+        ]
 
 
 def test_stacked_rows_are_a_batch_of_the_same_structure():
     rows = [(torch.tensor([float(n)]), torch.tensor([2.0 * n, 2.0 * n + 1])) for n in range(5)]
-    for made, wanted in zip(stacked(rows), SEVERAL, strict=True):
+    for made, wanted in zip(stack(rows), SEVERAL, strict=True):
         assert torch.equal(made, wanted)
-    assert torch.equal(stacked([row[0] for row in rows]), ONE)
+    assert torch.equal(stack([row[0] for row in rows]), ONE)
 
 
 def test_only_pictures_are_laid_out_channels_last():
     pictures, numbers = torch.zeros(2, 3, 4, 4), torch.zeros(2, 8)
-    there = laid_out(moved((pictures, numbers), torch.device("cpu")), torch.channels_last)
+    there = to_memory_format(to_device((pictures, numbers), torch.device("cpu")), torch.channels_last)
     assert there[0].is_contiguous(memory_format=torch.channels_last)
     assert not there[0].is_contiguous()
     assert there[1].is_contiguous()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from flowerml.data.folders import read_layout
-from flowerml.data.quality.near_duplicates import group_numbers, near_pairs
+from flowerml.data.quality.near_duplicates import group_numbers, near_duplicate_pairs
 from flowerml.data.scan import Picture, scan
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import ALIASES
@@ -36,10 +36,10 @@ def manifest(root, rows, header="class,file,near_dup_group", encoding="utf-8"):
 def test_hashes_are_near_up_to_four_bits_and_not_beyond():
     start = 0xF0F0_1234_5678_9ABC
     four, five = start ^ 0x8000_0000_0000_0111, start ^ 0x8000_0000_0000_1111
-    assert near_pairs([fake(start), fake(four), fake(five)]) == [(0, 1), (1, 2)]
-    assert near_pairs([fake(start), fake(five)]) == []
-    assert near_pairs([fake(start), fake(five)], max_distance=5) == [(0, 1)]
-    assert near_pairs([]) == []
+    assert near_duplicate_pairs([fake(start), fake(four), fake(five)]) == [(0, 1), (1, 2)]
+    assert near_duplicate_pairs([fake(start), fake(five)]) == []
+    assert near_duplicate_pairs([fake(start), fake(five)], max_distance=5) == [(0, 1)]
+    assert near_duplicate_pairs([]) == []
 
 
 def test_pairs_are_found_across_the_blocks_of_the_comparison():
@@ -49,7 +49,7 @@ def test_pairs_are_found_across_the_blocks_of_the_comparison():
     for here, there in ((3, 1190), (511, 512), (1023, 1024), (700, 701)):
         hashes[there] = hashes[here] ^ (1 << rng.randrange(64))
     expected = [(i, j) for i in range(1200) for j in range(i + 1, 1200) if (hashes[i] ^ hashes[j]).bit_count() <= 4]
-    assert near_pairs([fake(value) for value in hashes]) == expected
+    assert near_duplicate_pairs([fake(value) for value in hashes]) == expected
     assert {(3, 1190), (511, 512), (1023, 1024), (700, 701)} <= set(expected)
 
 
@@ -61,7 +61,7 @@ def test_groups_are_transitive(tmp_path):
         fake(0xFF, "a/3.jpg", "3"),
         fake(2**64 - 1, "a/4.jpg", "4"),
     ]
-    assert near_pairs(pictures) == [(0, 1), (1, 2)]
+    assert near_duplicate_pairs(pictures) == [(0, 1), (1, 2)]
     first, second, third, fourth = group_numbers(pictures, tmp_path)[0]
     assert first == second == third != fourth
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowerml.data.rng import drawing, seed_of, shuffled
+from flowerml.data.rng import permutation, seed_of, seeded
 
 
 def test_seeds_are_the_same_on_every_machine():
@@ -27,7 +27,7 @@ def test_seeds_differ_in_every_part_and_fit_torch():
 
 def test_inside_the_draws_hang_on_the_parts_alone():
     def draw(*parts):
-        with drawing(*parts):
+        with seeded(*parts):
             return torch.rand(4).tolist(), torch.randint(0, 1000, (3,)).tolist(), torch.randperm(9).tolist()
 
     torch.manual_seed(1)
@@ -46,9 +46,9 @@ def test_outside_nothing_has_happened():
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     expected = torch.rand(3)
     torch.set_rng_state(before[0])
-    with drawing(1, "x"):
+    with seeded(1, "x"):
         torch.rand(100)
-        with drawing(2, "y"):
+        with seeded(2, "y"):
             torch.rand(7)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
@@ -57,11 +57,11 @@ def test_outside_nothing_has_happened():
 
 
 def test_a_nested_draw_does_not_disturb_the_outer_one():
-    with drawing(1):
+    with seeded(1):
         plain = torch.rand(2), torch.rand(2)
-    with drawing(1):
+    with seeded(1):
         first = torch.rand(2)
-        with drawing(2):
+        with seeded(2):
             torch.rand(50)
         second = torch.rand(2)
     assert torch.equal(first, plain[0])
@@ -72,7 +72,7 @@ def test_the_state_comes_back_after_an_error():
     before = torch.get_rng_state()
 
     def fail():
-        with drawing(1):
+        with seeded(1):
             torch.rand(1)
             raise ZeroDivisionError
 
@@ -83,10 +83,10 @@ def test_the_state_comes_back_after_an_error():
 
 def test_shuffled_is_a_permutation_by_key():
     before = torch.get_rng_state()
-    orders = [shuffled(50, seed, "order", epoch) for seed in (0, 1) for epoch in (1, 2)]
+    orders = [permutation(50, seed, "order", epoch) for seed in (0, 1) for epoch in (1, 2)]
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
-    assert shuffled(50, 0, "order", 2) == orders[1]
+    assert permutation(50, 0, "order", 2) == orders[1]
     assert torch.equal(torch.get_rng_state(), before)
-    assert shuffled(0, 1) == []
-    assert shuffled(1, 1) == [0]
+    assert permutation(0, 1) == []
+    assert permutation(1, 1) == [0]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from flowerml.data.pair_views import PairView, PictureSight, crop, exchanged
+from flowerml.data.pair_views import ImagePairSource, PairView, crop, swapped
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import FLIPPED, RELATIONS, SWAPPED, Box, Pair
-from flowerml.data.rng import drawing
+from flowerml.data.rng import seeded
 from flowerml.data.transforms import InputDescription
 
 PLAIN = InputDescription(16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 1.0)
@@ -30,9 +30,9 @@ def drawn(number: int) -> tuple[Image.Image, Pair]:
     return picture, Pair("p.jpg", width, height, box(), box(), RELATIONS[number % 10], "cup", "table")
 
 
-def sight(number: int) -> PictureSight:
+def sight(number: int) -> ImagePairSource:
     picture, pair = drawn(number)
-    return PictureSight(pair, pair.label, RELATIONS.index(FLIPPED[pair.relation]), picture)
+    return ImagePairSource(pair, pair.label, RELATIONS.index(FLIPPED[pair.relation]), picture)
 
 
 def test_a_crop_is_what_is_inside_the_box():
@@ -66,7 +66,7 @@ def test_a_mirrored_view_has_the_mirrored_pairs_numbers_and_label(number):
     seen = sight(number)
     mirrored = PairView(PLAIN, BoxFeatures.SEED, flip=1.0)(seen)
     again = PairView(PLAIN, BoxFeatures.SEED)(
-        PictureSight(
+        ImagePairSource(
             seen.pair.flipped(), RELATIONS.index(FLIPPED[seen.pair.relation]), None, ImageOps.mirror(seen.picture)
         )
     )
@@ -83,7 +83,7 @@ def test_mirroring_is_drawn_by_the_key_alone_and_as_often_as_asked():
     def labels() -> list[int]:
         found = []
         for number in range(300):
-            with drawing(11, "augment", 1, number):
+            with seeded(11, "augment", 1, number):
                 found.append(view(seen).label)
         return found
 
@@ -94,21 +94,21 @@ def test_mirroring_is_drawn_by_the_key_alone_and_as_often_as_asked():
 
 def test_without_a_class_for_the_mirrored_pair_nothing_is_mirrored():
     seen = sight(4)
-    alone = PictureSight(seen.pair, 0, None, seen.picture)
+    alone = ImagePairSource(seen.pair, 0, None, seen.picture)
     assert PairView(PLAIN, BoxFeatures.SEED, flip=1.0)(alone).label == 0
 
 
 @pytest.mark.parametrize("number", range(COUNT))
 def test_exchanging_subject_and_object_exchanges_all_that_is_theirs(number):
     seen = sight(number)
-    plain, turned = (PairView(PLAIN, BoxFeatures.SEED)(one).inputs for one in (seen, seen.exchanged()))
+    plain, turned = (PairView(PLAIN, BoxFeatures.SEED)(one).inputs for one in (seen, seen.swapped()))
     assert torch.equal(plain[0], turned[1])
     assert torch.equal(plain[1], turned[0])
     assert turned[2][:2].tolist() == pytest.approx([-value for value in plain[2][:2].tolist()], abs=1e-6)
-    assert exchanged(exchanged(seen.pair)) == seen.pair
-    swapped = seen.pair.swapped()
-    assert (swapped is None) == (SWAPPED[seen.pair.relation] is None)
-    if swapped is not None:
-        turned_pair = seen.exchanged().pair
-        assert (swapped.subject, swapped.object) == (turned_pair.subject, turned_pair.object)
-        assert (swapped.subject_category, swapped.object_category) == ("table", "cup")
+    assert swapped(swapped(seen.pair)) == seen.pair
+    other = seen.pair.swapped()
+    assert (other is None) == (SWAPPED[seen.pair.relation] is None)
+    if other is not None:
+        turned_pair = seen.swapped().pair
+        assert (other.subject, other.object) == (turned_pair.subject, turned_pair.object)
+        assert (other.subject_category, other.object_category) == ("table", "cup")

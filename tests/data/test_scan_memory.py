@@ -9,7 +9,7 @@ import pytest
 
 from flowerml.data.folders import read_layout
 from flowerml.data.scan import scan
-from flowerml.data.scan_cache import FOLDER, ScanMemory
+from flowerml.data.scan_cache import FOLDER, ScanCache
 from flowerml.data.synthetic.flowers import make_flowers
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
@@ -57,47 +57,47 @@ def remembered(cache):
 @pytest.mark.usefixtures("cache", "later")
 def test_the_second_scan_is_the_first(pictures):
     plain = scanned(pictures)
-    assert scanned(pictures, ScanMemory(pictures)) == plain
-    assert scanned(pictures, ScanMemory(pictures)) == plain
+    assert scanned(pictures, ScanCache(pictures)) == plain
+    assert scanned(pictures, ScanCache(pictures)) == plain
 
 
 @pytest.mark.usefixtures("later")
 def test_what_is_remembered_is_not_read_again(pictures, cache):
-    scanned(pictures, ScanMemory(pictures))
+    scanned(pictures, ScanCache(pictures))
     name = next(iter(remembered(cache)))
     tamper(cache, lambda content: content["files"][name][1].update(phash=7))
-    (found,) = [one for one in scanned(pictures, ScanMemory(pictures)).pictures if one.file == name]
+    (found,) = [one for one in scanned(pictures, ScanCache(pictures)).pictures if one.file == name]
     assert found.phash == 7
 
 
 @pytest.mark.usefixtures("cache", "later")
 def test_a_changed_picture_is_read_again_whatever_its_times_say(pictures):
     """Same size, time of change put back."""
-    before = scanned(pictures, ScanMemory(pictures))
+    before = scanned(pictures, ScanCache(pictures))
     victim = pictures / before.pictures[0].file
     times, data = victim.stat(), bytearray(victim.read_bytes())
     data[-3] ^= 1
     victim.write_bytes(data)
     os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert (victim.stat().st_size, victim.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
-    after = scanned(pictures, ScanMemory(pictures))
+    after = scanned(pictures, ScanCache(pictures))
     assert after == scanned(pictures)
     assert after.digest != before.digest
 
 
 @pytest.mark.usefixtures("cache", "later")
 def test_another_file_put_in_its_place_is_read(pictures):
-    first, second = scanned(pictures, ScanMemory(pictures)).pictures[:2]
+    first, second = scanned(pictures, ScanCache(pictures)).pictures[:2]
     (pictures / second.file).replace(pictures / first.file)
-    assert scanned(pictures, ScanMemory(pictures)) == scanned(pictures)
+    assert scanned(pictures, ScanCache(pictures)) == scanned(pictures)
 
 
 @pytest.mark.usefixtures("later")
 def test_a_new_picture_is_read_and_a_bad_one_each_time(pictures, cache):
-    scanned(pictures, ScanMemory(pictures))
+    scanned(pictures, ScanCache(pictures))
     (pictures / "rose" / "new.jpg").write_bytes((pictures / "rose" / os.listdir(pictures / "rose")[0]).read_bytes())  # noqa: PTH208
     (pictures / "rose" / "bad.jpg").write_bytes(b"no picture")
-    found = scanned(pictures, ScanMemory(pictures))
+    found = scanned(pictures, ScanCache(pictures))
     assert (len(found.pictures), [bad.file for bad in found.bad]) == (16, ["rose/bad.jpg"])
     assert "rose/bad.jpg" not in remembered(cache)
     assert "rose/new.jpg" in remembered(cache)
@@ -105,7 +105,7 @@ def test_a_new_picture_is_read_and_a_bad_one_each_time(pictures, cache):
 
 def test_what_changed_a_moment_ago_is_not_remembered(pictures, cache):
     """It could change once more, and leave the same times behind."""
-    scanned(pictures, ScanMemory(pictures))
+    scanned(pictures, ScanCache(pictures))
     assert not cache.exists()
 
 
@@ -121,15 +121,15 @@ def test_what_changed_a_moment_ago_is_not_remembered(pictures, cache):
     ],
 )
 def test_a_damaged_memory_is_none(pictures, cache, damage):
-    plain = scanned(pictures, ScanMemory(pictures))
+    plain = scanned(pictures, ScanCache(pictures))
     (file,) = cache.iterdir()
     damage(file)
-    assert scanned(pictures, ScanMemory(pictures)) == plain
+    assert scanned(pictures, ScanCache(pictures)) == plain
 
 
 @pytest.mark.usefixtures("later")
 def test_facts_of_another_decoder_are_not_used(pictures, cache):
-    plain = scanned(pictures, ScanMemory(pictures))
+    plain = scanned(pictures, ScanCache(pictures))
 
     def age(content):
         content["format"][1] = "pillow 1.0"
@@ -137,23 +137,23 @@ def test_facts_of_another_decoder_are_not_used(pictures, cache):
             known[1]["phash"] = 7
 
     tamper(cache, age)
-    assert scanned(pictures, ScanMemory(pictures)) == plain
+    assert scanned(pictures, ScanCache(pictures)) == plain
 
 
 @pytest.mark.usefixtures("later")
 def test_a_cache_that_cannot_be_written_costs_only_time(pictures, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
-    assert scanned(pictures, ScanMemory(pictures)) == scanned(pictures)
+    assert scanned(pictures, ScanCache(pictures)) == scanned(pictures)
 
 
 @pytest.mark.usefixtures("later")
 def test_folders_have_memories_of_their_own(pictures, cache, tmp_path):
     other = tmp_path / "other"
     make_flowers(other, per_class=2, size=32, seed=6)
-    scanned(pictures, ScanMemory(pictures))
-    scanned(other, ScanMemory(other))
+    scanned(pictures, ScanCache(pictures))
+    scanned(other, ScanCache(other))
     assert len(list(cache.iterdir())) == 2
     (tmp_path / "link").symlink_to(pictures)
-    scanned(tmp_path / "link", ScanMemory(tmp_path / "link"))
+    scanned(tmp_path / "link", ScanCache(tmp_path / "link"))
     assert len(list(cache.iterdir())) == 2

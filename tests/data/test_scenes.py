@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from flowerml.data.relations.records import RELATIONS
-from flowerml.data.relations.vocabulary import load_names
+from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.data.relations.vrd import read_vrd
 from flowerml.data.synthetic.scene_layout import ARRANGED, FLAT, FLOATING, HOLLOW, MASSIVE, POSTS, SMALL, Placed
 from flowerml.data.synthetic.scene_shapes import DRAWN
@@ -105,7 +105,7 @@ def made(tmp_path_factory):
 
 def test_annotations_say_what_was_drawn(made):
     root, pairs, _ = made
-    read = read_vrd(root / "annotations_train.json", load_names())
+    read = read_vrd(root / "annotations_train.json", load_vocabulary())
     assert Counter(read.pairs) == Counter(pairs)
     assert read.problems == ()
     assert read.counts() == [4] * 10

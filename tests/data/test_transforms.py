@@ -13,7 +13,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode
 
 from flowerml.data.decode import BadImage, decode
-from flowerml.data.rng import drawing
+from flowerml.data.rng import seeded
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from tests.data.pictures import encode, scene
 
@@ -31,7 +31,7 @@ PLAIN = described(size=24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 def views(transform, image, count):
     drawn = []
     for number in range(count):
-        with drawing(0, number):
+        with seeded(0, number):
             drawn.append(transform(image))
     return drawn
 
@@ -164,10 +164,10 @@ def test_inside_a_drawing_the_training_view_is_repeatable():
     drawn = []
     for noise in (1, 2):
         torch.manual_seed(noise)
-        with drawing(5, "augment", 1, "rose/1.jpg", 0):
+        with seeded(5, "augment", 1, "rose/1.jpg", 0):
             drawn.append(transform(image))
     assert torch.equal(*drawn)
-    with drawing(5, "augment", 2, "rose/1.jpg", 0):
+    with seeded(5, "augment", 2, "rose/1.jpg", 0):
         assert not torch.equal(transform(image), drawn[0])
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.summary import FolderReport, folder_report
 from flowerml.data.scan import BadFile, scan
-from flowerml.evaluation.label_errors import Suspect, Suspects
+from flowerml.evaluation.label_errors import LabelError, LabelErrors
 from flowerml.reporting.data_page import data_page
 from flowerml.reporting.html import thumbnail_jpeg
 from tests.data.pictures import put_classes
@@ -53,13 +53,13 @@ class SvgPage(Page):
         self.tags.append((tag, dict(attrs)))
 
 
-def suspect(key: str, p_label: float = 0.1, *, likely: bool = False, suggested: str = "tulip") -> Suspect:
-    return Suspect(key, key.partition("/")[0], suggested, p_label, 0.8, likely)
+def suspect(key: str, p_label: float = 0.1, *, likely: bool = False, suggested: str = "tulip") -> LabelError:
+    return LabelError(key, key.partition("/")[0], suggested, p_label, 0.8, likely)
 
 
-def suspects(*rows: Suspect, **estimated: int) -> Suspects:
+def suspects(*rows: LabelError, **estimated: int) -> LabelErrors:
     names = dict.fromkeys(row.label for row in rows)
-    return Suspects(
+    return LabelErrors(
         {name: [row for row in rows if row.label == name] for name in names}, "Five folds of <a model>.", estimated
     )
 
@@ -226,7 +226,7 @@ def test_groups_are_cut_at_the_limit_and_large_groups_too():
 
 
 def test_a_suspect_says_both_classes_probabilities_and_whether_it_is_likely_wrong():
-    rows = [Suspect("daisy/1.jpg", "daisy", "rose", 0.042, 0.931, True), suspect("daisy/2.jpg")]
+    rows = [LabelError("daisy/1.jpg", "daisy", "rose", 0.042, 0.931, True), suspect("daisy/2.jpg")]
     first, second = re.findall(r'<li class="card.*?</li>', page(doubts=suspects(*rows, daisy=1)), re.DOTALL)
     parsed = SvgPage(first)
     assert parsed.words["dt"] == ["daisy", "rose"]
@@ -315,7 +315,7 @@ def test_odd_names_stay_text(name):
         across_classes=((key, "rose/3"),),
         identical=((key, "rose/3"),),
     )
-    doubts = Suspects({odd: [Suspect(key, odd, f"guess {name}", 0.1, 0.9, True)]}, f"how {name}", {odd: 1})
+    doubts = LabelErrors({odd: [LabelError(key, odd, f"guess {name}", 0.1, 0.9, True)]}, f"how {name}", {odd: 1})
     text = page(report, doubts)
     parsed, plain = SvgPage(text), SvgPage(page(replace(report, root="data/x"), doubts))
     text.encode("utf-8")
@@ -364,7 +364,7 @@ def test_missing_thumbnails_are_neutral_boxes():
 
 
 def test_a_suspect_of_unknown_probability_is_shown():
-    row = Suspect("rose/1.jpg", "rose", "tulip", float("nan"), float("inf"), False)
+    row = LabelError("rose/1.jpg", "rose", "tulip", float("nan"), float("inf"), False)
     text = part(page(doubts=suspects(row, rose=0)), "labels")
     assert SvgPage(text).words["dd"] == ["unknown", "unknown"]
 

@@ -9,7 +9,7 @@ from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import split_by_image
-from flowerml.data.relations.vocabulary import load_names
+from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.evaluation.operating_point import recalls_of
 from flowerml.evaluation.pair_baselines import run_baselines
 from flowerml.models.pairs.box_tables import Logistic, labels_of
@@ -125,7 +125,9 @@ def test_shuffled_labels_of_the_real_annotations_give_chance():
     """Boxes and names of 872 other images say nothing of labels that were dealt out anew: the majority's share, a tenth
     of mean recall.
     """
-    train, test = (read_annotations(VRD / f"annotations_{part}.json", load_names()).pairs for part in ("train", "test"))
+    train, test = (
+        read_annotations(VRD / f"annotations_{part}.json", load_vocabulary()).pairs for part in ("train", "test")
+    )
     model = Logistic(BoxFeatures.PUBLISHED, categories=True, balanced=False)
     model.fit(shuffled(train, 1), RELATIONS)
     labels = labels_of(shuffled(test, 2), RELATIONS)

@@ -10,7 +10,7 @@ from sklearn import metrics
 from torch import nn
 
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.evaluation.metrics import Predictions, calibration_error, score, text_report, wilson
+from flowerml.evaluation.metrics import Predictions, calibration_error, compute_metrics, text_report, wilson
 from flowerml.evaluation.predict import predict_all
 
 CLASSES = ("daisy", "rose", "tulip")
@@ -33,7 +33,7 @@ def drawn(seed: int, count: int = 60, classes=CLASSES, labels=None) -> Predictio
 @pytest.mark.parametrize("seed", range(5))
 def test_every_score_equals_sklearns(seed):
     made = drawn(seed)
-    found, guesses = score(made), made.logits.argmax(1)
+    found, guesses = compute_metrics(made), made.logits.argmax(1)
     assert (found.hits, found.total) == ((made.labels == guesses).sum(), 60)
     assert found.accuracy == metrics.accuracy_score(made.labels, guesses)
     assert found.macro_f1 == pytest.approx(metrics.f1_score(made.labels, guesses, average="macro"), abs=1e-12)
@@ -50,11 +50,11 @@ def test_every_score_equals_sklearns(seed):
 def test_the_loss_equals_torchs_cross_entropy(seed):
     made = drawn(seed)
     expected = nn.functional.cross_entropy(torch.from_numpy(made.logits).double(), torch.from_numpy(made.labels))
-    assert score(made).loss == pytest.approx(expected.item(), rel=1e-12)
+    assert compute_metrics(made).loss == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_the_loss_of_a_certain_mistake_is_large_not_infinite():
-    assert score(predictions([0], [[-1e4, 1e4, 0]])).loss == pytest.approx(2e4)
+    assert compute_metrics(predictions([0], [[-1e4, 1e4, 0]])).loss == pytest.approx(2e4)
 
 
 def test_probabilities_are_a_softmax_that_survives_large_logits():
@@ -66,7 +66,7 @@ def test_probabilities_are_a_softmax_that_survives_large_logits():
 def test_rows_of_the_confusion_matrix_are_true_classes_and_columns_predicted_ones():
     one_hot = np.eye(3) * 5
     made = predictions([0, 0, 0, 1, 2], one_hot[[0, 1, 1, 1, 0]])
-    assert score(made).confusion.tolist() == [[1, 2, 0], [0, 1, 0], [1, 0, 0]]
+    assert compute_metrics(made).confusion.tolist() == [[1, 2, 0], [0, 1, 0], [1, 0, 0]]
 
 
 def test_of_a_tie_the_first_class_is_predicted():
@@ -75,7 +75,7 @@ def test_of_a_tie_the_first_class_is_predicted():
 
 def test_a_class_that_does_not_occur_is_listed_but_no_part_of_macro_f1():
     one_hot = np.eye(3) * 5
-    found = score(predictions([0, 0, 1, 1], one_hot[[0, 0, 1, 2]]))
+    found = compute_metrics(predictions([0, 0, 1, 1], one_hot[[0, 0, 1, 2]]))
     assert found.macro_f1 == pytest.approx((1.0 + 2 / 3) / 2)
     empty = {"precision": 0.0, "recall": 0.0, "recall_interval_95": None, "f1": 0.0, "support": 0}
     assert found.per_class[2] == {"class": "tulip", **empty}
@@ -85,20 +85,20 @@ def test_a_class_that_does_not_occur_is_listed_but_no_part_of_macro_f1():
 
 def test_a_class_never_predicted_counts_as_zero_in_macro_f1():
     one_hot = np.eye(3) * 5
-    assert score(predictions([0, 0, 1], one_hot[[0, 0, 0]])).macro_f1 == pytest.approx((0.8 + 0) / 2)
+    assert compute_metrics(predictions([0, 0, 1], one_hot[[0, 0, 0]])).macro_f1 == pytest.approx((0.8 + 0) / 2)
 
 
 def test_scores_count_first_and_divide_once_so_order_and_batches_play_no_part():
     made = drawn(3, 31)
     order = np.random.default_rng(0).permutation(31)
     shuffled = predictions(made.labels[order], made.logits[order])
-    one, other = score(made), score(shuffled)
+    one, other = compute_metrics(made), compute_metrics(shuffled)
     assert (one.hits, one.macro_f1, one.confusion.tolist()) == (other.hits, other.macro_f1, other.confusion.tolist())
     assert one.loss == pytest.approx(other.loss, rel=1e-12)
 
 
 def test_a_score_becomes_the_record_that_epochs_are_chosen_by():
-    found = score(drawn(1))
+    found = compute_metrics(drawn(1))
     result = found.at(7)
     assert (result.epoch, result.hits, result.total) == (7, found.hits, found.total)
     assert (result.accuracy, result.macro_f1, result.loss) == (found.accuracy, found.macro_f1, found.loss)
@@ -131,7 +131,7 @@ def test_wilson_intervals_stay_inside_0_and_1_hold_the_share_and_shrink():
 
 
 def test_the_scores_interval_is_wilsons_of_the_hits():
-    found = score(drawn(2))
+    found = compute_metrics(drawn(2))
     assert found.interval == wilson(found.hits, found.total)
 
 
@@ -164,7 +164,7 @@ def test_the_calibration_error_has_15_bins():
 
 def test_mean_recall_weighs_a_rare_class_as_a_frequent_one():
     one_hot = np.eye(3) * 5
-    found = score(predictions([0] * 8 + [1] + [2], one_hot[[0] * 8 + [0] + [2]]))
+    found = compute_metrics(predictions([0] * 8 + [1] + [2], one_hot[[0] * 8 + [0] + [2]]))
     assert found.accuracy == pytest.approx(0.9)
     assert found.mean_recall == pytest.approx((1 + 0 + 1) / 3)
     assert found.per_class[0]["recall_interval_95"] == pytest.approx(wilson(8, 8))
@@ -172,13 +172,13 @@ def test_mean_recall_weighs_a_rare_class_as_a_frequent_one():
 
 
 def test_the_report_begins_with_the_score_that_matters():
-    found = score(drawn(4))
+    found = compute_metrics(drawn(4))
     assert text_report(found).startswith("accuracy ")
     assert text_report(found, "mean_recall").startswith(f"mean recall         {found.mean_recall:.4f}\naccuracy ")
 
 
 def test_the_report_shows_every_figure_of_the_scores():
-    found = score(drawn(4))
+    found = compute_metrics(drawn(4))
     text = text_report(found)
     low, high = found.interval
     for figure in (found.accuracy, low, high, found.macro_f1, found.loss, found.calibration_error):

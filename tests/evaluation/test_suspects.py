@@ -5,7 +5,7 @@ its own label.
 import numpy as np
 import pytest
 
-from flowerml.evaluation.label_errors import cross_fitted, find_suspects
+from flowerml.evaluation.label_errors import cross_fitted, find_label_errors
 
 CLASSES = ("daisy", "rose")
 
@@ -16,7 +16,7 @@ def test_the_order_and_the_rule_against_numbers_worked_out_by_hand():
     """
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.2, 0.8], [0.5, 0.5]])
     keys = ["daisy/a", "daisy/b", "daisy/c", "rose/d", "rose/e"]
-    found = find_suspects(keys, np.array([0, 0, 0, 1, 1]), probabilities, CLASSES, "how")
+    found = find_label_errors(keys, np.array([0, 0, 0, 1, 1]), probabilities, CLASSES, "how")
     assert [one.key for one in found.by_class["daisy"]] == ["daisy/c", "daisy/b", "daisy/a"]
     assert [one.key for one in found.by_class["rose"]] == ["rose/e", "rose/d"]
     first = found.by_class["daisy"][0]
@@ -30,7 +30,7 @@ def test_the_order_and_the_rule_against_numbers_worked_out_by_hand():
 def test_a_picture_that_reaches_its_own_threshold_by_more_is_not_likely_wrong():
     """Both classes are reached (0.55 each): the label has more of the probability, so it stands."""
     probabilities = np.array([[0.6, 0.4], [0.5, 0.5], [0.4, 0.6], [0.5, 0.5]])
-    found = find_suspects(
+    found = find_label_errors(
         ["daisy/a", "daisy/b", "rose/c", "rose/d"], np.array([0, 0, 1, 1]), probabilities, CLASSES, "how"
     )
     assert found.estimated == {"daisy": 0, "rose": 0}
@@ -38,7 +38,7 @@ def test_a_picture_that_reaches_its_own_threshold_by_more_is_not_likely_wrong():
 
 def test_as_many_as_asked_and_the_total_all_the_same():
     probabilities = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 2)
-    found = find_suspects(
+    found = find_label_errors(
         [f"daisy/{i}" for i in range(5)], np.zeros(5, dtype=int), probabilities, CLASSES, "how", first=2
     )
     assert [one.key for one in found.by_class["daisy"]] == ["daisy/3", "daisy/4"]

@@ -18,7 +18,7 @@ from flowerml.errors import UserError
 from flowerml.events import Ended, MemoryRecorder
 from flowerml.runs import train as runs_training
 from flowerml.settings import resolve
-from flowerml.tracking.client.connection import connected
+from flowerml.tracking.client.connection import connect
 from flowerml.training import train_step as steps
 from flowerml.training import trainer as loop
 from flowerml.training.checkpoints import store as keeping
@@ -67,14 +67,14 @@ def kill_self() -> None:
 def arm(fault):
     """Prepare what is to happen."""
     if "kill_after_step" in fault:
-        count, heed = iter(range(1, 10**9)), loop._Run.heed
+        count, heed = iter(range(1, 10**9)), loop.Trainer.check_stop
 
         def killed(run):
             if next(count) == fault["kill_after_step"]:
                 kill_self()
             heed(run)
 
-        loop._Run.heed = killed
+        loop.Trainer.check_stop = killed
     if "at_save" in fault:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the system ends the process at the very byte of its limit
         _at_save(fault)
@@ -85,19 +85,19 @@ def arm(fault):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         _limit(resource.RLIMIT_AS, used + fault["memory_beyond"])
     if "infinite_at" in fault:
-        count, step = iter(range(1, 10**9)), steps.Stepper.step
+        count, step = iter(range(1, 10**9)), steps.TrainStep.step
 
         def poisoned(self, inputs, *rest):
             if next(count) == fault["infinite_at"]:
                 inputs[0, 0, 0, 0] = float("inf")
             return step(self, inputs, *rest)
 
-        steps.Stepper.step = poisoned
+        steps.TrainStep.step = poisoned
 
 
 def _at_save(fault):
     """Die inside the n-th writing of a checkpoint: at a byte of its state, or before or after it is moved to its place."""
-    count, save, rename = iter(range(1, 10**9)), keeping.Checkpoints.save, Path.rename
+    count, save, rename = iter(range(1, 10**9)), keeping.CheckpointStore.save, Path.rename
 
     def saving(self, place, content, best):
         if next(count) == fault["at_save"]:
@@ -115,7 +115,7 @@ def _at_save(fault):
             kill_self()
         return rename(self, target)
 
-    keeping.Checkpoints.save = saving
+    keeping.CheckpointStore.save = saving
 
 
 def _limit(what, value):
@@ -126,7 +126,7 @@ def run(order) -> int:
     """Carry out one run. Returns the exit code."""
     if "meet" in order:
         os.environ["MLFLOW_TRACKING_URI"] = order["meet"]
-        connected().search_experiments()
+        connect().search_experiments()
         return 0
     settings, _ = resolve(order["settings"])
     arm(order["fault"])

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from flowerml.errors import UserError
-from flowerml.training.checkpoints.store import Checkpoints
+from flowerml.training.checkpoints.store import CheckpointStore
 from tests.training.test_resuming import LEFT_OUT, Toy, kept_run, state_of
 
 
@@ -24,7 +24,7 @@ def kept_in(folder):
     import json
 
     run = json.loads((folder / "run.json").read_text())
-    return Checkpoints(folder / "state", run["config_id"], run["seed"], 2)
+    return CheckpointStore(folder / "state", run["config_id"], run["seed"], 2)
 
 
 def spoiled(data: bytes, how: str, draw: random.Random) -> bytes:
@@ -38,7 +38,7 @@ def spoiled(data: bytes, how: str, draw: random.Random) -> bytes:
 def test_sixty_four_of_sixty_four_are_detected(tally, cut_off, tmp_path, capsys):
     """10 truncations, 54 flipped bits: named each time, and the one before is read, never the damaged one."""
     kept = kept_in(cut_off)
-    before, last = kept.places()
+    before, last = kept.positions()
     expected = kept._at(before)
     files = [kept._at(last) / name for name in ("state.pt", "best.pth", "manifest.json")]
     whole = {path: path.read_bytes() for path in files}
@@ -46,10 +46,10 @@ def test_sixty_four_of_sixty_four_are_detected(tally, cut_off, tmp_path, capsys)
         path = files[trial % 3]
         with tally.trial():
             path.write_bytes(spoiled(whole[path], "truncated" if trial < 10 else "flipped", random.Random(trial)))
-            assert kept.newest().folder == expected
+            assert kept.latest().folder == expected
             assert f"{kept._at(last)}" in capsys.readouterr().err
         path.write_bytes(whole[path])
-    assert kept.newest().place == last
+    assert kept.latest().progress == last
 
 
 @pytest.mark.fault("4 all checkpoints bad")
@@ -58,13 +58,13 @@ def test_all_bad_stops(tally, cut_off, nursery, pictures, tmp_path):
     folder = tmp_path / "out"
     shutil.copytree(cut_off, folder)
     kept = kept_in(folder)
-    for place in kept.places():
+    for place in kept.positions():
         state = kept._at(place) / "state.pt"
         state.write_bytes(spoiled(state.read_bytes(), "flipped", random.Random(place.steps)))
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with tally.trial():
         with pytest.raises(UserError, match="no checkpoint is whole"):
-            kept.newest()
+            kept.latest()
         child = nursery.start(pictures, folder)
         assert child.wait() == 2, child.log()
         assert "--resume never" in child.log()

@@ -124,7 +124,7 @@ def test_stopped_past_its_lease_and_woken(tally, nursery, pictures, undisturbed,
 def test_stopped_in_the_midst_of_writing(tally, tmp_path):
     """A process that does nothing but write, stopped twenty times at another moment."""
     from flowerml.files import write_text
-    from flowerml.runs.lifecycle.lease import claim, writing
+    from flowerml.runs.lifecycle.lease import acquire, fenced_writes
 
     for trial in range(20):
         folder = tmp_path / str(trial)
@@ -135,7 +135,7 @@ def test_stopped_in_the_midst_of_writing(tally, tmp_path):
             time.sleep(random.Random(trial).random() * 0.05)
             sleeper.send_signal(signal.SIGSTOP)
             time.sleep(1.1)
-            with writing(claim(folder, 1)):
+            with fenced_writes(acquire(folder, 1)):
                 write_text(folder / "best.pth", "the other's")
                 sleeper.send_signal(signal.SIGCONT)
                 out, err = sleeper.communicate(timeout=30)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.training.checkpoints.store import Checkpoints
+from flowerml.training.checkpoints.store import CheckpointStore
 from tests.faults.test_killed import assert_as_undisturbed
 
 
@@ -113,8 +113,8 @@ def test_a_file_system_that_is_full(tally, nursery, pictures, undisturbed, tmp_p
             assert "it needs about" in child.log()
             assert "are free" in child.log()
             run = read_run_file(folder)
-            kept = Checkpoints(folder / "state", run.config_id, run.seed, 2)
-            assert kept.newest() is not None
+            kept = CheckpointStore(folder / "state", run.config_id, run.seed, 2)
+            assert kept.latest() is not None
             subprocess.run(["mount", "-o", "remount,size=800m", str(disk)], check=True)
             again = nursery.start(pictures, folder)
             assert again.wait() == 0, again.log()

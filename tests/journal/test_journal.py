@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowerml.errors import Fenced, UserError
+from flowerml.errors import LeaseLost, UserError
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import (
     JOURNAL,
@@ -180,7 +180,7 @@ def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
 
 def test_a_folder_that_was_taken_away_is_not_written_to(journal, folder):
     folder.rename(folder.parent / "0001.fenced")
-    with pytest.raises(Fenced, match="another process has taken this run over"):
+    with pytest.raises(LeaseLost, match="another process has taken this run over"):
         journal.append(Tags({"late": "1"}))
     assert not folder.exists()
     assert records(Journal(folder.parent / "0001.fenced")) == [OPENING, *EVENTS]
@@ -288,6 +288,6 @@ def test_a_signal_within_the_writing_leaves_a_whole_line_or_none(journal, monkey
 
 
 def test_an_attempts_folder_that_is_gone_does_not_come_back(folder):
-    with pytest.raises(Fenced, match="has taken this run over"):
+    with pytest.raises(LeaseLost, match="has taken this run over"):
         Journal.create(folder, OPENING)
     assert not folder.exists()

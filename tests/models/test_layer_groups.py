@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowerml.models import build
-from flowerml.models.layer_groups import decay_free, multipliers, spared_names
+from flowerml.models.layer_groups import is_decay_free, multipliers, no_decay_names
 from flowerml.settings import find_model
 from flowerml.training.optimizer import make_optimizer, parameter_groups, rates
 
@@ -131,8 +131,8 @@ def test_grn_is_there_and_spared():
 def test_grn_is_spared_by_its_name_also_where_its_weights_have_four_axes():
     """As the authors' own GRN has them; timm's have one."""
     four_axes = torch.nn.Parameter(torch.zeros(1, 1, 1, 8))
-    assert decay_free("stages.0.blocks.0.mlp.grn.weight", four_axes)
-    assert not decay_free("stages.0.blocks.0.mlp.fc1.weight", four_axes)
+    assert is_decay_free("stages.0.blocks.0.mlp.grn.weight", four_axes)
+    assert not is_decay_free("stages.0.blocks.0.mlp.fc1.weight", four_axes)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_embeddings_of_open_clips_other_towers_are_spared_too(name, embedding):
 def test_spared_names_are_names_of_the_backbone():
     for name in ("clip_vits32", "timm:test_vit"):
         backbone = on_meta(name, size_of(name)).model.backbone
-        found = [parameter for parameter, _ in backbone.named_parameters() if parameter in spared_names(backbone)]
+        found = [parameter for parameter, _ in backbone.named_parameters() if parameter in no_decay_names(backbone)]
         assert len(found) == 2
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from flowerml import load_relation_model, predict_relation
-from flowerml.data.pair_views import PairView, PictureSight
+from flowerml.data.pair_views import ImagePairSource, PairView
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.errors import UserError
@@ -59,7 +59,7 @@ def test_answers_as_the_model_that_was_trained(trained):
     path, built, kind = trained
     picture = scene(3)
     pair = Pair("", 48, 40, Box(*map(float, SUBJECT)), Box(*map(float, OBJECT)), "on")
-    inputs = PairView(built.description, kind)(PictureSight(pair, 0, None, picture)).inputs
+    inputs = PairView(built.description, kind)(ImagePairSource(pair, 0, None, picture)).inputs
     with torch.inference_mode():
         wanted = built.model.eval()(tuple(part[None] for part in inputs)).softmax(dim=1)[0].numpy()
     model = load_relation_model(path)

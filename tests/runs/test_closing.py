@@ -5,12 +5,12 @@ import signal
 
 import pytest
 
-from flowerml.errors import Fenced, RunFailed, UserError
+from flowerml.errors import LeaseLost, RunFailed, UserError
 from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping
-from flowerml.runs.lifecycle.termination import closing, ending
-from flowerml.training.callbacks import LoaderDied, Stopped
+from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, StopRequest
+from flowerml.runs.lifecycle.termination import closing, finalize_status
+from flowerml.training.callbacks import DataLoaderDied, Stopped
 
 
 @pytest.fixture
@@ -20,12 +20,12 @@ def recorder():
 
 def ended_by(error, recorder, asked=None, states=None):
     """What comes out where the run was `asked` to stop and then raised `error`."""
-    stopping = Stopping()
+    stopping = StopRequest()
     if asked:
-        stopping.ask(asked)
+        stopping.request(asked)
     with (
         pytest.raises(BaseException) as caught,
-        ending(recorder, (states if states is not None else []).append, stopping),
+        finalize_status(recorder, (states if states is not None else []).append, stopping),
     ):
         raise error
     return type(caught.value)
@@ -45,7 +45,12 @@ def ended_by(error, recorder, asked=None, states=None):
             KeyboardInterrupt,
         ),
         (StoppedAtOnce("x"), "stopped by SIGTERM", Ended(Status.KILLED, "stopped by SIGTERM"), KeyboardInterrupt),
-        (LoaderDied("signal 15"), "stopped by SIGTERM", Ended(Status.KILLED, "stopped by SIGTERM"), KeyboardInterrupt),
+        (
+            DataLoaderDied("signal 15"),
+            "stopped by SIGTERM",
+            Ended(Status.KILLED, "stopped by SIGTERM"),
+            KeyboardInterrupt,
+        ),
         (
             UserError("checkpoint: no space left"),
             "stopped by SIGTERM",
@@ -63,7 +68,7 @@ def test_each_end_has_its_state_and_reason(recorder, error, asked, end, raised):
 
 def test_of_a_run_that_was_taken_over_nothing_is_said(recorder):
     states = []
-    assert ended_by(Fenced("taken over"), recorder, "stopped by SIGTERM", states) is Fenced
+    assert ended_by(LeaseLost("taken over"), recorder, "stopped by SIGTERM", states) is LeaseLost
     assert recorder.events == states == []
 
 
@@ -75,7 +80,7 @@ def test_checkpoints_go_once_the_folder_says_finished(recorder, tmp_path):
         "c" * 64,
         11,
         recorder,
-        Stopping(),
+        StopRequest(),
         lambda: seen.append((read_run_file(tmp_path).status, list(recorder.events))),
     ):
         assert read_run_file(tmp_path).status == "RUNNING"
@@ -87,7 +92,7 @@ def test_what_can_not_be_tidied_up_leaves_the_run_finished(recorder, tmp_path, c
     def refuses():
         raise UserError("permission denied")
 
-    with closing(tmp_path, "c" * 64, 11, recorder, Stopping(), refuses):
+    with closing(tmp_path, "c" * 64, 11, recorder, StopRequest(), refuses):
         pass
     assert recorder.events == [Ended(Status.FINISHED)]
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "FINISHED"
@@ -99,7 +104,7 @@ class Interrupted(MemoryRecorder):
 
     def __init__(self, number, *, delivered, pause=0.0):
         super().__init__("id")
-        self.number, self.delivered, self.pause, self.stopping = number, delivered, pause, Stopping()
+        self.number, self.delivered, self.pause, self.stopping = number, delivered, pause, StopRequest()
         self.closed = False
 
     def record(self, event):
@@ -156,7 +161,7 @@ def test_a_signal_while_its_checkpoints_are_removed_leaves_it_finished(recorder,
     def interrupted():
         signal.raise_signal(number)
 
-    with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, Stopping(), interrupted):
+    with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, StopRequest(), interrupted):
         pass
     assert recorder.events == [Ended(Status.FINISHED)]
     assert read_run_file(tmp_path).status == "FINISHED"

@@ -13,7 +13,7 @@ import torch
 
 import flowerml
 from flowerml.data.relations.records import RELATIONS
-from flowerml.data.relations.vocabulary import load_names
+from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.data.relations.vrd import read_vrd, write_vrd
 from flowerml.data.synthetic.scenes import make_scenes, relation_counts
 from flowerml.events import Artifact, MemoryRecorder, Metrics
@@ -215,7 +215,7 @@ def test_a_test_folder_is_judged_by_its_own_annotations(train, tmp_path):
 def test_shuffled_labels_give_chance(scenes, train, tmp_path):
     """Pictures, boxes and split stay, only the answers are exchanged: whatever is still above chance has leaked."""
     make_scenes(tmp_path, relation_counts(400, long_tail=False), size=64, seed=8)
-    read = read_vrd(tmp_path / "annotations_train.json", load_names())
+    read = read_vrd(tmp_path / "annotations_train.json", load_vocabulary())
     order = np.random.default_rng(0).permutation(len(read.pairs))
     shuffled = [
         pair.__class__(**{**vars(pair), "relation": read.pairs[other].relation})

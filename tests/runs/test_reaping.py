@@ -7,7 +7,7 @@ import pytest
 
 from flowerml.events import Ended, Metrics, Status
 from flowerml.journal import Journal, Opening
-from flowerml.runs.lifecycle.lease import ATTEMPTS, CLAIM, claim, holder
+from flowerml.runs.lifecycle.lease import ATTEMPTS, CLAIM, acquire, lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file, write_run_file
 
@@ -16,7 +16,7 @@ GONE = 2**22 - 1  # no process has this number
 
 def died(root, status, *, ended=None, released=False):
     """A run's folder as a process has left it that came as far as this."""
-    attempt = claim(root, 60)
+    attempt = acquire(root, 60)
     journal = Journal.create(attempt.folder, Opening("j" * 32, "flowers", "a", "here"))
     journal.append(Metrics({"val_accuracy": 0.5}, 1))
     if ended is not None:
@@ -48,7 +48,7 @@ def test_it_is_closed_once_and_as_what_it_was(tmp_path, status, ended, closed, r
     assert found.reason.startswith(reason)
     (end,) = ends(tmp_path)
     assert (end.status, end.reason) == (closed, found.reason)
-    assert holder(tmp_path).released
+    assert lease_owner(tmp_path).released
     assert reap_folder(tmp_path) is None
     assert len(list((tmp_path / ATTEMPTS).iterdir())) == 2
 
@@ -62,7 +62,7 @@ def test_one_that_came_to_its_end_is_left_alone(tmp_path, released):
 
 def test_one_that_is_worked_on_is_left_alone(tmp_path):
     died(tmp_path, "RUNNING")
-    claim(tmp_path, 60)
+    acquire(tmp_path, 60)
     assert reap_folder(tmp_path) is None
     assert read_run_file(tmp_path).status == "RUNNING"
 
@@ -70,11 +70,11 @@ def test_one_that_is_worked_on_is_left_alone(tmp_path):
 def test_who_begins_while_a_dead_run_is_being_closed_waits_for_that(tmp_path):
     """Every start closes what is dead: of several that are started again together one may meet another's run."""
     root = tmp_path / "run"
-    claim(root, 60).release()
-    closer = claim(root, 60, closes=True)
+    acquire(root, 60).release()
+    closer = acquire(root, 60, closes=True)
     let_go = threading.Timer(0.3, closer.release)
     let_go.start()
-    mine = claim(root, 60)
+    mine = acquire(root, 60)
     let_go.join()
     assert (mine.holder.token, mine.previous) == (3, root / ATTEMPTS / "0002.fenced")
 
@@ -84,7 +84,7 @@ def test_one_that_was_to_replace_a_run_and_never_began_is_not_taken_for_that_run
     """`--overwrite`, killed before its first word: the folder is still the earlier run's."""
     died(tmp_path, status, ended=Ended(Status(status)), released=True)
     before = read_run_file(tmp_path)
-    attempt = claim(tmp_path, 60)
+    attempt = acquire(tmp_path, 60)
     Journal.create(attempt.folder, Opening("k" * 32, "flowers", "a", "here"))
     path = attempt.folder / CLAIM
     path.write_text(json.dumps({**json.loads(path.read_text()), "pid": GONE}))

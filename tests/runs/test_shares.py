@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowerml.runs.lifecycle.device_share import Share, cores, share, visible_gpus
+from flowerml.runs.lifecycle.device_share import DeviceShare, cores, device_share, visible_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -11,23 +11,23 @@ def _nothing_said(monkeypatch):
 
 
 def test_gpus_go_round():
-    given = [share(place, 3, ("4", "7")).environment["CUDA_VISIBLE_DEVICES"] for place in range(3)]
+    given = [device_share(place, 3, ("4", "7")).environment["CUDA_VISIBLE_DEVICES"] for place in range(3)]
     assert given == ["4", "7", "4"]
-    assert share(0, 3, ("4", "7")).threads is None
+    assert device_share(0, 3, ("4", "7")).threads is None
 
 
 def test_a_machine_without_a_gpu_shares_out_its_cores():
-    assert share(1, 2, ()) == Share({}, max(1, cores() // 2))
-    assert share(0, 1000, ()).threads == 1
+    assert device_share(1, 2, ()) == DeviceShare({}, max(1, cores() // 2))
+    assert device_share(0, 1000, ()).threads == 1
 
 
 def test_the_only_training_has_all_of_it(monkeypatch):
-    assert share(0, 1, ("4", "7")) == share(0, 1, ()) == Share({}, None)
+    assert device_share(0, 1, ("4", "7")) == device_share(0, 1, ()) == DeviceShare({}, None)
 
 
 def test_who_has_said_how_many_threads_is_obeyed(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert share(1, 2, ()).threads is None
+    assert device_share(1, 2, ()).threads is None
 
 
 def test_gpus_are_those_that_this_process_may_see(monkeypatch):

@@ -13,11 +13,11 @@ import time
 
 import pytest
 
-from flowerml.errors import Fenced
+from flowerml.errors import LeaseLost
 from flowerml.events import Ended, MemoryRecorder, Status
-from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, watched
+from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, StopRequest, watched
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.conftest import ROOT
@@ -98,7 +98,7 @@ def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(
     assert f"ENDED KILLED: stopped by {reason}" in told
     assert "Traceback" not in told
     assert read_run_file(folder).status == "KILLED"
-    assert holder(folder).released
+    assert lease_owner(folder).released
     kept = sorted(path.name for path in (folder / "state").iterdir())
     assert kept[-1] > "epochs-0001-steps-000000" or "epochs-0001" in kept[-1]
     begin()
@@ -123,7 +123,7 @@ def test_a_second_signal_stops_at_once(flowers, tmp_path):
 
 def test_a_second_signal_right_behind_the_first_is_the_same_wish():
     """On Ctrl-C, `mlflow run` sends SIGTERM to what it has started, which the terminal has told already."""
-    stopping = Stopping()
+    stopping = StopRequest()
     stopping.patient = True
     stopping.on_signal(signal.SIGINT, None)
     stopping.on_signal(signal.SIGTERM, None)
@@ -136,7 +136,7 @@ def test_a_second_signal_right_behind_the_first_is_the_same_wish():
 
 def test_where_no_loop_asks_the_first_signal_stops_at_once():
     with pytest.raises(StoppedAtOnce):
-        Stopping().on_signal(signal.SIGTERM, None)
+        StopRequest().on_signal(signal.SIGTERM, None)
 
 
 def test_a_signal_after_the_last_step_counts_too(begin, flowers, small_run, tmp_path, capsys):
@@ -204,7 +204,7 @@ def test_the_launchers_death_is_noticed(begin, flowers, small_run, tmp_path, cho
     if choice == "stop":
         assert read_run_file(folder).status == "KILLED", told
         assert "ENDED KILLED: its launcher (mlflow run) died" in told
-        while not holder(folder).gone:
+        while not lease_owner(folder).expired:
             time.sleep(0.05)
         begin()
     assert_whole(folder, small_run[0])
@@ -228,12 +228,12 @@ def test_a_run_that_was_taken_over_ends_without_a_word(flowers, tmp_path):
 
 
 def test_signs_of_life_are_given_until_the_attempt_is_fenced():
-    stopping, beats = Stopping(), []
+    stopping, beats = StopRequest(), []
 
     def beat():
         beats.append(time.monotonic())
         if len(beats) == 3:
-            raise Fenced("another process has taken it over")
+            raise LeaseLost("another process has taken it over")
         if len(beats) == 2:
             raise OSError(28, "No space left on device")
 
@@ -243,5 +243,5 @@ def test_signs_of_life_are_given_until_the_attempt_is_fenced():
             time.sleep(0.01)
         time.sleep(0.1)
     assert len(beats) == 3
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         _ = stopping.reason

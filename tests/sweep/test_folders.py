@@ -6,7 +6,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.events import Ended, Metrics, Status, Tags
 from flowerml.journal import Journal, Opening, has_undelivered
-from flowerml.runs.lifecycle.lease import claim
+from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
 from flowerml.settings import resolve
 from flowerml.sweep.folders import deliver, epochs_of, require_own, run_id_of
@@ -18,7 +18,7 @@ def left(tmp_path):
 
     def make(name, campaign, status="FINISHED"):
         folder = tmp_path / name
-        attempt = claim(folder, 60.0)
+        attempt = acquire(folder, 60.0)
         settings = resolve({"model": "convnextv2_atto"})[0]
         opening = Opening(name, "flowers", name, "host", None, settings.model_dump(mode="json"), {})
         journal = Journal.create(attempt.folder, opening)

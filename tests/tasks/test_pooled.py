@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowerml.settings import find_model, resolve
-from flowerml.tasks.feature_cache import PooledSight, pair_features
+from flowerml.tasks.feature_cache import CachedPairSource, pair_features
 from flowerml.tasks.relations import FEATURES, RelationsTask
 
 MODEL = "relation:timm:test_resnet"
@@ -47,7 +47,7 @@ def test_the_model_answers_alike_on_features_and_on_crops(kept):
     for from_features, from_crops in zip([*views.train, *views.val], [*data.train, *data.val], strict=True):
         assert (from_features.id, from_features.label) == (from_crops.id, from_crops.label)
         sights = from_features.read(), from_crops.read()
-        assert isinstance(sights[0], PooledSight)
+        assert isinstance(sights[0], CachedPairSource)
         with torch.inference_mode():
             logits = [model(tuple(part[None] for part in look(sight).inputs)) for sight in sights]
         assert torch.allclose(*logits, atol=1e-4)

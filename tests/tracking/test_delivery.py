@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, read_delivered, write_delivered
-from flowerml.tracking.delivery.journal_delivery import Delivery
-from flowerml.tracking.delivery.lock import Busy
+from flowerml.tracking.delivery.journal_delivery import JournalDelivery
+from flowerml.tracking.delivery.lock import LockHeld
 from flowerml.tracking.delivery.sync import sync_folder
 from tests.tracking.faulty_server import FAULTS, rows
 
@@ -67,13 +67,13 @@ def write(tmp_path):
 def deliver(folder, tries=200):
     """Deliver as one process after another would, each ended by the first thing that goes wrong. Returns the run's id."""
     for _ in range(tries):
-        delivery = Delivery(Journal(folder))
+        delivery = JournalDelivery(Journal(folder))
         try:
             delivery.open()
-            while delivery.step():
+            while delivery.deliver_batch():
                 if not delivery.is_open:
                     delivery.open()
-            assert delivery.waiting() == 0
+            assert delivery.pending() == 0
             return delivery.run_id
         except Exception as error:
             last = error
@@ -155,13 +155,13 @@ def test_a_run_that_is_made_too_late_is_one_too_many_and_goes(server, write, exp
     with pytest.raises(Exception, match="timed out"):
         deliver(folder, tries=1)
     server.fault = lambda number, path: None
-    delivery = Delivery(Journal(folder))
+    delivery = JournalDelivery(Journal(folder))
     delivery.open()
     assert holding(server, folder) == [delivery.run_id]
     server.hold.set()
     while len(holding(server, folder)) < 2:
         pass
-    while delivery.step():
+    while delivery.deliver_batch():
         pass
     delivery.close()
     assert holding(server, folder) == [delivery.run_id]
@@ -180,14 +180,14 @@ def test_nothing_is_asked_for_what_is_delivered(server, write):
     deliver(folder)
     server.reset()
     done = sync_folder(folder.parent.parent)
-    assert (done.delivered, done.left, done.why, server.asked) == (0, 0, "", [])
+    assert (done.delivered, done.pending, done.why, server.asked) == (0, 0, "", [])
 
 
 def test_two_at_once_are_one(server, write):
     folder = write()
-    first = Delivery(Journal(folder))
-    with pytest.raises(Busy):
-        Delivery(Journal(folder))
+    first = JournalDelivery(Journal(folder))
+    with pytest.raises(LockHeld):
+        JournalDelivery(Journal(folder))
     assert sync_folder(folder.parent.parent).why == "another process delivers it just now"
     first.close()
     assert sync_folder(folder.parent.parent).delivered == 1 + len(story(folder.parent.parent))
@@ -239,19 +239,19 @@ def test_a_journal_without_its_first_line_can_not_be_delivered_and_says_so(serve
     (folder / JOURNAL).write_bytes(b"x" + lines[0][1:] + b"".join(lines[1:]))
     done = sync_folder(folder.parent.parent)
     assert "its first line is damaged" in done.why
-    assert done.left == len(lines) - 1
+    assert done.pending == len(lines) - 1
 
 
 def test_a_run_that_was_deleted_at_the_server_is_made_anew_whole(server, write, expected, capsys):
     told, _ = expected
     folder = write()
-    delivery = Delivery(Journal(folder))
+    delivery = JournalDelivery(Journal(folder))
     delivery.open()
-    delivery.step()
-    delivery.step()
+    delivery.deliver_batch()
+    delivery.deliver_batch()
     first = delivery.run_id
     server.store.delete_run(first)
-    while delivery.step():
+    while delivery.deliver_batch():
         if not delivery.is_open:
             delivery.open()
     delivery.close()
@@ -269,7 +269,7 @@ def test_another_store_gets_everything_in_a_run_of_its_own(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
     done = sync_folder(folder.parent.parent)
-    assert (done.left, done.run_id != there) == (0, True)
+    assert (done.pending, done.run_id != there) == (0, True)
     assert (
         f"recorded at {server.address} so far; everything goes into a new run at sqlite:///{tmp_path}/mlflow.db"
         in capsys.readouterr().err
@@ -285,7 +285,7 @@ def test_a_run_that_was_started_over_is_closed_and_both_are_delivered(server, wr
     journal = Journal.create(second, replace(Journal(folder).opening, journal="2" * 32))
     journal.append(Ended(Status.FINISHED, "", 5))
     done = sync_folder(folder.parent.parent)
-    assert (done.left, done.run_id) == (0, read_delivered(second).run_id)
+    assert (done.pending, done.run_id) == (0, read_delivered(second).run_id)
     states = {path: server.store.get_run(read_delivered(path).run_id) for path in (folder, second)}
     assert [run.info.status for run in states.values()] == ["KILLED", "FINISHED"]
     assert states[folder].data.tags["flowerml.reason"] == "it was started over in its folder"
@@ -319,7 +319,7 @@ def test_files_of_a_later_run_do_not_get_into_the_earlier_one(server, write, cap
     (root / "best.pth").write_text("weights of run 2")
     later.append(Artifact(root / "best.pth"))
     later.append(Ended(Status.FINISHED, "", 6))
-    assert sync_folder(root).left == 0
+    assert sync_folder(root).pending == 0
     ids = [read_delivered(path).run_id for path in (folder, second)]
     assert [server.store.get_run(run_id).info.status for run_id in ids] == ["FINISHED", "FINISHED"]
     assert [[one.path for one in MlflowClient().list_artifacts(run_id)] for run_id in ids] == [[], ["best.pth"]]
@@ -336,4 +336,4 @@ def test_a_run_that_is_taken_over_while_it_is_delivered_is_left_to_that_one(serv
 
     server.fault = taken_over
     done = sync_folder(folder.parent.parent)
-    assert (done.delivered, done.left, done.why) == (0, 0, "")
+    assert (done.delivered, done.pending, done.why) == (0, 0, "")

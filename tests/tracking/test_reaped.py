@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Ended, Metrics, Status, Tags, now_ms
 from flowerml.settings import resolve
-from flowerml.tracking import reap_server
+from flowerml.tracking import close_stale_runs
 from flowerml.tracking.delivery import reap as reaping
 from flowerml.tracking.delivery.run_lookup import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
@@ -43,7 +43,7 @@ def take_for_dead(recorder):
     """As `flowerml reap` on a host that can't see the folder."""
     sign = {"host": "h", "pid": 1, "time": now_ms() - 600_000}
     MlflowClient().set_tag(recorder.run_id, HEARTBEAT, json.dumps(sign))
-    (closed,) = reap_server(300, [])
+    (closed,) = close_stale_runs(300, [])
     assert (closed.run_id, closed.reason) == (recorder.run_id, WHY)
     assert state(recorder).data.tags["mlflow.note.content"] == f"**KILLED**: {WHY}\n\nmine"
 
@@ -102,7 +102,7 @@ def test_one_that_ends_while_others_are_closed_keeps_its_end(made, monkeypatch):
         return client.get_run(run_id).info
 
     monkeypatch.setattr(reaping, "_close", slowly)
-    (closed,) = reap_server(300, [])
+    (closed,) = close_stale_runs(300, [])
     others = {first, second, third} - {closed.run_id}
     assert state_of(closed.run_id).status == "KILLED"
     assert sorted(state_of(run_id).status for run_id in others) in (["FINISHED", "FINISHED"], ["FINISHED", "RUNNING"])

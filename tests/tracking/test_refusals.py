@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from flowerml.tracking.client.errors import reason_of, refusal, without_secrets
+from flowerml.tracking.client.errors import redact_secrets, short_reason, to_user_error
 
 SHOWN = {
     "http://team:secret@host:5000/x": "http://***@host:5000/x",
@@ -27,7 +27,7 @@ SHOWN = {
 
 @pytest.mark.parametrize(("address", "shown"), SHOWN.items())
 def test_what_opens_an_address_is_not_shown(address, shown):
-    assert without_secrets(address) == shown
+    assert redact_secrets(address) == shown
 
 
 def test_a_reason_is_short_and_has_no_password_either():
@@ -35,16 +35,18 @@ def test_a_reason_is_short_and_has_no_password_either():
         "API request to http://team:secret@host failed with exception HTTPConnectionPool(host='host'): Max retries"
         " exceeded with url: /a "
     )
-    assert reason_of(MlflowException(f"{long}(Caused by X('[Errno 113] No route to host'))")) == "No route to host"
-    assert reason_of(MlflowException(long)) == without_secrets(long)[:160]
-    assert reason_of(OSError(2, "No such file or directory", "a.txt")) == "[Errno 2] No such file or directory: 'a.txt'"
-    assert reason_of(ValueError()) == "ValueError"
+    assert short_reason(MlflowException(f"{long}(Caused by X('[Errno 113] No route to host'))")) == "No route to host"
+    assert short_reason(MlflowException(long)) == redact_secrets(long)[:160]
+    assert (
+        short_reason(OSError(2, "No such file or directory", "a.txt")) == "[Errno 2] No such file or directory: 'a.txt'"
+    )
+    assert short_reason(ValueError()) == "ValueError"
 
 
 @pytest.mark.parametrize("error", [NameError("name 'x' is not defined"), AssertionError("no chosen run")], ids=repr)
 def test_a_mistake_in_code_is_not_told_as_a_server_that_does_not_answer(error):
     with pytest.raises(type(error)):
-        refusal(error)
+        to_user_error(error)
 
 
 def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch, tmp_path):

@@ -14,14 +14,14 @@ from contextlib import suppress
 
 import pytest
 
-from flowerml.errors import Fenced, UserError
+from flowerml.errors import LeaseLost, UserError
 from flowerml.events import Artifact, Ended, Metrics, Params, Status, Tags, now_ms
 from flowerml.files import write_text
 from flowerml.journal import Journal, read_delivered
 from flowerml.settings import resolve
 from flowerml.settings.serialization import as_params
 from flowerml.tracking import start_child, sync_folder
-from flowerml.tracking.delivery.journal_delivery import Delivery
+from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from flowerml.tracking.delivery.run_lookup import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
 
@@ -90,7 +90,7 @@ def test_a_server_that_is_away_from_the_start_costs_one_warning_and_gets_everyth
     finally:
         server.up()
     done = sync_folder(root)
-    assert (done.delivered, done.left, done.ended) == (5, 0, True), done.why
+    assert (done.delivered, done.pending, done.ended) == (5, 0, True), done.why
     run = server.store.get_run(done.run_id)
     assert (run.info.status, run.info.end_time, run.info.run_name) == ("FINISHED", 5_000, "x")
     assert run.info.start_time == Journal(attempt(root, 1)).opening.timestamp, "its own start, not that of the delivery"
@@ -130,7 +130,7 @@ def test_a_server_that_hangs_at_the_end_is_not_waited_for(server, start, root, c
     server.fault = lambda number, path: None
     server.hold.set()
     wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))
-    assert sync_folder(root).left == 0
+    assert sync_folder(root).pending == 0
     run = server.store.get_run(recorder.run_id)
     assert (run.info.status, run.data.tags["flowerml.reason"]) == ("KILLED", "stopped by SIGTERM")
     arrived(server, recorder, 1, 2)
@@ -292,7 +292,7 @@ def test_a_run_that_was_taken_over_sends_nothing_any_more(server, start, root):
     arrived(server, recorder, 1)
     attempt(root, 1).rename(root / "attempts" / "0001.fenced")
     for event in (metrics(2), Ended(Status.FINISHED)):
-        with pytest.raises(Fenced, match="taken this run over"):
+        with pytest.raises(LeaseLost, match="taken this run over"):
             recorder.record(event)
     wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))
     assert server.store.get_run(recorder.run_id).info.status == "RUNNING"
@@ -363,8 +363,8 @@ def test_a_run_whose_folder_is_taken_away_at_its_start_ends_at_once(server, star
         shutil.rmtree(attempt(root, 1))
         raise FileNotFoundError
 
-    monkeypatch.setattr(Delivery, "open", taken_over)
-    with pytest.raises(Fenced, match="has taken this run over"):
+    monkeypatch.setattr(JournalDelivery, "open", taken_over)
+    with pytest.raises(LeaseLost, match="has taken this run over"):
         start(settings(), "flowers", "x")
 
 
@@ -374,14 +374,14 @@ def test_ctrl_c_while_the_run_is_made_leaves_none_that_runs(server, start, root,
         first = start(settings(), "flowers", "x")
         first.record(Ended(Status.KILLED, "why"))
         first.close()
-    made = Delivery.open
+    made = JournalDelivery.open
 
     def interrupted(self, opened=None, *, alive=False):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.2)  # it is heard while the run is being made
         made(self, opened, alive=alive)
 
-    monkeypatch.setattr(Delivery, "open", interrupted)
+    monkeypatch.setattr(JournalDelivery, "open", interrupted)
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # processes of several that test together ignore it

@@ -13,7 +13,7 @@ from flowerml.tracking.client import connection as store
 
 def meet(barrier):
     barrier.wait()
-    store.connected().create_run("0")
+    store.connect().create_run("0")
 
 
 def eight_meet():
@@ -52,7 +52,7 @@ def test_a_process_that_is_killed_while_it_makes_the_tables_leaves_no_half_datab
     time.sleep(after)
     making.kill()
     making.join()
-    client = store.connected()
+    client = store.connect()
     client.create_run("0")
     assert len(client.search_runs(["0"])) == 1
     assert [name for name in os.listdir(tmp_path) if name not in ("begun", ".mlflow.db.part")] == ["mlflow.db"]  # noqa: PTH208
@@ -60,7 +60,7 @@ def test_a_process_that_is_killed_while_it_makes_the_tables_leaves_no_half_datab
 
 def make_a_store(begun):
     Path(begun).touch()
-    store.connected()
+    store.connect()
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_a_database_in_memory_has_no_file():
 def test_how_long_an_answer_is_waited_for_is_the_users_choice_before_ours(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
-    store.answers_within(5)
+    store.set_request_timeout(5)
     assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("77", "0")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
     for seconds in (5, 30, 5):
-        store.answers_within(seconds)
+        store.set_request_timeout(seconds)
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(seconds)

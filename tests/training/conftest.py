@@ -15,8 +15,8 @@ from flowerml.data.loader import Example, evaluation_loader, training_loader
 from flowerml.data.transforms import InputDescription
 from flowerml.models import Built, Classifier
 from flowerml.settings import Settings, resolve
-from flowerml.training.callbacks import Candidate, Observers, Outcome, Row
-from flowerml.training.checkpoints.progress import Content, Place
+from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Outcome
+from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.trainer import train
 
 CLASSES = ("a", "b", "c")
@@ -86,7 +86,7 @@ class Trained:
     built: Built
     settings: Settings
     outcome: Outcome | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EpochMetrics] = field(default_factory=list)
     bests: list[Candidate] = field(default_factory=list)
     after: list[dict[str, torch.Tensor]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Trained:
         """The raw weights as they are now."""
         return {name: tensor.clone() for name, tensor in self.built.model.state_dict().items()}
 
-    def figures(self) -> list[Row]:
+    def figures(self) -> list[EpochMetrics]:
         """The history but for the timing column."""
         return [{name: value for name, value in row.items() if name != "images_per_second"} for row in self.rows]
 
@@ -116,9 +116,9 @@ class Toy:
         workers: int = 0,
         class_weights: tuple[float, ...] | None = None,
         counts: tuple[int, ...] = (9, 9, 9),
-        on_epoch: Callable[[Row], None] | None = None,
-        on_state: Callable[[Place, Content], None] = lambda _place, _content: None,
-        resumed: Callable[[], Content] | None = None,
+        on_epoch: Callable[[EpochMetrics], None] | None = None,
+        on_state: Callable[[Progress, StateDict], None] = lambda _place, _content: None,
+        resumed: Callable[[], StateDict] | None = None,
         into: list[Trained] | None = None,
         **changes,
     ) -> Trained:
@@ -137,7 +137,7 @@ class Toy:
         shown = examples(self.val_count, first=1000) if val is None else val
         val_loader = evaluation_loader(shown, untouched, batch_size=5, workers=workers) if shown else None
 
-        def row_seen(row: Row) -> None:
+        def row_seen(row: EpochMetrics) -> None:
             trained.rows.append(dict(row))
             trained.after.append(trained.weights())
             if on_epoch is not None:
@@ -156,7 +156,7 @@ class Toy:
             device=torch.device("cpu"),
             memory_format=torch.contiguous_format,
             balance=Balance(CLASSES, counts, (1,) * len(CLASSES), class_weights, settings.logit_adjustment),
-            observers=Observers(row_seen, best_seen, trained.remarks.append, on_state),
+            observers=Callbacks(row_seen, best_seen, trained.remarks.append, on_state),
             resumed=resumed,
         )
         return trained

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowerml.training.ema import WeightAverage, decay_for
+from flowerml.training.ema import EMA, decay_for
 
 
 class Number(nn.Module):
@@ -26,7 +26,7 @@ class Number(nn.Module):
 def share_of_start_left(steps: int) -> float:
     """Start at 1, every step gives 0: what is left of the start is the average itself."""
     model = Number(1.0)
-    average = WeightAverage(model, steps)
+    average = EMA(model, steps)
     for _ in range(steps):
         model.set(0.0)
         average.update(model)
@@ -61,7 +61,7 @@ def test_longer_runs_never_have_shorter_memories():
 def test_after_30_steps_the_average_is_near_the_weights():
     """Weights that move by 1 a step: the average lags by a tenth of the run at most."""
     model = Number(0.0)
-    average = WeightAverage(model, 30)
+    average = EMA(model, 30)
     for step in range(1, 31):
         model.set(float(step))
         average.update(model)
@@ -70,7 +70,7 @@ def test_after_30_steps_the_average_is_near_the_weights():
 
 def test_a_run_of_one_step_ends_with_the_weights_themselves():
     model = Number(5.0)
-    average = WeightAverage(model, 1)
+    average = EMA(model, 1)
     model.set(7.0)
     average.update(model)
     assert average.module.weight.item() == pytest.approx(7.0, abs=0.3)
@@ -79,7 +79,7 @@ def test_a_run_of_one_step_ends_with_the_weights_themselves():
 def test_the_average_follows_the_stated_rule_for_weights_and_buffers_and_counts_its_updates():
     draw = torch.Generator().manual_seed(0)
     model = Number(1.0)
-    average = WeightAverage(model, 200)
+    average = EMA(model, 200)
     expected = 1.0
     for step in range(200):
         value = torch.randn((), generator=draw).item()
@@ -95,7 +95,7 @@ def test_the_average_follows_the_stated_rule_for_weights_and_buffers_and_counts_
 
 def test_batch_norm_statistics_are_averaged_too():
     model = nn.Sequential(nn.BatchNorm1d(4))
-    average = WeightAverage(model, 100)
+    average = EMA(model, 100)
     for _ in range(100):
         model(torch.randn(64, 4) + 3)
         average.update(model)
@@ -104,7 +104,7 @@ def test_batch_norm_statistics_are_averaged_too():
 
 def test_the_average_is_a_model_of_its_own_in_evaluation_mode():
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train()
-    average = WeightAverage(model, 10)
+    average = EMA(model, 10)
     assert not average.module.training
     assert average.module[0].weight.data_ptr() != model[0].weight.data_ptr()
     assert model.training

@@ -10,7 +10,7 @@ from flowerml.models.classifier import Classifier
 from flowerml.settings import find_model
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer, parameter_groups
-from flowerml.training.train_step import Stepper
+from flowerml.training.train_step import TrainStep
 
 WITH_BATCH_NORM = ["timm:resnet10t", "timm:mobilenetv2_050"]
 
@@ -20,16 +20,16 @@ def made(name: str):
     return build(find_model(name), 3, img_size=32)
 
 
-def stepper_for(built, optimizer: str = "adamw") -> Stepper:
+def stepper_for(built, optimizer: str = "adamw") -> TrainStep:
     groups = parameter_groups(built.model, built.stages, lr_head=0.1, lr_backbone=0.1, weight_decay=0.5, llrd=1.0)
     parameters = list(built.model.parameters())
     losses = partial(example_losses, smoothing=0.0)
-    return Stepper(
+    return TrainStep(
         built.model, make_optimizer(optimizer, groups), parameters, torch.device("cpu"), None, 1, 0.0, losses, print
     )
 
 
-def steps(stepper: Stepper, count: int) -> None:
+def steps(stepper: TrainStep, count: int) -> None:
     for number in range(count):
         generator = torch.Generator().manual_seed(number)
         stepper.step(torch.randn(4, 3, 32, 32, generator=generator) + 2, torch.tensor([0, 1, 2, 0]), 0, "here")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowerml.training.gc_freeze import spared
+from flowerml.training.gc_freeze import frozen_gc
 
 
 class Knot:
@@ -36,7 +36,7 @@ def tracked() -> int:
 
 def test_what_was_there_is_not_looked_through():
     before = tracked()
-    with spared():
+    with frozen_gc():
         assert tracked() < before / 100
         assert gc.get_freeze_count() > before * 0.9
     assert gc.get_freeze_count() == 0
@@ -45,12 +45,12 @@ def test_what_was_there_is_not_looked_through():
 
 def test_what_was_garbage_before_is_freed_at_once():
     gone = weakref.ref(Knot())
-    with spared():
+    with frozen_gc():
         assert gone() is None
 
 
 def test_what_is_made_inside_is_collected_inside():
-    with spared():
+    with frozen_gc():
         gone = weakref.ref(Knot())
         gc.collect()
         assert gone() is None
@@ -59,7 +59,7 @@ def test_what_is_made_inside_is_collected_inside():
 def test_what_becomes_garbage_inside_is_freed_afterwards():
     kept = [Knot()]
     gone = weakref.ref(kept[0])
-    with spared():
+    with frozen_gc():
         kept.clear()
         gc.collect()
         assert gone() is not None
@@ -68,7 +68,7 @@ def test_what_becomes_garbage_inside_is_freed_afterwards():
 
 
 def test_an_error_inside_ends_it_too():
-    with pytest.raises(ZeroDivisionError), spared():
+    with pytest.raises(ZeroDivisionError), frozen_gc():
         raise ZeroDivisionError
     assert gc.get_freeze_count() == 0
 
@@ -76,7 +76,7 @@ def test_an_error_inside_ends_it_too():
 def test_a_process_that_was_spared_by_its_parent_stays_so():
     gc.freeze()
     own = Knot()  # of a run in it: small, and looked through as ever
-    with spared():
+    with frozen_gc():
         assert any(found is own for found in gc.get_objects())
     assert gc.get_freeze_count() > 0
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from flowerml.errors import UserError
-from flowerml.training.checkpoints.progress import Place
-from flowerml.training.checkpoints.store import BEST, MANIFEST, STATE, Checkpoints
+from flowerml.training.checkpoints.progress import Progress
+from flowerml.training.checkpoints.store import BEST, MANIFEST, STATE, CheckpointStore
 
-FIRST, SECOND = Place(1, 0), Place(1, 3)
+FIRST, SECOND = Progress(1, 0), Progress(1, 3)
 RUN = {"config_id": "c" * 64, "seed": 11}
 
 
@@ -30,7 +30,7 @@ def best(tmp_path):
 @pytest.fixture
 def kept(tmp_path, best):
     """Two checkpoints, after epoch 1 and after step 3 of epoch 2."""
-    checkpoints = Checkpoints(tmp_path / "state", keep=2, **RUN)
+    checkpoints = CheckpointStore(tmp_path / "state", keep=2, **RUN)
     for number, place in enumerate((FIRST, SECOND), start=1):
         checkpoints.save(place, content(number), best)
     return checkpoints
@@ -105,7 +105,7 @@ def test_of_another_place_configuration_or_seed(kept, capsys):
     refused(kept, MANIFEST, capsys)
     for other in ({"config_id": "d" * 64}, {"seed": 12}):
         with pytest.raises(UserError, match="no checkpoint is whole"):
-            Checkpoints(kept.folder, keep=2, **{**RUN, **other}).newest()
+            CheckpointStore(kept.folder, keep=2, **{**RUN, **other}).latest()
 
 
 def test_all_damaged_is_one_line_with_each_and_the_remedies(kept):
@@ -121,35 +121,35 @@ def test_all_damaged_is_one_line_with_each_and_the_remedies(kept):
 
 
 def test_nothing_there_is_no_checkpoint(tmp_path):
-    assert Checkpoints(tmp_path / "state", keep=1, **RUN).newest() is None
+    assert CheckpointStore(tmp_path / "state", keep=1, **RUN).latest() is None
 
 
 def test_what_a_killed_process_was_writing_does_not_count_and_goes_with_the_next(kept, best):
     half = kept.folder / ".epochs-0002-steps-000000.part"
     shutil.copytree(folder(kept, SECOND), half)
     assert kept.newest().place == SECOND
-    kept.save(Place(2, 0), content(3), best)
+    kept.save(Progress(2, 0), content(3), best)
     assert not half.exists()
     assert {path.name for path in kept.folder.iterdir()} == {
-        folder(kept, place).name for place in (SECOND, Place(2, 0))
+        folder(kept, place).name for place in (SECOND, Progress(2, 0))
     }
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_last_few_stay(tmp_path, best, keep):
-    checkpoints = Checkpoints(tmp_path / "state", keep=keep, **RUN)
+    checkpoints = CheckpointStore(tmp_path / "state", keep=keep, **RUN)
     for number in range(1, 6):
-        checkpoints.save(Place(number, 0), content(number), best)
-        assert checkpoints.places() == [Place(n, 0) for n in range(max(1, number - keep + 1), number + 1)]
+        checkpoints.save(Progress(number, 0), content(number), best)
+        assert checkpoints.positions() == [Progress(n, 0) for n in range(max(1, number - keep + 1), number + 1)]
 
 
 def test_a_damaged_later_one_never_pushes_a_whole_one_out(kept, best):
     """After a resumption from the one before: what lies ahead is damaged, and does not count among the last."""
     (folder(kept, SECOND) / STATE).write_bytes(b"")
-    kept.save(Place(1, 1), content(4), best)
-    assert kept.places() == [FIRST, Place(1, 1)]
-    (folder(kept, Place(1, 1)) / STATE).write_bytes(b"")
-    kept.save(Place(1, 1), content(5), best)
+    kept.save(Progress(1, 1), content(4), best)
+    assert kept.places() == [FIRST, Progress(1, 1)]
+    (folder(kept, Progress(1, 1)) / STATE).write_bytes(b"")
+    kept.save(Progress(1, 1), content(5), best)
     assert kept.newest().load()["epoch"] == 5
 
 
@@ -163,9 +163,9 @@ def test_the_best_weights_of_that_time_come_back(kept, best):
 
 
 def test_before_the_first_best_epoch_there_is_none_to_keep(tmp_path):
-    checkpoints, best = Checkpoints(tmp_path / "state", keep=2, **RUN), tmp_path / "best.pth"
-    checkpoints.save(Place(0, 2), content(0), best)
-    checkpoints.newest().restore_best(best)
+    checkpoints, best = CheckpointStore(tmp_path / "state", keep=2, **RUN), tmp_path / "best.pth"
+    checkpoints.save(Progress(0, 2), content(0), best)
+    checkpoints.latest().restore_best(best)
     assert not best.exists()
 
 
@@ -186,7 +186,7 @@ def test_what_can_not_be_written_is_one_line_and_the_earlier_ones_stay(kept, bes
             raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match="No space left on device") as caught:
-        kept.save(Place(2, 0), {"epoch": Unsaveable()}, best)
+        kept.save(Progress(2, 0), {"epoch": Unsaveable()}, best)
     assert "\n" not in str(caught.value)
     assert kept.places() == [FIRST, SECOND]
     assert kept.newest().place == SECOND
@@ -217,6 +217,6 @@ def test_the_one_that_stands_at_a_place_goes_when_its_successor_stands(kept, bes
     newest = kept.newest()
     assert newest.place == SECOND
     assert newest.load()["epoch"] == 7
-    kept.save(Place(2, 0), content(8), best)
-    assert kept.places() == [SECOND, Place(2, 0)]
+    kept.save(Progress(2, 0), content(8), best)
+    assert kept.places() == [SECOND, Progress(2, 0)]
     assert [path.name for path in kept.folder.iterdir() if path.name.startswith(".")] == []

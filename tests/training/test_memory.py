@@ -145,13 +145,13 @@ def test_a_process_that_really_has_too_little_goes_on():
         import torch
         from torch import nn
         from flowerml.training.losses import example_losses
-        from flowerml.training.train_step import Stepper
+        from flowerml.training.train_step import TrainStep
         torch.set_num_threads(1)
         model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3))
         told = []
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
         losses = partial(example_losses, smoothing=0.0)
-        one = Stepper(model, optimizer, list(model.parameters()), torch.device("cpu"), None, 1, 0.0, losses, told.append)
+        one = TrainStep(model, optimizer, list(model.parameters()), torch.device("cpu"), None, 1, 0.0, losses, told.append)
         one.step(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]), 0, "warm-up")  # libraries load what they need
         inputs, labels = torch.randn(32, 3, 256, 256), torch.arange(32) % 3
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -15,12 +15,12 @@ from flowerml.data.loader import Example
 from flowerml.models import Built
 from flowerml.selection.epochs import EarlyStopping
 from flowerml.training.callbacks import Outcome
-from flowerml.training.checkpoints.progress import Cadence, Place
+from flowerml.training.checkpoints.progress import CheckpointInterval, Progress
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer, parameter_groups
 from flowerml.training.schedule import Plateau
-from flowerml.training.train_state import State
-from flowerml.training.train_step import Stepper
+from flowerml.training.train_state import TrainState
+from flowerml.training.train_step import TrainStep
 from tests.training.conftest import Toy, Trained, examples, tiny_built
 from tests.training.test_memory import narrowed
 
@@ -59,7 +59,7 @@ class Keeper:
     """Keeps every state as the bytes that a file would hold."""
 
     def __init__(self) -> None:
-        self.states: dict[Place, bytes] = {}
+        self.states: dict[Progress, bytes] = {}
 
     def __call__(self, place, content):
         buffer = io.BytesIO()
@@ -113,7 +113,9 @@ def test_from_every_step_and_every_epochs_end_it_ends_the_same(name):
     whole, keeper = kept_run(**changes)
     epochs = len(whole.rows)
     assert list(keeper.states) == [
-        place for epoch in range(epochs) for place in (*(Place(epoch, n) for n in range(1, 5)), Place(epoch + 1, 0))
+        place
+        for epoch in range(epochs)
+        for place in (*(Progress(epoch, n) for n in range(1, 5)), Progress(epoch + 1, 0))
     ]
     for place in keeper.states:
         resumed = Toy().run(resumed=partial(keeper.at, place), **changes)
@@ -132,15 +134,15 @@ def test_what_the_cases_are_about_happens_in_them():
 
 def test_with_processes_that_load_too():
     whole, keeper = kept_run(**EVERYTHING)
-    resumed = Toy().run(resumed=partial(keeper.at, Place(2, 3)), workers=2, **EVERYTHING)
+    resumed = Toy().run(resumed=partial(keeper.at, Progress(2, 3)), workers=2, **EVERYTHING)
     assert state_of(resumed) == state_of(whole)
 
 
 def test_resumed_twice():
     whole, first = kept_run(**EVERYTHING)
     second = Keeper()
-    Toy().run(resumed=partial(first.at, Place(1, 2)), on_state=second, **EVERYTHING)
-    assert state_of(Toy().run(resumed=partial(second.at, Place(3, 0)), **EVERYTHING)) == state_of(whole)
+    Toy().run(resumed=partial(first.at, Progress(1, 2)), on_state=second, **EVERYTHING)
+    assert state_of(Toy().run(resumed=partial(second.at, Progress(3, 0)), **EVERYTHING)) == state_of(whole)
 
 
 def test_pictures_that_were_seen_are_not_read_again():
@@ -152,7 +154,7 @@ def test_pictures_that_were_seen_are_not_read_again():
         return example.read()
 
     pictures = [Example(one.id, one.label, partial(watched, one)) for one in examples(27)]
-    Toy().run(pictures=pictures, resumed=partial(keeper.at, Place(0, 3)), epochs=1)
+    Toy().run(pictures=pictures, resumed=partial(keeper.at, Progress(0, 3)), epochs=1)
     assert len(read) == 27 - 3 * 8
 
 
@@ -167,38 +169,43 @@ def fresh_weights():
 # what is left out of the state: (settings in which it matters, where it is resumed, its value in a training that has
 # just begun)
 LEFT_OUT = {
-    "model": (LONG, Place(3, 2), lambda content: {"model": fresh_weights()}),
-    "optimizer": (LONG, Place(3, 2), lambda content: {"optimizer": {**content["optimizer"], "state": {}}}),
-    "average": (LONG, Place(3, 2), lambda content: {"average": fresh_weights()}),
-    "average's counter": (LONG, Place(3, 2), lambda content: {"updates": 0}),
-    "plateau": (CASES["plateau"], Place(4, 0), lambda content: {"plateau": FRESH_PLATEAU}),
+    "model": (LONG, Progress(3, 2), lambda content: {"model": fresh_weights()}),
+    "optimizer": (LONG, Progress(3, 2), lambda content: {"optimizer": {**content["optimizer"], "state": {}}}),
+    "average": (LONG, Progress(3, 2), lambda content: {"average": fresh_weights()}),
+    "average's counter": (LONG, Progress(3, 2), lambda content: {"updates": 0}),
+    "plateau": (CASES["plateau"], Progress(4, 0), lambda content: {"plateau": FRESH_PLATEAU}),
     **{
         f"plateau's {name}": (
             CASES["plateau"],
             place,
             lambda content, name=name: {"plateau": {**content["plateau"], name: FRESH_PLATEAU[name]}},
         )
-        for name, place in {"best": Place(3, 0), "bad": Place(4, 2), "scale": Place(4, 2), "cuts": Place(4, 2)}.items()
+        for name, place in {
+            "best": Progress(3, 0),
+            "bad": Progress(4, 2),
+            "scale": Progress(4, 2),
+            "cuts": Progress(4, 2),
+        }.items()
     },
     "patience": (
         CASES["stopped early"],
-        Place(3, 0),
+        Progress(3, 0),
         lambda content: {"stopping": {**content["stopping"], "without": 0}},
     ),
     "leader": (
         CASES["stopped early"],
-        Place(3, 0),
+        Progress(3, 0),
         lambda content: {"stopping": {**content["stopping"], "leader": None}},
     ),
-    "why it ended": (CASES["stopped early"], Place(4, 0), lambda content: {"ended": ""}),
-    "best": (CASES["stopped early"], Place(2, 0), lambda content: {"best": None}),
-    "place": (LONG, Place(3, 2), lambda content: {"epoch": 1}),
-    "step": (LONG, Place(3, 2), lambda content: {"sums": {**content["sums"], "steps": 0}}),
+    "why it ended": (CASES["stopped early"], Progress(4, 0), lambda content: {"ended": ""}),
+    "best": (CASES["stopped early"], Progress(2, 0), lambda content: {"best": None}),
+    "place": (LONG, Progress(3, 2), lambda content: {"epoch": 1}),
+    "step": (LONG, Progress(3, 2), lambda content: {"sums": {**content["sums"], "steps": 0}}),
     **{
-        f"sum of {name}": (LONG, Place(3, 2), lambda content, name=name: {"sums": {**content["sums"], name: 0}})
+        f"sum of {name}": (LONG, Progress(3, 2), lambda content, name=name: {"sums": {**content["sums"], name: 0}})
         for name in ("pictures", "loss", "norm", "counted")
     },
-    "history": (LONG, Place(3, 2), lambda content: {"history": []}),
+    "history": (LONG, Progress(3, 2), lambda content: {"history": []}),
 }
 
 
@@ -213,8 +220,8 @@ def test_a_part_that_is_left_out_is_noticed(part):
 
 def test_a_state_without_one_of_its_parts_is_no_state():
     _, keeper = kept_run(epochs=2)
-    for part in keeper.at(Place(1, 0)):
-        content = keeper.at(Place(1, 0))
+    for part in keeper.at(Progress(1, 0)):
+        content = keeper.at(Progress(1, 0))
         del content[part]
         with pytest.raises(KeyError, match=part):
             Toy().run(resumed=lambda content=content: content, epochs=2)
@@ -223,12 +230,12 @@ def test_a_state_without_one_of_its_parts_is_no_state():
 def test_the_generators_go_on_where_they_were():
     """Nothing here draws from them without a key; a library might."""
     _, keeper = kept_run(epochs=1)
-    states = keeper.at(Place(0, 3))["random"]
+    states = keeper.at(Progress(0, 3))["random"]
     drawn = []
     for before in (1, 2):
         for seed in (torch.manual_seed, np.random.seed, random.seed):
             seed(before)
-        Toy().run(epochs=1, resumed=lambda: {**keeper.at(Place(1, 0)), "random": states})
+        Toy().run(epochs=1, resumed=lambda: {**keeper.at(Progress(1, 0)), "random": states})
         drawn.append((torch.rand(3).tolist(), np.random.rand(3).tolist(), np.random.randn(), random.random()))
     assert drawn[0] == drawn[1]
 
@@ -240,20 +247,20 @@ def test_memory_that_ran_out_before_does_not_run_out_again():
     changes = {"epochs": 2, "batch_size": 8}
     whole, keeper = kept_run(built=built(), **changes)
     assert len(whole.remarks) == 1
-    resumed = Toy().run(built=built(), resumed=partial(keeper.at, Place(0, 2)), **changes)
+    resumed = Toy().run(built=built(), resumed=partial(keeper.at, Progress(0, 2)), **changes)
     assert state_of(resumed) == state_of(whole)
     assert resumed.remarks == ["memory ran out in an earlier try: going on with each batch in 2 parts"]
-    more = Toy().run(built=built(), resumed=partial(keeper.at, Place(0, 2)), accumulate=4, **changes)
+    more = Toy().run(built=built(), resumed=partial(keeper.at, Progress(0, 2)), accumulate=4, **changes)
     assert more.remarks == []
 
 
-def scaled_stepper() -> Stepper:
+def scaled_stepper() -> TrainStep:
     """fp16 with its scaler, on the CPU."""
     built = tiny_built()
     groups = parameter_groups(built.model, built.stages, lr_head=0.1, lr_backbone=0.1, weight_decay=0.0, llrd=1.0)
     losses = partial(example_losses, smoothing=0.0)
     optimizer = make_optimizer("adamw", groups)
-    return Stepper(
+    return TrainStep(
         built.model,
         optimizer,
         list(built.model.parameters()),
@@ -296,29 +303,29 @@ def test_the_scalers_scale_and_its_count_of_good_steps_go_on():
 def test_states_come_after_every_epoch_and_every_so_many_steps(every, places):
     keeper = Keeper()
     Toy().run(on_state=keeper, checkpoint_every_steps=every, epochs=2)
-    assert list(keeper.states) == [Place(*place) for place in places]
+    assert list(keeper.states) == [Progress(*place) for place in places]
 
 
 def test_states_come_by_time():
     keeper = Keeper()
     Toy().run(on_state=keeper, checkpoint_every_minutes=1e-12, epochs=1)
-    assert list(keeper.states) == [Place(0, 1), Place(0, 2), Place(0, 3), Place(0, 4), Place(1, 0)]
-    assert not Cadence(0, 1e4).due(1)
-    assert not Cadence(0, 0).due(1)
+    assert list(keeper.states) == [Progress(0, 1), Progress(0, 2), Progress(0, 3), Progress(0, 4), Progress(1, 0)]
+    assert not CheckpointInterval(0, 1e4).due(1)
+    assert not CheckpointInterval(0, 0).due(1)
 
 
 def test_places_are_in_the_order_of_the_training_and_say_themselves():
-    assert sorted([Place(2, 0), Place(1, 3), Place(1, 0)]) == [Place(1, 0), Place(1, 3), Place(2, 0)]
-    assert [str(Place(3, 0)), str(Place(3, 2))] == ["after epoch 3", "after step 2 of epoch 4"]
+    assert sorted([Progress(2, 0), Progress(1, 3), Progress(1, 0)]) == [Progress(1, 0), Progress(1, 3), Progress(2, 0)]
+    assert [str(Progress(3, 0)), str(Progress(3, 2))] == ["after epoch 3", "after step 2 of epoch 4"]
 
 
 def test_a_run_that_scaled_nothing_goes_on_where_gradients_are_scaled():
     """bf16 on one device, fp16 on the next: the kept scaler is empty, which a scaler in use does not take."""
     _, keeper = kept_run(epochs=2, ema=False)
-    content = keeper.at(Place(1, 0))
+    content = keeper.at(Progress(1, 0))
     assert content["scaler"] == {}
     stepper = scaled_stepper()
     before = stepper.scaler.state_dict()
     plateau, stopping = Plateau(0.5, 3), EarlyStopping(3, 0, "val_accuracy")
-    State(stepper.model, stepper.optimizer, stepper, None, plateau, stopping, Outcome()).restore(content)
+    TrainState(stepper.model, stepper.optimizer, stepper, None, plateau, stopping, Outcome()).load_state_dict(content)
     assert stepper.scaler.state_dict() == before != {}

@@ -11,7 +11,7 @@ from torch import nn
 
 from flowerml.errors import RunFailed
 from flowerml.training.losses import example_losses
-from flowerml.training.train_step import NotFinite, Stepper
+from flowerml.training.train_step import NotFinite, TrainStep
 
 SMOOTHED = partial(example_losses, smoothing=0.1)
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
@@ -112,10 +112,10 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 3))
 
 
-def stepper(model: nn.Module, *, lr: float = 0.1, optimizer=None, **changes) -> Stepper:
+def stepper(model: nn.Module, *, lr: float = 0.1, optimizer=None, **changes) -> TrainStep:
     options = {"dtype": None, "accumulate": 1, "grad_clip": 0.0, "losses": SMOOTHED, "on_memory": lambda words: None}
     made = optimizer or torch.optim.SGD(model.parameters(), lr=lr)
-    return Stepper(model, made, list(model.parameters()), torch.device("cpu"), **{**options, **changes})
+    return TrainStep(model, made, list(model.parameters()), torch.device("cpu"), **{**options, **changes})
 
 
 def data(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

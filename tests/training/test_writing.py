@@ -7,7 +7,7 @@ import pytest
 
 from flowerml.errors import UserError
 from flowerml.training.callbacks import Stopped
-from flowerml.training.checkpoints.async_writer import writer
+from flowerml.training.checkpoints.async_writer import async_writer
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def fails():
 
 
 def test_in_the_order_of_asking_and_all_by_the_end(done):
-    with writer() as writes:
+    with async_writer() as writes:
         for number in range(10):
             writes.submit(
                 lambda number=number: done.append((number, threading.current_thread() is threading.main_thread()))
@@ -30,7 +30,7 @@ def test_in_the_order_of_asking_and_all_by_the_end(done):
 
 def test_the_training_goes_on_beside_it_and_waits_where_two_are_under_way(done):
     go_on = threading.Event()
-    with writer() as writes:
+    with async_writer() as writes:
         for _ in range(2):
             writes.submit(lambda: go_on.wait(30))
         assert done == []
@@ -45,7 +45,7 @@ def test_the_training_goes_on_beside_it_and_waits_where_two_are_under_way(done):
 
 def test_an_error_is_raised_in_the_training_and_nothing_is_written_after_it(done):
     def four():
-        with writer() as writes:
+        with async_writer() as writes:
             writes.submit(fails)
             for _ in range(3):
                 writes.submit(lambda: done.append("later"))
@@ -56,12 +56,12 @@ def test_an_error_is_raised_in_the_training_and_nothing_is_written_after_it(done
 
 
 def test_an_error_in_the_last_file_is_not_lost():
-    with pytest.raises(UserError, match="no space left"), writer() as writes:
+    with pytest.raises(UserError, match="no space left"), async_writer() as writes:
         writes.submit(fails)
 
 
 def test_flush_waits_and_raises(done):
-    with writer() as writes:
+    with async_writer() as writes:
         writes.submit(lambda: done.append("first"))
         writes.flush()
         assert done == ["first"]
@@ -82,7 +82,7 @@ def test_what_waits_is_written_unless_it_was_stopped_at_once(done, error, left):
         done.append("first")
 
     def ended():
-        with writer() as writes:
+        with async_writer() as writes:
             writes.submit(first)
             writes.submit(lambda: done.append("second"))
             begun.wait(30)
@@ -100,7 +100,7 @@ def test_a_stop_says_that_the_checkpoint_could_not_be_written(waits):
     go_on = threading.Event()
 
     def stopped():
-        with writer() as writes:
+        with async_writer() as writes:
             writes.submit(lambda: (go_on.wait(30), fails()))
             if waits:
                 threading.Timer(0.1, go_on.set).start()
@@ -116,7 +116,7 @@ def test_a_stop_says_that_the_checkpoint_could_not_be_written(waits):
 
 def test_what_ended_a_training_is_not_hidden_by_a_file_that_failed(capsys):
     def ended():
-        with writer() as writes:
+        with async_writer() as writes:
             writes.submit(fails)
             raise ValueError("what ended it")
 
@@ -139,7 +139,7 @@ def test_a_second_signal_while_the_last_files_are_written_leaves_them_but_for_th
         raise KeyboardInterrupt
 
     def stopped():
-        with writer() as writes:
+        with async_writer() as writes:
             writes.submit(first)
             writes.submit(lambda: done.append("second"))
             begun.wait(30)

@@ -56,7 +56,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Material:
+class ComparisonData:
     """Both sides, judged on the same examples: `ids`, true class numbers `labels` (N,), and in `pictures` which belong
     together as they are of one picture.
     """
@@ -79,7 +79,7 @@ class Material:
         return [(name, one, other) for name, one, other in pairs if one != other]
 
 
-def gather(first: str, second: str) -> Material:
+def load_comparison(first: str, second: str) -> ComparisonData:
     """The newest finished campaigns of two plans (or those two campaigns, by their names) on the same pictures and
     split.
 
@@ -106,7 +106,7 @@ def gather(first: str, second: str) -> Material:
             _side(campaign, found[family], [runs[seed] for seed in seeds], folders, ids, classes)
             for campaign, found, runs in zip((one, other), decided, chosen, strict=True)
         ]
-    return Material(classes, ids, labels, pictures, one.tags["data_digest"], one.tags["split_digest"], *sides)
+    return ComparisonData(classes, ids, labels, pictures, one.tags["data_digest"], one.tags["split_digest"], *sides)
 
 
 def _pair(first: str, second: str) -> tuple[KnownRun, KnownRun]:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from flowerml.campaign.comparison import summary as words
 from flowerml.campaign.comparison import svg_figures as drawing
-from flowerml.campaign.comparison.predictions import Verdict
-from flowerml.campaign.comparison.statistics import Comparison, Line
+from flowerml.campaign.comparison.predictions import RangeVerdict
+from flowerml.campaign.comparison.statistics import CampaignComparison, MetricRow
 from flowerml.campaign.comparison.text_formats import RUN_COLUMNS, run_rows
 from flowerml.campaign.report import html as report
 from flowerml.campaign.report import svg_figures as report_figures
-from flowerml.reporting.html import document, section, text
+from flowerml.reporting.html import html_document, section, text
 
 _STYLE = """
 .verdict { padding: 1px 8px; border-radius: 999px; background: var(--box); font-size: .84rem; white-space: nowrap; }
@@ -22,9 +22,9 @@ _STYLE = """
 """
 
 
-def comparison_html(comparison: Comparison, command: Sequence[str]) -> str:
+def comparison_html(comparison: CampaignComparison, command: Sequence[str]) -> str:
     """The page; `command` are the words that make it again. Write it as UTF-8."""
-    material = comparison.material
+    material = comparison.data
     one, other = material.first.plan, material.second.plan
     said = "".join(f'<p class="said">{text(line)}</p>' for line in words.sentences(comparison))
     legend = drawing.legend(comparison, ranges=True)
@@ -39,37 +39,37 @@ def comparison_html(comparison: Comparison, command: Sequence[str]) -> str:
         section("again", "How to do it again", _again(comparison, command)),
     ]
     style = report.STYLE + report_figures.STYLE + drawing.STYLE + _STYLE
-    return document(f"{other} against {one}", style, "\n".join(body))
+    return html_document(f"{other} against {one}", style, "\n".join(body))
 
 
-def _figures(comparison: Comparison, lines: Sequence[Line]) -> str:
+def _figures(comparison: CampaignComparison, lines: Sequence[MetricRow]) -> str:
     return _table(
         ["figure", "n", *_columns(comparison)],
         [_row(words.name_of(line), line, columns=_predicted(comparison)) for line in lines],
     )
 
 
-def _recalls(comparison: Comparison) -> str:
+def _recalls(comparison: CampaignComparison) -> str:
     rows = [_row(line.of, line, columns=_predicted(comparison)) for line in comparison.recalls]
     rows += [
         f"<tr><td>{text(name)}</td><td"
         f" class=number>0</td><td>–</td><td>–</td><td>–</td><td>{text(words.wanted('recall', wanted))}</td>"
-        f'<td><span class="verdict">{Verdict.OPEN}</span></td></tr>'
+        f'<td><span class="verdict">{RangeVerdict.OPEN}</span></td></tr>'
         for name, wanted in comparison.absent
     ]
     return _table(["class", "n", *_columns(comparison)], rows)
 
 
-def _columns(comparison: Comparison) -> list[str]:
-    return [comparison.material.first.plan, comparison.material.second.plan, "difference", *_predicted(comparison)]
+def _columns(comparison: CampaignComparison) -> list[str]:
+    return [comparison.data.first.plan, comparison.data.second.plan, "difference", *_predicted(comparison)]
 
 
-def _predicted(comparison: Comparison) -> list[str]:
+def _predicted(comparison: CampaignComparison) -> list[str]:
     """Two more columns where anything is predicted."""
     return ["predicted", "verdict"] if any(line.predicted for line in comparison.lines) else []
 
 
-def _row(name: str, line: Line, columns: Sequence[str]) -> str:
+def _row(name: str, line: MetricRow, columns: Sequence[str]) -> str:
     cells = [f"<td>{text(name)}</td>", f"<td class=number>{'' if line.n is None else line.n}</td>"]
     for one in (line.first, line.second):
         by_seed = f"<small>seeds {text(words.seeds(line, one))}</small>" if len(one.by_seed) > 1 else ""
@@ -85,13 +85,13 @@ def _row(name: str, line: Line, columns: Sequence[str]) -> str:
     cells.append(
         f"<td>{text(words.wanted(line.figure, line.predicted))}{f'<small>from {text(before)}</small>' if before else ''}</td>"
     )
-    kind = "" if line.verdict is Verdict.OPEN else f" {line.verdict}"
+    kind = "" if line.verdict is RangeVerdict.OPEN else f" {line.verdict}"
     cells.append(f'<td><span class="verdict{kind}">{text(words.verdict(line))}</span></td>')
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _training(comparison: Comparison) -> str:
-    material = comparison.material
+def _training(comparison: CampaignComparison) -> str:
+    material = comparison.data
     parts = [drawing.legend(comparison)]
     for figure, about in (
         ("val_loss", "a dot: the best epoch; dotted: the rates were cut after that epoch"),
@@ -104,8 +104,8 @@ def _training(comparison: Comparison) -> str:
     return "".join(parts) + _table(RUN_COLUMNS, rows)
 
 
-def _settings(comparison: Comparison) -> str:
-    material = comparison.material
+def _settings(comparison: CampaignComparison) -> str:
+    material = comparison.data
     rows = [_cells([name, one, other]) for name, one, other in material.differing]
     parts = [_table(["setting", material.first.plan, material.second.plan], rows)]
     for side in (material.first, material.second):
@@ -114,8 +114,8 @@ def _settings(comparison: Comparison) -> str:
     return "".join(parts)
 
 
-def _again(comparison: Comparison, command: Sequence[str]) -> str:
-    material = comparison.material
+def _again(comparison: CampaignComparison, command: Sequence[str]) -> str:
+    material = comparison.data
     facts = {
         "data digest": material.data_digest,
         "split digest": material.split_digest,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 
-from flowerml.campaign.plan.yaml_nodes import Node, parse, read
+from flowerml.campaign.plan.yaml_nodes import Node, parse_yaml, read_yaml
 from flowerml.errors import UserError
 
 SHARES = ("accuracy", "mean_recall", "recall", "final_val_accuracy")  # in percent in the file, in 0..1 here
@@ -17,7 +17,7 @@ _SINGLE = {
 }
 
 
-class Verdict(StrEnum):
+class RangeVerdict(StrEnum):
     """What became of a prediction."""
 
     MET = "met"
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedRange:
     """A range of a figure, of one class where it is a recall. `before` is what the same text gives for the plan it is
     compared with.
     """
@@ -37,35 +37,35 @@ class Predicted:
     note: str = ""
 
 
-Predictions = Mapping[tuple[str, str], Predicted]  # by figure, and class ("" where it is of none)
+Predictions = Mapping[tuple[str, str], PredictedRange]  # by figure, and class ("" where it is of none)
 
 
-def judge(wanted: Predicted, low: float, high: float) -> tuple[Verdict, str]:
+def judge(wanted: PredictedRange, low: float, high: float) -> tuple[RangeVerdict, str]:
     """Whether the interval from `low` to `high` lies in a range, outside of it (and on which side), or holds values of
     both kinds.
     """
     if wanted.low <= low and high <= wanted.high:
-        return Verdict.MET, ""
+        return RangeVerdict.MET, ""
     if high < wanted.low:
-        return Verdict.MISSED, "below"
+        return RangeVerdict.MISSED, "below"
     if low > wanted.high:
-        return Verdict.MISSED, "above"
-    return Verdict.OPEN, ""
+        return RangeVerdict.MISSED, "above"
+    return RangeVerdict.OPEN, ""
 
 
 def predictions_for(first: str, second: str) -> Predictions:
     """What is shipped for a pair of plans; nothing where nothing is."""
     for path in sorted(files("flowerml.campaign.comparison").joinpath("shipped").iterdir(), key=lambda one: one.name):
-        document = parse(path.read_text("utf-8"), path.name)
+        document = parse_yaml(path.read_text("utf-8"), path.name)
         names = document.names()
-        if (names["plan"].text(), names["against"].text()) == (second, first):
+        if (names["plan"].as_text(), names["against"].as_text()) == (second, first):
             return understand(document)
     return {}
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predicted_ranges(path: Path) -> Predictions:
     """Those of a file. Raises UserError for whatever is wrong with it, with its line."""
-    return understand(read(path, "--predicted"))
+    return understand(read_yaml(path, "--predicted"))
 
 
 def understand(document: Node) -> Predictions:
@@ -78,25 +78,25 @@ def understand(document: Node) -> Predictions:
     return found
 
 
-def _range(figure: str, node: Node) -> Predicted:
+def _range(figure: str, node: Node) -> PredictedRange:
     parts = node.parts(_RANGE)
     scale = 100.0 if figure in SHARES else 1.0
     low, high = (_number(parts[name]) / scale for name in ("low", "high"))
     if not low <= high:
-        raise node.refused(
-            f"{node.where} goes from {parts['low'].text()} to {parts['high'].text()}: the lower end comes first"
+        raise node.error(
+            f"{node.where} goes from {parts['low'].as_text()} to {parts['high'].as_text()}: the lower end comes first"
         )
     before = _number(parts["before"]) / scale if "before" in parts else None
-    return Predicted(low, high, before, parts["note"].text() if "note" in parts else "")
+    return PredictedRange(low, high, before, parts["note"].as_text() if "note" in parts else "")
 
 
 def _number(node: Node) -> float:
     try:
-        value = float(node.text())
+        value = float(node.as_text())
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
         raise UserError(
-            f"{node.file}, line {node.line}: {node.where} is {node.text()!r}. Allowed: a number; shares in percent"
+            f"{node.file}, line {node.line}: {node.where} is {node.as_text()!r}. Allowed: a number; shares in percent"
         )
     return value

@@ -16,8 +16,8 @@ from statistics import fmean
 
 import numpy as np
 
-from flowerml.campaign.comparison.data import Material, SeedRun, Side
-from flowerml.campaign.comparison.predictions import Predicted, Predictions, Verdict, judge
+from flowerml.campaign.comparison.data import ComparisonData, SeedRun, Side
+from flowerml.campaign.comparison.predictions import PredictedRange, Predictions, RangeVerdict, judge
 from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import over_images
 
@@ -55,7 +55,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricRow:
     """One figure of both sides. `of` is the class of a recall, `n` its number of examples; None where nothing is
     counted.
 
@@ -68,36 +68,36 @@ class Line:
     first: Estimate
     second: Estimate
     difference: Difference
-    predicted: Predicted | None = None
-    verdict: Verdict | None = None
+    predicted: PredictedRange | None = None
+    verdict: RangeVerdict | None = None
     side: str = ""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CampaignComparison:
     """All of it. `recalls` begin with the rarest class; `others` are the figures that are no recall of a class."""
 
-    material: Material
-    others: tuple[Line, ...]
-    recalls: tuple[Line, ...]
-    absent: tuple[tuple[str, Predicted], ...]
+    data: ComparisonData
+    others: tuple[MetricRow, ...]
+    recalls: tuple[MetricRow, ...]
+    absent: tuple[tuple[str, PredictedRange], ...]
 
-    def line(self, figure: str) -> Line:
+    def line(self, figure: str) -> MetricRow:
         """One of `others` by its figure."""
         return next(line for line in self.others if line.figure == figure)
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[MetricRow, ...]:
         """Every figure."""
         return (*self.others, *self.recalls)
 
-    def count(self, verdict: Verdict) -> int:
+    def count(self, verdict: RangeVerdict) -> int:
         """How many predictions have come to that; those of a class without examples can't be told."""
-        absent = len(self.absent) if verdict is Verdict.OPEN else 0
+        absent = len(self.absent) if verdict is RangeVerdict.OPEN else 0
         return absent + sum(line.verdict is verdict for line in self.lines)
 
 
-def compare(material: Material, predictions: Predictions) -> Comparison:
+def compare_campaigns(material: ComparisonData, predictions: Predictions) -> CampaignComparison:
     """Both sides figure by figure."""
     labels, size = material.labels, len(material.classes)
     right = [
@@ -126,10 +126,10 @@ def compare(material: Material, predictions: Predictions) -> Comparison:
     absent = tuple(
         (name, wanted) for (figure, name), wanted in predictions.items() if figure == "recall" and name not in named
     )
-    return Comparison(material, (*others, *_of_the_training(material, predictions)), tuple(recalls), absent)
+    return CampaignComparison(material, (*others, *_of_the_training(material, predictions)), tuple(recalls), absent)
 
 
-def _spans(material: Material, shares: Sequence[np.ndarray], often: np.ndarray) -> dict[str, _Span]:
+def _spans(material: ComparisonData, shares: Sequence[np.ndarray], often: np.ndarray) -> dict[str, _Span]:
     """95 % intervals over pictures: of each side's mean recall over the classes `often`, and of the differences, by
     name. `shares` (N,) are those of right seeds.
     """
@@ -175,7 +175,7 @@ def _share(by_seed: Sequence[float], n: int) -> Estimate:
     return Estimate(value, *wilson(value * n, n), tuple(by_seed))
 
 
-def _of_the_training(material: Material, predictions: Predictions) -> list[Line]:
+def _of_the_training(material: ComparisonData, predictions: Predictions) -> list[MetricRow]:
     """Figures of the trainings themselves; those that not all runs have are left out."""
     n = len(material.labels)
     sides = (material.first, material.second)
@@ -207,14 +207,14 @@ def _ranged(side: Side, of: Callable[[SeedRun], float | None]) -> Estimate | Non
 
 def _line(
     figure: str, of: str, n: int | None, both: Sequence[Estimate], span: _Span | None, predictions: Predictions
-) -> Line:
+) -> MetricRow:
     first, second = both
     difference = Difference(second.value - first.value, *(span or (None, None)))
     wanted = predictions.get((figure, of))
-    verdict: Verdict | None = None
+    verdict: RangeVerdict | None = None
     side = ""
     if wanted is not None and second.low is not None and second.high is not None:
         verdict, side = judge(wanted, second.low, second.high)
     elif wanted is not None:
-        verdict = Verdict.OPEN
-    return Line(figure, of, n, first, second, difference, wanted, verdict, side)
+        verdict = RangeVerdict.OPEN
+    return MetricRow(figure, of, n, first, second, difference, wanted, verdict, side)

@@ -1,7 +1,7 @@
 """A comparison in words: names of figures, numbers as people read them, and the sentences that come first."""
 
-from flowerml.campaign.comparison.predictions import SHARES, Predicted, Verdict
-from flowerml.campaign.comparison.statistics import LEAST, Comparison, Difference, Estimate, Line
+from flowerml.campaign.comparison.predictions import SHARES, PredictedRange, RangeVerdict
+from flowerml.campaign.comparison.statistics import LEAST, CampaignComparison, Difference, Estimate, MetricRow
 
 NAMES = {
     "accuracy": "validation accuracy",
@@ -27,7 +27,7 @@ READING = (
 )
 
 
-def name_of(line: Line) -> str:
+def name_of(line: MetricRow) -> str:
     """How a person calls its figure."""
     return f"recall of {line.of}" if line.figure == "recall" else NAMES[line.figure]
 
@@ -42,7 +42,7 @@ def number(figure: str, value: float, *, signed: bool = False, unit: bool = True
     return f"{shown} %" if share and unit else shown
 
 
-def estimate(line: Line, one: Estimate) -> str:
+def estimate(line: MetricRow, one: Estimate) -> str:
     """A value with its interval."""
     if one.low is None or one.high is None:
         return number(line.figure, one.value)
@@ -50,12 +50,12 @@ def estimate(line: Line, one: Estimate) -> str:
     return f"{number(line.figure, one.value)} ({ends})"
 
 
-def seeds(line: Line, one: Estimate) -> str:
+def seeds(line: MetricRow, one: Estimate) -> str:
     """The values by seed."""
     return ", ".join(number(line.figure, value, unit=False) for value in one.by_seed)
 
 
-def difference(line: Line, one: Difference) -> str:
+def difference(line: MetricRow, one: Difference) -> str:
     """Second minus first, in points where it is of shares."""
     shown = number(line.figure, one.value, signed=True, unit=False)
     if one.low is None or one.high is None:
@@ -64,25 +64,25 @@ def difference(line: Line, one: Difference) -> str:
     return f"{shown} ({' to '.join(ends)})"
 
 
-def wanted(figure: str, predicted: Predicted) -> str:
+def wanted(figure: str, predicted: PredictedRange) -> str:
     """A predicted range."""
     scale = 100 if figure in SHARES else 1
     unit = " %" if figure in SHARES else ""
     return f"{scale * predicted.low:g} to {scale * predicted.high:g}{unit}"
 
 
-def before(figure: str, predicted: Predicted) -> str:
+def before(figure: str, predicted: PredictedRange) -> str:
     """What the same text gives for the first side; empty where it gives nothing."""
     if predicted.before is None:
         return ""
     return f"{100 * predicted.before:g} %" if figure in SHARES else f"{predicted.before:g}"
 
 
-def verdict(line: Line) -> str:
+def verdict(line: MetricRow) -> str:
     """What became of its prediction; empty where there is none."""
     if line.verdict is None:
         return ""
-    if line.verdict is Verdict.OPEN:
+    if line.verdict is RangeVerdict.OPEN:
         return (
             f"{line.verdict} at n = {line.n}"
             if line.n is not None
@@ -91,9 +91,9 @@ def verdict(line: Line) -> str:
     return f"{line.verdict}: {line.side} it" if line.side else str(line.verdict)
 
 
-def sentences(comparison: Comparison) -> list[str]:
+def sentences(comparison: CampaignComparison) -> list[str]:
     """The outcome first."""
-    material = comparison.material
+    material = comparison.data
     pictures = (
         f"{len(set(material.pictures)):,} pictures, mean of seeds"
         f" {', '.join(str(run.seed) for run in material.first.runs)}"
@@ -106,7 +106,7 @@ def sentences(comparison: Comparison) -> list[str]:
         said.append(
             f"Recall is shown to be higher of {', '.join(better) or 'no class'}, lower of {', '.join(worse) or 'none'}."
         )
-    totals = [comparison.count(one) for one in (Verdict.MET, Verdict.MISSED, Verdict.OPEN)]
+    totals = [comparison.count(one) for one in (RangeVerdict.MET, RangeVerdict.MISSED, RangeVerdict.OPEN)]
     if sum(totals):
         said.append(
             f"Of {sum(totals)} predictions {totals[0]} are met, {totals[1]} missed, and {totals[2]} cannot be told at"
@@ -120,7 +120,7 @@ def sentences(comparison: Comparison) -> list[str]:
     return said
 
 
-def _apart(line: Line, pictures: str) -> str:
+def _apart(line: MetricRow, pictures: str) -> str:
     shown = {1: "higher, with these seeds", -1: "lower, with these seeds", 0: "no difference is shown"}[
         line.difference.sign
     ]

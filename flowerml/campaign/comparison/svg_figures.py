@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 
 from flowerml.campaign.comparison.data import SeedRun, Side
-from flowerml.campaign.comparison.statistics import Comparison, Estimate
+from flowerml.campaign.comparison.statistics import CampaignComparison, Estimate
 from flowerml.campaign.report.svg_figures import WIDTH, drawing, over_epochs
 from flowerml.reporting.html import text
 
@@ -23,16 +23,16 @@ svg .cut { stroke: var(--wrong-bar); stroke-width: 1.5; stroke-dasharray: 2 3; o
 _LEFT, _RIGHT, _ROW = 150, 24, 40
 
 
-def legend(comparison: Comparison, *, ranges: bool = False) -> str:
+def legend(comparison: CampaignComparison, *, ranges: bool = False) -> str:
     """Whose colour is which; with `ranges` also what the grey bands are, where there are any."""
-    sides = (("first", comparison.material.first.plan), ("second", comparison.material.second.plan))
+    sides = (("first", comparison.data.first.plan), ("second", comparison.data.second.plan))
     entries = [f'<li class="{kind}"><i></i>{text(plan)}</li>' for kind, plan in sides]
     if ranges and any(line.predicted for line in comparison.recalls):
         entries.append('<li class="range"><i></i>predicted for the second</li>')
     return f'<ul class="legend">{"".join(entries)}</ul>'
 
 
-def recalls(comparison: Comparison) -> str:
+def recalls(comparison: CampaignComparison) -> str:
     """Each class's recall on both sides with its interval, the rarest class first, and the predicted range behind."""
     lines = comparison.recalls
     height = 16 + _ROW * len(lines) + 24
@@ -60,7 +60,7 @@ def recalls(comparison: Comparison) -> str:
             _dot(kind, one, x, y + shift)
             for kind, one, shift in (("first", line.first, -6), ("second", line.second, 7))
         ]
-    one, other = comparison.material.first.plan, comparison.material.second.plan
+    one, other = comparison.data.first.plan, comparison.data.second.plan
     said = "; ".join(f"{line.of} {line.first.value:.1%} and {line.second.value:.1%}" for line in lines)
     return drawing(WIDTH, height, f"Recall of each class in {one} and {other}, with 95 % intervals: {said}", parts)
 
@@ -74,11 +74,11 @@ def _dot(kind: str, one: Estimate, x: Callable[[float], float], y: float) -> str
     )
 
 
-def curves(comparison: Comparison, figure: str) -> str:
+def curves(comparison: CampaignComparison, figure: str) -> str:
     """A figure of every run over its epochs, the best epoch as a dot, cuts of the rates as dotted lines; empty where no
     run has it.
     """
-    material = comparison.material
+    material = comparison.data
     series = [
         (kind, run, _points(run, figure)) for kind, side in _sides(material.first, material.second) for run in side.runs
     ]

@@ -5,13 +5,13 @@ import io
 
 from flowerml.campaign.comparison import summary as words
 from flowerml.campaign.comparison.data import Side
-from flowerml.campaign.comparison.predictions import Verdict
-from flowerml.campaign.comparison.statistics import Comparison, Line
+from flowerml.campaign.comparison.predictions import RangeVerdict
+from flowerml.campaign.comparison.statistics import CampaignComparison, MetricRow
 
 
-def as_markdown(comparison: Comparison) -> str:
+def as_markdown(comparison: CampaignComparison) -> str:
     """All figures in two tables, after the sentences."""
-    material = comparison.material
+    material = comparison.data
     one, other = material.first.plan, material.second.plan
     head = [
         f"# {other} against {one}",
@@ -26,7 +26,8 @@ def as_markdown(comparison: Comparison) -> str:
     rows = [[words.name_of(line), *_cells(line)] for line in comparison.others]
     recalls = [[line.of, *_cells(line)] for line in comparison.recalls]
     recalls += [
-        [name, "0", "", "", "", words.wanted("recall", wanted), str(Verdict.OPEN)] for name, wanted in comparison.absent
+        [name, "0", "", "", "", words.wanted("recall", wanted), str(RangeVerdict.OPEN)]
+        for name, wanted in comparison.absent
     ]
     parts = [
         "\n".join(head),
@@ -59,7 +60,7 @@ def run_rows(side: Side) -> list[list[str]]:
     ]
 
 
-def as_csv(comparison: Comparison) -> str:
+def as_csv(comparison: CampaignComparison) -> str:
     """A row per figure, plain numbers: shares in 0..1."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -73,11 +74,11 @@ def as_csv(comparison: Comparison) -> str:
         shown = ["" if value is None else f"{value:.9g}" for value in values]
         writer.writerow([line.figure, line.of, "" if line.n is None else line.n, *shown, line.verdict or ""])
     for name, wanted in comparison.absent:
-        writer.writerow(["recall", name, 0, *[""] * 9, f"{wanted.low:.9g}", f"{wanted.high:.9g}", Verdict.OPEN])
+        writer.writerow(["recall", name, 0, *[""] * 9, f"{wanted.low:.9g}", f"{wanted.high:.9g}", RangeVerdict.OPEN])
     return text.getvalue()
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: MetricRow) -> list[str]:
     return [
         "" if line.n is None else str(line.n),
         words.estimate(line, line.first),

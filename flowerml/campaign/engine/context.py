@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerml.campaign.plan.model import Kind, Plan
+from flowerml.campaign.plan.model import PhaseKind, Plan
 from flowerml.campaign.plan.run_settings import recipe_model
-from flowerml.campaign.state.external_choice import Elsewhere, look_elsewhere
-from flowerml.campaign.state.ledger import open_ledger, require_own_names
-from flowerml.campaign.state.run_status import Place, require_own
+from flowerml.campaign.state.external_choice import ExternalChoice, resolve_external_choices
+from flowerml.campaign.state.ledger import check_run_names, open_ledger
+from flowerml.campaign.state.run_status import RunLocations, check_ownership
 from flowerml.errors import UserError
-from flowerml.runs.lifecycle.lease import Attempt, claim, holder
+from flowerml.runs.lifecycle.lease import Lease, acquire, lease_owner
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
-from flowerml.tracking.search.campaigns import Parent, open_campaign, runs_of_campaign, silence
+from flowerml.tracking.search.campaigns import CampaignRun, open_campaign, runs_of_campaign, unreachable_reason
 from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Options:
+class CampaignOptions:
     """What the command line says beside the plan. `retry`: forget how often runs have failed; `command`: the words that
     were typed.
     """
@@ -44,7 +44,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataInfo:
     """The pictures of a campaign: digests, classes, how many of each side, and where the runs of their task belong at
     MLflow.
     """
@@ -58,24 +58,24 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Ground:
+class CampaignContext:
     """A campaign that can begin or go on. `elsewhere`: what other campaigns have chosen that it follows."""
 
     plan: Plan
-    options: Options
-    data: Data
+    options: CampaignOptions
+    data: DataInfo
     id: str
-    place: Place
-    parent: Parent
-    elsewhere: Mapping[str, Elsewhere]
+    locations: RunLocations
+    parent: CampaignRun
+    external_choices: Mapping[str, ExternalChoice]
 
     @property
     def folder(self) -> Path:
         """The campaign's own folder: table, report, logs, notes."""
-        return self.place.ledger.folder
+        return self.locations.ledger.folder
 
 
-def look_at_data(plan: Plan, train_dir: str) -> Data:
+def load_data_info(plan: Plan, train_dir: str) -> DataInfo:
     """Read and split the pictures as the runs will. Raises UserError for anything wrong with them, or runs of several
     tasks.
     """
@@ -94,27 +94,31 @@ def look_at_data(plan: Plan, train_dir: str) -> Data:
     for line in found.remarks:
         logger.warning(line.removeprefix("warning: ")) if line.startswith("warning: ") else logger.info(line)
     logger.info(f"split: {len(found.train)} train, {len(found.val)} val (digest {found.split.digest[:8]})")
-    return Data(found.split.data_digest, found.split.digest, found.classes, len(found.train), len(found.val), task.name)
+    return DataInfo(
+        found.split.data_digest, found.split.digest, found.classes, len(found.train), len(found.val), task.name
+    )
 
 
-def campaign_id(plan: Plan, data: Data, name: str | None) -> str:
+def campaign_id(plan: Plan, data: DataInfo, name: str | None) -> str:
     """The name of a plan with its overrides on some data: the same after every restart. `name` tells a repetition from
     the first one.
     """
     return "-".join([plan.name, plan.digest[:8], data.data_digest[:8], *([name] if name else [])])
 
 
-def take_hold(folder: Path, campaign: str) -> Attempt:
+def acquire_lease(folder: Path, campaign: str) -> Lease:
     """Claim a campaign's folder. Raises UserError where another runner holds it, and says who."""
-    who = holder(folder)
-    if who is not None and not who.gone:
+    who = lease_owner(folder)
+    if who is not None and not who.expired:
         raise UserError(
             f"campaign {campaign} is being run by {who}: wait for it, or give this one another --name and --runs-root"
         )
-    return claim(folder, LEASE_S)
+    return acquire(folder, LEASE_S)
 
 
-def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, asked: Callable[[], str | None]) -> Ground:
+def build_context(
+    plan: Plan, options: CampaignOptions, data: DataInfo, campaign: str, asked: Callable[[], str | None]
+) -> CampaignContext:
     """Open what the campaign stands on; its folder is claimed already. Waits for a tracking server that does not
     answer.
 
@@ -125,7 +129,7 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
         Stopped: somebody asked to stop.
     """
     names = tuple(run.name for run in plan.runs)
-    require_own_names(options.runs_root, campaign, names)
+    check_run_names(options.runs_root, campaign, names)
     ledger = open_ledger(
         options.runs_root / campaign,
         campaign=campaign,
@@ -136,13 +140,15 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
     )
     # Whoever starts a campaign again has seen what stopped it, so that is tried once more; other failures are for good
     # unless said.
-    blocking = [run.name for phase in plan.phases if phase.kind in (Kind.SMOKE, Kind.FINAL) for run in phase.runs]
-    ledger.forgive(names if options.retry else blocking)
+    blocking = [
+        run.name for phase in plan.phases if phase.kind in (PhaseKind.SMOKE, PhaseKind.FINAL) for run in phase.runs
+    ]
+    ledger.reset_failures(names if options.retry else blocking)
     wait_for_server(asked)
     known = {run.tags["plan_run"]: run for run in runs_of_campaign(campaign, _KINDS) if "plan_run" in run.tags}
-    place = Place(options.runs_root, ledger, known)
-    require_own(plan, place, campaign)
-    elsewhere = look_elsewhere(plan, data.data_digest)
+    place = RunLocations(options.runs_root, ledger, known)
+    check_ownership(plan, place, campaign)
+    elsewhere = resolve_external_choices(plan, data.data_digest)
     tags = {
         "flowerml.plan": plan.name,
         "flowerml.plan_digest": plan.digest,
@@ -154,13 +160,13 @@ def prepare_ground(plan: Plan, options: Options, data: Data, campaign: str, aske
     parent = open_campaign(campaign, f"campaign {plan.name}", options.experiment or data.experiment, tags)
     os.environ.pop("MLFLOW_RUN_ID", None)  # it is the campaign's: nothing else that this process writes belongs there
     ledger.save()
-    return Ground(plan, options, data, campaign, place, parent, elsewhere)
+    return CampaignContext(plan, options, data, campaign, place, parent, elsewhere)
 
 
 def wait_for_server(asked: Callable[[], str | None]) -> None:
     """Until the tracking server answers. Raises Stopped where somebody asks for that, UserError where it refuses."""
     pause, told = 0.5, False
-    while (why := silence()) is not None and asked() is None:
+    while (why := unreachable_reason()) is not None and asked() is None:
         if not told:
             logger.warning(f"the tracking server does not answer ({why}): the campaign waits for it (Ctrl-C ends that)")
             told = True

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerml.campaign.engine.context import Ground
-from flowerml.campaign.plan.model import Mode, PlanRun
-from flowerml.campaign.report.snapshot import DecisionText, Delivered
+from flowerml.campaign.engine.context import CampaignContext
+from flowerml.campaign.plan.model import FinalMode, PlanRun
+from flowerml.campaign.report.snapshot import DecisionSummary, DeliveredFile
 from flowerml.campaign.state.run_status import run_id_of
 from flowerml.delivery.export import Source, export
 from flowerml.delivery.plain import deliver_plain
@@ -18,7 +18,7 @@ from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
 from flowerml.tracking import Registration, fetch_registered, register
-from flowerml.tracking.search.campaigns import answers_within
+from flowerml.tracking.search.campaigns import set_request_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -32,21 +32,21 @@ class _Registered:
     run_id: str
 
 
-def deliver_finals(ground: Ground, decisions: Mapping[str, DecisionText]) -> tuple[Delivered, ...]:
+def register_and_export(ground: CampaignContext, decisions: Mapping[str, DecisionSummary]) -> tuple[DeliveredFile, ...]:
     """Register, export, check. Nothing for a plan without final models. Done again, it finds the versions it has made.
 
     Raises:
         UserError: the registry or the folder can't be written to; RunFailed where what was written is not what was
             trained.
     """
-    answers_within(_FILES_S)
+    set_request_timeout(_FILES_S)
     finals = [(phase.final, run) for phase in ground.plan.phases if phase.final is not None for run in phase.runs]
     registered = []
     for final, run in finals:
         assert run.source is not None
         text = decisions[run.source.phase]
         run_id = final_run_id(ground, run)
-        retrained = run_id if final.mode is Mode.RETRAIN else None
+        retrained = run_id if final.mode is FinalMode.RETRAIN else None
         found = register(text.decision, run.family.value, selection_id=text.run_id or None, retrained_id=retrained)
         logger.info(f"{run.family}: {found.words}")
         registered.append(_Registered(run.family.value, found, run_id))
@@ -57,13 +57,13 @@ def deliver_finals(ground: Ground, decisions: Mapping[str, DecisionText]) -> tup
     )
 
 
-def final_run_id(ground: Ground, run: PlanRun) -> str:
+def final_run_id(ground: CampaignContext, run: PlanRun) -> str:
     """MLflow's id of a final run."""
-    known = ground.place.known.get(run.name)
-    return run_id_of(ground.place.folder(run.name)) or (known.run_id if known else "")
+    known = ground.locations.known.get(run.name)
+    return run_id_of(ground.locations.folder(run.name)) or (known.run_id if known else "")
 
 
-def _export(ground: Ground, registered: list[_Registered]) -> tuple[Delivered, ...]:
+def _export(ground: CampaignContext, registered: list[_Registered]) -> tuple[DeliveredFile, ...]:
     folder = ground.options.output_dir
     pictures = Path(ground.options.train_dir)
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
@@ -89,7 +89,7 @@ def _export(ground: Ground, registered: list[_Registered]) -> tuple[Delivered, .
     return tuple(_delivered(one, folder / WEIGHTS[one.family], digests[one.family]) for one in registered)
 
 
-def _plain(ground: Ground, one: _Registered) -> Delivered:
+def _plain(ground: CampaignContext, one: _Registered) -> DeliveredFile:
     """A family that the one file for graders knows nothing of: its weights alone. Raises as `deliver_finals`."""
     target = ground.options.output_dir / REGISTERED_WEIGHTS[one.family]
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
@@ -97,8 +97,8 @@ def _plain(ground: Ground, one: _Registered) -> Delivered:
         return _delivered(one, target, deliver_plain(found.weights, found.probe, target))
 
 
-def _delivered(one: _Registered, path: Path, sha256: str) -> Delivered:
-    return Delivered(
+def _delivered(one: _Registered, path: Path, sha256: str) -> DeliveredFile:
+    return DeliveredFile(
         family=one.family,
         path=path,
         sha256=sha256,

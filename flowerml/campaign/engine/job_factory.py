@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from flowerml.campaign.engine.context import Ground
-from flowerml.campaign.execution.job import Job, Work
-from flowerml.campaign.plan.model import Kind, Mode, PlanRun
-from flowerml.campaign.state.promotion import Choice
+from flowerml.campaign.engine.context import CampaignContext
+from flowerml.campaign.execution.job import Job, JobKind
+from flowerml.campaign.plan.model import FinalMode, PhaseKind, PlanRun
+from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings
@@ -22,12 +22,12 @@ _OF_ITSELF = (
 )  # tags of a run that say nothing about a copy of it
 
 
-def log_of(ground: Ground, name: str) -> Path:
+def log_path(ground: CampaignContext, name: str) -> Path:
     """The file that takes what a run prints."""
     return ground.folder / "logs" / f"{name}.log"
 
 
-def order(ground: Ground, run: PlanRun, settings: Settings, choice: Choice | None) -> Job:
+def make_job(ground: CampaignContext, run: PlanRun, settings: Settings, choice: PromotedConfig | None) -> Job:
     """The job of a run; `choice` is the configuration it was given by a decision, None for the plan's own.
 
     Raises:
@@ -36,13 +36,13 @@ def order(ground: Ground, run: PlanRun, settings: Settings, choice: Choice | Non
     phase = ground.plan.phase(run.phase)
     ready = settings.replace(
         train_dir=ground.options.train_dir,
-        output_dir=str(ground.place.folder(run.name)),
-        runs_root=str(ground.place.root),
+        output_dir=str(ground.locations.folder(run.name)),
+        runs_root=str(ground.locations.root),
         run_name=run.name,
         experiment=ground.parent.experiment,
     )
     labels = {
-        "flowerml.kind": {Kind.SMOKE: "smoke", Kind.FINAL: "final"}.get(phase.kind, "train"),
+        "flowerml.kind": {PhaseKind.SMOKE: "smoke", PhaseKind.FINAL: "final"}.get(phase.kind, "train"),
         CAMPAIGN: ground.id,
         "flowerml.plan": ground.plan.name,
         "flowerml.phase": phase.name,
@@ -50,29 +50,29 @@ def order(ground: Ground, run: PlanRun, settings: Settings, choice: Choice | Non
         "flowerml.plan_order": str(run.order),
         PARENT: ground.parent.recorder.run_id,
     }
-    log = log_of(ground, run.name)
+    log = log_path(ground, run.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     job = Job(
         run.name,
-        Work.SMOKE if phase.kind is Kind.SMOKE else Work.TRAIN,
+        JobKind.SMOKE if phase.kind is PhaseKind.SMOKE else JobKind.TRAIN,
         ready.model_dump(mode="json"),
         labels,
         str(log),
     )
-    if phase.final is not None and phase.final.mode is Mode.KEEP_BEST:
+    if phase.final is not None and phase.final.mode is FinalMode.KEEP_BEST:
         assert choice is not None
         return _as_copy(ground, job, choice)
     return job
 
 
-def _as_copy(ground: Ground, job: Job, choice: Choice) -> Job:
+def _as_copy(ground: CampaignContext, job: Job, choice: PromotedConfig) -> Job:
     """A job that makes a run of a choice's best seed. Raises UserError where that one's files can't be had."""
     known = next((run for run in runs_of_campaign(ground.id, ("train",)) if run.run_id == choice.best_run_id), None)
     if known is None:
         raise UserError(
             f"run {choice.best_run_id} ({choice.best_run}) is not at the tracking server any more: nothing to keep"
         )
-    source = ground.place.folder(choice.best_run)
+    source = ground.locations.folder(choice.best_run)
     if read_run_file(source) is None:
         source = ground.folder / "fetched" / choice.best_run
         for name in _KEPT:
@@ -85,4 +85,4 @@ def _as_copy(ground: Ground, job: Job, choice: Choice) -> Job:
         "flowerml.source_run": choice.best_run_id,
     }
     figures = {name: value for name, value in known.metrics.items() if name.startswith("best_")}
-    return replace(job, work=Work.COPY, source=str(source), labels=labels, figures=figures)
+    return replace(job, kind=JobKind.COPY, source=str(source), labels=labels, figures=figures)

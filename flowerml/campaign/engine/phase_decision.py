@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flowerml.campaign.engine.context import Ground
+from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.plan.model import Phase
-from flowerml.campaign.report.snapshot import DecisionText
-from flowerml.campaign.state.external_choice import Elsewhere
-from flowerml.campaign.state.promotion import Choice, Choices, chosen, scope_of
+from flowerml.campaign.report.snapshot import DecisionSummary
+from flowerml.campaign.state.external_choice import ExternalChoice
+from flowerml.campaign.state.promotion import PromotedConfig, Promotions, promote, scope_of
 from flowerml.events import Recorder, Tags
 from flowerml.runs.select import choose, record
 from flowerml.selection.decision import Decision
@@ -21,7 +21,9 @@ from flowerml.tracking.search.campaigns import runs_of_campaign
 logger = logging.getLogger(__name__)
 
 
-def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[Choice, ...], DecisionText]:
+def decide_phase(
+    ground: CampaignContext, phase: Phase, choices: Promotions
+) -> tuple[tuple[PromotedConfig, ...], DecisionSummary]:
     """What goes on from a phase, and the words for it. Asked again, after a restart, it is the same, and no second
     record is made.
 
@@ -29,29 +31,29 @@ def decide_phase(ground: Ground, phase: Phase, choices: Choices) -> tuple[tuple[
         UserError: too few configurations can be ranked, or the tracking server does not answer.
     """
     scope = scope_of(ground.plan, phase, ground.id)
-    other = ground.elsewhere.get(phase.confirm.of) if phase.confirm else None
+    other = ground.external_choices.get(phase.confirm.of) if phase.confirm else None
     if other is None:
         decision = choose(scope, TrackedRuns())
-        picked = chosen(ground.plan, phase, decision, choices)
+        picked = promote(ground.plan, phase, decision, choices)
     else:  # what it was before it was changed is a candidate too
-        decision = choose(replace(scope, campaign=None, phases=None), _WithAnother(scope, other))
-        picked = chosen(ground.plan, phase, decision, choices, {other.config_id: other.choice})
-    text = DecisionText(
+        decision = choose(replace(scope, campaign=None, phases=None), CombinedRunSource(scope, other))
+        picked = promote(ground.plan, phase, decision, choices, {other.config_id: other.choice})
+    text = DecisionSummary(
         phase=phase.name,
         decision=decision,
         chosen=tuple(choice.name for choice in picked),
-        said=_said(ground, phase, decision, picked),
+        highlights=_said(ground, phase, decision, picked),
         run_id=_recorded(ground, phase, decision) or _write(ground, phase, decision),
     )
-    for line in text.said:
+    for line in text.highlights:
         logger.info(f"phase {phase.name}: {line}")
     return picked, text
 
 
-class _WithAnother:
+class CombinedRunSource:
     """The runs of a scope, and those of one configuration of another campaign."""
 
-    def __init__(self, scope: Scope, other: Elsewhere) -> None:
+    def __init__(self, scope: Scope, other: ExternalChoice) -> None:
         self._scope, self._other, self._tracked = scope, other, TrackedRuns()
 
     @property
@@ -69,7 +71,7 @@ class _WithAnother:
         return self._tracked.pictures(runs)
 
 
-def _recorded(ground: Ground, phase: Phase, decision: Decision) -> str | None:
+def _recorded(ground: CampaignContext, phase: Phase, decision: Decision) -> str | None:
     """The run that holds this very decision already."""
     for run in runs_of_campaign(ground.id, ("select",)):
         if run.status == "FINISHED" and (run.tags.get("phase"), run.tags.get("decision")) == (phase.name, decision.key):
@@ -77,7 +79,7 @@ def _recorded(ground: Ground, phase: Phase, decision: Decision) -> str | None:
     return None
 
 
-def _write(ground: Ground, phase: Phase, decision: Decision) -> str:
+def _write(ground: CampaignContext, phase: Phase, decision: Decision) -> str:
     def open_run(_name: str) -> Recorder:
         recorder = start_child(
             ground.parent.recorder.run_id, ground.parent.experiment, f"select {phase.name}", "select"
@@ -88,7 +90,9 @@ def _write(ground: Ground, phase: Phase, decision: Decision) -> str:
     return record(decision, open_run, None).run_id or ""
 
 
-def _said(ground: Ground, phase: Phase, decision: Decision, picked: tuple[Choice, ...]) -> tuple[str, ...]:
+def _said(
+    ground: CampaignContext, phase: Phase, decision: Decision, picked: tuple[PromotedConfig, ...]
+) -> tuple[str, ...]:
     """The decision in the plan's names."""
     names = {
         one.configuration.label: ground.plan.runs[int(one.configuration.plan_order) - 1].called

@@ -11,15 +11,15 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerml.campaign.engine.context import Data, look_at_data
-from flowerml.campaign.plan.model import Kind, Plan, PlanRun
+from flowerml.campaign.engine.context import DataInfo, load_data_info
+from flowerml.campaign.plan.model import PhaseKind, Plan, PlanRun
 from flowerml.data.loader import Example
 from flowerml.data.scan_cache import cache_in
 from flowerml.events import MemoryRecorder
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings, find_model
 from flowerml.tasks import task_for
-from flowerml.training.callbacks import Row
+from flowerml.training.callbacks import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _BATCHES = 3  # of training; as many pictures again, up to a half, for the evalu
 
 
 @dataclass(frozen=True)
-class Pace:
+class EpochTime:
     """Seconds a picture: trained with the backbone frozen, trained whole, evaluated (with what is written after an
     epoch).
     """
@@ -37,12 +37,12 @@ class Pace:
     evaluated: float
 
 
-def probe(plan: Plan, train_dir: str) -> dict[str, float]:
+def estimate_durations(plan: Plan, train_dir: str) -> dict[str, float]:
     """About how many seconds each run takes here, by name, if nothing stops early. Raises UserError for pictures that
     can't be used.
     """
-    data = look_at_data(plan, train_dir)
-    paces: dict[tuple[object, ...], Pace] = {}
+    data = load_data_info(plan, train_dir)
+    paces: dict[tuple[object, ...], EpochTime] = {}
     seconds: dict[str, float] = {}
     for run in plan.runs:
         if run.settings is None:
@@ -76,13 +76,13 @@ def _kind_of(settings: Settings) -> tuple[object, ...]:
     return tuple(getattr(settings, name) for name in names)
 
 
-def _of(settings: Settings, pace: Pace, data: Data) -> float:
+def _of(settings: Settings, pace: EpochTime, data: DataInfo) -> float:
     frozen = min(settings.freeze_backbone_epochs, settings.epochs)
     trained = frozen * pace.frozen + (settings.epochs - frozen) * pace.whole
     return data.train * trained + settings.epochs * data.val * pace.evaluated
 
 
-def _following(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: Data) -> float:
+def _following(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: DataInfo) -> float:
     """A run whose configuration is not known takes as long as those it is chosen from do on the average."""
     assert run.source is not None
     phase = plan.phase(run.phase)
@@ -90,10 +90,10 @@ def _following(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: Dat
         return 0.0
     others = [seconds[one.name] for one in plan.phase(run.source.phase).runs if one.name in seconds]
     mean = sum(others) / max(1, len(others))
-    return mean * (data.train + data.val) / data.train if phase.kind is Kind.FINAL else mean
+    return mean * (data.train + data.val) / data.train if phase.kind is PhaseKind.FINAL else mean
 
 
-def _pace(settings: Settings, train_dir: str) -> Pace:
+def _pace(settings: Settings, train_dir: str) -> EpochTime:
     """A training of two short epochs, the first with a frozen backbone, from random weights: they compute as long as
     real ones.
     """
@@ -117,9 +117,9 @@ def _pace(settings: Settings, train_dir: str) -> Pace:
             **changes,
         )
         times: list[float] = []
-        rows: list[Row] = []
+        rows: list[EpochMetrics] = []
 
-        def on_row(row: Row) -> str:
+        def on_row(row: EpochMetrics) -> str:
             times.append(time.monotonic())
             rows.append(row)
             return ""
@@ -132,7 +132,7 @@ def _pace(settings: Settings, train_dir: str) -> Pace:
         trained = pictures * 2 // 3
         whole = 1 / rows[1]["images_per_second"]
         evaluated = max(0.0, times[1] - times[0] - trained * whole) / max(1, pictures - trained)
-        return Pace(1 / rows[0]["images_per_second"], whole, evaluated)
+        return EpochTime(1 / rows[0]["images_per_second"], whole, evaluated)
 
 
 def _some_pictures(settings: Settings, root: Path, into: Path) -> int:
@@ -158,7 +158,7 @@ def _spread(examples: Sequence[Example], count: int) -> Sequence[Example]:
     return examples[:: max(1, len(examples) // count)][:count]
 
 
-def _words(pace: Pace) -> str:
+def _words(pace: EpochTime) -> str:
     return (
         f"{1 / pace.whole:.1f} pictures/s trained ({1 / pace.frozen:.1f} frozen), {1 / max(pace.evaluated, 1e-6):.0f}"
         " evaluated"

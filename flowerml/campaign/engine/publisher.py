@@ -2,13 +2,13 @@
 
 import time
 
-from flowerml.campaign.engine.context import Ground
+from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.report.html import report_html
-from flowerml.campaign.report.snapshot import Campaign, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, RunStatus
 from flowerml.campaign.report.table import as_csv, as_markdown
 from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import write_text
-from flowerml.tracking.search.campaigns import SIGN_OF_LIFE, sign_of_life
+from flowerml.tracking.search.campaigns import SIGN_OF_LIFE, heartbeat_json
 
 _BEAT_S = 30.0
 _PAGE_S = 10.0  # the report is drawn at most so often while runs go on
@@ -17,14 +17,14 @@ _PAGE_S = 10.0  # the report is drawn at most so often while runs go on
 class Publisher:
     """Writes what has changed since the last time."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: CampaignContext) -> None:
         self._ground = ground
         self._table = ""
         self._beat = time.monotonic()
         self._page = 0.0
         self._stale = False
 
-    def publish(self, campaign: Campaign, *, urgent: bool) -> None:
+    def publish(self, campaign: CampaignSnapshot, *, urgent: bool) -> None:
         """The table where it is another one; the report then too, though not more often than every few seconds unless
         it is `urgent`.
         """
@@ -44,4 +44,4 @@ class Publisher:
             self._page, self._stale = time.monotonic(), False
         if time.monotonic() - self._beat >= _BEAT_S:
             self._beat = time.monotonic()
-            recorder.record(Tags({SIGN_OF_LIFE: sign_of_life()}))
+            recorder.record(Tags({SIGN_OF_LIFE: heartbeat_json()}))

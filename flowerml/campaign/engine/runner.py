@@ -8,29 +8,29 @@ import logging
 import time
 from collections.abc import Mapping
 
-from flowerml.campaign.engine.context import Ground
-from flowerml.campaign.engine.finalize import deliver_finals
-from flowerml.campaign.engine.job_factory import log_of, order
+from flowerml.campaign.engine.context import CampaignContext
+from flowerml.campaign.engine.finalize import register_and_export
+from flowerml.campaign.engine.job_factory import log_path, make_job
 from flowerml.campaign.engine.phase_decision import decide_phase
 from flowerml.campaign.engine.publisher import Publisher
-from flowerml.campaign.engine.snapshot_builder import Teller
-from flowerml.campaign.execution.job import Ended
+from flowerml.campaign.engine.snapshot_builder import SnapshotBuilder
+from flowerml.campaign.execution.job import JobResult
 from flowerml.campaign.execution.local_executor import Executor
 from flowerml.campaign.plan.model import PlanRun
 from flowerml.campaign.report.console import Display
-from flowerml.campaign.report.eta import with_time_left
-from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, DecisionText, Delivered
-from flowerml.campaign.state.promotion import Choice, settings_of
-from flowerml.campaign.state.run_status import last_lines, states
-from flowerml.campaign.state.scheduler import Action, RunState, Step, next_step
+from flowerml.campaign.report.eta import with_eta
+from flowerml.campaign.report.snapshot import CampaignSnapshot, CampaignStatus, DecisionSummary, DeliveredFile
+from flowerml.campaign.state.promotion import PromotedConfig, settings_of
+from flowerml.campaign.state.run_status import last_lines, run_states
+from flowerml.campaign.state.scheduler import Action, NextAction, RunState, next_action
 from flowerml.errors import RunFailed, UserError
 from flowerml.events import now_ms
-from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder
-from flowerml.runs.lifecycle.stop_request import Stopping
+from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
-from flowerml.tracking.search.campaigns import silence
+from flowerml.tracking.search.campaigns import unreachable_reason
 from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
@@ -41,26 +41,30 @@ _PATIENCE_S = 600.0  # for runs that were asked to stop: a checkpoint of a large
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
-class Runner:
+class CampaignRunner:
     """One process that carries out a campaign on whatever executor it is given."""
 
-    def __init__(self, ground: Ground, executor: Executor, display: Display, stopping: Stopping, places: int) -> None:
-        self.ground, self.plan, self.place = ground, ground.plan, ground.place
+    def __init__(
+        self, ground: CampaignContext, executor: Executor, display: Display, stopping: StopRequest, places: int
+    ) -> None:
+        self.ground, self.plan, self.place = ground, ground.plan, ground.locations
         self.executor, self.display, self.stopping, self.places = executor, display, stopping, places
-        self.choices: dict[str, tuple[Choice, ...]] = {of: (found.choice,) for of, found in ground.elsewhere.items()}
-        self.decisions: dict[str, DecisionText] = {}
-        self.delivered: tuple[Delivered, ...] = ()
+        self.choices: dict[str, tuple[PromotedConfig, ...]] = {
+            of: (found.choice,) for of, found in ground.external_choices.items()
+        }
+        self.decisions: dict[str, DecisionSummary] = {}
+        self.delivered: tuple[DeliveredFile, ...] = ()
         self.settings: dict[str, Settings] = {
             run.name: run.settings for run in self.plan.runs if run.settings is not None
         }
-        self.teller = Teller(ground, self.settings)
+        self.teller = SnapshotBuilder(ground, self.settings)
         self.publisher = Publisher(ground)
         self._since: dict[str, float] = {}  # running here: when their seconds were noted last
         self._fails = 0  # of asking the server, since its last answer
         self._ending = False  # runs are asked to stop: their ends are no failures
         self._not_before = 0.0
 
-    def run(self) -> Campaign:
+    def run(self) -> CampaignSnapshot:
         """Everything that is left to do.
 
         Raises:
@@ -70,30 +74,30 @@ class Runner:
         try:
             while (step := self._step()).action is not Action.DONE or not self._finished():
                 self._do(step)
-                self._heed()
-            return self._tell(CampaignStatus.FINISHED)
+                self._check_stop()
+            return self._publish(CampaignStatus.FINISHED)
         except Stopped:
-            self._tell(CampaignStatus.STOPPED)
+            self._publish(CampaignStatus.STOPPED)
             raise
         except UserError as error:
-            self._tell(CampaignStatus.FAILED, str(error))
+            self._publish(CampaignStatus.FAILED, str(error))
             raise
         finally:
             self.place.ledger.save()
 
-    def _step(self) -> Step:
+    def _step(self) -> NextAction:
         hours = sum(notes.seconds for notes in self.place.ledger.runs.values()) / 3600
-        step = next_step(self.plan, self._states(), set(self.choices), hours)
-        self._tell(CampaignStatus.RUNNING)
+        step = next_action(self.plan, self._states(), set(self.choices), hours)
+        self._publish(CampaignStatus.RUNNING)
         return step
 
     def _states(self) -> Mapping[str, RunState]:
-        return states(self.plan, self.place, self._since)
+        return run_states(self.plan, self.place, self._since)
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: NextAction) -> None:
         match step.action:
             case Action.RUN:
-                for name in step.runs[: self.executor.room]:
+                for name in step.runs[: self.executor.free_slots]:
                     self._start(self.plan.run(name))
             case Action.DELIVER if self._may_ask():
                 self._deliver(step)
@@ -110,41 +114,43 @@ class Runner:
     def _start(self, run: PlanRun) -> None:
         settings = self.settings[run.name] = settings_of(self.plan, run, self.choices)
         choice = self.choices[run.source.phase][run.source.place - 1] if run.source is not None else None
-        self.executor.start(order(self.ground, run, settings, choice))
+        self.executor.start(make_job(self.ground, run, settings, choice))
         notes = self.place.ledger.of(run.name)
         notes.started = notes.started or now_ms()
         self._since[run.name] = time.monotonic()
         self.place.ledger.save()
 
-    def _note(self, ended: Ended) -> None:
+    def _note(self, ended: JobResult) -> None:
         """What becomes of a run whose process has ended: nothing more where it is finished; a failure is counted."""
         notes = self.place.ledger.of(ended.name)
         notes.seconds += time.monotonic() - self._since.pop(ended.name, time.monotonic())
-        if ended.code != 0 and not (ended.lost or self._ending or self._held_elsewhere(ended)):
+        if ended.exit_code != 0 and not (ended.lost or self._ending or self._held_elsewhere(ended)):
             notes.failures += 1
-            notes.reason = ended.said or (
-                f"killed by signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
+            notes.reason = ended.last_line or (
+                f"killed by signal {-ended.exit_code}" if ended.exit_code < 0 else f"exit code {ended.exit_code}"
             )
         elif ended.lost:
-            logger.warning(f"{ended.name}: {ended.said}; it is gone on with")
+            logger.warning(f"{ended.name}: {ended.last_line}; it is gone on with")
         self.place.ledger.save()
 
-    def _held_elsewhere(self, ended: Ended) -> bool:
+    def _held_elsewhere(self, ended: JobResult) -> bool:
         """Whether a run was refused because another process works on it (an orphan of an earlier runner): that one's
         end is waited for.
         """
-        who = holder(self.place.folder(ended.name))
-        return ended.code == 2 and ((who is not None and not who.gone) or " is being worked on by " in ended.said)
+        who = lease_owner(self.place.folder(ended.name))
+        return ended.exit_code == 2 and (
+            (who is not None and not who.expired) or " is being worked on by " in ended.last_line
+        )
 
-    def _deliver(self, step: Step) -> None:
+    def _deliver(self, step: NextAction) -> None:
         """Bring journals to the server; what can't be brought now is tried again later."""
         for name in step.runs:
             folder = self.place.folder(name)
             reap_folder(folder)
             done = sync_folder(folder)
-            if done.left or done.why:
-                self._silent(
-                    f"phase {step.phase} waits: {done.left} events of {name} are not with the tracking server"
+            if done.pending or done.why:
+                self._back_off(
+                    f"phase {step.phase} waits: {done.pending} events of {name} are not with the tracking server"
                     f" ({done.why})"
                 )
                 return
@@ -166,7 +172,7 @@ class Runner:
         if not self._may_ask():
             return False
         try:
-            self.delivered = deliver_finals(self.ground, self.decisions)
+            self.delivered = register_and_export(self.ground, self.decisions)
         except UserError as error:
             self._wait_or_fail("the final models wait to be registered", error)
             return False
@@ -174,20 +180,20 @@ class Runner:
 
     def _wait_or_fail(self, words: str, error: UserError) -> None:
         """Wait where the server does not answer. Raises RunFailed where that is not what is wrong."""
-        if silence() is None:
+        if unreachable_reason() is None:
             raise RunFailed(*error.args) from error
-        self._silent(f"{words}: {error}")
+        self._back_off(f"{words}: {error}")
 
     def _may_ask(self) -> bool:
         return time.monotonic() >= self._not_before
 
-    def _silent(self, words: str) -> None:
+    def _back_off(self, words: str) -> None:
         if self._fails == 0:
             logger.warning(words)
         self._not_before = time.monotonic() + _PAUSES_S[min(self._fails, len(_PAUSES_S) - 1)]
         self._fails += 1
 
-    def _heed(self) -> None:
+    def _check_stop(self) -> None:
         """Stop where somebody asks for it. Raises Stopped, or Fenced where another runner has taken the campaign over."""
         if reason := self.stopping.reason:
             self._stop_all()
@@ -218,16 +224,16 @@ class Runner:
     def _last_words(self, names: tuple[str, ...]) -> list[str]:
         lines: list[str] = []
         for name in names:
-            log = log_of(self.ground, name)
+            log = log_path(self.ground, name)
             lines += [f"{name}: {self.place.ledger.of(name).reason}", f"the last lines of {log}:", *last_lines(log)]
         return lines
 
-    def _tell(self, status: CampaignStatus, reason: str = "") -> Campaign:
+    def _publish(self, status: CampaignStatus, reason: str = "") -> CampaignSnapshot:
         found = self._states()
-        story = self.teller.story(
+        story = self.teller.build(
             found, self.choices, self.decisions, status=status, reason=reason, delivered=self.delivered
         )
-        story = with_time_left(story, self.places)
+        story = with_eta(story, self.places)
         self.display.show(story)
         self.publisher.publish(story, urgent=status is not CampaignStatus.RUNNING)
         return story

@@ -8,19 +8,19 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from flowerml.campaign.engine.context import Ground
+from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.plan.model import Phase, PlanRun
 from flowerml.campaign.report.snapshot import (
-    Campaign,
+    CampaignSnapshot,
     CampaignStatus,
-    DecisionText,
-    Delivered,
+    DecisionSummary,
+    DeliveredFile,
     Epoch,
     RunRow,
     RunStatus,
 )
-from flowerml.campaign.report.snapshot import Phase as PhaseStory
-from flowerml.campaign.state.promotion import Choices
+from flowerml.campaign.report.snapshot import PhaseSnapshot as PhaseStory
+from flowerml.campaign.state.promotion import Promotions
 from flowerml.campaign.state.run_status import read_figures, read_history, run_id_of
 from flowerml.campaign.state.scheduler import RunState, phase_status
 from flowerml.events import now_ms
@@ -38,37 +38,37 @@ _TITLES = {
 }
 
 
-def title_of(model: str) -> str:
+def display_name(model: str) -> str:
     """A model's name as people write it."""
     if model.startswith("convnextv2_"):
         return f"ConvNeXtV2-{model.removeprefix('convnextv2_').capitalize()}"
     return _TITLES.get(model, model)
 
 
-class Teller:
+class SnapshotBuilder:
     """Makes the story of a campaign; what can't change any more is read once."""
 
-    def __init__(self, ground: Ground, run_settings: Mapping[str, Settings]) -> None:
+    def __init__(self, ground: CampaignContext, run_settings: Mapping[str, Settings]) -> None:
         self._ground = ground
         self._settings = run_settings  # grows as configurations are chosen
         self._histories: dict[str, tuple[int, tuple[Epoch, ...]]] = {}
         self._figures: dict[str, dict[str, float]] = {}
 
-    def story(
+    def build(
         self,
         states: Mapping[str, RunState],
-        choices: Choices,
-        decisions: Mapping[str, DecisionText],
+        choices: Promotions,
+        decisions: Mapping[str, DecisionSummary],
         *,
         status: CampaignStatus = CampaignStatus.RUNNING,
         reason: str = "",
-        delivered: tuple[Delivered, ...] = (),
-    ) -> Campaign:
+        delivered: tuple[DeliveredFile, ...] = (),
+    ) -> CampaignSnapshot:
         """How everything stands now."""
         ground, plan = self._ground, self._ground.plan
         over = status in (CampaignStatus.FAILED, CampaignStatus.FINISHED)
         phases = tuple(self._phase(phase, states, choices, decisions, over=over) for phase in plan.phases)
-        return Campaign(
+        return CampaignSnapshot(
             id=ground.id,
             plan=plan.name,
             title=plan.title or f"Campaign {plan.name}",
@@ -79,7 +79,7 @@ class Teller:
             split_digest=ground.data.split_digest,
             classes=ground.data.classes,
             train_dir=ground.options.train_dir,
-            started=ground.place.ledger.started,
+            started=ground.locations.ledger.started,
             updated=now_ms(),
             reason=reason,
             run_id=ground.parent.recorder.run_id,
@@ -94,8 +94,8 @@ class Teller:
         self,
         phase: Phase,
         states: Mapping[str, RunState],
-        choices: Choices,
-        decisions: Mapping[str, DecisionText],
+        choices: Promotions,
+        decisions: Mapping[str, DecisionSummary],
         *,
         over: bool,
     ) -> PhaseStory:
@@ -111,12 +111,12 @@ class Teller:
             decision=decisions.get(phase.name),
         )
 
-    def _row(self, run: PlanRun, phase: Phase, state: RunState, choices: Choices, *, over: bool) -> RunRow:
+    def _row(self, run: PlanRun, phase: Phase, state: RunState, choices: Promotions, *, over: bool) -> RunRow:
         ground = self._ground
         folder, notes, known = (
-            ground.place.folder(run.name),
-            ground.place.ledger.of(run.name),
-            ground.place.known.get(run.name),
+            ground.locations.folder(run.name),
+            ground.locations.ledger.of(run.name),
+            ground.locations.known.get(run.name),
         )
         here = read_run_file(folder)
         settings = self._settings.get(run.name)
@@ -131,7 +131,7 @@ class Teller:
             order=run.order,
             family=run.family.value,
             model=settings.model if settings else "",
-            title=title_of(settings.model) if settings else run.family.value.upper(),
+            title=display_name(settings.model) if settings else run.family.value.upper(),
             seed=settings.seed if settings else run.seed,
             status=RunStatus.SKIPPED if over and unfinished else state.status,
             given=run.given,

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from flowerml.campaign.execution.fork_server import ended_of
-from flowerml.campaign.execution.job import Ended, Job
+from flowerml.campaign.execution.job import Job, JobResult
 from flowerml.errors import RunFailed
 from flowerml.runs.lifecycle.device_share import ONE_THREAD
 
@@ -19,13 +19,13 @@ _PATIENCE = 300.0  # seconds for the imports, on a machine that is busy with oth
 _NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 
 
-class Forking:
+class ForkClient:
     """A zygote in a process of its own session, so that Ctrl-C in a terminal reaches the asking process alone."""
 
     def __init__(self) -> None:
         self._waiting = b""
         self._running: dict[str, int | None] = {}
-        self._ended: list[Ended] = []
+        self._ended: list[JobResult] = []
         self._problem = ""
         self._ready = self._gone = False
         mine, its = socket.socketpair()
@@ -78,7 +78,7 @@ class Forking:
         if name in self._running:
             self._tell({"stop": name})
 
-    def poll(self, seconds: float) -> list[Ended]:
+    def poll(self, seconds: float) -> list[JobResult]:
         """Jobs that have ended since the last call; waits up to so many seconds for the first."""
         until = time.monotonic() + seconds
         while self._running and not self._ended and (left := until - time.monotonic()) > 0:
@@ -133,7 +133,7 @@ class Forking:
         self._gone = True  # its sockets go before itself does
         words = "the process that had started it died"
         self._problem = self._problem or words
-        self._ended += [Ended(name, -1, words, lost=True) for name in self._running]
+        self._ended += [JobResult(name, -1, words, lost=True) for name in self._running]
         self._running.clear()
 
     @property

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from flowerml.campaign.execution.job import Ended, Job
+from flowerml.campaign.execution.job import Job, JobResult
 from flowerml.errors import UserError
 from flowerml.log import configure_logging
 
@@ -69,7 +69,7 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the asking process's to pass on
     _tell(asking, {"ready": time.monotonic() - started})
-    return _Parent(asking).serve()
+    return ForkServer(asking).serve()
 
 
 def warm_up() -> None:
@@ -92,7 +92,7 @@ def warm_up() -> None:
     gc.freeze()
 
 
-class _Parent:
+class ForkServer:
     """Forks, waits, tells."""
 
     def __init__(self, asking: socket.socket) -> None:
@@ -130,7 +130,7 @@ class _Parent:
     def answer(self, message: dict[str, Any]) -> None:
         """Start a job, or ask one to stop."""
         if "job" in message:
-            self.fork(Job.of(message["job"]))
+            self.fork(Job.from_json(message["job"]))
         elif "stop" in message:
             for process, (name, _) in self.children.items():
                 if name == message["stop"]:
@@ -194,7 +194,7 @@ def _be_child(job: Job, parent: int, writing: int) -> NoReturn:
     os.close(log)
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    code, said = in_words(lambda: _work(job))
+    code, said = run_with_exit_code(lambda: _work(job))
     with suppress(OSError):
         os.write(writing, said.encode()[:4096])
     for loading in multiprocessing.active_children():
@@ -206,16 +206,16 @@ def _be_child(job: Job, parent: int, writing: int) -> NoReturn:
 
 def _work(job: Job) -> None:
     os.environ.update(job.environment)
-    from flowerml.campaign.execution.job_worker import carry_out
+    from flowerml.campaign.execution.job_worker import run_job
 
     if job.threads is not None:
         import torch
 
         torch.set_num_threads(job.threads)
-    carry_out(job)
+    run_job(job)
 
 
-def in_words(work: Callable[[], None]) -> tuple[int, str]:
+def run_with_exit_code(work: Callable[[], None]) -> tuple[int, str]:
     """Do it; the exit code, as every command has it, and the last line for people. What went wrong stands in the log
     too.
     """
@@ -260,9 +260,9 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """A handler: without one the signal would not be written where `serve` hears it."""
 
 
-def ended_of(values: dict[str, Any]) -> Ended:
+def ended_of(values: dict[str, Any]) -> JobResult:
     """From a message."""
-    return Ended(values["name"], values["code"], values["said"])
+    return JobResult(values["name"], values["code"], values["said"])
 
 
 if __name__ == "__main__":

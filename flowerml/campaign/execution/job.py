@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Work(StrEnum):
+class JobKind(StrEnum):
     """What a process is to do."""
 
     TRAIN = "train"
@@ -26,7 +26,7 @@ class Job:
     """
 
     name: str
-    work: Work
+    kind: JobKind
     settings: Mapping[str, Any]
     labels: Mapping[str, str]
     log: str
@@ -40,13 +40,13 @@ class Job:
         return asdict(self)
 
     @staticmethod
-    def of(values: Mapping[str, Any]) -> "Job":
+    def from_json(values: Mapping[str, Any]) -> "Job":
         """From what `as_json` gave."""
-        return Job(**{**values, "work": Work(values["work"])})
+        return Job(**{**values, "work": JobKind(values["work"])})
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobResult:
     """How a run's process ended: its exit code (negative: killed by that signal), and what it said at its end.
 
     Codes are those of every command: 0 well, 1 failed, 2 refused (nothing was begun), 130 stopped. `lost`: the machine
@@ -54,6 +54,6 @@ class Ended:
     """
 
     name: str
-    code: int
-    said: str = ""
+    exit_code: int
+    last_line: str = ""
     lost: bool = False

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from flowerml.campaign.execution.job import Job, Work
+from flowerml.campaign.execution.job import Job, JobKind
 from flowerml.events import MemoryRecorder
 from flowerml.runs.copy_run import run_copy
 from flowerml.runs.evaluate import Request, run_evaluation
@@ -15,13 +15,13 @@ from flowerml.tracking import start_run
 logger = logging.getLogger(__name__)
 
 
-def carry_out(job: Job) -> None:
+def run_job(job: Job) -> None:
     """Do it. Raises UserError, RunFailed and KeyboardInterrupt, as `run_training`."""
     settings = Settings.model_validate(dict(job.settings))
     assert settings.output_dir is not None
     folder = Path(settings.output_dir)
     standing = read_run_file(folder)
-    if job.work is Work.COPY:
+    if job.kind is JobKind.COPY:
         assert job.source is not None
         run_copy(
             settings,
@@ -33,11 +33,11 @@ def carry_out(job: Job) -> None:
         )
     elif standing is None or standing.status != "FINISHED":  # a smoke test may have been cut off between its two halves
         run_training(settings, start_run, labels=job.labels)
-    if job.work is Work.SMOKE:
+    if job.kind is JobKind.SMOKE:
         _evaluate(folder)
 
 
-def smoke_is_whole(folder: Path) -> bool:
+def smoke_completed(folder: Path) -> bool:
     """Whether the second half of a smoke test is done too."""
     return (folder / "eval_val" / "errors.html").is_file()  # written last
 

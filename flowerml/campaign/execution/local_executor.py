@@ -4,10 +4,10 @@ import logging
 from dataclasses import replace
 from typing import Protocol
 
-from flowerml.campaign.execution.fork_client import Forking
-from flowerml.campaign.execution.job import Ended, Job
+from flowerml.campaign.execution.fork_client import ForkClient
+from flowerml.campaign.execution.job import Job, JobResult
 from flowerml.errors import RunFailed
-from flowerml.runs.lifecycle.device_share import share, visible_gpus
+from flowerml.runs.lifecycle.device_share import device_share, visible_gpus
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class Executor(Protocol):
     """Carries out jobs, each in a process of its own."""
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """How many more jobs may be started now."""
         ...
 
@@ -31,7 +31,7 @@ class Executor(Protocol):
         """Begin a job. Raises RunFailed where nothing can be started any more."""
         ...
 
-    def poll(self, seconds: float) -> list[Ended]:
+    def poll(self, seconds: float) -> list[JobResult]:
         """Jobs that have ended since the last call; waits up to so many seconds for the first."""
         ...
 
@@ -44,11 +44,11 @@ class Executor(Protocol):
         ...
 
 
-class Local:
+class LocalExecutor:
     """This machine. Each of `parallel` places has a share of its GPUs, or of its cores where there is none."""
 
     def __init__(self, parallel: int) -> None:
-        self._forking = Forking()
+        self._forking = ForkClient()
         self._ready = False
         self._died = 0
         self._free = list(range(parallel))
@@ -57,7 +57,7 @@ class Local:
         self._gpus = visible_gpus()
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Places that are free."""
         return len(self._free)
 
@@ -71,10 +71,10 @@ class Local:
         self._ensure_ready()
         place = self._free.pop(0)
         self._places[job.name] = place
-        own = share(place, self._parallel, self._gpus)
+        own = device_share(place, self._parallel, self._gpus)
         self._forking.start(replace(job, environment={**job.environment, **own.environment}, threads=own.threads))
 
-    def poll(self, seconds: float) -> list[Ended]:
+    def poll(self, seconds: float) -> list[JobResult]:
         """As the protocol has it."""
         ended = self._forking.poll(seconds)
         for one in ended:
@@ -99,6 +99,6 @@ class Local:
                     f"the process that starts the runs died {self._died} times: something kills it (memory?)"
                 )
             logger.warning("the process that starts the runs died: another one takes its place")
-            self._forking = Forking()
+            self._forking = ForkClient()
         self._forking.wait_ready()
         self._ready = True

@@ -18,8 +18,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from flowerml.campaign.execution.fork_client import Forking
-from flowerml.campaign.execution.job import Ended, Job
+from flowerml.campaign.execution.fork_client import ForkClient
+from flowerml.campaign.execution.job import Job, JobResult
 from flowerml.errors import RunFailed, UserError
 from flowerml.log import configure_logging
 from flowerml.runs.lifecycle.device_share import visible_gpus
@@ -34,20 +34,20 @@ _PENDING_S = 30.0  # a new place that is not there by then: a free one does its 
 _LOSSES = 20  # of places, before something is wrong that no other place mends
 
 
-class Place:
+class WorkerActor:
     """What an actor does: one job at a time, in a fork of its own zygote."""
 
     def __init__(self, threads: int | None) -> None:
         configure_logging()
         self._threads = threads
-        self._forking: Forking | None = None
+        self._forking: ForkClient | None = None
 
     def start(self, job: dict[str, Any]) -> str:
         """Begin a job; returns the node's name once it runs."""
         if self._forking is None or self._forking.dead:
-            self._forking = Forking()
+            self._forking = ForkClient()
         self._forking.wait_ready()
-        made = Job.of({**job, "threads": self._threads})
+        made = Job.from_json({**job, "threads": self._threads})
         Path(made.log).parent.mkdir(parents=True, exist_ok=True)
         self._forking.start(made)
         return os.uname().nodename
@@ -57,7 +57,7 @@ class Place:
         assert self._forking is not None
         ended = self._forking.poll(seconds)
         return (
-            {"name": ended[0].name, "code": ended[0].code, "said": ended[0].said, "lost": ended[0].lost}
+            {"name": ended[0].name, "code": ended[0].exit_code, "said": ended[0].last_line, "lost": ended[0].lost}
             if ended
             else None
         )
@@ -73,7 +73,7 @@ class Place:
         return visible_gpus()
 
 
-class OnRay:
+class RayExecutor:
     """A Ray cluster. `parallel` places; each has one GPU where the cluster has any, else an equal share of a node's
     cores.
     """
@@ -100,7 +100,7 @@ class OnRay:
         )
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Places that are free."""
         return self._parallel - len(self._busy)
 
@@ -122,7 +122,7 @@ class OnRay:
     def _begin(self, job: Job, actor: Any) -> None:  # noqa: ANN401 - Ray's handles have no type of their own
         self._busy[job.name] = actor
         self._pending[job.name] = time.monotonic(), job
-        self._answers[actor.start.remote({**job.as_json(), "work": job.work.value})] = job.name
+        self._answers[actor.start.remote({**job.as_json(), "work": job.kind.value})] = job.name
 
     def _hand_over(self) -> None:
         """Give a job whose new place does not come (its node is gone) to one that is free and holds what the new one
@@ -134,10 +134,10 @@ class OnRay:
                 self._answers = {answer: other for answer, other in self._answers.items() if other != name}
                 self._begin(job, self._free.pop())
 
-    def poll(self, seconds: float) -> list[Ended]:
+    def poll(self, seconds: float) -> list[JobResult]:
         """As the protocol has it. A job of a place that is gone is lost."""
         until = time.monotonic() + seconds
-        ended: list[Ended] = []
+        ended: list[JobResult] = []
         self._hand_over()
         while not ended and (self._answers or seconds):
             left = max(0.0, until - time.monotonic())
@@ -161,7 +161,7 @@ class OnRay:
             ray.kill(actor)
         ray.shutdown()
 
-    def _answer(self, answered: Any) -> list[Ended]:  # noqa: ANN401 - Ray's references have no type of their own
+    def _answer(self, answered: Any) -> list[JobResult]:  # noqa: ANN401 - Ray's references have no type of their own
         name = self._answers.pop(answered)
         self._pending.pop(name, None)
         try:
@@ -171,7 +171,7 @@ class OnRay:
             del self._busy[name]
             reason = str(error).strip().splitlines()[0]
             logger.warning(f"{name}: its place in the cluster is gone ({reason})")
-            return [Ended(name, -1, "its place in the cluster is gone", lost=True)]
+            return [JobResult(name, -1, "its place in the cluster is gone", lost=True)]
         actor = self._busy[name]
         if not isinstance(found, dict):  # where it runs, or that it goes on
             if isinstance(found, str):
@@ -180,14 +180,14 @@ class OnRay:
             return []
         del self._busy[name]
         self._free.append(actor)
-        return [Ended(**found)]
+        return [JobResult(**found)]
 
     def _actor(self) -> Any:  # noqa: ANN401 - as above
         names = [name for name in os.environ if name.startswith(_PASSED_ON) and not name.startswith("MLFLOW_RUN")]
         passed = {name: os.environ[name] for name in names} | {"MLFLOW_TRACKING_URI": store_address()}
         threads = None if "GPU" in self._share or "OMP_NUM_THREADS" in passed else max(1, int(self._share["CPU"]))
         options = {"num_cpus": self._share["CPU"], "num_gpus": self._share.get("GPU", 0), "max_concurrency": 2}
-        made = ray.remote(Place).options(**options, runtime_env={"env_vars": passed})
+        made = ray.remote(WorkerActor).options(**options, runtime_env={"env_vars": passed})
         return made.remote(threads)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 
-from flowerml.campaign.plan.model import Confirm, Final, Kind, Mode, Phase, PlanRun, Source
+from flowerml.campaign.plan.model import ConfigRef, Confirm, Final, FinalMode, Phase, PhaseKind, PlanRun
 from flowerml.campaign.plan.overrides import Overrides
 from flowerml.campaign.plan.run_settings import read_settings, value_of
 from flowerml.campaign.plan.yaml_nodes import Node
@@ -26,28 +26,28 @@ def read_confirm(
     inner = node.parts({"of": True, "seeds": True, "with": False, "family": False})
     changes = {key: value_of(value) for key, value in read_settings(inner["with"]).items()} if "with" in inner else {}
     seeds = read_seeds(inner["seeds"])
-    of = inner["of"].text()
+    of = inner["of"].as_text()
     if "/" in of:
         plan, _, phase = of.partition("/")
         if not plan or not phase or "/" in phase:
-            raise inner["of"].refused(f"{inner['of'].where} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
+            raise inner["of"].error(f"{inner['of'].where} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
         if "family" not in inner:
-            raise node.refused(
+            raise node.error(
                 f"{node.where} follows another plan: say of which family that phase is ({', '.join(Family)}), with"
                 " `family: …`"
             )
-        family, top = Family(inner["family"].word(list(Family))), 1
+        family, top = Family(inner["family"].as_choice(list(Family))), 1
         changes |= overrides.of(family)  # its settings are not in this plan, so they are not overridden there
     else:
         source = _earlier(inner["of"], before, name)
         if "family" in inner:
-            raise inner["family"].refused(
+            raise inner["family"].error(
                 f"{inner['family'].where}: the family is that of phase {of}; leave the line out"
             )
         family, top = source.runs[0].family, _chosen(source, inner["of"])
         done = sorted({*seeds} & {run.seed for run in _ancestry(source, before)})
         if done and not changes:
-            raise inner["seeds"].refused(
+            raise inner["seeds"].error(
                 f"{inner['seeds'].where}: seed {done[0]} of these configurations is run before phase {name} already:"
                 " name other seeds"
             )
@@ -59,51 +59,53 @@ def read_confirm(
         f"{top} configuration{'s' * (top > 1)} on {len(seeds)} seed{'s' * (len(seeds) > 1)}",
     )
     runs = [
-        PlanRun(entry.text(), order, name, family, seed, None, Source(of, place), {}, entry.line)
+        PlanRun(entry.as_text(), order, name, family, seed, None, ConfigRef(of, place), {}, entry.line)
         for order, (entry, (place, seed)) in enumerate(zip(names, wanted, strict=True), start=runs_before + 1)
     ]
-    return Phase(name, title, Kind.CONFIRM, tuple(runs), confirm=Confirm(of, seeds, changes))
+    return Phase(name, title, PhaseKind.CONFIRM, tuple(runs), confirm=Confirm(of, seeds, changes))
 
 
 def read_seeds(node: Node) -> tuple[int, ...]:
     """A list of seeds. Raises UserError for none, or one that stands there twice."""
-    seeds = tuple(entry.whole(0, _LARGEST_SEED) for entry in node.entries())
+    seeds = tuple(entry.as_int(0, _LARGEST_SEED) for entry in node.entries())
     if len(set(seeds)) < len(seeds) or not seeds:
-        raise node.refused(f"{node.where}: at least one seed, and none twice")
+        raise node.error(f"{node.where}: at least one seed, and none twice")
     return seeds
 
 
 def read_final(
-    name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, mode: Mode | None
+    name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, mode: FinalMode | None
 ) -> Phase:
     """A phase that makes one model of the first of each phase it names; `mode` is set on the command line. Raises as
     `read_confirm`.
     """
     inner = parts["final"].parts({"mode": True, "of": True, "seed": False})
-    written = Mode(inner["mode"].word(list(Mode)))
+    written = FinalMode(inner["mode"].as_choice(list(FinalMode)))
     sources = [_earlier(entry, before, name) for entry in inner["of"].entries()]
     for source, entry in zip(sources, inner["of"].entries(), strict=True):
         _chosen(source, entry)
     families = [source.runs[0].family for source in sources]
     if len(set(families)) < len(families):
-        raise inner["of"].refused(f"{inner['of'].where}: two phases of one family: a delivery holds one model of each")
-    seed = inner["seed"].whole(0, _LARGEST_SEED) if "seed" in inner else 11
+        raise inner["of"].error(f"{inner['of'].where}: two phases of one family: a delivery holds one model of each")
+    seed = inner["seed"].as_int(0, _LARGEST_SEED) if "seed" in inner else 11
     names = _names(parts["runs"], name, len(sources), f"one model of each of {len(sources)} phases")
     runs = [
-        PlanRun(entry.text(), order, name, source.runs[0].family, seed, None, Source(source.name, 1), {}, entry.line)
+        PlanRun(
+            entry.as_text(), order, name, source.runs[0].family, seed, None, ConfigRef(source.name, 1), {}, entry.line
+        )
         for order, (entry, source) in enumerate(zip(names, sources, strict=True), start=runs_before + 1)
     ]
     final = Final(tuple(source.name for source in sources), mode or written, seed)
-    if final.mode is Mode.RETRAIN:
+    if final.mode is FinalMode.RETRAIN:
         _require_schedule({*families}, before, parts["final"])
-    return Phase(name, title, Kind.FINAL, tuple(runs), final=final)
+    return Phase(name, title, PhaseKind.FINAL, tuple(runs), final=final)
 
 
 def _require_schedule(families: Set[Family], before: Sequence[Phase], node: Node) -> None:
     """Refuse to retrain without validation what lowers its rates by validation. Raises UserError."""
     for run in (run for phase in before for run in phase.runs):
         if run.settings is not None and run.family in families and run.settings.scheduler == "plateau":
-            raise node.refused(
+            raise node.error(
                 f"{run.name} has scheduler plateau, which needs validation pictures, and {node.where} trains on all: "
                 "take cosine or constant, or `mode: keep_best`"
             )
@@ -124,12 +126,12 @@ def _ancestry(phase: Phase, phases: Sequence[Phase]) -> list[PlanRun]:
 
 
 def _earlier(node: Node, before: Sequence[Phase], name: str) -> Phase:
-    of = node.text()
+    of = node.as_text()
     for phase in before:
         if phase.name == of:
             return phase
     names = tuple(phase.name for phase in before)
-    raise node.refused(
+    raise node.error(
         f"phase {name} follows {of!r}, which is no phase before it.{nearest(of, names)} Those before it:"
         f" {', '.join(names) or 'none'}; a phase can only follow what is decided by then"
     )
@@ -137,7 +139,7 @@ def _earlier(node: Node, before: Sequence[Phase], name: str) -> Phase:
 
 def _chosen(phase: Phase, node: Node) -> int:
     if phase.select is None:
-        raise node.refused(
+        raise node.error(
             f"phase {phase.name} chooses nothing: give it `select: {{top: 1, by: val_accuracy}}`, or follow another"
         )
     return phase.select.top
@@ -146,5 +148,5 @@ def _chosen(phase: Phase, node: Node) -> int:
 def _names(node: Node, phase: str, count: int, why: str) -> list[Node]:
     entries = node.entries()
     if len(entries) != count:
-        raise node.refused(f"phase {phase} has {len(entries)} names and {count} runs ({why}): name each of them")
+        raise node.error(f"phase {phase} has {len(entries)} names and {count} runs ({why}): name each of them")
     return entries

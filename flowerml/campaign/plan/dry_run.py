@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flowerml.campaign.plan.model import Kind, Phase, Plan, PlanRun, shaping
+from flowerml.campaign.plan.model import Phase, PhaseKind, Plan, PlanRun, shaping
 from flowerml.human_units import duration
 from flowerml.settings.serialization import as_text
 
 
-def lines(plan: Plan, seconds: Mapping[str, float] | None = None) -> list[str]:
+def as_lines(plan: Plan, seconds: Mapping[str, float] | None = None) -> list[str]:
     """Every phase and run in order. `seconds`: about how long each run takes, where that was found out."""
     counted = f"{len(plan.runs)} runs in {len(plan.phases)} phases"
     found = [f"{plan.name}: {plan.title}", f"{counted}; digest {plan.digest[:8]}"]
@@ -74,11 +74,11 @@ _WIDTH = 32
 
 
 def _then(phase: Phase) -> str:
-    if phase.kind is Kind.SMOKE:
+    if phase.kind is PhaseKind.SMOKE:
         return "nothing follows where one of them fails"
     if phase.select is not None:
         goes = "the best goes on" if phase.select.top == 1 else f"the best {phase.select.top} go on"
-        several = phase.kind is Kind.CONFIRM or len({run.seed for run in phase.runs}) > 1
+        several = phase.kind is PhaseKind.CONFIRM or len({run.seed for run in phase.runs}) > 1
         seeds = " by the mean over all seeds" if several else ""
         return f"{goes}, by validation accuracy{seeds}; ties: macro-F1, variance between seeds, order of the plan"
     if phase.final is not None:

@@ -12,7 +12,7 @@ from flowerml.settings.declaration import fields
 from flowerml.settings.spec import note
 
 
-class Kind(StrEnum):
+class PhaseKind(StrEnum):
     """What a phase is for."""
 
     SMOKE = "smoke"  # training, checkpoint and evaluation work; a failure stops the campaign
@@ -21,7 +21,7 @@ class Kind(StrEnum):
     FINAL = "final"  # one model of each chosen configuration, to be delivered
 
 
-class Mode(StrEnum):
+class FinalMode(StrEnum):
     """Where a final model comes from."""
 
     RETRAIN = "retrain"  # trained anew on all pictures, for as many epochs as its seeds needed on the average
@@ -29,7 +29,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Source:
+class ConfigRef:
     """A configuration that is not known yet: the one at a place (1 is the best) of what was chosen at the end of a
     phase.
     """
@@ -56,7 +56,7 @@ class PlanRun:
     family: Family
     seed: int
     settings: Settings | None
-    source: Source | None
+    source: ConfigRef | None
     given: Mapping[str, str]
     line: int
     configuration: str | None = None
@@ -97,7 +97,7 @@ class Final:
     """The first of each of these phases, as one model."""
 
     of: tuple[str, ...]
-    mode: Mode
+    mode: FinalMode
     seed: int
 
 
@@ -107,7 +107,7 @@ class Phase:
 
     name: str
     title: str
-    kind: Kind
+    kind: PhaseKind
     runs: tuple[PlanRun, ...]
     select: Select | None = None
     confirm: Confirm | None = None

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowerml.campaign.plan.model import Mode
+from flowerml.campaign.plan.model import FinalMode
 from flowerml.errors import UserError
 from flowerml.settings import Family
 from flowerml.settings.declaration import fields
@@ -35,7 +35,7 @@ class Overrides:
     words: tuple[str, ...] = ()
     every: Mapping[str, str] = field(default_factory=dict)
     families: Mapping[Family, Mapping[str, str]] = field(default_factory=dict)
-    mode: Mode | None = None
+    mode: FinalMode | None = None
 
     def of(self, family: Family) -> dict[str, str]:
         """The settings for a family's runs; what is said of the family counts before what is said of all."""
@@ -54,7 +54,7 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
     words = [word for text in texts for word in _NEXT.split(text.strip())]
     every: dict[str, str] = {}
     families: dict[Family, dict[str, str]] = {}
-    mode: Mode | None = None
+    mode: FinalMode | None = None
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not value.strip():
@@ -62,11 +62,11 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
                 f"--set {word!r}: wanted is NAME=VALUE, NAME.cnn=VALUE or NAME.vit=VALUE, for example --set epochs=2"
             )
         if name == MODE:
-            if value not in list(Mode):
+            if value not in list(FinalMode):
                 raise UserError(
-                    f"--set {word}: {MODE} is {value!r}.{nearest(value, tuple(Mode))} Allowed: {', '.join(Mode)}"
+                    f"--set {word}: {MODE} is {value!r}.{nearest(value, tuple(FinalMode))} Allowed: {', '.join(FinalMode)}"
                 )
-            mode = Mode(value)
+            mode = FinalMode(value)
             continue
         setting, dot, family = name.partition(".")
         setting = setting.replace("-", "_")

@@ -22,7 +22,7 @@ _LENGTHS = ("warmup_epochs", "freeze_backbone_epochs")
 
 
 @dataclass
-class Remarks:
+class Warnings:
     """Warnings, each once, with the runs they are about."""
 
     lines: dict[str, list[str]] = field(default_factory=dict)
@@ -46,20 +46,20 @@ def read_settings(node: Node, *, seed_too: bool = False) -> dict[str, Node]:
     found = node.names()
     for name, value in found.items():
         if name in OWN and not (seed_too and name == "seed"):
-            raise value.refused(f"{name} has no place in a plan: it is {OWN[name]}")
+            raise value.error(f"{name} has no place in a plan: it is {OWN[name]}")
         if name not in fields():
-            raise value.refused(
+            raise value.error(
                 f"setting {name!r} is unknown.{nearest(name, tuple(fields()))} `flowerml train --help` lists them"
             )
         text = value_of(value)
         if text != AUTO and (problem := _problem(name, text)):
-            raise value.refused(problem)
+            raise value.error(problem)
     return found
 
 
 def value_of(node: Node) -> str:
     """A setting's value as text; a list of names as a command line would have it."""
-    return ",".join(entry.text() for entry in node.entries())
+    return ",".join(entry.as_text() for entry in node.entries())
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,15 @@ def read_defaults(parts: Mapping[str, Node]) -> Defaults:
     if "families" in parts:
         for name, node in parts["families"].names().items():
             if name not in list(Family):
-                raise node.refused(
+                raise node.error(
                     f"family {name!r} is unknown.{nearest(name, tuple(Family))} Allowed: {', '.join(Family)}"
                 )
             families[Family(name)] = read_settings(node)
     return Defaults(every, families)
 
 
-def complete(
-    name: str, family: Family, seed: int, nodes: Mapping[str, Node], overrides: Overrides, node: Node, remarks: Remarks
+def resolve_run(
+    name: str, family: Family, seed: int, nodes: Mapping[str, Node], overrides: Overrides, node: Node, remarks: Warnings
 ) -> Settings:
     """A run's settings. `nodes` are the plan's values by name, `node` is where the run stands in the file.
 
@@ -107,7 +107,7 @@ def complete(
         _require_family(settings.model, family)
     except UserError as error:
         by = f" (with {' '.join(f'--set {word}' for word in overrides.words)})" if overrides.words else ""
-        raise node.refused(f"run {name}{by}: {error}") from error
+        raise node.error(f"run {name}{by}: {error}") from error
     for warning in warnings:
         remarks.add(warning, name)
     return settings
@@ -128,7 +128,7 @@ def check_values(overrides: Overrides) -> None:
                 raise UserError(f"--set {name}: {problem}")
 
 
-def off_grid(family: Family, nodes: Mapping[str, Node], overrides: Overrides, run: str, remarks: Remarks) -> None:
+def off_grid(family: Family, nodes: Mapping[str, Node], overrides: Overrides, run: str, remarks: Warnings) -> None:
     """Warn of values in the plan that the family's grid does not have; what was set on the command line is meant."""
     for name, allowed in grid(family).items():
         if name in overrides.of(family) or name not in nodes or value_of(nodes[name]) == AUTO:
@@ -168,7 +168,7 @@ def _problem(name: str, text: str) -> str | None:
     return None
 
 
-def _clamp(asked: dict[str, Any], family: Family, run: str, remarks: Remarks) -> None:
+def _clamp(asked: dict[str, Any], family: Family, run: str, remarks: Warnings) -> None:
     """Shorten what the plan makes longer than the run became by an override."""
     model = find_model(str(asked.get("model", recipe_model(family))))
     epochs = str(asked.get("epochs", AUTO))

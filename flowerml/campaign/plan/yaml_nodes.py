@@ -39,38 +39,36 @@ class Node:
         """`phases.B.select`."""
         return ".".join(self.path)
 
-    def refused(self, message: str) -> UserError:
+    def error(self, message: str) -> UserError:
         """What is wrong with it, to be raised."""
         return UserError(f"{self.file}, line {self.line}: {message}")
 
-    def text(self) -> str:
+    def as_text(self) -> str:
         """A single value. Raises UserError for anything else, and for an empty one."""
         self._must_be(yaml.ScalarNode)
         value = str(self.raw.value)
         if not value.strip():
-            raise self.refused(f"{self.where} is empty: give it a value, or leave the line out")
+            raise self.error(f"{self.where} is empty: give it a value, or leave the line out")
         return value
 
-    def whole(self, least: int, most: int) -> int:
+    def as_int(self, least: int, most: int) -> int:
         """A whole number in a range. Raises UserError."""
-        text = self.text()
+        text = self.as_text()
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise self.refused(f"{self.where} is {text!r}. Allowed: whole number, >= {least}, <= {most}")
+            raise self.error(f"{self.where} is {text!r}. Allowed: whole number, >= {least}, <= {most}")
         return int(text)
 
-    def word(self, allowed: Sequence[str]) -> str:
+    def as_choice(self, allowed: Sequence[str]) -> str:
         """One of some words. Raises UserError."""
-        text = self.text()
+        text = self.as_text()
         if text not in allowed:
-            raise self.refused(
-                f"{self.where} is {text!r}.{nearest(text, tuple(allowed))} Allowed: {', '.join(allowed)}"
-            )
+            raise self.error(f"{self.where} is {text!r}.{nearest(text, tuple(allowed))} Allowed: {', '.join(allowed)}")
         return text
 
     def entries(self) -> list["Node"]:
         """The values of a list; of a single value a list of it. Raises UserError."""
         if isinstance(self.raw, yaml.ScalarNode):
-            self.text()
+            self.as_text()
             return [self]
         self._must_be(yaml.SequenceNode)
         return [Node(self.file, self.path, entry) for entry in self.raw.value]
@@ -82,9 +80,9 @@ class Node:
         self._must_be(yaml.MappingNode)
         found: dict[str, Node] = {}
         for key, value in self.raw.value:
-            name = Node(self.file, self.path, key).text() if isinstance(key, yaml.ScalarNode) else ""
+            name = Node(self.file, self.path, key).as_text() if isinstance(key, yaml.ScalarNode) else ""
             if not name:
-                raise Node(self.file, self.path, key).refused(f"{self.where or 'the file'} has a name that is no text")
+                raise Node(self.file, self.path, key).error(f"{self.where or 'the file'} has a name that is no text")
             node = Node(self.file, (*self.path, name), value)
             if name in found:
                 raise UserError(
@@ -107,15 +105,15 @@ class Node:
                 )
         for name, needed in allowed.items():
             if needed and name not in found:
-                raise self.refused(f"{self.where or 'the plan'} has no {name!r}: add it")
+                raise self.error(f"{self.where or 'the plan'} has no {name!r}: add it")
         return found
 
     def _must_be(self, kind: type[yaml.Node]) -> None:
         if not isinstance(self.raw, kind):
-            raise self.refused(f"{self.where or 'the file'} is {_KINDS[type(self.raw)]}; wanted is {_KINDS[kind]}")
+            raise self.error(f"{self.where or 'the file'} is {_KINDS[type(self.raw)]}; wanted is {_KINDS[kind]}")
 
 
-def read(path: Path, what: str = "the plan") -> Node:
+def read_yaml(path: Path, what: str = "the plan") -> Node:
     """The file's one document; `what` it is, in words.
 
     Raises:
@@ -134,10 +132,10 @@ def read(path: Path, what: str = "the plan") -> Node:
         ) from error
     if len(data) > _LARGEST:
         raise UserError(f"{what} {path} is larger than {_LARGEST:,} bytes: it can't be one")
-    return parse(text, str(path))
+    return parse_yaml(text, str(path))
 
 
-def parse(text: str, file: str) -> Node:
+def parse_yaml(text: str, file: str) -> Node:
     """A text as a document. Raises UserError where it is not YAML, or empty."""
     try:
         raw = yaml.compose(text, Loader=yaml.SafeLoader)

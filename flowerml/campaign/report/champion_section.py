@@ -29,7 +29,7 @@ _FEW = 6  # classes whose matrix has room beside something else
 
 
 @dataclass(frozen=True)
-class Said:
+class PredictionTable:
     """What a run predicted: names of pictures and classes, labels (N,), and probabilities (N, C)."""
 
     images: tuple[str, ...]
@@ -43,7 +43,7 @@ class Said:
         return self.probabilities.argmax(axis=1)
 
 
-def read_predictions(path: Path) -> Said | None:
+def read_predictions(path: Path) -> PredictionTable | None:
     """A run's `predictions.csv`, None where there is none that can be read."""
     try:
         with path.open(encoding="utf-8", newline="") as handle:
@@ -51,12 +51,12 @@ def read_predictions(path: Path) -> Said | None:
         classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
         labels = np.array([classes.index(row["label"]) for row in rows])
         probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
-        return Said(tuple(row["image"] for row in rows), classes, labels, probabilities)
+        return PredictionTable(tuple(row["image"] for row in rows), classes, labels, probabilities)
     except (OSError, ValueError, KeyError, IndexError):
         return None
 
 
-def champion_html(said: Said, train_dir: Path, task: Task) -> str:
+def champion_html(said: PredictionTable, train_dir: Path, task: Task) -> str:
     """Confusion matrix beside the calibration, then the wrong pictures, the surest first, as the task shows them."""
     many = ' class="many"' if len(said.classes) > _FEW else ""
     error = calibration_error(said.probabilities, said.labels)
@@ -78,7 +78,7 @@ def champion_html(said: Said, train_dir: Path, task: Task) -> str:
     return f'{sides}{head}{rest}<ul class="grid">{cards}</ul>'
 
 
-def _confusion(said: Said) -> str:
+def _confusion(said: PredictionTable) -> str:
     size = len(said.classes)
     matrix = np.zeros((size, size), dtype=int)
     np.add.at(matrix, (said.labels, said.predicted), 1)
@@ -98,7 +98,7 @@ def _cell(count: int, total: int, *, off: bool) -> str:
     return f'<td{" class=off" if off else ""}>{count}<i style="width:{100 * count / max(1, total):.0f}%"></i></td>'
 
 
-def _bins(said: Said) -> list[tuple[float, float, int]]:
+def _bins(said: PredictionTable) -> list[tuple[float, float, int]]:
     confidence = said.probabilities.max(axis=1)
     right = said.predicted == said.labels
     places = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
@@ -108,7 +108,7 @@ def _bins(said: Said) -> list[tuple[float, float, int]]:
     ]
 
 
-def _card(said: Said, index: int, train_dir: Path, task: Task) -> str:
+def _card(said: PredictionTable, index: int, train_dir: Path, task: Task) -> str:
     image, label, guess = said.images[index], int(said.labels[index]), int(said.predicted[index])
     shares: Sequence[float] = said.probabilities[index]
     names = said.classes

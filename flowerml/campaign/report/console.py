@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from flowerml.campaign.report.snapshot import Campaign, Phase, PhaseStatus, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, PhaseStatus, RunRow, RunStatus
 from flowerml.human_units import duration
 from flowerml.progress_bar import on_terminal
 
@@ -29,19 +29,19 @@ _STYLES = {
 class Display(Protocol):
     """Shows how a campaign stands, as often as it is told."""
 
-    def show(self, campaign: Campaign) -> None:
+    def show(self, campaign: CampaignSnapshot) -> None:
         """The newest story."""
         ...
 
 
-class Lines:
+class LogDisplay:
     """A line for each run that begins or ends, and every minute one of progress."""
 
     def __init__(self) -> None:
         self._before: dict[str, tuple[RunStatus, int]] = {}
         self._shown = time.monotonic()
 
-    def show(self, campaign: Campaign) -> None:
+    def show(self, campaign: CampaignSnapshot) -> None:
         """What has changed since the last time."""
         for run in campaign.runs:
             now = run.status, run.tries
@@ -53,13 +53,13 @@ class Lines:
             logger.info(progress(campaign))
 
 
-class Screen:
+class TableDisplay:
     """A table of all runs that is drawn anew in its place."""
 
     def __init__(self, live: "Live") -> None:
         self._live = live
 
-    def show(self, campaign: Campaign) -> None:
+    def show(self, campaign: CampaignSnapshot) -> None:
         """Draw it."""
         self._live.update(table(campaign))
 
@@ -68,16 +68,16 @@ class Screen:
 def display() -> Iterator[Display]:
     """What fits where stderr goes."""
     if not on_terminal():
-        yield Lines()
+        yield LogDisplay()
         return
     from rich.console import Console
     from rich.live import Live
 
     with Live(console=Console(stderr=True), refresh_per_second=2, vertical_overflow="crop") as live:
-        yield Screen(live)
+        yield TableDisplay(live)
 
 
-def table(campaign: Campaign) -> "Table":
+def table(campaign: CampaignSnapshot) -> "Table":
     """Every run with status, epoch, best value and time left; phases that are closed in a line each."""
     from rich.table import Table
 
@@ -113,7 +113,7 @@ def changed(run: RunRow) -> str:
     return f"{run.name}: {run.status.value.lower()}" if run.status is RunStatus.INTERRUPTED else ""
 
 
-def progress(campaign: Campaign) -> str:
+def progress(campaign: CampaignSnapshot) -> str:
     """How far it is, in a line."""
     done = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
     running = [
@@ -127,7 +127,7 @@ def progress(campaign: Campaign) -> str:
     return f"{done} of {len(campaign.runs)} runs finished{'; ' if running else ''}{', '.join(running)}{of_phase}{whole}"
 
 
-def _closed(phase: Phase) -> str:
+def _closed(phase: PhaseSnapshot) -> str:
     finished = [run for run in phase.runs if run.status is RunStatus.FINISHED]
     best = max((run.accuracy for run in finished if run.accuracy is not None), default=None)
     shown = f", best {best:.4f}" if best is not None else ""

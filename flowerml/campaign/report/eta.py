@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flowerml.campaign.report.snapshot import Campaign, Phase, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow, RunStatus
 
 _OVER = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.SKIPPED)
 
 
-def with_time_left(campaign: Campaign, places: int, guesses: Mapping[str, float] | None = None) -> Campaign:
+def with_eta(campaign: CampaignSnapshot, places: int, guesses: Mapping[str, float] | None = None) -> CampaignSnapshot:
     """The same with `left` filled in for runs, phases and the whole, where it can be said.
 
     `places`: runs at a time. `guesses`: seconds of an epoch by run, used where the family has none measured. An upper
@@ -23,8 +23,12 @@ def with_time_left(campaign: Campaign, places: int, guesses: Mapping[str, float]
 
 
 def _phase(
-    phase: Phase, paces: Mapping[str, float], shares: Mapping[str, float], guesses: Mapping[str, float], places: int
-) -> Phase:
+    phase: PhaseSnapshot,
+    paces: Mapping[str, float],
+    shares: Mapping[str, float],
+    guesses: Mapping[str, float],
+    places: int,
+) -> PhaseSnapshot:
     runs = tuple(replace(run, left=_left(run, paces, shares, guesses)) for run in phase.runs)
     lefts = [run.left for run in runs]
     if None in lefts:

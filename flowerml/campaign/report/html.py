@@ -9,11 +9,11 @@ from pathlib import Path
 from flowerml.campaign.report import champion_section as champion
 from flowerml.campaign.report import svg_figures as report_figures
 from flowerml.campaign.report.champion_section import champion_html, read_predictions
-from flowerml.campaign.report.snapshot import Campaign, CampaignStatus, Phase, RunRow, RunStatus
-from flowerml.campaign.report.svg_figures import curves, dots
+from flowerml.campaign.report.snapshot import CampaignSnapshot, CampaignStatus, PhaseSnapshot, RunRow, RunStatus
+from flowerml.campaign.report.svg_figures import accuracy_dots, epoch_curves
 from flowerml.campaign.report.table import COLUMNS, cells
 from flowerml.human_units import duration
-from flowerml.reporting.html import counted, document, section, text
+from flowerml.reporting.html import counted, html_document, section, text
 from flowerml.settings import find_model
 from flowerml.tasks import task_for
 
@@ -43,7 +43,7 @@ pre { overflow-x: auto; margin: 12px 0 0; padding: 12px 14px; border: 1px solid 
 """
 
 
-def report_html(campaign: Campaign) -> str:
+def report_html(campaign: CampaignSnapshot) -> str:
     """The page, whatever the campaign has come to. Write it as UTF-8."""
     parts = [
         ("table", "Tracking table", _table(campaign.runs)),
@@ -58,10 +58,10 @@ def report_html(campaign: Campaign) -> str:
         f'<nav aria-label="Contents"><ul class="contents">{links}</ul></nav>',
         *(section(*part) for part in parts),
     ]
-    return document(campaign.title, STYLE + report_figures.STYLE + champion.STYLE, "\n".join(body))
+    return html_document(campaign.title, STYLE + report_figures.STYLE + champion.STYLE, "\n".join(body))
 
 
-def _head(campaign: Campaign) -> str:
+def _head(campaign: CampaignSnapshot) -> str:
     done = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
     left = (
         f", about {duration(campaign.left)} left" if campaign.left and campaign.status is CampaignStatus.RUNNING else ""
@@ -108,22 +108,22 @@ def _class(column: str) -> str:
     return ' class="number"' if column in ("Seed", "Val Acc", "Macro-F1") else ""
 
 
-def _phase(phase: Phase) -> str:
+def _phase(phase: PhaseSnapshot) -> str:
     chosen = phase.decision.chosen if phase.decision else ()
     parts = [f'<p class="note">{text(phase.kind)}, {phase.status}</p>']
     if phase.decision is not None:
-        parts += [f'<p class="said">{text(line)}</p>' for line in phase.decision.said]
+        parts += [f'<p class="said">{text(line)}</p>' for line in phase.decision.highlights]
         words = "".join(f"<li>{text(line)}</li>" for line in phase.decision.decision.sentences)
         parts.append(f"<details><summary>The selector's own words</summary><ul>{words}</ul></details>")
     if phase.kind == "final":
         parts += [f'<p class="said">{text(_made(run))}</p>' for run in phase.runs if run.status is RunStatus.FINISHED]
     failed = [f'<p class="box bad"><b>{text(run.name)}</b>: {text(run.reason)}</p>' for run in phase.runs if run.reason]
-    if figure := dots(phase.runs, chosen):
+    if figure := accuracy_dots(phase.runs, chosen):
         parts.append(
             '<h3>Every run</h3><p class="note">validation accuracy, 95 % interval over pictures; chosen in'
             f" orange</p>{figure}"
         )
-    if figure := curves(phase.runs, chosen):
+    if figure := epoch_curves(phase.runs, chosen):
         parts.append(f"<h3>Curves</h3><p class=note>val_accuracy over the epochs</p>{figure}")
     return "\n".join(parts + failed)
 
@@ -140,7 +140,7 @@ def _made(run: RunRow) -> str:
     return f"{run.name} is {run.title}{of}: {long}; {measured}."
 
 
-def _champions(campaign: Campaign) -> list[tuple[str, str]]:
+def _champions(campaign: CampaignSnapshot) -> list[tuple[str, str]]:
     """The last decision of each family, seen through its chosen run: (family, HTML)."""
     newest = {}
     for phase in campaign.phases:
@@ -160,7 +160,7 @@ def _champions(campaign: Campaign) -> list[tuple[str, str]]:
     return found
 
 
-def _cost(campaign: Campaign) -> str:
+def _cost(campaign: CampaignSnapshot) -> str:
     rows = []
     for phase in campaign.phases:
         seconds = [run.seconds for run in phase.runs if run.seconds is not None]
@@ -177,7 +177,7 @@ def _cost(campaign: Campaign) -> str:
     return f'<p class="note">From the first start to this page: {total}, pauses included.</p>{table if rows else ""}'
 
 
-def _again(campaign: Campaign) -> str:
+def _again(campaign: CampaignSnapshot) -> str:
     facts = {
         "plan digest": campaign.plan_digest,
         "data digest": campaign.data_digest,

@@ -99,7 +99,7 @@ class RunRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecisionText:
+class DecisionSummary:
     """What was chosen at the end of a phase.
 
     `decision` is the selector's own record: words, standings with intervals, comparison, who was not eligible and why.
@@ -110,12 +110,12 @@ class DecisionText:
     phase: str
     decision: Decision
     chosen: tuple[str, ...]
-    said: tuple[str, ...]
+    highlights: tuple[str, ...]
     run_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
+class PhaseSnapshot:
     """One phase with its runs in the plan's order. `kind` is what it is for: smoke, select, confirm or final. `left` is
     in seconds.
     """
@@ -125,12 +125,12 @@ class Phase:
     kind: str
     status: PhaseStatus
     runs: tuple[RunRow, ...]
-    decision: DecisionText | None = None
+    decision: DecisionSummary | None = None
     left: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivered:
+class DeliveredFile:
     """A file of the delivery: the family's weights, and which registered version they are. `words` say what became of
     the alias.
     """
@@ -145,7 +145,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Campaign:
+class CampaignSnapshot:
     """The whole at one moment. Times are milliseconds since 1970, `left` is in seconds, digests are sha256 (hex).
 
     `command` are the words that start it again, `overrides` the `--set` among them; `warnings` are what the plan was
@@ -156,7 +156,7 @@ class Campaign:
     plan: str
     title: str
     status: CampaignStatus
-    phases: tuple[Phase, ...]
+    phases: tuple[PhaseSnapshot, ...]
     plan_digest: str
     data_digest: str
     split_digest: str
@@ -171,7 +171,7 @@ class Campaign:
     overrides: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    delivered: tuple[Delivered, ...] = ()
+    delivered: tuple[DeliveredFile, ...] = ()
 
     @property
     def runs(self) -> tuple[RunRow, ...]:

@@ -25,7 +25,7 @@ _LEFT, _RIGHT, WIDTH = 250, 60, 900
 _NARROW = 420
 
 
-def dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> str:
+def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> str:
     """Every run's validation accuracy as a dot with its 95 % interval over pictures (Wilson); those of a chosen
     configuration stand out.
     """
@@ -56,7 +56,7 @@ def dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> str:
     return drawing(WIDTH, height, f"Validation accuracy of each run with its 95 % interval: {said}", parts)
 
 
-def curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_accuracy") -> str:
+def epoch_curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_accuracy") -> str:
     """One figure of every run over its epochs, overlaid; those of a chosen configuration stand out."""
     series = []
     for run in runs:

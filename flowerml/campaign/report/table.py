@@ -3,7 +3,7 @@
 import csv
 import io
 
-from flowerml.campaign.report.snapshot import Campaign, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow, RunStatus
 
 COLUMNS = ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
 _WORDS = {
@@ -29,7 +29,7 @@ def cells(run: RunRow) -> list[str]:
     ]
 
 
-def as_markdown(campaign: Campaign) -> str:
+def as_markdown(campaign: CampaignSnapshot) -> str:
     """The table, with the plan's name above it."""
     lines = [
         list(COLUMNS),
@@ -47,7 +47,7 @@ def _shown(run: RunRow) -> list[str]:
     return [(text or "-").replace("|", "\\|") for text in cells(run)]
 
 
-def as_csv(campaign: Campaign) -> str:
+def as_csv(campaign: CampaignSnapshot) -> str:
     """The table as CSV, with what a spreadsheet wants besides: phase, configuration, best epoch, seconds, MLflow's run."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.campaign.plan.model import Phase, Plan, shaping
-from flowerml.campaign.state.promotion import Choice
+from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
 from flowerml.settings import resolve, stored
 from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
@@ -15,15 +15,15 @@ _OF_THE_MODEL = ("mean", "std", "interpolation", "crop_pct")  # found out anew, 
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class ExternalChoice:
     """The configuration that the phase of another campaign has chosen."""
 
     campaign: str
     config_id: str
-    choice: Choice
+    choice: PromotedConfig
 
 
-def look_elsewhere(plan: Plan, data_digest: str) -> dict[str, Elsewhere]:
+def resolve_external_choices(plan: Plan, data_digest: str) -> dict[str, ExternalChoice]:
     """By `PLAN/PHASE`, for every phase that follows another plan's: what its newest finished campaign on this data
     chose there.
 
@@ -37,7 +37,7 @@ def look_elsewhere(plan: Plan, data_digest: str) -> dict[str, Elsewhere]:
     }
 
 
-def _chosen_by(plan: Plan, phase: Phase, data_digest: str) -> Elsewhere:
+def _chosen_by(plan: Plan, phase: Phase, data_digest: str) -> ExternalChoice:
     assert phase.confirm is not None
     assert phase.confirm.elsewhere is not None
     other, where = phase.confirm.elsewhere
@@ -58,7 +58,7 @@ def _chosen_by(plan: Plan, phase: Phase, data_digest: str) -> Elsewhere:
     )
 
 
-def _of(campaign: str, decided: KnownRun) -> Elsewhere:
+def _of(campaign: str, decided: KnownRun) -> ExternalChoice:
     run_id, config_id = decided.tags["chosen_run"], decided.tags["winner"]
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
         content = json.loads(fetch_artifact(run_id, "settings.json", Path(scratch)).read_text("utf-8"))
@@ -67,4 +67,6 @@ def _of(campaign: str, decided: KnownRun) -> Elsewhere:
         name: value for name, value in shaping(settings).items() if name not in _OF_THE_MODEL and value is not None
     }
     name = f"{campaign}: {settings.run_name}"
-    return Elsewhere(campaign, config_id, Choice(name, resolve(asked)[0], settings.epochs, name, run_id, settings.seed))
+    return ExternalChoice(
+        campaign, config_id, PromotedConfig(name, resolve(asked)[0], settings.epochs, name, run_id, settings.seed)
+    )

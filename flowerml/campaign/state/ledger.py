@@ -48,7 +48,7 @@ class Ledger:
         """A run's notes."""
         return self.runs.setdefault(name, RunNotes())
 
-    def forgive(self, names: Iterable[str]) -> None:
+    def reset_failures(self, names: Iterable[str]) -> None:
         """Forget that these runs have failed."""
         for name in names:
             notes = self.of(name)
@@ -71,7 +71,7 @@ def open_ledger(
     return Ledger(folder, campaign, plan, plan_digest, data_digest, int(content["started"]), names, runs)
 
 
-def require_own_names(root: Path, campaign: str, names: Iterable[str]) -> None:
+def check_run_names(root: Path, campaign: str, names: Iterable[str]) -> None:
     """Make sure that no other campaign has runs of these names in the folder `root`.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowerml.campaign.plan.dependent_phases import ancestry
-from flowerml.campaign.plan.model import Mode, Phase, Plan, PlanRun
+from flowerml.campaign.plan.model import FinalMode, Phase, Plan, PlanRun
 from flowerml.errors import UserError
 from flowerml.selection.decision import Decision
 from flowerml.selection.rank import Standing, best_run
@@ -13,7 +13,7 @@ from flowerml.settings import Settings, resolve
 
 
 @dataclass(frozen=True)
-class Choice:
+class PromotedConfig:
     """A configuration that was chosen: the plan's name of it (of the run it was selected on), its settings, the mean of
     its seeds' best epochs (1-based, rounded half up), and the run of its best seed by name, id and seed.
     """
@@ -26,7 +26,7 @@ class Choice:
     best_seed: int
 
 
-Choices = Mapping[str, Sequence[Choice]]  # by phase, the best first
+Promotions = Mapping[str, Sequence[PromotedConfig]]  # by phase, the best first
 
 
 def scope_of(plan: Plan, phase: Phase, campaign: str) -> Scope:
@@ -43,9 +43,13 @@ def scope_of(plan: Plan, phase: Phase, campaign: str) -> Scope:
     )
 
 
-def chosen(
-    plan: Plan, phase: Phase, decision: Decision, choices: Choices, others: Mapping[str, Choice] | None = None
-) -> tuple[Choice, ...]:
+def promote(
+    plan: Plan,
+    phase: Phase,
+    decision: Decision,
+    choices: Promotions,
+    others: Mapping[str, PromotedConfig] | None = None,
+) -> tuple[PromotedConfig, ...]:
     """The first places of a decision, as many as the phase lets go on. `others`: by config_id, what is of another
     plan's campaign.
 
@@ -66,11 +70,11 @@ def chosen(
     )
 
 
-def _choice(plan: Plan, standing: Standing, choices: Choices) -> Choice:
+def _choice(plan: Plan, standing: Standing, choices: Promotions) -> PromotedConfig:
     runs = standing.configuration.runs
     first = plan.runs[int(standing.configuration.plan_order) - 1]
     best = best_run(runs)
-    return Choice(
+    return PromotedConfig(
         name=_origin(first, choices),
         settings=first.settings or settings_of(plan, first, choices),
         stop_epoch=mean_rounded([run.best_epoch or 1 for run in runs]),
@@ -80,12 +84,12 @@ def _choice(plan: Plan, standing: Standing, choices: Choices) -> Choice:
     )
 
 
-def _origin(run: PlanRun, choices: Choices) -> str:
+def _origin(run: PlanRun, choices: Promotions) -> str:
     """The plan's name of a run's configuration."""
     return run.called if run.source is None else choices[run.source.phase][run.source.place - 1].name
 
 
-def settings_of(plan: Plan, run: PlanRun, choices: Choices) -> Settings:
+def settings_of(plan: Plan, run: PlanRun, choices: Promotions) -> Settings:
     """The settings of a run, complete but for folders and names.
 
     A retrained final model has all pictures (`val_split` 0), the schedule of its configuration, no early stopping, and
@@ -105,7 +109,7 @@ def settings_of(plan: Plan, run: PlanRun, choices: Choices) -> Settings:
         except UserError as error:
             raise UserError(f"{plan.file}, line {run.line}: run {run.name}: {error}") from error
     assert phase.final is not None
-    if phase.final.mode is Mode.KEEP_BEST:
+    if phase.final.mode is FinalMode.KEEP_BEST:
         return source.settings.replace(seed=source.best_seed)
     return source.settings.replace(
         val_split=0.0, seed=run.seed, patience=0, stop_epoch=min(source.stop_epoch, source.settings.epochs)

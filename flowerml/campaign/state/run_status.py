@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowerml.campaign.execution.job_worker import smoke_is_whole
-from flowerml.campaign.plan.model import Kind, Plan, PlanRun
+from flowerml.campaign.execution.job_worker import smoke_completed
+from flowerml.campaign.plan.model import PhaseKind, Plan, PlanRun
 from flowerml.campaign.report.snapshot import Epoch, RunStatus
 from flowerml.campaign.state.ledger import Ledger
 from flowerml.campaign.state.scheduler import RunState
 from flowerml.errors import UserError
 from flowerml.events import Metrics, Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
-from flowerml.runs.lifecycle.lease import holder
+from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking.search.campaigns import CAMPAIGN, KnownRun
 
@@ -23,7 +23,7 @@ _COUNTS = ("flowerml.val_hits", "flowerml.val_total")
 
 
 @dataclass(frozen=True)
-class Place:
+class RunLocations:
     """Where the runs of a campaign lie, what its ledger notes of them, and what the server knew of them when the runner
     began.
 
@@ -40,17 +40,17 @@ class Place:
         return self.root / name
 
 
-def states(plan: Plan, place: Place, running: Mapping[str, object]) -> dict[str, RunState]:
+def run_states(plan: Plan, place: RunLocations, running: Mapping[str, object]) -> dict[str, RunState]:
     """How every run stands; `running` are those that this process has started and that have not ended."""
     return {run.name: _state(run, plan.phase(run.phase).kind, place, running) for run in plan.runs}
 
 
-def _state(run: PlanRun, kind: Kind, place: Place, running: Mapping[str, object]) -> RunState:
+def _state(run: PlanRun, kind: PhaseKind, place: RunLocations, running: Mapping[str, object]) -> RunState:
     folder, notes = place.folder(run.name), place.ledger.of(run.name)
     if run.name in running:
         return RunState(RunStatus.RUNNING, notes.failures)
-    who = holder(folder)
-    if who is not None and not who.gone:
+    who = lease_owner(folder)
+    if who is not None and not who.expired:
         return RunState(RunStatus.RUNNING, notes.failures)
     here, known = read_run_file(folder), place.known.get(run.name)
     if known is not None and known.status == "FINISHED" and (here is None or here.status != "FINISHED"):
@@ -58,13 +58,13 @@ def _state(run: PlanRun, kind: Kind, place: Place, running: Mapping[str, object]
     if here is None:
         return RunState(RunStatus.FAILED if notes.failures else RunStatus.TODO, notes.failures, delivered=True)
     delivered = _delivered(run.name, place)
-    if here.status == "FINISHED" and (kind is not Kind.SMOKE or smoke_is_whole(folder)):
+    if here.status == "FINISHED" and (kind is not PhaseKind.SMOKE or smoke_completed(folder)):
         return RunState(RunStatus.FINISHED, notes.failures, delivered)
     # What failed without the runner hearing of it (it was killed meanwhile) is tried again without being counted.
     return RunState(RunStatus.FAILED if notes.failures else RunStatus.INTERRUPTED, notes.failures, delivered)
 
 
-def _delivered(name: str, place: Place) -> bool:
+def _delivered(name: str, place: RunLocations) -> bool:
     """Whether the journal of a run that nobody works on has an end, and all of it is with the server."""
     if name not in place.settled:
         found = journals(place.folder(name))
@@ -73,7 +73,7 @@ def _delivered(name: str, place: Place) -> bool:
     return name in place.settled
 
 
-def require_own(plan: Plan, place: Place, campaign: str) -> None:
+def check_ownership(plan: Plan, place: RunLocations, campaign: str) -> None:
     """Make sure that what lies in the runs' folders is this campaign's.
 
     Raises:

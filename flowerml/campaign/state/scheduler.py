@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flowerml.campaign.plan.model import Kind, Phase, Plan
+from flowerml.campaign.plan.model import Phase, PhaseKind, Plan
 from flowerml.campaign.report.snapshot import PhaseStatus, RunStatus
 
 
@@ -36,7 +36,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class NextAction:
     """What is to be done next, in which phase, with which runs."""
 
     action: Action
@@ -45,7 +45,7 @@ class Step:
     reason: str = ""
 
 
-def next_step(plan: Plan, states: Mapping[str, RunState], decided: Set[str], spent_hours: float = 0.0) -> Step:
+def next_action(plan: Plan, states: Mapping[str, RunState], decided: Set[str], spent_hours: float = 0.0) -> NextAction:
     """What to do next. `states` by run (one that is missing is to do), `decided` are the phases whose choice is made."""
     for phase in plan.phases:
         status = phase_status(plan, phase, states, decided)
@@ -54,12 +54,12 @@ def next_step(plan: Plan, states: Mapping[str, RunState], decided: Set[str], spe
         if status is PhaseStatus.DELIVERING:
             waiting = tuple(run.name for run in phase.runs if not _state(states, run.name).delivered)
             if waiting:
-                return Step(Action.DELIVER, phase.name, waiting)
+                return NextAction(Action.DELIVER, phase.name, waiting)
             if lost := _lost(plan, phase, states):
-                return Step(Action.STOP, phase.name, lost, _why_stopped(phase))
-            return Step(Action.DECIDE, phase.name)
+                return NextAction(Action.STOP, phase.name, lost, _why_stopped(phase))
+            return NextAction(Action.DECIDE, phase.name)
         return _within(plan, phase, states, spent_hours)
-    return Step(Action.DONE)
+    return NextAction(Action.DONE)
 
 
 def phase_status(plan: Plan, phase: Phase, states: Mapping[str, RunState], decided: Set[str]) -> PhaseStatus:
@@ -77,7 +77,7 @@ def phase_status(plan: Plan, phase: Phase, states: Mapping[str, RunState], decid
 
 def tries(plan: Plan, phase: Phase) -> int:
     """How often a run is tried at most. A smoke test is there to fail at once."""
-    return 1 if phase.kind is Kind.SMOKE else plan.budget.tries
+    return 1 if phase.kind is PhaseKind.SMOKE else plan.budget.tries
 
 
 def ended(plan: Plan, phase: Phase, state: RunState) -> bool:
@@ -87,21 +87,21 @@ def ended(plan: Plan, phase: Phase, state: RunState) -> bool:
     )
 
 
-def _within(plan: Plan, phase: Phase, states: Mapping[str, RunState], spent_hours: float) -> Step:
+def _within(plan: Plan, phase: Phase, states: Mapping[str, RunState], spent_hours: float) -> NextAction:
     """What to do in the open phase."""
     running = tuple(run.name for run in phase.runs if _state(states, run.name).status is RunStatus.RUNNING)
-    if phase.kind is Kind.SMOKE and (lost := _lost(plan, phase, states)):
-        return Step(Action.STOP, phase.name, lost, _why_stopped(phase))
+    if phase.kind is PhaseKind.SMOKE and (lost := _lost(plan, phase, states)):
+        return NextAction(Action.STOP, phase.name, lost, _why_stopped(phase))
     waiting = tuple(
         run.name for run in phase.runs if run.name not in running and not ended(plan, phase, _state(states, run.name))
     )
     if waiting and plan.budget.hours is not None and spent_hours >= plan.budget.hours:
         if running:
-            return Step(Action.WAIT, phase.name, running)
+            return NextAction(Action.WAIT, phase.name, running)
         used = f"the budget of {plan.budget.hours:g} hours is used up ({spent_hours:.2f})"
         reason = f"{used}: raise budget.hours in {plan.file}, or leave it out, and start again; what is finished stays"
-        return Step(Action.STOP, phase.name, (), reason)
-    return Step(Action.RUN, phase.name, waiting) if waiting else Step(Action.WAIT, phase.name, running)
+        return NextAction(Action.STOP, phase.name, (), reason)
+    return NextAction(Action.RUN, phase.name, waiting) if waiting else NextAction(Action.WAIT, phase.name, running)
 
 
 def _lost(plan: Plan, phase: Phase, states: Mapping[str, RunState]) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def _lost(plan: Plan, phase: Phase, states: Mapping[str, RunState]) -> tuple[str
 
     Of those between them a decision can do without some: it says which configurations are not eligible, and why.
     """
-    if phase.kind not in (Kind.SMOKE, Kind.FINAL):
+    if phase.kind not in (PhaseKind.SMOKE, PhaseKind.FINAL):
         return ()
     states_of = {run.name: _state(states, run.name) for run in phase.runs}
     return tuple(
@@ -118,7 +118,7 @@ def _lost(plan: Plan, phase: Phase, states: Mapping[str, RunState]) -> tuple[str
 
 
 def _why_stopped(phase: Phase) -> str:
-    what = "a smoke test" if phase.kind is Kind.SMOKE else "a final model"
+    what = "a smoke test" if phase.kind is PhaseKind.SMOKE else "a final model"
     return f"{what} failed, and nothing follows phase {phase.name} without it: mend the cause and start again"
 
 

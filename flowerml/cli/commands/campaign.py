@@ -12,14 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerml.campaign.plan.parser import read_plan, shipped
+from flowerml.campaign.plan.parser import read_plan, shipped_plans
 from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
     from flowerml.campaign.execution.local_executor import Executor
     from flowerml.campaign.plan.model import Plan
-    from flowerml.campaign.report.snapshot import Campaign
+    from flowerml.campaign.report.snapshot import CampaignSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ def run(argv: Sequence[str] | None) -> int:
         )
 
     # From here on it costs seconds: torch and MLflow.
-    from flowerml.campaign.engine.context import Options
-    from flowerml.campaign.service import carry_out
+    from flowerml.campaign.engine.context import CampaignOptions
+    from flowerml.campaign.service import run_campaign
 
-    options = Options(
+    options = CampaignOptions(
         train_dir=asked.train_dir,
         runs_root=Path(asked.runs_root),
         output_dir=Path(asked.output_dir),
@@ -54,7 +54,7 @@ def run(argv: Sequence[str] | None) -> int:
         retry=asked.retry,
         command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
     )
-    finished = carry_out(plan, options, parallel=parallel, workers=_cluster(asked, parallel))
+    finished = run_campaign(plan, options, parallel=parallel, workers=_cluster(asked, parallel))
     logger.info(
         f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in"
         " MLflow)"
@@ -73,7 +73,7 @@ def _parser() -> Parser:
             "Carry out a plan. The same command, started again after whatever has ended it, goes on where it was."
         ),
     )
-    parser.add_argument("--plan", required=True, metavar="TEXT", help=f"{', '.join(shipped())}, or a YAML file")
+    parser.add_argument("--plan", required=True, metavar="TEXT", help=f"{', '.join(shipped_plans())}, or a YAML file")
     parser.add_argument(
         "--train-dir",
         default="data/train",
@@ -130,9 +130,9 @@ def _cluster(asked: argparse.Namespace, parallel: int) -> "Executor | None":
         return None
     if find_spec("ray") is None:
         raise UserError("--executor ray needs Ray, which is not installed: pip install 'flowerml[ray]'")
-    from flowerml.campaign.execution.ray_executor import OnRay
+    from flowerml.campaign.execution.ray_executor import RayExecutor
 
-    return OnRay(parallel, asked.ray_address or "auto")
+    return RayExecutor(parallel, asked.ray_address or "auto")
 
 
 def _whole(flag: str, text: str, least: int, most: int) -> int:
@@ -142,21 +142,21 @@ def _whole(flag: str, text: str, least: int, most: int) -> int:
 
 
 def _show_schedule(plan: "Plan", asked: argparse.Namespace) -> int:
-    from flowerml.campaign.plan.dry_run import as_json, lines
+    from flowerml.campaign.plan.dry_run import as_json, as_lines
 
     seconds = None
     if asked.probe:
-        from flowerml.campaign.engine.probe import probe
+        from flowerml.campaign.engine.probe import estimate_durations
 
-        seconds = probe(plan, asked.train_dir)
+        seconds = estimate_durations(plan, asked.train_dir)
     if asked.json:
         print(json.dumps(as_json(plan, seconds)))
     else:
-        print("\n".join(lines(plan, seconds)))
+        print("\n".join(as_lines(plan, seconds)))
     return 0
 
 
-def _as_json(campaign: "Campaign", folder: Path) -> dict[str, Any]:
+def _as_json(campaign: "CampaignSnapshot", folder: Path) -> dict[str, Any]:
     return {
         "campaign": campaign.id,
         "run_id": campaign.run_id,

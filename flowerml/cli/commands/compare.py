@@ -11,7 +11,7 @@ from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
-    from flowerml.campaign.comparison.statistics import Comparison
+    from flowerml.campaign.comparison.statistics import CampaignComparison
 
 logger = logging.getLogger(__name__)
 
@@ -46,22 +46,22 @@ def run(argv: Sequence[str] | None) -> int:
         times = "once" if len(asked.plan) == 1 else f"{len(asked.plan)} times"
         raise UserError(f"--plan is given {times}: name two, for example --plan relations_exp1 --plan relations_exp2")
 
-    from flowerml.campaign.comparison.predictions import predictions_for, read_predictions
+    from flowerml.campaign.comparison.predictions import predictions_for, read_predicted_ranges
     from flowerml.files import require_writable, write_text
 
     folder = Path(asked.output_dir)
-    given = read_predictions(Path(asked.predicted)) if asked.predicted is not None else None
+    given = read_predicted_ranges(Path(asked.predicted)) if asked.predicted is not None else None
     require_writable(folder / f"{NAME}.html")
 
     # From here on it costs seconds: MLflow.
-    from flowerml.campaign.comparison.data import gather
+    from flowerml.campaign.comparison.data import load_comparison
     from flowerml.campaign.comparison.html import comparison_html
-    from flowerml.campaign.comparison.statistics import compare
+    from flowerml.campaign.comparison.statistics import compare_campaigns
     from flowerml.campaign.comparison.summary import sentences
     from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
 
-    material = gather(*asked.plan)
-    comparison = compare(
+    material = load_comparison(*asked.plan)
+    comparison = compare_campaigns(
         material, predictions_for(material.first.plan, material.second.plan) if given is None else given
     )
     command = ("flowerml", "compare", *(sys.argv[1:] if argv is None else argv))
@@ -76,8 +76,8 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _as_json(comparison: "Comparison") -> dict[str, Any]:
-    material = comparison.material
+def _as_json(comparison: "CampaignComparison") -> dict[str, Any]:
+    material = comparison.data
     return {
         "campaigns": [material.first.campaign, material.second.campaign],
         "seeds": [run.seed for run in material.first.runs],

@@ -38,10 +38,10 @@ def run(argv: Sequence[str] | None) -> int:
     if asked.runs_root and not runs_root.is_dir():
         raise UserError(f"--runs-root {runs_root}: no such folder. Give the folder that holds the runs' own folders")
 
-    from flowerml.tracking import reap_server
+    from flowerml.tracking import close_stale_runs
 
     here = _close_folders(runs_root)
-    for one in reap_server(60 * silent_minutes, here.spared):
+    for one in close_stale_runs(60 * silent_minutes, here.spared):
         here.add("", one.run_id, one.status, one.reason)
     if not here.closed and not here.left:
         logger.info("every run that says RUNNING has a living process")
@@ -68,14 +68,14 @@ class _Found:
 
 def _close_folders(runs_root: Path) -> _Found:
     """Close what is dead below `runs_root`, and deliver what ended runs have kept: their end may be among it."""
-    from flowerml.runs.lifecycle.lease import holder
+    from flowerml.runs.lifecycle.lease import lease_owner
     from flowerml.runs.lifecycle.reap import reap_folder, run_folders
     from flowerml.tracking import belongs_here, run_ids
 
     found = _Found()
     for root in run_folders(runs_root):
-        who = holder(root)
-        if who is not None and not who.gone:
+        who = lease_owner(root)
+        if who is not None and not who.expired:
             found.spared |= set(run_ids(root))
             continue
         try:
@@ -96,9 +96,9 @@ def _close_folders(runs_root: Path) -> _Found:
 def _undelivered(root: Path, found: _Found) -> str:
     """Deliver what a folder has kept; why something of it is left, "" where nothing is."""
     from flowerml.runs.lifecycle.late_run_id import note_run_id
-    from flowerml.tracking import belongs_here, has_left, sync_folder
+    from flowerml.tracking import belongs_here, has_pending, sync_folder
 
-    if not has_left(root):
+    if not has_pending(root):
         return ""
     if not belongs_here(root):
         return (
@@ -110,7 +110,7 @@ def _undelivered(root: Path, found: _Found) -> str:
     done = sync_folder(root)
     found.answered = done.answered
     note_run_id(root, done.run_id)
-    return f"{done.left} events left: {done.why}" if done.why else ""
+    return f"{done.pending} events left: {done.why}" if done.why else ""
 
 
 def _minutes(text: str) -> float:

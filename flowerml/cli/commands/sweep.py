@@ -54,12 +54,12 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import show
-    from flowerml.sweep.service import Search, carry_out
+    from flowerml.sweep.service import Search, run_sweep
 
     points = _points(asked, settings.seed, family, given)
     task = _task(asked, settings, given, family)
     experiment = settings.experiment or "flowers"
-    done = carry_out(task, Search(asked.trials, family, points, asked.workers, asked.confirm, experiment))
+    done = run_sweep(task, Search(asked.trials, family, points, asked.workers, asked.confirm, experiment))
     if done.decision is not None and not asked.json:
         show(done.decision)
     number, best = done.swept.best, done.swept.best_trial

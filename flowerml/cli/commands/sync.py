@@ -9,7 +9,7 @@ from flowerml.errors import UserError
 from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
-    from flowerml.tracking import Synced
+    from flowerml.tracking import SyncResult
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +57,14 @@ def _undelivered(runs_root: Path) -> list[Path]:
 
 def _sync(folders: Sequence[Path]) -> int:
     from flowerml.runs.lifecycle.late_run_id import note_run_id
-    from flowerml.runs.lifecycle.lease import holder
+    from flowerml.runs.lifecycle.lease import lease_owner
     from flowerml.tracking import sync_folder
 
     left = 0
     silent = ""
     for root in folders:
-        who = holder(root)
-        if who is not None and not who.gone:
+        who = lease_owner(root)
+        if who is not None and not who.expired:
             logger.info(f"{root}: being worked on by {who}, which delivers by itself")
             continue
         if silent:
@@ -74,14 +74,14 @@ def _sync(folders: Sequence[Path]) -> int:
         done = sync_folder(root)
         note_run_id(root, done.run_id)
         logger.info(f"{root}: {_words(done)}")
-        left += bool(done.left or done.why)
+        left += bool(done.pending or done.why)
         silent = "" if done.answered else "as the server does not answer"
     return 1 if left else 0
 
 
-def _words(done: "Synced") -> str:
+def _words(done: "SyncResult") -> str:
     if done.why:
-        return f"{done.left} events left, {done.delivered} delivered: {done.why}"
+        return f"{done.pending} events left, {done.delivered} delivered: {done.why}"
     cut = "" if done.ended else "; the run was cut off: started again it goes on, and `flowerml reap` closes it"
     if done.delivered:
         return f"{done.delivered} events delivered to run {done.run_id}{cut}"

@@ -42,7 +42,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     finished = run_training(settings, open_recorder)
     place = f"everything lies in {finished.folder}"
-    if any(recorder.left for recorder in recorders):
+    if any(recorder.pending for recorder in recorders):
         logger.info(
             f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it; {place}"
         )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from flowerml.data.download.archive import BadArchive, require_space, unpack
 from flowerml.data.download.http import WAYS, require_address
-from flowerml.data.download.resumable import PAUSES_S, Part, download
+from flowerml.data.download.resumable import PAUSES_S, PartialFile, download
 from flowerml.data.folders import ALL_FOLDERS, read_layout
 from flowerml.errors import UserError
 from flowerml.files import file_digest
@@ -58,7 +58,7 @@ def fetch_photos(
     kept = target.with_name(name)
     if keep_archive and (kept.exists() or kept == target):
         raise UserError(f"--keep-archive would overwrite {kept}: use it with --archive {kept}, or move it away")
-    part = Part(target.with_name(f".{name}.{sha256[:8]}.part"))
+    part = PartialFile(target.with_name(f".{name}.{sha256[:8]}.part"))
     with _alone(target):
         try:
             _bring(url, part, sha256, pauses_s)
@@ -92,7 +92,7 @@ def unpack_photos(train_dir: Path, archive: Path, sha256: str = PUBLIC_SHA256) -
         return _unpack(archive, target)
 
 
-def _bring(url: str, part: Part, sha256: str, pauses_s: Sequence[float]) -> None:
+def _bring(url: str, part: PartialFile, sha256: str, pauses_s: Sequence[float]) -> None:
     size = PUBLIC_SIZE if sha256 == PUBLIC_SHA256 else None
 
     def room(total: int) -> None:

@@ -22,7 +22,7 @@ WAYS = (
 )
 
 
-class Broken(Exception):
+class RetryableError(Exception):
     """A try that failed; the message is the reason. `tries` is how often another one makes sense before anything has
     arrived.
     """
@@ -93,17 +93,17 @@ def open_url(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     return answer
 
 
-def reading_failed(error: Exception) -> Broken:
+def reading_failed(error: Exception) -> RetryableError:
     """What to say of an answer that broke off in the middle."""
-    return Broken(_reason(error), tries=1, answered=True)
+    return RetryableError(_reason(error), tries=1, answered=True)
 
 
-def _broken(error: Exception) -> Broken:
+def _broken(error: Exception) -> RetryableError:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     # Waiting for a time-out once more, or for a certificate to become valid, only keeps a person waiting.
     lasting = isinstance(cause, TimeoutError | ssl.SSLError)
     tries = cause.tries if isinstance(cause, NoConnection) else 0 if lasting else 1
-    return Broken(_reason(cause), tries, answered=False)
+    return RetryableError(_reason(cause), tries, answered=False)
 
 
 def _reason(error: object) -> str:

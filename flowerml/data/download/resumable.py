@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flowerml.data.download.http import WAYS, Broken, open_url, reading_failed
+from flowerml.data.download.http import WAYS, RetryableError, open_url, reading_failed
 from flowerml.errors import UserError
 from flowerml.files import write_json
 from flowerml.human_units import amount
@@ -25,7 +25,7 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Note:
+class DownloadRecord:
     """What is known of a part's whole: where it came from, its size [bytes], and the server's word for this version
     (ETag or date).
     """
@@ -35,7 +35,7 @@ class Note:
     version: str = ""
 
 
-class Part:
+class PartialFile:
     """A file that is not whole yet, with a `Note` beside it. Not written by `files.write_with`: being half is what it
     is for.
     """
@@ -48,15 +48,15 @@ class Part:
         """Bytes that are there."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def note(self) -> Note:
+    def note(self) -> DownloadRecord:
         """What was noted; an empty one where there is none or it can't be read."""
         try:
-            note = Note(**json.loads(self._note.read_text(encoding="utf-8")))
+            note = DownloadRecord(**json.loads(self._note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            return Note()
-        return note if isinstance(note.size, int | None) and isinstance(note.version, str) else Note()
+            return DownloadRecord()
+        return note if isinstance(note.size, int | None) and isinstance(note.version, str) else DownloadRecord()
 
-    def remember(self, note: Note) -> None:
+    def remember(self, note: DownloadRecord) -> None:
         """Write the note. Raises UserError as `files.write_json`."""
         write_json(self._note, asdict(note))
 
@@ -82,7 +82,7 @@ class Part:
 
 
 def download(
-    url: str, part: Part, size: int | None, on_size: Callable[[int], None], pauses_s: Sequence[float] = PAUSES_S
+    url: str, part: PartialFile, size: int | None, on_size: Callable[[int], None], pauses_s: Sequence[float] = PAUSES_S
 ) -> None:
     """Bring what `url` offers into `part`, going on behind what is there. Whether the content is the right one, a
     digest must say.
@@ -100,7 +100,7 @@ def download(
         before = part.length()
         try:
             _attempt(url, part, size, on_size)
-        except Broken as error:
+        except RetryableError as error:
             answered |= error.answered
             fails = 0 if part.length() - before >= PROGRESS else fails
             if fails >= (len(pauses_s) if answered else min(error.tries, len(pauses_s))):
@@ -116,7 +116,7 @@ def download(
             return
 
 
-def _attempt(url: str, part: Part, size: int | None, on_size: Callable[[int], None]) -> None:
+def _attempt(url: str, part: PartialFile, size: int | None, on_size: Callable[[int], None]) -> None:
     """One connection, or two where the part turns out to be of no use."""
     have, note = part.length(), part.note()
     whole = note.size if size is None else size
@@ -148,7 +148,7 @@ def _attempt(url: str, part: Part, size: int | None, on_size: Callable[[int], No
 
 
 def _receive(
-    url: str, part: Part, answer: http.client.HTTPResponse, size: int | None, on_size: Callable[[int], None]
+    url: str, part: PartialFile, answer: http.client.HTTPResponse, size: int | None, on_size: Callable[[int], None]
 ) -> None:
     have = part.length()
     if answer.status not in (200, 206) or (answer.status == 206 and not _goes_on(answer, have, "", None)):
@@ -162,14 +162,16 @@ def _receive(
         )
     if total is not None:
         on_size(total)
-    part.remember(Note(url, total, _version(answer)))
+    part.remember(DownloadRecord(url, total, _version(answer)))
     limit = total if total is not None else size
     chunks = track_bytes(_chunks(answer, None if limit is None else limit - have), "fetching", limit, done=have)
     with closing(chunks):  # also where the disk is full: the bar must go
         part.append(chunks)
     if limit is not None and part.length() < limit:
-        raise Broken(f"the connection was closed at {amount(part.length())} of {amount(limit)}", tries=1, answered=True)
-    part.remember(Note(url, part.length(), _version(answer)))
+        raise RetryableError(
+            f"the connection was closed at {amount(part.length())} of {amount(limit)}", tries=1, answered=True
+        )
+    part.remember(DownloadRecord(url, part.length(), _version(answer)))
 
 
 def _chunks(answer: http.client.HTTPResponse, left: int | None) -> Iterator[bytes]:
@@ -220,11 +222,11 @@ def _total(answer: http.client.HTTPResponse, have: int) -> int | None:
 def _refused(url: str, answer: http.client.HTTPResponse) -> Exception:
     status = f"{answer.status} {http.client.responses.get(answer.status, '')}".rstrip()
     if answer.status in BUSY:
-        return Broken(f"the server answers {status}", tries=1, answered=True)
+        return RetryableError(f"the server answers {status}", tries=1, answered=True)
     return UserError(f"{url} can't be had (the server answers {status}): {WAYS}")
 
 
-def _given_up(url: str, part: Part, error: Broken, answered: bool) -> str:  # noqa: FBT001
+def _given_up(url: str, part: PartialFile, error: RetryableError, answered: bool) -> str:  # noqa: FBT001
     kept = (
         f" {amount(part.length())} are kept in {part.path}: the same command goes on from there."
         if part.length()

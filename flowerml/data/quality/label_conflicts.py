@@ -8,7 +8,7 @@ from flowerml.data.scan import Picture, Scan
 from flowerml.errors import UserError
 
 
-def across_classes(pictures: Sequence[Picture], groups: Sequence[int]) -> list[list[Picture]]:
+def conflicting_labels(pictures: Sequence[Picture], groups: Sequence[int]) -> list[list[Picture]]:
     """The near-duplicate groups (numbers as of `group_numbers`) that have more than one label, in the pictures' order."""
     members: dict[int, list[Picture]] = defaultdict(list)
     for picture, group in zip(pictures, groups, strict=True):
@@ -23,7 +23,7 @@ def settle_duplicates(scanned: Scan, groups: Sequence[int], duplicates: str) -> 
     Raises:
         UserError: lists the copies of each such photo; or "drop" leaves a class without pictures.
     """
-    doubtful = across_classes(scanned.pictures, groups)
+    doubtful = conflicting_labels(scanned.pictures, groups)
     if not doubtful or duplicates == "keep":
         return scanned, list(groups)
     if duplicates == "stop":

@@ -16,7 +16,7 @@ MAX_DISTANCE = 4  # of 64 bits: edits of one photo stay below it, different phot
 _BLOCK = 512  # rows compared at a time: 512 x 10,000 distances are 5 MB
 
 
-def near_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) -> list[tuple[int, int]]:
+def near_duplicate_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) -> list[tuple[int, int]]:
     """Index pairs (i < j) whose perceptual hashes differ in at most `max_distance` of 64 bits."""
     hashes = np.array([picture.phash for picture in pictures], dtype=np.uint64)
     pairs: list[tuple[int, int]] = []
@@ -41,7 +41,7 @@ def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], s
     links = _manifest_links(pictures, root)
     source = "manifest.csv"
     if links is None:
-        links, source = near_pairs(pictures), f"perceptual hash, distance <= {MAX_DISTANCE} of 64"
+        links, source = near_duplicate_pairs(pictures), f"perceptual hash, distance <= {MAX_DISTANCE} of 64"
     links = links + _same([picture.sha256 for picture in pictures])
     size = len(pictures)
     rows, columns = [i for i, _ in links], [j for _, j in links]

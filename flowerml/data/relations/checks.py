@@ -15,7 +15,7 @@ from flowerml.settings import Settings
 
 
 @dataclass(frozen=True)
-class Page:
+class ExperimentSettings:
     """What the page of Experiment 2 says, unchanged."""
 
     counts: tuple[int, ...] = (13_103, 2_911, 4_977, 1_743, 787, 654, 2_411, 4_115, 137, 38)
@@ -33,7 +33,7 @@ class Page:
     accuracy: tuple[float, float] = (0.73, 0.79)
 
 
-PAGE = Page()
+PAGE = ExperimentSettings()
 
 
 def class_weights(counts: Sequence[int], total: int | None = None) -> list[float]:
@@ -69,7 +69,7 @@ def checks(balance: Balance, settings: Settings, trainable: Mapping[str, int]) -
     return lines
 
 
-def page_checks(page: Page = PAGE) -> list[str]:
+def experiment_checks(page: ExperimentSettings = PAGE) -> list[str]:
     """Where the page of Experiment 2 is at odds with itself: what it says, what its rules give."""
     total, summed = page.total, sum(page.counts)
     repeats = class_repeats(page.counts, parse_oversampling(page.oversample))

@@ -16,7 +16,7 @@ from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.parser import Annotations
 from flowerml.data.relations.records import RELATIONS, Box, Pair
-from flowerml.data.relations.vocabulary import Wording, load_names
+from flowerml.data.relations.vocabulary import Vocabulary, load_vocabulary
 from flowerml.data.relations.vrd import find_annotations
 from flowerml.data.scan import BadFile, list_bad
 from flowerml.errors import UserError
@@ -104,9 +104,9 @@ def find_file(root: Path) -> Path:
 
 def names_of(wording: str) -> Mapping[str, str]:
     """Relation by text: the packaged table, exact or with synonyms, or a file's. Raises UserError."""
-    if wording in tuple(Wording):
-        return load_names(Wording(wording))
-    return load_names(Wording.SYNONYMS, Path(wording))
+    if wording in tuple(Vocabulary):
+        return load_vocabulary(Vocabulary(wording))
+    return load_vocabulary(Vocabulary.SYNONYMS, Path(wording))
 
 
 def require_pairs(folder: PairFolder, bad_images: str | None) -> None:

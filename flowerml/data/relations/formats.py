@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowerml.data.relations.image_sizes import size_on_disk
-from flowerml.data.relations.parser import Annotations, Entry, Gathering, read_json
+from flowerml.data.relations.parser import AnnotationCollector, Annotations, Entry, read_json
 from flowerml.data.relations.records import Box
 from flowerml.data.relations.vrd import read_vrd
 from flowerml.errors import UserError
@@ -57,7 +57,7 @@ def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
     sizes: dict[int, tuple[int, int]] = {}
     for entry in Entry(read_json(sizes_path), str(sizes_path)).items():
         sizes[entry.get("image_id" if entry.has("image_id") else "id").whole()] = entry.size()
-    gathering = Gathering(str(path), names)
+    gathering = AnnotationCollector(str(path), names)
     for graph in Entry(read_json(path), str(path)).items():
         number = graph.get("image_id" if graph.has("image_id") else "id").whole()
         image = f"{number}.jpg"
@@ -81,7 +81,7 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
     Raises:
         UserError: the file is missing or is not of this form; no pair is left.
     """
-    gathering = Gathering(str(path), names)
+    gathering = AnnotationCollector(str(path), names)
     for graph in Entry(read_json(path), str(path)).items():
         image, size = graph.get("filename").text(), graph.size()
         gathering.image(image)
@@ -116,7 +116,7 @@ def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; the first line must name {','.join(COLUMNS)}")
-    gathering = Gathering(str(path), names)
+    gathering = AnnotationCollector(str(path), names)
     for line, row in enumerate(rows, start=2):
         image = row["image"]
         if not image or None in row or None in row.values():

@@ -55,7 +55,7 @@ class Annotations:
         return [one_line(line) for line in lines]
 
 
-class Gathering:
+class AnnotationCollector:
     """Pairs as a reader meets them: names are looked up, boxes are judged, what can't be used is put down with its
     image.
     """

@@ -11,7 +11,7 @@ from flowerml.data.relations.records import RELATIONS
 from flowerml.errors import UserError
 
 
-class Wording(StrEnum):
+class Vocabulary(StrEnum):
     """How far the packaged table goes."""
 
     EXACT = "exact"  # the relation's own name, as the data sets spell it ("on the left of")
@@ -23,7 +23,7 @@ def normal(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def load_names(wording: Wording = Wording.EXACT, path: Path | None = None) -> Mapping[str, str]:
+def load_vocabulary(wording: Vocabulary = Vocabulary.EXACT, path: Path | None = None) -> Mapping[str, str]:
     """Relation by normal text, from `synonyms.csv` of this package or from a file of the same form (columns text,
     relation; kind if any).
 
@@ -48,7 +48,7 @@ def load_names(wording: Wording = Wording.EXACT, path: Path | None = None) -> Ma
             raise UserError(f"{place}, line {line}: a text and a relation are needed (columns text,relation)")
         if relation not in RELATIONS:
             raise UserError(f"{place}, line {line}: {relation!r} is none of the ten relations: {', '.join(RELATIONS)}")
-        if wording is Wording.EXACT and row.get("kind") not in (None, "", "exact"):
+        if wording is Vocabulary.EXACT and row.get("kind") not in (None, "", "exact"):
             continue
         if names.setdefault(normal(said), relation) != relation:
             raise UserError(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowerml.data.relations.parser import Annotations, Entry, Gathering, read_json
+from flowerml.data.relations.parser import AnnotationCollector, Annotations, Entry, read_json
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.errors import UserError
 from flowerml.files import write_json
@@ -33,7 +33,7 @@ def read_vrd(path: Path, names: Mapping[str, str]) -> Annotations:
     }
     predicates, objects = (_words(beside[name]) for name in ("predicates", "objects"))
     sizes = {name: entry.size() for name, entry in Entry(read_json(beside["sizes"]), str(beside["sizes"])).named()}
-    gathering = Gathering(str(path), names)
+    gathering = AnnotationCollector(str(path), names)
     for image, entries in Entry(read_json(path), str(path)).named():
         gathering.image(image)
         size, remark = _size(image, sizes, beside["sizes"])

@@ -11,21 +11,21 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 
 
 @dataclass(frozen=True)
-class Share:
+class DeviceShare:
     """What one of them is to put into its environment, and how many threads torch may have (None: as it would)."""
 
     environment: dict[str, str]
     threads: int | None
 
 
-def share(place: int, places: int, gpus: Sequence[str]) -> Share:
+def device_share(place: int, places: int, gpus: Sequence[str]) -> DeviceShare:
     """The share of a place (from 0) of several. A machine's only training has all of it, and whoever has set
     OMP_NUM_THREADS is obeyed.
     """
     environment = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus and places > 1 else {}
     if gpus or places == 1 or "OMP_NUM_THREADS" in os.environ:
-        return Share(environment, None)
-    return Share(environment, max(1, cores() // places))
+        return DeviceShare(environment, None)
+    return DeviceShare(environment, max(1, cores() // places))
 
 
 def cores() -> int:

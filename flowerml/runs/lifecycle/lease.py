@@ -19,11 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from flowerml.errors import Fenced, UserError
-from flowerml.files import staged, staging_of, write_json
+from flowerml.errors import LeaseLost, UserError
+from flowerml.files import fenced_writes_to, staging_dir, write_json
 from flowerml.human_units import duration
 from flowerml.journal import journals
-from flowerml.runs.lifecycle.process_identity import born, lives, machine
+from flowerml.runs.lifecycle.process_identity import is_alive, machine, start_time
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _PATIENCE = 5.0  # seconds in which one that only closes a dead run has let go o
 
 
 @dataclass(frozen=True)
-class Holder:
+class LeaseOwner:
     """Who made an attempt: its number, the process (`born` and `machine`: see
     `flowerml.runs.lifecycle.process_identity`), when it began, its lease in seconds, and whether it has let go;
     `closes`: it does not go on with the run, and has let go in a moment. `seen` is its last sign of life. Times are
@@ -61,7 +61,7 @@ class Holder:
         return max(0.0, time.time() - max(self.since, self.seen))
 
     @property
-    def gone(self) -> bool:
+    def expired(self) -> bool:
         """Whether nobody works on it any more: let go of, its process is dead, or it was silent for longer than its
         lease.
         """
@@ -73,7 +73,7 @@ class Holder:
         return (
             self.machine != ""
             and (self.host, self.machine) == (socket.gethostname(), machine())
-            and not lives(self.pid, self.born)
+            and not is_alive(self.pid, self.born)
         )
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Lease:
     """A claim that was made: its folder, and the folder in that where everything on its way into the run's folder is
     made (of a name that never comes again, while a number may: see `_taken`). `previous` is the folder of the attempt
     before it, fenced off, None for the first.
@@ -92,10 +92,10 @@ class Attempt:
     root: Path
     folder: Path
     staging: Path
-    holder: Holder
+    holder: LeaseOwner
     previous: Path | None
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Give a sign of life. Raises Fenced where another attempt has followed."""
         write_json(self.folder / HEARTBEAT, {"time": time.time()})
 
@@ -115,25 +115,25 @@ class Attempt:
         Never raises: the end of the process lets go as well.
         """
         try:
-            staging_of(self.folder)
+            staging_dir(self.folder)
             for path in self.folder.iterdir():
                 if path.name not in (CLAIM, *JOURNAL_FILES, self.staging.name):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             _write_claim(self.folder, replace(self.holder, released=True))
             shutil.rmtree(self.staging, ignore_errors=True)
-        except Fenced:
+        except LeaseLost:
             return
         except (OSError, UserError) as error:
             logger.warning(f"{self.root}: that this process has let go of it could not be written down ({error})")
 
 
-def holder(root: Path) -> Holder | None:
+def lease_owner(root: Path) -> LeaseOwner | None:
     """Who made the newest attempt on a run's folder, None where there was none."""
     newest = _newest(root)
     return None if newest is None else _read(newest)
 
 
-def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
+def acquire(root: Path, lease: float, *, closes: bool = False) -> Lease:
     """Make an attempt on a run's folder. `lease`: seconds without a sign of life after which others may take the run
     over. `closes`: only to close it. Every start closes what is dead: one that begins in this moment waits for that,
     instead of being refused.
@@ -144,18 +144,18 @@ def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
     patience = time.monotonic() + _PATIENCE
     try:
         for _ in range(_TRIES):
-            before = holder(root)
-            while before is not None and before.closes and not before.gone and time.monotonic() < patience:
+            before = lease_owner(root)
+            while before is not None and before.closes and not before.expired and time.monotonic() < patience:
                 time.sleep(0.02)
-                before = holder(root)
-            if before is not None and not before.gone:
+                before = lease_owner(root)
+            if before is not None and not before.expired:
                 raise UserError(f"{root} is being worked on by {before}: wait for it, or choose another --output-dir")
             token = 1 if before is None else before.token + 1
-            mine = Holder(
+            mine = LeaseOwner(
                 token,
                 socket.gethostname(),
                 os.getpid(),
-                born(os.getpid()),
+                start_time(os.getpid()),
                 time.time(),
                 lease,
                 machine(),
@@ -163,7 +163,7 @@ def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
             )
             staging = _taken(root, mine)
             if staging is not None:
-                return Attempt(root, staging.parent, staging, mine, _fence_off(root, token))
+                return Lease(root, staging.parent, staging, mine, _fence_off(root, token))
     except OSError as error:
         raise UserError(
             f"can't claim {root}: {error.strerror or error}. Choose another folder, or free space or permissions there"
@@ -173,7 +173,7 @@ def claim(root: Path, lease: float, *, closes: bool = False) -> Attempt:
     )
 
 
-def _taken(root: Path, mine: Holder) -> Path | None:
+def _taken(root: Path, mine: LeaseOwner) -> Path | None:
     """The folder `Attempt.staging`, in the attempt's own; None where somebody else was faster. Raises OSError."""
     attempts, name = root / ATTEMPTS, f".{uuid.uuid4().hex}"
     folder, made = attempts / f"{mine.token:04d}", attempts / name
@@ -213,18 +213,18 @@ def _fence_off(root: Path, token: int) -> Path | None:
 
 
 @contextmanager
-def writing(attempt: Attempt) -> Iterator[None]:
+def fenced_writes(attempt: Lease) -> Iterator[None]:
     """Inside, whatever is written below the run's folder is this attempt's, and fails (Fenced) once another has
     followed. Lets go at the end.
     """
-    with staged(attempt.root, attempt.staging):
+    with fenced_writes_to(attempt.root, attempt.staging):
         try:
             yield
         finally:
             attempt.release()
 
 
-def forget_fenced(attempt: Attempt) -> None:
+def clean_fenced(attempt: Lease) -> None:
     """Remove what earlier attempts have left: the newest journal has all they had. The journal of a run that was
     started over stays, as something of it may have to be delivered.
     """
@@ -250,19 +250,19 @@ def _newest(root: Path) -> Path | None:
     return entries[-1][0] if entries else None
 
 
-def _read(folder: Path) -> Holder:
+def _read(folder: Path) -> LeaseOwner:
     """Who made the attempt in `folder`. One whose claim can't be read is nobody's: it is over once it is as old as a
     lease.
     """
     match = _NAME.fullmatch(folder.name)
     assert match is not None
     try:
-        written = Holder(**json.loads((folder / CLAIM).read_text("utf-8")))
+        written = LeaseOwner(**json.loads((folder / CLAIM).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         since = 0.0
         with suppress(OSError):
             since = folder.stat().st_mtime
-        return Holder(int(match[1]), "an unknown host", 0, 0.0, since, _UNKNOWN_LEASE)
+        return LeaseOwner(int(match[1]), "an unknown host", 0, 0.0, since, _UNKNOWN_LEASE)
     try:
         seen = float(json.loads((folder / HEARTBEAT).read_text("utf-8"))["time"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -270,7 +270,7 @@ def _read(folder: Path) -> Holder:
     return replace(written, seen=seen, released=written.released or bool(match[2]))
 
 
-def _write_claim(folder: Path, who: Holder) -> None:
+def _write_claim(folder: Path, who: LeaseOwner) -> None:
     content = asdict(who)
     del content["seen"]
     write_json(folder / CLAIM, content)

@@ -19,7 +19,7 @@ def machine() -> str:
         return ""
 
 
-def born(pid: int) -> float:
+def start_time(pid: int) -> float:
     """When a process was started: clock ticks since the system's start on Linux, where the calendar may be set anew
     meanwhile, else seconds since 1970. Raises psutil.Error.
     """
@@ -30,10 +30,10 @@ def born(pid: int) -> float:
         return psutil.Process(pid).create_time()
 
 
-def lives(pid: int, started: float) -> bool:
+def is_alive(pid: int, started: float) -> bool:
     """Whether the process of this number is still the one that was `born` at `started`, and not merely unburied."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and abs(born(pid) - started) < 1.0
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and abs(start_time(pid) - started) < 1.0
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:  # it may not be looked at: then it lives

@@ -10,7 +10,7 @@ from pathlib import Path
 from flowerml.errors import UserError
 from flowerml.events import Ended, Status
 from flowerml.journal import Entry, Journal, Opening, journals, read_delivered
-from flowerml.runs.lifecycle.lease import Attempt, Holder, claim, holder, writing
+from flowerml.runs.lifecycle.lease import Lease, LeaseOwner, acquire, fenced_writes, lease_owner
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RunFile, read_run_file, write_run_file
 
 logger = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ def run_folders(runs_root: Path) -> list[Path]:
         raise UserError(f"{runs_root}: {error.strerror or error}") from error
 
 
-def living(runs_root: Path) -> Iterator[Path]:
+def is_active(runs_root: Path) -> Iterator[Path]:
     """The folders of runs that somebody works on."""
     for root in run_folders(runs_root):
-        who = holder(root)
-        if who is not None and not who.gone:
+        who = lease_owner(root)
+        if who is not None and not who.expired:
             yield root
 
 
@@ -51,16 +51,16 @@ def reap_folder(root: Path) -> Reaped | None:
     Raises:
         UserError: the folder can't be written to.
     """
-    who = holder(root)
-    if who is None or not who.gone or not _is_open(root, who):
+    who = lease_owner(root)
+    if who is None or not who.expired or not _is_open(root, who):
         return None
     try:
-        attempt = claim(root, _LEASE_S, closes=True)
+        attempt = acquire(root, _LEASE_S, closes=True)
     except UserError:
-        if (now := holder(root)) is not None and not now.gone:
+        if (now := lease_owner(root)) is not None and not now.expired:
             return None  # somebody was faster: to close it as well, or to go on with it
         raise
-    with writing(attempt):
+    with fenced_writes(attempt):
         standing = read_run_file(root)
         if standing is None or not _is_open(root, who):
             attempt.withdraw()
@@ -73,7 +73,7 @@ def reap_folder(root: Path) -> Reaped | None:
     )
 
 
-def _is_open(root: Path, who: Holder) -> bool:
+def _is_open(root: Path, who: LeaseOwner) -> bool:
     """Whether the run in `root`, which `who` was the last to work on, says RUNNING, or its journal has no end: its
     process may have died between the two.
     """
@@ -86,7 +86,7 @@ def _is_open(root: Path, who: Holder) -> bool:
         return False
 
 
-def _ended(attempt: Attempt, who: Holder, standing: RunFile) -> tuple[Ended, bool]:
+def _ended(attempt: Lease, who: LeaseOwner, standing: RunFile) -> tuple[Ended, bool]:
     """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life. And
     whether the folder is this run's already: it may still be that of a run which was to be replaced.
     """

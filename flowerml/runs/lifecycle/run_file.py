@@ -59,7 +59,7 @@ def read_run_file(folder: Path) -> RunFile | None:
         return None
 
 
-def require_free(
+def check_available(
     folder: Path, config_id: str, seed: int, shaping: Mapping[str, object], *, overwrite: bool
 ) -> RunFile | None:
     """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns the

@@ -12,8 +12,8 @@ from types import FrameType
 
 import psutil
 
-from flowerml.errors import Fenced
-from flowerml.runs.lifecycle.process_identity import born, lives
+from flowerml.errors import LeaseLost
+from flowerml.runs.lifecycle.process_identity import is_alive, start_time
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class StoppedAtOnce(KeyboardInterrupt):
     """A signal arrived where nothing is left to do first: unwinds as Ctrl-C does."""
 
 
-class Stopping:
+class StopRequest:
     """Hears what asks the run to stop, and answers the loop, which asks between two steps (`reason`).
 
     Where no loop asks (`patient` is off), or at a second signal, the run is stopped at once.
@@ -38,7 +38,7 @@ class Stopping:
         self.patient = False
         self._holds, self._held_back = False, ""
         self._reason: str | None = None
-        self._fenced: Fenced | None = None
+        self._fenced: LeaseLost | None = None
         self._first = 0.0
 
     @property
@@ -53,16 +53,16 @@ class Stopping:
         return self._reason
 
     @property
-    def asked(self) -> str | None:
+    def is_requested(self) -> str | None:
         """As `reason`, without the error."""
         return self._reason
 
-    def ask(self, reason: str) -> None:
+    def request(self, reason: str) -> None:
         """Ask the run to stop where it can go on later."""
         if self._reason is None:
             self._reason = reason
 
-    def fence(self, error: Fenced) -> None:
+    def fence(self, error: LeaseLost) -> None:
         """Another process has taken the run over."""
         self._fenced = error
 
@@ -72,7 +72,7 @@ class Stopping:
         if self._first and time.monotonic() - self._first < _PAUSE:
             return
         again, self._first = self._first > 0, time.monotonic()
-        self.ask(words)
+        self.request(words)
         if self._holds:
             self._held_back = words
             return
@@ -98,7 +98,7 @@ class Stopping:
 
 
 @contextmanager
-def heard(stopping: Stopping) -> Iterator[None]:
+def handle_signals(stopping: StopRequest) -> Iterator[None]:
     """Inside, SIGTERM and SIGINT are told to `stopping`. Only the main thread of a process can hear signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -112,7 +112,7 @@ def heard(stopping: Stopping) -> Iterator[None]:
 
 
 @contextmanager
-def patient(stopping: Stopping) -> Iterator[Callable[[], str | None]]:
+def graceful(stopping: StopRequest) -> Iterator[Callable[[], str | None]]:
     """Inside, a first signal waits for the loop to ask; gives what it asks with."""
     stopping.patient = True
     try:
@@ -122,7 +122,9 @@ def patient(stopping: Stopping) -> Iterator[Callable[[], str | None]]:
 
 
 @contextmanager
-def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher: "Launcher | None") -> Iterator[None]:
+def watched(
+    beat: Callable[[], None], every: float, stopping: StopRequest, launcher: "Launcher | None"
+) -> Iterator[None]:
     """Inside, a thread gives a sign of life every so many seconds, and looks whether the launcher still lives (None: it
     does not matter). Tells `stopping` what it finds.
     """
@@ -132,14 +134,14 @@ def watched(beat: Callable[[], None], every: float, stopping: Stopping, launcher
         due, well = time.monotonic() + every, True
         while not over.wait(min(every, 1.0)):
             if launcher is not None and launcher.gone:
-                stopping.ask("its launcher (mlflow run) died")
+                stopping.request("its launcher (mlflow run) died")
             if time.monotonic() < due:
                 continue
             due = time.monotonic() + every
             try:
                 beat()
                 well = True
-            except Fenced as error:
+            except LeaseLost as error:
                 stopping.fence(error)
                 return
             except (
@@ -168,7 +170,7 @@ class Launcher:
     def gone(self) -> bool:
         """Whether one of them has died. An orphan gets another parent; a shell in between would survive."""
         return os.getppid() != self.processes[0][0] or not all(
-            lives(pid, started) for pid, started in self.processes[1:]
+            is_alive(pid, started) for pid, started in self.processes[1:]
         )
 
 
@@ -180,7 +182,7 @@ def launcher_of(*, stops: bool) -> Launcher | None:
     with suppress(psutil.Error):
         for process in psutil.Process().parents():
             if process.pid != os.getppid():
-                processes.append((process.pid, born(process.pid)))
+                processes.append((process.pid, start_time(process.pid)))
             if process.name() not in _SHELLS:
                 break
     return Launcher(tuple(processes))

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from flowerml.errors import Fenced, RunFailed, UserError
+from flowerml.errors import LeaseLost, RunFailed, UserError
 from flowerml.events import Ended, Recorder, Status
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
-from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, Stopping, heard
-from flowerml.training.callbacks import LoaderDied, Stopped
+from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, StopRequest, handle_signals
+from flowerml.training.callbacks import DataLoaderDied, Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def closing(
     config_id: str,
     seed: int,
     recorder: Recorder,
-    stopping: Stopping,
+    stopping: StopRequest,
     finished: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """`ending`, and the same in the folder's `run.json`: RUNNING inside. `finished` tidies up once it says FINISHED
@@ -36,16 +36,16 @@ def closing(
         except UserError as error:
             logger.warning(f"the run is FINISHED, but not all could be tidied up: {error}")
 
-    with ending(recorder, state, stopping, tidy_up):
+    with finalize_status(recorder, state, stopping, tidy_up):
         state("RUNNING")
         yield
 
 
 @contextmanager
-def ending(
+def finalize_status(
     recorder: Recorder,
     state: Callable[[str], None] = lambda _status: None,
-    stopping: Stopping | None = None,
+    stopping: StopRequest | None = None,
     finished: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Afterwards the run is FINISHED, KILLED (SIGTERM, Ctrl-C, whatever else asked it to stop) or FAILED with the
@@ -59,7 +59,7 @@ def ending(
         RunFailed: for any other UserError, as a run was under way; any other error passes through.
     """
 
-    signals = stopping or Stopping()
+    signals = stopping or StopRequest()
 
     def end(status: Status, reason: str) -> None:
         with suppress(StoppedAtOnce), signals.holding_back():  # it ends already
@@ -72,7 +72,7 @@ def ending(
             recorder.close()
 
     over = False
-    with heard(signals):
+    with handle_signals(signals):
         try:
             yield
             with signals.holding_back():
@@ -80,14 +80,14 @@ def ending(
                 recorder.record(Ended(Status.FINISHED))
                 over = True
             finished()
-        except Fenced:
+        except LeaseLost:
             raise
         except BaseException as error:
             if over:
                 recorder.close()
                 raise
-            if signals.asked or isinstance(error, KeyboardInterrupt | Stopped):
-                end(Status.KILLED, _why_killed(signals.asked or "stopped by Ctrl-C", error))
+            if signals.is_requested or isinstance(error, KeyboardInterrupt | Stopped):
+                end(Status.KILLED, _why_killed(signals.is_requested or "stopped by Ctrl-C", error))
                 raise KeyboardInterrupt from error
             end(Status.FAILED, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
             if isinstance(error, UserError) and not isinstance(error, RunFailed):
@@ -100,7 +100,7 @@ def _why_killed(asked: str, error: BaseException) -> str:
     """With what went wrong on the way to the stop: a checkpoint that could not be written, mostly."""
     # A signal to the whole group ends the loading processes too, and torch's complaint about them may overtake the
     # signal.
-    if not isinstance(error, Exception) or isinstance(error, Stopped | LoaderDied):
+    if not isinstance(error, Exception) or isinstance(error, Stopped | DataLoaderDied):
         return asked
     words = f"{asked}, and meanwhile: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
     logger.warning(words)

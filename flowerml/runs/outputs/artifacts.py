@@ -24,7 +24,7 @@ from flowerml.reporting.html import thumbnail_jpeg
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity
 from flowerml.tasks import Task
-from flowerml.training.callbacks import Outcome, Row
+from flowerml.training.callbacks import EpochMetrics, Outcome
 
 _COLUMNS = (
     "epoch",
@@ -83,7 +83,7 @@ def installed() -> tuple[str, ...]:
     return tuple(sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}, key=str.lower))
 
 
-def write_history(folder: Path, history: Sequence[Row]) -> Path:
+def write_history(folder: Path, history: Sequence[EpochMetrics]) -> Path:
     """`history.csv`: a row per epoch, every figure with all its digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

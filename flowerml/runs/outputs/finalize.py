@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.evaluation.metrics import Predictions, Scores, score, text_report
+from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, text_report
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunResult:
     """A run that ended well: where it lies, what it reached (None without validation), on the test folder too (None
     without one).
     """
@@ -35,9 +35,9 @@ class Finished:
     test: Scores | None
 
 
-def finish(
+def finalize_run(
     run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, test_examples: Sequence[Example]
-) -> Finished:
+) -> RunResult:
     """Write and record everything after the last epoch. Raises UserError where a file can't be written."""
     assert outcome.best is not None
     paths = [
@@ -48,7 +48,7 @@ def finish(
     closing: dict[str, float] = {"best_epoch": outcome.best.epoch}
     scores: Scores | None = None
     if outcome.best.predictions is not None:
-        scores = score(outcome.best.predictions)
+        scores = compute_metrics(outcome.best.predictions)
         closing |= {
             "best_val_accuracy": scores.accuracy,
             "best_val_macro_f1": scores.macro_f1,
@@ -63,7 +63,7 @@ def finish(
     test: Scores | None = None
     if test_examples:
         test_predictions = _predict_with_best(run, test_examples, run.workers)
-        test = score(test_predictions)
+        test = compute_metrics(test_predictions)
         closing |= {
             "test_accuracy": test.accuracy,
             "test_macro_f1": test.macro_f1,
@@ -87,7 +87,7 @@ def finish(
         logger.info(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
     if test is not None:
         logger.info(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
-    return Finished(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
+    return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 
 def _predict_with_best(run: Prepared, examples: Sequence[Example], workers: int) -> Predictions:

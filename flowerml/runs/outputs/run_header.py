@@ -10,7 +10,7 @@ from flowerml.settings.serialization import as_params
 logger = logging.getLogger(__name__)
 
 
-def announce(run: Prepared, remark: str | None) -> None:
+def print_header(run: Prepared, remark: str | None) -> None:
     """Say data, split, balance, model, checks, weights and settings of a run; `remark` is what it begins from, if that
     is worth a line.
     """

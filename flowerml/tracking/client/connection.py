@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from flowerml.progress_bar import on_terminal
-from flowerml.tracking.client.errors import without_secrets
+from flowerml.tracking.client.errors import redact_secrets
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _PATIENCE = {_TIMEOUT: "15", _RETRIES: "3"}
@@ -31,7 +31,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(on_terminal())
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; without it a Postgres that hangs is waited for without end
 
 
-def connected() -> MlflowClient:
+def connect() -> MlflowClient:
     """A client of the tracking store. A database is knocked at once: MLflow tries ten times, for minutes, what no time
     mends.
 
@@ -104,7 +104,7 @@ def store_name(address: str) -> str:
     working folder.
     """
     file = database_file(address)
-    return f"sqlite:///{file}" if file else without_secrets(address).rstrip("/")
+    return f"sqlite:///{file}" if file else redact_secrets(address).rstrip("/")
 
 
 def is_remote(address: str) -> bool:
@@ -112,7 +112,7 @@ def is_remote(address: str) -> bool:
     return get_uri_scheme(address) != "sqlite"
 
 
-def answers_within(seconds: float) -> None:
+def set_request_timeout(seconds: float) -> None:
     """From now on this process's requests over http are tried once, for `seconds`, or for as long as the user's
     environment says: whoever calls this tries again in his own way.
     """

@@ -39,7 +39,7 @@ _SILENCES = (
 )
 
 
-def refusal(error: Exception) -> UserError:
+def to_user_error(error: Exception) -> UserError:
     """The line for whatever MLflow, SQLAlchemy or requests have raised. The store is the one that is set at this
     moment.
 
@@ -51,8 +51,8 @@ def refusal(error: Exception) -> UserError:
     if isinstance(error, NameError | AssertionError):
         raise error
     address = get_tracking_uri()
-    store = f"the MLflow tracking store {without_secrets(address)}"
-    reason = reason_of(error)
+    store = f"the MLflow tracking store {redact_secrets(address)}"
+    reason = short_reason(error)
     if isinstance(error, UnsupportedModelRegistryStoreURIException) or get_uri_scheme(address) in ("", "file"):
         return UserError(
             f"{store} is of a kind that is not taken. Allowed: {_KINDS}. Set MLFLOW_TRACKING_URI to one of these"
@@ -61,12 +61,12 @@ def refusal(error: Exception) -> UserError:
         return UserError(
             f"{store} needs the Python package {error.name!r}: install it, or name another driver (postgresql+psycopg2://…)"
         )
-    if is_answer(error):
+    if is_server_response(error):
         return UserError(f"{store} refuses ({reason}): mend what it names, or set MLFLOW_TRACKING_URI to another store")
     return UserError(f"{store} does not answer ({reason}): start it, or set MLFLOW_TRACKING_URI")
 
 
-def is_answer(error: Exception) -> bool:
+def is_server_response(error: Exception) -> bool:
     """Whether something is there and has said no, or the address is one that can't be; an error without answer may mend
     itself.
     """
@@ -80,7 +80,7 @@ def is_answer(error: Exception) -> bool:
     return database or error.error_code not in _UNANSWERED or _is_page(error)
 
 
-def is_of_content(error: Exception) -> bool:
+def is_content_error(error: Exception) -> bool:
     """Whether the store is well and takes only these contents not: no use in asking again.
 
     Also for a run that is deleted or unknown, which can be asked for. Not for what a server says whose own database is
@@ -95,7 +95,7 @@ def is_of_content(error: Exception) -> bool:
     )
 
 
-def is_unknown(error: Exception) -> bool:
+def is_unknown_run(error: Exception) -> bool:
     """Whether the store says that there is no such run."""
     unknown = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
     return isinstance(error, MlflowException) and error.error_code in unknown and not _is_page(error)
@@ -106,11 +106,11 @@ def _is_page(error: MlflowException) -> bool:
     return str(error).startswith("API request to endpoint")
 
 
-def reason_of(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """The reason in a few words, without the address's password: MLflow's own text has it deep in the names of four
     libraries.
     """
-    text = without_secrets(str(error) or type(error).__name__)
+    text = redact_secrets(str(error) or type(error).__name__)
     for pattern, words in _SILENCES if isinstance(error, MlflowException) else ():
         if found := re.search(pattern, text):
             detail = "".join(found.groups())
@@ -118,7 +118,7 @@ def reason_of(error: Exception) -> str:
     return text.splitlines()[0][:160]
 
 
-def without_secrets(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """`text` with every user and password of an address in it, and every password in a query, as `***`."""
     text = re.sub(r"://(?:[^/@\s]*|[^/@:\s]*:(?!\d+/)\S*)@", "://***@", text)
     return re.sub(r"(?i)([?&][a-z_]*(?:password|passwd|pwd|token|secret)=)[^&\s]*", r"\1***", text)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from mlflow.tracking import get_tracking_uri
 
-from flowerml.errors import Fenced, UserError
+from flowerml.errors import LeaseLost, UserError
 from flowerml.tracking.client.connection import is_remote
-from flowerml.tracking.client.errors import is_answer, reason_of, refusal, without_secrets
-from flowerml.tracking.delivery.journal_delivery import Delivery
+from flowerml.tracking.client.errors import is_server_response, redact_secrets, short_reason, to_user_error
+from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 
 logger = logging.getLogger(__name__)
 
@@ -24,18 +24,18 @@ _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between tries
 _BEAT_S = 30.0
 
 
-class Sender:
+class BackgroundSender:
     """Delivers until it is closed; `opened` is the run that `mlflow run` has opened for this process.
 
     An answer that refuses the run stops it at the start, and only there: later it is one more reason to try again.
     """
 
-    def __init__(self, make: Callable[[Callable[[], None]], Delivery], opened: str | None) -> None:
+    def __init__(self, make: Callable[[Callable[[], None]], JournalDelivery], opened: str | None) -> None:
         self._state = threading.Condition()
         self._delivery = make(self._heard)
         self._opened = opened
         self._remote = is_remote(get_tracking_uri())
-        self._store = f"the MLflow tracking store {without_secrets(get_tracking_uri())}"
+        self._store = f"the MLflow tracking store {redact_secrets(get_tracking_uri())}"
         self._where = self._delivery.journal.root
         self._answers = 0  # of the server, and so a sign that waiting is of use
         self._fails = 0  # since its last answer
@@ -51,7 +51,7 @@ class Sender:
         return self._delivery.run_id
 
     @property
-    def delivery(self) -> Delivery:
+    def delivery(self) -> JournalDelivery:
         """What it delivers."""
         return self._delivery
 
@@ -74,15 +74,15 @@ class Sender:
             self._told = self._told or silent
         if refused is not None:
             self.abandon()
-            raise refusal(refused) from refused
+            raise to_user_error(refused) from refused
         if gone:
-            raise Fenced(f"{self._where}: another process has taken this run over; nothing more is written here")
+            raise LeaseLost(f"{self._where}: another process has taken this run over; nothing more is written here")
         if silent:
             logger.warning(
                 f"{self._store} has not answered yet: the training begins, its events are kept in {self._where}"
             )
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """There is something to deliver."""
         with self._state:
             self._news = True
@@ -99,11 +99,11 @@ class Sender:
             self._part()
 
     def _part(self) -> None:
-        if self._over and self.left() == 0:
+        if self._over and self.pending() == 0:
             return
         self.abandon()
         self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
-        left = self.left()
+        left = self.pending()
         if left:
             logger.warning(
                 f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}`"
@@ -116,10 +116,10 @@ class Sender:
             self._over = True
             self._state.notify_all()
 
-    def left(self) -> int:
+    def pending(self) -> int:
         """How many events are not at MLflow."""
         try:
-            return self._delivery.waiting()
+            return self._delivery.pending()
         except OSError:
             return 0  # taken over: the journal is another process's
 
@@ -166,7 +166,7 @@ class Sender:
                     if self._is_taken_over():  # by a process that may have ended the run: it must not be opened again
                         return
                     if time.monotonic() >= due and not self._closing:
-                        self._delivery.beat()
+                        self._delivery.send_heartbeat()
                         self._delivery.assert_running()
                         due = time.monotonic() + _BEAT_S
                 except (
@@ -191,7 +191,7 @@ class Sender:
                 pause_s = 0.2 if closing else _PAUSES_S[min(self._fails, len(_PAUSES_S)) - 1]
                 self._state.wait_for(lambda: self._over or self._closing != closing, pause_s)
             elif self._closing:
-                return not self._over and self.left() > 0
+                return not self._over and self.pending() > 0
             elif self._delivery.is_open:
                 self._state.wait_for(
                     lambda: self._over or self._closing or self._news, max(0.0, due - time.monotonic())
@@ -204,12 +204,12 @@ class Sender:
         if self._fails:
             self._delivery.assert_running()
             self._back()
-        while not self._over and self._delivery.step():
+        while not self._over and self._delivery.deliver_batch():
             if not self._delivery.is_open:
                 self._delivery.open(None, alive=True)
 
     def _back(self) -> None:
-        left = self.left()
+        left = self.pending()
         with self._state:
             self._fails = 0
             told, self._told = self._told, False
@@ -219,7 +219,7 @@ class Sender:
     def _is_refused(self, error: Exception) -> bool:
         """At the start only: whether this ends the run before it has begun."""
         with self._state:
-            if self._starting and (is_answer(error) or not self._remote):
+            if self._starting and (is_server_response(error) or not self._remote):
                 self._refused = error
                 self._fails = 1
                 self._state.notify_all()
@@ -235,6 +235,6 @@ class Sender:
             told, self._told = self._told, True
             self._state.notify_all()
         if not told and not self._over:
-            does = "refuses" if is_answer(error) and not isinstance(error, UserError) else "does not answer"
-            why = str(error) if isinstance(error, UserError) else f"{self._store} {does} ({reason_of(error)})"
+            does = "refuses" if is_server_response(error) and not isinstance(error, UserError) else "does not answer"
+            why = str(error) if isinstance(error, UserError) else f"{self._store} {does} ({short_reason(error)})"
             logger.warning(f"{why}: events are kept in {self._where} and go there later")

@@ -20,12 +20,18 @@ from flowerml.journal import (
     read_delivered,
     write_delivered,
 )
-from flowerml.tracking.client.connection import answers_within, connected, is_remote, store_name
-from flowerml.tracking.client.errors import is_answer, is_of_content, reason_of
+from flowerml.tracking.client.connection import connect, is_remote, set_request_timeout, store_name
+from flowerml.tracking.client.errors import is_content_error, is_server_response, short_reason
 from flowerml.tracking.delivery.batches import named, next_batch, pieces, upload_s
-from flowerml.tracking.delivery.lock import Hold
-from flowerml.tracking.delivery.reconcile import FILE_S, insist_on_end, opened_at, remove_doubles, send_missing
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run, heartbeat, make_run, opened_run, run_of
+from flowerml.tracking.delivery.lock import JournalLock
+from flowerml.tracking.delivery.reconcile import (
+    FILE_S,
+    delete_duplicate_runs,
+    ensure_terminated,
+    opened_at,
+    send_missing,
+)
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run, launcher_run, make_run, run_heartbeat, run_of
 from flowerml.tracking.delivery.run_writer import RunWriter
 
 logger = logging.getLogger(__name__)
@@ -37,7 +43,7 @@ def _nothing() -> None:
     """For whoever need not hear of answers."""
 
 
-class Delivery:
+class JournalDelivery:
     """Delivers a journal to the tracking store that is set. One process at a time has it: a lock that goes with the
     process.
 
@@ -51,7 +57,7 @@ class Delivery:
         self.journal = journal
         self._heard = heard
         self._superseded = superseded
-        self._hold = Hold(journal.folder / JOURNAL)
+        self._hold = JournalLock(journal.folder / JOURNAL)
         state = read_delivered(journal.folder)
         self._state = replace(state, bytes=min(state.bytes, journal.end))
         self._run: tuple[MlflowClient, RunWriter] | None = None
@@ -78,7 +84,7 @@ class Delivery:
         """An end that the journal could not take any more (a full disk): it is delivered all the same."""
         self._last_words, self._is_over = ended, True
 
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """How many records are not delivered. Raises OSError where the journal is gone."""
         found = self.journal.records(self._state.bytes)
         return sum(not isinstance(one, Damage) for one in found) + (self._last_words is not None)
@@ -100,10 +106,10 @@ class Delivery:
             Exception: whatever MLflow raises.
         """
         self._settle_store()
-        answers_within(_ANSWER_S)
-        client = connected()
+        set_request_timeout(_ANSWER_S)
+        client = connect()
         if opened:
-            opened_run(client, opened)
+            launcher_run(client, opened)
             self._heard()
         run = find_run(client, self.run_id)
         if self.run_id:
@@ -119,13 +125,13 @@ class Delivery:
         self._keep(replace(self._state, run_id=run.info.run_id))
         self._run = client, RunWriter(client, run)
         if alive:
-            self.beat()
+            self.send_heartbeat()
         self._heard()
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Say at MLflow that the run is alive. Raises whatever MLflow raises."""
-        answers_within(_ANSWER_S)
-        self._client.set_tag(self.run_id, HEARTBEAT, heartbeat())
+        set_request_timeout(_ANSWER_S)
+        self._client.set_tag(self.run_id, HEARTBEAT, run_heartbeat())
 
     def assert_running(self) -> None:
         """RUNNING again where somebody has taken the run for dead, or a launcher has ended it whose own process had
@@ -133,11 +139,11 @@ class Delivery:
         """
         if self._is_over or self.journal.ended is not None:
             return
-        answers_within(_ANSWER_S)
+        set_request_timeout(_ANSWER_S)
         if self._client.get_run(self.run_id).info.status != "RUNNING":
             self._writer.reopen()
 
-    def step(self) -> bool:
+    def deliver_batch(self) -> bool:
         """Deliver some records; False where there are none. Raises whatever MLflow raises, or OSError where the journal
         is gone.
         """
@@ -146,12 +152,12 @@ class Delivery:
             return self._say_last_words()
         for damage in batch.damages:
             self._name(damage)
-        answers_within(_ANSWER_S)
+        set_request_timeout(_ANSWER_S)
         try:
             self._write(batch.records)
         except Exception as error:
-            self._unanswered = self._unanswered or not is_answer(error)
-            if not is_of_content(error):
+            self._unanswered = self._unanswered or not is_server_response(error)
+            if not is_content_error(error):
                 raise
             if self._is_lost():
                 return True
@@ -183,7 +189,7 @@ class Delivery:
         """A new run. Noted before it is asked for, so that whoever goes on, whenever, looks for a second one."""
         before = self._state
         self._keep(replace(before, unclear=True))
-        run = make_run(client, opening, {HEARTBEAT: heartbeat(None if alive else opening)})
+        run = make_run(client, opening, {HEARTBEAT: run_heartbeat(None if alive else opening)})
         self._keep(replace(before, run_id=run.info.run_id))
         return run
 
@@ -216,16 +222,16 @@ class Delivery:
     def _write(self, records: Sequence[Record]) -> None:
         together = [record for record in records if isinstance(record, Params | Metrics | Tags)]
         if together:
-            self._writer.write_together(together)
+            self._writer.write_batch(together)
             return
         for record in records:
             match record:
                 case Opening():
-                    self._make_launcher(record.opened)
+                    self._mark_as_launcher(record.opened)
                 case Reopening():
                     self._is_over = False
                     self._writer.reopen()
-                    self._make_launcher(record.opened)
+                    self._mark_as_launcher(record.opened)
                 case Artifact(path) if self._superseded and path.is_relative_to(self.journal.root):
                     logger.warning(
                         f"{path} may be a later run's, started over in its folder: the earlier one is delivered without"
@@ -234,17 +240,17 @@ class Delivery:
                 case Artifact(path) if not path.is_file():
                     logger.warning(f"{path} is gone before MLflow had it: the run is delivered without this file")
                 case Artifact():
-                    answers_within(FILE_S + upload_s(record))
+                    set_request_timeout(FILE_S + upload_s(record))
                     self._writer.write(record)
                 case Ended():
                     self._end(record)
                 case _:
                     self._writer.write(record)
 
-    def _make_launcher(self, opened: str | None) -> None:
+    def _mark_as_launcher(self, opened: str | None) -> None:
         """What `mlflow run` has opened for an attempt only launched it, where it is not the journal's own run."""
         if opened and opened != self.run_id:
-            self._writer.make_launcher(opened)
+            self._writer.mark_as_launcher(opened)
 
     def _end(self, ended: Ended) -> None:
         self._is_over = True
@@ -253,9 +259,9 @@ class Delivery:
         opened = opened_at(self.journal, self._state.bytes)
         self._writer.write(ended, opened if opened != self.run_id else None)
         if self._unanswered:
-            insist_on_end(self._client, self._writer, ended)
+            ensure_terminated(self._client, self._writer, ended)
         if self._state.unclear:
-            remove_doubles(self._client, self.run_id, self.journal)
+            delete_duplicate_runs(self._client, self.run_id, self.journal)
             self._keep(replace(self._state, unclear=False))
 
     def _say_last_words(self) -> bool:
@@ -271,10 +277,10 @@ class Delivery:
             try:
                 self._write([piece])
             except Exception as error:
-                if not is_of_content(error):
+                if not is_content_error(error):
                     raise
                 logger.warning(
-                    f"MLflow does not take {named(piece)} ({reason_of(error)}): it stands in {self.journal.path} only"
+                    f"MLflow does not take {named(piece)} ({short_reason(error)}): it stands in {self.journal.path} only"
                 )
 
     def _keep(self, state: Delivered) -> None:

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 _PATIENCE_S = 600.0
 
 
-def have_the_last_word(run_id: str, status: str) -> None:
+def restore_status_after_launcher(run_id: str, status: str) -> None:
     """See to it that `run_id` is in state `status` once the parent of this process is gone. Returns at once; never
     raises.
     """

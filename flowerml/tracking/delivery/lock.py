@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class Busy(Exception):
+class LockHeld(Exception):
     """Another process delivers this journal."""
 
 
-class Hold:
+class JournalLock:
     """The lock on the file `path`, until `release` or the end of the process."""
 
     def __init__(self, path: Path) -> None:
@@ -20,7 +20,7 @@ class Hold:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._handle)
-            raise Busy from error
+            raise LockHeld from error
         except OSError:  # a file system without locks: delivering twice at once adds nothing either
             pass
 

@@ -9,8 +9,8 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Ended, Status, now_ms
 from flowerml.human_units import duration
-from flowerml.tracking.client.connection import answers_within, connected
-from flowerml.tracking.client.errors import refusal
+from flowerml.tracking.client.connection import connect, set_request_timeout
+from flowerml.tracking.client.errors import to_user_error
 from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run
 from flowerml.tracking.delivery.run_writer import CONTINUES, KIND, RunWriter
 
@@ -19,7 +19,7 @@ _ANSWER_S = 30.0  # a page of many runs takes some seconds
 
 
 @dataclass(frozen=True)
-class Closed:
+class ClosedRun:
     """A run that was closed at the server: its id, its state now, and why."""
 
     run_id: str
@@ -27,7 +27,7 @@ class Closed:
     reason: str
 
 
-def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
+def close_stale_runs(silent_s: float, alive: Collection[str]) -> list[ClosedRun]:
     """Close, in all experiments, the RUNNING runs whose last sign of life is older than `silent_s` seconds, and the
     launchers of runs that have ended. `alive` are the ids of runs that are known to live: their signs may not have come
     through.
@@ -35,9 +35,9 @@ def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
     Raises:
         UserError: the tracking server can't be reached or refuses.
     """
-    answers_within(_ANSWER_S)
+    set_request_timeout(_ANSWER_S)
     try:
-        client = connected()
+        client = connect()
         experiments = [
             one.experiment_id for one in client.search_experiments(view_type=ViewType.ACTIVE_ONLY, max_results=50_000)
         ]
@@ -45,7 +45,7 @@ def reap_server(silent_s: float, alive: Collection[str]) -> list[Closed]:
         closed = [_close(client, run, sign) for run, sign in dead if _is_as_before(client, run)]
         return closed + _close_launchers(client, experiments)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,20 @@ def _is_as_before(client: MlflowClient, run: Run) -> bool:
     return now is not None and now.info.status == "RUNNING" and now.data.tags.get(HEARTBEAT) == run.data.tags[HEARTBEAT]
 
 
-def _close(client: MlflowClient, run: Run, sign: _Sign) -> Closed:
+def _close(client: MlflowClient, run: Run, sign: _Sign) -> ClosedRun:
     reason = f"its process {sign.pid} on {sign.host} is gone: last sign of life {duration(sign.silent_s)} ago"
     RunWriter(client, run).write(Ended(Status.KILLED, reason, sign.time))
-    return Closed(run.info.run_id, Status.KILLED.value, reason)
+    return ClosedRun(run.info.run_id, Status.KILLED.value, reason)
 
 
-def _close_launchers(client: MlflowClient, experiments: list[str]) -> list[Closed]:
+def _close_launchers(client: MlflowClient, experiments: list[str]) -> list[ClosedRun]:
     closed = []
     for launcher in _running(client, experiments, f"tags.`{KIND}` = 'launcher'"):
         started = find_run(client, launcher.data.tags.get(CONTINUES))
         if started is not None and started.info.status != "RUNNING":
             client.set_terminated(launcher.info.run_id, started.info.status, started.info.end_time)
             closed.append(
-                Closed(
+                ClosedRun(
                     launcher.info.run_id, started.info.status, f"it launched run {started.info.run_id}, which has ended"
                 )
             )

@@ -8,9 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Ended
 from flowerml.journal import Damage, Journal, Opening, Record, Reopening
-from flowerml.tracking.client.connection import answers_within
+from flowerml.tracking.client.connection import set_request_timeout
 from flowerml.tracking.delivery.batches import upload_s
-from flowerml.tracking.delivery.run_lookup import holders
+from flowerml.tracking.delivery.run_lookup import runs_of_journal
 from flowerml.tracking.delivery.run_writer import RunWriter
 
 FILE_S = 30.0  # how long the answer to a file is waited for, beside what its size takes
@@ -30,12 +30,12 @@ def send_missing(client: MlflowClient, writer: RunWriter, journal: Journal, hear
         heard()
         for artifact in {one.path: one for one in wanted if one.folder == folder}.values():
             if listed.get(artifact.path.name, -1) not in (artifact.path.stat().st_size, None):
-                answers_within(FILE_S + upload_s(artifact))
+                set_request_timeout(FILE_S + upload_s(artifact))
                 writer.write(artifact)
                 heard()
 
 
-def insist_on_end(client: MlflowClient, writer: RunWriter, ended: Ended) -> None:
+def ensure_terminated(client: MlflowClient, writer: RunWriter, ended: Ended) -> None:
     """End the run once more where an older request was heard after the one that ended it. Raises whatever MLflow
     raises.
     """
@@ -43,14 +43,14 @@ def insist_on_end(client: MlflowClient, writer: RunWriter, ended: Ended) -> None
         writer.write(ended)
 
 
-def remove_doubles(client: MlflowClient, run_id: str, journal: Journal) -> None:
+def delete_duplicate_runs(client: MlflowClient, run_id: str, journal: Journal) -> None:
     """Delete other runs of the journal: a request that was given up may have been heard after all. Raises whatever
     MLflow raises.
     """
     if journal.opening is None:
         return
     experiment = client.get_run(run_id).info.experiment_id
-    for other in holders(client, experiment, journal.opening.journal):
+    for other in runs_of_journal(client, experiment, journal.opening.journal):
         if other.info.run_id != run_id:
             client.delete_run(other.info.run_id)
 

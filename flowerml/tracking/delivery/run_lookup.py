@@ -19,14 +19,14 @@ from flowerml.events import now_ms
 from flowerml.journal import Opening
 from flowerml.settings import Settings
 from flowerml.settings.serialization import contradictions
-from flowerml.tracking.client.errors import is_unknown, without_secrets
+from flowerml.tracking.client.errors import is_unknown_run, redact_secrets
 
 JOURNAL_TAG = "flowerml.journal"
 HEARTBEAT = "flowerml.heartbeat"
 _MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-crow-123
 
 
-def heartbeat(opening: Opening | None = None) -> str:
+def run_heartbeat(opening: Opening | None = None) -> str:
     """Who lives, where and when (ms), as JSON: by its age a run of the store that died is told from one that runs.
 
     Of this process; or of the one that began a journal, whose number is not known any more (0).
@@ -49,7 +49,7 @@ def run_of(client: MlflowClient, opening: Opening, heard: Callable[[], None]) ->
         return _taken(client, launcher, opening)
     experiment = experiment_of(client, opening, launcher)
     heard()
-    found = holders(client, experiment, opening.journal)
+    found = runs_of_journal(client, experiment, opening.journal)
     heard()
     return found[0] if found else None
 
@@ -63,7 +63,7 @@ def make_run(client: MlflowClient, opening: Opening, tags: Mapping[str, str]) ->
     return client.create_run(experiment, start_time=opening.timestamp, tags=all_tags, run_name=opening.run_name)
 
 
-def holders(client: MlflowClient, experiment_id: str, journal: str) -> list[Run]:
+def runs_of_journal(client: MlflowClient, experiment_id: str, journal: str) -> list[Run]:
     """The runs of an experiment that have this journal, oldest first. More than one: a request to make it was heard too
     late.
     """
@@ -78,13 +78,13 @@ def find_run(client: MlflowClient, run_id: str | None) -> Run | None:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        if not is_unknown(error):
+        if not is_unknown_run(error):
             raise
         return None
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def opened_run(client: MlflowClient, opened: str | None) -> Run | None:
+def launcher_run(client: MlflowClient, opened: str | None) -> Run | None:
     """The run that `mlflow run` has opened for this process; None elsewhere.
 
     Raises:
@@ -92,12 +92,12 @@ def opened_run(client: MlflowClient, opened: str | None) -> Run | None:
     """
     if not opened:
         return None
-    store = without_secrets(get_tracking_uri())
+    store = redact_secrets(get_tracking_uri())
     remedy = "unset it, or set MLFLOW_TRACKING_URI to the store that has it"
     try:
         run = client.get_run(opened)
     except MlflowException as error:
-        if not is_unknown(error):
+        if not is_unknown_run(error):
             raise
         raise UserError(f"MLFLOW_RUN_ID {opened} is no run of the MLflow tracking store {store}: {remedy}") from error
     if run.info.lifecycle_stage != "active":

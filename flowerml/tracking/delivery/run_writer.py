@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags
-from flowerml.tracking.client.errors import is_unknown
+from flowerml.tracking.client.errors import is_unknown_run
 
 KIND = "flowerml.kind"
 CONTINUES = "flowerml.continues"
@@ -39,7 +39,7 @@ class RunWriter:
         """Write one event. `launcher_id` is the run that ends as this one does."""
         match event:
             case Params() | Metrics() | Tags():
-                self.write_together([event])
+                self.write_batch([event])
             case Artifact(path, folder):
                 self._client.log_artifact(self.run_id, str(path), folder or None)
             case DatasetInput(name, digest, source, context):
@@ -50,7 +50,7 @@ class RunWriter:
             case Ended():
                 self._end(event, launcher_id)
 
-    def write_together(self, events: Sequence[Params | Metrics | Tags]) -> None:
+    def write_batch(self, events: Sequence[Params | Metrics | Tags]) -> None:
         """Write events in one request, as far as its limits let it be one; of two tags of a name the later counts."""
         params: dict[str, str] = {}
         metrics: list[Metric] = []
@@ -86,7 +86,7 @@ class RunWriter:
             with suppress(MlflowException):  # gone meanwhile
                 self._client.delete_tag(self.run_id, REASON)
 
-    def make_launcher(self, launcher_id: str) -> None:
+    def mark_as_launcher(self, launcher_id: str) -> None:
         """Let another run say that it only started this one; nothing where the store does not know that run."""
         try:
             self._client.set_tag(launcher_id, KIND, "launcher")
@@ -95,7 +95,7 @@ class RunWriter:
                 launcher_id, NOTE, f"Only started run {self.run_id}, which has all settings, metrics and artifacts."
             )
         except MlflowException as error:
-            if not is_unknown(error):
+            if not is_unknown_run(error):
                 raise
 
     def end_launcher(self, launcher_id: str, status: str, timestamp: int) -> None:
@@ -103,7 +103,7 @@ class RunWriter:
         try:
             self._client.set_terminated(launcher_id, status, timestamp)
         except MlflowException as error:
-            if not is_unknown(error):
+            if not is_unknown_run(error):
                 raise
 
     def _end(self, ended: Ended, launcher_id: str | None) -> None:

@@ -13,11 +13,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from flowerml.events import Ended, Status
 from flowerml.journal import JOURNAL, Journal, Opening, Reopening, journals
 from flowerml.settings import Settings
-from flowerml.tracking.client.connection import answers_within, connected
-from flowerml.tracking.client.errors import is_unknown, reason_of, refusal
-from flowerml.tracking.delivery.background_sender import Sender
-from flowerml.tracking.delivery.journal_delivery import Delivery
-from flowerml.tracking.delivery.run_lookup import experiment_id, find_run, opened_run
+from flowerml.tracking.client.connection import connect, set_request_timeout
+from flowerml.tracking.client.errors import is_unknown_run, short_reason, to_user_error
+from flowerml.tracking.delivery.background_sender import BackgroundSender
+from flowerml.tracking.delivery.journal_delivery import JournalDelivery
+from flowerml.tracking.delivery.run_lookup import experiment_id, find_run, launcher_run
 from flowerml.tracking.delivery.run_writer import KIND, REASON
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 
@@ -48,7 +48,7 @@ def start_run(
     if journal is None:
         journal = Journal.create(attempt, _opening(settings, experiment, run_name, opened))
     begun = journal
-    sender = Sender(lambda heard: Delivery(begun, heard), opened)
+    sender = BackgroundSender(lambda heard: JournalDelivery(begun, heard), opened)
     try:
         sender.start()
     except KeyboardInterrupt:
@@ -58,7 +58,7 @@ def start_run(
         raise
     if goes_on:
         journal.append(Reopening(socket.gethostname(), opened))
-    sender.wake()
+    sender.notify()
     return JournalRecorder(journal, sender)
 
 
@@ -103,10 +103,10 @@ def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str
         UserError: the tracking server can't be reached or refuses.
     """
     try:
-        client = connected()
+        client = connect()
         parent = find_run(client, parent_id)
         tags = {KIND: kind} | ({MLFLOW_PARENT_RUN_ID: parent_id} if parent and parent_id else {})
-        run = opened_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        run = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
         if run is not None:
             for name, text in tags.items():
                 client.set_tag(run.info.run_id, name, text)
@@ -115,7 +115,7 @@ def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str
         all_tags = {**resolve_tags(), **tags, MLFLOW_RUN_NAME: run_name}
         return MlflowRecorder(client, str(client.create_run(where, tags=all_tags, run_name=run_name).info.run_id))
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
 def note_failure(reason: str) -> None:
@@ -125,9 +125,9 @@ def note_failure(reason: str) -> None:
     opened = os.environ.get("MLFLOW_RUN_ID")
     if not opened:
         return
-    answers_within(5)
+    set_request_timeout(5)
     try:
         MlflowClient().set_tag(opened, REASON, reason[:5000])
     except Exception as error:  # the reason stands on the console already: it must not be buried under another one
-        if not is_unknown(error):
-            logger.warning(f"MLflow could not be told ({reason_of(error)})")
+        if not is_unknown_run(error):
+            logger.warning(f"MLflow could not be told ({short_reason(error)})")

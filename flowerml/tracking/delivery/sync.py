@@ -10,32 +10,32 @@ from mlflow.tracking import get_tracking_uri
 from flowerml.events import Ended, Status
 from flowerml.journal import Journal, has_undelivered, journals, read_delivered
 from flowerml.tracking.client.connection import store_name
-from flowerml.tracking.client.errors import is_answer, refusal
-from flowerml.tracking.delivery.journal_delivery import Delivery
-from flowerml.tracking.delivery.lock import Busy
+from flowerml.tracking.client.errors import is_server_response, to_user_error
+from flowerml.tracking.delivery.journal_delivery import JournalDelivery
+from flowerml.tracking.delivery.lock import LockHeld
 
 
 @dataclass(frozen=True)
-class Synced:
+class SyncResult:
     """What came of one run's folder: how many records were delivered and to which run, how many are left, and why."""
 
     root: Path
     delivered: int = 0
     run_id: str = ""
-    left: int = 0
+    pending: int = 0
     why: str = ""
     answered: bool = True  # whether asking for other folders may be of use
     ended: bool = True
 
 
-def sync_folder(root: Path) -> Synced:
+def sync_folder(root: Path) -> SyncResult:
     """Deliver what a run's folder holds. A run that was started over there is closed as KILLED; one that was cut off
     stays as it is.
 
     Never raises for MLflow's sake.
     """
     folders = journals(root)
-    done = Synced(root)
+    done = SyncResult(root)
     for folder in folders:
         done = _added(done, _deliver(root, folder, superseded=folder != folders[-1]))
         if not done.answered:
@@ -56,60 +56,60 @@ def belongs_here(root: Path) -> bool:
     return bool(stores) and stores <= {"", store_name(get_tracking_uri())}
 
 
-def has_left(root: Path) -> bool:
+def has_pending(root: Path) -> bool:
     """Whether a run's folder may hold something that has to be delivered. Cheap: no journal is read."""
     return any(has_undelivered(folder) for folder in journals(root))
 
 
-def _deliver(root: Path, folder: Path, *, superseded: bool) -> Synced:
+def _deliver(root: Path, folder: Path, *, superseded: bool) -> SyncResult:
     try:
         journal = Journal(folder)
-        delivery = Delivery(journal, superseded=superseded)
-    except Busy:
-        return Synced(root, why="another process delivers it just now")
+        delivery = JournalDelivery(journal, superseded=superseded)
+    except LockHeld:
+        return SyncResult(root, why="another process delivers it just now")
     except OSError:  # taken over, or removed, in this moment
-        return Synced(root)
+        return SyncResult(root)
 
     def run_id() -> str:
         return "" if superseded else delivery.run_id  # the folder is the newer run's
 
     try:
-        before = delivery.waiting()
+        before = delivery.pending()
         if superseded and journal.ended is None:
             journal.append(Ended(Status.KILLED, "it was started over in its folder"))
             before += 1
-        if delivery.waiting() or read_delivered(folder).store != store_name(get_tracking_uri()):
+        if delivery.pending() or read_delivered(folder).store != store_name(get_tracking_uri()):
             delivery.open()
-            while delivery.step():
+            while delivery.deliver_batch():
                 if not delivery.is_open:
                     delivery.open()
             before = before or len(list(journal.records()))  # all of it, at another store
-        return Synced(root, max(0, before - delivery.waiting()), run_id(), ended=journal.ended is not None)
+        return SyncResult(root, max(0, before - delivery.pending()), run_id(), ended=journal.ended is not None)
     except Exception as error:  # whatever a server, a disk or a network in between may raise
         try:
-            left = delivery.waiting()
+            left = delivery.pending()
         except OSError:  # taken over: what is left of it is somebody else's
-            return Synced(root)
-        return Synced(
+            return SyncResult(root)
+        return SyncResult(
             root,
             max(0, before - left),
             run_id(),
             left,
-            str(refusal(error)),
-            is_answer(error),
+            str(to_user_error(error)),
+            is_server_response(error),
             journal.ended is not None,
         )
     finally:
         delivery.close()
 
 
-def _added(before: Synced, after: Synced) -> Synced:
+def _added(before: SyncResult, after: SyncResult) -> SyncResult:
     """Of one folder, the newer journal's words and both's counts."""
-    return Synced(
+    return SyncResult(
         before.root,
         before.delivered + after.delivered,
         after.run_id,
-        before.left + after.left,
+        before.pending + after.pending,
         after.why or before.why,
         after.answered,
         after.ended,

@@ -10,13 +10,13 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS
-from flowerml.tracking.client.connection import connected
-from flowerml.tracking.client.errors import reason_of, refusal
+from flowerml.tracking.client.connection import connect
+from flowerml.tracking.client.errors import short_reason, to_user_error
 from flowerml.tracking.registry.register import REGISTERED
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedVersion:
     """A registered version: its weights file, and from the run behind it `probe.npz`, `predictions.csv` and the folder
     it was trained on.
 
@@ -32,19 +32,19 @@ class Fetched:
     train_dir: Path | None
 
 
-def fetch_registered(family: str, into: Path, *, alias: str = "champion", version: str | None = None) -> Fetched:
+def fetch_registered(family: str, into: Path, *, alias: str = "champion", version: str | None = None) -> FetchedVersion:
     """Download a family's version (by number, else by alias) into the folder `into`.
 
     Raises:
         UserError: no such model, version or alias; or its files are gone.
     """
     try:
-        return _fetch(connected(), family, into, alias, version)
+        return _fetch(connect(), family, into, alias, version)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
-def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: str | None) -> Fetched:
+def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: str | None) -> FetchedVersion:
     name = REGISTERED[family]
     try:
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
@@ -61,7 +61,7 @@ def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: s
         folder = Path(download_artifacts(artifact_uri=f"models:/{name}/{found.version}", dst_path=str(into / "model")))
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"{name}, version {found.version}: its files can't be had ({reason_of(error)}): register the run again"
+            f"{name}, version {found.version}: its files can't be had ({short_reason(error)}): register the run again"
         ) from error
     weights = folder / "data" / REGISTERED_WEIGHTS[family]
     if not weights.is_file():
@@ -70,7 +70,7 @@ def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: s
             " version"
         )
     settings = _artifact(client, run_id, "settings.json", into)
-    return Fetched(
+    return FetchedVersion(
         name=name,
         version=str(found.version),
         run_id=run_id,

@@ -18,7 +18,7 @@ from flowerml.prediction.delivered import REGISTERED_WEIGHTS, for_delivery
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import Action, Verdict, verdict
-from flowerml.tracking.client.errors import reason_of, refusal
+from flowerml.tracking.client.errors import short_reason, to_user_error
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.version_tags import champion_of, description, version_tags
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -69,7 +69,7 @@ def register(
     try:
         return _register(MlflowClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
 def _register(
@@ -167,7 +167,7 @@ def _weights_of(client: MlflowClient, run_id: str, chosen: CandidateRun | None, 
         path = Path(client.download_artifacts(run_id, "best.pth", str(scratch)))
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"run {run_id} has no best.pth among its artifacts: it can't be registered ({reason_of(error)})"
+            f"run {run_id} has no best.pth among its artifacts: it can't be registered ({short_reason(error)})"
         ) from error
     checkpoint = load_checkpoint(path)
     found = checkpoint.metrics.get("val_accuracy")

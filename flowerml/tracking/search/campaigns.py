@@ -12,9 +12,9 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from flowerml.tracking.client.connection import answers_within, connected, database_file, is_remote
-from flowerml.tracking.client.errors import is_answer, reason_of, refusal
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, heartbeat, opened_run
+from flowerml.tracking.client.connection import connect, database_file, is_remote, set_request_timeout
+from flowerml.tracking.client.errors import is_server_response, short_reason, to_user_error
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, launcher_run, run_heartbeat
 from flowerml.tracking.delivery.run_writer import KIND, RunWriter
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.filters import equals
@@ -26,7 +26,7 @@ PARENT = MLFLOW_PARENT_RUN_ID
 
 
 @dataclass(frozen=True)
-class Parent:
+class CampaignRun:
     """A campaign's own run: who takes its events, and the experiment that it is in by name. `launcher` is the run that
     `mlflow run` has opened for going on with it, None where there is none.
     """
@@ -40,10 +40,10 @@ class Parent:
         if self.launcher is None:
             return
         try:
-            client = connected()
+            client = connect()
             RunWriter(client, client.get_run(self.recorder.run_id)).end_launcher(self.launcher, status, timestamp)
         except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-            raise refusal(error) from error
+            raise to_user_error(error) from error
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class KnownRun:
     seconds: float | None
 
 
-def sign_of_life() -> str:
+def heartbeat_json() -> str:
     """The value of the tag SIGN_OF_LIFE for this process, now."""
-    return heartbeat()
+    return run_heartbeat()
 
 
 def store_address() -> str:
@@ -70,32 +70,32 @@ def store_address() -> str:
     return f"sqlite:///{file}" if file is not None else address
 
 
-def silence() -> str | None:
+def unreachable_reason() -> str | None:
     """Why the tracking server does not answer, in words; None where it does.
 
     Raises:
         UserError: it answers, and refuses; or its address can't be one.
     """
-    answers_within(5)
+    set_request_timeout(5)
     try:
-        connected().search_experiments(max_results=1)
+        connect().search_experiments(max_results=1)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         # No time mends a file; but another process may hold it for longer than SQLite waits.
-        if is_answer(error) or not (is_remote(get_tracking_uri()) or "locked" in str(error)):
-            raise refusal(error) from error
-        return reason_of(error)
+        if is_server_response(error) or not (is_remote(get_tracking_uri()) or "locked" in str(error)):
+            raise to_user_error(error) from error
+        return short_reason(error)
     return None
 
 
-def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, str]) -> Parent:
+def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, str]) -> CampaignRun:
     """The campaign's run: the one that it has, or the one `mlflow run` has opened, or a new one. It is RUNNING then.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
     """
     try:
-        client = connected()
-        opened = opened_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        client = connect()
+        opened = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
         standing = _of_campaign(client, campaign, "campaign")
         run, launcher = (standing[0] if standing else opened), None
         if run is None:
@@ -104,7 +104,7 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
                 KIND: "campaign",
                 CAMPAIGN: campaign,
                 **tags,
-                HEARTBEAT: heartbeat(),
+                HEARTBEAT: run_heartbeat(),
                 MLFLOW_RUN_NAME: name,
             }
             run = client.create_run(experiment_id(client, experiment), tags=all_tags, run_name=name)
@@ -115,41 +115,41 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
             writer.reopen()
             if opened is not None and opened.info.run_id != run.info.run_id:
                 launcher = str(opened.info.run_id)
-                writer.make_launcher(launcher)
-        for tag, text in {KIND: "campaign", CAMPAIGN: campaign, **tags, HEARTBEAT: heartbeat()}.items():
+                writer.mark_as_launcher(launcher)
+        for tag, text in {KIND: "campaign", CAMPAIGN: campaign, **tags, HEARTBEAT: run_heartbeat()}.items():
             client.set_tag(run.info.run_id, tag, text)
         where = client.get_experiment(run.info.experiment_id).name
-        return Parent(MlflowRecorder(client, str(run.info.run_id)), where, launcher)
+        return CampaignRun(MlflowRecorder(client, str(run.info.run_id)), where, launcher)
     except Exception as error:  # as above
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
 def runs_of_campaign(campaign: str, kinds: Sequence[str]) -> list[KnownRun]:
     """A campaign's runs of these kinds, oldest first. Raises UserError as `open_campaign`."""
     try:
-        client = connected()
+        client = connect()
         return [_known(run) for kind in kinds for run in _of_campaign(client, campaign, kind)]
     except Exception as error:  # as above
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
 def campaigns_of_plan(plan: str, data_digest: str | None = None) -> list[KnownRun]:
     """The campaigns of a plan, oldest first; on some data, where it is named. Raises UserError as `open_campaign`."""
     try:
         of_data = [equals("data_digest", data_digest)] if data_digest is not None else []
-        found = _search(connected(), " AND ".join([equals("kind", "campaign"), equals("plan", plan), *of_data]))
+        found = _search(connect(), " AND ".join([equals("kind", "campaign"), equals("plan", plan), *of_data]))
         return [_known(run) for run in found]
     except Exception as error:  # as above
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
 def fetch_artifact(run_id: str, name: str, into: Path) -> Path:
     """Download a run's artifact into the folder `into`. Raises UserError where there is none."""
     try:
         into.mkdir(parents=True, exist_ok=True)
-        return Path(connected().download_artifacts(run_id, name, str(into)))
+        return Path(connect().download_artifacts(run_id, name, str(into)))
     except (MlflowException, OSError) as error:
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
 def _of_campaign(client: MlflowClient, campaign: str, kind: str) -> list[Run]:

@@ -13,8 +13,8 @@ from mlflow.entities import Run
 
 from flowerml.selection.candidates import several_digests, unknown_digests
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from flowerml.tracking.client.connection import connected
-from flowerml.tracking.client.errors import refusal
+from flowerml.tracking.client.connection import connect
+from flowerml.tracking.client.errors import to_user_error
 from flowerml.tracking.search.filters import Digests, conditions, equals, has, named, of_digests
 from flowerml.tracking.search.predictions import fetch_predictions
 
@@ -38,10 +38,10 @@ class TrackedRuns:
         self.remarks: list[str] = []
         self._artifacts: dict[str, str] = {}  # by run_id: where its files are
         try:
-            self._client = connected()
+            self._client = connect()
             self._experiments = self._all_experiments()
         except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-            raise refusal(error) from error
+            raise to_user_error(error) from error
 
     def find(self, scope: Scope) -> list[CandidateRun]:
         """The runs, oldest first, of the one data and split digest that `scope` means; none where nothing is in the
@@ -56,7 +56,7 @@ class TrackedRuns:
             with _collecting_later():
                 return self._find(scope)
         except Exception as error:  # as above
-            raise refusal(error) from error
+            raise to_user_error(error) from error
 
     def pictures(self, runs: Sequence[CandidateRun]) -> dict[str, PictureResults]:
         """By run_id what each run that `find` gave got right. A run without a usable `predictions.csv` is left out,

@@ -13,7 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from flowerml.errors import UserError
 from flowerml.selection.records import PictureResults
-from flowerml.tracking.client.errors import reason_of
+from flowerml.tracking.client.errors import short_reason
 
 _FILE = "predictions.csv"
 _AT_ONCE = 4  # with a server over http the downloads wait for each other's answers
@@ -38,9 +38,9 @@ def _fetch(address: str, folder: Path) -> PictureResults | str:
         with Path(path).open(encoding="utf-8", newline="") as handle:
             return _read(handle)
     except (MlflowException, OSError) as error:
-        return f"no {_FILE}" if _is_absent(error) else f"{_FILE} can't be had ({reason_of(error)})"
+        return f"no {_FILE}" if _is_absent(error) else f"{_FILE} can't be had ({short_reason(error)})"
     except (ValueError, csv.Error, UserError) as error:  # half a file, or somebody else's
-        return f"{_FILE} can't be used ({reason_of(error)})"
+        return f"{_FILE} can't be used ({short_reason(error)})"
 
 
 def _is_absent(error: Exception) -> bool:

@@ -8,15 +8,15 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from flowerml.tracking.client.connection import connected
-from flowerml.tracking.client.errors import refusal
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, heartbeat, opened_run
+from flowerml.tracking.client.connection import connect
+from flowerml.tracking.client.errors import to_user_error
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, launcher_run, run_heartbeat
 from flowerml.tracking.delivery.run_writer import KIND, RunWriter
 from flowerml.tracking.recorder import MlflowRecorder
-from flowerml.tracking.search.campaigns import CAMPAIGN, Parent, runs_of_campaign
+from flowerml.tracking.search.campaigns import CAMPAIGN, CampaignRun, runs_of_campaign
 
 
-def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) -> Parent:
+def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) -> CampaignRun:
     """The run of a sweep: the one that it has, or the one that `mlflow run` has opened, or a new one. It is RUNNING
     then.
 
@@ -24,9 +24,9 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
         UserError: the tracking server can't be reached or refuses.
     """
     try:
-        client = connected()
-        opened = opened_run(client, os.environ.get("MLFLOW_RUN_ID"))
-        all_tags = {KIND: "sweep", CAMPAIGN: sweep, **tags, HEARTBEAT: heartbeat()}
+        client = connect()
+        opened = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        all_tags = {KIND: "sweep", CAMPAIGN: sweep, **tags, HEARTBEAT: run_heartbeat()}
         own: Run | None = opened
         if not runs_of_campaign(sweep, ("sweep",)):
             if own is None:
@@ -44,22 +44,22 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
                 client.delete_run(own.info.run_id)
             else:
                 launcher = str(own.info.run_id)
-                RunWriter(client, run).make_launcher(launcher)
+                RunWriter(client, run).mark_as_launcher(launcher)
         if run.info.status != "RUNNING":
             RunWriter(client, run).reopen()
         _tell(client, run, all_tags)
-        return Parent(MlflowRecorder(client, run_id), client.get_experiment(run.info.experiment_id).name, launcher)
+        return CampaignRun(MlflowRecorder(client, run_id), client.get_experiment(run.info.experiment_id).name, launcher)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        raise refusal(error) from error
+        raise to_user_error(error) from error
 
 
-def give_sign(run_id: str) -> None:
+def write_heartbeat(run_id: str) -> None:
     """Say that a sweep is being worked on; RUNNING again, where another of its commands has ended it. A server that is
     away costs nothing: the next sign may get through.
     """
     try:
-        client = connected()
-        client.set_tag(run_id, HEARTBEAT, heartbeat())
+        client = connect()
+        client.set_tag(run_id, HEARTBEAT, run_heartbeat())
         run = client.get_run(run_id)
         if run.info.status != "RUNNING":
             RunWriter(client, run).reopen()

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 _WAITING = 2  # files that may be under way: each holds a copy of the weights in memory
 
 
-class Writer:
+class AsyncWriter:
     """A thread that writes. What a task needs must not change any more: see `snapshot`."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
@@ -61,7 +61,7 @@ class Writer:
 
 
 @contextmanager
-def writer() -> Iterator[Writer]:
+def async_writer() -> Iterator[AsyncWriter]:
     """A writer; everything is written at the end, but where the training was stopped at once.
 
     Raises:
@@ -69,7 +69,7 @@ def writer() -> Iterator[Writer]:
             unless it was asked to stop: then what was to be kept is not.
     """
     pool = ThreadPoolExecutor(1, "checkpoints")
-    writes = Writer(pool)
+    writes = AsyncWriter(pool)
     try:
         yield writes
         writes.flush()
@@ -83,7 +83,7 @@ def writer() -> Iterator[Writer]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _write_the_rest(writes: Writer, ended_by: Exception) -> None:
+def _write_the_rest(writes: AsyncWriter, ended_by: Exception) -> None:
     try:
         writes.flush()
     except Exception as error:

@@ -14,7 +14,7 @@ import torch
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
-from flowerml.files import no_file, write_with
+from flowerml.files import missing_reason, write_with
 from flowerml.settings import Family, Library, ModelSpec, Settings, stored
 
 FORMAT = "flowerml-checkpoint-1"
@@ -116,16 +116,16 @@ def save_plain(path: Path, content: Mapping[str, Any]) -> None:
                     error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0])
                 ) from error
 
-    write_with(path, fill, bytes_of(content))
+    write_with(path, fill, size_in_bytes(content))
 
 
-def bytes_of(value: object) -> int:
+def size_in_bytes(value: object) -> int:
     """Bytes of all tensors in a nest of plain values."""
     if isinstance(value, torch.Tensor):
         return value.numel() * value.element_size()
     if isinstance(value, Mapping):
-        return sum(map(bytes_of, value.values()))
-    return sum(map(bytes_of, value)) if isinstance(value, list | tuple) else 0
+        return sum(map(size_in_bytes, value.values()))
+    return sum(map(size_in_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -135,7 +135,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: missing, damaged, not plain values, or another format.
     """
-    if reason := no_file(path):
+    if reason := missing_reason(path):
         raise UserError(f"checkpoint {path}: {reason}. Give a run's best.pth or a delivered .pth")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-Content = dict[str, Any]  # a state as plain tensors and values: see `state`
+StateDict = dict[str, Any]  # a state as plain tensors and values: see `state`
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Progress:
     """`epochs` whole epochs are done, and `steps` steps of the next one."""
 
     epochs: int
@@ -21,7 +21,7 @@ class Place:
 
 
 @dataclass
-class Cadence:
+class CheckpointInterval:
     """When a state is due within an epoch: every so many steps of the run, or minutes since the last one; 0 is never."""
 
     every_steps: int
@@ -33,17 +33,17 @@ class Cadence:
         by_steps = self.every_steps > 0 and steps % self.every_steps == 0
         return by_steps or 0 < self.every_minutes * 60 <= time.monotonic() - self._since
 
-    def kept(self) -> None:
+    def restart(self) -> None:
         """A state has been kept just now."""
         self._since = time.monotonic()
 
 
-def snapshot(value: Any) -> Any:  # noqa: ANN401 - a nest of plain values and tensors
+def copy_to_cpu(value: Any) -> Any:  # noqa: ANN401 - a nest of plain values and tensors
     """A copy of plain values whose tensors are copies too, on the CPU: what it was copied from may go on changing."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {name: snapshot(part) for name, part in value.items()}
+        return {name: copy_to_cpu(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(snapshot(part) for part in value)
+        return type(value)(copy_to_cpu(part) for part in value)
     return value

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from flowerml.errors import UserError
-from flowerml.files import FULL, copy, file_digest, free, staging_of, sync_folder, write_bytes
-from flowerml.training.checkpoints.checkpoint import bytes_of, save_plain
-from flowerml.training.checkpoints.progress import Content, Place
+from flowerml.files import FULL, copy, file_digest, free, staging_dir, sync_folder, write_bytes
+from flowerml.training.checkpoints.checkpoint import save_plain, size_in_bytes
+from flowerml.training.checkpoints.progress import Progress, StateDict
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +26,15 @@ _NAME = re.compile(r"epochs-(\d+)-steps-(\d+)")
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredCheckpoint:
     """A whole checkpoint: its folder, and how far the training had come."""
 
     folder: Path
-    place: Place
+    progress: Progress
 
-    def load(self) -> Content:
+    def load(self) -> StateDict:
         """The state, on the CPU."""
-        content: Content = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
+        content: StateDict = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
         return content
 
     def restore_best(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Checkpoints:
+class CheckpointStore:
     """The checkpoints of one run, each a folder in `folder`: the state, the `best.pth` of that time and, written last,
     a manifest.
 
@@ -59,12 +59,12 @@ class Checkpoints:
     seed: int
     keep: int
 
-    def places(self) -> list[Place]:
+    def positions(self) -> list[Progress]:
         """Where there are checkpoints, whole or not, in the order of the training."""
         found = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        return sorted(Place(int(match[1]), int(match[2])) for match in found if match)
+        return sorted(Progress(int(match[1]), int(match[2])) for match in found if match)
 
-    def save(self, place: Place, content: Content, best: Path) -> None:
+    def save(self, place: Progress, content: StateDict, best: Path) -> None:
         """Keep a state and `best`, where there is one; then remove what is older than the last `keep`, or of a later
         place.
 
@@ -72,8 +72,8 @@ class Checkpoints:
             UserError: the folder can't be written to or the disk is full; the earlier checkpoints stay.
         """
         final = self._at(place)
-        part = (staging_of(final) or self.folder) / f".{final.name}.part"
-        with _told(final, content):
+        part = (staging_dir(final) or self.folder) / f".{final.name}.part"
+        with _user_errors(final, content):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
                 shutil.rmtree(leftover)
@@ -84,7 +84,7 @@ class Checkpoints:
                     copy(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
                 write_bytes(part / MANIFEST, self._manifest(part, place))
                 sync_folder(part)
-                staging_of(final)
+                staging_dir(final)
                 # What a resumed run found damaged there, or kept there before: it goes when the new one stands.
                 before_it = _aside(final) if final.exists() else None
                 part.rename(final)
@@ -94,23 +94,23 @@ class Checkpoints:
                 shutil.rmtree(part, ignore_errors=True)  # what could not be written has its own error
             for parent in (self.folder, self.folder.parent):
                 sync_folder(parent)
-            before = [other for other in self.places() if other <= place]
-            for other in set(self.places()) - set(before[-self.keep :]):
+            before = [other for other in self.positions() if other <= place]
+            for other in set(self.positions()) - set(before[-self.keep :]):
                 _remove(self._at(other))
 
-    def newest(self) -> Kept | None:
+    def latest(self) -> StoredCheckpoint | None:
         """The last whole checkpoint, None where there is none at all; names what is damaged in a warning.
 
         Raises:
             UserError: there are checkpoints, and each is damaged.
         """
         damaged: list[str] = []
-        for place in reversed(self.places()):
+        for place in reversed(self.positions()):
             reason = self._damage(place)
             if reason is None:
                 for line in damaged:
                     logger.warning(f"{line}: that checkpoint is not used, but the one {place}")
-                return Kept(self._at(place), place)
+                return StoredCheckpoint(self._at(place), place)
             damaged.append(f"{self._at(place)}: {reason}")
         if damaged:
             raise UserError(
@@ -123,18 +123,18 @@ class Checkpoints:
         """Remove all checkpoints, and the folder if nothing else is in it. Raises UserError."""
         if not self.folder.is_dir():
             return
-        with _told(self.folder):
-            for place in self.places():
+        with _user_errors(self.folder):
+            for place in self.positions():
                 _remove(self._at(place))
             for leftover in self.folder.glob(".*.part"):
                 shutil.rmtree(leftover)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 
-    def _at(self, place: Place) -> Path:
+    def _at(self, place: Progress) -> Path:
         return self.folder / f"epochs-{place.epochs:04d}-steps-{place.steps:06d}"
 
-    def _manifest(self, folder: Path, place: Place) -> bytes:
+    def _manifest(self, folder: Path, place: Progress) -> bytes:
         """What the manifest of these files must be, to the byte."""
         parts = [folder / name for name in (STATE, BEST) if (folder / name).exists()]
         files = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in parts}
@@ -147,7 +147,7 @@ class Checkpoints:
         }
         return (json.dumps({**run, "files": files}, indent=2) + "\n").encode()
 
-    def _damage(self, place: Place) -> str | None:
+    def _damage(self, place: Progress) -> str | None:
         """What is wrong with a checkpoint, in words; None where it is whole."""
         folder = self._at(place)
         if not (folder / STATE).exists():
@@ -174,13 +174,13 @@ def _remove(folder: Path) -> None:
 
 def _aside(folder: Path) -> Path:
     """Take a checkpoint out of the row; where it lies now. Raises as `_remove`."""
-    gone = (staging_of(folder) or folder.parent) / f".{folder.name}.gone.part"
+    gone = (staging_dir(folder) or folder.parent) / f".{folder.name}.gone.part"
     shutil.rmtree(gone, ignore_errors=True)
     return folder.rename(gone)
 
 
 @contextmanager
-def _told(path: Path, content: Content | None = None) -> Iterator[None]:
+def _user_errors(path: Path, content: StateDict | None = None) -> Iterator[None]:
     """Errors of the disk as one line for people; `content` is what was to be written."""
     try:
         yield
@@ -188,18 +188,18 @@ def _told(path: Path, content: Content | None = None) -> Iterator[None]:
         cause = error.__cause__
         if content is None or not isinstance(cause, OSError) or cause.errno not in FULL:
             raise
-        raise _full(path, content, cause) from cause
+        raise _disk_full(path, content, cause) from cause
     except OSError as error:
-        staging_of(path)  # raises Fenced where that is the reason
+        staging_dir(path)  # raises Fenced where that is the reason
         if content is not None and error.errno in FULL:
-            raise _full(path, content, error) from error
+            raise _disk_full(path, content, error) from error
         raise UserError(
             f"checkpoint {path}: {error.strerror or error}. Choose another folder, or free space or permissions there"
         ) from error
 
 
-def _full(path: Path, content: Content, error: OSError) -> UserError:
+def _disk_full(path: Path, content: StateDict, error: OSError) -> UserError:
     return UserError(
-        f"checkpoint {path}: {error.strerror}: it needs about {bytes_of(content):,} bytes, {free(path)} are free. The"
+        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(content):,} bytes, {free(path)} are free. The"
         " earlier checkpoints stay as they are; free space, and the same command goes on from there"
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.data.balance import balance
-from flowerml.data.relations.checks import PAGE, checks, class_weights, epochs_at_lower_rate, page_checks
+from flowerml.data.relations.checks import PAGE, checks, class_weights, epochs_at_lower_rate, experiment_checks
 from flowerml.data.relations.records import RELATIONS
 from flowerml.settings import resolve
 from flowerml.training.schedule import Plateau
@@ -36,7 +36,7 @@ def test_the_counts_sum_to_another_total_and_other_weights():
 
 
 def test_every_line_about_the_page_has_both_figures():
-    lines = page_checks()
+    lines = experiment_checks()
     found = {
         "N": ("30,860", "30,876"),
         "weights": ("on 0.24", "inside 22.53", "outside 81.21"),

@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw
 from flowerml.data.relations.formats import COLUMNS, read_annotations, read_csv
 from flowerml.data.relations.image_sizes import size_on_disk
 from flowerml.data.relations.records import RELATIONS, Box, Pair
-from flowerml.data.relations.vocabulary import Wording, load_names
+from flowerml.data.relations.vocabulary import Vocabulary, load_vocabulary
 from flowerml.data.relations.vrd import find_annotations, read_vrd, write_vrd
 from flowerml.errors import UserError
 from tests.conftest import SHARED
 from tests.data.relations.made import FORMS, LAMP, SIZE, TABLE, scene_graph, table, visual_genome, vrd
 
-NAMES = load_names()
+NAMES = load_vocabulary()
 VRD = SHARED / "data" / "vrd"
 needs_vrd = pytest.mark.skipif(not VRD.is_dir(), reason="the VRD annotations are not on this machine")
 
@@ -148,7 +148,7 @@ class TestNames:
         assert "beside" not in NAMES
 
     def test_synonyms_hold_the_exact_names_and_more(self):
-        synonyms = load_names(Wording.SYNONYMS)
+        synonyms = load_vocabulary(Vocabulary.SYNONYMS)
         assert NAMES.items() < synonyms.items()
         assert (synonyms["beside"], synonyms["beneath"], synonyms["on top of"]) == ("next to", "under", "on")
 
@@ -167,12 +167,12 @@ class TestNames:
         read = read_annotations(path, NAMES)
         assert dict(read.other) == {"beside": 2, "wears": 1}
         assert any("3 of 2 texts ('beside' 2, 'wears' 1" in line for line in read.lines())
-        assert len(read_annotations(path, load_names(Wording.SYNONYMS)).pairs) == 3
+        assert len(read_annotations(path, load_vocabulary(Vocabulary.SYNONYMS)).pairs) == 3
 
     def test_a_table_of_ones_own(self, tmp_path):
         own = tmp_path / "mine.csv"
         own.write_text("text,relation\nhovers over,above\n")
-        assert load_names(path=own) == {"hovers over": "above"}
+        assert load_vocabulary(path=own) == {"hovers over": "above"}
 
     @pytest.mark.parametrize(
         ("content", "said"),
@@ -187,7 +187,7 @@ class TestNames:
     def test_a_wrong_table_is_refused(self, tmp_path, content, said):
         (tmp_path / "mine.csv").write_text(content)
         with pytest.raises(UserError) as caught:
-            load_names(path=tmp_path / "mine.csv")
+            load_vocabulary(path=tmp_path / "mine.csv")
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -8,7 +8,7 @@ import pytest
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import ambiguity, require_disjoint, split_by_image
-from flowerml.data.relations.vocabulary import load_names
+from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.errors import UserError
 from tests.data.relations.test_readers import VRD, needs_vrd
 
@@ -81,8 +81,8 @@ def test_the_ceiling_counts_what_one_answer_can_meet():
 
 @needs_vrd
 def test_the_ceiling_of_the_real_annotations():
-    test = ambiguity(read_annotations(VRD / "annotations_test.json", load_names()).pairs)
-    train = ambiguity(read_annotations(VRD / "annotations_train.json", load_names()).pairs)
+    test = ambiguity(read_annotations(VRD / "annotations_test.json", load_vocabulary()).pairs)
+    train = ambiguity(read_annotations(VRD / "annotations_train.json", load_vocabulary()).pairs)
     assert train.several + test.several == 713
     assert train.boxes + test.boxes == 17_013
     assert test.ceiling == pytest.approx(3584 / 3717)
