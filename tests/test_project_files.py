@@ -22,8 +22,8 @@ import flowerml
 from flowerml.cli.main import COMMANDS
 from flowerml.settings import resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.flags import Parser, add_settings
-from flowerml.settings.serialization import as_text, contradictions
+from flowerml.settings.flags import CommandParser, add_settings
+from flowerml.settings.serialization import as_text, conflicting_params
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -132,13 +132,13 @@ class TestMLproject:
 
     def test_defaults_that_mlflow_logs_first_contradict_nothing(self):
         logged = {name: shlex.quote(str(declared["default"])) for name, declared in self.TRAIN.items()}
-        assert contradictions(logged, resolve({})[0]) == {}
+        assert conflicting_params(logged, resolve({})[0]) == {}
 
     def test_train_with_its_defaults_is_train_with_nothing_typed(self):
         line = ENTRY_POINTS["train"]["command"].format(
             **{name: as_text(declared["default"]) for name, declared in self.TRAIN.items()}
         )
-        parser = Parser(prog="flowerml train")
+        parser = CommandParser(prog="flowerml train")
         add_settings(parser)
         python, script, *words = shlex.split(line)
         assert (python, script) == ("python", "entrypoints/train.py")

@@ -1,6 +1,4 @@
-"""`make demo`: a generated flower set and the whole campaign of the plan `demo` on it, through `mlflow run`, to two
-files that predict.
-"""
+"""`make demo`: generate a flower set, run the plan `demo` through `mlflow run`, predict with the delivered files."""
 
 import csv
 import json
@@ -39,15 +37,15 @@ def main() -> int:
     create_experiment("flowers", HOME / "artifacts")
     logger.info("\n2. the plan `demo`: 24 runs in six phases, with `mlflow run`:")
     begun = time.monotonic()
-    code = _mlflow_run()
+    code = _run_campaign()
     if code != 0:
         logger.info(f"the campaign ended with exit code {code}")
         return code
     campaign = time.monotonic() - begun
     logger.info(f"\n3. what it delivered, on {_SHOWN} pictures that are none of those it was trained on:")
-    _predict()
-    _print_table()
-    trained = _at_work()
+    _predict_fresh_pictures()
+    _print_tracking_table()
+    trained = _busy_seconds()
     around = (
         f"{duration(trained)} with runs at work, two at a time, {duration(campaign - trained)} between and around them"
     )
@@ -56,7 +54,7 @@ def main() -> int:
     return 0
 
 
-def _mlflow_run() -> int:
+def _run_campaign() -> int:
     # Two runs of such small models use two cores better than one run with two threads does.
     settings = {
         "plan": "demo",
@@ -73,8 +71,8 @@ def _mlflow_run() -> int:
     return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
 
 
-def _predict() -> None:
-    """With the delivered files, as whoever receives them would."""
+def _predict_fresh_pictures() -> None:
+    """Predict with the delivered files, as their recipient would."""
     from flowerml import load_cnn_model, load_vit_model, predict
     from flowerml.data.synthetic.flowers import make_flowers
 
@@ -85,8 +83,8 @@ def _predict() -> None:
             logger.info(f"   {weights}: a {picture.parent.name} is a {predict(model, picture)}")
 
 
-def _at_work() -> float:
-    """Seconds in which one run at least was under way."""
+def _busy_seconds() -> float:
+    """Seconds during which at least one run was active."""
     (found,) = (HOME / "runs").glob("*/campaign.json")
     runs = json.loads(found.read_text("utf-8"))["runs"].values()
     seconds, until = 0.0, 0.0
@@ -96,13 +94,13 @@ def _at_work() -> float:
     return seconds
 
 
-def _table() -> list[dict[str, str]]:
+def _read_tracking_table() -> list[dict[str, str]]:
     (found,) = (HOME / "runs").glob("*/table.csv")
     with found.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 
-def _print_table() -> None:
+def _print_tracking_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -110,7 +108,7 @@ def _print_table() -> None:
     columns = ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
     for name in columns:
         table.add_column(name, justify="right" if name in ("Seed", "Val Acc", "Macro-F1") else "left")
-    for row in _table():
+    for row in _read_tracking_table():
         table.add_row(*(row[name] for name in columns))
     Console(width=140 if not sys.stdout.isatty() else None).print(table)
 

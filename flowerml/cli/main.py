@@ -1,4 +1,4 @@
-"""`flowerml COMMAND …` and what all commands share: exit codes, and no traceback for a user's mistake."""
+"""`flowerml COMMAND …`: dispatch, exit codes, and one line instead of a traceback for a user's mistake."""
 
 import os
 import sys
@@ -11,20 +11,20 @@ from flowerml.log import configure_logging
 COMMANDS = {
     "train": "train one model and leave everything in MLflow and a folder",
     "eval": "evaluate a checkpoint on its own split or on another folder",
-    "campaign": "carry out a plan of runs from smoke tests to delivered models; started again, it goes on",
-    "compare": "two finished campaigns side by side, and what was predicted of the second",
-    "sweep": "search for good settings of one model, every trial a run",
-    "select": "rank finished runs over their seeds, say how sure the choice is, register the champion",
-    "export": "write the registered models' weights and the one file that loads them",
-    "predict": "name the class of every picture in a folder",
-    "sync": "bring to MLflow what runs have kept while it was away",
+    "campaign": "run a plan from smoke tests to delivered models; started again, it resumes",
+    "compare": "compare two finished campaigns, and check predictions about the second",
+    "sweep": "search hyperparameters of one model; every trial is a run",
+    "select": "rank finished runs over their seeds, with intervals; register the champion",
+    "export": "write the registered models' weights and the single file that loads them",
+    "predict": "classify every picture in a folder",
+    "sync": "deliver to MLflow what runs recorded while the server was away",
     "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 well, 1 a run failed, 2 wrong input, 130 stopped by hand."""
+    """Run one command. Returns the exit code: 0 success, 1 a run failed, 2 invalid input, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print("usage: flowerml COMMAND [--help] ...\n")
@@ -39,15 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
-    """Run `name` with its flags (default: the process's) and turn what went wrong into a line and an exit code."""
-    from flowerml.settings.errors import nearest
+    """Run the command `name` with `argv` (default: the process's), errors turned into one line and an exit code."""
+    from flowerml.settings.errors import did_you_mean
 
     configure_logging()
 
     try:
         if name not in COMMANDS:
             raise UserError(
-                f"command {name!r} is unknown.{nearest(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}"
+                f"command {name!r} is unknown.{did_you_mean(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}"
             )
         command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.commands.{name}").run
         return command(argv)

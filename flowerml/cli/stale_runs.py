@@ -1,6 +1,4 @@
-"""What a training does for others beside its own work: closing dead runs, delivering what they have kept. At most it
-takes some network.
-"""
+"""Close stale runs and deliver their journals in the background of a training."""
 
 import logging
 import threading
@@ -14,30 +12,29 @@ from flowerml.tracking import belongs_here, has_pending, sync_folder
 logger = logging.getLogger(__name__)
 
 
-def tidy_beside(runs_root: Path, own: Path) -> None:
-    """Look after the runs below `runs_root` that were begun at the store that is set, from a thread that ends with the
-    process.
+def close_stale_runs_in_background(runs_root: Path, own: Path) -> None:
+    """Close and deliver runs below `runs_root` that belong to the current store, in a daemon thread.
 
-    Of the folder `own`, only runs that were started over there: its own run is at work.
+    In the folder `own` only journals of earlier, restarted runs are delivered: its latest run is the active one.
     """
-    threading.Thread(target=_tidy, args=(runs_root, own), name="tidying", daemon=True).start()
+    threading.Thread(target=_close_stale_runs, args=(runs_root, own), name="stale-runs", daemon=True).start()
 
 
-def _tidy(runs_root: Path, own: Path) -> None:
+def _close_stale_runs(runs_root: Path, own: Path) -> None:
     try:
         for root in {*run_folders(runs_root), own}:
             if not belongs_here(root):
                 continue
             if root == own:
                 sync_folder(root)
-            elif not _tidied(root):
+            elif not _close_and_deliver(root):
                 return
-    except Exception as error:  # the training must not hear of it
+    except Exception as error:  # must not affect the training
         logger.warning(f"{runs_root}: earlier runs could not be looked after ({error})")
 
 
-def _tidied(root: Path) -> bool:
-    """Close and deliver one. False where the server does not answer: others need not be tried."""
+def _close_and_deliver(root: Path) -> bool:
+    """Close and deliver one run. Returns False if the server does not answer, so that the others need not be tried."""
     who = lease_owner(root)
     if who is not None and not who.expired:
         return True

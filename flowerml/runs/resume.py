@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flowerml.runs.lifecycle.run_file import RunFile, check_available
 from flowerml.runs.prepare import Prepared
-from flowerml.settings.identity import identity
+from flowerml.settings.identity import identity_values
 from flowerml.training.checkpoints.store import CheckpointStore, StoredCheckpoint
 
 
@@ -30,7 +30,7 @@ def existing_run(run: Prepared) -> RunFile | None:
     """
     settings = run.settings
     return check_available(
-        run.folder, run.config_id, settings.seed, identity(settings, run.digests), overwrite=settings.overwrite
+        run.folder, run.config_id, settings.seed, identity_values(settings, run.digests), overwrite=settings.overwrite
     )
 
 

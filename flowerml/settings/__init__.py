@@ -1,10 +1,10 @@
-"""What one run is: declared once, validated, identified. Pure: no torch, no MLflow."""
+"""Settings of a run: declared once, validated, resolved, identified. Imports neither torch nor MLflow."""
 
 from flowerml.settings.declaration import Settings
 from flowerml.settings.grids import grid, grid_points
 from flowerml.settings.identity import Digests, config_id
 from flowerml.settings.model_catalog import Family, Library, ModelSpec, find_model, known_models
-from flowerml.settings.recipes import resolve, resolve_one, stored
+from flowerml.settings.recipes import resolve, resolve_setting, settings_from_json
 
 __all__ = [
     "Digests",
@@ -18,6 +18,6 @@ __all__ = [
     "grid_points",
     "known_models",
     "resolve",
-    "resolve_one",
-    "stored",
+    "resolve_setting",
+    "settings_from_json",
 ]

@@ -1,4 +1,4 @@
-"""The one declaration of every training setting: name, type, default, range, unit, help, place in the identity.
+"""The declaration of every training setting: name, type, default, range, unit, help, part of the identity or not.
 
 Command line, MLproject parameters, MLflow params, `settings.json` and plan files derive from this class, or are tested
 against it.
@@ -11,17 +11,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.fields import FieldInfo
 
 from flowerml.settings.spec import AUGMENT, BALANCE, MODEL, OPTIMISER, RECIPE, RELATION, RUN, STOPPING, TASK, setting
-from flowerml.settings.values import ClassNames, Colours, Number, Text, Truth, Whole, none
+from flowerml.settings.values import Bool, ClassNames, Float, Int, RgbTriple, Text, parse_none
 
 AUTO = "auto"
 SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
 
 
 class Settings(BaseModel):
-    """What one training run is: frozen, typed, validated; no field is ever `auto` once the run has been prepared.
+    """The settings of one training run: frozen, typed, validated. No field is `auto` once the run has been prepared.
 
-    None stands for what is found out later (the model's own input description, the device, names) or for "not used"
-    (`test_dir`, `stop_epoch`).
+    None means "determined later" (the model's input description, the device, names) or "not used" (`test_dir`,
+    `stop_epoch`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,7 +40,7 @@ class Settings(BaseModel):
         identity=False,
         min_length=1,
     )
-    img_size: Whole = setting(
+    img_size: Int = setting(
         group=MODEL,
         about="edge of the square the model sees",
         unit="px",
@@ -48,23 +48,25 @@ class Settings(BaseModel):
         ge=SMALLEST_IMAGE,
         le=LARGEST_IMAGE,
     )
-    mean: Colours | None = setting(None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own")
-    std: Colours | None = setting(
+    mean: RgbTriple | None = setting(
+        None, group=MODEL, about="channel means of the input, R,G,B", auto="the model's own"
+    )
+    std: RgbTriple | None = setting(
         None, group=MODEL, about="channel deviations of the input, R,G,B", auto="the model's own"
     )
     interpolation: Literal["bilinear", "bicubic"] | None = setting(
         None, group=MODEL, about="how pictures are resized", auto="the model's own"
     )
-    crop_pct: Number | None = setting(
+    crop_pct: Float | None = setting(
         None, group=MODEL, about="share of the short edge kept by the centre crop", auto="the model's own", gt=0.1, le=1
     )
-    dropout: Number = setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
-    drop_path: Number = setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
+    dropout: Float = setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
+    drop_path: Float = setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
     train_dir: Text = setting(
         "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
     )
-    test_dir: Annotated[Text | None, BeforeValidator(none)] = setting(
+    test_dir: Annotated[Text | None, BeforeValidator(parse_none)] = setting(
         None,
         group=TASK,
         about="untouched folder, evaluated once with the best weights",
@@ -79,10 +81,10 @@ class Settings(BaseModel):
         auto="the task's own",
         allowed="names, comma-separated, each once",
     )
-    val_split: Number = setting(
+    val_split: Float = setting(
         0.2, group=TASK, about="share held out of every class; 0 trains on everything", ge=0, lt=1, identity=False
     )
-    split_seed: Whole = setting(
+    split_seed: Int = setting(
         11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False
     )
     bad_images: Literal["stop", "skip"] = setting(
@@ -95,7 +97,7 @@ class Settings(BaseModel):
         identity=False,
     )
 
-    annotations: Annotated[Text | None, BeforeValidator(none)] = setting(
+    annotations: Annotated[Text | None, BeforeValidator(parse_none)] = setting(
         None,
         group=RELATION,
         about="boxes and relations of the pictures in --train-dir",
@@ -103,7 +105,7 @@ class Settings(BaseModel):
         identity=False,
         min_length=1,
     )
-    test_annotations: Annotated[Text | None, BeforeValidator(none)] = setting(
+    test_annotations: Annotated[Text | None, BeforeValidator(parse_none)] = setting(
         None, group=RELATION, about="the same of those in --test-dir", auto="found there", identity=False, min_length=1
     )
     wording: Text = setting(
@@ -120,14 +122,14 @@ class Settings(BaseModel):
         about="numbers of the two boxes: 8 of offsets and areas, 12 of published papers, or 45",
         late=True,
     )
-    embedding: Whole = setting(
+    embedding: Int = setting(
         128, group=RELATION, about="width in which pair and relation are compared", ge=1, le=65_536, late=True
     )
-    temperature: Number = setting(0.07, group=RELATION, about="divides the cosine of the two", gt=0, le=100, late=True)
-    spatial_dropout: Number = setting(
+    temperature: Float = setting(0.07, group=RELATION, about="divides the cosine of the two", gt=0, le=100, late=True)
+    spatial_dropout: Float = setting(
         0.2, group=RELATION, about="dropout of the box numbers' layers", ge=0, lt=1, late=True
     )
-    flip: Number = setting(
+    flip: Float = setting(
         0.5,
         group=RELATION,
         about="share of pairs trained on mirrored: picture, boxes, left of and right of",
@@ -135,62 +137,60 @@ class Settings(BaseModel):
         le=1,
         late=True,
     )
-    cache_features: Truth = setting(
+    cache_features: Bool = setting(
         True,
         group=RELATION,
         about="compute the features of a backbone that stays frozen once, and keep them",
         identity=False,
     )
 
-    epochs: Whole = setting(
-        group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000
-    )
-    batch_size: Whole = setting(
+    epochs: Int = setting(group=OPTIMISER, about="length of the schedule", unit="epochs", auto=RECIPE, ge=1, le=10_000)
+    batch_size: Int = setting(
         group=OPTIMISER, about="pictures per optimiser step", unit="pictures", auto=RECIPE, ge=1, le=65_536
     )
-    accumulate: Whole = setting(
+    accumulate: Int = setting(
         1, group=OPTIMISER, about="split each batch into this many parts to save memory", ge=1, le=1024, identity=False
     )
     optimizer: Literal["adamw", "sgd"] = setting("adamw", group=OPTIMISER, about="update rule (sgd: momentum 0.9)")
-    lr_head: Number = setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
-    lr_backbone: Number = setting(
+    lr_head: Float = setting(group=OPTIMISER, about="learning rate of the head", auto=RECIPE, gt=0, le=10)
+    lr_backbone: Float = setting(
         group=OPTIMISER, about="learning rate of the backbone's top layers", auto=RECIPE, ge=0, le=10
     )
-    weight_decay: Number = setting(
+    weight_decay: Float = setting(
         group=OPTIMISER, about="decay of weights; biases, norms, GRN are spared", auto=RECIPE, ge=0, le=10
     )
-    llrd: Number = setting(
+    llrd: Float = setting(
         group=OPTIMISER, about="layer decay: factor per layer group, top down", auto=RECIPE, gt=0, le=1
     )
     scheduler: Literal["cosine", "plateau", "constant"] = setting(
         "cosine", group=OPTIMISER, about="what the learning rates do after warm-up"
     )
-    warmup_epochs: Whole = setting(group=OPTIMISER, about="linear warm-up", unit="epochs", auto=RECIPE, ge=0, le=10_000)
-    plateau_factor: Number = setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
-    plateau_patience: Whole = setting(
+    warmup_epochs: Int = setting(group=OPTIMISER, about="linear warm-up", unit="epochs", auto=RECIPE, ge=0, le=10_000)
+    plateau_factor: Float = setting(0.5, group=OPTIMISER, about="plateau: multiply the rates by this", gt=0, lt=1)
+    plateau_patience: Int = setting(
         3, group=OPTIMISER, about="plateau: epochs without a better val_loss", unit="epochs", ge=0, le=10_000
     )
-    min_lr: Number = setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
-    grad_clip: Number = setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
-    freeze_backbone_epochs: Whole = setting(
+    min_lr: Float = setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
+    grad_clip: Float = setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
+    freeze_backbone_epochs: Int = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
-    amp: Truth = setting(
+    amp: Bool = setting(
         True, group=OPTIMISER, about="mixed precision: bf16, or fp16 with a scaler where a GPU has no bf16"
     )
-    ema: Truth = setting(
+    ema: Bool = setting(
         True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length"
     )
 
-    label_smoothing: Number = setting(
+    label_smoothing: Float = setting(
         group=AUGMENT, about="share of the target spread over all classes", auto=RECIPE, ge=0, lt=1
     )
-    mixup: Number = setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
-    cutmix: Number = setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
-    randaugment: Whole = setting(
+    mixup: Float = setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
+    cutmix: Float = setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
+    randaugment: Int = setting(
         group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30
     )
-    random_erasing: Number = setting(
+    random_erasing: Float = setting(
         group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1
     )
 
@@ -199,7 +199,7 @@ class Settings(BaseModel):
         group=BALANCE,
         about="loss weights; balanced is N/(C n_c), effective counts overlapping pictures once (--effective-beta)",
     )
-    effective_beta: Number = setting(
+    effective_beta: Float = setting(
         0.999,
         group=BALANCE,
         about="effective weights: 0 weighs all classes alike, near 1 is balanced",
@@ -207,10 +207,10 @@ class Settings(BaseModel):
         lt=1,
         late=True,
     )
-    focal_gamma: Number = setting(
+    focal_gamma: Float = setting(
         0.0, group=BALANCE, about="focal loss: how little easy pictures count; 0 is off", ge=0, le=10, late=True
     )
-    logit_adjustment: Number = setting(
+    logit_adjustment: Float = setting(
         0.0,
         group=BALANCE,
         about="times the log share of each class, added to its logit in the loss; 0 is off",
@@ -229,17 +229,17 @@ class Settings(BaseModel):
     monitor: Literal["val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"] = setting(
         "val_accuracy", group=STOPPING, about="what decides the best epoch and early stopping"
     )
-    patience: Whole = setting(
+    patience: Int = setting(
         10, group=STOPPING, about="stop after this many epochs without a better one; 0 never stops", ge=0, le=10_000
     )
-    min_epochs: Whole = setting(
+    min_epochs: Int = setting(
         0, group=STOPPING, about="never stop early before this epoch", unit="epochs", ge=0, le=10_000
     )
-    stop_epoch: Annotated[Whole | None, BeforeValidator(none)] = setting(
+    stop_epoch: Annotated[Int | None, BeforeValidator(parse_none)] = setting(
         None, group=STOPPING, about="end after this epoch of the schedule", unit="epochs", auto="none", ge=1, le=10_000
     )
 
-    seed: Whole = setting(
+    seed: Int = setting(
         11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False
     )
     output_dir: Text | None = setting(
@@ -258,7 +258,7 @@ class Settings(BaseModel):
         about="an unfinished run of the same settings in the output folder: go on from the last checkpoint, or never",
         identity=False,
     )
-    checkpoint_every_steps: Whole = setting(
+    checkpoint_every_steps: Int = setting(
         0,
         group=RUN,
         about="checkpoints within an epoch, besides the one after each; 0 is off",
@@ -267,13 +267,13 @@ class Settings(BaseModel):
         le=10**9,
         identity=False,
     )
-    checkpoint_every_minutes: Number = setting(
+    checkpoint_every_minutes: Float = setting(
         0.0, group=RUN, about="the same by time; 0 is off", unit="minutes", ge=0, le=10_000, identity=False
     )
-    keep_checkpoints: Whole = setting(
+    keep_checkpoints: Int = setting(
         2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False
     )
-    lease_seconds: Whole = setting(
+    lease_seconds: Int = setting(
         60,
         group=RUN,
         about="a run that gives no sign of life for so long may be taken over by another process",
@@ -288,7 +288,7 @@ class Settings(BaseModel):
         about="when the `mlflow run` that started it dies: stop with a checkpoint, or finish",
         identity=False,
     )
-    overwrite: Truth = setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
+    overwrite: Bool = setting(False, group=RUN, about="replace what stands in the output folder", identity=False)
     experiment: Text | None = setting(  # as long as a server's database takes it; so is the name of a run
         None,
         group=RUN,
@@ -307,7 +307,7 @@ class Settings(BaseModel):
         identity=False,
         max_length=250,
     )
-    workers: Whole | None = setting(
+    workers: Int | None = setting(
         None,
         group=RUN,
         about="processes that load pictures; 0 loads in the training's own",
@@ -325,7 +325,7 @@ class Settings(BaseModel):
         identity=False,
         pattern=r"^(cpu|mps|cuda(:\d+)?)$",
     )
-    compile: Truth = setting(False, group=RUN, about="torch.compile the model", identity=False)
+    compile: Bool = setting(False, group=RUN, about="torch.compile the model", identity=False)
 
     def replace(self, **changes: Any) -> "Settings":  # noqa: ANN401 - values of the fields' types
         """A validated copy with some settings changed."""

@@ -1,4 +1,4 @@
-"""One clear line for a value that does not fit: flag, value, allowed range, nearest right word."""
+"""One-line messages for invalid values: flag, value, allowed range, nearest valid word."""
 
 import difflib
 from collections.abc import Mapping
@@ -9,26 +9,26 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from flowerml.settings.declaration import fields
-from flowerml.settings.spec import note
+from flowerml.settings.spec import metadata
 
 _SIGNS = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
 
 
-def flag(name: str) -> str:
+def flag_name(name: str) -> str:
     """The command-line spelling of a setting's name."""
     return f"--{name.replace('_', '-')}"
 
 
-def choices(field: FieldInfo) -> tuple[str, ...]:
-    """The words an enumerated setting may be; empty for the others."""
+def allowed_words(field: FieldInfo) -> tuple[str, ...]:
+    """The values of an enumerated setting; empty for others."""
     for part in (field.annotation, *get_args(field.annotation)):
         if get_origin(part) is Literal:
             return tuple(str(word) for word in get_args(part))
     return ()
 
 
-def kind(field: FieldInfo) -> str:
-    """A setting's type in words."""
+def type_name(field: FieldInfo) -> str:
+    """The name of a setting's type, as messages and `--help` show it."""
     parts = {field.annotation, *get_args(field.annotation)}
     if bool in parts:
         return "true or false"
@@ -38,9 +38,9 @@ def kind(field: FieldInfo) -> str:
     return "whole number" if "int" in text else "number" if "float" in text else "text"
 
 
-def allowed(field: FieldInfo) -> str:
-    """Type and range in words: `number, > 0, <= 1`."""
-    if words := note(field, "allowed") or ", ".join(choices(field)):
+def allowed_values(field: FieldInfo) -> str:
+    """Type and range: `number, > 0, <= 1`."""
+    if words := metadata(field, "allowed") or ", ".join(allowed_words(field)):
         return str(words)
     limits = [
         f"{sign} {getattr(mark, attribute)}"
@@ -48,36 +48,36 @@ def allowed(field: FieldInfo) -> str:
         for bound, (attribute, sign) in _SIGNS.items()
         if isinstance(mark, bound)
     ]
-    return ", ".join([kind(field), *limits])
+    return ", ".join([type_name(field), *limits])
 
 
-def nearest(word: str, words: tuple[str, ...]) -> str:
+def did_you_mean(word: str, words: tuple[str, ...]) -> str:
     """` Did you mean X?` for the nearest of `words`, or nothing."""
     near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.5)
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def first_problem(error: ValidationError, given: Mapping[str, Any]) -> str:
-    """The first thing pydantic found wrong in what was `given`, as one line for the person who typed it."""
+def first_error(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """The first of pydantic's errors about the values `given`, as one line for the user."""
     problem = error.errors()[0]
     name = str(problem["loc"][0])
     declared = fields()
     if name not in declared:
-        return f"setting {name!r} is unknown.{nearest(name, tuple(declared))}"
-    return bad_value(name, given.get(name, problem["input"]))
+        return f"setting {name!r} is unknown.{did_you_mean(name, tuple(declared))}"
+    return invalid_value(name, given.get(name, problem["input"]))
 
 
-def bad_value(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
-    """The line for one setting's refused value."""
+def invalid_value(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
+    """The message for one setting's invalid value."""
     field = fields()[name]
-    unit = f" {note(field, 'unit')}" if note(field, "unit") else ""
-    automatic = ", or auto" if note(field, "auto") else ""
-    words = ("true", "false") if kind(field) == "true or false" else choices(field)
-    hint = nearest(str(value), words)
+    unit = f" {metadata(field, 'unit')}" if metadata(field, "unit") else ""
+    automatic = ", or auto" if metadata(field, "auto") else ""
+    words = ("true", "false") if type_name(field) == "true or false" else allowed_words(field)
+    hint = did_you_mean(str(value), words)
     shown = "nothing" if value == "" else repr(value)
     if isinstance(value, str) and value.encode("utf-8", "ignore").decode("utf-8") != value:
         return (
-            f"{flag(name)} is {shown}. Allowed: text in UTF-8, which this is not: rename what it names, or type it in a"
-            " UTF-8 terminal"
+            f"{flag_name(name)} is {shown}. Allowed: text in UTF-8, which this is not: rename what it names, or"
+            " type it in a UTF-8 terminal"
         )
-    return f"{flag(name)} is {shown}.{hint} Allowed: {allowed(field)}{unit}{automatic}"
+    return f"{flag_name(name)} is {shown}.{hint} Allowed: {allowed_values(field)}{unit}{automatic}"

@@ -1,4 +1,8 @@
-"""Command-line flags from declarations: spelling, help and messages. No torch, no MLflow: `--help` answers at once."""
+"""Command-line flags generated from the declaration of the settings: spelling, help, messages.
+
+argparse was weighed against click and typer: neither accepts MLflow's `--x_y v` for `--x-y` or raises instead of
+exiting, and the standard library is imported in milliseconds, so that `--help` answers at once.
+"""
 
 import argparse
 import re
@@ -9,54 +13,57 @@ from typing import Any, NoReturn
 from flowerml.errors import UserError
 from flowerml.log import set_verbosity
 from flowerml.settings.declaration import fields
-from flowerml.settings.errors import allowed, choices, flag, kind, nearest
+from flowerml.settings.errors import allowed_values, allowed_words, did_you_mean, flag_name, type_name
 from flowerml.settings.recipes import family_recipes
 from flowerml.settings.serialization import as_text
-from flowerml.settings.spec import RECIPE, note
+from flowerml.settings.spec import RECIPE, metadata
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse that takes `--lr_head` for `--lr-head`, gives the nearest flag for a mistyped one, and raises instead of
-    exiting.
+class CommandParser(argparse.ArgumentParser):
+    """argparse that accepts `--lr_head` for `--lr-head`, suggests the nearest flag, and raises instead of exiting.
+
+    Every command gets `-q/--quiet` and `-v/--verbose`.
     """
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's own options
-        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
+        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
         verbosity = self.add_mutually_exclusive_group()
         verbosity.add_argument("-q", "--quiet", action="store_true", help="print warnings and errors only")
         verbosity.add_argument("-v", "--verbose", action="store_true", help="print debug messages too")
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Parse `argv` (default: the process's). `-q` and `-v` set the level of the package's logger, and are not returned.
+        """Parse `argv` (default: the process's). `-q` and `-v` set the log level and are not returned.
 
         Raises:
             UserError: an unknown flag or a stray word; one line, with the nearest flag.
         """
-        words = _joined([_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)])
+        words = _join_negative_values(
+            [_hyphenated_flag_name(word) for word in (sys.argv[1:] if argv is None else argv)]
+        )
         known, unknown = self.parse_known_args(words)
         if unknown:
             word = unknown[0].split("=")[0]
             flags = tuple(option for option in self._option_string_actions if option.startswith("--"))
-            what, hint = ("flag", nearest(word, flags)) if word.startswith("-") else ("word", "")
+            what, hint = ("flag", did_you_mean(word, flags)) if word.startswith("-") else ("word", "")
             raise UserError(f"{what} {word!r} is unknown.{hint} {self.prog} --help lists them")
         set_verbosity(quiet=known.quiet, verbose=known.verbose)
         del known.quiet, known.verbose
         return known
 
     def error(self, message: str) -> NoReturn:
-        """Raise argparse's complaint as ours."""
+        """Raise argparse's error as a UserError."""
         hint = ""
         if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
-            hint = nearest(choice[1], tuple(word.strip(" '") for word in choice[2].split(",")))
+            hint = did_you_mean(choice[1], tuple(word.strip(" '") for word in choice[2].split(",")))
         raise UserError(f"{message[:1].lower()}{message[1:]}.{hint} {self.prog} --help lists the flags")
 
 
-class _Help(argparse.HelpFormatter):
+class _HelpFormatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
 
 
-def _hyphens(word: str) -> str:
+def _hyphenated_flag_name(word: str) -> str:
     """MLflow appends undeclared `-P x_y=v` as `--x_y v`."""
     if not word.startswith("--"):
         return word
@@ -64,8 +71,8 @@ def _hyphens(word: str) -> str:
     return name.replace("_", "-") + sign + value
 
 
-def _joined(words: Sequence[str]) -> list[str]:
-    """`--name -1e-3` as `--name=-1e-3`: argparse would take the value for a flag. The short flags are -h, -q and -v."""
+def _join_negative_values(words: Sequence[str]) -> list[str]:
+    """`--name -1e-3` as `--name=-1e-3`: argparse would read the value as a flag. The short flags are -h, -q and -v."""
     joined: list[str] = []
     for word in words:
         before = joined[-1] if joined else ""
@@ -83,21 +90,22 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 
 def add_settings(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """Add a flag per setting but for those `without`, grouped as declared. Values stay text: `settings.resolve` turns
-    them into what they mean.
+    """Add a flag per setting except those in `without`, grouped as declared.
+
+    Values stay text; `settings.resolve` parses them.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in fields().items():
         if name in without:
             continue
-        title = str(note(field, "group"))
+        title = str(metadata(field, "group"))
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         group = groups[title]
-        about = _help(name).replace("%", "%%")
-        if kind(field) == "true or false":
+        about = _help_text(name).replace("%", "%%")
+        if type_name(field) == "true or false":
             group.add_argument(
-                flag(name),
+                flag_name(name),
                 dest=name,
                 nargs="?",
                 const="true",
@@ -105,17 +113,19 @@ def add_settings(parser: argparse.ArgumentParser, without: Collection[str] = ())
                 metavar="{true,false}",
                 help=about,
             )
-            no = flag(f"no_{name}")
+            no = flag_name(f"no_{name}")
             group.add_argument(
                 no, dest=name, action="store_const", const="false", default=argparse.SUPPRESS, help=argparse.SUPPRESS
             )
         else:
-            group.add_argument(flag(name), dest=name, default=argparse.SUPPRESS, metavar=_metavar(name), help=about)
+            group.add_argument(
+                flag_name(name), dest=name, default=argparse.SUPPRESS, metavar=_metavar_of(name), help=about
+            )
 
 
-def _metavar(name: str) -> str:
+def _metavar_of(name: str) -> str:
     field = fields()[name]
-    words = choices(field)
+    words = allowed_words(field)
     if words:
         return "{" + ",".join(words) + "}"
     return {
@@ -123,20 +133,20 @@ def _metavar(name: str) -> str:
         "number": "F",
         "three numbers R,G,B": "R,G,B",
         "names, comma-separated": "A,B,...",
-    }.get(kind(field), "TEXT")
+    }.get(type_name(field), "TEXT")
 
 
-def _help(name: str) -> str:
+def _help_text(name: str) -> str:
     field = fields()[name]
-    unit = f" [{note(field, 'unit')}]" if note(field, "unit") else ""
-    limits = allowed(field).removeprefix(kind(field)).removeprefix(", ")
-    shown = f" ({limits})" if limits and not choices(field) else ""
-    return f"{field.description}{unit}{shown}; default: {_default(name)}"
+    unit = f" [{metadata(field, 'unit')}]" if metadata(field, "unit") else ""
+    limits = allowed_values(field).removeprefix(type_name(field)).removeprefix(", ")
+    shown = f" ({limits})" if limits and not allowed_words(field) else ""
+    return f"{field.description}{unit}{shown}; default: {_default_text(name)}"
 
 
-def _default(name: str) -> str:
+def _default_text(name: str) -> str:
     field = fields()[name]
-    automatic = str(note(field, "auto"))
+    automatic = str(metadata(field, "auto"))
     if automatic == RECIPE:
         return ", ".join(f"{family} {as_text(values[name])}" for family, values in family_recipes().items())
     return automatic or as_text(field.default)

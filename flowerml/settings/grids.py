@@ -1,4 +1,4 @@
-"""The values that a plan and a sweep choose from, by family: what is off the grid is allowed, and said."""
+"""The search grid of each family, for plans and sweeps. Values off the grid are allowed, with a warning."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -27,13 +27,11 @@ _GRIDS: Mapping[Family, Mapping[str, tuple[Any, ...]]] = {
 
 
 def grid(family: Family) -> Mapping[str, tuple[Any, ...]]:
-    """The allowed values of each setting that is varied, the recipe's own among them; every other setting keeps its
-    recipe's value. Nothing for a family without a grid.
-    """
+    """The values of each varied setting, including the recipe's; empty for a family without a grid."""
     return _GRIDS.get(family, {})
 
 
 def grid_points(family: Family) -> list[dict[str, Any]]:
-    """Every combination of the grid's values: 64 for each family."""
+    """All combinations of the grid's values: 64 for each family with a grid."""
     values = grid(family)
     return [dict(zip(values, point, strict=True)) for point in product(*values.values())]

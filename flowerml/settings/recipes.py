@@ -1,4 +1,4 @@
-"""What `auto` means: the recipe of each family, and the step from what was asked to complete settings."""
+"""The recipe of each model family (what `auto` means), and the resolution of given values into complete settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
-from flowerml.settings.errors import first_problem, flag
+from flowerml.settings.errors import first_error, flag_name
 from flowerml.settings.model_catalog import Family, ModelSpec, find_model
-from flowerml.settings.spec import RELATION, note
+from flowerml.settings.spec import RELATION, metadata
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
     Family.CNN: {
@@ -46,7 +46,7 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
         "dropout": 0.0,
         "drop_path": 0.0,
     },
-    # The backbone is frozen for as long as the run lasts (`resolve` sees to it), so its rate stands for nothing.
+    # The backbone stays frozen for the whole run (see `resolve`), so lr_backbone has no effect.
     Family.RELATION: {
         "epochs": 50,
         "batch_size": 16,
@@ -65,15 +65,13 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
         "drop_path": 0.0,
     },
 }
-# Two pictures mixed into one have no boxes, and an augmentation that moves pixels leaves the boxes where they were.
+# Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
-_SMALLEST_CONVNEXT = 32  # px: of less, nothing is left for its last layers
+_SMALLEST_CONVNEXT = 32  # px: five halvings leave 1 x 1
 
 
-def recipe(spec: ModelSpec) -> dict[str, Any]:
-    """The values that stand in for settings left out. Stochastic depth only where the catalogue knows that the builder
-    takes it.
-    """
+def recipe_for(spec: ModelSpec) -> dict[str, Any]:
+    """The defaults for settings left out. Stochastic depth only for models whose builder is known to support it."""
     values = {**_RECIPES[spec.family], "img_size": spec.img_size}
     if not spec.name.startswith("convnextv2_"):
         values["drop_path"] = 0.0
@@ -81,28 +79,28 @@ def recipe(spec: ModelSpec) -> dict[str, Any]:
 
 
 def family_recipes() -> dict[str, dict[str, Any]]:
-    """Each family's recipe by its name, as its flagship model takes it."""
+    """The recipe of each family by name, for its flagship model."""
     return {
-        spec.family.value: recipe(spec)
+        spec.family.value: recipe_for(spec)
         for spec in map(find_model, ("convnextv2_large", "clip_vitl14", "relation_resnet50"))
     }
 
 
-def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Complete settings from what was asked for, and warnings in words.
+def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Complete settings from the `requested` values, and warnings as text.
 
     Values may be text (from a command line) or typed; `auto` equals leaving a setting out. A freeze or warm-up that
-    comes from the recipe shrinks to a shorter run with a warning; one that was asked for is refused.
+    comes from the recipe is shortened to the run with a warning; one that was given is refused.
 
     Raises:
-        UserError: an unknown name, a value out of range, or settings at odds with each other.
+        UserError: an unknown name, a value out of range, or settings that contradict each other.
     """
-    given = {name: value for name, value in asked.items() if value != AUTO}
+    given = {name: value for name, value in requested.items() if value != AUTO}
     spec = find_model(str(given.get("model", Settings.model_fields["model"].default)))
     try:
-        settings = Settings.model_validate({**recipe(spec), **given})
+        settings = Settings.model_validate({**recipe_for(spec), **given})
     except ValidationError as error:
-        raise UserError(first_problem(error, given)) from None
+        raise UserError(first_error(error, given)) from None
     if spec.family is Family.RELATION and "freeze_backbone_epochs" not in given:
         settings = settings.replace(freeze_backbone_epochs=settings.epochs)
     warnings: list[str] = []
@@ -111,25 +109,24 @@ def resolve(asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
         if length > settings.epochs and name not in given:
             warnings.append(f"{name} {length} (recipe) is longer than the run: {settings.epochs} is used")
             settings = settings.replace(**{name: settings.epochs})
-    check(settings, spec)
+    check_combination(settings, spec)
     return settings, warnings
 
 
-def resolve_one(name: str, text: str | None) -> Any:  # noqa: ANN401 - of the setting's type
-    """One setting as another command takes it, by the same rules; None stays None. Raises UserError as `resolve`."""
+def resolve_setting(name: str, text: str | None) -> Any:  # noqa: ANN401 - of the setting's type
+    """Resolve a single setting, for commands that take only some; None stays None. Raises UserError as `resolve`."""
     return None if text is None else getattr(resolve({name: text})[0], name)
 
 
-def stored(values: Mapping[str, Any]) -> Settings:
-    """The complete settings that a file holds: `model_dump(mode="json")` of this version, or of an earlier one, which
-    had fewer.
+def settings_from_json(values: Mapping[str, Any]) -> Settings:
+    """Complete settings from a file: `model_dump(mode="json")` of this version or of an earlier one, which had fewer.
 
     Raises:
         UserError: one is unknown, missing or out of range.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"no settings but {values!r:.40}")
-    # A seed has a default, but to take that for the seed of a run would be a guess.
+    # The seed has a default, but assuming it for a stored run would be a guess.
     unknown = sorted(map(str, values.keys() - fields().keys()))
     if unknown:
         raise UserError(f"setting {unknown[0]!r} is unknown")
@@ -141,11 +138,11 @@ def stored(values: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
-        raise UserError(first_problem(error, values)) from None
+        raise UserError(first_error(error, values)) from None
 
 
-def check(settings: Settings, spec: ModelSpec) -> None:
-    """Refuse settings that are each in range but can't go together.
+def check_combination(settings: Settings, spec: ModelSpec) -> None:
+    """Refuse settings that are valid one by one but not together.
 
     Raises:
         UserError: names both settings and both values.
@@ -154,9 +151,10 @@ def check(settings: Settings, spec: ModelSpec) -> None:
         length = getattr(settings, name)
         if length > settings.epochs:
             raise UserError(
-                f"{flag(name)} {length} is longer than the run (--epochs {settings.epochs}): lower it or train longer"
+                f"{flag_name(name)} {length} is longer than the run (--epochs {settings.epochs}): lower it or"
+                " train longer"
             )
-    _check_family(settings, spec)
+    _check_family_settings(settings, spec)
     if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
         raise UserError(
             f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})"
@@ -186,18 +184,18 @@ def check(settings: Settings, spec: ModelSpec) -> None:
         raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")
 
 
-def _check_family(settings: Settings, spec: ModelSpec) -> None:
-    """Refuse settings of a family that the model is none of, and those that its family has no use for."""
+def _check_family_settings(settings: Settings, spec: ModelSpec) -> None:
+    """Refuse settings that do not apply to the family of the model."""
     if spec.family is Family.RELATION:
         for name in _NOT_FOR_RELATIONS:
             if value := getattr(settings, name):
                 raise UserError(
-                    f"{flag(name)} {value}: not for pairs of boxed objects ({spec.name}): only --flip moves picture and"
-                    " boxes together"
+                    f"{flag_name(name)} {value}: not for pairs of boxed objects ({spec.name}): only --flip moves"
+                    " picture and boxes together"
                 )
         return
     for name, field in fields().items():
-        if note(field, "group") == RELATION and getattr(settings, name) != field.default:
+        if metadata(field, "group") == RELATION and getattr(settings, name) != field.default:
             raise UserError(
-                f"{flag(name)} is for pairs of boxed objects, and {spec.name} takes whole pictures: leave it out"
+                f"{flag_name(name)} is for pairs of boxed objects, and {spec.name} takes whole pictures: leave it out"
             )

@@ -1,6 +1,4 @@
-"""Settings as text and back: what MLflow params show, what `mlflow run` logged before us, and whether the two say the
-same.
-"""
+"""Settings as MLflow params, and their comparison with params that `mlflow run` has logged already."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,7 +10,7 @@ from flowerml.settings.declaration import Settings, fields
 
 
 def as_text(value: Any) -> str:  # noqa: ANN401 - a setting's value
-    """One value as a person would type it: `true`, `0.001`, `rose,tulip`, `none`."""
+    """One value as it is typed on the command line: `true`, `0.001`, `rose,tulip`, `none`."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -27,28 +25,27 @@ def as_params(settings: Settings) -> dict[str, str]:
     return {name: as_text(getattr(settings, name)) for name in fields()}
 
 
-def contradictions(logged: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """Params that stand in MLflow already and do not say what runs.
+def conflicting_params(logged: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """Logged params (name -> text) whose value differs from the setting that runs.
 
-    `mlflow run` logs each `-P` as shell-quoted raw text before the script starts, and params can't be changed: `1e-4`
-    for 0.0001 is fine, `auto` is not. Returns name -> logged text; params that are no settings of ours are nobody's
-    contradiction.
+    `mlflow run` logs each `-P` as shell-quoted raw text before the script starts, and params are immutable: `1e-4` for
+    0.0001 is equal, `auto` is not. Params that are not settings are ignored.
     """
     wrong: dict[str, str] = {}
     for name, raw in logged.items():
         own = name.replace("-", "_")
-        if own in fields() and not _says(raw, own, settings):
+        if own in fields() and not _matches_setting(raw, own, settings):
             wrong[name] = raw
     return wrong
 
 
-def _says(raw: str, name: str, settings: Settings) -> bool:
+def _matches_setting(raw: str, name: str, settings: Settings) -> bool:
     value = getattr(settings, name)
-    if raw == as_text(value):  # as we log it ourselves, without a shell's quotes
+    if raw == as_text(value):  # as this package logs it, without shell quotes
         return True
     try:
         words = shlex.split(raw)
-    except ValueError:  # an unbalanced quote: not what a shell would have been given
+    except ValueError:  # an unbalanced quote: not shell-quoted text
         return False
     if len(words) != 1:
         return False

@@ -1,4 +1,4 @@
-"""How one setting is declared: its default, limits and words, and the marks that say where it belongs."""
+"""The specification of one setting: default, limits, help text, and metadata about where it belongs."""
 
 from typing import Any
 
@@ -31,9 +31,11 @@ def setting(
     late: bool = False,
     **limits: Any,  # noqa: ANN401 - pydantic's ge, gt, le, lt, pattern
 ) -> Any:  # noqa: ANN401
-    """One setting. `auto` says in words what stands in for a value left out, `allowed` what a text may be, `identity`
-    whether it is part of `config_id`. A `late` setting came after configurations had been named: at its default it is
-    left out of the identity, so that they keep their names.
+    """Declare one setting.
+
+    `about` is its help text and `unit` its unit; `auto` describes the value that replaces one left out, `allowed` the
+    texts that are accepted. `identity`: whether it is part of `config_id`. A `late` setting was added after
+    configurations had been named: at its default it is left out of the identity, so that older ids stay valid.
     """
     extra: JsonDict = {
         "group": group,
@@ -46,8 +48,8 @@ def setting(
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 
-def note(field: FieldInfo, key: str) -> Any:  # noqa: ANN401 - text, or a bool for `identity`
-    """One of the marks `setting` put on a field: group, unit, auto, allowed, identity, late."""
+def metadata(field: FieldInfo, key: str) -> Any:  # noqa: ANN401 - text, or a bool for `identity`
+    """One item of the metadata that `setting` attached to a field: group, unit, auto, allowed, identity, late."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
     return extra[key]

@@ -1,12 +1,12 @@
-"""The types of settings: what a text may be, and refusals where pydantic alone would let something pass."""
+"""The types of settings: parsing from text, and checks that are stricter than pydantic's own."""
 
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 
-def _names(value: Any) -> Any:  # noqa: ANN401 - whatever was given
-    """`"a, b"` -> ("a", "b"), sorted: classes are known by name, never by position."""
+def _parse_class_names(value: Any) -> Any:  # noqa: ANN401 - whatever was given
+    """`"a, b"` -> ("a", "b"), sorted: classes are identified by name, never by position."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
     if not isinstance(value, list | tuple):
@@ -16,28 +16,28 @@ def _names(value: Any) -> Any:  # noqa: ANN401 - whatever was given
     return tuple(sorted(value))
 
 
-def _numbers(value: Any) -> Any:  # noqa: ANN401
+def _parse_floats(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
-    return tuple(map(_number, value)) if isinstance(value, list | tuple) else value
+    return tuple(map(_reject_non_float, value)) if isinstance(value, list | tuple) else value
 
 
-def _whole(value: Any) -> Any:  # noqa: ANN401
-    """Refuse 1.0 and true where a whole number is meant; pydantic alone would let both pass."""
+def _reject_non_int(value: Any) -> Any:  # noqa: ANN401
+    """Reject 1.0 and true, which pydantic would accept as integers."""
     if isinstance(value, bool | float) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit()):
         raise ValueError("not a whole number")
     return value
 
 
-def _number(value: Any) -> Any:  # noqa: ANN401
-    """Refuse true and 1_0 where a number is meant; pydantic alone would let both pass."""
+def _reject_non_float(value: Any) -> Any:  # noqa: ANN401
+    """Reject true and 1_0, which pydantic would accept as numbers."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         raise ValueError("not a number")
     return value
 
 
-def _truth(value: Any) -> Any:  # noqa: ANN401
-    """Only true and false, in any case: `mlflow run` hands over whatever was typed."""
+def _parse_bool(value: Any) -> Any:  # noqa: ANN401
+    """Accept only true and false, in any case: `mlflow run` passes on whatever was typed."""
     if isinstance(value, str):
         value = {"true": True, "false": False}.get(value.strip().lower())
     if not isinstance(value, bool):
@@ -45,20 +45,20 @@ def _truth(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def _utf8(value: str) -> str:
-    """Refuse what no JSON file and no tracking server can hold: a command line in Latin-1, for example."""
+def _require_utf8(value: str) -> str:
+    """Reject text that no JSON file or tracking server can store, such as a command line in Latin-1."""
     value.encode("utf-8")  # UnicodeEncodeError is a ValueError
     return value
 
 
-def none(value: Any) -> Any:  # noqa: ANN401
+def parse_none(value: Any) -> Any:  # noqa: ANN401
     """None for `none`."""
     return None if value == "none" else value
 
 
-Text = Annotated[str, AfterValidator(_utf8)]
-Number = Annotated[float, BeforeValidator(_number)]
-Truth = Annotated[bool, BeforeValidator(_truth)]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Colours = Annotated[tuple[float, float, float], BeforeValidator(_numbers)]
-ClassNames = Annotated[tuple[Text, ...], BeforeValidator(_names), Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_require_utf8)]
+Float = Annotated[float, BeforeValidator(_reject_non_float)]
+Bool = Annotated[bool, BeforeValidator(_parse_bool)]
+Int = Annotated[int, BeforeValidator(_reject_non_int)]
+RgbTriple = Annotated[tuple[float, float, float], BeforeValidator(_parse_floats)]
+ClassNames = Annotated[tuple[Text, ...], BeforeValidator(_parse_class_names), Field(min_length=1)]

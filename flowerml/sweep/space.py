@@ -9,7 +9,7 @@ from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.settings import Family, grid, grid_points, resolve
-from flowerml.settings.errors import flag
+from flowerml.settings.errors import flag_name
 from flowerml.settings.serialization import as_text
 
 _WIDER = 3.0  # times beyond the grid's ends, to both sides: half a decade
@@ -82,7 +82,7 @@ def require_possible(given: Mapping[str, Any], dimensions: Mapping[str, Dimensio
                 resolve({**given, name: value})
             except UserError as error:
                 raise UserError(
-                    f"{error}; {as_text(value)} is in the space that is searched: give {flag(name)} a value for all"
+                    f"{error}; {as_text(value)} is in the space that is searched: give {flag_name(name)} a value for all"
                 ) from error
 
 

@@ -7,7 +7,7 @@ import pytest
 from flowerml.campaign.plan.model import ConfigRef, FinalMode, PhaseKind
 from flowerml.campaign.plan.parser import read_plan, shipped_plans
 from flowerml.settings import resolve
-from flowerml.settings.flags import Parser, add_settings
+from flowerml.settings.flags import CommandParser, add_settings
 
 # Model, epochs, batch, warmup, smoothing, mixup, cutmix, RandAugment, erasing, freeze, llrd; then lr_head, lr_backbone,
 # weight_decay.
@@ -218,7 +218,7 @@ def test_every_run_of_tp3():
 
 @pytest.mark.parametrize("name", DOCUMENT)
 def test_a_run_is_the_documents_command(name):
-    parser = Parser(prog="train")
+    parser = CommandParser(prog="train")
     add_settings(parser)
     asked = vars(parser.parse(shlex.split(DOCUMENT[name])))
     assert read_plan("tp3").run(name).settings == resolve(asked)[0]

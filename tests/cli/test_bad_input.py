@@ -185,7 +185,7 @@ def test_an_odd_folder_is_as_good_as_any(name, place, capfd):
 
 
 def test_a_run_of_odd_names_only(place, capfd):
-    """Pictures, output and names with spaces, accents and newlines; with single pixels and a stripe among the pictures."""
+    """Paths with spaces, accents and newlines; pictures of one pixel and a stripe."""
     data = place.own_flowers().rename(place.root / "-my photos\nd'été")
     for number, (width, height) in enumerate(((1, 1), (1, 9000), (9000, 1))):
         (data / "rose" / f"-{number}\n é.png").write_bytes(spoil.flat(width, height))

@@ -37,7 +37,7 @@ def one_error(stderr):
     ids=["no folder", "1_0 epochs", "no checkpoint", "no such action"],
 )
 def test_mlflow_run_with_bad_input_fails_with_the_reason_on_its_run(words, line, tmp_path):
-    """`mlflow run` has opened a run before anything of ours was asked: it must not stay RUNNING, and it must say why."""
+    """`mlflow run` has opened a run before our code starts: it must not stay RUNNING, and must say why."""
     done = call("mlflow", "run", str(ROOT), "--env-manager=local", "-e", *shlex.split(words), cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     said = one_error(done.stderr)

@@ -14,7 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.settings import resolve
-from flowerml.settings.serialization import as_text, contradictions
+from flowerml.settings.serialization import as_text, conflicting_params
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = (
@@ -92,7 +92,7 @@ def test_mlflow_run_trains_and_shows_the_settings_that_ran(flowers, tmp_path):
     assert run.info.run_name == "out dir"
     ran, _ = resolve(json.loads((tmp_path / "out dir" / "settings.json").read_text())["settings"])
     assert (ran.lr_head, ran.amp, ran.val_split, ran.train_dir) == (1e-4, False, 0.25, str(spaced))
-    assert contradictions(run.data.params, ran) == {}
+    assert conflicting_params(run.data.params, ran) == {}
     assert run.data.params["lr_backbone"] == as_text(ran.lr_backbone), "a setting nobody gave is there too"
     assert "auto" not in run.data.params.values()
     assert {entry.path for entry in MlflowClient().list_artifacts(run.info.run_id)} >= {

@@ -1,4 +1,4 @@
-"""`flowerml dataset make|check`, called as the command is: exit codes, one line per mistake, results alone on stdout."""
+"""`flowerml dataset make|check`, called as a command: exit codes, one line per mistake, only results on stdout."""
 
 import json
 import os

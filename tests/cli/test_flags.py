@@ -16,7 +16,7 @@ from flowerml.cli.main import COMMANDS, main, run_command
 from flowerml.errors import RunFailed, UserError
 from flowerml.settings import resolve
 from flowerml.settings.declaration import fields
-from flowerml.settings.flags import Parser, add_settings
+from flowerml.settings.flags import CommandParser, add_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = ", ".join(COMMANDS)
@@ -73,7 +73,7 @@ CLIP_SMOKE = SMOKE | {
 
 def parse(line):
     """What `train` makes of these words: name -> text, only what was typed."""
-    parser = Parser(prog="flowerml train")
+    parser = CommandParser(prog="flowerml train")
     add_settings(parser)
     return vars(parser.parse(shlex.split(line)))
 

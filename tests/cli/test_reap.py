@@ -1,4 +1,4 @@
-"""`flowerml reap`, and what every training does beside its own work: runs whose process is gone are closed; no others."""
+"""`flowerml reap`, and the same in the background of a training: only runs whose process is gone are closed."""
 
 import json
 import multiprocessing
@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
-from flowerml.cli.stale_runs import tidy_beside
+from flowerml.cli.stale_runs import close_stale_runs_in_background
 from flowerml.events import Ended, Metrics, Status, now_ms
 from flowerml.journal import Delivered, Journal, read_delivered, write_delivered
 from flowerml.runs.lifecycle.lease import acquire, lease_owner
@@ -211,7 +211,7 @@ def test_every_start_closes_and_delivers_what_others_have_left(killed, alive, he
     (state,) = (here / "runs" / "foreign").glob("attempts/*/delivered.json")
     state.write_text(json.dumps({"store": "http://elsewhere", "run_id": "r", "bytes": 0, "unclear": False}))
     seen = max(lease_owner(killed).since, lease_owner(killed).seen)
-    tidy_beside(here / "runs", alive)
+    close_stale_runs_in_background(here / "runs", alive)
     wait_for(lambda: MlflowClient().get_run(read_run_file(killed).run_id).info.status == "KILLED")
     assert_closed(killed, seen)
     assert read_run_file(alive).status == "RUNNING"

@@ -9,14 +9,16 @@ import pytest
 from flowerml.data.synthetic.flowers import make_flowers
 from tests.cli.test_commands import ROOT, call
 
-CNN = """--model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 16 --img-size 224
- --optimizer adamw --lr-head 1e-3 --lr-backbone 2e-4 --weight-decay 0.02 --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05
- --mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 1 --llrd 1.0
- --output-dir runs/A01_CNN_SMOKE"""
-CLIP = """--model clip_vitl14 --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 8 --img-size 224
- --optimizer adamw --lr-head 1e-3 --lr-backbone 1e-5 --weight-decay 0.02 --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05
- --mixup 0.0 --cutmix 0.0 --randaugment 0 --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 2 --llrd 0.85
- --output-dir runs/A02_CLIP_SMOKE"""
+CNN = """--model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 16
+ --img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 2e-4 --weight-decay 0.02
+ --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0
+ --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 1 --llrd 1.0 --output-dir
+ runs/A01_CNN_SMOKE"""
+CLIP = """--model clip_vitl14 --train-dir data/train --val-split 0.2 --seed 11 --epochs 2 --batch-size 8
+ --img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 1e-5 --weight-decay 0.02
+ --warmup-epochs 1 --scheduler cosine --label-smoothing 0.05 --mixup 0.0 --cutmix 0.0 --randaugment 0
+ --random-erasing 0.0 --amp --ema --grad-clip 1.0 --freeze-backbone-epochs 2 --llrd 0.85 --output-dir
+ runs/A02_CLIP_SMOKE"""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Settings that the tests of this folder share: one complete run, and for every setting a value that differs from it."""
+"""Settings shared by these tests: one complete run, and a different value for every setting."""
 
 from flowerml.settings import Digests, Settings
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from flowerml.errors import UserError
 from flowerml.settings import Settings, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.spec import RECIPE, note
+from flowerml.settings.spec import RECIPE, metadata
 from tests.settings.samples import COMPLETE, OTHER
 
 FROM_RECIPE = object()
@@ -149,10 +149,10 @@ def test_declares_exactly_the_documented_settings():
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_default(name):
-    """Each default is the documented one, typed; a recipe's setting has none, so it can't run on a value nobody chose."""
+    """Each default is the documented one, typed; a setting of the recipe has none."""
     field, expected = fields()[name], DEFAULTS[name]
     assert field.is_required() == (expected is FROM_RECIPE)
-    assert (note(field, "auto") == RECIPE) == (expected is FROM_RECIPE)
+    assert (metadata(field, "auto") == RECIPE) == (expected is FROM_RECIPE)
     if expected is not FROM_RECIPE:
         assert field.default == expected
         assert type(field.default) is type(expected)

@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.settings import Family, find_model, grid, grid_points, resolve
-from flowerml.settings.recipes import recipe
+from flowerml.settings.recipes import recipe_for
 
 FLAGSHIPS = {Family.CNN: "convnextv2_large", Family.VIT: "clip_vitl14"}
 
@@ -17,7 +17,7 @@ def test_sixty_four_different_points(family):
 
 @pytest.mark.parametrize("family", FLAGSHIPS)
 def test_the_recipe_is_a_point_of_its_grid(family):
-    values = recipe(find_model(FLAGSHIPS[family]))
+    values = recipe_for(find_model(FLAGSHIPS[family]))
     assert {name: values[name] for name in grid(family)} in grid_points(family)
 
 

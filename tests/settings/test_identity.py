@@ -6,8 +6,8 @@ import pytest
 
 from flowerml.settings import config_id, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.identity import identity
-from flowerml.settings.spec import note
+from flowerml.settings.identity import identity_values
+from flowerml.settings.spec import metadata
 from tests.settings.samples import COMPLETE, DIGESTS, OTHER
 
 # Written out, not read from the declaration: a setting that is added must be put on one side on purpose.
@@ -56,13 +56,13 @@ def test_golden():
 
 def test_settings_that_came_later_leave_the_names_of_earlier_configurations_alone():
     """GOLDEN was computed before they were there; at their defaults nothing about them stands in the identity."""
-    late = {name for name, field in fields().items() if note(field, "late")}
+    late = {name for name, field in fields().items() if metadata(field, "late")}
     assert late == {
         *("effective_beta", "focal_gamma", "logit_adjustment"),
         *("box_features", "embedding", "temperature", "spatial_dropout", "flip"),
     }
-    assert late.isdisjoint(identity(COMPLETE, DIGESTS))
-    assert identity(COMPLETE.replace(focal_gamma=2), DIGESTS)["focal_gamma"] == 2.0
+    assert late.isdisjoint(identity_values(COMPLETE, DIGESTS))
+    assert identity_values(COMPLETE.replace(focal_gamma=2), DIGESTS)["focal_gamma"] == 2.0
 
 
 def test_is_a_sha256_in_hex():
@@ -98,7 +98,7 @@ def test_each_setting_that_matters_gives_an_identity_of_its_own():
 
 @pytest.mark.parametrize("name", list(fields()))
 def test_declared_mark_is_the_designs(name):
-    assert note(fields()[name], "identity") is (name not in MUST_NOT_MATTER)
+    assert metadata(fields()[name], "identity") is (name not in MUST_NOT_MATTER)
 
 
 @pytest.mark.parametrize("digest", ["data", "split", "weights"])
@@ -146,8 +146,8 @@ def test_identity_is_plain_and_complete():
     """Exactly the shaping settings and the three digests, as values that JSON keeps apart (5 is not "5", true is not
     1).
     """
-    found = identity(COMPLETE, DIGESTS)
-    late = {name for name, field in fields().items() if note(field, "late")}
+    found = identity_values(COMPLETE, DIGESTS)
+    late = {name for name, field in fields().items() if metadata(field, "late")}
     assert set(found) == {*MUST_MATTER, "data", "split", "weights"} - late
     assert found["weights"] == DIGESTS.weights
     assert (found["epochs"], found["lr_head"], found["amp"], found["stop_epoch"]) == (45, 0.001, True, None)
@@ -158,4 +158,4 @@ def test_identity_is_plain_and_complete():
 
 def test_no_path_stands_in_the_identity():
     settings = COMPLETE.replace(train_dir="/a/path", test_dir="/a/path", weights="/a/path", output_dir="/a/path")
-    assert "/a/path" not in repr(identity(settings, DIGESTS))
+    assert "/a/path" not in repr(identity_values(settings, DIGESTS))

@@ -6,7 +6,7 @@ from flowerml.errors import UserError
 from flowerml.settings import Settings, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.recipes import family_recipes
-from flowerml.settings.spec import RECIPE, note
+from flowerml.settings.spec import RECIPE, metadata
 from tests.settings.samples import OTHER
 
 COLUMNS = (
@@ -89,7 +89,7 @@ def test_the_backbone_of_a_relation_model_is_frozen_for_as_long_as_the_run_lasts
 
 
 def test_no_setting_of_a_recipe_is_left_to_chance():
-    from_recipe = {name for name, field in fields().items() if note(field, "auto") == RECIPE}
+    from_recipe = {name for name, field in fields().items() if metadata(field, "auto") == RECIPE}
     assert from_recipe == {*COLUMNS, "img_size", "dropout", "drop_path"}
     assert all(set(recipe) == from_recipe for recipe in family_recipes().values())
 

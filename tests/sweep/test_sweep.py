@@ -47,7 +47,7 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--trials", "0"], "--trials is '0'. Allowed: whole number, 1 to 100,000"),
+        (["--trials", "0"], "--trials is '0'. Allowed: whole number, 1 to 100000"),
         (["--trials", "65", "--space", "grid"], "the grid has 16 points with what is given"),
         (["--space", "random"], "choose from"),
         (["--pruner", "hyperbant"], "Did you mean hyperband"),

@@ -18,7 +18,7 @@ from flowerml.errors import UserError
 from flowerml.progress_bar import track
 from flowerml.settings.declaration import fields
 from flowerml.settings.serialization import as_text
-from flowerml.settings.spec import note
+from flowerml.settings.spec import metadata
 from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _FILES = ("history.csv", "predictions.csv", "settings.json", "split.json")
@@ -221,7 +221,7 @@ def _seed_run(run: KnownRun, folder: Path, ids: tuple[str, ...], classes: tuple[
 
 
 def _shaping() -> list[str]:
-    return [name for name, field in fields().items() if note(field, "identity") or name == "weights"]
+    return [name for name, field in fields().items() if metadata(field, "identity") or name == "weights"]
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - a setting's plain value

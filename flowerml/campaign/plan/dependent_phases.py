@@ -7,7 +7,7 @@ from flowerml.campaign.plan.overrides import Overrides
 from flowerml.campaign.plan.run_settings import read_settings, value_of
 from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.settings import Family
-from flowerml.settings.errors import nearest
+from flowerml.settings.errors import did_you_mean
 
 _LARGEST_SEED = 2**31
 
@@ -132,7 +132,7 @@ def _earlier(node: Node, before: Sequence[Phase], name: str) -> Phase:
             return phase
     names = tuple(phase.name for phase in before)
     raise node.error(
-        f"phase {name} follows {of!r}, which is no phase before it.{nearest(of, names)} Those before it:"
+        f"phase {name} follows {of!r}, which is no phase before it.{did_you_mean(of, names)} Those before it:"
         f" {', '.join(names) or 'none'}; a phase can only follow what is decided by then"
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from flowerml.settings import Family, Settings
 from flowerml.settings.declaration import fields
-from flowerml.settings.spec import note
+from flowerml.settings.spec import metadata
 
 
 class PhaseKind(StrEnum):
@@ -173,7 +173,8 @@ def shaping(settings: Settings) -> dict[str, Any]:
     return {
         name: values[name]
         for name, field in fields().items()
-        if name in named or (note(field, "identity") and not (note(field, "late") and values[name] == field.default))
+        if name in named
+        or (metadata(field, "identity") and not (metadata(field, "late") and values[name] == field.default))
     }
 
 

@@ -8,7 +8,7 @@ from flowerml.campaign.plan.model import FinalMode
 from flowerml.errors import UserError
 from flowerml.settings import Family
 from flowerml.settings.declaration import fields
-from flowerml.settings.errors import nearest
+from flowerml.settings.errors import did_you_mean
 
 MODE = "final.mode"
 # What the command itself says of every run; value: how it says so.
@@ -64,7 +64,7 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
         if name == MODE:
             if value not in list(FinalMode):
                 raise UserError(
-                    f"--set {word}: {MODE} is {value!r}.{nearest(value, tuple(FinalMode))} Allowed: {', '.join(FinalMode)}"
+                    f"--set {word}: {MODE} is {value!r}.{did_you_mean(value, tuple(FinalMode))} Allowed: {', '.join(FinalMode)}"
                 )
             mode = FinalMode(value)
             continue
@@ -76,7 +76,7 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
             continue
         if family not in list(Family):
             raise UserError(
-                f"--set {word}: family {family!r} is unknown.{nearest(family, tuple(Family))} Allowed:"
+                f"--set {word}: family {family!r} is unknown.{did_you_mean(family, tuple(Family))} Allowed:"
                 f" {', '.join(Family)}"
             )
         families.setdefault(Family(family), {})[setting] = value
@@ -88,6 +88,6 @@ def _require_known(setting: str, word: str) -> None:
         raise UserError(f"--set {word}: {setting} is {OWN[setting]}")
     if setting not in fields():
         raise UserError(
-            f"--set {word}: setting {setting!r} is unknown.{nearest(setting, (*fields(), MODE))} `flowerml train"
+            f"--set {word}: setting {setting!r} is unknown.{did_you_mean(setting, (*fields(), MODE))} `flowerml train"
             " --help` lists them"
         )

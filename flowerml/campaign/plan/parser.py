@@ -22,7 +22,7 @@ from flowerml.campaign.plan.run_settings import (
 from flowerml.campaign.plan.yaml_nodes import Node, parse_yaml, read_yaml
 from flowerml.errors import UserError
 from flowerml.settings import Family
-from flowerml.settings.errors import nearest
+from flowerml.settings.errors import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
 _PLAN = {
@@ -72,7 +72,7 @@ def read_plan(asked: str, texts: tuple[str, ...] = ()) -> Plan:
     path = Path(asked)
     if path.suffix not in SUFFIXES and not path.exists():
         raise UserError(
-            f"the plan {asked!r} is unknown.{nearest(asked, shipped_plans())} Allowed: {', '.join(shipped_plans())}, or a file that"
+            f"the plan {asked!r} is unknown.{did_you_mean(asked, shipped_plans())} Allowed: {', '.join(shipped_plans())}, or a file that"
             " ends in .yaml"
         )
     return parse_plan(read_yaml(path), overrides)

@@ -14,8 +14,8 @@ from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.errors import bad_value, flag, nearest
-from flowerml.settings.recipes import recipe
+from flowerml.settings.errors import did_you_mean, flag_name, invalid_value
+from flowerml.settings.recipes import recipe_for
 from flowerml.settings.serialization import as_text
 
 _LENGTHS = ("warmup_epochs", "freeze_backbone_epochs")
@@ -49,7 +49,7 @@ def read_settings(node: Node, *, seed_too: bool = False) -> dict[str, Node]:
             raise value.error(f"{name} has no place in a plan: it is {OWN[name]}")
         if name not in fields():
             raise value.error(
-                f"setting {name!r} is unknown.{nearest(name, tuple(fields()))} `flowerml train --help` lists them"
+                f"setting {name!r} is unknown.{did_you_mean(name, tuple(fields()))} `flowerml train --help` lists them"
             )
         text = value_of(value)
         if text != AUTO and (problem := _problem(name, text)):
@@ -82,7 +82,7 @@ def read_defaults(parts: Mapping[str, Node]) -> Defaults:
         for name, node in parts["families"].names().items():
             if name not in list(Family):
                 raise node.error(
-                    f"family {name!r} is unknown.{nearest(name, tuple(Family))} Allowed: {', '.join(Family)}"
+                    f"family {name!r} is unknown.{did_you_mean(name, tuple(Family))} Allowed: {', '.join(Family)}"
                 )
             families[Family(name)] = read_settings(node)
     return Defaults(every, families)
@@ -158,11 +158,11 @@ def changed_settings(run: PlanRun, changes: Mapping[str, str]) -> Settings:
 def _problem(name: str, text: str) -> str | None:
     """Why a value does not fit its setting, in words."""
     try:
-        Settings.model_validate({**recipe(find_model("convnextv2_large")), name: text})
+        Settings.model_validate({**recipe_for(find_model("convnextv2_large")), name: text})
         if name == "model":
             find_model(text)
     except ValidationError:
-        return bad_value(name, text).replace(flag(name), name, 1)
+        return invalid_value(name, text).replace(flag_name(name), name, 1)
     except UserError as error:
         return str(error).replace("--model", "model", 1)
     return None
@@ -172,7 +172,7 @@ def _clamp(asked: dict[str, Any], family: Family, run: str, remarks: Warnings) -
     """Shorten what the plan makes longer than the run became by an override."""
     model = find_model(str(asked.get("model", recipe_model(family))))
     epochs = str(asked.get("epochs", AUTO))
-    length = recipe(model)["epochs"] if epochs == AUTO else int(epochs)
+    length = recipe_for(model)["epochs"] if epochs == AUTO else int(epochs)
     for name in _LENGTHS:
         text = str(asked.get(name, AUTO))
         if text != AUTO and int(text) > length:

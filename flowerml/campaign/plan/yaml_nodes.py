@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from flowerml.errors import UserError
-from flowerml.settings.errors import nearest
+from flowerml.settings.errors import did_you_mean
 
 _LARGEST = 1_000_000  # bytes: a plan is a page
 _KINDS = {
@@ -62,7 +62,9 @@ class Node:
         """One of some words. Raises UserError."""
         text = self.as_text()
         if text not in allowed:
-            raise self.error(f"{self.where} is {text!r}.{nearest(text, tuple(allowed))} Allowed: {', '.join(allowed)}")
+            raise self.error(
+                f"{self.where} is {text!r}.{did_you_mean(text, tuple(allowed))} Allowed: {', '.join(allowed)}"
+            )
         return text
 
     def entries(self) -> list["Node"]:
@@ -100,7 +102,7 @@ class Node:
                 inside = f" in {self.where}" if self.path else ""
                 line = next(key.start_mark.line + 1 for key, _ in self.raw.value if key.value == name)
                 raise UserError(
-                    f"{self.file}, line {line}: {name!r} is unknown{inside}.{nearest(name, tuple(allowed))} Allowed:"
+                    f"{self.file}, line {line}: {name!r} is unknown{inside}.{did_you_mean(name, tuple(allowed))} Allowed:"
                     f" {', '.join(allowed)}"
                 )
         for name, needed in allowed.items():

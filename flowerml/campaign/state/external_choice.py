@@ -8,7 +8,7 @@ from pathlib import Path
 from flowerml.campaign.plan.model import Phase, Plan, shaping
 from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
-from flowerml.settings import resolve, stored
+from flowerml.settings import resolve, settings_from_json
 from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _OF_THE_MODEL = ("mean", "std", "interpolation", "crop_pct")  # found out anew, as a changed model may have others
@@ -62,7 +62,7 @@ def _of(campaign: str, decided: KnownRun) -> ExternalChoice:
     run_id, config_id = decided.tags["chosen_run"], decided.tags["winner"]
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
         content = json.loads(fetch_artifact(run_id, "settings.json", Path(scratch)).read_text("utf-8"))
-    settings = stored(content["settings"])
+    settings = settings_from_json(content["settings"])
     asked = {
         name: value for name, value in shaping(settings).items() if name not in _OF_THE_MODEL and value is not None
     }

@@ -1,6 +1,4 @@
-"""`flowerml campaign`: a plan of runs from its smoke tests to the delivered models, as one command that can be killed
-and started again.
-"""
+"""`flowerml campaign`: run a plan from its smoke tests to the delivered models; resumable by the same command."""
 
 import argparse
 import json
@@ -13,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.campaign.plan.parser import read_plan, shipped_plans
+from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.campaign.execution.local_executor import Executor
@@ -25,19 +24,19 @@ logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, check, carry out. Raises UserError; RunFailed where the campaign had begun and can't go on."""
-    asked = _parser().parse(argv)
-    plan = read_plan(asked.plan, tuple(asked.set))
+    """Parse, check, run. Raises UserError; RunFailed if a campaign that had begun cannot continue."""
+    args = _campaign_parser().parse(argv)
+    plan = read_plan(args.plan, tuple(args.set))
     for line in plan.warnings:
         logger.warning(line)
-    parallel = _whole("--parallel", asked.parallel, 1, 256)
-    _check(asked)
-    if asked.check:
-        return _show_schedule(plan, asked)
+    parallel = parse_int("--parallel", args.parallel, 1, 256)
+    _check_campaign_flags(args)
+    if args.check:
+        return _print_schedule(plan, args)
 
-    if not Path(asked.train_dir).is_dir():
+    if not Path(args.train_dir).is_dir():
         raise UserError(
-            f"--train-dir {asked.train_dir}: no such folder. Name one with a sub-folder of pictures per class, or of"
+            f"--train-dir {args.train_dir}: no such folder. Name one with a sub-folder of pictures per class, or of"
             " annotated pictures"
         )
 
@@ -46,32 +45,30 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.campaign.service import run_campaign
 
     options = CampaignOptions(
-        train_dir=asked.train_dir,
-        runs_root=Path(asked.runs_root),
-        output_dir=Path(asked.output_dir),
-        experiment=asked.experiment,
-        name=asked.name,
-        retry=asked.retry,
+        train_dir=args.train_dir,
+        runs_root=Path(args.runs_root),
+        output_dir=Path(args.output_dir),
+        experiment=args.experiment,
+        name=args.name,
+        retry=args.retry,
         command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
     )
-    finished = run_campaign(plan, options, parallel=parallel, workers=_cluster(asked, parallel))
+    finished = run_campaign(plan, options, parallel=parallel, workers=_ray_executor(args, parallel))
     logger.info(
         f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in"
         " MLflow)"
     )
     for one in finished.delivered:
         logger.info(f"{one.path}: {one.registered_model}, version {one.version}. {one.words}")
-    if asked.json:
-        print(json.dumps(_as_json(finished, options.runs_root / finished.id)))
+    if args.json:
+        print(json.dumps(_campaign_json(finished, options.runs_root / finished.id)))
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _campaign_parser() -> CommandParser:
+    parser = CommandParser(
         prog="flowerml campaign",
-        description=(
-            "Carry out a plan. The same command, started again after whatever has ended it, goes on where it was."
-        ),
+        description=("Run a plan. The same command, started again after any interruption, resumes it."),
     )
     parser.add_argument("--plan", required=True, metavar="TEXT", help=f"{', '.join(shipped_plans())}, or a YAML file")
     parser.add_argument(
@@ -97,7 +94,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--experiment", metavar="TEXT", help="MLflow experiment; default: the task's own")
     parser.add_argument("--retry", action="store_true", help="try again what has failed for good")
-    work = parser.add_argument_group("who carries out the runs")
+    work = parser.add_argument_group("executor")
     work.add_argument(
         "--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster; default: local"
     )
@@ -112,51 +109,43 @@ def _parser() -> Parser:
     return parser
 
 
-def _check(asked: argparse.Namespace) -> None:
-    """Flags that make no sense together, or at all."""
-    if asked.probe and not asked.check:
+def _check_campaign_flags(args: argparse.Namespace) -> None:
+    """Refuse invalid flags and combinations. Raises UserError."""
+    if args.probe and not args.check:
         raise UserError("--probe estimates what --check prints: give both")
-    if asked.ray_address and asked.executor != "ray":
+    if args.ray_address and args.executor != "ray":
         raise UserError("--ray-address is that of a Ray cluster: give it with --executor ray")
-    if asked.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", asked.name):
-        raise UserError(f"--name is {asked.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
+    if args.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", args.name):
+        raise UserError(f"--name is {args.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
 
 
-def _cluster(asked: argparse.Namespace, parallel: int) -> "Executor | None":
-    """The Ray cluster that is asked for; None for this machine. Raises UserError where Ray is not installed, or no
-    cluster is there.
-    """
-    if asked.executor != "ray":
+def _ray_executor(args: argparse.Namespace, parallel: int) -> "Executor | None":
+    """An executor on the given Ray cluster; None for this machine. Raises UserError without Ray or a cluster."""
+    if args.executor != "ray":
         return None
     if find_spec("ray") is None:
         raise UserError("--executor ray needs Ray, which is not installed: pip install 'flowerml[ray]'")
     from flowerml.campaign.execution.ray_executor import RayExecutor
 
-    return RayExecutor(parallel, asked.ray_address or "auto")
+    return RayExecutor(parallel, args.ray_address or "auto")
 
 
-def _whole(flag: str, text: str, least: int, most: int) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
-        raise UserError(f"{flag} is {text!r}. Allowed: whole number, {least} to {most}")
-    return int(text)
-
-
-def _show_schedule(plan: "Plan", asked: argparse.Namespace) -> int:
+def _print_schedule(plan: "Plan", args: argparse.Namespace) -> int:
     from flowerml.campaign.plan.dry_run import as_json, as_lines
 
     seconds = None
-    if asked.probe:
+    if args.probe:
         from flowerml.campaign.engine.probe import estimate_durations
 
-        seconds = estimate_durations(plan, asked.train_dir)
-    if asked.json:
+        seconds = estimate_durations(plan, args.train_dir)
+    if args.json:
         print(json.dumps(as_json(plan, seconds)))
     else:
         print("\n".join(as_lines(plan, seconds)))
     return 0
 
 
-def _as_json(campaign: "CampaignSnapshot", folder: Path) -> dict[str, Any]:
+def _campaign_json(campaign: "CampaignSnapshot", folder: Path) -> dict[str, Any]:
     return {
         "campaign": campaign.id,
         "run_id": campaign.run_id,

@@ -1,4 +1,4 @@
-"""`flowerml compare`: two finished campaigns side by side, and what was predicted of the second."""
+"""`flowerml compare`: compare two finished campaigns, and check predictions about the second."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.errors import UserError
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.campaign.comparison.statistics import CampaignComparison
@@ -20,7 +20,7 @@ NAME = "comparison"
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, ask the tracking server, write. Raises UserError."""
-    parser = Parser(
+    parser = CommandParser(
         prog="flowerml compare",
         description=(
             "Compare what two finished campaigns have chosen, on the same examples: one page, and the figures as"
@@ -41,16 +41,16 @@ def run(argv: Sequence[str] | None) -> int:
         "--output-dir", metavar="PATH", default=".", help=f"where {NAME}.html, .md and .csv are written; default: here"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
-    asked = parser.parse(argv)
-    if len(asked.plan) != 2:
-        times = "once" if len(asked.plan) == 1 else f"{len(asked.plan)} times"
+    args = parser.parse(argv)
+    if len(args.plan) != 2:
+        times = "once" if len(args.plan) == 1 else f"{len(args.plan)} times"
         raise UserError(f"--plan is given {times}: name two, for example --plan relations_exp1 --plan relations_exp2")
 
     from flowerml.campaign.comparison.predictions import predictions_for, read_predicted_ranges
     from flowerml.files import require_writable, write_text
 
-    folder = Path(asked.output_dir)
-    given = read_predicted_ranges(Path(asked.predicted)) if asked.predicted is not None else None
+    folder = Path(args.output_dir)
+    given = read_predicted_ranges(Path(args.predicted)) if args.predicted is not None else None
     require_writable(folder / f"{NAME}.html")
 
     # From here on it costs seconds: MLflow.
@@ -60,7 +60,7 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.campaign.comparison.summary import sentences
     from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
 
-    material = load_comparison(*asked.plan)
+    material = load_comparison(*args.plan)
     comparison = compare_campaigns(
         material, predictions_for(material.first.plan, material.second.plan) if given is None else given
     )
@@ -71,12 +71,12 @@ def run(argv: Sequence[str] | None) -> int:
     for line in sentences(comparison):
         logger.info(line)
     logger.info(f"{folder / NAME}.html shows it all; .md and .csv beside it have the figures")
-    if asked.json:
-        print(json.dumps(_as_json(comparison)))
+    if args.json:
+        print(json.dumps(_comparison_json(comparison)))
     return 0
 
 
-def _as_json(comparison: "CampaignComparison") -> dict[str, Any]:
+def _comparison_json(comparison: "CampaignComparison") -> dict[str, Any]:
     material = comparison.data
     return {
         "campaigns": [material.first.campaign, material.second.campaign],

@@ -1,4 +1,4 @@
-"""`flowerml dataset make|check|fetch`: a generated set, what a folder holds, or the public photos."""
+"""`flowerml dataset make|check|fetch`: generate a dataset, check a folder, or download the public photos."""
 
 import argparse
 import json
@@ -8,10 +8,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
-from flowerml.settings import resolve_one
-from flowerml.settings.flags import Parser
+from flowerml.settings import resolve_setting
+from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +20,8 @@ PAGE = "data-check.html"
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse and do it. Raises UserError. `check` exits 1 where it found something to mend."""
-    parser = Parser(
+    """Parse and run the action. Raises UserError. `check` exits 1 if it found problems."""
+    parser = CommandParser(
         prog="flowerml dataset", description="Draw a set of pictures, look through a folder of them, or fetch photos."
     )
     about = "make: draw a set; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY)"
@@ -84,15 +85,15 @@ def run(argv: Sequence[str] | None) -> int:
     )
     keep = "leave the fetched archive beside --train-dir; default: false"
     fetch.add_argument("--keep-archive", nargs="?", const="true", default="false", choices=("true", "false"), help=keep)
-    asked = parser.parse(argv)
-    return {"make": _make, "check": _check, "fetch": _fetch}[asked.action](asked)
+    args = parser.parse(argv)
+    return {"make": _make_dataset, "check": _check_dataset, "fetch": _fetch_dataset}[args.action](args)
 
 
-def _make(asked: argparse.Namespace) -> int:
-    per_class = _whole("--per-class", asked.per_class, 1, 100_000)
-    size = _whole("--size", asked.size, 32, 2048)
-    seed = _whole("--seed", asked.seed, 0, 2**31)
-    root = Path(asked.train_dir)
+def _make_dataset(args: argparse.Namespace) -> int:
+    per_class = parse_int("--per-class", args.per_class, 1, 100_000)
+    size = parse_int("--size", args.size, 32, 2048)
+    seed = parse_int("--seed", args.seed, 0, 2**31)
+    root = Path(args.train_dir)
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise UserError(
@@ -101,9 +102,9 @@ def _make(asked: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--train-dir {root}: {error.strerror}. Name another folder") from error
 
-    if asked.kind == "relations":
-        return _make_scenes(root, per_class, size, seed, tail=asked.long_tail == "true")
-    if asked.long_tail == "true":
+    if args.kind == "relations":
+        return _make_scenes(root, per_class, size, seed, tail=args.long_tail == "true")
+    if args.long_tail == "true":
         raise UserError("--long-tail is for --kind relations: the flowers are drawn in equal numbers")
 
     from flowerml.data.synthetic.flowers import CLASSES, make_flowers
@@ -145,12 +146,12 @@ def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool
     return 0
 
 
-def _check(asked: argparse.Namespace) -> int:
-    if asked.kind == "relations":
-        return _check_pairs(asked)
-    if asked.annotations or asked.wording != "exact":
+def _check_dataset(args: argparse.Namespace) -> int:
+    if args.kind == "relations":
+        return _check_pair_dataset(args)
+    if args.annotations or args.wording != "exact":
         raise UserError("--annotations and --wording are for --kind relations")
-    if asked.device and not asked.checkpoint:
+    if args.device and not args.checkpoint:
         raise UserError("--device is for the model that looks for wrong labels: give it with --checkpoint PATH")
 
     from flowerml.data.quality.summary import folder_report, report_lines
@@ -159,19 +160,17 @@ def _check(asked: argparse.Namespace) -> int:
     from flowerml.tasks.flowers import FlowersTask
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
-    root = Path(asked.train_dir)
-    page = Path(asked.html) if asked.html else None
+    root = Path(args.train_dir)
+    page = Path(args.html) if args.html else None
     if page is not None:
         require_writable(page)
-    checkpoint = load_checkpoint(Path(asked.checkpoint)) if asked.checkpoint else None
-    scanned = FlowersTask().scan(root, resolve_one("classes", asked.classes))
+    checkpoint = load_checkpoint(Path(args.checkpoint)) if args.checkpoint else None
+    scanned = FlowersTask().scan(root, resolve_setting("classes", args.classes))
     report = folder_report(scanned)
     suspects = (
-        None
-        if checkpoint is None
-        else label_suspects(checkpoint, Path(asked.checkpoint), scanned, report, asked.device)
+        None if checkpoint is None else label_suspects(checkpoint, Path(args.checkpoint), scanned, report, args.device)
     )
-    if asked.json:
+    if args.json:
         print(json.dumps(report.as_json() | ({"suspects": suspects.as_json()} if suspects else {})))
     else:
         print("\n".join([*report_lines(report), *(suspects.lines() if suspects else [])]))
@@ -181,19 +180,19 @@ def _check(asked: argparse.Namespace) -> int:
     return 1 if report.bad or report.across_classes else 0
 
 
-def _check_pairs(asked: argparse.Namespace) -> int:
-    for flag, given in (("--html", asked.html), ("--checkpoint", asked.checkpoint), ("--device", asked.device)):
+def _check_pair_dataset(args: argparse.Namespace) -> int:
+    for flag, given in (("--html", args.html), ("--checkpoint", args.checkpoint), ("--device", args.device)):
         if given:
             raise UserError(f"{flag} looks at whole pictures in folders: leave it out with --kind relations")
 
     from flowerml.data.relations.folder import read_pair_folder
     from flowerml.data.relations.split import ambiguity
 
-    annotations = Path(asked.annotations) if asked.annotations else None
-    folder = read_pair_folder(Path(asked.train_dir), annotations, asked.wording, resolve_one("classes", asked.classes))
+    annotations = Path(args.annotations) if args.annotations else None
+    folder = read_pair_folder(Path(args.train_dir), annotations, args.wording, resolve_setting("classes", args.classes))
     bad = [f"{one.file}: {one.reason}" for one in folder.bad]
     doubt = ambiguity(folder.pairs) if folder.pairs else None
-    if asked.json:
+    if args.json:
         found = {
             "pairs": len(folder.pairs),
             "pictures": len(folder.sha256),
@@ -213,20 +212,20 @@ def _check_pairs(asked: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def _fetch(asked: argparse.Namespace) -> int:
+def _fetch_dataset(args: argparse.Namespace) -> int:
     from flowerml.data.download.flower_photos import PUBLIC_SHA256, PUBLIC_URL, fetch_photos, unpack_photos
 
-    root = Path(asked.train_dir)
-    sha256 = PUBLIC_SHA256 if asked.sha256 is None else asked.sha256.lower()
+    root = Path(args.train_dir)
+    sha256 = PUBLIC_SHA256 if args.sha256 is None else args.sha256.lower()
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise UserError(f"--sha256 is {asked.sha256!r}. Allowed: 64 hexadecimal digits, as sha256sum prints them")
-    if asked.archive is not None and asked.url is not None:
+        raise UserError(f"--sha256 is {args.sha256!r}. Allowed: 64 hexadecimal digits, as sha256sum prints them")
+    if args.archive is not None and args.url is not None:
         raise UserError("--archive and --url are given: name one of them")
-    if asked.archive is not None:
-        counts = unpack_photos(root, Path(asked.archive), sha256)
+    if args.archive is not None:
+        counts = unpack_photos(root, Path(args.archive), sha256)
     else:
-        url = PUBLIC_URL if asked.url is None else asked.url
-        counts = fetch_photos(root, url, sha256, keep_archive=asked.keep_archive == "true")
+        url = PUBLIC_URL if args.url is None else args.url
+        counts = fetch_photos(root, url, sha256, keep_archive=args.keep_archive == "true")
     licence = f"; licence: {root / 'LICENSE.txt'}" if (root / "LICENSE.txt").exists() else ""
     logger.info(
         f"{sum(counts.values())} pictures in {root}:"
@@ -234,9 +233,3 @@ def _fetch(asked: argparse.Namespace) -> int:
     )
     logger.info(f"next: flowerml dataset check --train-dir {shlex.quote(str(root))}")
     return 0
-
-
-def _whole(flag: str, text: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
-        raise UserError(f"{flag} is {text!r}. Allowed: whole number, {low} to {high}")
-    return int(text)

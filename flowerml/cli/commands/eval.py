@@ -1,18 +1,18 @@
-"""`flowerml eval`: a checkpoint on its own split, or on another folder."""
+"""`flowerml eval`: evaluate a checkpoint on its own split or on another folder."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError
-from flowerml.settings import resolve_one
-from flowerml.settings.flags import Parser
+from flowerml.settings import resolve_setting
+from flowerml.settings.flags import CommandParser
 
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, evaluate, print. Raises UserError."""
-    parser = Parser(
+    parser = CommandParser(
         prog="flowerml eval", description="Evaluate a checkpoint. The split is the one stored in it, never a new draw."
     )
     parser.add_argument("--checkpoint", required=True, metavar="PATH", help="a run's best.pth, or a delivered .pth")
@@ -33,15 +33,10 @@ def run(argv: Sequence[str] | None) -> int:
         ),
     )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
-    asked = parser.parse(argv)
-    workers = resolve_one("workers", asked.workers)
-    try:
-        adjustment = float(asked.logit_adjustment)
-    except ValueError:
-        adjustment = math.nan
-    if not 0 <= adjustment <= 10:
-        raise UserError(f"--logit-adjustment is {asked.logit_adjustment!r}. Allowed: number, >= 0, <= 10")
-    if asked.test_dir and asked.train_dir:
+    args = parser.parse(argv)
+    workers = resolve_setting("workers", args.workers)
+    adjustment = parse_float("--logit-adjustment", args.logit_adjustment, 0, 10)
+    if args.test_dir and args.train_dir:
         raise UserError(
             "--test-dir and --train-dir exclude each other: the first names pictures outside the split, the second"
             " those of it"
@@ -52,16 +47,16 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.tracking import start_child
 
     request = Request(
-        checkpoint=Path(asked.checkpoint),
-        split=asked.split,
-        folder=Path(asked.train_dir) if asked.train_dir else None,
-        test_dir=Path(asked.test_dir) if asked.test_dir else None,
-        device=asked.device,
+        checkpoint=Path(args.checkpoint),
+        split=args.split,
+        folder=Path(args.train_dir) if args.train_dir else None,
+        test_dir=Path(args.test_dir) if args.test_dir else None,
+        device=args.device,
         workers=workers,
         logit_adjustment=adjustment,
     )
     evaluation = run_evaluation(request, lambda parent, experiment, name: start_child(parent, experiment, name, "eval"))
-    if asked.json:
+    if args.json:
         result = {
             "run_id": evaluation.run_id,
             "split": evaluation.part,

@@ -1,4 +1,4 @@
-"""`flowerml export`: the weights files, the one file that loads them, and a manifest; checked after writing."""
+"""`flowerml export`: write the weights, the single file that loads them and a manifest, then verify them."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowerml.errors import RunFailed, UserError
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.delivery.export import Delivery, Source
@@ -22,8 +22,8 @@ FAMILIES = ("cnn", "vit")
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, fetch, write, check. Raises UserError; RunFailed where the files are written and a check failed."""
-    parser = Parser(
+    """Parse, fetch, write, verify. Raises UserError; RunFailed if the files were written and a check failed."""
+    parser = CommandParser(
         prog="flowerml export",
         description=(
             "Write cnn_flowers.pth, vit_flowers.pth, flowers_classifier.py and MANIFEST.json, then check them in a"
@@ -48,18 +48,18 @@ def run(argv: Sequence[str] | None) -> int:
         "--half", action="store_true", help="store the weights in fp16: half the size, computed with in fp32"
     )
     parser.add_argument("--json", action="store_true", help="print what was written and found as JSON on stdout")
-    asked = parser.parse(argv)
-    _check(asked)
+    args = parser.parse(argv)
+    _check_export_flags(args)
 
     from flowerml.delivery.export import Precision, export
 
-    folder = Path(asked.output_dir)
+    folder = Path(args.output_dir)
     with tempfile.TemporaryDirectory() as scratch:
-        sources = _from_checkpoints(asked) if asked.checkpoint else _from_registry(asked, Path(scratch))
-        precision = Precision.HALF if asked.half else Precision.FULL
-        delivery = export(sources, folder, precision=precision, archive=Path(asked.zip) if asked.zip else None)
-    if asked.json:
-        print(json.dumps(_as_json(delivery)))
+        sources = _sources_from_checkpoints(args) if args.checkpoint else _sources_from_registry(args, Path(scratch))
+        precision = Precision.HALF if args.half else Precision.FULL
+        delivery = export(sources, folder, precision=precision, archive=Path(args.zip) if args.zip else None)
+    if args.json:
+        print(json.dumps(_export_json(delivery)))
     else:
         print("\n".join(line for check in delivery.checks for line in check.lines))
     if delivery.problems:
@@ -71,63 +71,65 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _check(asked: argparse.Namespace) -> None:
-    if asked.checkpoint and (asked.alias or asked.version or asked.family):
+def _check_export_flags(args: argparse.Namespace) -> None:
+    if args.checkpoint and (args.alias or args.version or args.family):
         raise UserError(
             "--checkpoint names the weights: leave out --family, --alias and --version, which name a registered version"
         )
-    if asked.alias and asked.version:
+    if args.alias and args.version:
         raise UserError("--alias and --version each name a version: give one of them")
-    if asked.version and not re.fullmatch(r"[1-9][0-9]{0,9}", asked.version):
-        raise UserError(f"--version is {asked.version!r}. Allowed: whole number, >= 1")
-    if asked.version and asked.family not in FAMILIES:
+    if args.version and not re.fullmatch(r"[1-9][0-9]{0,9}", args.version):
+        raise UserError(f"--version is {args.version!r}. Allowed: whole number, >= 1")
+    if args.version and args.family not in FAMILIES:
         raise UserError("--version is one model's: say whose with --family cnn or --family vit")
-    if asked.train_dir and not Path(asked.train_dir).is_dir():
+    if args.train_dir and not Path(args.train_dir).is_dir():
         raise UserError(
-            f"--train-dir {asked.train_dir}: no such folder. Name the one the run was trained on, or leave it out"
+            f"--train-dir {args.train_dir}: no such folder. Name the one the run was trained on, or leave it out"
         )
-    if asked.zip and Path(asked.zip).suffix != ".zip":
-        raise UserError(f"--zip is {asked.zip!r}. Allowed: a file name that ends in .zip")
+    if args.zip and Path(args.zip).suffix != ".zip":
+        raise UserError(f"--zip is {args.zip!r}. Allowed: a file name that ends in .zip")
 
 
-def _from_checkpoints(asked: argparse.Namespace) -> "list[Source]":
+def _sources_from_checkpoints(args: argparse.Namespace) -> "list[Source]":
     from flowerml.delivery.export import Source
     from flowerml.runs.lifecycle.run_file import read_run_file
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     sources = []
-    for path in map(Path, asked.checkpoint):
+    for path in map(Path, args.checkpoint):
         trained_on = load_checkpoint(path).settings.get("train_dir")
         standing = read_run_file(path.parent)
-        expected = _expected(
-            asked, _there(path.parent / "probe.npz"), _there(path.parent / "predictions.csv"), trained_on
+        expected = _expected_predictions(
+            args, _there(path.parent / "probe.npz"), _there(path.parent / "predictions.csv"), trained_on
         )
         sources.append(Source(path, expected, {"run_id": standing.run_id if standing else None}))
     return sources
 
 
-def _from_registry(asked: argparse.Namespace, scratch: Path) -> "list[Source]":
+def _sources_from_registry(args: argparse.Namespace, scratch: Path) -> "list[Source]":
     from flowerml.delivery.export import Source
     from flowerml.tracking import fetch_registered
 
     sources = []
-    for family in FAMILIES if asked.family in (None, "both") else (asked.family,):
-        found = fetch_registered(family, scratch / family, alias=asked.alias or "champion", version=asked.version)
+    for family in FAMILIES if args.family in (None, "both") else (args.family,):
+        found = fetch_registered(family, scratch / family, alias=args.alias or "champion", version=args.version)
         logger.info(f"{found.name}, version {found.version}, of run {found.run_id[:8]}")
         origin = {"run_id": found.run_id, "registered_model": found.name, "version": found.version}
-        sources.append(Source(found.weights, _expected(asked, found.probe, found.predictions, found.train_dir), origin))
+        sources.append(
+            Source(found.weights, _expected_predictions(args, found.probe, found.predictions, found.train_dir), origin)
+        )
     return sources
 
 
-def _expected(
-    asked: argparse.Namespace, probe: Path | None, predictions: Path | None, trained_on: str | Path | None
+def _expected_predictions(
+    args: argparse.Namespace, probe: Path | None, predictions: Path | None, trained_on: str | Path | None
 ) -> "Expected":
     """What the run recorded, and where its pictures lie: in the folder named, else where it was trained, if that is on
     this machine.
     """
     from flowerml.delivery.verify import Expected
 
-    folder = asked.train_dir or trained_on
+    folder = args.train_dir or trained_on
     return Expected(probe, predictions, Path(folder) if folder and Path(folder).is_dir() else None)
 
 
@@ -135,7 +137,7 @@ def _there(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _as_json(delivery: "Delivery") -> dict[str, object]:
+def _export_json(delivery: "Delivery") -> dict[str, object]:
     checks = [
         {
             "file": check.file,

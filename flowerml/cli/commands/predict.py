@@ -1,4 +1,4 @@
-"""`flowerml predict`: the class of every picture in a folder, as a CSV file, as JSON, or as lines to read."""
+"""`flowerml predict`: classify every picture in a folder; output as CSV, JSON or text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flowerml.errors import UserError
 from flowerml.files import missing_reason, require_writable
 from flowerml.progress_bar import track
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.prediction.files import Answer
@@ -23,10 +23,8 @@ logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, predict, write. Raises UserError. Exits 1 where pictures could not be used: they are listed, all others
-    are predicted.
-    """
-    parser = Parser(
+    """Parse, predict, write. Raises UserError. Exits 1 if pictures could not be read: the others are predicted."""
+    parser = CommandParser(
         prog="flowerml predict", description="Name the class of pictures, with a probability for each class."
     )
     parser.add_argument(
@@ -40,36 +38,36 @@ def run(argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
-    asked = parser.parse(argv)
-    target = None if asked.csv is None else Path(asked.csv)
+    args = parser.parse(argv)
+    target = None if args.csv is None else Path(args.csv)
     if target is not None:
         require_writable(target)  # before the work, not after it
-    if reason := missing_reason(Path(asked.model)):
-        raise UserError(f"--model {asked.model}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
+    if reason := missing_reason(Path(args.model)):
+        raise UserError(f"--model {args.model}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
 
     from flowerml.data.folders import find_pictures
 
-    paths, others = find_pictures([Path(place) for place in asked.pictures])
+    paths, others = find_pictures([Path(place) for place in args.pictures])
 
     from flowerml.prediction import load_model
     from flowerml.prediction.files import predict_files
     from flowerml.training.device import pick_device
 
-    device = pick_device(asked.device)
-    model = load_model(asked.model, str(device))
+    device = pick_device(args.device)
+    model = load_model(args.model, str(device))
     if others:
         logger.info(f"passed over, as their names are not those of pictures: {others}")
     answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
     if target is not None:
-        _write_csv(target, model.classes, answers)
-    if asked.json:
-        print(json.dumps(_as_json(model.classes, answers)))
+        _write_predictions_csv(target, model.classes, answers)
+    if args.json:
+        print(json.dumps(_predictions_json(model.classes, answers)))
     elif target is None:
-        print("\n".join(_lines(model.classes, answers)))
-    return _summary(model.classes, answers, target)
+        print("\n".join(_prediction_lines(model.classes, answers)))
+    return _summary_line(model.classes, answers, target)
 
 
-def _write_csv(path: Path, classes: Sequence[str], answers: Sequence[Answer]) -> None:
+def _write_predictions_csv(path: Path, classes: Sequence[str], answers: Sequence[Answer]) -> None:
     from flowerml.files import write_text
 
     text = io.StringIO()
@@ -78,17 +76,17 @@ def _write_csv(path: Path, classes: Sequence[str], answers: Sequence[Answer]) ->
     for answer in answers:
         if answer.shares is not None:
             writer.writerow(
-                [answer.path, _best(classes, answer.shares)[0], *(f"{share:.9g}" for share in answer.shares)]
+                [answer.path, _best_class(classes, answer.shares)[0], *(f"{share:.9g}" for share in answer.shares)]
             )
     write_text(path, text.getvalue())
 
 
-def _as_json(classes: Sequence[str], answers: Sequence[Answer]) -> dict[str, object]:
+def _predictions_json(classes: Sequence[str], answers: Sequence[Answer]) -> dict[str, object]:
     good = [(str(answer.path), answer.shares) for answer in answers if answer.shares is not None]
     pictures = [
         {
             "image": path,
-            "predicted": _best(classes, shares)[0],
+            "predicted": _best_class(classes, shares)[0],
             "probabilities": dict(zip(classes, shares, strict=True)),
         }
         for path, shares in good
@@ -97,21 +95,21 @@ def _as_json(classes: Sequence[str], answers: Sequence[Answer]) -> dict[str, obj
     return {"classes": list(classes), "pictures": pictures, "bad": bad}
 
 
-def _lines(classes: Sequence[str], answers: Sequence[Answer]) -> list[str]:
+def _prediction_lines(classes: Sequence[str], answers: Sequence[Answer]) -> list[str]:
     """A line for each picture: its class, how sure the model is, its path."""
     width = max(map(len, classes))
-    best = [(*_best(classes, answer.shares), answer.path) for answer in answers if answer.shares is not None]
+    best = [(*_best_class(classes, answer.shares), answer.path) for answer in answers if answer.shares is not None]
     return [f"{name:<{width}}  {share:.3f}  {path}" for name, share, path in best]
 
 
-def _best(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, float]:
+def _best_class(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, float]:
     place = max(range(len(classes)), key=shares.__getitem__)
     return classes[place], shares[place]
 
 
-def _summary(classes: Sequence[str], answers: Sequence[Answer], target: Path | None) -> int:
+def _summary_line(classes: Sequence[str], answers: Sequence[Answer], target: Path | None) -> int:
     """What was found, and every file that can't be used, on stderr. Returns the exit code."""
-    good = Counter(_best(classes, answer.shares)[0] for answer in answers if answer.shares is not None)
+    good = Counter(_best_class(classes, answer.shares)[0] for answer in answers if answer.shares is not None)
     bad = [answer for answer in answers if answer.shares is None]
     counts = ", ".join(f"{name} {good[name]}" for name in classes if good[name])
     written = f"; written to {target}" if target is not None else ""

@@ -1,21 +1,21 @@
-"""`flowerml reap`: runs that say RUNNING and whose process is gone, closed in their folders and at the tracking server."""
+"""`flowerml reap`: close runs whose status is RUNNING but whose process is gone, locally and at the server."""
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, close, list. Raises UserError. Exits 1 where something could not be closed or delivered."""
-    parser = Parser(
+    """Parse, close, list. Raises UserError. Exits 1 if something could not be closed or delivered."""
+    parser = CommandParser(
         prog="flowerml reap",
         description=(
             "Close runs that say RUNNING and whose process is gone: KILLED, with the reason. Started again they still"
@@ -32,29 +32,27 @@ def run(argv: Sequence[str] | None) -> int:
         help="at the server, a run is dead after so long without a sign of life (they come twice a minute); default: 5",
     )
     parser.add_argument("--json", action="store_true", help="print what was closed as JSON on stdout")
-    asked = parser.parse(argv)
-    silent_minutes = _minutes(asked.silent_minutes)
-    runs_root = Path(asked.runs_root or "runs")
-    if asked.runs_root and not runs_root.is_dir():
+    args = parser.parse(argv)
+    silent_minutes = parse_float("--silent-minutes", args.silent_minutes, 1, 100_000)
+    runs_root = Path(args.runs_root or "runs")
+    if args.runs_root and not runs_root.is_dir():
         raise UserError(f"--runs-root {runs_root}: no such folder. Give the folder that holds the runs' own folders")
 
     from flowerml.tracking import close_stale_runs
 
-    here = _close_folders(runs_root)
+    here = _reap_folders(runs_root)
     for one in close_stale_runs(60 * silent_minutes, here.spared):
         here.add("", one.run_id, one.status, one.reason)
     if not here.closed and not here.left:
         logger.info("every run that says RUNNING has a living process")
-    if asked.json:
+    if args.json:
         print(json.dumps({"closed": here.closed, "left": here.left}))
     return 1 if here.left else 0
 
 
 @dataclass
-class _Found:
-    """What was closed, the folders of which something is left to do, the runs that the server must not be asked to
-    close, and whether it answers.
-    """
+class _ReapReport:
+    """Runs that were closed, folders with work left, run ids to leave alone at the server, and whether it answers."""
 
     closed: list[dict[str, str]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -66,13 +64,13 @@ class _Found:
         logger.info(f"{folder or run_id}: {status}, {reason}")
 
 
-def _close_folders(runs_root: Path) -> _Found:
-    """Close what is dead below `runs_root`, and deliver what ended runs have kept: their end may be among it."""
+def _reap_folders(runs_root: Path) -> _ReapReport:
+    """Close dead runs below `runs_root`, and deliver the journals of ended ones, which may hold their final status."""
     from flowerml.runs.lifecycle.lease import lease_owner
     from flowerml.runs.lifecycle.reap import reap_folder, run_folders
     from flowerml.tracking import belongs_here, run_ids
 
-    found = _Found()
+    found = _ReapReport()
     for root in run_folders(runs_root):
         who = lease_owner(root)
         if who is not None and not who.expired:
@@ -84,7 +82,7 @@ def _close_folders(runs_root: Path) -> _Found:
             logger.warning(f"{root}: {error}")
             found.left.append(str(root))
             continue
-        if (closed or belongs_here(root)) and (why := _undelivered(root, found)):
+        if (closed or belongs_here(root)) and (why := _deliver_pending(root, found)):
             logger.warning(f"{root}: {why}")
             found.left.append(str(root))
             found.spared |= set(run_ids(root))
@@ -93,8 +91,8 @@ def _close_folders(runs_root: Path) -> _Found:
     return found
 
 
-def _undelivered(root: Path, found: _Found) -> str:
-    """Deliver what a folder has kept; why something of it is left, "" where nothing is."""
+def _deliver_pending(root: Path, found: _ReapReport) -> str:
+    """Deliver a folder's pending events. Returns why some are left; "" if none are."""
     from flowerml.runs.lifecycle.late_run_id import note_run_id
     from flowerml.tracking import belongs_here, has_pending, sync_folder
 
@@ -111,13 +109,3 @@ def _undelivered(root: Path, found: _Found) -> str:
     found.answered = done.answered
     note_run_id(root, done.run_id)
     return f"{done.pending} events left: {done.why}" if done.why else ""
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not 1 <= minutes <= 100_000:
-        raise UserError(f"--silent-minutes is {text!r}. Allowed: number, >= 1, <= 100000")
-    return minutes

@@ -1,4 +1,4 @@
-"""`flowerml select`: which configuration is the best of a family, how sure that is, and who becomes champion."""
+"""`flowerml select`: rank the configurations of a family, with intervals, and register the champion."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flowerml.errors import RunFailed, UserError
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.events import Recorder
@@ -23,30 +23,28 @@ SEEDS = "11,23,47"
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, choose, record, register, print. Raises UserError; RunFailed where nothing was eligible or could be
-    registered.
-    """
-    asked = _parser().parse(argv)
-    scope = _scope(asked)
-    _check(asked)
+    """Parse, choose, record, register, print. Raises UserError; RunFailed if nothing was eligible or registrable."""
+    args = _select_parser().parse(argv)
+    scope = _parse_scope(args)
+    _check_select_flags(args)
 
     # From here on it costs seconds: MLflow, and torch where weights are registered.
-    from flowerml.cli.select_table import show
+    from flowerml.cli.select_table import print_decision
     from flowerml.runs.select import choose, record
     from flowerml.tracking import TrackedRuns
 
-    register = _register(asked)
+    register = _registrar(args)
     decision = choose(scope, TrackedRuns())
-    if not asked.json:
-        show(decision)
+    if not args.json:
+        print_decision(decision)
     try:
-        selected = record(decision, _open_run(asked), register)
+        selected = record(decision, _run_opener(args), register)
     except RunFailed:
-        if asked.json:
-            print(_as_json(decision, None))
+        if args.json:
+            print(_selection_json(decision, None))
         raise
-    if asked.json:
-        print(_as_json(decision, selected))
+    if args.json:
+        print(_selection_json(decision, selected))
     if selected.run_id is not None:
         logger.info(f"run {selected.run_id} has the table, the figure and the decision (mlflow ui)")
     if selected.registered is not None:
@@ -54,8 +52,8 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _select_parser() -> CommandParser:
+    parser = CommandParser(
         prog="flowerml select",
         description=(
             "Rank the finished runs of a family by their mean validation accuracy over seeds, and say how sure the"
@@ -96,64 +94,64 @@ def _parser() -> Parser:
     return parser
 
 
-def _scope(asked: argparse.Namespace) -> "Scope":
+def _parse_scope(args: argparse.Namespace) -> "Scope":
     from flowerml.selection.records import Scope
 
-    if not re.fullmatch(r"[0-9]{1,10}(,[0-9]{1,10})*", asked.seeds):
+    if not re.fullmatch(r"[0-9]{1,10}(,[0-9]{1,10})*", args.seeds):
         raise UserError(
-            f"--seeds is {asked.seeds!r}. Allowed: whole numbers, comma-separated, none twice; for example {SEEDS}"
+            f"--seeds is {args.seeds!r}. Allowed: whole numbers, comma-separated, none twice; for example {SEEDS}"
         )
-    for flag, value in (("--data-digest", asked.data_digest), ("--split-digest", asked.split_digest)):
+    for flag, value in (("--data-digest", args.data_digest), ("--split-digest", args.split_digest)):
         if value is not None and not re.fullmatch(r"[0-9a-f]{1,64}", value):
             raise UserError(f"{flag} is {value!r}. Allowed: the digest's first characters, up to 64 of 0-9 and a-f")
-    for flag, value in (("--campaign", asked.campaign), ("--phase", asked.phase)):
+    for flag, value in (("--campaign", args.campaign), ("--phase", args.phase)):
         if value is not None and not re.fullmatch(r"[^\s'\"\\]([^'\"\\\r\n]{0,198}[^\s'\"\\])?", value):
             raise UserError(
                 f"{flag} is {value!r}. Allowed: text of up to 200 characters without quotes and backslashes"
             )
     return Scope(
-        seeds=tuple(int(seed) for seed in asked.seeds.split(",")),
-        kinds=("train", "trial") if asked.include else ("train",),
-        family=asked.family,
-        campaign=asked.campaign,
-        phases=None if asked.phase is None else tuple(dict.fromkeys(asked.phase.split(","))),
-        data_digest=asked.data_digest,
-        split_digest=asked.split_digest,
+        seeds=tuple(int(seed) for seed in args.seeds.split(",")),
+        kinds=("train", "trial") if args.include else ("train",),
+        family=args.family,
+        campaign=args.campaign,
+        phases=None if args.phase is None else tuple(dict.fromkeys(args.phase.split(","))),
+        data_digest=args.data_digest,
+        split_digest=args.split_digest,
     )
 
 
-def _check(asked: argparse.Namespace) -> None:
-    """Flags that make no sense together."""
-    if asked.force and asked.register == "false":
+def _check_select_flags(args: argparse.Namespace) -> None:
+    """Refuse invalid combinations of flags. Raises UserError."""
+    if args.force and args.register == "false":
         raise UserError("--force decides about the alias of a registered version: give it with --register")
-    if asked.final and asked.register == "false":
+    if args.final and args.register == "false":
         raise UserError("--final names the weights of a registered version: give it with --register")
-    if asked.no_record and asked.register == "true":
+    if args.no_record and args.register == "true":
         raise UserError(
             "--register and --no-record exclude each other: a registered version points to the run of its selection"
         )
-    if asked.no_record and asked.experiment:
+    if args.no_record and args.experiment:
         raise UserError("--experiment and --no-record exclude each other: the first is where the selection's run goes")
 
 
-def _open_run(asked: argparse.Namespace) -> "Callable[[str], Recorder] | None":
-    if asked.no_record:
+def _run_opener(args: argparse.Namespace) -> "Callable[[str], Recorder] | None":
+    if args.no_record:
         return None
     from flowerml.tracking import start_child
 
-    experiment = asked.experiment or ("relations" if asked.family == "relation" else "flowers")
+    experiment = args.experiment or ("relations" if args.family == "relation" else "flowers")
     return lambda name: start_child(None, experiment, name, "select")
 
 
-def _register(asked: argparse.Namespace) -> "Register | None":
-    if asked.register == "false":
+def _registrar(args: argparse.Namespace) -> "Register | None":
+    if args.register == "false":
         return None
     from flowerml.tracking import register
 
-    options = {"retrained_id": asked.final, "force": asked.force}
-    return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, **options).words
+    options = {"retrained_id": args.final, "force": args.force}
+    return lambda decision, run_id: register(decision, args.family, selection_id=run_id, **options).words
 
 
-def _as_json(decision: "Decision", selected: "Selected | None") -> str:
+def _selection_json(decision: "Decision", selected: "Selected | None") -> str:
     outcome = {"run_id": selected.run_id if selected else None, "registered": selected.registered if selected else None}
     return json.dumps({**outcome, **decision.as_json()}, allow_nan=False)

@@ -1,4 +1,4 @@
-"""`flowerml sweep`: search for good settings of one model, every trial a run of its own."""
+"""`flowerml sweep`: hyperparameter search for one model; every trial is a run of its own."""
 
 import argparse
 import hashlib
@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, resolve
-from flowerml.settings.flags import Parser, add_settings
+from flowerml.settings.errors import flag_name
+from flowerml.settings.flags import CommandParser, add_settings
 from flowerml.settings.serialization import as_text
 
 if TYPE_CHECKING:
@@ -19,22 +21,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FOR_ITSELF = (
-    "workers",
-    "device",
-    "runs_root",
-    "experiment",
-)  # settings that another command on the same study may have otherwise
+# Settings that may differ between two commands that work on the same study.
+_PER_COMMAND = ("workers", "device", "runs_root", "experiment")
 _SWEEP = ("trials", "space", "pruner", "storage", "workers", "study", "confirm", "heartbeat_seconds", "json")
-_NOT_FOR_ALL = (
-    "output_dir",
-    "run_name",
-    "overwrite",
-    "resume",
-    "workers",
-    "stop_epoch",
-)  # what can't be the same for all trials
-_WHOLE = {
+# Settings that cannot be the same for all trials.
+_PER_TRIAL = ("output_dir", "run_name", "overwrite", "resume", "workers", "stop_epoch")
+_INTEGERS = {
     "trials": (1, 100_000),
     "workers": (1, 256),
     "confirm": (0, 1000),
@@ -44,30 +36,30 @@ _WHOLE = {
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, search, confirm, draw, record. Raises UserError; RunFailed where no trial was completed."""
-    asked, given = _asked(argv)
+    """Parse, search, confirm, record. Raises UserError; RunFailed if no trial was completed."""
+    args, given = _parse_flags(argv)
     settings, warnings = resolve(given)
     for line in warnings:
         logger.warning(line)
     family = find_model(settings.model).family
-    _check(asked, settings)
+    _check_sweep_flags(args, settings)
 
     # From here on it costs seconds: torch, MLflow, Optuna.
-    from flowerml.cli.select_table import show
+    from flowerml.cli.select_table import print_decision
     from flowerml.sweep.service import Search, run_sweep
 
-    points = _points(asked, settings.seed, family, given)
-    task = _task(asked, settings, given, family)
+    points = _grid_points(args, settings.seed, family, given)
+    task = _sweep_task(args, settings, given, family)
     experiment = settings.experiment or "flowers"
-    done = run_sweep(task, Search(asked.trials, family, points, asked.workers, asked.confirm, experiment))
-    if done.decision is not None and not asked.json:
-        show(done.decision)
+    done = run_sweep(task, Search(args.trials, family, points, args.workers, args.confirm, experiment))
+    if done.decision is not None and not args.json:
+        print_decision(done.decision)
     number, best = done.swept.best, done.swept.best_trial
     logger.info(
         f"\nbest: trial {number}, {task.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
         " (mlflow ui)"
     )
-    if asked.json:
+    if args.json:
         notes = {name: best.user_attrs.get(name) for name in ("run_id", "folder")}
         found = {"trial": number, "value": best.value, "params": done.swept.chosen(number), **notes}
         decision = done.decision.as_json() if done.decision else None
@@ -75,9 +67,9 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _asked(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The sweep's own flags, and the settings that are given for all trials."""
-    parser = Parser(
+def _parse_flags(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The sweep's own flags, and the settings fixed for all trials."""
+    parser = CommandParser(
         prog="flowerml sweep",
         description=(
             "Search for good settings of one model. A setting that is given is fixed for all trials; the others of its"
@@ -107,54 +99,50 @@ def _asked(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, An
         "--data-workers", metavar="INT", help="processes that load pictures, for each trial; default: by cores"
     )
     own.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    add_settings(parser, without=_NOT_FOR_ALL)
-    asked = parser.parse(argv)
-    for name, (low, high) in _WHOLE.items():
-        text = getattr(asked, name)
+    add_settings(parser, without=_PER_TRIAL)
+    args = parser.parse(argv)
+    for name, (low, high) in _INTEGERS.items():
+        text = getattr(args, name)
         if text is not None:
-            if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-                raise UserError(f"--{name.replace('_', '-')} is {text!r}. Allowed: whole number, {low} to {high:,}")
-            setattr(asked, name, int(text))
-    given = {name: value for name, value in vars(asked).items() if name not in (*_SWEEP, "data_workers")}
-    if asked.data_workers is not None:
-        given["workers"] = asked.data_workers
-    return asked, given
+            setattr(args, name, parse_int(flag_name(name), text, low, high))
+    given = {name: value for name, value in vars(args).items() if name not in (*_SWEEP, "data_workers")}
+    if args.data_workers is not None:
+        given["workers"] = args.data_workers
+    return args, given
 
 
-def _check(asked: argparse.Namespace, settings: Settings) -> None:
-    """What makes no sense for a sweep. Raises UserError."""
+def _check_sweep_flags(args: argparse.Namespace, settings: Settings) -> None:
+    """Refuse settings that a sweep cannot use. Raises UserError."""
     if settings.val_split == 0:
         raise UserError("--val-split 0 leaves nothing to compare trials by: hold some pictures out")
-    if asked.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", asked.study):
-        raise UserError(
-            f"--study is {asked.study!r}. Allowed: up to 100 letters, digits, dots, hyphens and underscores"
-        )
+    if args.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", args.study):
+        raise UserError(f"--study is {args.study!r}. Allowed: up to 100 letters, digits, dots, hyphens and underscores")
     if not Path(settings.train_dir).is_dir():
         raise UserError(f"--train-dir {settings.train_dir}: no such folder")
 
 
-def _points(
-    asked: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]
+def _grid_points(
+    args: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]
 ) -> list[dict[str, Any]] | None:
-    """The grid's points in their order; None for another space. Raises UserError: fewer than the trials asked for."""
-    if asked.space != "grid":
+    """The grid points in order; None for another space. Raises UserError if there are fewer than trials."""
+    if args.space != "grid":
         return None
     from flowerml.sweep.space import points
 
     found = points(family, given, seed)
-    if asked.trials > len(found):
+    if args.trials > len(found):
         raise UserError(
-            f"--trials {asked.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or"
+            f"--trials {args.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or"
             " --space tpe"
         )
     return found
 
 
-def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family) -> "Task":
+def _sweep_task(args: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family) -> "Task":
     from flowerml.sweep.space import choices, ranges, require_possible, words
     from flowerml.sweep.task import Task
 
-    dimensions = choices(family, given) if asked.space == "grid" else ranges(family, given)
+    dimensions = choices(family, given) if args.space == "grid" else ranges(family, given)
     if not dimensions and not grid(family):
         raise UserError(
             f"models of family {family} have no grid to search: compare settings in a plan of your own (flowerml"
@@ -163,26 +151,24 @@ def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any
     if not dimensions:
         raise UserError("every setting of the grid is given: nothing is left to choose. Leave one out")
     require_possible(given, dimensions)
-    fixed = {name: as_text(getattr(settings, name)) for name in sorted(given) if name not in _FOR_ITSELF}
+    fixed = {name: as_text(getattr(settings, name)) for name in sorted(given) if name not in _PER_COMMAND}
     about = {
         "model": settings.model,
         "space": " | ".join(line.strip() for line in words(dimensions)),
         "given": json.dumps(fixed),
     }
-    study = (
-        asked.study
-        or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
-    )
+    model = re.sub(r"[^A-Za-z0-9_.-]+", "-", settings.model)
+    study = args.study or f"{model}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
     root = Path(settings.runs_root)
     return Task(
-        storage=asked.storage or f"sqlite:///{root / 'sweeps.db'}",
+        storage=args.storage or f"sqlite:///{root / 'sweeps.db'}",
         study=study,
         about=about,
         maximize=settings.monitor != "val_loss",
-        pruner=asked.pruner,
+        pruner=args.pruner,
         epochs=settings.epochs,
         seed=settings.seed,
-        beat=asked.heartbeat_seconds,
+        beat=args.heartbeat_seconds,
         given=given,
         dimensions=dimensions,
         folder=root / study,

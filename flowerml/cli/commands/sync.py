@@ -1,4 +1,4 @@
-"""`flowerml sync`: what runs have kept while the tracking server was away, brought there."""
+"""`flowerml sync`: deliver events that runs recorded while the tracking server was away."""
 
 import logging
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowerml.errors import UserError
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.tracking import SyncResult
@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, deliver, a line for each folder. Raises UserError. Exits 1 where something is left."""
-    parser = Parser(
+    """Parse, deliver, log one line per folder. Raises UserError. Exits 1 if something is left."""
+    parser = CommandParser(
         prog="flowerml sync",
         description=(
             "Deliver to MLflow what runs have kept in their folders. Runs at work are passed over: they deliver by"
@@ -30,24 +30,24 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--runs-root", metavar="PATH", default="runs", help="the folder that --all looks through; default: runs"
     )
-    asked = parser.parse(argv)
-    if bool(asked.folders) == asked.all:
+    args = parser.parse(argv)
+    if bool(args.folders) == args.all:
         raise UserError("say what to deliver: the folders of runs (flowerml sync runs/X ...), or --all")
 
     from flowerml.journal import journals
 
-    folders = [Path(name) for name in asked.folders]
+    folders = [Path(name) for name in args.folders]
     for folder in folders:
         if not journals(folder):
             raise UserError(f"{folder} holds no journal of a run: name the --output-dir of a training, like runs/X")
-    if asked.all:
-        folders = _undelivered(Path(asked.runs_root))
+    if args.all:
+        folders = _folders_with_pending(Path(args.runs_root))
         if not folders:
-            logger.info(f"{asked.runs_root}: everything is delivered")
-    return _sync(folders)
+            logger.info(f"{args.runs_root}: everything is delivered")
+    return _sync_folders(folders)
 
 
-def _undelivered(runs_root: Path) -> list[Path]:
+def _folders_with_pending(runs_root: Path) -> list[Path]:
     from flowerml.journal import has_undelivered, journals
 
     if not runs_root.is_dir():
@@ -55,7 +55,7 @@ def _undelivered(runs_root: Path) -> list[Path]:
     return [root for root in sorted(runs_root.iterdir()) if any(has_undelivered(folder) for folder in journals(root))]
 
 
-def _sync(folders: Sequence[Path]) -> int:
+def _sync_folders(folders: Sequence[Path]) -> int:
     from flowerml.runs.lifecycle.late_run_id import note_run_id
     from flowerml.runs.lifecycle.lease import lease_owner
     from flowerml.tracking import sync_folder
@@ -73,13 +73,13 @@ def _sync(folders: Sequence[Path]) -> int:
             continue
         done = sync_folder(root)
         note_run_id(root, done.run_id)
-        logger.info(f"{root}: {_words(done)}")
+        logger.info(f"{root}: {_result_line(done)}")
         left += bool(done.pending or done.why)
         silent = "" if done.answered else "as the server does not answer"
     return 1 if left else 0
 
 
-def _words(done: "SyncResult") -> str:
+def _result_line(done: "SyncResult") -> str:
     if done.why:
         return f"{done.pending} events left, {done.delivered} delivered: {done.why}"
     cut = "" if done.ended else "; the run was cut off: started again it goes on, and `flowerml reap` closes it"

@@ -1,4 +1,4 @@
-"""`flowerml train`: one training run."""
+"""`flowerml train`: run one training."""
 
 import json
 import logging
@@ -6,28 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowerml.settings import Settings, resolve
-from flowerml.settings.flags import Parser, add_settings
+from flowerml.settings.flags import CommandParser, add_settings
 
 logger = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, check, train. Raises UserError."""
-    parser = Parser(
+    parser = CommandParser(
         prog="flowerml train",
         description="Fine-tune one image classifier. A setting left out, or `auto`, takes its default.",
     )
     add_settings(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    asked = vars(parser.parse(argv))
-    as_json = asked.pop("json")
-    settings, warnings = resolve(asked)
+    args = vars(parser.parse(argv))
+    as_json = args.pop("json")
+    settings, warnings = resolve(args)
     for line in warnings:
         logger.warning(line)
 
     # From here on it costs seconds: torch and MLflow.
-    from flowerml.cli.stale_runs import tidy_beside
+    from flowerml.cli.stale_runs import close_stale_runs_in_background
     from flowerml.runs.train import run_training
     from flowerml.tracking import JournalRecorder, start_run
 
@@ -37,7 +37,7 @@ def run(argv: Sequence[str] | None) -> int:
         complete: Settings, experiment: str, name: str, attempt: Path, previous: Path | None
     ) -> JournalRecorder:
         recorders.append(start_run(complete, experiment, name, attempt, previous))
-        tidy_beside(Path(complete.runs_root), attempt.parent.parent)
+        close_stale_runs_in_background(Path(complete.runs_root), attempt.parent.parent)
         return recorders[-1]
 
     finished = run_training(settings, open_recorder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.files import remove, write_bytes, write_json
-from flowerml.settings.differences import differences
+from flowerml.settings.differences import describe_differences
 
 RUN_FILE = "run.json"
 _PARTS = ("train", "val", "all", "test")
@@ -85,7 +85,9 @@ def check_available(
         if not same:
             there = {**_shaping(folder), "seed": standing.seed}
             differ = (
-                differences(there, {**shaping, "seed": seed}) if len(there) > 1 else "which ones can't be read any more"
+                describe_differences(there, {**shaping, "seed": seed})
+                if len(there) > 1
+                else "which ones can't be read any more"
             )
             raise UserError(
                 f"{folder} holds a run of other settings ({differ}; configuration {standing.config_id[:8]}): {remedy}"

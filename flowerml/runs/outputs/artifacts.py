@@ -22,7 +22,7 @@ from flowerml.reporting.errors_page import Mistake, errors_page
 from flowerml.reporting.figures import confusion_figure, png_bytes
 from flowerml.reporting.html import thumbnail_jpeg
 from flowerml.runs.prepare import Prepared
-from flowerml.settings.identity import identity
+from flowerml.settings.identity import identity_values
 from flowerml.tasks import Task
 from flowerml.training.callbacks import EpochMetrics, Outcome
 
@@ -49,7 +49,7 @@ def write_beginnings(run: Prepared) -> list[Path]:
     settings = {
         "config_id": run.config_id,
         "settings": run.settings.model_dump(mode="json"),
-        "identity": identity(run.settings, run.digests),
+        "identity": identity_values(run.settings, run.digests),
     }
     write_json(folder / "settings.json", settings)
     write_json(folder / "split.json", run.data.split.as_json())

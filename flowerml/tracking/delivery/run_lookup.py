@@ -18,7 +18,7 @@ from flowerml.errors import UserError
 from flowerml.events import now_ms
 from flowerml.journal import Opening
 from flowerml.settings import Settings
-from flowerml.settings.serialization import contradictions
+from flowerml.settings.serialization import conflicting_params
 from flowerml.tracking.client.errors import is_unknown_run, redact_secrets
 
 JOURNAL_TAG = "flowerml.journal"
@@ -132,7 +132,7 @@ def experiment_id(client: MlflowClient, name: str, otherwise: str = "") -> str:
 def _contradicts(run: Run, opening: Opening) -> bool:
     """Whether the run's params, which can't be changed, say something else than what runs (a `-P lr_head=auto`)."""
     try:
-        return bool(contradictions(run.data.params, Settings.model_validate(opening.settings)))
+        return bool(conflicting_params(run.data.params, Settings.model_validate(opening.settings)))
     except ValidationError:  # of another version: nobody can say
         return True
 

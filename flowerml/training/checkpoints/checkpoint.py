@@ -15,7 +15,7 @@ from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.files import missing_reason, write_with
-from flowerml.settings import Family, Library, ModelSpec, Settings, stored
+from flowerml.settings import Family, Library, ModelSpec, Settings, settings_from_json
 
 FORMAT = "flowerml-checkpoint-1"
 _KEYS = ("format", "state_dict", "model", "family", "classes", "input", "epoch", "metrics", "settings")
@@ -46,7 +46,7 @@ class Checkpoint:
         version.
         """
         try:
-            return stored(self.settings)
+            return settings_from_json(self.settings)
         except UserError as error:
             other = "where another version of flowerml wrote it, use that one"
             raise UserError(f"checkpoint {self.origin}: its settings can't be used ({error}); {other}") from error

@@ -8,15 +8,23 @@ from pydantic import ValidationError
 from flowerml.errors import UserError
 from flowerml.settings import Settings, known_models, resolve
 from flowerml.settings.declaration import fields
-from flowerml.settings.errors import allowed, bad_value, choices, first_problem, flag, kind, nearest
-from flowerml.settings.flags import Parser, add_settings
+from flowerml.settings.errors import (
+    allowed_values,
+    allowed_words,
+    did_you_mean,
+    first_error,
+    flag_name,
+    invalid_value,
+    type_name,
+)
+from flowerml.settings.flags import CommandParser, add_settings
 
 MODELS = f"{', '.join(known_models())}, timm:NAME, openclip:ARCH[/TAG] or relation:timm:NAME"
 
 
 def message(line):
     """What the person who typed `line` behind `train` reads."""
-    parser = Parser(prog="flowerml train")
+    parser = CommandParser(prog="flowerml train")
     add_settings(parser)
     with pytest.raises(UserError) as caught:
         resolve(vars(parser.parse(shlex.split(line))))
@@ -132,8 +140,8 @@ def test_of_several_mistakes_one_is_named_by_the_declarations_order():
 
 
 def test_flag_is_the_hyphenated_name():
-    assert flag("freeze_backbone_epochs") == "--freeze-backbone-epochs"
-    assert flag("seed") == "--seed"
+    assert flag_name("freeze_backbone_epochs") == "--freeze-backbone-epochs"
+    assert flag_name("seed") == "--seed"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +157,7 @@ def test_flag_is_the_hyphenated_name():
     ],
 )
 def test_choices_are_the_words_of_an_enumerated_setting(name, words):
-    assert choices(fields()[name]) == words
+    assert allowed_words(fields()[name]) == words
 
 
 KINDS = {
@@ -225,7 +233,7 @@ KINDS = {
 
 @pytest.mark.parametrize("words", KINDS)
 def test_kind_says_every_settings_type_in_words(words):
-    assert {name for name, field in fields().items() if kind(field) == words} == KINDS[words]
+    assert {name for name, field in fields().items() if type_name(field) == words} == KINDS[words]
 
 
 @pytest.mark.parametrize(
@@ -242,23 +250,23 @@ def test_kind_says_every_settings_type_in_words(words):
     ],
 )
 def test_allowed_says_type_and_range(name, words):
-    assert allowed(fields()[name]) == words
+    assert allowed_values(fields()[name]) == words
 
 
 def test_nearest_is_the_one_word_that_is_near_or_nothing():
     words = ("--lr-head", "--lr-backbone", "--llrd")
-    assert nearest("--lr-haed", words) == " Did you mean --lr-head?"
-    assert nearest("--LR-BACKBONES", words) == " Did you mean --lr-backbone?"
-    assert nearest("zzz", words) == ""
-    assert nearest("zzz", ()) == ""
+    assert did_you_mean("--lr-haed", words) == " Did you mean --lr-head?"
+    assert did_you_mean("--LR-BACKBONES", words) == " Did you mean --lr-backbone?"
+    assert did_you_mean("zzz", words) == ""
+    assert did_you_mean("zzz", ()) == ""
 
 
 def test_bad_value_shows_typed_values_too():
-    assert bad_value("epochs", 0) == "--epochs is 0. Allowed: whole number, >= 1, <= 10000 epochs, or auto"
-    assert bad_value("amp", None) == "--amp is None. Allowed: true or false"
+    assert invalid_value("epochs", 0) == "--epochs is 0. Allowed: whole number, >= 1, <= 10000 epochs, or auto"
+    assert invalid_value("amp", None) == "--amp is None. Allowed: true or false"
 
 
 def test_first_problem_names_an_unknown_setting_and_its_neighbour():
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({**resolve({})[0].model_dump(), "warmup_epoch": 3})
-    assert first_problem(caught.value, {}) == "setting 'warmup_epoch' is unknown. Did you mean warmup_epochs?"
+    assert first_error(caught.value, {}) == "setting 'warmup_epoch' is unknown. Did you mean warmup_epochs?"

@@ -8,14 +8,14 @@ import pytest
 
 from flowerml.settings import resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.serialization import as_params, as_text, contradictions
-from flowerml.settings.spec import RELATION, note
+from flowerml.settings.serialization import as_params, as_text, conflicting_params
+from flowerml.settings.spec import RELATION, metadata
 from tests.settings.samples import COMPLETE, OTHER
 
 CHANGED = COMPLETE.replace(**{name: value for name, (_, value) in OTHER.items()})
 NAMES = list(fields())
 # What a run can be: the settings of boxed pairs go with models of pairs, those that mix or move pixels with the others.
-OF_PAIRS = [name for name, field in fields().items() if note(field, "group") == RELATION]
+OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group") == RELATION]
 PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS})
 PAIRS = CHANGED.replace(model="relation_resnet18", cutmix=0, randaugment=0)
 
@@ -55,20 +55,20 @@ def test_params_are_every_setting_and_parse_back_to_what_ran(settings):
 def test_own_text_never_contradicts(name):
     for settings in (COMPLETE, CHANGED):
         text = as_params(settings)[name]
-        assert contradictions({name: shlex.quote(text)}, settings) == {}
+        assert conflicting_params({name: shlex.quote(text)}, settings) == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_person_typed_never_contradicts_what_it_means(name):
     """`mlflow run` logs `-P` raw and shell-quoted: 1e-4 for 0.0001, 'a b' for a path with a space."""
     typed = OTHER[name][0]
-    assert contradictions({name: shlex.quote(typed)}, CHANGED) == {}
+    assert conflicting_params({name: shlex.quote(typed)}, CHANGED) == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_value_contradicts(name):
     raw = shlex.quote(OTHER[name][0])
-    assert contradictions({name: raw}, COMPLETE) == {name: raw}
+    assert conflicting_params({name: raw}, COMPLETE) == {name: raw}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,8 +76,8 @@ def test_auto_contradicts_whatever_it_stood_for(name):
     """Params can't be changed, and `auto` is never shown: such a run becomes the launcher of one with the resolved
     values.
     """
-    assert contradictions({name: "auto"}, COMPLETE) == {name: "auto"}
-    assert contradictions({name: "auto"}, CHANGED) == {name: "auto"}
+    assert conflicting_params({name: "auto"}, COMPLETE) == {name: "auto"}
+    assert conflicting_params({name: "auto"}, CHANGED) == {name: "auto"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,18 +85,18 @@ def test_hyphenated_name_is_the_same_setting(name):
     """`-P lr-backbone=…` makes a second param beside lr_backbone; it must be true as well."""
     hyphenated = name.replace("_", "-")
     raw = shlex.quote(OTHER[name][0])
-    assert contradictions({hyphenated: raw}, CHANGED) == {}
-    assert contradictions({hyphenated: raw}, COMPLETE) == {hyphenated: raw}
+    assert conflicting_params({hyphenated: raw}, CHANGED) == {}
+    assert conflicting_params({hyphenated: raw}, COMPLETE) == {hyphenated: raw}
 
 
 @pytest.mark.parametrize("raw", ["1e-4", "0.0001", "1E-4", "'1e-4'", '"1e-4"', ".0001", "0.00010"])
 def test_spellings_of_a_number_agree(raw):
-    assert contradictions({"lr_backbone": raw}, CHANGED) == {}
+    assert conflicting_params({"lr_backbone": raw}, CHANGED) == {}
 
 
 @pytest.mark.parametrize("raw", ["0.00011", "1e-3", "", "''", "none", "1e-4 1e-4", "'1e-4", "abc", "nan"])
 def test_anything_else_contradicts_a_number(raw):
-    assert contradictions({"lr_backbone": raw}, CHANGED) == {"lr_backbone": raw}
+    assert conflicting_params({"lr_backbone": raw}, CHANGED) == {"lr_backbone": raw}
 
 
 @pytest.mark.parametrize(
@@ -114,23 +114,25 @@ def test_anything_else_contradicts_a_number(raw):
 )
 def test_shell_quoted_paths_agree_and_raw_ones_with_spaces_do_not_pass_for_others(path):
     settings = COMPLETE.replace(train_dir=path)
-    assert contradictions({"train_dir": shlex.quote(path)}, settings) == {}
-    assert contradictions({"train_dir": shlex.quote(path + "2")}, settings) == {"train_dir": shlex.quote(path + "2")}
+    assert conflicting_params({"train_dir": shlex.quote(path)}, settings) == {}
+    assert conflicting_params({"train_dir": shlex.quote(path + "2")}, settings) == {
+        "train_dir": shlex.quote(path + "2")
+    }
 
 
 def test_class_names_agree_in_any_order():
     settings = COMPLETE.replace(classes=("daisy", "rose"))
-    assert contradictions({"classes": "rose,daisy"}, settings) == {}
-    assert contradictions({"classes": "'rose, daisy'"}, settings) == {}
-    assert contradictions({"classes": "rose"}, settings) == {"classes": "rose"}
+    assert conflicting_params({"classes": "rose,daisy"}, settings) == {}
+    assert conflicting_params({"classes": "'rose, daisy'"}, settings) == {}
+    assert conflicting_params({"classes": "rose"}, settings) == {"classes": "rose"}
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "plan", "lr", "Model", "model ", "entry.point"])
 def test_params_that_are_no_settings_are_nobodys_contradiction(name):
-    assert contradictions({name: "whatever"}, COMPLETE) == {}
+    assert conflicting_params({name: "whatever"}, COMPLETE) == {}
 
 
 def test_gives_exactly_the_params_that_are_wrong():
     logged = {"model": "convnextv2_large", "lr_head": "auto", "epochs": "44", "seed": "11", "plan": "tp3"}
-    assert contradictions(logged, COMPLETE) == {"lr_head": "auto", "epochs": "44"}
-    assert contradictions({}, COMPLETE) == {}
+    assert conflicting_params(logged, COMPLETE) == {"lr_head": "auto", "epochs": "44"}
+    assert conflicting_params({}, COMPLETE) == {}

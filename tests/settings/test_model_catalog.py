@@ -1,4 +1,4 @@
-"""Model names: the catalogue, `timm:NAME`, `openclip:ARCH[/TAG]`, and the nearest name for a mistyped one (DESIGN 2.2)."""
+"""Model names: the catalogue, `timm:NAME`, `openclip:ARCH[/TAG]`, and suggestions for a mistyped one."""
 
 import pytest
 
@@ -98,7 +98,7 @@ def test_families_are_spelled_as_in_tags_and_registry():
     ],
 )
 def test_library_names(name, family, library, architecture, hub):
-    """The name is kept as typed, the part behind the colon is the library's, family by the words of the architecture."""
+    """The name is kept as typed; the family follows from the architecture."""
     spec = find_model(name)
     assert spec == ModelSpec(name, Family(family), Library(library), architecture, hub, 224, None)
 
