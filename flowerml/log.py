@@ -37,7 +37,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        text = super().format(record)
+        text = super().format(record)  # with the traceback, where there is one
         if record.levelno >= logging.WARNING:
             return f"{record.levelname.lower()}: {text}"
         return text if record.levelno >= logging.INFO else f"debug: {record.name.removeprefix(ROOT + '.')}: {text}"

@@ -1,12 +1,16 @@
 """`flowerml COMMAND …`: dispatch, exit codes, and one line instead of a traceback for a user's mistake."""
 
+import logging
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from flowerml.errors import LeaseLost, UserError
 from flowerml.log import configure_logging
+
+logger = logging.getLogger(__name__)
 
 COMMANDS = {
     "train": "train one model and leave everything in MLflow and a folder",
@@ -50,9 +54,12 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
                 f"command {name!r} is unknown.{did_you_mean(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}"
             )
         command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.commands.{name}").run
-        return command(argv)
+        code = command(argv)
+        logger.debug(f"{name} ended with exit code {code} (Python {platform.python_version()})")
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        logger.debug("raised here", exc_info=error)
         if os.environ.get("MLFLOW_RUN_ID") and not isinstance(error, LeaseLost):  # then the run is another process's
             from flowerml.tracking import note_failure  # seconds of import, so only where `mlflow run` has opened a run
 
