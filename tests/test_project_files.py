@@ -190,7 +190,7 @@ class TestEntryPointFiles:
 
 
 class TestLayers:
-    """Imports go down only, and the doors to the outside are where DESIGN 3 puts them."""
+    """Imports go down only, and MLflow, torch and Optuna are imported only where docs/architecture.md says."""
 
     def test_import_linters_contracts_are_kept(self):
         run = "from importlinter.cli import lint_imports_command; lint_imports_command()"

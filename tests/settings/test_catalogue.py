@@ -1,4 +1,4 @@
-"""Model names: the catalogue, `timm:NAME`, `openclip:ARCH[/TAG]`, and the nearest name for a mistyped one (DESIGN 2.2)."""
+"""Model names: the catalogue, `timm:NAME`, `openclip:ARCH[/TAG]`, and the nearest name for a mistyped one."""
 
 import pytest
 
