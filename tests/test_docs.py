@@ -114,3 +114,24 @@ def test_messages_of_the_troubleshooting_page_are_the_codes_own():
         if not any(pattern.search(text) for text in code):
             unknown.append(message)
     assert unknown == []
+
+
+@pytest.mark.parametrize("path", READ, ids=name_of)
+def test_files_that_a_page_names_exist(path):
+    """Whoever moves a module finds the pages that name it."""
+    paths = re.findall(r"`((?:flowerml|tests|tools|docs|benchmarks|entrypoints)/[\w./-]*)`", path.read_text())
+    assert [named for named in paths if not (ROOT / named).exists()] == []
+
+
+def test_modules_that_the_architecture_page_names_exist():
+    """`trainer` in the row of `training/`; `engine/context` and `runs/train.py` in the text."""
+    text = (DOCS / "architecture.md").read_text()
+    missing = []
+    for package, modules in re.findall(r"(?m)^\| `(\w+)/` \| (.*) \|$", text):
+        for name in re.findall(r"`([\w/]+)`", re.sub(r"\([^)]*\)", "", modules)):
+            places = (f"{package}/{name.rstrip('/')}", f"{package}/{name}.py")
+            missing += [] if any((ROOT / "flowerml" / place).exists() for place in places) else [places[0]]
+    for name in re.findall(r"`([a-z]+/[a-z_]+)(?:\.py|\.[a-z_]+)?`", text):
+        places = (f"{name}.py", f"campaign/{name}.py", f"{name}/__init__.py", f"campaign/{name}/__init__.py")
+        missing += [] if any((ROOT / "flowerml" / place).exists() for place in places) else [name]
+    assert missing == []
