@@ -9,10 +9,10 @@ from pydantic.fields import FieldInfo
 
 from flowerml.settings import Family, find_model, grid, grid_points, known_models
 from flowerml.settings.declaration import fields
-from flowerml.settings.messages import allowed, flag, kind
+from flowerml.settings.errors import allowed, flag, kind
 from flowerml.settings.recipes import family_recipes
-from flowerml.settings.setting import RECIPE, note
-from flowerml.settings.text import as_text
+from flowerml.settings.serialization import as_text
+from flowerml.settings.spec import RECIPE, note
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 _INTRODUCTION = """\
@@ -89,7 +89,7 @@ def _grids() -> str:
     lines = ["| family | setting | values |", "|---|---|---|"]
     lines += [f"| `{family}` | `{flag(name)}` | {values} |" for family, name, values in _grid_values()]
     points = ", ".join(f"{len(grid_points(family))} for `{family}`" for family in Family if grid(family))
-    about = f"The points that a sweep with `--space grid` tries ({points}). A plan with a value off the\ngrid gets a warning."
+    about = f"The points that a sweep with `--space grid` tries ({points}). A plan with a value off\nthe grid gets a warning."
     return "\n".join(["## Grids", "", about, "", *lines, ""])
 
 
@@ -107,8 +107,8 @@ def _models() -> str:
         lines.append(f"| `{name}` | {spec.family} | {spec.img_size} | {spec.patch or ''} | {hub} |")
     about = (
         "Names of the catalogue. Besides these, `timm:NAME[.TAG]` takes any model of timm, `openclip:ARCH[/TAG]` any\n"
-        "image tower of open_clip, and `relation:timm:NAME[.TAG]` any timm backbone for pairs of boxed objects. The image\n"
-        "size of a model with a patch must be a multiple of the patch. The default is\n"
+        "image tower of open_clip, and `relation:timm:NAME[.TAG]` any timm backbone for pairs of boxed objects. The\n"
+        "image size of a model with a patch must be a multiple of the patch. The default is\n"
         f"`{fields()['model'].default}`."
     )
     return "\n".join(["## Models", "", about, "", *lines, ""])

@@ -1,4 +1,4 @@
-"""Loading: the same batches for any number of workers; oversampling, the last partial batch, and pictures that vanish."""
+"""Loading: the same batches for any number of workers; oversampling, the last partial batch, vanished pictures."""
 
 import multiprocessing
 import os
