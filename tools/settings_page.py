@@ -89,7 +89,10 @@ def _grids() -> str:
     lines = ["| family | setting | values |", "|---|---|---|"]
     lines += [f"| `{family}` | `{flag(name)}` | {values} |" for family, name, values in _grid_values()]
     points = ", ".join(f"{len(grid_points(family))} for `{family}`" for family in Family if grid(family))
-    about = f"The points that a sweep with `--space grid` tries ({points}). A plan with a value off\nthe grid gets a warning."
+    about = (
+        f"The points that a sweep with `--space grid` tries ({points}). A plan with a value off\n"
+        "the grid gets a warning."
+    )
     return "\n".join(["## Grids", "", about, "", *lines, ""])
 
 
