@@ -62,5 +62,5 @@ lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock and conda.
 	$(BIN)/python tools/lock.py
 
 clean:  ## remove caches and the demo; runs, stores and .venv stay
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	rm -rf demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
