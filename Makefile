@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # uv knows its own list of certificates; the system's also has those of a company's proxy.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help demo test slow faults setup lint ui bench lock clean
+.PHONY: help demo test slow faults setup lint docs ui bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -44,6 +44,10 @@ lint: $(READY)  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(READY)  ## the pages of docs/ as a website in build/site; a broken link fails it
+	$(BIN)/python tools/settings_page.py
+	$(BIN)/zensical build --clean --strict
+
 ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loopback
 	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
 
@@ -58,5 +62,5 @@ lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock and conda.
 	$(BIN)/python tools/lock.py
 
 clean:  ## remove caches and the demo; runs, stores and .venv stay
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	rm -rf demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -190,7 +190,7 @@ class TestEntryPointFiles:
 
 
 class TestLayers:
-    """Imports go down only, and the doors to the outside are where DESIGN 3 puts them."""
+    """Imports go down only, and MLflow, torch and Optuna are imported only where docs/architecture.md says."""
 
     def test_import_linters_contracts_are_kept(self):
         run = "from importlinter.cli import lint_imports_command; lint_imports_command()"
@@ -244,3 +244,31 @@ class TestLayers:
 )
 def test_every_module_says_what_it_is_for(path):
     assert (ast.get_docstring(ast.parse(path.read_text())) or "").strip()
+
+
+class TestWhatOthersRead:
+    """License, citation, CI and hooks say what the project's own files say."""
+
+    CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+
+    def test_license_is_one(self):
+        assert PYPROJECT["project"]["license"] == self.CITATION["license"] == "Apache-2.0"
+        assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
+        assert PYPROJECT["project"]["license-files"] == ["LICENSE"]
+
+    def test_citation_names_this_version(self):
+        assert self.CITATION["version"] == flowerml.__version__
+
+    def test_types_are_shipped(self):
+        assert (ROOT / "flowerml" / "py.typed").is_file()
+        assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["flowerml"]
+
+    def test_public_ci_runs_the_projects_own_script(self):
+        (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+        assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+
+    def test_hooks_are_what_make_lint_runs(self):
+        (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+        recipe = re.search(r"(?m)^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())[1]
+        tools = re.findall(r"\$\(BIN\)/([\w-]+)", recipe)
+        assert [hook["entry"].removeprefix(".venv/bin/").split()[0] for hook in repo["hooks"]] == tools

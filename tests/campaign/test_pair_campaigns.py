@@ -34,7 +34,7 @@ SEEDS = (11, 23, 47)
 
 @pytest.fixture(scope="module")
 def both(scenes, tmp_path_factory):
-    """The user's two experiments as shipped, made small, one after the other on one store: their stories and the folder
+    """The plans of Experiments 1 and 2, made small, one after the other on one store: their stories and the folder
     of all.
     """
     folder = tmp_path_factory.mktemp("both")

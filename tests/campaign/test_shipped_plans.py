@@ -1,4 +1,4 @@
-"""The shipped plans against the user's document: every name, seed and setting, in its order."""
+"""The shipped plans against docs/guides/plan-of-24-runs.md: every name, seed and setting, in its order."""
 
 import shlex
 
@@ -155,7 +155,7 @@ REDUCED = [
     *("E01_CLIP_top1_seed23", "E02_CLIP_top2_seed23"),
     *("F01_CNN_FINAL_FULLTRAIN", "F02_CLIP_FINAL_FULLTRAIN"),
 ]
-# The two commands that the document writes out, and its templates for B and D filled in for one run each.
+# The two commands that the written plan of tp3 gives in full, its templates for B and D filled in for a run each.
 _FIXED = "--val-split 0.2 --img-size 224 --optimizer adamw --scheduler cosine --amp --ema --grad-clip 1.0"
 DOCUMENT = {
     "A01_CNN_SMOKE": (
@@ -217,8 +217,13 @@ def test_every_run_of_tp3():
 
 
 @pytest.mark.parametrize("name", DOCUMENT)
+<<<<<<< HEAD
 def test_a_run_is_the_documents_command(name):
     parser = CommandParser(prog="train")
+=======
+def test_a_run_is_the_written_plans_command(name):
+    parser = Parser(prog="train")
+>>>>>>> docs
     add_settings(parser)
     asked = vars(parser.parse(shlex.split(DOCUMENT[name])))
     assert read_plan("tp3").run(name).settings == resolve(asked)[0]
@@ -292,7 +297,7 @@ def test_plans_have_digests_of_their_own():
     assert len({read_plan(name).digest for name in shipped_plans()}) == 7
 
 
-# What the user's page of Experiment 2 says of each experiment.
+# The two experiments of docs/guides/relations-experiments.md.
 SAME = {
     "batch_size": 16,
     "lr_head": 1e-4,

@@ -20,7 +20,7 @@ from flowerml.settings.flags import CommandParser, add_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = ", ".join(COMMANDS)
-# Verbatim from the user's plan and issue 2.
+# Verbatim from the written plan of tp3: its two smoke tests.
 A01_CNN_SMOKE = (
     "python entrypoints/train.py --model convnextv2_large --train-dir data/train --val-split 0.2 --seed 11 --epochs 2"
     " --batch-size 16 --img-size 224 --optimizer adamw --lr-head 1e-3 --lr-backbone 2e-4 --weight-decay 0.02"
@@ -83,7 +83,7 @@ def settings_of(line):
 
 
 class TestThePlansCommands:
-    """Must show 3 of issue 2: verbatim, flag by flag."""
+    """Verbatim, flag by flag."""
 
     @pytest.mark.parametrize(
         ("command", "expected"), [(A01_CNN_SMOKE, SMOKE), (A02_CLIP_SMOKE, CLIP_SMOKE)], ids=["A01", "A02"]

@@ -1,4 +1,4 @@
-"""Every command the README shows is run by a test or by CI; a new one must find its place here first."""
+"""Every command that the README and docs/ show is run by a test or by CI; a new one must find its place here first."""
 
 import json
 import os
@@ -8,12 +8,16 @@ import signal
 import socket
 import subprocess
 import time
+from itertools import pairwise
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+import yaml
 
 from flowerml.cli.main import main
+from flowerml.settings.flags import Parser
 from tests.cli.test_commands import ROOT, environment
 
 RUN_BY = {
@@ -21,6 +25,8 @@ RUN_BY = {
     "make test": ".ci/run",
     "make ui": "test_make_ui_serves_the_store",
     "export PATH": "tests/cli/test_commands.py: environment()",
+    "export MLFLOW_TRACKING_URI": "tests/tracking/test_server.py",
+    "python benchmarks/": "make bench",
     "mlflow run . -e train": "tests/cli/test_commands.py",
     "mlflow run . -e campaign": "make demo",
     "flowerml campaign": "tests/campaign/test_telling.py, test_killed.py",
@@ -48,14 +54,77 @@ RUN_BY = {
 }
 
 
-def test_every_command_of_the_readme_is_run_somewhere():
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    commands = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
-    assert commands
-    unknown = [line for line in commands if not line.startswith(tuple(RUN_BY))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+
+
+def commands(path):
+    """The commands that a page shows: the lines of its bash blocks, without their comments."""
+    blocks = re.findall(r"(?s)```bash\n(.*?)```", path.read_text())
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if shlex.split(line, comments=True)]
+
+
+def page_and_line():
+    for path in PAGES:
+        for line in commands(path):
+            yield pytest.param(line, id=f"{path.stem}: {' '.join(line.split())[:60]}")
+
+
+def test_every_command_of_the_readme_and_the_docs_is_run_somewhere():
+    shown = [line for path in PAGES for line in commands(path)]
+    assert commands(PAGES[0])
+    unknown = [line for line in shown if not line.startswith(tuple(RUN_BY))]
     assert unknown == []
-    unused = [start for start in RUN_BY if not any(line.startswith(start) for line in commands)]
+    unused = [start for start in RUN_BY if not any(line.startswith(start) for line in shown)]
     assert unused == []
+
+
+class Parsed(BaseException):
+    """The flags were parsed: the command itself is not to be carried out."""
+
+
+def of_flowerml(line):
+    """The command line as words behind `flowerml`; None where it is another program's."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "flowerml":
+        return words[1:]
+    if words[:2] == ["docker", "compose"] and "run" in words:
+        return words[words.index("train") + 1 :]
+    if words[0] == "python" and words[1].startswith("entrypoints/"):
+        return [Path(words[1]).stem, *words[2:]]
+    if words[:4] == ["mlflow", "run", ".", "-e"]:
+        given = dict(word.split("=", 1) for before, word in pairwise(words) if before == "-P")
+        return of_entry_point(words[4], given)
+    return None
+
+
+def of_entry_point(entry, given):
+    """What `mlflow run` makes of an entry point and its `-P`: undeclared ones are appended as flags."""
+    point = ENTRY_POINTS[entry]
+    values = {name: given.pop(name, declared.get("default")) for name, declared in point["parameters"].items()}
+    assert None not in values.values(), f"{entry} needs {values}"
+    line = point["command"].format(**{name: shlex.quote(str(value)) for name, value in values.items()})
+    return [entry, *shlex.split(line)[2:], *(word for name, value in given.items() for word in (f"--{name}", value))]
+
+
+@pytest.mark.parametrize("line", list(page_and_line()))
+def test_command_parses(line, monkeypatch):
+    """Every flag is one of the command's, and every target of make exists."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "make":
+        assert re.search(rf"(?m)^{words[1]}:", (ROOT / "Makefile").read_text())
+    if (words := of_flowerml(line)) is None:
+        return
+    parse = Parser.parse
+
+    def parsed(self, argv=None):
+        parse(self, argv)
+        raise Parsed
+
+    monkeypatch.setattr(Parser, "parse", parsed)
+    with pytest.raises(Parsed):
+        main(words)
 
 
 def test_installed_commands(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The user's two smoke commands, verbatim (with `--weights none`: no network), at full model size."""
+"""The two smoke tests of the plan tp3 as commands, verbatim (with `--weights none`: no network), at full model size."""
 
 import csv
 import json

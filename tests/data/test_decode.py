@@ -1,4 +1,4 @@
-"""Trap 8: EXIF applied, every mode to RGB the same way, size limit before decoding, formats allow-listed, reasons for
+"""Decoding: EXIF applied, every mode to RGB the same way, size limit before decoding, formats allow-listed, reasons for
 people.
 """
 

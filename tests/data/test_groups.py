@@ -1,4 +1,4 @@
-"""Trap 9: copies and edits of one photo are one group, whoever says so: the hash, the manifest, or equal bytes."""
+"""Near-duplicates: copies and edits of one photo are one group, by their hash, by the manifest, or by equal bytes."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Trap 6: a draw depends on what it is for (seed, epoch, picture), never on who makes it or on what was drawn before."""
+"""Seeded draws: they depend on what they are for (seed, epoch, picture), not on the worker or on earlier draws."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""The split: stratified, groups on one side (trap 9), the same on every machine, and stored so that nobody can change
+"""The split: stratified, groups on one side, the same on every machine, and stored so that nobody can change
 it unseen.
 """
 

@@ -1,4 +1,4 @@
-"""Layer groups for layer-wise decay, and which parameters weight decay must spare (DESIGN 5, traps 2 and 3)."""
+"""Layer groups for layer-wise decay, and which parameters weight decay must spare."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""DESIGN 2.6's grids, against the recipes they vary."""
+"""The families' grids, against the recipes they vary."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`config_id`, both ways: what must not matter, and what must (DESIGN 2.3)."""
+"""`config_id`, both ways: what must not matter, and what must."""
 
 from dataclasses import replace
 

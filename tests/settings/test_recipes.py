@@ -1,4 +1,4 @@
-"""What `auto` means (DESIGN 2.6), and the step from what was asked for to complete settings."""
+"""What `auto` means, and the step from what was asked for to complete settings."""
 
 import pytest
 
@@ -66,7 +66,7 @@ def test_recipe_of_the_family_is_the_designs_table(model):
 
 
 def test_recipe_of_relations_is_the_experiments():
-    """What the user's two experiments share: batch 16, rate 1e-4, crops of 128 px, dropout 0.3 and 0.2, temperature
+    """What Experiments 1 and 2 share: batch 16, rate 1e-4, crops of 128 px, dropout 0.3 and 0.2, temperature
     0.07.
     """
     settings, warnings = resolve({"model": "relation_resnet50"})

@@ -1,4 +1,4 @@
-"""The moving average of the weights: as long a memory as the run bears, and no longer (DESIGN 5, trap 1)."""
+"""The moving average of the weights: as long a memory as the run bears, and no longer."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_less_than_a_thousandth_of_the_starting_weights_is_left_at_the_end(steps
 
 
 def test_a_fixed_decay_of_09998_would_have_kept_83_percent_after_900_steps():
-    """FACTS' figure for what the scaling avoids; the scaled decay is far from it."""
+    """What the scaling avoids on a short run; the scaled decay is far from it."""
     assert pytest.approx(0.83, abs=0.01) == 0.9998**900
     assert decay_for(900) ** 900 < 1e-3
 

@@ -1,4 +1,4 @@
-"""A frozen backbone: no gradient, no change, no backward through it, batch-norm statistics stay (DESIGN 5, trap 5)."""
+"""A frozen backbone: no gradient, no change, no backward through it, batch-norm statistics stay."""
 
 from functools import partial
 

@@ -1,0 +1,137 @@
+"""The pages of docs/: each is in the navigation, links and anchors resolve, and what they say of the code is so."""
+
+import ast
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from flowerml.cli.main import main
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+SITE = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
+PAGES = sorted(DOCS.rglob("*.md"))
+READ = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+TROUBLESHOOTING = DOCS / "reference" / "troubleshooting.md"
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def named(entries):
+    """Every page that the navigation names, at any depth."""
+    found = []
+    for entry in entries:
+        (value,) = entry.values()
+        found += named(value) if isinstance(value, list) else [value]
+    return found
+
+
+def anchors(path):
+    """The headings of a page as the generator and GitHub name them: lower case, hyphens, no punctuation."""
+    prose = re.sub(r"(?s)```.*?```", "", path.read_text())
+    headings = [re.sub(r"[`*]", "", line) for line in re.findall(r"(?m)^#+ (.+)$", prose)]
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def test_navigation_names_every_page_once():
+    assert sorted(named(SITE["nav"])) == [path.relative_to(DOCS).as_posix() for path in PAGES]
+
+
+def test_pages_load_nothing_from_other_hosts():
+    """No font, script, style or image: the website works where the network is closed."""
+    assert SITE["theme"]["font"] is False
+    assert "extra_javascript" not in SITE
+    assert [name for name in SITE["extra_css"] if not (DOCS / name).is_file()] == []
+    assert not re.search(r"url\(|@import", "".join((DOCS / name).read_text() for name in SITE["extra_css"]))
+    remote = r'!\[[^\]]*\]\(https?:|src="https?:|<link |<script'
+    assert [name_of(path) for path in PAGES if re.search(remote, path.read_text())] == []
+
+
+@pytest.mark.parametrize("path", READ, ids=name_of)
+def test_links_and_images_resolve(path):
+    """The strict build checks links of pages; here also images, the README and CONTRIBUTING."""
+    prose = re.sub(r"(?s)```.*?```", "", path.read_text())
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        if not there.is_file() or (anchor and anchor not in anchors(there)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_settings_page_is_the_declaration():
+    """`make docs` writes it; a change of a setting without it fails here."""
+    found = importlib.util.spec_from_file_location("settings_page", ROOT / "tools" / "settings_page.py")
+    tool = importlib.util.module_from_spec(found)
+    found.loader.exec_module(tool)
+    assert tool.PAGE.read_text("utf-8") == tool.page()
+    assert tool.page().count("\n| `--") > 60
+
+
+def test_the_example_of_a_plan_is_one(tmp_path, monkeypatch, capsys):
+    (text,) = re.findall(r"(?s)```yaml\n(.*?)```", (DOCS / "reference" / "plans.md").read_text())
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(text)
+    assert main(["campaign", "--plan", "small.yaml", "--check"]) == 0
+    shown = capsys.readouterr()
+    assert "6 runs in 4 phases" in shown.out
+    assert shown.err == ""
+
+
+def test_every_shipped_plan_has_its_row():
+    (folder,) = {path.parent for path in (ROOT / "flowerml").rglob("tp3.yaml")}
+    lines = (DOCS / "reference" / "plans.md").read_text().splitlines()
+    rows = "".join(line for line in lines if line.startswith("| `"))
+    assert [path.stem for path in folder.glob("*.yaml") if f"`{path.stem}`" not in rows] == []
+
+
+def texts_of_the_code():
+    """Every string of the package and its entry points; what is filled in later is a NUL."""
+    for path in [*(ROOT / "flowerml").rglob("*.py"), *(ROOT / "entrypoints").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_messages_of_the_troubleshooting_page_are_the_codes_own():
+    """A person finds a message by the words that were printed. `…` stands for what is filled in."""
+    code = list(texts_of_the_code())
+    messages = re.findall(r"(?m)^- `(.+)`$", TROUBLESHOOTING.read_text())
+    assert len(messages) > 30
+    unknown = []
+    for message in messages:
+        pattern = re.compile(".*".join(map(re.escape, message.split("…"))), re.DOTALL)
+        if not any(pattern.search(text) for text in code):
+            unknown.append(message)
+    assert unknown == []
+
+
+@pytest.mark.parametrize("path", READ, ids=name_of)
+def test_files_that_a_page_names_exist(path):
+    """Whoever moves a module finds the pages that name it."""
+    paths = re.findall(r"`((?:flowerml|tests|tools|docs|benchmarks|entrypoints)/[\w./-]*)`", path.read_text())
+    assert [named for named in paths if not (ROOT / named).exists()] == []
+
+
+def test_modules_that_the_architecture_page_names_exist():
+    """`trainer` in the row of `training/`; `engine/context` and `runs/train.py` in the text."""
+    text = (DOCS / "architecture.md").read_text()
+    missing = []
+    for package, modules in re.findall(r"(?m)^\| `(\w+)/` \| (.*) \|$", text):
+        for name in re.findall(r"`([\w/]+)`", re.sub(r"\([^)]*\)", "", modules)):
+            places = (f"{package}/{name.rstrip('/')}", f"{package}/{name}.py")
+            missing += [] if any((ROOT / "flowerml" / place).exists() for place in places) else [places[0]]
+    for name in re.findall(r"`([a-z]+/[a-z_]+)(?:\.py|\.[a-z_]+)?`", text):
+        places = (f"{name}.py", f"campaign/{name}.py", f"{name}/__init__.py", f"campaign/{name}/__init__.py")
+        missing += [] if any((ROOT / "flowerml" / place).exists() for place in places) else [name]
+    assert missing == []
