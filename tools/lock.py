@@ -6,8 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = """\
-# Written by `make lock` from requirements.lock: the same pins. All stand under pip, mlflow too: MLflow's uv and virtualenv managers
-# read nothing but `python` and the pip list.
+# Written by `make lock` from requirements.lock: the same pins. All stand under pip, mlflow too: MLflow's uv and
+# virtualenv managers read nothing but `python` and the pip list.
 name: flowerml
 dependencies:
   - python=3.11
@@ -26,15 +26,8 @@ def main() -> int:
     options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11"]
     options += ["--group", "dev", "--group", "docs", "--extra", "server", "--extra", "ray"]
     platform = ["--python-platform", "x86_64-unknown-linux-gnu"]
-    command = [
-        str(Path(sys.executable).parent / "uv"),
-        "pip",
-        "compile",
-        "--quiet",
-        "pyproject.toml",
-        *options,
-        *platform,
-    ]
+    uv = str(Path(sys.executable).parent / "uv")
+    command = [uv, "pip", "compile", "--quiet", "pyproject.toml", *options, *platform]
     done = subprocess.run([*command, "-o", "requirements.lock"], cwd=ROOT, check=False)
     if done.returncode == 0:
         (ROOT / "conda.yaml").write_text(conda_yaml((ROOT / "requirements.lock").read_text()))

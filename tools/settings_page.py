@@ -9,10 +9,10 @@ from pydantic.fields import FieldInfo
 
 from flowerml.settings import Family, find_model, grid, grid_points, known_models
 from flowerml.settings.declaration import fields
-from flowerml.settings.errors import allowed, flag, kind
+from flowerml.settings.errors import allowed_values, flag_name, type_name
 from flowerml.settings.recipes import family_recipes
 from flowerml.settings.serialization import as_text
-from flowerml.settings.spec import RECIPE, note
+from flowerml.settings.spec import RECIPE, metadata
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 _INTRODUCTION = """\
@@ -35,7 +35,7 @@ Every setting of a training run, as `flowerml/settings/declaration.py` declares 
 def page() -> str:
     """The whole page as Markdown."""
     parts = [_INTRODUCTION]
-    for title, names in groupby(fields(), key=lambda name: str(note(fields()[name], "group"))):
+    for title, names in groupby(fields(), key=lambda name: str(metadata(fields()[name], "group"))):
         parts.append(_section(title, list(names)))
     parts += [_recipes(), _grids(), _models()]
     return "\n".join(parts)
@@ -48,17 +48,17 @@ def _section(title: str, names: list[str]) -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    unit = f" [{note(field, 'unit')}]" if note(field, "unit") else ""
-    values = allowed(field)
-    if kind(field) == "true or false":
+    unit = f" [{metadata(field, 'unit')}]" if metadata(field, "unit") else ""
+    values = allowed_values(field)
+    if type_name(field) == "true or false":
         values = "true, false"
-    mark = "yes" if note(field, "identity") else ""
+    mark = "yes" if metadata(field, "identity") else ""
     meaning = f"{_cell(str(field.description))}{unit}"
-    return f"| `{flag(name)}` | {meaning} | {_cell(values)} | {_default(name, field)} | {mark} |"
+    return f"| `{flag_name(name)}` | {meaning} | {_cell(values)} | {_default(name, field)} | {mark} |"
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    automatic = str(note(field, "auto"))
+    automatic = str(metadata(field, "auto"))
     if automatic == RECIPE:
         return "[recipe](#recipes)"
     return _cell(automatic) or f"`{as_text(field.default)}`"
@@ -74,9 +74,9 @@ def _cell(text: str) -> str:
 def _recipes() -> str:
     recipes = family_recipes()
     lines = [f"| setting | {' | '.join(recipes)} |", f"|---|{'---|' * len(recipes)}"]
-    for name in (name for name, field in fields().items() if note(field, "auto") == RECIPE):
+    for name in (name for name, field in fields().items() if metadata(field, "auto") == RECIPE):
         values = " | ".join(f"`{as_text(recipe[name])}`" for recipe in recipes.values())
-        lines.append(f"| `{flag(name)}` | {values} |")
+        lines.append(f"| `{flag_name(name)}` | {values} |")
     about = (
         "The values of settings that are left out, by the family of the model. A freeze or warm-up from the recipe is\n"
         "shortened, with a warning, where the run is shorter; one that was given is refused there. A backbone of\n"
@@ -87,7 +87,7 @@ def _recipes() -> str:
 
 def _grids() -> str:
     lines = ["| family | setting | values |", "|---|---|---|"]
-    lines += [f"| `{family}` | `{flag(name)}` | {values} |" for family, name, values in _grid_values()]
+    lines += [f"| `{family}` | `{flag_name(name)}` | {values} |" for family, name, values in _grid_values()]
     points = ", ".join(f"{len(grid_points(family))} for `{family}`" for family in Family if grid(family))
     about = (
         f"The points that a sweep with `--space grid` tries ({points}). A plan with a value off\n"

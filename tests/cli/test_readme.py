@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from flowerml.cli.main import main
-from flowerml.settings.flags import Parser
+from flowerml.settings.flags import CommandParser
 from tests.cli.test_commands import ROOT, environment
 
 RUN_BY = {
@@ -116,13 +116,13 @@ def test_command_parses(line, monkeypatch):
         assert re.search(rf"(?m)^{words[1]}:", (ROOT / "Makefile").read_text())
     if (words := of_flowerml(line)) is None:
         return
-    parse = Parser.parse
+    parse = CommandParser.parse
 
     def parsed(self, argv=None):
         parse(self, argv)
         raise Parsed
 
-    monkeypatch.setattr(Parser, "parse", parsed)
+    monkeypatch.setattr(CommandParser, "parse", parsed)
     with pytest.raises(Parsed):
         main(words)
 
