@@ -13,7 +13,9 @@ def command(name: str) -> None:
     """Run `flowerml NAME` with this process's flags and exit."""
     sys.path[0] = str(ROOT)  # instead of entrypoints/, whose file names must not shadow other modules
     if missing := ", ".join(package for package in NEEDED if find_spec(package) is None):
-        print(f"error: {sys.executable} has no {missing}: not the project's Python. {_remedy()}", file=sys.stderr)
+        print(
+            f"error: {sys.executable} has no {missing}: this is not the project's Python. {_remedy()}", file=sys.stderr
+        )
         sys.exit(2)
     from flowerml.cli.main import run_command
 
