@@ -1,4 +1,4 @@
-"""What every test stands on: no MLflow state from outside, one thread per process, small generated pictures."""
+"""Shared fixtures: an MLflow store per test, one thread per process, small generated pictures."""
 
 import gc
 import os
@@ -21,22 +21,20 @@ configure_logging()  # as every command does: tests read its lines on stderr
 
 
 def pytest_collection_finish():
-    """What all tests have in common is looked through for garbage no more: a million objects, half a second each time."""
+    """Freeze the objects of all imports: each garbage collection would take half a second to look through them."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def _cache(tmp_path_factory):
-    """What flowerml remembers of pictures it has read: not in the person's own cache."""
+    """A scan cache of its own, not the user's."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(autouse=True)
 def _own_mlflow(monkeypatch, tmp_path, _cache):
-    """Each test has a tracking store of its own; a run, a server or a cache of the person who runs the tests is never
-    touched.
-    """
+    """Each test has a tracking store of its own; the user's runs, server and cache are never touched."""
     monkeypatch.setenv("FLOWERML_CACHE_DIR", str(_cache))
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
         monkeypatch.delenv(name)
@@ -83,7 +81,7 @@ def real_backbone():
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
-    """An SQLite file with MLflow's tables and no run: making them takes seconds, copying them none."""
+    """An SQLite file with MLflow's tables and no run, to be copied: creating the tables takes seconds."""
     from mlflow.tracking import MlflowClient
 
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
@@ -93,7 +91,7 @@ def empty_store(tmp_path_factory):
 
 @pytest.fixture
 def made(empty_store, tmp_path):
-    """Puts made-up runs into the test's own store."""
+    """A factory of synthetic runs in the test's own store."""
     from tests.tracking.made_runs import Made
 
     shutil.copy(empty_store, tmp_path / "mlflow.db")

@@ -217,13 +217,8 @@ def test_every_run_of_tp3():
 
 
 @pytest.mark.parametrize("name", DOCUMENT)
-<<<<<<< HEAD
-def test_a_run_is_the_documents_command(name):
-    parser = CommandParser(prog="train")
-=======
 def test_a_run_is_the_written_plans_command(name):
-    parser = Parser(prog="train")
->>>>>>> docs
+    parser = CommandParser(prog="train")
     add_settings(parser)
     asked = vars(parser.parse(shlex.split(DOCUMENT[name])))
     assert read_plan("tp3").run(name).settings == resolve(asked)[0]

@@ -12,7 +12,7 @@ from flowerml.events import Ended, Metrics, Status
 from flowerml.journal import Journal, Opening, read_delivered
 from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import read_run_file
-from tests.cli import bad_input as bad
+from tests.cli.bad_input import rows as bad
 
 AWAY = "http://127.0.0.1:9"  # the discard port: nobody listens
 

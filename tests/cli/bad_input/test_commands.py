@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.cli import bad_input as bad
-from tests.cli import spoiling as spoil
-from tests.cli.bad_input import Case
+from tests.cli.bad_input import damage as spoil
+from tests.cli.bad_input import rows as bad
+from tests.cli.bad_input.rows import Case
 from tests.data.archive_server import digest
 
 LONG = "x" * 300  # longer than a file's name may be

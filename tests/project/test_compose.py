@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 PASSWORD = "p@ss:w/rd%2F"
 
 
 def compose_command():
-    """Compose as a plugin (version 2 on) or as a program of its own (Debian's version 1); None where there is neither."""
+    """Compose as a plugin (version 2 on) or as a program (Debian's version 1); None without either."""
     if (
         shutil.which("docker")
         and subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=60).returncode == 0

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import flowerml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines())
@@ -217,7 +217,7 @@ class TestContext:
         assert self.kept_out(path)
 
     def test_no_tracked_file_stays_out(self):
-        """In the image git compares the code with the commit: a missing file would make a clean checkout look changed."""
+        """In the image git compares code and commit: a missing file would make a clean checkout look changed."""
         done = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, timeout=60)
         if done.returncode != 0:
             pytest.skip("this is no git checkout")

@@ -6,9 +6,9 @@ A training goes on without an answer: tests/cli/test_sync.py.
 
 import pytest
 
-from tests.cli import bad_input as bad
-from tests.cli import spoiling as spoil
-from tests.cli.bad_input import Case
+from tests.cli.bad_input import damage as spoil
+from tests.cli.bad_input import rows as bad
+from tests.cli.bad_input.rows import Case
 
 LONG = "x" * 300  # longer than a file's name may be
 ELSEWHERE = "Choose another folder, or free space or permissions there"

@@ -25,7 +25,7 @@ from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.flags import CommandParser, add_settings
 from flowerml.settings.serialization import as_text, conflicting_params
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
 CONDA = (ROOT / "conda.yaml").read_text()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

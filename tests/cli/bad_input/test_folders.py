@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.cli import bad_input as bad
-from tests.cli import spoiling as spoil
-from tests.cli.bad_input import Case
+from tests.cli.bad_input import damage as spoil
+from tests.cli.bad_input import rows as bad
+from tests.cli.bad_input.rows import Case
 
 LONG = "x" * 300  # longer than a file's name may be
 NO_FOLDER = "does not exist: it must be a folder with one sub-folder of pictures per class"

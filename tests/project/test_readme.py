@@ -38,7 +38,7 @@ RUN_BY = {
     "mlflow models serve": "tests/tracking/test_serving.py",
     "flowerml dataset fetch": "tests/cli/test_fetch.py, against a server on loopback",
     "docker compose": (
-        "tests/test_compose.py reads it with the real Compose, tests/tracking/test_server.py runs the server's command"
+        "tests/project/test_compose.py reads it with the real Compose, test_server.py runs the server's command"
     ),
     "flowerml train": "test_installed_commands",
     "python entrypoints/train.py": "tests/cli/test_commands.py",

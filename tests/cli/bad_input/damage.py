@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.cli.bad_input import FLOWERS, Place
+from tests.cli.bad_input.rows import FLOWERS, Place
 from tests.data.pictures import encode, put, put_scene, scene
 
 # --- ways to break a folder of pictures

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.cli import bad_input as bad
+from tests.cli.bad_input import rows as bad
 from tests.cli.test_commands import ROOT, call, environment
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from flowerml.cli.main import main
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SITE = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
 PAGES = sorted(DOCS.rglob("*.md"))

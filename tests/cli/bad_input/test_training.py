@@ -9,13 +9,13 @@ import shutil
 import pytest
 
 from flowerml.cli.main import run_command
-from tests.cli import bad_input as bad
-from tests.cli import spoiling as spoil
-from tests.cli.bad_input import Case
-from tests.cli.test_bad_input_commands import CHECK, FETCH, MAKE, PREDICT
-from tests.cli.test_bad_input_files import CHECKPOINTS, WEIGHTS
-from tests.cli.test_bad_input_folders import FOLDERS
-from tests.cli.test_bad_input_places import PLACES, TRACKERS
+from tests.cli.bad_input import damage as spoil
+from tests.cli.bad_input import rows as bad
+from tests.cli.bad_input.rows import Case
+from tests.cli.bad_input.test_commands import CHECK, FETCH, MAKE, PREDICT
+from tests.cli.bad_input.test_files import CHECKPOINTS, WEIGHTS
+from tests.cli.bad_input.test_folders import FOLDERS
+from tests.cli.bad_input.test_places import PLACES, TRACKERS
 
 FLAGS = {
     "unknown command": Case("trian", "command 'trian' is unknown. Did you mean train? Allowed: train, eval, …dataset"),
