@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
-from tests.cli.bad_input.rows import rows as bad
+from tests.cli.bad_input import rows as bad
 
 
 @pytest.fixture(scope="session")
