@@ -10,9 +10,9 @@ from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import split_by_image
 from flowerml.data.relations.vocabulary import load_vocabulary
-from flowerml.evaluation.operating_point import recalls_of
+from flowerml.evaluation.operating_point import per_class_recall
 from flowerml.evaluation.pair_baselines import run_baselines
-from flowerml.models.pairs.box_tables import Logistic, labels_of
+from flowerml.models.pairs.tabular_models import LogisticPairModel, encode_labels
 from tests.data.relations.test_readers import VRD, needs_vrd
 
 CLASSES = ("above", "below", "left of", "right of")
@@ -128,9 +128,9 @@ def test_shuffled_labels_of_the_real_annotations_give_chance():
     train, test = (
         read_annotations(VRD / f"annotations_{part}.json", load_vocabulary()).pairs for part in ("train", "test")
     )
-    model = Logistic(BoxFeatures.PUBLISHED, categories=True, balanced=False)
+    model = LogisticPairModel(BoxFeatures.PUBLISHED, categories=True, balanced=False)
     model.fit(shuffled(train, 1), RELATIONS)
-    labels = labels_of(shuffled(test, 2), RELATIONS)
+    labels = encode_labels(shuffled(test, 2), RELATIONS)
     predicted = model.log_probabilities(test).argmax(axis=1)
     assert (predicted == labels).mean() < 1.05 * (labels == 0).mean()
-    assert 0.07 < recalls_of(predicted, labels, 10)[:9].mean() < 0.14
+    assert 0.07 < per_class_recall(predicted, labels, 10)[:9].mean() < 0.14

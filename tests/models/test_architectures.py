@@ -7,7 +7,7 @@ import torch
 
 from flowerml.errors import UserError
 from flowerml.models import build, weights_digest
-from flowerml.models.backbone import from_hub
+from flowerml.models.backbone import create_from_hub
 from flowerml.models.builders import set_channels_last
 from flowerml.settings import find_model, known_models
 
@@ -63,7 +63,7 @@ def test_names_with_openai_weights_are_built_with_quickgelu(name):
     spec = find_model(name)
     assert spec.hub == "openai"
     assert spec.architecture.endswith("-quickgelu")
-    blocks = len(on_meta(name, 5, spec.img_size).stages) - 2
+    blocks = len(on_meta(name, 5, spec.img_size).layer_groups) - 2
     assert quick_gelus(on_meta(name, 5, spec.img_size).model) == blocks
 
 
@@ -204,7 +204,7 @@ def test_whatever_a_hub_client_raises_becomes_one_line_with_the_remedies(error):
         raise error
 
     with pytest.raises(UserError) as caught:
-        from_hub(find_model("convnextv2_atto"), fail, hub=True)
+        create_from_hub(find_model("convnextv2_atto"), fail, hub=True)
     assert "\n" not in str(caught.value)
     assert all(remedy in str(caught.value) for remedy in REMEDIES)
 

@@ -43,7 +43,9 @@ def test_published_numbers(name, published):
 def test_smaller_patches_cost_more_though_the_model_has_fewer_parameters():
     coarse, fine = (build(find_model(name), 5, img_size=64) for name in ("clip_vitb32", "clip_vitb16"))
     assert coarse.parameters > fine.parameters
-    assert multiply_adds(coarse.model, coarse.model.blank(64)) < multiply_adds(fine.model, fine.model.blank(64))
+    assert multiply_adds(coarse.model, coarse.model.example_inputs(64)) < multiply_adds(
+        fine.model, fine.model.example_inputs(64)
+    )
 
 
 def test_the_model_and_the_random_numbers_are_as_before():

@@ -104,13 +104,13 @@ def test_a_test_folder_that_shares_pictures_with_the_training_is_told(own, tmp_p
 
 def test_the_picture_for_people_shows_both_boxes(prepared, own):
     example = prepared.val[0]
-    shown = RelationsTask().picture(example)
+    shown = RelationsTask().render(example)
     subject, other = example.pair.subject, example.pair.object
     assert shown.getpixel((int(subject.x0), int(subject.y0))) == SUBJECT_COLOUR
     assert shown.getpixel((int(other.x1) - 1, int(other.y1) - 1)) == OBJECT_COLOUR
     gone = RelationsTask().prepare(settings_for(own)).val[0]
     (own / gone.pair.image).unlink()
-    assert RelationsTask().picture(gone) is None
+    assert RelationsTask().render(gone) is None
 
 
 def test_checks_count_what_is_trained(scenes, prepared):
@@ -118,7 +118,7 @@ def test_checks_count_what_is_trained(scenes, prepared):
     settings = settings_for(scenes, class_weights="balanced", scheduler="plateau", patience=5)
     built = task.build(find_model(MODEL), settings, prepared.classes)
     labels = [example.label for example in prepared.train]
-    lines = task.checks(built, settings, balance(prepared.classes, labels, "balanced"))
+    lines = task.describe_settings(built, settings, balance(prepared.classes, labels, "balanced"))
     counted = next(line for line in lines if line.startswith("trainable parameters"))
     assert f"{built.head_parameters:,} (visual" in counted
     assert "backbone" not in counted
@@ -127,7 +127,7 @@ def test_checks_count_what_is_trained(scenes, prepared):
     thawed = settings_for(scenes, freeze_backbone_epochs=1)
     assert any(
         f"backbone {built.parameters - built.head_parameters:,}" in line
-        for line in task.checks(built, thawed, balance(prepared.classes, labels))
+        for line in task.describe_settings(built, thawed, balance(prepared.classes, labels))
     )
 
 

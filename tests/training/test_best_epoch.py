@@ -1,6 +1,10 @@
-"""Which epoch the loop keeps, and when it stops early."""
+"""Which epoch is the best, which weights `on_best` gets, and when training stops early."""
 
 import pytest
+import torch
+
+from flowerml.models.classifier import Classifier
+from tests.training.conftest import same_weights
 
 
 def standing_still(toy, **changes):
@@ -43,16 +47,16 @@ def test_early_stopping_waits_for_patience_and_for_min_epochs(toy, patience, min
     trained = standing_still(toy, patience=patience, min_epochs=min_epochs)
     assert len(trained.rows) == last
     assert trained.outcome.best.epoch == 1
-    assert ("stopped after" in trained.outcome.ended) == (last < 8)
+    assert ("stopped after" in trained.outcome.stop_cause) == (last < 8)
     if last < 8:
-        assert f"epoch {last}" in trained.outcome.ended
-        assert "val_accuracy" in trained.outcome.ended
+        assert f"epoch {last}" in trained.outcome.stop_cause
+        assert "val_accuracy" in trained.outcome.stop_cause
 
 
 def test_a_run_that_would_stop_at_its_last_epoch_has_done_all_epochs(toy):
     trained = standing_still(toy, epochs=4, patience=3)
     assert len(trained.rows) == 4
-    assert trained.outcome.ended == "all epochs done"
+    assert trained.outcome.stop_cause == "all epochs done"
 
 
 def test_early_stopping_asks_what_monitor_names(toy):
@@ -90,9 +94,35 @@ def test_without_validation_the_last_epoch_is_the_best_and_nothing_stops_early(t
     assert trained.outcome.best.result is None
     assert trained.outcome.best.predictions is None
     assert not any(name.startswith("val_") for row in trained.rows for name in row)
-    assert trained.outcome.ended == "all epochs done"
+    assert trained.outcome.stop_cause == "all epochs done"
 
 
 def test_without_validation_stop_epoch_is_the_last_epoch(toy):
     trained = standing_still(toy, val=[], epochs=5, stop_epoch=2)
     assert [best.epoch for best in trained.bests] == [2]
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_the_evaluated_weights_are_the_kept_weights_to_the_last_digit(toy, make_built, make_examples, ema):
+    trained = toy.run(epochs=4, ema=ema, dropout=0.3)
+    assert trained.bests
+    inputs = torch.stack([example.read() for example in make_examples(12, first=1000)])
+    labels = torch.tensor([example.label for example in make_examples(12, first=1000)])
+    for best in trained.bests:
+        model: Classifier = make_built().model
+        model.load_state_dict(best.state_dict, strict=True)
+        with torch.no_grad():
+            logits = torch.cat([model.eval()(chunk) for chunk in inputs.split(5)])
+        row = trained.rows[best.epoch - 1]
+        assert torch.equal(logits, torch.from_numpy(best.predictions.logits))
+        assert row["val_accuracy"] == (logits.argmax(1) == labels).double().mean().item()
+        assert row["val_loss"] == pytest.approx(
+            torch.nn.functional.cross_entropy(logits.double(), labels).item(), rel=1e-9
+        )
+
+
+def test_without_averaging_the_raw_weights_are_kept_and_with_it_others(toy):
+    raw, averaged = (toy.run(epochs=3, ema=ema, val=[]) for ema in (False, True))
+    assert same_weights(raw.weights(), averaged.weights())  # averaging watches, it does not steer
+    assert same_weights(raw.bests[-1].state_dict, raw.weights())
+    assert not same_weights(averaged.bests[-1].state_dict, averaged.weights())

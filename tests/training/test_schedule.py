@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from flowerml.training.optimizer import rates, set_rates
+from flowerml.training.optimizer import learning_rates, set_learning_rates
 from flowerml.training.schedule import Plateau, Schedule
 
 
@@ -93,25 +93,25 @@ def optimizer_with(head: float, *backbone: float) -> torch.optim.Optimizer:
 
 def test_every_group_gets_its_base_times_the_factor_and_the_largest_is_shown():
     optimizer = optimizer_with(1e-3, 1e-5, 1e-4)
-    set_rates(optimizer, factor=0.5, scale=1.0, min_lr=1e-6)
+    set_learning_rates(optimizer, factor=0.5, scale=1.0, min_lr=1e-6)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5e-5, 0.5e-4, 0.5e-3])
-    assert rates(optimizer) == pytest.approx({"lr_head": 0.5e-3, "lr_backbone": 0.5e-4})
+    assert learning_rates(optimizer) == pytest.approx({"lr_head": 0.5e-3, "lr_backbone": 0.5e-4})
 
 
 def test_rates_are_always_taken_from_the_base_so_factors_do_not_pile_up():
     optimizer = optimizer_with(1e-3, 1e-4)
     for _ in range(3):
-        set_rates(optimizer, factor=0.5, scale=0.5, min_lr=0.0)
-    assert rates(optimizer) == pytest.approx({"lr_head": 0.25e-3, "lr_backbone": 0.25e-4})
+        set_learning_rates(optimizer, factor=0.5, scale=0.5, min_lr=0.0)
+    assert learning_rates(optimizer) == pytest.approx({"lr_head": 0.25e-3, "lr_backbone": 0.25e-4})
 
 
 def test_cuts_of_a_plateau_end_at_min_lr_and_raise_no_rate():
     optimizer = optimizer_with(1e-3, 1e-4, 1e-7)
-    set_rates(optimizer, factor=1.0, scale=1e-6, min_lr=1e-5)
+    set_learning_rates(optimizer, factor=1.0, scale=1e-6, min_lr=1e-5)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-5, 1e-7, 1e-5])
 
 
 def test_min_lr_is_the_plateaus_alone_a_cosine_may_end_below_it():
     optimizer = optimizer_with(1e-3, 1e-5)
-    set_rates(optimizer, factor=1e-2, scale=1.0, min_lr=1e-4)
-    assert rates(optimizer) == pytest.approx({"lr_head": 1e-5, "lr_backbone": 1e-7})
+    set_learning_rates(optimizer, factor=1e-2, scale=1.0, min_lr=1e-4)
+    assert learning_rates(optimizer) == pytest.approx({"lr_head": 1e-5, "lr_backbone": 1e-7})

@@ -5,28 +5,28 @@ import random
 import numpy as np
 import pytest
 
+from benchmarks.pair_trees import CategoryStatistics, TreePairModel
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
-from flowerml.models.pair_trees import CategoryStatistics, Trees
-from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
-from flowerml.models.pairs.box_tables import (
+from flowerml.models.pairs.tabular_models import (
     CLIP,
-    Encoder,
-    Logistic,
-    Mean,
-    Shares,
+    ClassPrior,
+    GeometricMeanEnsemble,
+    LogisticPairModel,
+    PairEncoder,
+    encode_labels,
     geometric_mean,
-    labels_of,
-    mirror_places,
+    mirror_permutation,
 )
+from flowerml.models.pairs.tabular_network import NetworkPairModel, NetworkSettings
 
 CLASSES = ("on", "left of", "right of")
-SMALL = NetworkSettings(width=32, vector=8, epochs=15, batch=64, rate=1e-2)
+SMALL = NetworkSettings(width=32, embedding=8, epochs=15, batch=64, lr=1e-2)
 MODELS = {
-    "logistic": lambda: Logistic(BoxFeatures.RICH, categories=True, balanced=False),
-    "network": lambda: PairNetwork(SMALL),
-    "boosted": lambda: Trees("boosted", 0),
-    "extra": lambda: Trees("extra", 0),
+    "logistic": lambda: LogisticPairModel(BoxFeatures.RICH, categories=True, balanced=False),
+    "network": lambda: NetworkPairModel(SMALL),
+    "boosted": lambda: TreePairModel("boosted", 0),
+    "extra": lambda: TreePairModel("extra", 0),
 }
 
 
@@ -53,7 +53,7 @@ class TestEveryModel:
         logs = model.log_probabilities(test)
         assert logs.shape == (200, 3)
         assert np.exp(logs).sum(axis=1) == pytest.approx(np.ones(200), abs=1e-5)
-        assert (logs.argmax(axis=1) == labels_of(test, CLASSES)).mean() > 0.93
+        assert (logs.argmax(axis=1) == encode_labels(test, CLASSES)).mean() > 0.93
 
     def test_does_not_look_at_the_asked_pairs_relation(self, name):
         model, test = MODELS[name](), made(60, 2)
@@ -92,7 +92,7 @@ def test_the_network_learns_from_other_relations_and_never_answers_them():
     """What a hat does is told by pairs of another relation only: they move its answers, but add no class."""
     train = [pair for pair in made(300, 1) if pair.subject_category != "hat"]
     others = [Pair(p.image, 200, 200, p.subject, p.object, "worn by", "hat", "man") for p in train[:100]]
-    alone, helped = PairNetwork(SMALL), PairNetwork(SMALL, others)
+    alone, helped = NetworkPairModel(SMALL), NetworkPairModel(SMALL, others)
     for model in (alone, helped):
         model.fit(train, CLASSES)
     test = made(60, 2)
@@ -107,7 +107,7 @@ def test_training_a_network_leaves_the_callers_random_numbers_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    PairNetwork(SMALL).fit(made(40, 1), CLASSES)
+    NetworkPairModel(SMALL).fit(made(40, 1), CLASSES)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -120,28 +120,28 @@ def test_balanced_weights_lift_the_rare_class():
     test = [pair for pair in made(300, 5) if pair.subject_category != "hat"]
     recalls = []
     for balanced in (False, True):
-        model = Logistic(BoxFeatures.SEED, categories=False, balanced=balanced)
+        model = LogisticPairModel(BoxFeatures.SEED, categories=False, balanced=balanced)
         model.fit(train, CLASSES)
-        hit = model.log_probabilities(test).argmax(axis=1) == labels_of(test, CLASSES)
-        recalls.append(hit[labels_of(test, CLASSES) == 1].mean())
+        hit = model.log_probabilities(test).argmax(axis=1) == encode_labels(test, CLASSES)
+        recalls.append(hit[encode_labels(test, CLASSES) == 1].mean())
     assert recalls[1] > recalls[0]
 
 
 def test_shares_answer_the_majority():
-    model = Shares()
+    model = ClassPrior()
     model.fit([*made(1, 1)] * 3, (made(1, 1)[0].relation, "near"))
     assert np.exp(model.log_probabilities(made(2, 1))) == pytest.approx(np.array([[1, 0], [1, 0]]), abs=1e-6)
 
 
 def test_numbers_are_centred_scaled_and_cut():
     pairs = made(100, 1)
-    encoder = Encoder(pairs, BoxFeatures.SEED)
-    numbers = encoder.numbers(pairs)
+    encoder = PairEncoder(pairs, BoxFeatures.SEED)
+    numbers = encoder.encode_boxes(pairs)
     varied = numbers.std(axis=0) > 0.1
     assert numbers[:, varied].mean(axis=0) == pytest.approx(np.zeros(varied.sum()), abs=0.1)
     far = Pair("x", 200, 200, Box(0, 0, 1, 1), Box(0, 0, 200, 200), "on")
-    assert np.abs(encoder.numbers([far])).max() == CLIP
-    assert encoder.codes([pairs[0], far]).tolist()[1] == [0, 0]
+    assert np.abs(encoder.encode_boxes([far])).max() == CLIP
+    assert encoder.encode_categories([pairs[0], far]).tolist()[1] == [0, 0]
 
 
 def test_category_statistics_by_hand():
@@ -164,9 +164,9 @@ def test_names_know_no_left_and_right():
 
 
 def test_classes_in_the_mirror():
-    assert mirror_places(RELATIONS) == [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]
-    assert mirror_places(("on", "left of")) is None
-    assert mirror_places(("on", "wears")) == [0, 1]
+    assert mirror_permutation(RELATIONS) == [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]
+    assert mirror_permutation(("on", "left of")) is None
+    assert mirror_permutation(("on", "wears")) == [0, 1]
 
 
 def test_the_geometric_mean_sums_to_one_and_no_member_has_a_veto():
@@ -174,7 +174,7 @@ def test_the_geometric_mean_sums_to_one_and_no_member_has_a_veto():
     mean = np.exp(geometric_mean([first, second]))
     expected = np.sqrt(np.array([0.5 * 1, 0.5 * 1e-4]))
     assert mean[0] == pytest.approx(expected / expected.sum())
-    model = Mean([MODELS["logistic"](), MODELS["logistic"]()])
+    model = GeometricMeanEnsemble([MODELS["logistic"](), MODELS["logistic"]()])
     model.fit(made(100, 1), CLASSES)
     alone = MODELS["logistic"]()
     alone.fit(made(100, 1), CLASSES)

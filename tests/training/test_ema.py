@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowerml.training.ema import EMA, decay_for
+from flowerml.training.ema import EMA, ema_decay
 
 
 class Number(nn.Module):
@@ -41,18 +41,18 @@ def test_less_than_a_thousandth_of_the_starting_weights_is_left_at_the_end(steps
 def test_a_fixed_decay_of_09998_would_have_kept_83_percent_after_900_steps():
     """FACTS' figure for what the scaling avoids; the scaled decay is far from it."""
     assert pytest.approx(0.83, abs=0.01) == 0.9998**900
-    assert decay_for(900) ** 900 < 1e-3
+    assert ema_decay(900) ** 900 < 1e-3
 
 
 def test_the_memory_is_a_tenth_of_the_run_and_the_decay_stays_below_its_limit():
-    assert 1 / (1 - decay_for(900)) == pytest.approx(90)
-    assert 1 / (1 - decay_for(3000)) == pytest.approx(300)
-    assert decay_for(10_000_000) == 0.9999
-    assert [decay_for(steps) for steps in (1, 2, 10)] == [0.0, 0.0, 0.0]
+    assert 1 / (1 - ema_decay(900)) == pytest.approx(90)
+    assert 1 / (1 - ema_decay(3000)) == pytest.approx(300)
+    assert ema_decay(10_000_000) == 0.9999
+    assert [ema_decay(steps) for steps in (1, 2, 10)] == [0.0, 0.0, 0.0]
 
 
 def test_longer_runs_never_have_shorter_memories():
-    decays = [decay_for(steps) for steps in range(1, 5000)]
+    decays = [ema_decay(steps) for steps in range(1, 5000)]
     assert decays == sorted(decays)
     assert min(decays) >= 0.0
     assert max(decays) < 1.0

@@ -59,14 +59,14 @@ def test_mirrored_pairs_too(kept):
         features = from_features.read().sides(built.description, flipped=True)
         crops = torch.stack(from_crops.read().sides(built.description, flipped=True))
         with torch.inference_mode():
-            assert torch.allclose(torch.stack(features), built.model.eval().pooled(crops), atol=1e-4)
+            assert torch.allclose(torch.stack(features), built.model.eval().extract_features(crops), atol=1e-4)
     assert all(example.read().mirrored_rows is None for example in views.val)
 
 
 def test_subject_and_object_in_each_others_place(kept):
     (views, _, built, _), _ = kept
     sight = views.val[0].read()
-    plain, turned = (one.sides(built.description, flipped=False) for one in (sight, sight.exchanged()))
+    plain, turned = (one.sides(built.description, flipped=False) for one in (sight, sight.swapped()))
     assert torch.equal(plain[0], turned[1])
     assert torch.equal(plain[1], turned[0])
 

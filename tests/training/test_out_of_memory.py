@@ -11,7 +11,7 @@ from torch import nn
 from flowerml.data.loader import evaluation_loader
 from flowerml.errors import RunFailed
 from flowerml.evaluation.predict import predict_all
-from flowerml.models.memory import out_of_memory
+from flowerml.models.memory import is_out_of_memory
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"
@@ -43,18 +43,18 @@ class Narrow(nn.Module):
 def narrowed(make_built, room: int, error: BaseException = ERRORS[0], begins: int = 0):
     built = make_built()
     built.model.backbone = Narrow(built.model.backbone, room, error, begins)
-    built.stages[0] = [f"inner.{name}" for name in built.stages[0]]
+    built.layer_groups[0] = [f"inner.{name}" for name in built.layer_groups[0]]
     return built
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "python"])
 def test_every_way_of_running_out_is_known(error):
-    assert out_of_memory(error)
+    assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("out of memory"), KeyError("x")])
 def test_other_errors_are_not_taken_for_it(error):
-    assert not out_of_memory(error)
+    assert not is_out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "python"])
@@ -64,7 +64,7 @@ def test_the_outcome_is_that_of_a_run_with_enough_room(toy, make_built, error):
     short = toy.run(built=narrowed(make_built, 2, error), epochs=3, batch_size=8, ema=True)
     for name, tensor in plenty.weights().items():
         assert torch.allclose(tensor, short.weights()[name], atol=1e-5), name
-    for plain, other in zip(plenty.figures(), short.figures(), strict=True):
+    for plain, other in zip(plenty.metrics(), short.metrics(), strict=True):
         assert other == pytest.approx(plain, rel=1e-4)
 
 
@@ -92,7 +92,7 @@ def test_the_draws_of_a_failed_try_do_not_shift_later_ones(toy, make_built):
     short = toy.run(built=narrowed(make_built, 1), **changes)
     planned = toy.run(built=narrowed(make_built, 1), **changes, accumulate=8)
     assert planned.remarks == []
-    assert short.figures() == planned.figures()
+    assert short.metrics() == planned.metrics()
 
 
 def test_running_out_in_mid_run_goes_on_too(toy, make_built):

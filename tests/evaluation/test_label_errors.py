@@ -5,7 +5,7 @@ its own label.
 import numpy as np
 import pytest
 
-from flowerml.evaluation.label_errors import cross_fitted, find_label_errors
+from flowerml.evaluation.label_errors import cross_validated_probabilities, find_label_errors
 
 CLASSES = ("daisy", "rose")
 
@@ -60,12 +60,12 @@ def blobs():
 
 def test_a_wrong_label_is_the_first_suspect(blobs):
     features, labels = blobs
-    probabilities = cross_fitted(features, labels, range(40))
+    probabilities = cross_validated_probabilities(features, labels, range(40))
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(40))
     own = probabilities[np.arange(40), labels]
     assert own.argmin() == 0
     assert own[0] < 0.5 < own[1:].min()
-    assert (cross_fitted(features, labels, range(40)) == probabilities).all()
+    assert (cross_validated_probabilities(features, labels, range(40)) == probabilities).all()
 
 
 def test_copies_of_a_wrongly_labelled_picture_do_not_defend_it(blobs):
@@ -75,12 +75,12 @@ def test_copies_of_a_wrongly_labelled_picture_do_not_defend_it(blobs):
     features, labels = blobs
     features = np.concatenate([features, np.repeat(features[:1], 15, axis=0)])
     labels = np.concatenate([labels, np.zeros(15, dtype=int)])
-    apart = cross_fitted(features, labels, range(55))[0, 0]
-    together = cross_fitted(features, labels, [*range(40), *[0] * 15])[0, 0]
+    apart = cross_validated_probabilities(features, labels, range(55))[0, 0]
+    together = cross_validated_probabilities(features, labels, [*range(40), *[0] * 15])[0, 0]
     assert together < 0.5 < apart
 
 
 def test_a_class_of_one_group_cannot_be_judged(blobs):
     features, labels = blobs
     with pytest.raises(ValueError, match="fewer than two groups"):
-        cross_fitted(features, labels, [*[0] * 20, *range(1, 21)])
+        cross_validated_probabilities(features, labels, [*[0] * 20, *range(1, 21)])

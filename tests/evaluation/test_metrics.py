@@ -10,7 +10,7 @@ from sklearn import metrics
 from torch import nn
 
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.evaluation.metrics import Predictions, calibration_error, compute_metrics, text_report, wilson
+from flowerml.evaluation.metrics import Predictions, calibration_error, compute_metrics, format_scores, wilson_interval
 from flowerml.evaluation.predict import predict_all
 
 CLASSES = ("daisy", "rose", "tulip")
@@ -99,7 +99,7 @@ def test_scores_count_first_and_divide_once_so_order_and_batches_play_no_part():
 
 def test_a_score_becomes_the_record_that_epochs_are_chosen_by():
     found = compute_metrics(drawn(1))
-    result = found.at(7)
+    result = found.as_epoch_result(7)
     assert (result.epoch, result.hits, result.total) == (7, found.hits, found.total)
     assert (result.accuracy, result.macro_f1, result.loss) == (found.accuracy, found.macro_f1, found.loss)
     assert all(type(value) in (int, float) for value in (result.hits, result.macro_f1, result.loss))
@@ -116,23 +116,23 @@ def test_a_score_becomes_the_record_that_epochs_are_chosen_by():
     ],
 )
 def test_wilson_intervals_of_known_value(hits, total, low, high):
-    assert wilson(hits, total) == pytest.approx((low, high), abs=6e-5)
+    assert wilson_interval(hits, total) == pytest.approx((low, high), abs=6e-5)
 
 
 def test_wilson_intervals_stay_inside_0_and_1_hold_the_share_and_shrink():
     for total in (1, 2, 7, 100, 5000):
         for hits in {0, 1, total // 2, total}:
-            low, high = wilson(hits, total)
+            low, high = wilson_interval(hits, total)
             assert 0.0 <= low <= hits / total + 1e-12
             assert hits / total - 1e-12 <= high <= 1.0
             assert low < high
-    widths = [high - low for low, high in (wilson(9 * n, 10 * n) for n in (1, 10, 100))]
+    widths = [high - low for low, high in (wilson_interval(9 * n, 10 * n) for n in (1, 10, 100))]
     assert widths == sorted(widths, reverse=True)
 
 
 def test_the_scores_interval_is_wilsons_of_the_hits():
     found = compute_metrics(drawn(2))
-    assert found.interval == wilson(found.hits, found.total)
+    assert found.interval == wilson_interval(found.hits, found.total)
 
 
 def two_class(confidences: list[float]) -> np.ndarray:
@@ -167,19 +167,19 @@ def test_mean_recall_weighs_a_rare_class_as_a_frequent_one():
     found = compute_metrics(predictions([0] * 8 + [1] + [2], one_hot[[0] * 8 + [0] + [2]]))
     assert found.accuracy == pytest.approx(0.9)
     assert found.mean_recall == pytest.approx((1 + 0 + 1) / 3)
-    assert found.per_class[0]["recall_interval_95"] == pytest.approx(wilson(8, 8))
-    assert found.at(3).mean_recall == found.mean_recall
+    assert found.per_class[0]["recall_interval_95"] == pytest.approx(wilson_interval(8, 8))
+    assert found.as_epoch_result(3).mean_recall == found.mean_recall
 
 
 def test_the_report_begins_with_the_score_that_matters():
     found = compute_metrics(drawn(4))
-    assert text_report(found).startswith("accuracy ")
-    assert text_report(found, "mean_recall").startswith(f"mean recall         {found.mean_recall:.4f}\naccuracy ")
+    assert format_scores(found).startswith("accuracy ")
+    assert format_scores(found, "mean_recall").startswith(f"mean recall         {found.mean_recall:.4f}\naccuracy ")
 
 
 def test_the_report_shows_every_figure_of_the_scores():
     found = compute_metrics(drawn(4))
-    text = text_report(found)
+    text = format_scores(found)
     low, high = found.interval
     for figure in (found.accuracy, low, high, found.macro_f1, found.loss, found.calibration_error):
         assert f"{figure:.4f}" in text
