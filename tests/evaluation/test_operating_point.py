@@ -1,6 +1,4 @@
-"""Between most hits and highest mean recall: the decision rule, the path between its ends, the choice on it, and
-intervals over images.
-"""
+"""Operating points: the decision rule, its ends, the choice of one, and bootstrap intervals over images."""
 
 import itertools
 
@@ -29,14 +27,14 @@ def sample(count, seed):
     return np.log(probabilities + 1e-12), labels
 
 
-def test_the_ends_are_the_largest_probability_and_the_largest_over_its_share():
+def test_the_ends_are_argmax_and_balanced_argmax():
     logs, _ = sample(500, 1)
     assert np.array_equal(weighted_decisions(logs, SHARES, ALL, 1.0), logs.argmax(axis=1))
     assert np.array_equal(weighted_decisions(logs, SHARES, ALL, 0.0), (logs - np.log(SHARES)).argmax(axis=1))
 
 
 @pytest.mark.parametrize("a", [0.0, 0.3, 0.7, 1.0])
-def test_no_other_weights_do_better_on_what_is_maximised(a):
+def test_no_other_class_weights_do_better_on_the_objective(a):
     """On many examples drawn from the probabilities themselves, against 125 other weightings of the classes."""
     logs, labels = sample(100_000, 2)
     shares = np.bincount(labels, minlength=3) / len(labels)
@@ -50,7 +48,7 @@ def test_no_other_weights_do_better_on_what_is_maximised(a):
     assert ours >= max(worth((logs + np.log(weights)).argmax(axis=1)) for weights in others) - 2e-3
 
 
-def test_accuracy_rises_and_mean_recall_falls_along_the_path():
+def test_accuracy_rises_and_mean_recall_falls_along_the_operating_points():
     logs, labels = sample(50_000, 3)
     points = operating_points(logs, labels, np.bincount(labels) / len(labels), ALL)
     assert [point.share for point in (points[0], points[-1])] == [0, 1]
@@ -60,7 +58,7 @@ def test_accuracy_rises_and_mean_recall_falls_along_the_path():
     assert points[0].mean_recall > points[-1].mean_recall + 0.01
 
 
-def test_a_class_too_rare_to_be_measured_is_worth_as_much_as_the_dearest_that_is():
+def test_a_class_too_rare_to_measure_gets_the_largest_weight():
     logs = np.log(np.array([[0.05, 0.4, 0.55]]))
     tiny = np.array([0.699, 0.3, 0.001])
     assert weighted_decisions(logs, tiny, [0, 1], 0.0) == 2
@@ -87,7 +85,7 @@ def test_the_point_with_the_largest_smaller_margin_is_chosen():
     assert choose_operating_point(points, 1.0, 0.0).accuracy == max(point.accuracy for point in points)
 
 
-def test_figures_of_examples_taken_once_are_the_plain_ones():
+def test_metrics_with_counts_of_one_are_the_plain_ones():
     logs, labels = sample(400, 5)
     predicted = logs.argmax(axis=1)
     figures = weighted_metrics(predicted, labels, ALL, 3)(np.ones(400))

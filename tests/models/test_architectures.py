@@ -1,4 +1,4 @@
-"""What the builders build: sizes against the published ones, activations, input descriptions, and names nobody knows."""
+"""Model builders: published parameter counts, activations, input descriptions, and unknown names."""
 
 import huggingface_hub.constants
 import open_clip

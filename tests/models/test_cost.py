@@ -1,4 +1,4 @@
-"""Multiply-adds of one picture, against numbers worked out by hand and published ones."""
+"""Multiply-adds of one image, against hand-computed and published values."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_smaller_patches_cost_more_though_the_model_has_fewer_parameters():
     )
 
 
-def test_the_model_and_the_random_numbers_are_as_before():
+def test_model_state_and_generators_are_unchanged():
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(4 * 36, 5)
     ).train()

@@ -1,4 +1,4 @@
-"""Layer groups for layer-wise decay, and which parameters weight decay must spare (DESIGN 5, traps 2 and 3)."""
+"""Layer groups for layer-wise learning-rate decay, and which parameters get no weight decay."""
 
 import re
 
@@ -42,7 +42,7 @@ def authors_layer(name: str) -> int:
 
 
 @pytest.mark.parametrize("name", ["convnextv2_large", "convnextv2_base", "convnextv2_huge"])
-def test_convnextv2_has_the_authors_12_groups_between_stem_and_closing(name):
+def test_convnextv2_has_the_authors_12_groups_between_stem_and_norm(name):
     built = on_meta(name)
     expected = [[] for _ in range(14)]
     for parameter, _ in built.model.backbone.named_parameters():
@@ -57,7 +57,7 @@ def test_layer_decay_075_leaves_convnextv2_large_more_than_two_percent_at_the_bo
     assert min(factors) == pytest.approx(2.4e-2, rel=0.02)
 
 
-def test_clip_vitl14_has_one_group_per_block_a_stem_and_a_closing():
+def test_clip_vitl14_has_one_group_per_block_an_embedding_and_a_final_group():
     stages = on_meta("clip_vitl14").layer_groups
     assert len(stages) == 26
     assert {"class_embedding", "positional_embedding", "conv1.weight", "ln_pre.weight"} <= set(stages[0])
@@ -100,7 +100,7 @@ def test_factors_rise_to_one_at_the_top(decay):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_each_parameter_gets_its_rate_and_exactly_biases_norms_grn_and_embeddings_are_spared_decay(name):
+def test_each_parameter_gets_its_rate_and_biases_norms_grn_and_embeddings_no_decay(name):
     built = build(find_model(name), 5, img_size=size_of(name))
     groups = parameter_groups(built.model, built.layer_groups, **RATES, llrd=0.5)
     by_parameter = {id(parameter): group for group in groups for parameter in group["params"]}
@@ -121,7 +121,7 @@ def test_each_parameter_gets_its_rate_and_exactly_biases_norms_grn_and_embedding
     assert {by_parameter[id(p)]["base_lr"] for p in built.model.head.parameters()} == {1e-2}
 
 
-def test_grn_is_there_and_spared():
+def test_grn_gets_no_weight_decay():
     built = on_meta("convnextv2_atto", 64)
     groups = parameter_groups(built.model, built.layer_groups, **RATES, llrd=1.0)
     spared = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
@@ -130,7 +130,7 @@ def test_grn_is_there_and_spared():
     assert all(id(parameter) in spared for parameter in grn)
 
 
-def test_grn_is_spared_by_its_name_also_where_its_weights_have_four_axes():
+def test_grn_gets_no_weight_decay_also_with_four_axes():
     """As the authors' own GRN has them; timm's have one."""
     four_axes = torch.nn.Parameter(torch.zeros(1, 1, 1, 8))
     assert is_decay_free("stages.0.blocks.0.mlp.grn.weight", four_axes)
@@ -145,14 +145,14 @@ def test_grn_is_spared_by_its_name_also_where_its_weights_have_four_axes():
         ("openclip:RN50", "attnpool.positional_embedding"),
     ],
 )
-def test_embeddings_of_open_clips_other_towers_are_spared_too(name, embedding):
+def test_embeddings_of_other_open_clip_towers_get_no_weight_decay(name, embedding):
     built = on_meta(name)
     groups = parameter_groups(built.model, built.layer_groups, **RATES, llrd=1.0)
     spared = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
     assert id(dict(built.model.backbone.named_parameters())[embedding]) in spared
 
 
-def test_spared_names_are_names_of_the_backbone():
+def test_exempt_names_are_names_of_the_backbone():
     for name in ("clip_vits32", "timm:test_vit"):
         backbone = on_meta(name, size_of(name)).model.backbone
         found = [parameter for parameter, _ in backbone.named_parameters() if parameter in no_decay_names(backbone)]
@@ -160,7 +160,7 @@ def test_spared_names_are_names_of_the_backbone():
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
-def test_the_optimiser_takes_every_groups_own_rate_and_decay(kind, expected):
+def test_the_optimizer_uses_each_groups_rate_and_decay(kind, expected):
     built = build(find_model("clip_vits32"), 5, img_size=64)
     optimizer = make_optimizer(kind, parameter_groups(built.model, built.layer_groups, **RATES, llrd=0.5))
     assert type(optimizer) is expected

@@ -7,16 +7,14 @@ from flowerml.models.classifier import Classifier
 from tests.training.conftest import same_weights
 
 
-def standing_still(toy, **changes):
-    """Rates of nearly 0: no epoch is better than the first."""
+def run_without_progress(toy, **changes):
+    """Rates near 0: no epoch is better than the first."""
     return toy.run(**{"lr_head": 1e-12, "lr_backbone": 1e-12, "weight_decay": 0.0, "epochs": 8, **changes})
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_the_best_epoch_has_the_most_hits_then_the_highest_macro_f1_then_is_the_earlier(toy, make_examples, seed):
-    """Labels have nothing to do with the pictures, so accuracy jumps; the replay below is written independently of the
-    loop.
-    """
+def test_best_epoch_is_by_hits_then_macro_f1_then_earliest(toy, make_examples, seed):
+    """Random labels make the accuracy jump; the selection below is written independently of the trainer."""
     val = make_examples(15, first=2000, random_labels=True)
     trained = toy.run(
         epochs=8, seed=seed, lr_head=0.2, lr_backbone=0.1, ema=False, val=val, grad_clip=0.0, scheduler="constant"
@@ -34,8 +32,8 @@ def test_the_best_epoch_has_the_most_hits_then_the_highest_macro_f1_then_is_the_
     assert best.predictions.ids == tuple(example.id for example in val)
 
 
-def test_of_equal_epochs_the_earliest_is_kept(toy):
-    trained = standing_still(toy)
+def test_on_ties_the_earliest_epoch_is_best(toy):
+    trained = run_without_progress(toy)
     assert [best.epoch for best in trained.bests] == [1]
     assert trained.outcome.best.epoch == 1
 
@@ -44,7 +42,7 @@ def test_of_equal_epochs_the_earliest_is_kept(toy):
     ("patience", "min_epochs", "last"), [(1, 0, 2), (3, 0, 4), (2, 6, 6), (2, 2, 3), (0, 0, 8), (8, 0, 8)]
 )
 def test_early_stopping_waits_for_patience_and_for_min_epochs(toy, patience, min_epochs, last):
-    trained = standing_still(toy, patience=patience, min_epochs=min_epochs)
+    trained = run_without_progress(toy, patience=patience, min_epochs=min_epochs)
     assert len(trained.rows) == last
     assert trained.outcome.best.epoch == 1
     assert ("stopped after" in trained.outcome.stop_cause) == (last < 8)
@@ -54,12 +52,12 @@ def test_early_stopping_waits_for_patience_and_for_min_epochs(toy, patience, min
 
 
 def test_a_run_that_would_stop_at_its_last_epoch_has_done_all_epochs(toy):
-    trained = standing_still(toy, epochs=4, patience=3)
+    trained = run_without_progress(toy, epochs=4, patience=3)
     assert len(trained.rows) == 4
     assert trained.outcome.stop_cause == "all epochs done"
 
 
-def test_early_stopping_asks_what_monitor_names(toy):
+def test_early_stopping_uses_the_monitored_metric(toy):
     """The loss keeps falling while the accuracy stands: only the accuracy's watcher stops."""
     slow = {
         "lr_head": 1e-5,
@@ -87,7 +85,7 @@ def test_patience_restarts_with_every_better_epoch(toy):
 
 @pytest.mark.parametrize("ema", [True, False])
 def test_without_validation_the_last_epoch_is_the_best_and_nothing_stops_early(toy, ema):
-    trained = standing_still(toy, val=[], patience=1, epochs=4, ema=ema)
+    trained = run_without_progress(toy, val=[], patience=1, epochs=4, ema=ema)
     assert len(trained.rows) == 4
     assert [best.epoch for best in trained.bests] == [4]
     assert trained.outcome.best.epoch == 4
@@ -98,12 +96,12 @@ def test_without_validation_the_last_epoch_is_the_best_and_nothing_stops_early(t
 
 
 def test_without_validation_stop_epoch_is_the_last_epoch(toy):
-    trained = standing_still(toy, val=[], epochs=5, stop_epoch=2)
+    trained = run_without_progress(toy, val=[], epochs=5, stop_epoch=2)
     assert [best.epoch for best in trained.bests] == [2]
 
 
 @pytest.mark.parametrize("ema", [True, False])
-def test_the_evaluated_weights_are_the_kept_weights_to_the_last_digit(toy, make_built, make_examples, ema):
+def test_the_saved_weights_are_the_evaluated_weights_exactly(toy, make_built, make_examples, ema):
     trained = toy.run(epochs=4, ema=ema, dropout=0.3)
     assert trained.bests
     inputs = torch.stack([example.read() for example in make_examples(12, first=1000)])
@@ -121,7 +119,7 @@ def test_the_evaluated_weights_are_the_kept_weights_to_the_last_digit(toy, make_
         )
 
 
-def test_without_averaging_the_raw_weights_are_kept_and_with_it_others(toy):
+def test_without_ema_the_raw_weights_are_saved_and_with_it_the_average(toy):
     raw, averaged = (toy.run(epochs=3, ema=ema, val=[]) for ema in (False, True))
     assert same_weights(raw.weights(), averaged.weights())  # averaging watches, it does not steer
     assert same_weights(raw.bests[-1].state_dict, raw.weights())

@@ -95,7 +95,7 @@ def test_after_unfreezing_the_backbone_and_its_statistics_learn(name):
     assert leaves(built.model(torch.randn(2, 3, 32, 32))) == {id(parameter) for parameter in built.model.parameters()}
 
 
-def test_modes_while_frozen_the_backbone_evaluates_and_the_dropout_drops():
+def test_a_frozen_backbone_is_in_eval_mode_while_dropout_is_active():
     model = made("timm:resnet10t").model
     model.set_frozen(frozen=True)
     model.train()
@@ -135,7 +135,7 @@ def test_frozen_epochs_train_the_head_alone_and_the_rest_trains_both(toy):
     assert not same_weights(weights_of(second, "backbone"), weights_of(third, "backbone"))
 
 
-def test_a_run_frozen_to_its_end_works_and_leaves_the_backbone_as_it_came(toy, make_built):
+def test_a_run_frozen_to_its_end_leaves_the_backbone_unchanged(toy, make_built):
     before = make_built().model.state_dict()
     trained = toy.run(epochs=2, freeze_backbone_epochs=2, weight_decay=0.5)
     assert same_weights(weights_of(trained.weights(), "backbone"), weights_of(before, "backbone"))
@@ -143,7 +143,7 @@ def test_a_run_frozen_to_its_end_works_and_leaves_the_backbone_as_it_came(toy, m
     assert not same_weights(weights_of(trained.weights(), "head"), weights_of(before, "head"))
 
 
-def test_while_frozen_the_schedule_goes_on_and_the_backbones_rate_is_shown(toy):
+def test_the_schedule_continues_and_the_backbone_rate_is_logged_while_frozen(toy):
     frozen, free = (toy.run(epochs=3, freeze_backbone_epochs=epochs) for epochs in (2, 0))
     for name in ("lr_head", "lr_backbone"):
         assert [row[name] for row in frozen.rows] == [row[name] for row in free.rows]

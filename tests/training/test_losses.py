@@ -33,7 +33,7 @@ def test_smoothing_spreads_its_share_over_all_classes():
     assert found.tolist() == pytest.approx(cross_entropy_by_hand([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]]))
 
 
-def test_soft_targets_count_by_their_shares_and_are_smoothed_too():
+def test_soft_targets_are_weighted_and_smoothed():
     targets = [[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]]
     assert example_losses(LOGITS, torch.tensor(targets), smoothing=0.0).tolist() == pytest.approx(
         cross_entropy_by_hand(targets)
@@ -45,7 +45,7 @@ def test_soft_targets_count_by_their_shares_and_are_smoothed_too():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_hard_labels_and_the_same_as_shares_give_the_same(smoothing):
+def test_hard_labels_equal_one_hot_targets(smoothing):
     weights = torch.tensor([0.5, 2.0, 1.0])
     labels = torch.tensor([0, 1])
     hard = example_losses(LOGITS, labels, smoothing=smoothing, class_weights=weights)
@@ -53,7 +53,7 @@ def test_hard_labels_and_the_same_as_shares_give_the_same(smoothing):
     assert torch.allclose(hard, soft)
 
 
-def test_class_weights_multiply_each_classs_share():
+def test_class_weights_multiply_each_class_term():
     weights = (0.5, 2.0, 1.0)
     hard = example_losses(LOGITS, torch.tensor([0, 1]), smoothing=0.0, class_weights=torch.tensor(weights))
     assert hard.tolist() == pytest.approx(cross_entropy_by_hand([[1, 0, 0], [0, 1, 0]], weights))
@@ -76,7 +76,7 @@ def test_focal_loss_is_the_papers_formula():
 @pytest.mark.parametrize(
     "targets", [torch.tensor([0, 1]), torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]])], ids=["labels", "shares"]
 )
-def test_focal_loss_without_focus_is_the_cross_entropy(targets):
+def test_focal_loss_with_gamma_0_is_the_cross_entropy(targets):
     options = {"smoothing": 0.3, "class_weights": torch.tensor([0.5, 2.0, 1.0])}
     plain = example_losses(LOGITS, targets, **options)
     assert example_losses(LOGITS, targets, focal_gamma=1e-9, **options).tolist() == pytest.approx(
@@ -85,7 +85,7 @@ def test_focal_loss_without_focus_is_the_cross_entropy(targets):
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
-def test_focal_loss_of_a_sure_picture_has_a_finite_gradient(gamma):
+def test_focal_loss_at_probability_1_has_a_finite_gradient(gamma):
     """p is 1 in fp32 there, and the power's derivative at 0 is infinite below gamma 1."""
     logits = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
     example_losses(logits, torch.tensor([0]), smoothing=0.0, focal_gamma=gamma).sum().backward()
@@ -98,7 +98,7 @@ def test_logit_offsets_are_added_before_the_softmax():
     assert torch.equal(found, example_losses(LOGITS + offsets, torch.tensor([0, 1]), smoothing=0.1))
 
 
-def test_half_precision_logits_are_widened_before_the_loss():
+def test_half_precision_logits_are_cast_to_fp32():
     found = example_losses(LOGITS.bfloat16(), torch.tensor([0, 1]), smoothing=0.1)
     assert found.dtype is torch.float32
     assert torch.equal(found, example_losses(LOGITS.bfloat16().float(), torch.tensor([0, 1]), smoothing=0.1))

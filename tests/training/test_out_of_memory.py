@@ -1,4 +1,4 @@
-"""Running out of memory: smaller parts of the same batch, the same outcome, and a word about it (never a lost run)."""
+"""Out of memory: the batch is split into smaller micro-batches with the same result, and a message says so."""
 
 import subprocess
 import sys
@@ -20,14 +20,12 @@ CPU = (
 ERRORS = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), RuntimeError(CPU), MemoryError()]
 
 
-class Narrow(nn.Module):
-    """A backbone that raises as torch does when it gets more than `room` pictures; it moves a statistic first, as
-    batch-norm does.
-    """
+class LimitedBackbone(nn.Module):
+    """Raises as torch does for more than `capacity` images, after updating a buffer, as batch-norm does."""
 
-    def __init__(self, inner: nn.Module, room: int, error: BaseException, begins: int = 0) -> None:
+    def __init__(self, inner: nn.Module, capacity: int, error: BaseException, fails_after: int = 0) -> None:
         super().__init__()
-        self.inner, self.room, self.error, self.begins = inner, room, error, begins
+        self.inner, self.capacity, self.error, self.fails_after = inner, capacity, error, fails_after
         self.register_buffer("seen", torch.zeros(()))
         self.calls = 0
 
@@ -35,41 +33,41 @@ class Narrow(nn.Module):
         self.calls += 1
         if self.training:
             self.seen += len(inputs)
-        if len(inputs) > self.room and self.calls > self.begins:
+        if len(inputs) > self.capacity and self.calls > self.fails_after:
             raise self.error
         return self.inner(inputs)
 
 
-def narrowed(make_built, room: int, error: BaseException = ERRORS[0], begins: int = 0):
+def with_limited_backbone(make_built, capacity: int, error: BaseException = ERRORS[0], fails_after: int = 0):
     built = make_built()
-    built.model.backbone = Narrow(built.model.backbone, room, error, begins)
+    built.model.backbone = LimitedBackbone(built.model.backbone, capacity, error, fails_after)
     built.layer_groups[0] = [f"inner.{name}" for name in built.layer_groups[0]]
     return built
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "python"])
-def test_every_way_of_running_out_is_known(error):
+def test_every_out_of_memory_error_is_recognized(error):
     assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("out of memory"), KeyError("x")])
-def test_other_errors_are_not_taken_for_it(error):
+def test_other_errors_are_not_taken_for_out_of_memory(error):
     assert not is_out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "python"])
-def test_the_outcome_is_that_of_a_run_with_enough_room(toy, make_built, error):
+def test_the_result_equals_that_of_a_run_with_enough_memory(toy, make_built, error):
     """The effective batch stays: same weights and history as without the shortage, up to the order of sums."""
-    plenty = toy.run(built=narrowed(make_built, 1000), epochs=3, batch_size=8, ema=True)
-    short = toy.run(built=narrowed(make_built, 2, error), epochs=3, batch_size=8, ema=True)
+    plenty = toy.run(built=with_limited_backbone(make_built, 1000), epochs=3, batch_size=8, ema=True)
+    short = toy.run(built=with_limited_backbone(make_built, 2, error), epochs=3, batch_size=8, ema=True)
     for name, tensor in plenty.weights().items():
         assert torch.allclose(tensor, short.weights()[name], atol=1e-5), name
     for plain, other in zip(plenty.metrics(), short.metrics(), strict=True):
         assert other == pytest.approx(plain, rel=1e-4)
 
 
-def test_each_halving_is_told_once_with_sizes_and_place(toy, make_built):
-    short = toy.run(built=narrowed(make_built, 2), epochs=2, batch_size=8)
+def test_each_halving_is_reported_once_with_sizes_and_step(toy, make_built):
+    short = toy.run(built=with_limited_backbone(make_built, 2), epochs=2, batch_size=8)
     assert [words.split(" (")[0] for words in short.remarks] == [
         "memory ran out with 8 pictures at a time",
         "memory ran out with 4 pictures at a time",
@@ -78,67 +76,66 @@ def test_each_halving_is_told_once_with_sizes_and_place(toy, make_built):
     assert short.remarks[1].endswith("going on with 2")
 
 
-def test_statistics_of_the_failed_try_do_not_count(toy, make_built):
+def test_buffers_are_restored_after_a_failed_attempt(toy, make_built):
     """27 pictures in 2 epochs are seen 54 times, however often a batch was tried."""
-    short = toy.run(built=narrowed(make_built, 2), epochs=2, batch_size=8)
+    short = toy.run(built=with_limited_backbone(make_built, 2), epochs=2, batch_size=8)
     assert short.built.model.backbone.seen.item() == 54
 
 
-def test_the_draws_of_a_failed_try_do_not_shift_later_ones(toy, make_built):
+def test_a_failed_attempt_does_not_shift_random_draws(toy, make_built):
     """Dropout is keyed by step: an interrupted try that succeeds with parts of one gives what parts of one give from
     the start.
     """
     changes = {"epochs": 2, "batch_size": 8, "dropout": 0.5}
-    short = toy.run(built=narrowed(make_built, 1), **changes)
-    planned = toy.run(built=narrowed(make_built, 1), **changes, accumulate=8)
+    short = toy.run(built=with_limited_backbone(make_built, 1), **changes)
+    planned = toy.run(built=with_limited_backbone(make_built, 1), **changes, accumulate=8)
     assert planned.remarks == []
     assert short.metrics() == planned.metrics()
 
 
-def test_running_out_in_mid_run_goes_on_too(toy, make_built):
-    short = toy.run(built=narrowed(make_built, 4, begins=6), epochs=3, batch_size=8)
+def test_running_out_in_mid_run_continues(toy, make_built):
+    short = toy.run(built=with_limited_backbone(make_built, 4, fails_after=6), epochs=3, batch_size=8)
     assert len(short.remarks) == 1
     assert "epoch 1, step 4" in short.remarks[0] or "epoch 2" in short.remarks[0]
     assert len(short.rows) == 3
 
 
-def test_one_picture_too_many_ends_the_run_with_a_remedy(toy, make_built):
+def test_no_memory_for_one_image_fails_with_a_remedy(toy, make_built):
     with pytest.raises(
         RunFailed, match=r"memory ran out with one picture at a time, at epoch 1, step 1.*--img-size"
     ) as caught:
-        toy.run(built=narrowed(make_built, 0), epochs=1, batch_size=8)
+        toy.run(built=with_limited_backbone(make_built, 0), epochs=1, batch_size=8)
     assert "\n" not in str(caught.value)
 
 
-def test_another_error_of_the_model_is_not_swallowed(toy, make_built):
+def test_other_errors_of_the_model_are_raised(toy, make_built):
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        toy.run(built=narrowed(make_built, 2, RuntimeError("shapes do not fit")), epochs=1)
+        toy.run(built=with_limited_backbone(make_built, 2, RuntimeError("shapes do not fit")), epochs=1)
 
 
-@pytest.mark.parametrize("room", [5, 2, 1])
-def test_evaluation_goes_through_in_smaller_parts(make_built, make_examples, room, capsys):
-    def predicted(room: int):
+@pytest.mark.parametrize("capacity", [5, 2, 1])
+def test_evaluation_splits_batches_when_memory_runs_out(make_built, make_examples, capacity, capsys):
+    def predicted(capacity: int):
         loader = evaluation_loader(make_examples(12), lambda raw: raw, batch_size=5, workers=0)
-        return predict_all(narrowed(make_built, room).model, loader.epoch(1), ("a", "b", "c"), torch.device("cpu"))
+        model = with_limited_backbone(make_built, capacity).model
+        return predict_all(model, loader.epoch(1), ("a", "b", "c"), torch.device("cpu"))
 
-    whole, parts = predicted(1000), predicted(room)
+    whole, parts = predicted(1000), predicted(capacity)
     assert parts.ids == whole.ids
     assert parts.logits == pytest.approx(whole.logits, abs=1e-6)
-    assert ("memory ran out: evaluating" in capsys.readouterr().err) == (room < 5)
+    assert ("memory ran out: evaluating" in capsys.readouterr().err) == (capacity < 5)
 
 
-def test_evaluation_without_room_for_one_says_so(make_built, make_examples):
+def test_evaluation_without_memory_for_one_image_fails(make_built, make_examples):
     loader = evaluation_loader(make_examples(4), lambda raw: raw, batch_size=2, workers=0)
     with pytest.raises(RunFailed, match="one picture at a time"):
-        predict_all(narrowed(make_built, 0).model, loader.epoch(1), ("a", "b", "c"), torch.device("cpu"))
+        predict_all(with_limited_backbone(make_built, 0).model, loader.epoch(1), ("a", "b", "c"), torch.device("cpu"))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
-def test_a_process_that_really_has_too_little_goes_on():
-    """No stand-in: the address space is bounded so that torch's own allocator fails on the whole batch, and not on
-    parts of it.
-    """
+def test_a_process_with_a_real_memory_limit_continues():
+    """The address space is limited so that torch's own allocator fails on the whole batch, but not on parts of it."""
     program = """
         import resource
         from functools import partial
@@ -147,21 +144,24 @@ def test_a_process_that_really_has_too_little_goes_on():
         from flowerml.training.losses import example_losses
         from flowerml.training.train_step import TrainStep
         torch.set_num_threads(1)
-        model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3))
-        told = []
+        pool = nn.AdaptiveAvgPool2d(1)
+        model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), pool, nn.Flatten(), nn.Linear(64, 3))
+        messages = []
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
         losses = partial(example_losses, smoothing=0.0)
-        one = TrainStep(model, optimizer, list(model.parameters()), torch.device("cpu"), None, 1, 0.0, losses, told.append)
-        one.step(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]), 0, "warm-up")  # libraries load what they need
+        weights, cpu = list(model.parameters()), torch.device("cpu")
+        train_step = TrainStep(model, optimizer, weights, cpu, None, 1, 0.0, losses, messages.append)
+        train_step.step(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]), 0, "warm-up")  # libraries load what they need
         inputs, labels = torch.randn(32, 3, 256, 256), torch.arange(32) % 3
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)  # the whole batch needs 512 MiB a layer, several of them
-        loss, _ = one.step(inputs, labels, 0, "epoch 1, step 1, pictures x")
-        print(loss, one.accumulate, *told, sep="\\n")
+        # The whole batch needs 512 MiB a layer, several of them.
+        resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)
+        loss, _ = train_step.step(inputs, labels, 0, "epoch 1, step 1, pictures x")
+        print(loss, train_step.accumulate, *messages, sep="\\n")
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    loss, parts, *told = done.stdout.splitlines()
+    loss, parts, *messages = done.stdout.splitlines()
     assert 0.5 < float(loss) < 2
     assert int(parts) > 1
-    assert told[0].startswith("memory ran out with 32 pictures at a time (epoch 1, step 1)")
+    assert messages[0].startswith("memory ran out with 32 pictures at a time (epoch 1, step 1)")

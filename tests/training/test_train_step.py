@@ -36,7 +36,7 @@ def flat_weights(model: nn.Module) -> torch.Tensor:
 
 @pytest.mark.parametrize(("count", "parts"), [(8, 2), (8, 4), (8, 8), (7, 2), (5, 4), (2, 8)])
 @pytest.mark.parametrize("weights", [None, (0.2, 1.0, 3.0)])
-def test_a_batch_in_one_piece_equals_the_same_batch_in_parts(count, parts, weights):
+def test_a_batch_equals_the_same_batch_accumulated(count, parts, weights):
     """8x1 equals 2x4 accumulated: also for uneven parts and with class weights."""
     results = []
     for accumulate in (1, parts):
@@ -64,7 +64,7 @@ def test_the_returned_loss_is_the_batchs_mean_before_the_step():
     assert make_step(model, accumulate=3).step(inputs, labels, 0, "here")[0] == pytest.approx(expected, rel=1e-5)
 
 
-def test_gradients_do_not_pile_up_over_steps():
+def test_gradients_do_not_accumulate_over_steps():
     twice, fresh = network(), network()
     first = make_step(twice)
     first.step(*batch(6, 1), 0, "here")
@@ -100,7 +100,7 @@ def test_bf16_autocast_computes_the_model_in_bf16_and_keeps_fp32_weights():
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_an_overflow_of_fp16_is_skipped_and_the_scale_lowered_without_an_error():
+def test_an_fp16_overflow_skips_the_step_and_lowers_the_scale():
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     train_step = make_step(model, dtype=torch.float16)
     before, scale = flat_weights(model), train_step.scaler.get_scale()
@@ -112,7 +112,7 @@ def test_an_overflow_of_fp16_is_skipped_and_the_scale_lowered_without_an_error()
     assert not torch.equal(flat_weights(model), before)
 
 
-def test_the_scaling_of_fp16_shows_neither_in_the_norm_nor_in_the_step():
+def test_fp16_scaling_changes_neither_norm_nor_step():
     moved, norms = [], []
     for dtype in (None, torch.float16):
         torch.manual_seed(3)

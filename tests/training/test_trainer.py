@@ -34,7 +34,7 @@ EVERYTHING = {
 }
 
 
-def test_a_row_has_the_contracts_columns_and_observers_see_every_one(toy):
+def test_metrics_have_the_documented_columns_and_on_epoch_gets_them(toy):
     trained = toy.run()
     assert [list(row) for row in trained.rows] == [COLUMNS] * 3
     assert trained.outcome.history == trained.rows
@@ -49,7 +49,7 @@ def test_it_learns(toy):
 
 
 @pytest.mark.parametrize("seed", [0, 11])
-def test_the_same_seed_twice_gives_the_same_history_and_weights_whatever_the_global_generator_did(toy, seed):
+def test_the_same_seed_gives_the_same_history_and_weights_whatever_the_generator_state(toy, seed):
     runs = []
     for before in (1, 2):
         torch.manual_seed(before)
@@ -66,20 +66,20 @@ def test_worker_processes_change_nothing(toy):
 
 
 @pytest.mark.parametrize("seeds", [(11, 12), (0, 1), (0, 11)])
-def test_another_seed_gives_another_run_and_seed_0_is_a_seed_like_any_other(toy, seeds):
+def test_another_seed_gives_another_run_also_for_seed_0(toy, seeds):
     one, other = (toy.run(seed=seed) for seed in seeds)
     assert one.metrics() != other.metrics()
     assert not same_weights(one.weights(), other.weights())
 
 
-def test_dropout_is_drawn_by_the_seed(toy):
+def test_dropout_depends_on_the_seed(toy):
     """One batch an epoch, so that the order of the pictures plays no part."""
     losses = [toy.run(seed=seed, epochs=1, batch_size=27, dropout=0.5).rows[0]["train_loss"] for seed in (1, 1, 2)]
     assert losses[0] == losses[1]
     assert losses[0] != pytest.approx(losses[2], rel=1e-5)
 
 
-def test_a_run_ended_at_stop_epoch_is_the_beginning_of_the_longer_one(toy):
+def test_a_run_with_stop_epoch_equals_the_start_of_the_longer_one(toy):
     whole, cut = toy.run(epochs=5, **EVERYTHING), toy.run(epochs=5, stop_epoch=2, **EVERYTHING)
     assert cut.metrics() == whole.metrics()[:2]
     assert same_weights(cut.weights(), whole.after[1])
@@ -103,7 +103,7 @@ def test_class_weights_reach_the_loss(toy):
     assert doubled.rows[0]["val_loss"] == pytest.approx(plain.rows[0]["val_loss"], rel=1e-5)
 
 
-def test_label_smoothing_and_mixing_are_for_training_alone(toy):
+def test_label_smoothing_and_mixing_apply_to_training_only(toy):
     slow = {"epochs": 1, "lr_head": 1e-12, "lr_backbone": 1e-12}
     plain, changed = toy.run(**slow), toy.run(label_smoothing=0.5, mixup=1.0, cutmix=1.0, dropout=0.5, **slow)
     assert changed.rows[0]["train_loss"] != pytest.approx(plain.rows[0]["train_loss"], rel=1e-6)
@@ -112,7 +112,7 @@ def test_label_smoothing_and_mixing_are_for_training_alone(toy):
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 1.0, "cutmix": 1.0}])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_accumulation_changes_nothing_also_where_the_whole_batch_was_mixed(toy, mixing, parts):
+def test_accumulation_changes_nothing_also_with_mixed_batches(toy, mixing, parts):
     whole, split = (toy.run(epochs=2, accumulate=accumulate, **mixing) for accumulate in (1, parts))
     for one, other in zip(whole.metrics(), split.metrics(), strict=True):
         assert other == pytest.approx(one, rel=1e-3)
@@ -145,11 +145,11 @@ def test_plateau_cuts_are_listed_and_take_effect_in_the_next_epoch(toy):
     assert [row["lr_head"] for row in trained.rows] == pytest.approx([1e-9, 1e-9, 1e-9, 1e-10, 1e-10, 1e-11])
 
 
-def test_other_schedules_know_no_cuts(toy):
+def test_other_schedules_have_no_cuts(toy):
     assert toy.run(epochs=4, lr_head=1e-9, lr_backbone=1e-9, plateau_patience=0).outcome.cuts == []
 
 
-def test_evaluation_draws_nothing_and_leaves_the_model_training(toy):
+def test_evaluation_draws_no_random_number_and_restores_training_mode(toy):
     assert same_weights(
         toy.run(epochs=2, dropout=0.3, ema=False).weights(), toy.run(epochs=2, dropout=0.3, ema=False, val=[]).weights()
     )
@@ -167,7 +167,7 @@ class _Failing:
         return torch.full((3, 8, 8), math.nan if self.bad else 0.5)
 
 
-def test_a_loss_that_is_not_finite_stops_at_once_and_what_was_best_stays(toy, make_examples):
+def test_a_non_finite_loss_stops_at_once_and_keeps_the_best_weights(toy, make_examples):
     failing, seen = _Failing(), []
     pictures = [*make_examples(7), Example("rose/bad 1.jpg", 1, failing.read)]
 
@@ -186,7 +186,7 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_what_was_best_stays(toy, ma
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_vanished_ends_the_run_with_its_name(toy, make_examples, workers):
+def test_a_missing_image_fails_with_its_name(toy, make_examples, workers):
     failing = _Failing()
     failing.bad = "gone"
     pictures = [*make_examples(7), Example("rose/gone.jpg", 1, failing.read)]
@@ -201,7 +201,7 @@ def test_a_run_of_one_step_works(toy, make_examples):
     assert same_weights(trained.bests[0].state_dict, trained.weights())
 
 
-def test_every_epoch_shows_every_picture_once_in_an_order_of_its_own(toy):
+def test_every_epoch_has_every_image_once_in_a_new_order(toy):
     drawn: list[float] = []
 
     def read(number: int) -> torch.Tensor:

@@ -17,13 +17,13 @@ from tests.training.checkpoints.recorded_runs import (
     run_and_record,
 )
 from tests.training.conftest import Toy, examples, tiny_built
-from tests.training.test_out_of_memory import narrowed
+from tests.training.test_out_of_memory import with_limited_backbone
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_CASES else name for name in CASES]
 )
-def test_from_every_step_and_every_epochs_end_it_ends_the_same(name):
+def test_resuming_from_every_step_gives_the_same_result(name):
     changes = CASES[name]
     uninterrupted, recorder = run_and_record(**changes)
     epochs = len(uninterrupted.rows)
@@ -40,16 +40,16 @@ def test_from_every_step_and_every_epochs_end_it_ends_the_same(name):
         )
 
 
-def test_keeping_states_changes_nothing():
+def test_saving_states_changes_nothing():
     assert comparable_state(run_and_record(**EVERYTHING)[0]) == comparable_state(Toy().run(**EVERYTHING))
 
 
-def test_what_the_cases_are_about_happens_in_them():
+def test_the_cases_cover_plateau_and_early_stop():
     assert Toy().run(**CASES["plateau"]).outcome.cuts == [3, 5]
     assert Toy().run(**CASES["stopped early"]).outcome.stop_cause.startswith("stopped after epoch 4")
 
 
-def test_with_processes_that_load_too():
+def test_resume_with_worker_processes():
     uninterrupted, recorder = run_and_record(**EVERYTHING)
     resumed = Toy().run(load_state=partial(recorder.at, Progress(2, 3)), workers=2, **EVERYTHING)
     assert comparable_state(resumed) == comparable_state(uninterrupted)
@@ -64,7 +64,7 @@ def test_resumed_twice():
     )
 
 
-def test_pictures_that_were_seen_are_not_read_again():
+def test_images_seen_before_are_not_read_again():
     _, recorder = run_and_record(epochs=1)
     read: list[str] = []
 
@@ -77,9 +77,9 @@ def test_pictures_that_were_seen_are_not_read_again():
     assert len(read) == 27 - 3 * 8
 
 
-def test_memory_that_ran_out_before_does_not_run_out_again():
+def test_the_smaller_micro_batches_are_kept_after_a_resume():
     def built() -> BuiltModel:
-        return narrowed(tiny_built, 4)
+        return with_limited_backbone(tiny_built, 4)
 
     changes = {"epochs": 2, "batch_size": 8}
     uninterrupted, recorder = run_and_record(built=built(), **changes)
@@ -100,13 +100,13 @@ def test_memory_that_ran_out_before_does_not_run_out_again():
         (100, [(1, 0), (2, 0)]),
     ],
 )
-def test_states_come_after_every_epoch_and_every_so_many_steps(every, positions):
+def test_checkpoints_are_saved_after_every_epoch_and_every_n_steps(every, positions):
     recorder = StateRecorder()
     Toy().run(on_state=recorder, checkpoint_every_steps=every, epochs=2)
     assert list(recorder.states) == [Progress(*position) for position in positions]
 
 
-def test_states_come_by_time():
+def test_checkpoints_are_saved_by_time():
     recorder = StateRecorder()
     Toy().run(on_state=recorder, checkpoint_every_minutes=1e-12, epochs=1)
     assert list(recorder.states) == [Progress(0, 1), Progress(0, 2), Progress(0, 3), Progress(0, 4), Progress(1, 0)]
@@ -114,6 +114,6 @@ def test_states_come_by_time():
     assert not CheckpointInterval(0, 0).is_due(1)
 
 
-def test_positions_are_in_the_order_of_the_training_and_say_themselves():
+def test_progress_is_ordered_and_has_a_text():
     assert sorted([Progress(2, 0), Progress(1, 3), Progress(1, 0)]) == [Progress(1, 0), Progress(1, 3), Progress(2, 0)]
     assert [str(Progress(3, 0)), str(Progress(3, 2))] == ["after epoch 3", "after step 2 of epoch 4"]

@@ -75,7 +75,7 @@ LEFT_OUT = {
 
 
 @pytest.mark.parametrize("part", LEFT_OUT)
-def test_a_part_that_is_left_out_is_noticed(part):
+def test_a_missing_part_changes_the_result(part):
     changes, place, fresh = LEFT_OUT[part]
     uninterrupted, recorder = run_and_record(**changes)
     content = recorder.at(place)
@@ -87,7 +87,7 @@ def test_a_part_that_is_left_out_is_noticed(part):
     )
 
 
-def test_a_state_without_one_of_its_parts_is_no_state():
+def test_a_state_dict_without_one_of_its_keys_is_refused():
     _, recorder = run_and_record(epochs=2)
     for part in recorder.at(Progress(1, 0)):
         content = recorder.at(Progress(1, 0))
@@ -96,7 +96,7 @@ def test_a_state_without_one_of_its_parts_is_no_state():
             Toy().run(load_state=lambda content=content: content, epochs=2)
 
 
-def test_the_generators_go_on_where_they_were():
+def test_the_global_generators_are_restored():
     """Nothing here draws from them without a key; a library might."""
     _, recorder = run_and_record(epochs=1)
     states = recorder.at(Progress(0, 3))["random"]
@@ -128,7 +128,7 @@ def fp16_train_step() -> TrainStep:
     )
 
 
-def test_the_scalers_scale_and_its_count_of_good_steps_go_on():
+def test_the_grad_scaler_state_is_restored():
     inputs, labels = torch.randn(8, 3, 8, 8), torch.arange(8) % 3
     original = fp16_train_step()
     original.scaler.set_growth_interval(3)
@@ -146,7 +146,7 @@ def test_the_scalers_scale_and_its_count_of_good_steps_go_on():
     assert restored.scaler.state_dict() == original.scaler.state_dict()
 
 
-def test_a_run_that_scaled_nothing_goes_on_where_gradients_are_scaled():
+def test_a_state_without_scaler_is_loaded_with_a_scaler_in_use():
     """bf16 on one device, fp16 on the next: the kept scaler is empty, which a scaler in use does not take."""
     _, recorder = run_and_record(epochs=2, ema=False)
     content = recorder.at(Progress(1, 0))
