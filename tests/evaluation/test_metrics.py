@@ -45,7 +45,7 @@ def test_every_score_equals_sklearns(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_loss_equals_torchs_cross_entropy(seed):
     made = random_predictions(seed)
-    expected = nn.functional.cross_entropy(torch.from_numpy(made.logits).double(), torch.from_numpy(made.labels))
+    expected = torch.nn.functional.cross_entropy(torch.from_numpy(made.logits).double(), torch.from_numpy(made.labels))
     assert compute_metrics(made).loss == pytest.approx(expected.item(), rel=1e-12)
 
 
