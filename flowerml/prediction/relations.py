@@ -34,7 +34,7 @@ class RelationPredictor(PairClassifier):
     def __init__(
         self, network: PairClassifier, classes: Sequence[str], description: InputDescription, kind: BoxFeatures
     ) -> None:
-        super().__init__(network.backbone, network.head, network.numbers)
+        super().__init__(network.backbone, network.head, network.box_dim)
         self.classes = tuple(classes)
         self.family = str(Family.RELATION)
         self.description = description

@@ -67,13 +67,13 @@ def test_the_split_depends_on_its_seed_only(scenes, prepared):
 def test_model_inputs_are_two_crops_and_box_features(scenes, prepared):
     task, settings = RelationsTask(), settings_for(scenes, box_features="published")
     built = task.build(find_model(MODEL), settings, prepared.classes)
-    to_train, to_evaluate = task.transforms(built.description, settings)
-    for transform in (to_train, to_evaluate):
+    train_transform, eval_transform = task.transforms(built.description, settings)
+    for transform in (train_transform, eval_transform):
         subject, other, numbers = transform(prepared.train[0].read()).inputs
         assert subject.shape == other.shape == (3, 32, 32)
         assert numbers.shape == (12,)
-    assert built.model.numbers == 12
-    labels = {transform(prepared.train[0].read()).label for transform in (to_evaluate, to_evaluate)}
+    assert built.model.box_dim == 12
+    labels = {transform(prepared.train[0].read()).label for transform in (eval_transform, eval_transform)}
     assert labels == {prepared.train[0].label}
 
 
