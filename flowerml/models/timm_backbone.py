@@ -17,20 +17,11 @@ from flowerml.settings import ModelSpec
 
 def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
     """timm's model without its classifier. Raises UserError: unknown name, or an argument the model does not accept."""
+    _check_names(spec)
     tagged = spec.architecture if spec.hub == "default" else f"{spec.architecture}.{spec.hub}"
     options: dict[str, Any] = {"num_classes": 0}
     if drop_path:
         options["drop_path_rate"] = drop_path
-    if not timm.is_model(spec.architecture):
-        near = difflib.get_close_matches(spec.architecture, timm.list_models(), n=3)
-        raise UnknownModel(
-            f"{spec.name}: timm has no {spec.architecture!r}.{' Near it: ' + ', '.join(near) if near else ''}"
-        )
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{spec.architecture}.*")]
-    if spec.hub != "default" and spec.hub not in tags:
-        raise UnknownModel(
-            f"{spec.name}: timm has no weights {spec.hub!r} of {spec.architecture}; it has {', '.join(tags) or 'none'}"
-        )
     if timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size"):
         options["img_size"] = img_size
     try:
@@ -63,3 +54,17 @@ def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
         }
 
     return Backbone(module, module.head_hidden_size, description, layer_groups, heads, resize)
+
+
+def _check_names(spec: ModelSpec) -> None:
+    """Raise UnknownModel unless timm has the architecture and these weights of it."""
+    if not timm.is_model(spec.architecture):
+        near = difflib.get_close_matches(spec.architecture, timm.list_models(), n=3)
+        raise UnknownModel(
+            f"{spec.name}: timm has no {spec.architecture!r}.{' Near it: ' + ', '.join(near) if near else ''}"
+        )
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{spec.architecture}.*")]
+    if spec.hub != "default" and spec.hub not in tags:
+        raise UnknownModel(
+            f"{spec.name}: timm has no weights {spec.hub!r} of {spec.architecture}; it has {', '.join(tags) or 'none'}"
+        )

@@ -93,11 +93,9 @@ def cached_views(
         started = time.monotonic()
         features = _compute_features(list(rows), root, built, spec, device, workers)
         _save_features(path, features)
-        size, took = features.nbytes / 2**20, duration(time.monotonic() - started)
-        logger.info(
-            f"features of {len(features):,} crops ({features.shape[1]} numbers each) in {took}, kept in {path}"
-            f" ({size:,.0f} MiB)"
-        )
+        took, mib = duration(time.monotonic() - started), features.nbytes / 2**20
+        shape = f"{len(features):,} crops ({features.shape[1]} numbers each)"
+        logger.info(f"features of {shape} in {took}, kept in {path} ({mib:,.0f} MiB)")
     cached = []
     for example, flip in with_flips:
         first, second, *mirrored = (rows[crop] for crop in _crops_of_pair(example.pair, flip=flip))
