@@ -24,18 +24,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from benchmarks.pair_trees import TreePairModel
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Pair
 from flowerml.data.relations.split import ambiguity, part_of, require_disjoint
 from flowerml.data.relations.vocabulary import load_vocabulary
-from flowerml.evaluation.metrics import wilson
-from flowerml.evaluation.operating_point import Point, choose, decide, frontier, measure, over_images, weighted_figures
+from flowerml.evaluation.metrics import wilson_interval
+from flowerml.evaluation.operating_point import (
+    OperatingPoint,
+    bootstrap_over_images,
+    choose_operating_point,
+    measure_decisions,
+    operating_points,
+    weighted_decisions,
+    weighted_metrics,
+)
 from flowerml.files import write_json, write_text
 from flowerml.log import configure_logging
-from flowerml.models.pair_trees import Trees
-from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
-from flowerml.models.pairs.box_tables import Logistic, Mean, PairModel, Shares, geometric_mean, labels_of
+from flowerml.models.pairs.tabular_models import (
+    ClassPrior,
+    GeometricMeanEnsemble,
+    LogisticPairModel,
+    PairModel,
+    encode_labels,
+    geometric_mean,
+)
+from flowerml.models.pairs.tabular_network import NetworkPairModel, NetworkSettings
 from flowerml.progress_bar import track
 
 logger = logging.getLogger(__name__)
@@ -65,18 +80,18 @@ class Data:
     @property
     def labels(self) -> np.ndarray:
         """Of the test pairs."""
-        return labels_of(self.test, RELATIONS)
+        return encode_labels(self.test, RELATIONS)
 
     @property
     def shares(self) -> np.ndarray:
         """Training shares of the ten."""
-        return np.bincount(labels_of(self.train, RELATIONS), minlength=len(RELATIONS)) / len(self.train)
+        return np.bincount(encode_labels(self.train, RELATIONS), minlength=len(RELATIONS)) / len(self.train)
 
     @property
     def counted(self) -> list[int]:
         """The classes whose recall is averaged: at least LEAST pairs in the test images and in the training images."""
         support = [
-            np.bincount(labels_of(side, RELATIONS), minlength=len(RELATIONS)) for side in (self.train, self.test)
+            np.bincount(encode_labels(side, RELATIONS), minlength=len(RELATIONS)) for side in (self.train, self.test)
         ]
         return [int(place) for place in np.flatnonzero(np.minimum(*support) >= LEAST)]
 
@@ -86,7 +101,7 @@ class Row:
     """One line of the table: a model, its decision, its figures on the test images with 95 % intervals over images."""
 
     name: str
-    point: Point
+    point: OperatingPoint
     all_ten: float
     intervals: np.ndarray  # (2, 2): accuracy, mean recall
 
@@ -124,9 +139,11 @@ def read(folder: Path) -> Data:
 def makers(networks: int) -> dict[str, Callable[[Sequence[Pair]], PairModel]]:
     """The members, as functions of the pairs of other relations that they may learn from."""
     return {
-        "network": lambda others: Mean([PairNetwork(NetworkSettings(seed=seed), others) for seed in range(networks)]),
-        "boosted trees": lambda _: Trees("boosted", 0),
-        "randomised trees": lambda _: Trees("extra", 0),
+        "network": lambda others: GeometricMeanEnsemble(
+            [NetworkPairModel(NetworkSettings(seed=seed), others) for seed in range(networks)]
+        ),
+        "boosted trees": lambda _: TreePairModel("boosted", 0),
+        "randomised trees": lambda _: TreePairModel("extra", 0),
     }
 
 
@@ -145,9 +162,9 @@ def out_of_part(make: Callable[[Sequence[Pair]], PairModel], data: Data, parts: 
 
 def row(name: str, predicted: np.ndarray, data: Data, share: float = 1.0) -> Row:
     labels, classes = data.labels, len(RELATIONS)
-    point = measure(predicted, labels, data.counted, share, classes)
+    point = measure_decisions(predicted, labels, data.counted, share, classes)
     images = [pair.image for pair in data.test]
-    intervals = over_images(images, weighted_figures(predicted, labels, data.counted, classes))
+    intervals = bootstrap_over_images(images, weighted_metrics(predicted, labels, data.counted, classes))
     return Row(name, point, float(np.nanmean(point.recalls)), intervals)
 
 
@@ -156,16 +173,20 @@ def simple_rows(data: Data) -> tuple[list[Row], dict[str, np.ndarray]]:
     log-probabilities.
     """
     rows, kept = [], {}
-    models: dict[str, PairModel] = {"majority": Shares()}
+    models: dict[str, PairModel] = {"majority": ClassPrior()}
     for kind in (BoxFeatures.SEED, BoxFeatures.PUBLISHED, BoxFeatures.RICH):
-        models[f"box only, logistic, {kind} ({len(feature_names(kind))})"] = Logistic(
+        models[f"box only, logistic, {kind} ({len(feature_names(kind))})"] = LogisticPairModel(
             kind, categories=False, balanced=False
         )
-    models["box only, logistic, rich, balanced weights"] = Logistic(BoxFeatures.RICH, categories=False, balanced=True)
-    models["box only, network"] = PairNetwork(NetworkSettings(categories=False))
+    models["box only, logistic, rich, balanced weights"] = LogisticPairModel(
+        BoxFeatures.RICH, categories=False, balanced=True
+    )
+    models["box only, network"] = NetworkPairModel(NetworkSettings(categories=False))
     for kind in (BoxFeatures.PUBLISHED, BoxFeatures.RICH):
-        models[f"box + category, logistic, {kind}"] = Logistic(kind, categories=True, balanced=False)
-        models[f"box + category, logistic, {kind}, balanced weights"] = Logistic(kind, categories=True, balanced=True)
+        models[f"box + category, logistic, {kind}"] = LogisticPairModel(kind, categories=True, balanced=False)
+        models[f"box + category, logistic, {kind}, balanced weights"] = LogisticPairModel(
+            kind, categories=True, balanced=True
+        )
     for name, model in track(list(models.items()), "simple models"):
         model.fit(data.train, RELATIONS)
         kept[name] = model.log_probabilities(data.test)
@@ -175,17 +196,17 @@ def simple_rows(data: Data) -> tuple[list[Row], dict[str, np.ndarray]]:
     return rows, kept
 
 
-def choices(members: Mapping[str, np.ndarray], data: Data) -> tuple[tuple[str, ...], Point, tuple[str, ...]]:
+def choices(members: Mapping[str, np.ndarray], data: Data) -> tuple[tuple[str, ...], OperatingPoint, tuple[str, ...]]:
     """Chosen on the training images: the members and decision for both goals, and the members with the most hits."""
-    labels = labels_of(data.train, RELATIONS)
+    labels = encode_labels(data.train, RELATIONS)
     names = list(members)
     subsets = [(names[0],), *[(names[0], name) for name in names[1:]], tuple(names)]
-    best: dict[tuple[str, ...], Point] = {}
+    best: dict[tuple[str, ...], OperatingPoint] = {}
     hits: dict[tuple[str, ...], float] = {}
     for subset in subsets:
         mean = geometric_mean([members[name] for name in subset])
-        points = frontier(mean, labels, data.shares, data.counted)
-        best[subset], hits[subset] = choose(points, GOAL_ACCURACY, GOAL_RECALL), points[-1].accuracy
+        points = operating_points(mean, labels, data.shares, data.counted)
+        best[subset], hits[subset] = choose_operating_point(points, GOAL_ACCURACY, GOAL_RECALL), points[-1].accuracy
         chosen = best[subset]
         logger.info(
             f"  {' + '.join(subset)}: usual {100 * hits[subset]:.2f} %, chosen a = {chosen.share:.3f}: accuracy "
@@ -202,12 +223,12 @@ def markdown(rows: Sequence[Row], chosen: Row, data: Data) -> str:
     support = np.bincount(data.labels, minlength=len(RELATIONS))
     recalls = ["| relation | n | recall % (95 % Wilson) |", "|---|---|---|"]
     for name, n, recall in zip(RELATIONS, support, chosen.point.recalls, strict=True):
-        low, high = wilson(round(recall * n), int(n))
+        low, high = wilson_interval(round(recall * n), int(n))
         recalls.append(f"| {name} | {n} | {100 * recall:.1f} ({100 * low:.1f}–{100 * high:.1f}) |")
     return head + "\n".join(lines) + f"\n\nRecall of: {chosen.name}\n\n" + "\n".join(recalls) + "\n"
 
 
-def draw(path: Path, curves: Mapping[str, Sequence[Point]], chosen: Row) -> None:
+def draw(path: Path, curves: Mapping[str, Sequence[OperatingPoint]], chosen: Row) -> None:
     """Accuracy against mean recall over the nine, on the test images."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -298,13 +319,13 @@ def main() -> None:
         )
     mean = {subset: geometric_mean([asked_test[name] for name in subset]) for subset in {winner, most_hits}}
     rows.append(row(f"**most hits on training images: {' + '.join(most_hits)}**", mean[most_hits].argmax(axis=1), data))
-    predicted = decide(mean[winner], data.shares, data.counted, point.share)
+    predicted = weighted_decisions(mean[winner], data.shares, data.counted, point.share)
     chosen = row(
         f"**chosen on training images: {' + '.join(winner)}, a = {point.share:.3f}**", predicted, data, point.share
     )
     rows.append(chosen)
     curves = {
-        f"{name}": frontier(values, data.labels, data.shares, data.counted)
+        f"{name}": operating_points(values, data.labels, data.shares, data.counted)
         for name, values in {
             "box only, logistic": simple["box only, logistic, rich (45)"],
             "box + category, logistic": simple["box + category, logistic, rich"],

@@ -38,7 +38,7 @@ from flowerml.runs.lifecycle.lease import Lease
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Outcome
+from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.checkpoint import save_plain
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
 from flowerml.training.checkpoints.store import CheckpointStore
@@ -141,8 +141,8 @@ class Switch:
 def switched(switch: Switch, at_the_end: Callable[[], None]) -> Iterator[None]:
     """Inside, a run's training is told to `switch` first; `at_the_end` is called after its last epoch."""
 
-    def measured(*parts: Any, observers: Callbacks, **more: Any) -> Outcome:  # noqa: ANN401 - as `train` has them
-        outcome = train(*parts, observers=switch.between(observers), **more)
+    def measured(*parts: Any, callbacks: Callbacks, **more: Any) -> TrainingResult:  # noqa: ANN401 - as `train` has them
+        outcome = train(*parts, callbacks=switch.between(callbacks), **more)
         at_the_end()
         return outcome
 

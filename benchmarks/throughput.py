@@ -34,7 +34,7 @@ def training_rate(name: str, size: int, *, channels_last: bool, dtype: torch.dty
     built = build(find_model(name), 5, img_size=size)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = built.model.to(memory_format=layout)
-    groups = parameter_groups(model, built.stages, lr_head=1e-3, lr_backbone=1e-4, weight_decay=0.02, llrd=1.0)
+    groups = parameter_groups(model, built.layer_groups, lr_head=1e-3, lr_backbone=1e-4, weight_decay=0.02, llrd=1.0)
     stepper = TrainStep(
         model, make_optimizer("adamw", groups), list(model.parameters()), torch.device("cpu"), dtype, 1, 1.0, 0.05, None
     )

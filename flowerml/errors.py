@@ -42,3 +42,7 @@ class LeaseLost(RunFailed):
     """Another process has taken this run over: this one may write nothing more, neither to the folder nor to the
     tracking server.
     """
+
+
+class Stopped(Exception):
+    """A stop was requested and carried out between two steps, with the state saved; the message says why."""

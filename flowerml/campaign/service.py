@@ -20,7 +20,7 @@ from flowerml.campaign.execution.local_executor import Executor, LocalExecutor
 from flowerml.campaign.plan.model import Plan
 from flowerml.campaign.report.console import Display, display
 from flowerml.campaign.report.snapshot import CampaignSnapshot
-from flowerml.errors import UserError
+from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
 from flowerml.runs.lifecycle.lease import clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.stop_request import (
@@ -32,7 +32,6 @@ from flowerml.runs.lifecycle.stop_request import (
     watched,
 )
 from flowerml.runs.lifecycle.termination import finalize_status
-from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""What a model's predictions are worth: scores, intervals, figures, pages."""
+"""Prediction over a data set, and the mathematics of its evaluation: metrics, intervals, baselines, label errors."""

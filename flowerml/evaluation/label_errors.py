@@ -1,6 +1,4 @@
-"""Label errors by out-of-sample confidence: which pictures a model that has not learnt their labels takes for another
-class.
-"""
+"""Likely label errors from out-of-sample probabilities, by confident learning's rule (Northcutt et al. 2021)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,19 +13,16 @@ from sklearn.preprocessing import StandardScaler
 from flowerml.data.quality.summary import shown
 
 FOLDS = 5
-_REGULARISATION = (
-    0.01  # scikit-learn's C: features outnumber a class's pictures, and a sure head would hide what it has memorised
-)
+_C = 0.01  # strong L2 penalty: features outnumber a class's images, and overconfidence would hide memorized labels
 _SEED = 11
 
 
 @dataclass(frozen=True)
 class LabelError:
-    """A picture whose label is doubted. `key` is `<class>/<name>`, `label` the folder's class, `suggested` what the
-    model takes it for.
+    """A possible label error. `key` is `<class>/<name>`, `label` the folder's class, `suggested` the model's class.
 
-    `p_label` and `p_suggested` are out-of-sample probabilities; `likely_wrong` says whether the other class is beyond
-    its threshold.
+    `p_label` and `p_suggested` are out-of-sample probabilities; `likely_wrong` is True where `suggested` exceeds its
+    threshold.
     """
 
     key: str
@@ -40,8 +35,9 @@ class LabelError:
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """Every picture by class, the likeliest label error first; how the confidence came about; per class, how many are
-    likely wrong.
+    """Images by class, the most likely label error first.
+
+    `how` says how the probabilities were computed; `estimated` counts the likely wrong labels per class.
     """
 
     by_class: Mapping[str, Sequence[LabelError]]
@@ -49,20 +45,18 @@ class LabelErrors:
     estimated: Mapping[str, int]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        doubted = {name: [asdict(suspect) for suspect in found] for name, found in self.by_class.items()}
+        """As plain values."""
+        doubted = {name: [asdict(error) for error in errors] for name, errors in self.by_class.items()}
         return {"how": self.how, "estimated": dict(self.estimated), "by_class": doubted}
 
     def lines(self, first: int = 5) -> list[str]:
-        """For a terminal: each class's number of likely wrong labels, and its `first` suspects with what the model
-        takes them for.
-        """
+        """Lines for a terminal: the count of likely wrong labels per class, and its `first` most likely errors."""
         lines = [f"labels that the model doubts ({self.how.rstrip('.')}):"]
-        for name, found in self.by_class.items():
+        for name, errors in self.by_class.items():
             lines.append(f"  {name}: {self.estimated[name]} likely wrong")
             lines += [
-                f"    {shown(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}"
-                for one in found[:first]
+                f"    {shown(error.key)}  {error.suggested} {error.p_suggested:.2f}, {error.label} {error.p_label:.2f}"
+                for error in errors[:first]
             ]
         return lines
 
@@ -75,11 +69,11 @@ def find_label_errors(
     how: str,
     first: int = 200,
 ) -> LabelErrors:
-    """Order the pictures of each class by how little of their probability is on their label; at most `first` of each.
+    """Rank the images of each class by the probability of their label, lowest first; at most `first` of each class.
 
-    `labels` (N,) class numbers, `probabilities` (N, C) out-of-sample. "Likely wrong" is confident learning's rule
-    (Northcutt et al. 2021): another class reaches the mean confidence of its own pictures, and more of it than any
-    other, while the label does not come first.
+    `labels` (N,) class indices, `probabilities` (N, C) out-of-sample. "Likely wrong" is the confident joint (Northcutt
+    et al. 2021, "Confident Learning", section 3.1): of the classes whose probability reaches the mean confidence of
+    their own images, the most probable one is not the label.
     """
     thresholds = np.array(
         [probabilities[labels == c, c].mean() if (labels == c).any() else np.inf for c in range(len(classes))]
@@ -92,7 +86,7 @@ def find_label_errors(
     suggested = others.argmax(axis=1)
     by_class: dict[str, list[LabelError]] = {}
     for number, name in enumerate(classes):
-        places: list[int] = sorted(np.flatnonzero(labels == number).tolist(), key=lambda i: (own[i], keys[i]))
+        order: list[int] = sorted(np.flatnonzero(labels == number).tolist(), key=lambda i: (own[i], keys[i]))
         by_class[name] = [
             LabelError(
                 key=keys[i],
@@ -102,20 +96,20 @@ def find_label_errors(
                 p_suggested=float(probabilities[i, suggested[i]]),
                 likely_wrong=bool(likely[i]),
             )
-            for i in places[:first]
+            for i in order[:first]
         ]
     estimated = {name: int(likely[labels == number].sum()) for number, name in enumerate(classes)}
     return LabelErrors(by_class, how, estimated)
 
 
-def cross_fitted(features: np.ndarray, labels: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """Probabilities (N, C) of each picture by a linear head that was fitted without it and without its near-duplicates.
+def cross_validated_probabilities(features: np.ndarray, labels: np.ndarray, groups: Sequence[int]) -> np.ndarray:
+    """Out-of-fold probabilities (N, C) of a linear probe on `features` (N, F), without leaks between near-duplicates.
 
-    `features` (N, F) of a backbone, `labels` (N,) in 0..C-1, each occurring; `groups` (N,) stay on one side of each of
-    the folds. Logistic regression on standardised features, 5 folds, stratified; the same result every time.
+    `labels` (N,) in 0..C-1, each occurring; images of one group in `groups` (N,) are in the same fold. Logistic
+    regression on standardized features, 5 stratified folds; deterministic.
 
     Raises:
-        ValueError: a class has fewer groups than two: nothing is left to fit it on when one is held out.
+        ValueError: a class has fewer than two groups, so none is left for fitting when one is held out.
     """
     rarest = min(
         len({group for group, label in zip(groups, labels, strict=True) if label == c}) for c in np.unique(labels)
@@ -124,8 +118,8 @@ def cross_fitted(features: np.ndarray, labels: np.ndarray, groups: Sequence[int]
         raise ValueError("a class has fewer than two groups of pictures")
     folds = StratifiedGroupKFold(min(FOLDS, rarest), shuffle=True, random_state=_SEED)
     probabilities = np.zeros((len(labels), int(labels.max()) + 1))
-    for fitted, held in folds.split(features, labels, groups):
-        head = make_pipeline(StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=2000))
-        head.fit(features[fitted], labels[fitted])
-        probabilities[np.ix_(held, head.classes_)] = head.predict_proba(features[held])
+    for fit, held_out in folds.split(features, labels, groups):
+        head = make_pipeline(StandardScaler(), LogisticRegression(C=_C, max_iter=2000))
+        head.fit(features[fit], labels[fit])
+        probabilities[np.ix_(held_out, head.classes_)] = head.predict_proba(features[held_out])
     return probabilities

@@ -1,4 +1,9 @@
-"""From predictions to scores: count first, then divide once."""
+"""Metrics of predictions: counts first, one division at the end.
+
+Weighed against scikit-learn, SciPy and torchmetrics: recall, F1 and confusion matrix are scikit-learn's; the Wilson
+interval is written out because it must take a mean count over seeds, and `scipy.stats.binomtest` takes integers only;
+the calibration error is five lines of NumPy, for which torchmetrics would be one more dependency.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +17,12 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from flowerml.selection.epochs import EpochResult
 
-_BINS = 15  # of the calibration error, as Guo et al. 2017
+_BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of some examples, in their order: ids, true class numbers (N,) int64, logits (N, C) float32."""
+    """A model's outputs for examples, in order: ids, true class indices (N,) int64, logits (N, C) float32."""
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
@@ -31,14 +36,13 @@ class Predictions:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """The class numbers of the largest logits, (N,); the first class wins a tie."""
+        """Class indices of the largest logits, (N,); the first class wins a tie."""
         return self.logits.argmax(axis=1)
 
     def adjusted(self, prior: Sequence[float], tau: float) -> "Predictions":
-        """The same with tau x log(prior) taken off the logits: post-hoc logit adjustment (Menon et al. 2021).
+        """Post-hoc logit adjustment: tau x log(prior) subtracted from the logits (Menon et al. 2021).
 
-        `prior` (C,) are the shares the model takes the classes to have; tau 1 asks it to think of all classes as
-        equally frequent.
+        `prior` (C,) are the class frequencies of the training; tau 1 gives predictions for equally frequent classes.
         """
         offsets = tau * np.log(np.asarray(prior, dtype=np.float64))
         return replace(self, logits=(self.logits - offsets).astype(np.float32))
@@ -46,12 +50,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of `total` examples. `interval` is the 95 % Wilson interval of the accuracy; `calibration_error` is in
-    0..1.
+    """Metrics of `total` examples. `interval` is the 95 % Wilson interval of the accuracy. All but `loss` are in 0..1.
 
-    `mean_recall` is the mean over the classes that occur: every class counts the same, however rare. `per_class` has,
-    for each class in label order, precision, recall with its 95 % Wilson interval, f1 and support; `confusion` counts
-    true rows by predicted columns.
+    `macro_f1` and `mean_recall` are means over the classes that occur. `per_class` has, in label order, precision,
+    recall with its 95 % Wilson interval, F1 and support; `confusion` (C, C) has true classes as rows.
     """
 
     classes: tuple[str, ...]
@@ -70,12 +72,12 @@ class Scores:
         """hits / total."""
         return self.hits / self.total
 
-    def at(self, epoch: int) -> EpochResult:
-        """The part by which epochs are compared."""
+    def as_epoch_result(self, epoch: int) -> EpochResult:
+        """The metrics by which epochs are compared."""
         return EpochResult(epoch, self.hits, self.total, self.macro_f1, self.loss, self.mean_recall)
 
     def as_json(self) -> dict[str, Any]:
-        """Every score as plain values."""
+        """All metrics as plain values."""
         return {
             "accuracy": self.accuracy,
             "accuracy_interval_95": list(self.interval),
@@ -91,21 +93,21 @@ class Scores:
 
 
 def compute_metrics(predictions: Predictions) -> Scores:
-    """All scores of some predictions (at least one)."""
+    """All metrics of predictions (at least one)."""
     labels, predicted = predictions.labels, predictions.predicted
-    numbers = range(len(predictions.classes))
+    indices = range(len(predictions.classes))
     precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=list(numbers), zero_division=0
+        labels, predicted, labels=list(indices), zero_division=0
     )
-    confusion = confusion_matrix(labels, predicted, labels=list(numbers))
+    confusion = confusion_matrix(labels, predicted, labels=list(indices))
     hits = int((labels == predicted).sum())
     own = log_softmax(predictions.logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
     return Scores(
         classes=predictions.classes,
         hits=hits,
         total=len(labels),
-        interval=wilson(hits, len(labels)),
-        # A class that does not occur (a part of the data) has no F1; counting it as 0 would punish what can't be shown.
+        interval=wilson_interval(hits, len(labels)),
+        # A class without examples (in a part of the data) has no F1: it is left out, not counted as 0.
         macro_f1=float(f1[support > 0].mean()),
         mean_recall=float(recall[support > 0].mean()),
         loss=float(-own.mean()),
@@ -115,40 +117,40 @@ def compute_metrics(predictions: Predictions) -> Scores:
                 "class": predictions.classes[i],
                 "precision": float(precision[i]),
                 "recall": float(recall[i]),
-                "recall_interval_95": list(wilson(int(confusion[i, i]), int(support[i]))) if support[i] else None,
+                "recall_interval_95": list(wilson_interval(int(confusion[i, i]), int(support[i])))
+                if support[i]
+                else None,
                 "f1": float(f1[i]),
                 "support": int(support[i]),
             }
-            for i in numbers
+            for i in indices
         ),
         confusion=confusion,
     )
 
 
-def wilson(hits: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The Wilson score interval of a share (95 % by default): sound near 0 and 1, where hits/total +- z s is not.
+def wilson_interval(hits: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The Wilson score interval of a proportion (95 % by default), valid also near 0 and 1 (Wilson 1927).
 
-    `hits` may be a mean of whole numbers, over models that were judged on the same `total` examples.
+    `hits` may be a mean count over models evaluated on the same `total` examples.
     """
-    share, spread = hits / total, z * z / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    p, z2_n = hits / total, z * z / total
+    centre = (p + z2_n / 2) / (1 + z2_n)
+    half = z / (1 + z2_n) * math.sqrt(p * (1 - p) / total + z2_n / (4 * total))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error over 15 equal bins of confidence (Guo et al. 2017). `probabilities` (N, C), `labels`
-    (N,).
-    """
+    """Expected calibration error over 15 equal-width bins (Guo et al. 2017); `probabilities` (N, C), `labels` (N,)."""
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    places = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(right[places == place].sum() - confidence[places == place].sum()) for place in range(_BINS)]
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = [abs(correct[bins == i].sum() - confidence[bins == i].sum()) for i in range(_BINS)]
     return float(sum(gaps) / len(labels))
 
 
-def text_report(scores: Scores, headline: str = "accuracy") -> str:
-    """The scores as a person reads them on a terminal, first the one that `headline` names (accuracy or mean_recall)."""
+def format_scores(scores: Scores, headline: str = "accuracy") -> str:
+    """The metrics as text for a terminal, `headline` (accuracy or mean_recall) first."""
     low, high = scores.interval
     width = max(len(name) for name in (*scores.classes, "class"))
     first = {
@@ -166,23 +168,22 @@ def text_report(scores: Scores, headline: str = "accuracy") -> str:
         f"calibration error   {scores.calibration_error:.4f}",
         "",
         f"{'class':<{width}}  precision  recall  (95 % interval)       F1       n",
-        *(
-            f"{row['class']:<{width}}  {row['precision']:9.4f}  {_recall(row)}  {row['f1']:6.4f}  {row['support']:6d}"
-            for row in scores.per_class
-        ),
+        *(_class_line(row, width) for row in scores.per_class),
         "",
         "confusion matrix (rows: true, columns: predicted)",
-        *_matrix_lines(scores.classes, scores.confusion),
+        *_confusion_lines(scores.classes, scores.confusion),
     ]
     return "\n".join(lines)
 
 
-def _recall(row: dict[str, Any]) -> str:
-    interval = row["recall_interval_95"]
-    return f"{row['recall']:6.4f}  " + (f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "not in these data")
+def _class_line(row: dict[str, Any], width: int) -> str:
+    low_high = row["recall_interval_95"]
+    interval = f"{low_high[0]:.4f} to {low_high[1]:.4f}" if low_high else "not in these data"
+    recall = f"{row['recall']:6.4f}  {interval}"
+    return f"{row['class']:<{width}}  {row['precision']:9.4f}  {recall}  {row['f1']:6.4f}  {row['support']:6d}"
 
 
-def _matrix_lines(classes: Sequence[str], matrix: np.ndarray) -> list[str]:
+def _confusion_lines(classes: Sequence[str], matrix: np.ndarray) -> list[str]:
     width = max(len(name) for name in classes)
     column = max(5, len(str(matrix.max())), *(min(len(name), 12) for name in classes))
     header = " " * width + "".join(f"  {name[:12]:>{column}}" for name in classes)

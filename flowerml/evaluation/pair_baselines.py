@@ -1,6 +1,4 @@
-"""What a relation run must beat: models that look at no pixel, trained on its own training pairs and judged on its own
-validation pairs.
-"""
+"""Baselines of a relation run: models without pixels, on the run's own training and validation pairs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +8,19 @@ import numpy as np
 
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
-from flowerml.evaluation.metrics import wilson
-from flowerml.evaluation.operating_point import recalls_of
-from flowerml.models.pairs.box_network import NetworkSettings, PairNetwork
-from flowerml.models.pairs.box_tables import Logistic, PairModel, Shares, labels_of
+from flowerml.evaluation.metrics import wilson_interval
+from flowerml.evaluation.operating_point import per_class_recall
+from flowerml.models.pairs.tabular_models import ClassPrior, LogisticPairModel, PairModel, encode_labels
+from flowerml.models.pairs.tabular_network import NetworkPairModel, NetworkSettings
 from flowerml.progress_bar import track
 
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A baseline on `total` pairs. `recalls` (C,) in label order, NaN for a class without a pair; `mean_recall` over
-    the others.
+    """A baseline's metrics on `total` pairs.
 
-    `predicted` (N,) are its answers; None where it has none of its own ("class prior" gives expected figures).
+    `recalls` (C,) in label order, NaN for a class without pairs; `mean_recall` is over the others. `predicted` (N,) are
+    class indices; None for "class prior", whose metrics are expected values.
     """
 
     name: str
@@ -35,10 +33,10 @@ class BaselineResult:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of the accuracy."""
-        return wilson(round(self.accuracy * self.total), self.total)
+        return wilson_interval(round(self.accuracy * self.total), self.total)
 
     def as_json(self) -> dict[str, Any]:
-        """Every figure as plain values."""
+        """All metrics as plain values."""
         recalls = [None if np.isnan(value) else value for value in self.recalls]
         figures = {
             "accuracy": self.accuracy,
@@ -48,7 +46,7 @@ class BaselineResult:
         return {"name": self.name, **figures, "recalls": recalls, "total": self.total}
 
     def line(self) -> str:
-        """As a person reads it."""
+        """One line for a terminal."""
         low, high = self.interval
         shown = f"accuracy {100 * self.accuracy:5.1f} % ({100 * low:.1f} to {100 * high:.1f})"
         return f"{self.name:<32} {shown}   mean recall {100 * self.mean_recall:5.1f} %"
@@ -57,19 +55,19 @@ class BaselineResult:
 def run_baselines(
     train: Sequence[Pair], val: Sequence[Pair], classes: Sequence[str], kind: BoxFeatures, seed: int = 0
 ) -> list[BaselineResult]:
-    """Every baseline, shown as it is trained: about a minute for 30,000 pairs.
+    """Fit and evaluate all baselines, with a progress bar; about a minute for 30,000 pairs.
 
-    Majority; class prior (each pair answered by a draw from the training shares: its expected figures); logistic
-    regression and a small network on box numbers of `kind`; logistic regression on box numbers and objects' names,
-    where the pairs have names. Each class needs a training pair.
+    Majority; class prior (expected metrics of draws from the training frequencies); logistic regression and a small
+    network on box features of `kind`; logistic regression on box features and categories, where pairs have categories.
+    Each class needs a training pair.
     """
-    labels = labels_of(val, classes)
-    shares = np.bincount(labels_of(train, classes), minlength=len(classes)) / len(train)
+    labels = encode_labels(val, classes)
+    shares = np.bincount(encode_labels(train, classes), minlength=len(classes)) / len(train)
     results = []
     named = any(pair.subject_category is not None for pair in train)
-    for name, model in track(list(_models(kind, len(train), seed, named=named)), "baselines"):
+    for name, model in track(list(_baseline_models(kind, len(train), seed, named=named)), "baselines"):
         model.fit(train, classes)
-        results.append(_judged(name, model.log_probabilities(val).argmax(axis=1), labels, len(classes)))
+        results.append(_evaluate_baseline(name, model.log_probabilities(val).argmax(axis=1), labels, len(classes)))
     present = np.bincount(labels, minlength=len(classes)) > 0
     recalls = np.where(present, shares, np.nan)
     prior = BaselineResult(
@@ -83,17 +81,17 @@ def run_baselines(
     return [results[0], prior, *results[1:]]
 
 
-def _models(kind: BoxFeatures, pairs: int, seed: int, *, named: bool) -> Iterator[tuple[str, PairModel]]:
-    yield "majority", Shares()
-    yield "box only, logistic regression", Logistic(kind, categories=False, balanced=False)
-    # As many steps on a hundred pairs as on a thousand: an epoch of one batch would leave it where it began.
+def _baseline_models(kind: BoxFeatures, pairs: int, seed: int, *, named: bool) -> Iterator[tuple[str, PairModel]]:
+    yield "majority", ClassPrior()
+    yield "box only, logistic regression", LogisticPairModel(kind, categories=False, balanced=False)
+    # More epochs for few pairs: seven epochs of a single batch would hardly train it.
     epochs = max(NetworkSettings.epochs, round(7000 / max(1, pairs)))
-    yield "box only, network", PairNetwork(NetworkSettings(kind=kind, categories=False, epochs=epochs, seed=seed))
+    yield "box only, network", NetworkPairModel(NetworkSettings(kind=kind, categories=False, epochs=epochs, seed=seed))
     if named:
-        yield "box + category, logistic regression", Logistic(kind, categories=True, balanced=False)
+        yield "box + category, logistic regression", LogisticPairModel(kind, categories=True, balanced=False)
 
 
-def _judged(name: str, predicted: np.ndarray, labels: np.ndarray, classes: int) -> BaselineResult:
-    recalls = recalls_of(predicted, labels, classes)
+def _evaluate_baseline(name: str, predicted: np.ndarray, labels: np.ndarray, classes: int) -> BaselineResult:
+    recalls = per_class_recall(predicted, labels, classes)
     accuracy = float((predicted == labels).mean())
     return BaselineResult(name, accuracy, float(np.nanmean(recalls)), tuple(recalls.tolist()), len(labels), predicted)

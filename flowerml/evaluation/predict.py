@@ -1,4 +1,4 @@
-"""Running a model over examples: always fp32, in order, so that figures repeat to the last digit."""
+"""Prediction over a data loader: always fp32 and in order, so that metrics are reproducible to the last digit."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from flowerml.data.inputs import Inputs, batch_size_of, chunks, to_device, to_me
 from flowerml.data.loader import Batch
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
-from flowerml.models.memory import give_back, out_of_memory
+from flowerml.models.memory import free_memory, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -25,18 +25,20 @@ def predict_all(
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Predictions:
-    """Logits of every batch. No autocast: bf16 decides some close calls another way than the fp32 model that is
-    delivered.
+    """Predictions for all batches, without autocast: in bf16 close calls differ from the delivered fp32 model.
 
-    Where memory runs out, batches go through in ever smaller parts. Raises RunFailed where one picture is too much.
+    Logits stay on the device until the end: one sync point. Out of memory, batches are split into twice as many parts.
+
+    Raises:
+        RunFailed: memory runs out with one image at a time.
     """
     was_training = model.training
     model.eval()
     logits, labels, ids = [], [], []
     parts = 1
     for inputs, targets, names in batches:
-        there = to_memory_format(to_device(inputs, device), memory_format)
-        while (found := _in_parts(model, there, parts)) is None:
+        on_device = to_memory_format(to_device(inputs, device), memory_format)
+        while (batch_logits := _forward_in_chunks(model, on_device, parts)) is None:
             if parts >= batch_size_of(inputs):
                 raise RunFailed(
                     "memory ran out with one picture at a time: take a smaller --img-size or model, or another --device"
@@ -45,8 +47,8 @@ def predict_all(
             logger.warning(
                 f"memory ran out: evaluating {math.ceil(batch_size_of(inputs) / parts)} pictures at a time from here on"
             )
-            give_back()
-        logits.append(found)
+            free_memory()
+        logits.append(batch_logits)
         labels.append(targets)
         ids.extend(names)
     model.train(was_training)
@@ -55,11 +57,11 @@ def predict_all(
     )
 
 
-def _in_parts(model: nn.Module, inputs: Inputs, parts: int) -> torch.Tensor | None:
-    """Logits of one batch, None where memory runs out."""
+def _forward_in_chunks(model: nn.Module, inputs: Inputs, parts: int) -> torch.Tensor | None:
+    """Logits of one batch, or None when memory runs out."""
     try:
         return torch.cat([model(part).float() for part in chunks(inputs, parts)])
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return None

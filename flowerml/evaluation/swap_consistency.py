@@ -1,4 +1,4 @@
-"""Whether a model's answer turns round when subject and object change places, as the relations themselves do."""
+"""Whether predictions turn into the inverse relation when subject and object are swapped."""
 
 import numpy as np
 
@@ -6,17 +6,17 @@ from flowerml.data.relations.records import SWAPPED
 from flowerml.evaluation.metrics import Predictions
 
 
-def swap_consistency(predictions: Predictions, exchanged: Predictions) -> dict[str, float]:
-    """Of the answers that have an opposite among the classes, the share [%] that turns into it when subject and object
-    change places.
+def swap_consistency(predictions: Predictions, swapped: Predictions) -> dict[str, float]:
+    """Share [%] of predictions that turn into the inverse relation when subject and object are swapped.
 
-    `exchanged` are the answers to the same pairs, in the same order, with both in each other's place.
+    Only predictions whose inverse is a class count (`swap_pairs`). `swapped` are the predictions for the same pairs, in
+    the same order, with subject and object swapped.
     """
     names = predictions.classes
-    opposite = np.array([names.index(other) if (other := SWAPPED[name]) in names else -1 for name in names])[
-        predictions.predicted
-    ]
-    judged = opposite >= 0
-    agree = int((exchanged.predicted[judged] == opposite[judged]).sum())
-    total = int(judged.sum())
+    inverse = np.array(
+        [names.index(name_swapped) if (name_swapped := SWAPPED[name]) in names else -1 for name in names]
+    )[predictions.predicted]
+    counted = inverse >= 0
+    agree = int((swapped.predicted[counted] == inverse[counted]).sum())
+    total = int(counted.sum())
     return {"swap_pairs": float(total)} | ({"swap_consistency_percent": 100 * agree / total} if total else {})

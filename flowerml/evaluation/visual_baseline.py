@@ -1,24 +1,22 @@
-"""What pictures alone tell: a linear classifier on what a backbone sees, without the numbers of a box."""
+"""The visual baseline of a relation run: a linear probe on backbone features, without box features."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from flowerml.evaluation.operating_point import recalls_of
+from flowerml.evaluation.operating_point import per_class_recall
 from flowerml.evaluation.pair_baselines import BaselineResult
 
-_STRENGTH = 0.01  # inverse of the L2 penalty: features are many, and examples few
+_C = 0.01  # inverse of the L2 penalty: features are many, and examples few
 
 
 def visual_baseline(
     train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray, classes: int
 ) -> BaselineResult:
-    """Logistic regression on features (N, F) of the training examples, judged on the others; labels are class numbers
-    (N,).
-    """
+    """Logistic regression on features (N, F) with labels (N,), evaluated on the validation examples."""
     mean, deviation = train.mean(axis=0), train.std(axis=0) + 1e-6
-    model = LogisticRegression(C=_STRENGTH, max_iter=200, tol=1e-3).fit((train - mean) / deviation, train_labels)
+    model = LogisticRegression(C=_C, max_iter=200, tol=1e-3).fit((train - mean) / deviation, train_labels)
     predicted = model.predict((val - mean) / deviation)
-    recalls = recalls_of(predicted, val_labels, classes)
+    recalls = per_class_recall(predicted, val_labels, classes)
     return BaselineResult(
         "visual only, logistic regression",
         float((predicted == val_labels).mean()),

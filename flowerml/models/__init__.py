@@ -1,7 +1,7 @@
-"""Classifiers: a backbone from timm or open_clip, a head, and what training must know of their layers."""
+"""Classifiers: a backbone from timm or open_clip, a head, pretrained weights, and layer groups for the optimizer."""
 
 from flowerml.models.backbone import UnknownModel
-from flowerml.models.builders import Built, build, build_for_weights, weights_digest
+from flowerml.models.builders import BuiltModel, build, build_for_weights, weights_digest
 from flowerml.models.classifier import Classifier
 
-__all__ = ["Built", "Classifier", "UnknownModel", "build", "build_for_weights", "weights_digest"]
+__all__ = ["BuiltModel", "Classifier", "UnknownModel", "build", "build_for_weights", "weights_digest"]

@@ -1,4 +1,4 @@
-"""What every builder returns, and fetching published weights."""
+"""What every backbone builder returns, and the download of published weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,8 +8,8 @@ from torch import nn
 
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
-from flowerml.models.layer_groups import Stages
-from flowerml.models.weights import State
+from flowerml.models.layer_groups import LayerGroups
+from flowerml.models.weights import Tensors
 from flowerml.settings import ModelSpec
 
 _REMEDIES = (
@@ -19,38 +19,42 @@ _REMEDIES = (
 
 
 class UnknownModel(UserError):
-    """The library has no such architecture, or no such weights of it. The message begins with the model's name."""
+    """The library has no such architecture, or no such weights of it. The message starts with the model's name."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone giving pooled features (N, `features`), what it wants to see, and its parameter names from the input
-    up.
+    """A backbone for pooled features (N, `features`), its input description and its layer groups.
+
+    `layer_groups` are the parameter names from the input up. `head_keys` are prefixes of keys that a weights file may
+    hold besides the backbone. `resize` adapts a file's position embedding to this image size.
     """
 
     module: nn.Module
     features: int
     description: InputDescription
-    stages: Stages
+    layer_groups: LayerGroups
     head_keys: tuple[str, ...]
-    resize: Callable[[State], State] = field(default=lambda state: state)
+    resize: Callable[[Tensors], Tensors] = field(default=lambda state: state)
 
-    def described(self, overrides: Mapping[str, Any] | None) -> InputDescription:
-        """What it wants to see, but for what the user has set (mean, std, interpolation, crop_pct); None leaves the
-        model's own.
-        """
-        given = {name: value for name, value in (overrides or {}).items() if value is not None}
-        return replace(self.description, **given)
+    def describe_inputs(self, overrides: Mapping[str, Any] | None) -> InputDescription:
+        """The input description with `overrides` (mean, std, interpolation, crop_pct); None keeps the model's own."""
+        changes = {name: value for name, value in (overrides or {}).items() if value is not None}
+        return replace(self.description, **changes)
 
 
-def from_hub(spec: ModelSpec, make: Callable[[], Any], *, hub: bool) -> Any:  # noqa: ANN401 - timm's or open_clip's model
-    """Call `make`; where it was to fetch weights and could not, say what to do instead of starting from random ones."""
+def create_from_hub(spec: ModelSpec, make: Callable[[], Any], *, hub: bool) -> Any:  # noqa: ANN401 - timm's or open_clip's model
+    """Call `make`; never fall back to random weights when a download fails.
+
+    Raises:
+        UserError: the weights can't be fetched; the message lists the remedies.
+    """
     if not hub:
         return make()
     try:
         return make()
     except TypeError:
         raise
-    except Exception as error:  # whatever a network, a proxy, a cache or a hub's client may raise
+    except Exception as error:  # network, proxy, cache and hub client raise all kinds
         cause = (str(error) or type(error).__name__).splitlines()[0][:140]
         raise UserError(f"the pretrained weights of {spec.name} can't be fetched ({cause}): {_REMEDIES}") from error

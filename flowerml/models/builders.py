@@ -1,4 +1,4 @@
-"""The one call that gives a classifier with everything training must know of it."""
+"""Building a classifier: backbone, pretrained weights, head and input description."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,42 +13,46 @@ from flowerml.errors import UserError
 from flowerml.files import file_digest
 from flowerml.models.backbone import Backbone, UnknownModel
 from flowerml.models.classifier import Classifier, Network
-from flowerml.models.layer_groups import Stages
-from flowerml.models.weights import load_backbone, read_state, require_file
+from flowerml.models.layer_groups import LayerGroups
+from flowerml.models.weights import load_backbone, read_state_dict, require_weights_file
 from flowerml.settings import Family, Library, ModelSpec
 
 
 @dataclass(frozen=True)
-class Built:
-    """A classifier, its input description, its backbone's parameter names from the input up, and what a weights file
-    held besides.
+class BuiltModel:
+    """A classifier and its input description.
+
+    `layer_groups` are the backbone's parameter names from the input up; `unused` are the keys of a weights file that
+    were not loaded (a head, a text tower).
     """
 
     model: Network
     description: InputDescription
-    stages: Stages
+    layer_groups: LayerGroups
     unused: tuple[str, ...]
 
     @property
     def parameters(self) -> int:
-        """How many numbers the model learns or has learned, head included."""
+        """Number of parameters, head included."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def head_parameters(self) -> int:
-        """Those of the head alone: all that is trained while the backbone is frozen."""
+        """Number of parameters of the head: those trained while the backbone is frozen."""
         return sum(parameter.numel() for parameter in self.model.head.parameters())
 
 
 def weights_digest(weights: str, spec: ModelSpec) -> str:
-    """What stands for `--weights` in a configuration's identity: the file's sha256, or the name of the published
-    weights.
+    """The part of `--weights` in a config id: a file's sha256, or the name of the published weights.
+
+    Raises:
+        UserError: the file does not exist.
     """
     if weights == "none":
         return "none"
     if weights == "hub":
         return f"hub:{spec.architecture}.{spec.hub}"
-    return file_digest(require_file(Path(weights)))
+    return file_digest(require_weights_file(Path(weights)))
 
 
 def build(
@@ -60,56 +64,58 @@ def build(
     drop_path: float = 0.0,
     weights: str = "none",
     overrides: Mapping[str, Any] | None = None,
-) -> Built:
-    """Build a classifier with `classes` outputs, its backbone from `weights` (hub, none or a path), its head fresh.
+) -> BuiltModel:
+    """Build a classifier with `classes` outputs: the backbone from `weights` (hub, none or a path), a new head.
 
-    `overrides` are parts of the input description the user has set (mean, std, interpolation, crop_pct); None leaves
-    the model's own. Random starts draw from torch's global generator.
+    `overrides` replace parts of the input description (mean, std, interpolation, crop_pct); None keeps the model's own.
+    Random initialization draws from torch's global generator.
 
     Raises:
-        UserError: the library does not know the name, can't take the image size, or the weights can't be had or do not
-            fit.
+        UserError: unknown model, unsupported image size, or weights that are unavailable or do not fit.
     """
-    backbone, unused = loaded_backbone(spec, img_size, drop_path, weights)
+    backbone, unused = build_backbone(spec, img_size, drop_path, weights)
     model = Classifier(backbone.module, backbone.features, classes, dropout)
-    try_out(model, spec, img_size)
-    return Built(model, backbone.described(overrides), backbone.stages, unused)
+    check_forward_pass(model, spec, img_size)
+    return BuiltModel(model, backbone.describe_inputs(overrides), backbone.layer_groups, unused)
 
 
-def loaded_backbone(spec: ModelSpec, img_size: int, drop_path: float, weights: str) -> tuple[Backbone, tuple[str, ...]]:
-    """The backbone with its weights (hub, none or a path), and the names of what a file held besides. Raises UserError
-    as `build`.
-    """
+def build_backbone(spec: ModelSpec, img_size: int, drop_path: float, weights: str) -> tuple[Backbone, tuple[str, ...]]:
+    """The backbone with weights (hub, none or a path), and the unused keys of a file. Raises UserError as `build`."""
     try:
-        backbone = bare_backbone(spec, img_size, drop_path, hub=weights == "hub")
+        backbone = create_backbone(spec, img_size, drop_path, hub=weights == "hub")
     except UnknownModel as error:
         raise UserError(f"--model {error}") from error
     if weights in ("hub", "none"):
         return backbone, ()
     path = Path(weights)
-    return backbone, tuple(load_backbone(backbone.module, backbone.resize(read_state(path)), path, backbone.head_keys))
+    return backbone, tuple(
+        load_backbone(backbone.module, backbone.resize(read_state_dict(path)), path, backbone.head_keys)
+    )
 
 
 def build_for_weights(spec: ModelSpec, classes: int, *, img_size: int) -> Classifier:
-    """The classifier alone, for weights that are at hand: nothing is fetched or tried out. Under `torch.device("meta")`
-    it costs no memory.
+    """A classifier whose weights will be loaded by the caller; nothing is downloaded or run.
+
+    Under `torch.device("meta")` it takes no memory.
 
     Raises:
         UnknownModel: the library does not know the name.
     """
-    backbone = bare_backbone(spec, img_size, 0.0, hub=False)
+    backbone = create_backbone(spec, img_size, 0.0, hub=False)
     return Classifier(backbone.module, backbone.features, classes, 0.0)
 
 
 @torch.inference_mode()
-def try_out(model: Network, spec: ModelSpec, img_size: int) -> None:
-    """One forward pass: whether a library's model takes an image size shows only there. Raises UserError where it does
-    not.
+def check_forward_pass(model: Network, spec: ModelSpec, img_size: int) -> None:
+    """Run one forward pass: only that shows whether a library's model supports an image size.
+
+    Raises:
+        UserError: it does not.
     """
-    if ":" not in spec.name:  # of the catalogue's own models we know what they take
+    if ":" not in spec.name:  # the catalog's own models are known to work
         return
     try:
-        model.eval()(model.blank(img_size))
+        model.eval()(model.example_inputs(img_size))
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:140]
         raise UserError(f"--img-size {img_size} does not fit {spec.name} ({reason})") from error
@@ -117,9 +123,9 @@ def try_out(model: Network, spec: ModelSpec, img_size: int) -> None:
         model.train()
 
 
-def bare_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
+def create_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
     """The backbone with published or random weights. Raises UserError."""
-    # Each library is imported when it is needed: both together are seconds of start-up.
+    # Imported on use: both libraries together take seconds.
     if spec.library is Library.TIMM:
         from flowerml.models.timm_backbone import timm_backbone
 
@@ -130,9 +136,7 @@ def bare_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
 
 
 def set_channels_last(model: nn.Module, spec: ModelSpec) -> torch.memory_format:
-    """Lay a CNN's weights out channels-last (1.3-2x faster on CPU, never slower on GPU). Returns the format its inputs
-    should have.
-    """
+    """Convert a CNN to channels-last (1.3-2x faster on CPU, never slower on GPU). Returns the format for its inputs."""
     if spec.family is Family.VIT:
         return torch.contiguous_format
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # documented, but missing in torch's own types

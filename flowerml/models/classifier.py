@@ -1,4 +1,4 @@
-"""A classifier: a backbone that gives pooled features, and a head that makes logits of them."""
+"""A classifier: a backbone for pooled features and a head for logits."""
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
@@ -10,9 +10,7 @@ from flowerml.data.inputs import Inputs
 
 
 class Network(nn.Module, ABC):
-    """What the training knows of a model: logits (N, C) from a batch's inputs, its parameters in `backbone` and in
-    `head`.
-    """
+    """The interface training uses: logits (N, C) from a batch's inputs, parameters in `backbone` and `head`."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -21,34 +19,28 @@ class Network(nn.Module, ABC):
         self.frozen = False
 
     @abstractmethod
-    def blank(self, size: int) -> Inputs:
-        """Inputs of one example whose pictures are black squares of `size` pixels: to try the model out, to count what
-        it costs.
-        """
+    def example_inputs(self, size: int) -> Inputs:
+        """Zero inputs of one example with images of `size` pixels, to test the model or count its operations."""
 
-    def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Features (N, F) of pictures (N, 3, S, S). While frozen, nothing is kept for a backward pass through the
-        backbone.
-        """
+    def extract_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Pooled features (N, F) of images (N, 3, S, S). A frozen backbone keeps no graph for the backward pass."""
         with torch.no_grad() if self.frozen else nullcontext():
-            features: torch.Tensor = self.backbone(pictures)
+            features: torch.Tensor = self.backbone(images)
         return features
 
     def set_frozen(self, *, frozen: bool) -> None:
-        """Freeze or unfreeze the backbone: evaluation mode (batch-norm statistics stay), no gradient, no backward
-        through it.
+        """Freeze or unfreeze the backbone: evaluation mode (batch-norm statistics stay), no graph, no gradient.
 
-        `pooled` keeps no graph of a frozen backbone; its parameters stay marked as trainable all the same, because
-        torch is slow with weights that are not (8 times for CLIP on CPU: it copies them for every picture of a batch
-        before multiplying).
+        `requires_grad` stays True on frozen parameters: with False torch is 8 times slower for CLIP on CPU (it copies
+        the weights for every image of a batch before multiplying).
         """
         self.frozen = frozen
         for parameter in self.backbone.parameters():
-            parameter.grad = None  # the optimiser passes over what has no gradient
+            parameter.grad = None  # the optimizer skips parameters without a gradient
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Network":  # noqa: FBT001, FBT002 - torch's own signature
-        """As torch's, but a frozen backbone stays in evaluation mode."""
+        """As nn.Module.train, but a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -56,24 +48,21 @@ class Network(nn.Module, ABC):
 
 
 class Classifier(Network):
-    """Logits (N, C) from inputs (N, 3, S, S): `head(dropout(backbone(inputs)))`, one linear head, the backbone giving
-    features (N, F).
-    """
+    """Logits (N, C) from inputs (N, 3, S, S): `head(dropout(backbone(inputs)))` with a linear head."""
 
     def __init__(self, backbone: nn.Module, features: int, classes: int, dropout: float) -> None:
         head = nn.Linear(features, classes)
         super().__init__(backbone, head)
         self.dropout = nn.Dropout(dropout)
-        # A small start leaves the first predictions near uniform, so the first gradients into a pretrained backbone
-        # stay small.
+        # Small weights: predictions start near uniform, so that first gradients into a pretrained backbone are small.
         nn.init.trunc_normal_(head.weight, std=0.01)
         nn.init.zeros_(head.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (N, C)."""
-        logits: torch.Tensor = self.head(self.dropout(self.pooled(inputs)))
+        logits: torch.Tensor = self.head(self.dropout(self.extract_features(inputs)))
         return logits
 
-    def blank(self, size: int) -> torch.Tensor:
+    def example_inputs(self, size: int) -> torch.Tensor:
         """(1, 3, size, size) of zeros."""
         return torch.zeros(1, 3, size, size)

@@ -1,6 +1,4 @@
-"""What one prediction costs, in multiply-adds: a number of parameters does not say it (a ViT-B/32 has more of them than
-a ViT-B/16).
-"""
+"""Cost of a prediction in multiply-adds, which parameters do not tell (a ViT-B/32 has more than a ViT-B/16)."""
 
 import torch
 from torch import nn
@@ -11,19 +9,18 @@ from flowerml.data.inputs import Inputs, to_device
 
 
 def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
-    """Multiply-adds of the matrix products, convolutions and attentions for `inputs`, those of one example, counted in
-    an ordinary pass.
+    """Multiply-adds of matrix products, convolutions and attention in a forward pass of `inputs`, one example.
 
-    The model is as before afterwards, and no random number is drawn.
+    The model's state is restored, and no random number is drawn.
     """
     device = next(model.parameters()).device
-    training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # a fused operation would count as none; so would fused attention
+    training, fastpath = model.training, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # fused operations, and fused attention, are not counted
     model.eval()
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             model(to_device(inputs, device))
     finally:
         model.train(training)
-        torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.mha.set_fastpath_enabled(fastpath)
     return counter.get_total_flops() // 2

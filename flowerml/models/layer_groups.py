@@ -1,4 +1,4 @@
-"""Which parameters lie how deep (for layer-wise decay of the learning rate), and which are spared weight decay."""
+"""Layer groups for layer-wise learning-rate decay, and which parameters get no weight decay."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,22 +7,22 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
-Stages = list[list[str]]
+LayerGroups = list[list[str]]
 
 
-def convnext_stages(backbone: nn.Module) -> Stages:
-    """Parameter names from the input up: the stem, then the 12 groups of the ConvNeXt authors, then the closing norm.
+def convnext_layer_groups(backbone: nn.Module) -> LayerGroups:
+    """Parameter names from the input up: the stem, then the 12 groups of the ConvNeXt authors, then the final norm.
 
-    Stage 3 of the network, its longest, is cut into (at most) 9 groups; timm would make 38 of ConvNeXtV2-L, which at a
-    decay of 0.75 all but freezes its lower half. Source: the authors' `optim_factory.py` (Liu et al. 2022, Woo et al.
-    2023).
+    The third stage, the longest, is split into at most 9 groups. timm's own grouping has 38 for ConvNeXtV2-L, which at
+    a decay of 0.75 all but freezes its lower half. Source: the authors' `optim_factory.py` (Liu et al. 2022, Woo et
+    al. 2023).
     """
     names = [name for name, _ in backbone.named_parameters()]
     depth = 1 + max(int(found[1]) for name in names if (found := re.match(r"stages\.2\.blocks\.(\d+)\.", name)))
     middle = min(9, depth)
     last = 3 + middle
 
-    def place(name: str) -> int:
+    def depth_of(name: str) -> int:
         found = re.match(r"stages\.(\d)\.(?:blocks\.(\d+)|downsample)\.", name)
         if not found:
             return 0 if name.startswith("stem.") else last + 1
@@ -33,34 +33,32 @@ def convnext_stages(backbone: nn.Module) -> Stages:
             return 3 + int(block) * middle // depth
         return stage + 1  # stages 0 and 1, and the downsampling before stage 2, which goes with its first blocks
 
-    return _by_place({name: place(name) for name in names})
+    return _group_by_depth({name: depth_of(name) for name in names})
 
 
-def vit_stages(backbone: nn.Module) -> Stages:
-    """Parameter names from the input up: patch and position embedding, one group per block, then the closing norm and
-    projection.
-    """
+def vit_layer_groups(backbone: nn.Module) -> LayerGroups:
+    """Parameter names from the input up: patch and position embedding, each block, then final norm and projection."""
     names = [name for name, _ in backbone.named_parameters()]
     blocks = {name: int(found[1]) for name in names if (found := re.match(r"transformer\.resblocks\.(\d+)\.", name))}
     top = 2 + max(blocks.values())
     closing = ("ln_post.", "proj", "attn_pool")
-    return _by_place(
+    return _group_by_depth(
         {name: blocks[name] + 1 if name in blocks else top if name.startswith(closing) else 0 for name in names}
     )
 
 
-def timm_stages(backbone: nn.Module, prefix: str = "") -> Stages:
-    """Parameter names from the input up as timm itself groups them; one single group where a model does not say."""
+def timm_layer_groups(backbone: nn.Module, prefix: str = "") -> LayerGroups:
+    """Parameter names from the input up, as timm groups them; a single group where a model defines none."""
     if not hasattr(backbone, "group_matcher"):
         return [[prefix + name for name, _ in backbone.named_parameters()]]
     matcher: Any = backbone.group_matcher
     groups = group_parameters(backbone, matcher(coarse=False))
-    return _by_place({prefix + name: number for number, names in groups.items() for name in names})
+    return _group_by_depth({prefix + name: number for number, names in groups.items() for name in names})
 
 
-def multipliers(stages: Sequence[Sequence[str]], decay: float) -> list[float]:
-    """The factor on `lr_backbone` of each stage: decay to the power of its distance from the top; the top has 1."""
-    return [decay ** (len(stages) - 1 - place) for place in range(len(stages))]
+def lr_multipliers(layer_groups: Sequence[Sequence[str]], decay: float) -> list[float]:
+    """The factor on `lr_backbone` of each group: decay to the power of its distance from the top group, which has 1."""
+    return [decay ** (len(layer_groups) - 1 - place) for place in range(len(layer_groups))]
 
 
 # Class, register and position embeddings, by the names timm, open_clip and the old ResNet towers give them.
@@ -69,18 +67,16 @@ _EMBEDDINGS = frozenset(
 )
 
 
-def is_decay_free(name: str, parameter: nn.Parameter, spared: frozenset[str] = frozenset()) -> bool:
-    """Whether weight decay must leave a parameter alone: biases, norms, GRN's gamma and beta, embeddings, what `spared`
-    names.
-    """
-    return parameter.ndim <= 1 or ".grn." in name or name in spared or name.rsplit(".", 1)[-1] in _EMBEDDINGS
+def is_decay_free(name: str, parameter: nn.Parameter, exempt: frozenset[str] = frozenset()) -> bool:
+    """Whether a parameter gets no weight decay: biases, norms, GRN's gamma and beta, embeddings, names in `exempt`."""
+    return parameter.ndim <= 1 or ".grn." in name or name in exempt or name.rsplit(".", 1)[-1] in _EMBEDDINGS
 
 
 def no_decay_names(backbone: nn.Module) -> frozenset[str]:
-    """What the library itself exempts from weight decay."""
-    ask: Any = getattr(backbone, "no_weight_decay", None)
-    return frozenset(ask()) if ask is not None else frozenset()
+    """Parameters that the library exempts from weight decay."""
+    library_rule: Any = getattr(backbone, "no_weight_decay", None)
+    return frozenset(library_rule()) if library_rule is not None else frozenset()
 
 
-def _by_place(places: Mapping[str, int]) -> Stages:
-    return [[name for name, place in places.items() if place == level] for level in sorted(set(places.values()))]
+def _group_by_depth(depths: Mapping[str, int]) -> LayerGroups:
+    return [[name for name, depth in depths.items() if depth == level] for level in sorted(set(depths.values()))]

@@ -1,28 +1,25 @@
-"""Running out of memory: how it shows, on a GPU and on a CPU, and what can be given back before another try."""
+"""Detection of out-of-memory errors on GPU and CPU, and freeing memory before a retry."""
 
 import gc
 
 import torch
 
-# What torch's CPU allocator says in a plain RuntimeError (c10/core/impl/alloc_cpu.cpp), and MPS's allocator likewise.
-_WORDS = ("can't allocate memory", "out of memory", "not enough memory")
+# Messages of RuntimeErrors from torch's CPU allocator (c10/core/impl/alloc_cpu.cpp) and the MPS allocator.
+_MESSAGES = ("can't allocate memory", "out of memory", "not enough memory")
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out: torch's own error on a GPU, a RuntimeError in words elsewhere, or
-    Python's.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` is an out-of-memory error: torch's (GPU), a RuntimeError by its message (CPU, MPS), or Python's.
 
-    A process that the kernel kills for its memory gets no error at all: that can't be seen from within.
+    A process killed by the kernel's OOM killer gets no error.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
-def give_back() -> None:
-    """Let go of what a failed try has left behind. To be called after its `except` block, whose error holds every
-    tensor of it.
-    """
+def free_memory() -> None:
+    """Free what a failed attempt left. Call it after the `except` block: the traceback holds the tensors."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

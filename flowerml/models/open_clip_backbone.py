@@ -9,22 +9,22 @@ from torch import nn
 
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
-from flowerml.models.backbone import Backbone, UnknownModel, from_hub
-from flowerml.models.layer_groups import Stages, timm_stages, vit_stages
-from flowerml.models.weights import State
+from flowerml.models.backbone import Backbone, UnknownModel, create_from_hub
+from flowerml.models.layer_groups import LayerGroups, timm_layer_groups, vit_layer_groups
+from flowerml.models.weights import Tensors
 from flowerml.settings import ModelSpec
 
-# A text tower as small as open_clip allows: only the image tower is wanted, and the real one costs seconds and 500 MB.
+# A minimal text tower: only the image tower is used, and the real text tower takes seconds and 500 MB.
 _NO_TEXT = {"context_length": 8, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
-# What a file may hold besides the image tower: CLIP's text tower and scales, or a classifier's head.
-_BESIDE_THE_TOWER = (
+# Keys a file may hold besides the image tower: CLIP's text tower and scales, or a classifier's head.
+_NON_TOWER_KEYS = (
     *("transformer.", "token_embedding", "positional_embedding", "ln_final", "text_projection", "text."),
     *("logit_scale", "logit_bias", "attn_mask", "input_resolution", "context_length", "vocab_size", "head"),
 )
 
 
 def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
-    """open_clip's image tower with its projection. Raises UserError: unknown name, or weights nobody has published."""
+    """open_clip's image tower with its projection. Raises UserError: unknown name, or weights not published."""
     if drop_path:
         raise UserError(f"--drop-path {drop_path}: {spec.name} has no stochastic depth; leave it at 0")
     config = open_clip.get_model_config(spec.architecture)
@@ -34,11 +34,9 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
             f"{spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}"
         )
     published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
-    # The weights decide: OpenAI's need QuickGELU also where the architecture's own name does not say so.
+    # The weights decide: OpenAI's need QuickGELU even where the architecture's name does not have it.
     quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
-    on_timm = (
-        "timm_model_name" in config["vision_cfg"]
-    )  # such a tower is built at its own size and resized by timm afterwards
+    on_timm = "timm_model_name" in config["vision_cfg"]  # built at its own image size, then resized by timm
     vision = {**config["vision_cfg"], **({} if on_timm else {"image_size": img_size})}
     tower = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=quick_gelu).visual
     if hub:
@@ -49,7 +47,7 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
                 " --weights none"
             )
         size = None if on_timm else img_size
-        whole = from_hub(
+        whole = create_from_hub(
             spec, lambda: open_clip.create_model(spec.architecture, spec.hub, force_image_size=size), hub=True
         )
         tower.load_state_dict(whole.visual.state_dict())
@@ -63,27 +61,27 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
         crop_pct=1.0,
     )
     return Backbone(
-        tower, config["embed_dim"], description, _tower_stages(tower), _BESIDE_THE_TOWER, _tower_resize(tower)
+        tower, config["embed_dim"], description, _tower_layer_groups(tower), _NON_TOWER_KEYS, _tower_resize(tower)
     )
 
 
-def _tower_stages(tower: nn.Module) -> Stages:
-    """open_clip's three kinds of image tower: its own ViT, a timm model with a projection behind it, the old ResNets."""
+def _tower_layer_groups(tower: nn.Module) -> LayerGroups:
+    """Layer groups of open_clip's image towers: its ViT, a timm model with a projection, or a ResNet (one group)."""
     if hasattr(tower, "transformer"):
-        return vit_stages(tower)
+        return vit_layer_groups(tower)
     if hasattr(tower, "trunk"):
         head = [name for name, _ in tower.named_parameters() if name.startswith("head.")]
-        return [*timm_stages(tower.get_submodule("trunk"), "trunk."), *([head] if head else [])]
+        return [*timm_layer_groups(tower.get_submodule("trunk"), "trunk."), *([head] if head else [])]
     return [[name for name, _ in tower.named_parameters()]]
 
 
-def _tower_resize(tower: nn.Module) -> Callable[[State], State]:
-    def resize(state: State) -> State:
-        """Interpolate the position embedding to this image size, wherever the file keeps it."""
+def _tower_resize(tower: nn.Module) -> Callable[[Tensors], Tensors]:
+    def resize(state: Tensors) -> Tensors:
+        """Interpolate the position embedding to this image size, with or without a `visual.` prefix in the file."""
         prefix = "" if any(name.startswith("visual.") for name in state) else "visual."
-        moved = {prefix + name: tensor for name, tensor in state.items()}
-        if "visual.positional_embedding" in moved and hasattr(tower, "grid_size"):
-            resize_pos_embed(moved, SimpleNamespace(visual=tower))
-        return {name[len(prefix) :]: tensor for name, tensor in moved.items()}
+        prefixed = {prefix + name: tensor for name, tensor in state.items()}
+        if "visual.positional_embedding" in prefixed and hasattr(tower, "grid_size"):
+            resize_pos_embed(prefixed, SimpleNamespace(visual=tower))
+        return {name[len(prefix) :]: tensor for name, tensor in prefixed.items()}
 
     return resize

@@ -1,4 +1,4 @@
-"""Pretrained weights from a file: read without executing it, matched strictly except for the head."""
+"""Pretrained weights from a file: read without executing code, matched strictly except for the head."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,30 +11,26 @@ from torch import nn
 from flowerml.errors import UserError
 from flowerml.files import missing_reason
 
-State = dict[str, torch.Tensor]
-_WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
-_WRAPPED_BY = (
-    "module.",
-    "_orig_mod.",
-    "backbone.",
-)  # put before every name by DataParallel, torch.compile, our own checkpoints
+Tensors = dict[str, torch.Tensor]
+_STATE_DICT_KEYS = ("state_dict_ema", "state_dict", "model_ema", "model")
+_NAME_PREFIXES = ("module.", "_orig_mod.", "backbone.")  # of DataParallel, torch.compile, our own checkpoints
 _OWN_HEAD = ("head.weight", "head.bias")
 
 
-def require_file(path: Path) -> Path:
+def require_weights_file(path: Path) -> Path:
     """`path`, if it is a file. Raises UserError otherwise."""
     if reason := missing_reason(path):
         raise UserError(f"--weights {path}: {reason}. Allowed: hub, none, or the path of a .safetensors or .pth file")
     return path
 
 
-def read_state(path: Path) -> State:
-    """The tensors of a `.safetensors`, `.pth`, `.pt` or `.bin` file, out of the usual wrappers.
+def read_state_dict(path: Path) -> Tensors:
+    """The tensors of a `.safetensors`, `.pth`, `.pt` or `.bin` file, unwrapped from the usual nesting and prefixes.
 
     Raises:
         UserError: missing, damaged, or not plain tensors (it is never unpickled).
     """
-    require_file(path)
+    require_weights_file(path)
     if path.stat().st_size == 0:
         raise UserError(f"--weights {path}: can't be read (the file is empty)")
     try:
@@ -44,81 +40,80 @@ def read_state(path: Path) -> State:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
-        raise UserError(f"--weights {path}: can't be read ({_first_line(error)})") from error
-    except Exception as error:  # torch's own words for what its unpickler refuses advise to switch that protection off
+        raise UserError(f"--weights {path}: can't be read ({_summary_line(error)})") from error
+    except Exception as error:  # torch's message for a refused pickle advises weights_only=False
         raise UserError(
             f"--weights {path}: not a file of plain tensors: refused, as such a file can run code. Give a .safetensors"
         ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
+    for key in _STATE_DICT_KEYS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
             break
     if not isinstance(loaded, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
     ):
         raise UserError(f"--weights {path}: holds no state dict (a mapping from names to tensors)")
-    return {_unwrapped(name): tensor for name, tensor in loaded.items()}
+    return {_strip_wrappers(name): tensor for name, tensor in loaded.items()}
 
 
 def load_backbone(
     backbone: nn.Module, state: Mapping[str, torch.Tensor], path: Path, head: tuple[str, ...]
 ) -> list[str]:
-    """Load `state` into `backbone`; every backbone key must be there with its shape. Returns the keys of the file that
-    were not used.
+    """Load `state` into `backbone`, strictly: every key with its shape. Returns the unused keys of the file.
 
-    `head` are the prefixes of keys that may be left over (a classifier, a text tower).
+    `head` are the prefixes of keys that may be unused (a classifier, a text tower).
 
     Raises:
-        UserError: names a missing, a surplus or a misshapen key, with both shapes.
+        UserError: a missing key, an unexpected key, or a shape mismatch (names the key and both shapes).
     """
-    wanted = backbone.state_dict()
-    mapped, surplus = _align(state, wanted)
-    missing = [name for name in wanted if name not in mapped]
+    expected = backbone.state_dict()
+    mapped, unused = _match_names(state, expected)
+    missing = [name for name in expected if name not in mapped]
     if missing:
         raise UserError(
-            f"--weights {path}: {len(missing)} of {len(wanted)} tensors of this model are not in the file, the first is"
-            f" {missing[0]!r}: the file belongs to another model"
+            f"--weights {path}: {len(missing)} of {len(expected)} tensors of this model are not in the file, the first"
+            f" is {missing[0]!r}: the file belongs to another model"
         )
     for name, tensor in mapped.items():
-        if tensor.shape != wanted[name].shape:
+        if tensor.shape != expected[name].shape:
             raise UserError(
-                f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(wanted[name].shape)} in the"
-                " model"
+                f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(expected[name].shape)} in"
+                " the model"
             )
-    foreign = [name for name in surplus if not _plain(name).startswith((*head, *_OWN_HEAD))]
-    if foreign:
+    unexpected = [name for name in unused if not _tower_name(name).startswith((*head, *_OWN_HEAD))]
+    if unexpected:
         raise UserError(
-            f"--weights {path}: {len(foreign)} tensors have no place in this model, the first is {foreign[0]!r}"
+            f"--weights {path}: {len(unexpected)} tensors have no place in this model, the first is {unexpected[0]!r}"
         )
     backbone.load_state_dict(mapped)
-    return surplus
+    return unused
 
 
-def _align(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> tuple[State, list[str]]:
-    """Tensors by the backbone's names, and the file's names that are none of them."""
-    mapped: State = {}
-    surplus: list[str] = []
-    # In a whole CLIP, only what stands under `visual.` is the image tower: its text tower has keys of the same names.
-    tower = any(name.startswith("visual.") for name in state)
+def _match_names(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> tuple[Tensors, list[str]]:
+    """The tensors by the backbone's names, and the file's unused names."""
+    mapped: Tensors = {}
+    unused: list[str] = []
+    # In a full CLIP only keys under `visual.` are the image tower: the text tower has keys of the same names.
+    is_clip = any(name.startswith("visual.") for name in state)
     for name, tensor in state.items():
-        plain = _plain(name)
-        if plain in wanted and (not tower or name.startswith("visual.")):
-            mapped[plain] = tensor
+        tower_name = _tower_name(name)
+        if tower_name in expected and (not is_clip or name.startswith("visual.")):
+            mapped[tower_name] = tensor
         else:
-            surplus.append(name)
-    return mapped, surplus
+            unused.append(name)
+    return mapped, unused
 
 
-def _plain(name: str) -> str:
-    """A name as the image tower has it; in a whole CLIP it stands under `visual.`."""
+def _tower_name(name: str) -> str:
+    """The name without the `visual.` prefix of a full CLIP."""
     return name.removeprefix("visual.")
 
 
-def _unwrapped(name: str) -> str:
-    for prefix in _WRAPPED_BY:
+def _strip_wrappers(name: str) -> str:
+    for prefix in _NAME_PREFIXES:
         name = name.removeprefix(prefix)
     return name
 
 
-def _first_line(error: Exception) -> str:
+def _summary_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:160]

@@ -18,7 +18,7 @@ from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models import UnknownModel
-from flowerml.models.pairs.classifier import PairClassifier, pairs_for_weights
+from flowerml.models.pairs.classifier import PairClassifier, build_pair_classifier_for_weights
 from flowerml.prediction import flowers_classifier as delivered
 from flowerml.settings import Family
 from flowerml.settings.declaration import Settings
@@ -34,7 +34,7 @@ class RelationPredictor(PairClassifier):
     def __init__(
         self, network: PairClassifier, classes: Sequence[str], description: InputDescription, kind: BoxFeatures
     ) -> None:
-        super().__init__(network.backbone, network.head, network.numbers)
+        super().__init__(network.backbone, network.head, network.box_dim)
         self.classes = tuple(classes)
         self.family = str(Family.RELATION)
         self.description = description
@@ -61,7 +61,7 @@ def as_relation_predictor(checkpoint: Checkpoint, device: str, origin: str) -> R
     kind = BoxFeatures(_setting(checkpoint.settings, "box_features"))
 
     def make() -> RelationPredictor:
-        network = pairs_for_weights(
+        network = build_pair_classifier_for_weights(
             spec,
             len(checkpoint.classes),
             len(feature_names(kind)),

@@ -17,7 +17,7 @@ def record_baselines(run: Prepared, recorder: Recorder, views: Views, scores: Sc
     """What the task's simpler models reach on the same examples: told, recorded, written down. Nothing where it has
     none.
     """
-    results = run.task.baselines(run.built, run.settings, run.data, views, run.device, run.workers)
+    results = run.task.fit_baselines(run.built, run.settings, run.data, views, run.device, run.workers)
     if not results:
         return []
     logger.info(

@@ -15,7 +15,7 @@ from flowerml.data.loader import evaluation_loader
 from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import Scan
 from flowerml.errors import UserError
-from flowerml.evaluation.label_errors import FOLDS, LabelErrors, cross_fitted, find_label_errors
+from flowerml.evaluation.label_errors import FOLDS, LabelErrors, cross_validated_probabilities, find_label_errors
 from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
@@ -46,7 +46,7 @@ def label_suspects(
     features, logits = _look_at(checkpoint, path, scanned, device)
     logger.info(f"fitting {FOLDS} heads, each without a fifth of the pictures")
     try:
-        probabilities = cross_fitted(features, labels, report.groups)
+        probabilities = cross_validated_probabilities(features, labels, report.groups)
     except ValueError as error:
         raise UserError(f"{scanned.root}: {error}; label errors can't be looked for out of sample") from error
     held_out = _held_out(checkpoint, scanned)
@@ -62,7 +62,7 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
     model = as_predictor(checkpoint, str(pick_device(device)), str(path))
     where = next(model.parameters()).device
     memory_format = set_channels_last(model, checkpoint.spec)
-    settings = checkpoint.trained_with()
+    settings = checkpoint.parse_settings()
     task = task_for(checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
     every, _ = task.examples(scanned.root, scanned.classes, None, settings)
@@ -83,7 +83,7 @@ def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | No
 
 def _held_out(checkpoint: Checkpoint, scanned: Scan) -> np.ndarray:
     """Which pictures (N,) bool the checkpoint was validated on, by name and content; none where it knows other classes."""
-    split = checkpoint.drawn_split()
+    split = checkpoint.parse_split()
     if split is None or checkpoint.classes != scanned.classes:
         return np.zeros(len(scanned.pictures), dtype=bool)
     val = set(split.val)

@@ -62,7 +62,7 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
         UserError: the checkpoint can't be used, has no split, or the pictures are gone.
     """
     checkpoint = load_checkpoint(request.checkpoint)
-    settings = checkpoint.trained_with()
+    settings = checkpoint.parse_settings()
     device = pick_device(request.device)
     if request.logit_adjustment and checkpoint.prior is None:
         raise UserError(
@@ -108,7 +108,7 @@ def _pictures(
     """The part's name, its folder, its examples, and remarks. Raises UserError where there is nothing to evaluate, or
     it can't be read.
     """
-    split = checkpoint.drawn_split()
+    split = checkpoint.parse_split()
     if request.test_dir is not None:
         examples, remarks = task.test_examples(request.test_dir, checkpoint.classes, split, settings, None)
         return "test", request.test_dir, examples, remarks

@@ -10,7 +10,7 @@ import torch
 from flowerml.data.balance import Balance, balance
 from flowerml.data.rng import seed_of
 from flowerml.errors import UserError
-from flowerml.models import Built, weights_digest
+from flowerml.models import BuiltModel, weights_digest
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
 from flowerml.training.device import pick_device
@@ -24,7 +24,7 @@ class Prepared:
     spec: ModelSpec
     task: Task
     data: TaskData
-    built: Built
+    built: BuiltModel
     balance: Balance
     digests: Digests
     config_id: str

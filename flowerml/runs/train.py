@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
+from flowerml.errors import Stopped
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
@@ -21,7 +22,7 @@ from flowerml.runs.resume import StartPoint, checkpoints_of, existing_run, find_
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
 from flowerml.tasks import Views
-from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Outcome, Stopped
+from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.async_writer import AsyncWriter, async_writer
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
@@ -119,7 +120,9 @@ def _execute(under_way: _TrainingRun, test_examples: Sequence[Example]) -> RunRe
     return finalize_run(run, recorder, outcome, views, test_examples)
 
 
-def _train(under_way: _TrainingRun, views: Views, asked: Callable[[], str | None], writes: AsyncWriter) -> Outcome:
+def _train(
+    under_way: _TrainingRun, views: Views, asked: Callable[[], str | None], writes: AsyncWriter
+) -> TrainingResult:
     run, recorder, kept = under_way.prepared, under_way.recorder, under_way.begins.checkpoint
     best, checkpoints = run.folder / "best.pth", checkpoints_of(run)
     if kept is not None:
@@ -161,8 +164,8 @@ def _train(under_way: _TrainingRun, views: Views, asked: Callable[[], str | None
         device=run.device,
         memory_format=memory_format,
         balance=run.balance,
-        observers=Callbacks(on_epoch, on_best, on_memory, on_state, asked, lambda: "".join(pruned[:1])),
-        resumed=kept.load if kept is not None else None,
+        callbacks=Callbacks(on_epoch, on_best, on_memory, on_state, asked, lambda: "".join(pruned[:1])),
+        load_state=kept.load if kept is not None else None,
     )
 
 
@@ -171,11 +174,11 @@ def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
     size, pin, workers = run.settings.batch_size, run.device.type == "cuda", views.workers
     repeats = [run.balance.repeats[example.label] for example in views.train]
     train_loader = training_loader(
-        views.train, views.to_train, batch_size=size, workers=workers, seed=run.settings.seed, repeats=repeats, pin=pin
+        views.train, views.train_transform, batch_size=size, workers=workers, seed=run.settings.seed, repeats=repeats, pin=pin
     )
     if not views.val:
         return train_loader, None
-    return train_loader, evaluation_loader(views.val, views.to_evaluate, batch_size=size, workers=workers, pin=pin)
+    return train_loader, evaluation_loader(views.val, views.eval_transform, batch_size=size, workers=workers, pin=pin)
 
 
 def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:

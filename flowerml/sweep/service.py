@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flowerml.errors import UserError
+from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
 from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, launcher_of, watched
 from flowerml.runs.lifecycle.termination import finalize_status
@@ -27,7 +27,6 @@ from flowerml.sweep.trials import ENDED, counted, name_of, queue
 from flowerml.tracking import TrackedRuns, start_child
 from flowerml.tracking.search.campaigns import PARENT, CampaignRun
 from flowerml.tracking.search.sweeps import open_sweep, write_heartbeat
-from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
 

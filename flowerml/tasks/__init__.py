@@ -1,4 +1,4 @@
-"""What differs between tasks, and only that. Nothing above this folder knows a task's name."""
+"""The tasks (flowers, relations) behind one protocol; no package above this one names a task."""
 
 from flowerml.settings import Family, ModelSpec
 from flowerml.tasks.base import Task, TaskData, Views
@@ -9,5 +9,5 @@ __all__ = ["Task", "TaskData", "Views", "task_for"]
 
 
 def task_for(spec: ModelSpec) -> Task:
-    """The task a model is for."""
+    """The task of a model's family."""
     return RelationsTask() if spec.family is Family.RELATION else FlowersTask()

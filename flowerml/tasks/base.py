@@ -1,4 +1,4 @@
-"""What the engine asks of a task."""
+"""The protocol of a task, and the data it gives to training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,13 @@ from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pair_baselines import BaselineResult
-from flowerml.models import Built
+from flowerml.models import BuiltModel
 from flowerml.settings import ModelSpec, Settings
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's data, ready to train on: the split, the examples of both sides, files left out, and remarks for the
-    console.
-    """
+    """A task's data, ready for training: split, examples of both parts, files left out (`bad`), remarks for the log."""
 
     classes: tuple[str, ...]
     split: Split
@@ -33,24 +31,22 @@ class TaskData:
     remarks: tuple[str, ...]
 
 
-Predict = Callable[[Sequence[Example]], Predictions]  # the best weights' answers to any examples of the task
+Predict = Callable[[Sequence[Example]], Predictions]  # predictions of the best weights for any examples of the task
 
 
 @dataclass(frozen=True)
 class Views:
-    """What a training loads: the examples of both sides, from raw input to the model's for training and for evaluation,
-    and how many processes do it.
-    """
+    """Input of the data loaders: examples and transforms for training and evaluation, and the number of workers."""
 
     train: Sequence[Example]
     val: Sequence[Example]
-    to_train: Transform
-    to_evaluate: Transform
+    train_transform: Transform
+    eval_transform: Transform
     workers: int
 
 
 class Task(Protocol):
-    """Class names, examples, transforms, model, pictures for people: everything the loop must be given."""
+    """Everything specific to a task: class names, examples, transforms, model, baselines, and images for reports."""
 
     @property
     def name(self) -> str:
@@ -59,67 +55,65 @@ class Task(Protocol):
 
     @property
     def headline(self) -> Literal["accuracy", "mean_recall"]:
-        """The score that a person is to see first."""
+        """The metric that reports show first."""
         ...
 
     def prepare(self, settings: Settings) -> TaskData:
-        """Read, check and split `settings.train_dir`. Raises UserError for anything wrong with the folder."""
+        """Read, check and split `settings.train_dir`. Raises UserError where the folder is not usable."""
         ...
 
     def examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings
     ) -> tuple[list[Example], list[str]]:
-        """Every example under `root`, and remarks where files or contents differ from what `split` was drawn from."""
+        """All examples under `root`, and remarks on files that changed since `split` was drawn. Raises UserError."""
         ...
 
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
     ) -> tuple[list[Example], list[str]]:
-        """Every example under `root`, a folder that no split was drawn from, and remarks on those that `split` knows
-        all the same.
+        """All examples under `root`, a test folder, and remarks on those that are in the training folder too.
 
-        Each has been read once. Raises UserError on those that can't be, unless `bad_images` is "skip"; None where
-        there is no such flag.
+        `bad_images` is "stop", "skip" or None (a command without that flag: as "stop").
+
+        Raises:
+            UserError: the folder is not usable, or examples can't be read and `bad_images` is not "skip".
         """
         ...
 
-    def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> Built:
-        """The classifier. Raises UserError where weights or names don't fit."""
+    def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> BuiltModel:
+        """Build the classifier. Raises UserError where the model is unknown or its weights do not fit."""
         ...
 
     def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
-        """From an example's raw input to the model's: for training, for evaluation."""
+        """Transforms from an example's raw input to model input: (training, evaluation)."""
         ...
 
-    def views(self, built: Built, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
-        """What the training loads; a task may compute here, once, what stays the same in every epoch. Raises UserError."""
+    def views(self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
+        """Examples and transforms for the loaders; may cache what is the same in every epoch. Raises UserError."""
         ...
 
-    def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
-        """What the settings amount to, a line each, for whoever is about to start this run."""
+    def describe_settings(self, built: BuiltModel, settings: Settings, balance: Balance) -> Sequence[str]:
+        """What the settings amount to (class weights, parameters trained), as lines for the run's header."""
         ...
 
-    def baselines(
-        self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
+    def fit_baselines(
+        self, built: BuiltModel, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
     ) -> Sequence[BaselineResult]:
-        """What simpler models, fitted on the same training examples, reach on the validation examples: the measure of
-        this one.
-        """
+        """Fit simpler models on the training examples and evaluate them on the validation examples."""
         ...
 
-    def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
-        """Further figures of the best weights, whose answers to the validation examples are `predictions`."""
+    def extra_metrics(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
+        """Additional metrics of the best weights; `predictions` are theirs on the validation examples."""
         ...
 
-    def picture(self, example: Example) -> Image.Image | None:
-        """What to show a person of an example."""
+    def render(self, example: Example) -> Image.Image | None:
+        """The image of an example for reports; None where it can't be read any more."""
         ...
 
-    def picture_named(self, root: Path, name: str) -> Image.Image | None:
-        """The same of an example of which only the folder and its id are known; None where the id is none of the
-        task's.
+    def render_by_id(self, root: Path, name: str) -> Image.Image | None:
+        """As `render`, from the folder and the example's id; None where the id is not one of this task.
 
         Raises:
-            BadImage: the picture can't be read.
+            BadImage: the image can't be read.
         """
         ...

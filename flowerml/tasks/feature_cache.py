@@ -1,4 +1,4 @@
-"""What a frozen backbone sees of a pair's crops, computed once and kept: an epoch then costs what its head costs."""
+"""Cache of a frozen backbone's features of all crops, so that an epoch costs no more than its head."""
 
 import hashlib
 import logging
@@ -15,25 +15,26 @@ from PIL import Image, ImageOps
 from flowerml.data.decode import read_image
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.data.pair_views import PairExample, Sides, crop, swapped
+from flowerml.data.pair_views import PairExample, Sides, swapped
+from flowerml.data.pair_views import crop as crop_box
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.files import write_with
 from flowerml.human_units import duration
-from flowerml.models import Built
+from flowerml.models import BuiltModel
 from flowerml.models.builders import set_channels_last
 from flowerml.progress_bar import track
 from flowerml.settings import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "features-1"  # another one whenever a crop is cut another way: kept features of before are not found then
-_AT_ONCE = 64  # crops that go through the backbone together
+_FORMAT = "features-1"  # part of the cache key: change it whenever crops change
+_BATCH_SIZE = 64  # crops
 
 
 @dataclass(frozen=True)
-class Crop:
-    """A box cut out of a picture, of the mirrored one where `flipped` (the box is then that of the mirrored picture)."""
+class CropKey:
+    """A crop of an image, or with `flipped` of the mirrored image (`box` is then in mirrored coordinates)."""
 
     image: str
     box: Box
@@ -42,9 +43,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class CachedPairSource:
-    """A pair of which no picture is read any more: the rows of its two crops in the kept features, and of the mirrored
-    ones.
-    """
+    """A `PairSource` whose crops are rows of a feature file: (subject, object), and those of the mirrored image."""
 
     pair: Pair
     label: int
@@ -56,12 +55,12 @@ class CachedPairSource:
     def sides(self, description: InputDescription, *, flipped: bool) -> Sides:
         """Pooled features (F,) of subject and object."""
         rows = self.mirrored_rows if flipped else self.rows
-        assert rows is not None, "mirrored features are kept of what is trained on mirrored"
-        kept = _opened(self.features)
-        return torch.from_numpy(np.array(kept[rows[0]])), torch.from_numpy(np.array(kept[rows[1]]))
+        assert rows is not None, "mirrored features are cached for examples that are flipped in training"
+        features = _open_features(self.features)
+        return torch.from_numpy(np.array(features[rows[0]])), torch.from_numpy(np.array(features[rows[1]]))
 
     def swapped(self) -> "CachedPairSource":
-        """As `Sight.exchanged`."""
+        """As `PairSource.swapped`."""
         return replace(self, pair=swapped(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
 
 
@@ -71,96 +70,97 @@ def cached_views(
     *,
     root: Path,
     sha256: Mapping[str, str],
-    built: Built,
+    built: BuiltModel,
     spec: ModelSpec,
     device: torch.device,
     workers: int,
     folder: Path,
 ) -> list[PairExample]:
-    """The examples with the backbone's features in the place of their pictures, in the same order.
+    """The examples with cached backbone features instead of images, in the same order.
 
-    `flips` says of which the mirrored crops are wanted too; `root` holds the pictures, `sha256` their content by image.
-    Features are looked up in `folder`, by everything they hang on, or computed and kept.
+    `flips` says which need their mirrored crops too; `root` is the image folder, `sha256` the digest of each image.
+    Features are read from `folder` if a file for the same crops, images and weights exists, else computed and saved.
 
     Raises:
         UserError: the folder can't be written to, or the disk is full.
     """
-    crops = {
-        wanted: None
-        for example, flip in zip(examples, flips, strict=True)
-        for wanted in _crops_of(example.pair, flip=flip)
-    }
-    rows = {wanted: row for row, wanted in enumerate(sorted(crops, key=_by_picture))}
-    path = folder / f"{_key(rows, sha256, built)}.npy"
+    with_flips = list(zip(examples, flips, strict=True))
+    rows = _row_of_crops(crop for example, flip in with_flips for crop in _crops_of_pair(example.pair, flip=flip))
+    path = folder / f"{_cache_key(rows, sha256, built)}.npy"
     if path.exists():
         logger.info(f"features of {len(rows):,} crops are there from an earlier run: {path}")
     else:
         started = time.monotonic()
-        features = _compute(list(rows), root, built, spec, device, workers)
-        _keep(path, features)
-        size, took = features.nbytes / 2**20, duration(time.monotonic() - started)
-        logger.info(
-            f"features of {len(features):,} crops ({features.shape[1]} numbers each) in {took}, kept in {path}"
-            f" ({size:,.0f} MiB)"
-        )
-    made = []
-    for example, flip in zip(examples, flips, strict=True):
-        first, second, *others = (rows[wanted] for wanted in _crops_of(example.pair, flip=flip))
-        mirror = (others[0], others[1]) if others else None
-        kept = CachedPairSource(example.pair, example.label, example.mirrored, path, (first, second), mirror)
-        made.append(replace(example, read=partial(_same, kept)))
-    return made
+        features = _compute_features(list(rows), root, built, spec, device, workers)
+        _save_features(path, features)
+        took, mib = duration(time.monotonic() - started), features.nbytes / 2**20
+        shape = f"{len(features):,} crops ({features.shape[1]} numbers each)"
+        logger.info(f"features of {shape} in {took}, kept in {path} ({mib:,.0f} MiB)")
+    cached = []
+    for example, flip in with_flips:
+        first, second, *mirrored = (rows[crop] for crop in _crops_of_pair(example.pair, flip=flip))
+        mirrored_rows = (mirrored[0], mirrored[1]) if mirrored else None
+        source = CachedPairSource(example.pair, example.label, example.mirrored, path, (first, second), mirrored_rows)
+        cached.append(replace(example, read=partial(_return_source, source)))
+    return cached
 
 
-def _crops_of(pair: Pair, *, flip: bool) -> list[Crop]:
-    crops = [Crop(pair.image, box, flipped=False) for box in (pair.subject, pair.object)]
+def _row_of_crops(crops: Iterable[CropKey]) -> dict[CropKey, int]:
+    """Distinct crops to rows, sorted by image, so that each image is decoded once."""
+    ordered = sorted(set(crops), key=lambda crop: (crop.image, crop.flipped, str(crop.box)))
+    return {crop: row for row, crop in enumerate(ordered)}
+
+
+def _crops_of_pair(pair: Pair, *, flip: bool) -> list[CropKey]:
+    crops = [CropKey(pair.image, box, flipped=False) for box in (pair.subject, pair.object)]
     if flip:
         mirror = pair.flipped()
-        crops += [Crop(pair.image, box, flipped=True) for box in (mirror.subject, mirror.object)]
+        crops += [CropKey(pair.image, box, flipped=True) for box in (mirror.subject, mirror.object)]
     return crops
 
 
 def pair_features(
-    examples: Sequence[PairExample], *, root: Path, built: Built, spec: ModelSpec, device: torch.device, workers: int
+    examples: Sequence[PairExample],
+    *,
+    root: Path,
+    built: BuiltModel,
+    spec: ModelSpec,
+    device: torch.device,
+    workers: int,
 ) -> np.ndarray:
-    """What the backbone sees of subject and object, (N, 2F) float32, looked up where it has been kept, computed
-    otherwise.
-    """
-    sights = [example.read() for example in examples[:1]]
-    if sights and isinstance(sights[0], CachedPairSource):
+    """Backbone features of subject and object, (N, 2F) float32, from the cache if the examples are cached ones."""
+    if examples and isinstance(examples[0].read(), CachedPairSource):
         sides = [example.read().sides(built.description, flipped=False) for example in examples]
         return np.stack([torch.cat(both).numpy() for both in sides])
-    crops = {wanted: None for example in examples for wanted in _crops_of(example.pair, flip=False)}
-    rows = {wanted: row for row, wanted in enumerate(sorted(crops, key=_by_picture))}
-    features = _compute(list(rows), root, built, spec, device, workers)
-    places = np.array([[rows[wanted] for wanted in _crops_of(example.pair, flip=False)] for example in examples])
-    return features[places].reshape(len(examples), -1)
+    crops = [_crops_of_pair(example.pair, flip=False) for example in examples]
+    rows = _row_of_crops(crop for both in crops for crop in both)
+    features = _compute_features(list(rows), root, built, spec, device, workers)
+    indices = np.array([[rows[crop] for crop in both] for both in crops])
+    return features[indices].reshape(len(examples), -1)
 
 
-def _by_picture(one: Crop) -> tuple[str, bool, str]:
-    return one.image, one.flipped, str(one.box)
-
-
-def _compute(
-    crops: Sequence[Crop], root: Path, built: Built, spec: ModelSpec, device: torch.device, workers: int
+def _compute_features(
+    crops: Sequence[CropKey], root: Path, built: BuiltModel, spec: ModelSpec, device: torch.device, workers: int
 ) -> np.ndarray:
-    """Features (N, F) float32 of the crops, in fp32."""
+    """Features (N, F) float32 of the crops, computed in fp32."""
     training = built.model.training
     model = built.model.to(device).eval()
     memory_format = set_channels_last(model, spec)
-    looks = [Example(one.image, 0, partial(_cut, root / one.image, one)) for one in crops]
-    loader = evaluation_loader(looks, partial(_view, built.description), batch_size=_AT_ONCE, workers=workers)
-    found = []
+    examples = [Example(crop.image, 0, partial(_read_crop, root / crop.image, crop)) for crop in crops]
+    loader = evaluation_loader(
+        examples, partial(_crop_to_tensor, built.description), batch_size=_BATCH_SIZE, workers=workers
+    )
+    batches = []
     with torch.inference_mode():
         for inputs, _, _ in track(loader.epoch(1), "features", total=len(loader), log_every_s=120):
-            pictures = to_memory_format(to_device(inputs, device), memory_format)
-            assert isinstance(pictures, torch.Tensor)
-            found.append(model.pooled(pictures).float().cpu().numpy())
+            images = to_memory_format(to_device(inputs, device), memory_format)
+            assert isinstance(images, torch.Tensor)
+            batches.append(model.extract_features(images).float().cpu().numpy())  # sync point: one per batch
     model.train(training)
-    return np.concatenate(found)
+    return np.concatenate(batches)
 
 
-def _keep(path: Path, features: np.ndarray) -> None:
+def _save_features(path: Path, features: np.ndarray) -> None:
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as handle:
             np.save(handle, features, allow_pickle=False)
@@ -168,38 +168,36 @@ def _keep(path: Path, features: np.ndarray) -> None:
     write_with(path, fill, needed=features.nbytes)
 
 
-def _key(crops: Iterable[Crop], sha256: Mapping[str, str], built: Built) -> str:
-    """What the features hang on: pictures by content, boxes, the backbone's weights by content, the model's input
-    description.
-    """
+def _cache_key(crops: Iterable[CropKey], sha256: Mapping[str, str], built: BuiltModel) -> str:
+    """Digest of everything the features depend on: image contents, boxes, backbone weights, input description."""
     digest = hashlib.sha256(f"{_FORMAT} {built.description}".encode())
-    for one in crops:
-        digest.update(f"{sha256[one.image]} {one.box} {one.flipped}\n".encode())
+    for crop in crops:
+        digest.update(f"{sha256[crop.image]} {crop.box} {crop.flipped}\n".encode())
     for name, tensor in built.model.backbone.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]
 
 
-def _cut(path: Path, one: Crop) -> tuple[Image.Image, Box]:
-    return _picture(path, one.flipped), one.box
+def _read_crop(path: Path, crop: CropKey) -> tuple[Image.Image, Box]:
+    return _decode(path, crop.flipped), crop.box
 
 
-def _view(description: InputDescription, cut: tuple[Image.Image, Box]) -> torch.Tensor:
-    return crop(*cut, description)
+def _crop_to_tensor(description: InputDescription, raw: tuple[Image.Image, Box]) -> torch.Tensor:
+    return crop_box(*raw, description)
 
 
-@lru_cache(maxsize=2)  # crops of one picture follow each other: it is decoded once
-def _picture(path: Path, flipped: bool) -> Image.Image:  # noqa: FBT001 - private
-    picture = read_image(path, upright=False)
-    return ImageOps.mirror(picture) if flipped else picture
+@lru_cache(maxsize=2)  # crops are sorted by image, so each image is decoded once
+def _decode(path: Path, flipped: bool) -> Image.Image:  # noqa: FBT001 - private
+    image = read_image(path, upright=False)
+    return ImageOps.mirror(image) if flipped else image
 
 
 @lru_cache(maxsize=2)
-def _opened(path: Path) -> np.ndarray:
+def _open_features(path: Path) -> np.ndarray:
     features: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return features
 
 
-def _same(sight: CachedPairSource) -> CachedPairSource:
-    return sight
+def _return_source(source: CachedPairSource) -> CachedPairSource:
+    return source

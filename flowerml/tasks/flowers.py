@@ -1,4 +1,4 @@
-"""Flowers: one picture, one of five names. Any other folder of classes goes the same way."""
+"""Image classification from a folder per class; the defaults are the five flowers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from flowerml.data.transforms import EvaluationTransform, InputDescription, Trai
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.files import file_digest
-from flowerml.models import Built, build
+from flowerml.models import BuiltModel, build
 from flowerml.settings import ModelSpec, Settings
 from flowerml.tasks.base import Predict, TaskData, Views
 
@@ -31,39 +31,36 @@ ALIASES = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}  # the
 
 
 class FlowersTask:
-    """Whole pictures to class names."""
+    """Classifies whole images."""
 
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
 
     def layout(self, root: Path, classes: Sequence[str] | None) -> Layout:
-        """The folder's pictures by class. Raises UserError as `read_layout`."""
+        """The image files by class. Raises UserError as `read_layout`."""
         return read_layout(root, CLASSES if classes is None else classes, ALIASES)
 
-    def scan(self, root: Path, classes: Sequence[str] | None, memory: ScanCache | None = None) -> Scan:
-        """`layout`, every picture read once; with a `memory`, those that are not known from it. Raises UserError as
-        `layout`.
-        """
-        return scan(root, self.layout(root, classes), memory)
+    def scan(self, root: Path, classes: Sequence[str] | None, cache: ScanCache | None = None) -> Scan:
+        """Read and check every image, except those unchanged since a scan in `cache`. Raises UserError as `layout`."""
+        return scan(root, self.layout(root, classes), cache)
 
     def prepare(self, settings: Settings) -> TaskData:
-        """Scan, check, group and split the training folder. Raises UserError."""
+        """Scan the training folder, check it, group near-duplicates and draw the split. Raises UserError."""
         root = Path(settings.train_dir)
         scanned = self.scan(root, settings.classes, ScanCache(root))
         require_readable(scanned, settings.bad_images)
-        every = scanned.pictures
-        groups, source = group_numbers(every, root)
+        all_pictures = scanned.pictures
+        groups, source = group_numbers(all_pictures, root)
         scanned, groups = settle_duplicates(scanned, groups, settings.duplicates)
-        dropped = len(every) - len(scanned.pictures)
+        dropped = len(all_pictures) - len(scanned.pictures)
         split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
-        skipped = {found.key for found in self.layout(root, settings.classes).files} - {
-            picture.key for picture in scanned.pictures
-        }
-        split = replace(split, skipped=tuple(sorted(key for key in skipped if _is_text(key))))
+        files = self.layout(root, settings.classes).files
+        skipped = {found.key for found in files} - {picture.key for picture in scanned.pictures}
+        split = replace(split, skipped=tuple(sorted(key for key in skipped if _is_utf8(key))))
         val = set(split.val)
-        numbers = {name: number for number, name in enumerate(scanned.classes)}
+        label_of = {name: label for label, name in enumerate(scanned.classes)}
         all_examples = [
-            _example(root, picture.key, picture.file, numbers[picture.label]) for picture in scanned.pictures
+            _make_example(root, picture.key, picture.file, label_of[picture.label]) for picture in scanned.pictures
         ]
         return TaskData(
             classes=scanned.classes,
@@ -71,31 +68,27 @@ class FlowersTask:
             train=tuple(example for example in all_examples if example.id not in val),
             val=tuple(example for example in all_examples if example.id in val),
             bad=scanned.bad,
-            remarks=_remarks(scanned, groups, source, dropped),
+            remarks=_scan_remarks(scanned, groups, source, dropped),
         )
 
     def examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings
     ) -> tuple[list[Example], list[str]]:
-        """Every picture under `root`, and how the folder differs from the one that was split. Raises UserError."""
+        """All images under `root`, and remarks on how the folder differs from `split`. Raises UserError."""
         layout = self.layout(root, classes)
-        examples = [_example(root, found.key, found.file, layout.classes.index(found.label)) for found in layout.files]
+        examples = [
+            _make_example(root, found.key, found.file, layout.classes.index(found.label)) for found in layout.files
+        ]
         if split is None:
             return examples, []
         digests = split.sha256
         keys = {found.key for found in layout.files}
-        other = [
-            found
-            for found in layout.files
-            if found.key in digests and file_digest(root / found.file) != digests[found.key]
-        ]
-        require_readable(
-            scan(root, Layout((), tuple(other), ())), None
-        )  # what has not changed could be read at training
-        changed = [found.key for found in other]
+        known = [found for found in layout.files if found.key in digests]
+        changed = [found for found in known if file_digest(root / found.file) != digests[found.key]]
+        require_readable(scan(root, Layout((), tuple(changed), ())), None)  # unchanged images were checked at training
         kinds = (
             ("not there any more", sorted(digests.keys() - keys)),
-            ("changed", changed),
+            ("changed", [found.key for found in changed]),
             ("new, and left out", sorted(keys - digests.keys() - set(split.skipped))),
         )
         return examples, [
@@ -105,11 +98,12 @@ class FlowersTask:
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
     ) -> tuple[list[Example], list[str]]:
-        """Every readable picture under `root`, and a remark where some are the training folder's. Raises UserError."""
+        """All readable images under `root`, and a remark if some are in the training folder too. Raises UserError."""
         scanned = self.scan(root, classes)
         require_readable(scanned, bad_images)
         examples = [
-            _example(root, found.key, found.file, scanned.classes.index(found.label)) for found in scanned.pictures
+            _make_example(root, picture.key, picture.file, scanned.classes.index(picture.label))
+            for picture in scanned.pictures
         ]
         known = set(split.sha256.values()) if split is not None else set()
         seen = [picture.key for picture in scanned.pictures if picture.sha256 in known]
@@ -125,8 +119,8 @@ class FlowersTask:
             )
         return examples, remarks
 
-    def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> Built:
-        """timm's or open_clip's backbone with a fresh head. Raises UserError."""
+    def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> BuiltModel:
+        """A timm or open_clip backbone with a new linear head. Raises UserError."""
         return build(
             spec,
             len(classes),
@@ -138,53 +132,52 @@ class FlowersTask:
         )
 
     def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
-        """Augmented for training, the fixed centre view for evaluation."""
-        return TrainingTransform(description, settings.randaugment, settings.random_erasing), EvaluationTransform(
-            description
-        )
+        """Augmentation for training, a center crop for evaluation."""
+        augmented = TrainingTransform(description, settings.randaugment, settings.random_erasing)
+        return augmented, EvaluationTransform(description)
 
-    def views(self, built: Built, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
-        """The pictures, looked at anew in every epoch."""
-        to_train, to_evaluate = self.transforms(built.description, settings)
-        return Views(data.train, data.val, to_train, to_evaluate, workers)
+    def views(self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
+        """The images, read anew in every epoch."""
+        train_transform, eval_transform = self.transforms(built.description, settings)
+        return Views(data.train, data.val, train_transform, eval_transform, workers)
 
-    def checks(self, built: Built, settings: Settings, balance: Balance) -> Sequence[str]:
-        """None: nobody has claimed anything about these settings."""
+    def describe_settings(self, built: BuiltModel, settings: Settings, balance: Balance) -> Sequence[str]:
+        """None."""
         return ()
 
-    def baselines(
-        self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
+    def fit_baselines(
+        self, built: BuiltModel, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
     ) -> Sequence[BaselineResult]:
-        """None: classes are about equally frequent, so chance says it all."""
+        """None: classes are about equally frequent, so chance level is the baseline."""
         return ()
 
-    def figures(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
-        """None but the scores."""
+    def extra_metrics(self, predictions: Predictions, views: Views, predict: Predict) -> dict[str, float]:
+        """None."""
         return {}
 
-    def picture(self, example: Example) -> Image.Image | None:
-        """The picture itself; None where it can't be read any more."""
+    def render(self, example: Example) -> Image.Image | None:
+        """The image itself; None where it can't be read any more."""
         try:
             image: Image.Image = example.read()
         except BadImage:
             return None
         return image
 
-    def picture_named(self, root: Path, name: str) -> Image.Image | None:
-        """The picture of that name."""
+    def render_by_id(self, root: Path, name: str) -> Image.Image | None:
+        """The image of that id. Raises BadImage."""
         return read_image(root / name)
 
 
-def _is_text(name: str) -> bool:
-    """Whether a file's name is valid UTF-8: no JSON file can hold another."""
+def _is_utf8(name: str) -> bool:
+    """Whether a file name is valid UTF-8; others can't be written to JSON."""
     return name.encode("utf-8", "ignore").decode("utf-8") == name
 
 
-def _example(root: Path, key: str, file: str, label: int) -> Example:
+def _make_example(root: Path, key: str, file: str, label: int) -> Example:
     return Example(key, label, partial(read_image, root / file))
 
 
-def _remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) -> tuple[str, ...]:
+def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) -> tuple[str, ...]:
     counts = ", ".join(f"{name} {count}" for name, count in scanned.counts().items())
     doubles = len(groups) - len(set(groups))
     lines = [

@@ -1,1 +1,1 @@
-"""The recipe: optimiser groups, schedule, losses, mixing, averaging, the loop, the checkpoint."""
+"""Training: trainer, train step, optimizer groups, schedule, losses, mixup, EMA, callbacks and checkpoints."""

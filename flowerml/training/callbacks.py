@@ -1,22 +1,24 @@
-"""What a training tells while it runs, and what it leaves."""
+"""Callbacks of the trainer, the result it returns, and the error of a dead DataLoader worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
-from flowerml.errors import RunFailed
+from flowerml.errors import RunFailed, Stopped
 from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
 
-EpochMetrics = dict[str, float]
+EpochMetrics = dict[str, float]  # a row of history.csv: metric name to value
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An epoch that became the best so far: its evaluated weights and what they predicted (None without validation
-    pictures).
+    """An epoch that is the best so far: the weights that were evaluated, their result and predictions.
+
+    `result` and `predictions` are None without validation data.
     """
 
     epoch: int
@@ -26,46 +28,60 @@ class Candidate:
 
 
 @dataclass
-class Outcome:
-    """What a finished training leaves: a row per epoch, the best epoch, epochs after which a plateau cut the rates, why
-    it ended (empty until it has).
+class TrainingResult:
+    """What `train` returns: metrics per epoch, the best epoch, and the epochs after which a plateau cut the rates.
+
+    `stop_cause` says why training ended; it is empty while it goes on.
     """
 
     history: list[EpochMetrics] = field(default_factory=list)
     best: Candidate | None = None
     cuts: list[int] = field(default_factory=list)
-    ended: str = ""
-
-
-class Stopped(Exception):
-    """A training was asked to stop, and did between two steps, its state kept. Says why."""
+    stop_cause: str = ""
 
 
 class DataLoaderDied(RunFailed):
-    """A process that loads pictures died by itself: out of memory, mostly."""
+    """A DataLoader worker process died, mostly because memory ran out."""
 
 
-def _nobody() -> None:
+def _no_stop() -> str | None:
     return None
 
 
-def _never() -> str:
+def _no_early_stop() -> str:
     return ""
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Who hears of a finished epoch (after a resumption first of those before it), of an epoch that is the best so far
-    (its weights are only valid during the call), of memory that ran out (in words), and of a state to keep (valid
-    during the call too).
+    """Functions the trainer calls.
 
-    `asked` is asked between steps whether to stop (and to go on another time), and says why. `enough` is asked after
-    each epoch whether it was the last one, and says why; nothing if not.
+    Tensors passed to `on_best` and `on_state` are those in use, not copies: they are valid only during the call.
     """
 
-    on_epoch: Callable[[EpochMetrics], None]
-    on_best: Callable[[Candidate], None]
-    on_memory: Callable[[str], None]
-    on_state: Callable[[Progress, StateDict], None]
-    stop_reason: Callable[[], str | None] = _nobody
-    early_stop_reason: Callable[[], str] = _never
+    on_epoch: Callable[[EpochMetrics], None]  # after each epoch; after a resume first for every epoch before it
+    on_best: Callable[[Candidate], None]  # an epoch is the best so far
+    on_memory: Callable[[str], None]  # memory ran out and the micro-batches were halved; gets the message
+    on_state: Callable[[Progress, StateDict], None]  # a checkpoint is due
+    stop_reason: Callable[[], str | None] = _no_stop  # polled between steps: why to stop now and resume later, or None
+    early_stop_reason: Callable[[], str] = _no_early_stop  # polled after each epoch: why it was the last, or ""
+
+
+@contextmanager
+def worker_death_as_error(stop_reason: Callable[[], str | None]) -> Iterator[None]:
+    """Translate torch's RuntimeError about a dead DataLoader worker, which a signal handler raises anywhere.
+
+    Raises:
+        DataLoaderDied: a worker died.
+        Stopped: a stop was requested, by a signal to the process group that ended the worker too.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        if reason := stop_reason():
+            raise Stopped(reason) from error
+        raise DataLoaderDied(
+            f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0"
+        ) from error

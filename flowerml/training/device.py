@@ -1,26 +1,26 @@
-"""Where to compute, and in which precision."""
+"""Choice of device and of the autocast precision."""
 
 import torch
 
 from flowerml.errors import UserError
 
 
-def pick_device(asked: str | None) -> torch.device:
-    """The asked device, or the best there is.
+def pick_device(requested: str | None) -> torch.device:
+    """The requested device, or the best one available.
 
     Raises:
-        UserError: this machine has no such device; says which it has.
+        UserError: this machine has no such device; the message lists those it has.
     """
-    there = ["cpu"]
+    available = ["cpu"]
     if torch.cuda.is_available():
-        there += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        available += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        there.append("mps")
-    if asked is None:
-        return torch.device("cuda" if "cuda:0" in there else there[-1])
-    if (f"{asked}:0" if asked == "cuda" else asked) not in there:
-        raise UserError(f"--device {asked}: this machine has {', '.join(there)}")
-    return torch.device(asked)
+        available.append("mps")
+    if requested is None:
+        return torch.device("cuda" if "cuda:0" in available else available[-1])
+    if (f"{requested}:0" if requested == "cuda" else requested) not in available:
+        raise UserError(f"--device {requested}: this machine has {', '.join(available)}")
+    return torch.device(requested)
 
 
 def autocast_dtype(device: torch.device, *, amp: bool) -> torch.dtype | None:

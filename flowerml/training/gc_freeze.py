@@ -1,4 +1,4 @@
-"""Python's garbage collector beside a training."""
+"""Python's garbage collector during training."""
 
 import gc
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def frozen_gc() -> Iterator[None]:
-    """Inside, the collector does not look through what was there before: with torch and MLflow a million objects, half
-    a second each time.
+    """Freeze all existing objects (`gc.freeze`), so that collections inside skip them.
 
-    What becomes garbage of it meanwhile is collected afterwards; what is made inside is collected as ever. A process
-    that was forked from one with everything imported has been spared already.
+    After the imports of torch and MLflow there are a million of them, and a full collection takes half a second.
+    Objects made inside are collected as usual; frozen ones that become garbage are collected afterwards. Nothing is
+    done where objects are frozen already: in a process forked from one that has everything imported.
     """
     if gc.get_freeze_count():
         yield
         return
-    gc.collect()  # what is garbage now would stay for as long: a network that a failed try has left behind
+    gc.collect()  # else existing garbage stays as long, for example the model of a failed attempt
     gc.freeze()
     try:
         yield

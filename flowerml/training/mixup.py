@@ -1,4 +1,4 @@
-"""Mixup and cutmix on the whole batch, drawn anew for each, the same for any split into micro-batches."""
+"""Mixup and cutmix of a whole batch, before it is split into micro-batches."""
 
 import torch
 from torchvision.transforms import v2
@@ -8,28 +8,27 @@ from flowerml.data.rng import seeded
 
 
 class Mixer:
-    """Mixes pictures and targets of a batch; with both alphas above 0, each batch takes one of the two by a fair coin.
+    """Mixes images and targets of a batch; with both alphas above 0, each batch draws one of the two at 50 %.
 
     Sources: mixup (Zhang et al. 2018), cutmix (Yun et al. 2019); torchvision's implementation.
     """
 
     def __init__(self, mixup: float, cutmix: float, classes: int) -> None:
-        self._kinds: list[v2.Transform] = []
+        self._transforms: list[v2.Transform] = []
         if mixup > 0:
-            self._kinds.append(v2.MixUp(alpha=mixup, num_classes=classes))
+            self._transforms.append(v2.MixUp(alpha=mixup, num_classes=classes))
         if cutmix > 0:
-            self._kinds.append(v2.CutMix(alpha=cutmix, num_classes=classes))
+            self._transforms.append(v2.CutMix(alpha=cutmix, num_classes=classes))
 
     def __call__(self, inputs: Inputs, labels: torch.Tensor, *key: object) -> tuple[Inputs, torch.Tensor]:
-        """Inputs (N, 3, S, S) and labels (N,) to mixed inputs and targets (N, C); unchanged, whatever they are, where
-        neither is on.
+        """Mix inputs (N, 3, S, S) and labels (N,) into inputs and soft targets (N, C); unchanged with both alphas at 0.
 
-        `key` decides the draw: (seed, epoch, step).
+        `key`, (seed, epoch, step), seeds the draw.
         """
-        if not self._kinds:
+        if not self._transforms:
             return inputs, labels
-        assert isinstance(inputs, torch.Tensor), "the settings refuse to mix inputs that are more than one picture"
+        assert isinstance(inputs, torch.Tensor), "the settings refuse to mix inputs that are more than one image"
         with seeded("mix", *key):
-            kind = self._kinds[int(torch.randint(len(self._kinds), ()))]
-            mixed: tuple[torch.Tensor, torch.Tensor] = kind(inputs, labels)
+            transform = self._transforms[int(torch.randint(len(self._transforms), ()))]
+            mixed: tuple[torch.Tensor, torch.Tensor] = transform(inputs, labels)
             return mixed

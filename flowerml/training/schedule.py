@@ -1,15 +1,16 @@
-"""Learning rates over a run: linear warm-up, then cosine by step, constant, or cuts on a plateau."""
+"""Learning-rate schedules: linear warm-up, then cosine by step, constant, or cuts on a plateau."""
 
 import math
 from dataclasses import dataclass, field
 
-COSINE_FLOOR = 1e-2  # the cosine ends at this share of each rate
+COSINE_FLOOR = 1e-2  # the cosine ends at this multiple of each base rate
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The factor on every rate at each optimiser step. `kind`: cosine, constant, or plateau (constant here; `Plateau`
-    does the cuts).
+    """The factor on every base rate at each optimizer step.
+
+    `kind` is cosine, constant or plateau (constant here: `Plateau` makes the cuts).
     """
 
     kind: str
@@ -17,22 +18,22 @@ class Schedule:
     warmup_steps: int
 
     def factor(self, step: int) -> float:
-        """The factor at a 0-based step: (step + 1) / warm-up while warming, then down to COSINE_FLOOR at the last step."""
+        """The factor at a 0-based step: (step + 1) / warmup_steps, then a cosine to COSINE_FLOOR at the last step."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         if self.kind != "cosine":
             return 1.0
-        left = max(1, self.total_steps - 1 - self.warmup_steps)
-        progress = min(1.0, (step - self.warmup_steps) / left)
+        decay_steps = max(1, self.total_steps - 1 - self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / decay_steps)
         return COSINE_FLOOR + (1 - COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass
 class Plateau:
-    """Cuts all rates by `factor` after more than `patience` epochs without a lower validation loss (as torch's
-    ReduceLROnPlateau).
+    """Cuts all rates by `factor` after more than `patience` epochs without a lower validation loss.
 
-    `scale` multiplies the schedule's rates; `cuts` are the epochs after which it fell.
+    The rule of torch's ReduceLROnPlateau. `scale` multiplies the schedule's rates; `cuts` lists the epochs after which
+    it fell. Its fields are written to checkpoints by name.
     """
 
     factor: float
@@ -43,8 +44,8 @@ class Plateau:
     cuts: list[int] = field(default_factory=list)
 
     def observe(self, epoch: int, loss: float) -> None:
-        """Take an epoch's validation loss."""
-        if loss < self.best * (1 - 1e-4):  # torch's relative threshold: noise is no progress
+        """Update with the validation loss of an epoch (1-based)."""
+        if loss < self.best * (1 - 1e-4):  # torch's default relative threshold
             self.best, self.bad = loss, 0
             return
         self.bad += 1

@@ -1,8 +1,6 @@
-"""Everything that changes while a training runs, as plain tensors and values, and back: a resumed run goes on as if
-nothing had happened.
+"""The training state as a state dict of plain tensors and values, and back: a resumed run gives the same weights.
 
-Order, augmentation, mixing and dropout are keyed by (seed, epoch, picture or step), so the place is all that is needed
-of them.
+Data order, augmentation, mixup and dropout are seeded by (seed, epoch, image or step): the position is their state.
 """
 
 import math
@@ -16,7 +14,7 @@ from torch import nn
 
 from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EarlyStopping, EpochResult
-from flowerml.training.callbacks import Candidate, Outcome
+from flowerml.training.callbacks import Candidate, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.ema import EMA
 from flowerml.training.schedule import Plateau
@@ -25,8 +23,9 @@ from flowerml.training.train_step import TrainStep
 
 @dataclass
 class EpochTotals:
-    """What an epoch under way has added up: `loss` over `pictures`, the gradient's `norm` over the `counted` steps,
-    `seconds`.
+    """Running totals of an epoch: `loss` over `pictures`, gradient `norm` over the `counted` steps, and `seconds`.
+
+    The fields are written to checkpoints by name.
     """
 
     steps: int = 0
@@ -37,112 +36,111 @@ class EpochTotals:
     seconds: float = 0.0
 
     def add(self, loss: float, norm: float, pictures: int) -> None:
-        """One step: its mean loss and its gradient's norm."""
+        """Add a step of `pictures` images with its mean loss and its gradient's norm."""
         self.steps += 1
         self.pictures += pictures
         self.loss += loss * pictures
-        if math.isfinite(norm):  # fp16 leaves a step out when its scaled gradients overflow
+        if math.isfinite(norm):  # with fp16 a step is skipped when its scaled gradients overflow
             self.norm, self.counted = self.norm + norm, self.counted + 1
 
 
 @dataclass
 class TrainState:
-    """The parts of a training that its steps change. `epoch` (1-based) is under way or about to begin."""
+    """The objects that training changes. `epoch` (1-based) is the current one, or the next one between two epochs."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    stepper: TrainStep
+    train_step: TrainStep
     ema: EMA | None
     plateau: Plateau
     stopping: EarlyStopping
-    outcome: Outcome
+    result: TrainingResult
     epoch: int = 1
     totals: EpochTotals = field(default_factory=EpochTotals)
 
     @property
     def progress(self) -> Progress:
-        """How far it has come."""
+        """Completed epochs, and steps into the next."""
         return Progress(self.epoch - 1, self.totals.steps)
 
     def state_dict(self) -> StateDict:
-        """The state between two steps, readable with `torch.load(weights_only=True)`. Its tensors are those in use, not
-        copies.
+        """The state between two steps, readable with `torch.load(weights_only=True)`.
+
+        Tensors are those in use, not copies. The keys are the on-disk format.
         """
         return {
             "model": dict(self.model.state_dict()),
             "average": None if self.ema is None else dict(self.ema.module.state_dict()),
             "updates": 0 if self.ema is None else self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self.stepper.scaler.state_dict(),
-            "accumulate": self.stepper.accumulate,
+            "scaler": self.train_step.scaler.state_dict(),
+            "accumulate": self.train_step.accumulate,
             "plateau": asdict(self.plateau),
-            "stopping": {"without": self.stopping.without, "leader": _result_values(self.stopping.leader)},
-            "best": _candidate_values(self.outcome.best),
-            "history": self.outcome.history,
-            "ended": self.outcome.ended,
+            "stopping": {"without": self.stopping.without, "leader": _result_to_dict(self.stopping.leader)},
+            "best": _candidate_to_dict(self.result.best),
+            "history": self.result.history,
+            "ended": self.result.stop_cause,
             "epoch": self.epoch,
             "sums": asdict(self.totals),
             "random": _random_states(),
         }
 
-    def load_state_dict(self, content: StateDict) -> None:
-        """Put back what `content` has kept, into parts made from the same settings."""
-        self.model.load_state_dict(content["model"])
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Load a `state_dict` of a run with the same settings."""
+        self.model.load_state_dict(state_dict["model"])
         if self.ema is not None:
-            self.ema.module.load_state_dict(content["average"])
-            self.ema.updates = content["updates"]
-        self.optimizer.load_state_dict(content["optimizer"])
-        if content["scaler"]:  # empty where the earlier device scaled nothing, which a scaler in use does not take
-            self.stepper.scaler.load_state_dict(content["scaler"])
-        # Parts that did not fit into memory would not fit now; more of them may be asked for.
-        self.stepper.accumulate = max(self.stepper.accumulate, content["accumulate"])
-        for name, value in content["plateau"].items():
+            self.ema.module.load_state_dict(state_dict["average"])
+            self.ema.updates = state_dict["updates"]
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        if state_dict["scaler"]:  # empty where the earlier device had no scaler; an enabled scaler refuses that
+            self.train_step.scaler.load_state_dict(state_dict["scaler"])
+        # Micro-batches that did not fit into memory then would not fit now; the settings may ask for smaller ones.
+        self.train_step.accumulate = max(self.train_step.accumulate, state_dict["accumulate"])
+        for name, value in state_dict["plateau"].items():
             setattr(self.plateau, name, value)
-        self.stopping.without, self.stopping.leader = (
-            content["stopping"]["without"],
-            _result(content["stopping"]["leader"]),
-        )
-        self.outcome.best = _candidate(content["best"])
-        self.outcome.history[:] = content["history"]
-        self.outcome.cuts, self.outcome.ended = self.plateau.cuts, content["ended"]
-        self.epoch, self.totals = content["epoch"], EpochTotals(**content["sums"])
-        _restore_random(content["random"])
+        stopping = state_dict["stopping"]
+        self.stopping.without, self.stopping.leader = stopping["without"], _result_from_dict(stopping["leader"])
+        self.result.best = _candidate_from_dict(state_dict["best"])
+        self.result.history[:] = state_dict["history"]
+        self.result.cuts, self.result.stop_cause = self.plateau.cuts, state_dict["ended"]
+        self.epoch, self.totals = state_dict["epoch"], EpochTotals(**state_dict["sums"])
+        _restore_random(state_dict["random"])
 
 
-def _result_values(result: EpochResult | None) -> dict[str, Any] | None:
+def _result_to_dict(result: EpochResult | None) -> dict[str, Any] | None:
     return None if result is None else asdict(result)
 
 
-def _result(values: dict[str, Any] | None) -> EpochResult | None:
+def _result_from_dict(values: dict[str, Any] | None) -> EpochResult | None:
     return None if values is None else EpochResult(**values)
 
 
-def _candidate_values(best: Candidate | None) -> dict[str, Any] | None:
-    """The best epoch but for its weights, which are in `best.pth`."""
+def _candidate_to_dict(best: Candidate | None) -> dict[str, Any] | None:
+    """The best epoch without its weights, which are in `best.pth`."""
     if best is None:
         return None
-    said = best.predictions
-    predictions = said and {
-        "classes": list(said.classes),
-        "ids": list(said.ids),
-        "labels": torch.from_numpy(said.labels),
-        "logits": torch.from_numpy(said.logits),
+    found = best.predictions
+    predictions = found and {
+        "classes": list(found.classes),
+        "ids": list(found.ids),
+        "labels": torch.from_numpy(found.labels),
+        "logits": torch.from_numpy(found.logits),
     }
-    return {"epoch": best.epoch, "result": _result_values(best.result), "predictions": predictions}
+    return {"epoch": best.epoch, "result": _result_to_dict(best.result), "predictions": predictions}
 
 
-def _candidate(values: dict[str, Any] | None) -> Candidate | None:
+def _candidate_from_dict(values: dict[str, Any] | None) -> Candidate | None:
     if values is None:
         return None
-    said = values["predictions"]
-    predictions = said and Predictions(
-        tuple(said["classes"]), tuple(said["ids"]), said["labels"].numpy(), said["logits"].numpy()
+    stored = values["predictions"]
+    predictions = stored and Predictions(
+        tuple(stored["classes"]), tuple(stored["ids"]), stored["labels"].numpy(), stored["logits"].numpy()
     )
-    return Candidate(values["epoch"], {}, _result(values["result"]), predictions)
+    return Candidate(values["epoch"], {}, _result_from_dict(values["result"]), predictions)
 
 
 def _random_states() -> dict[str, Any]:
-    """The generators' states. All draws here are keyed, so nothing hangs on them; what a library may draw beside does."""
+    """States of the global generators. All draws here are seeded by key; a library may still draw from these."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # a tuple, as legacy is
     return {
         "torch": torch.get_rng_state(),
@@ -160,9 +158,8 @@ def _random_states() -> dict[str, Any]:
 
 def _restore_random(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
-    if (
-        torch.cuda.is_initialized() and len(states["cuda"]) == torch.cuda.device_count()
-    ):  # else it goes on on another machine
+    # A run resumed on another machine may have another number of GPUs.
+    if torch.cuda.is_initialized() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

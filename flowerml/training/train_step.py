@@ -1,6 +1,4 @@
-"""One optimiser step: mixed precision, accumulation, smaller parts where memory runs out, clipping, a stop at what is
-not finite.
-"""
+"""One optimizer step: mixed precision, gradient accumulation, out-of-memory retry, clipping, non-finite checks."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from torch import nn
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import Inputs, batch_size_of, chunks
 from flowerml.errors import RunFailed
-from flowerml.models.memory import give_back, out_of_memory
+from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
 from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
@@ -22,15 +20,15 @@ ExampleLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (
 
 
 class NotFinite(RunFailed):
-    """The loss or the gradient is NaN or infinite; the message names epoch, step, rates and pictures."""
+    """The loss or the gradient is NaN or infinite; the message names epoch, step, learning rates and images."""
 
 
 @dataclass
 class TrainStep:
-    """Takes optimiser steps on batches. `model` may be compiled; `parameters` are those to clip.
+    """Takes optimizer steps on batches. `model` may be compiled; `parameters` are those to clip.
 
-    `dtype` is the autocast type or None; a batch is split into `accumulate` parts, which double when memory runs out:
-    the batch, its loss and its gradient stay the whole one's. `on_memory` hears of it in words.
+    `dtype` is the autocast type or None. A batch is split into `accumulate` micro-batches, twice as many when memory
+    runs out; loss and gradient stay those of the whole batch. `on_memory` gets a message each time.
     """
 
     model: nn.Module
@@ -44,75 +42,82 @@ class TrainStep:
     on_memory: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        # fp16's range is small: gradients are scaled up before, and steps with an overflow are left out, which is no
-        # error.
+        # fp16 has a small range: the loss is scaled up, and steps whose gradients overflow are skipped (no error).
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def step(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> tuple[float, float]:
-        """One step on a whole batch. Returns the batch's mean loss and the gradient's norm before clipping.
+        """One step on a whole batch. Returns its mean loss and the gradient's norm before clipping.
 
-        `seed` keys dropout and stochastic depth, for every try anew; `where` (epoch, step, rates, pictures) is for
+        `seed` seeds dropout and stochastic depth, again for every retry; `context` (epoch, step, rates, images) is for
         messages.
 
         Raises:
-            NotFinite: before the weights are touched.
-            RunFailed: memory runs out with one picture at a time.
+            NotFinite: loss or gradient; raised before the weights are changed.
+            RunFailed: memory runs out with one image at a time.
         """
-        total = self._backward(inputs, targets, seed, context)
-        mean = total.item()  # a sync point: the price of stopping before a bad step instead of after it
-        if not math.isfinite(mean):
-            raise NotFinite(f"the loss is {mean} at {context}. Lower the learning rate, or look at these pictures")
+        # forward and backward
+        batch_loss = self._forward_backward(inputs, targets, seed, context)
+        loss = batch_loss.item()  # sync point: waits for the GPU; the price of stopping before a bad step, not after it
+        if not math.isfinite(loss):
+            raise NotFinite(f"the loss is {loss} at {context}. Lower the learning rate, or look at these pictures")
+
+        # unscale and clip
         self.scaler.unscale_(self.optimizer)
+        # sync point: cheap, the GPU has only the norm left to compute
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or math.inf).item()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise NotFinite(
                 f"the gradient's norm is {norm} at {context}. Lower the learning rate, or look at these pictures"
             )
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return mean, norm
 
-    def _backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> torch.Tensor:
-        """Gradients of the batch's mean loss, which is returned; with smaller parts for as long as memory runs out."""
-        # A try that fails may have moved batch-norm statistics already; they are few and small.
+        # optimizer step
+        self.scaler.step(self.optimizer)  # with fp16 one more sync point: it looks whether a gradient overflowed
+        self.scaler.update()
+        return loss, norm
+
+    def _forward_backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> torch.Tensor:
+        """Compute the gradient of the batch's mean loss and return that loss; halve the micro-batches on OOM."""
+        # A failed attempt may update batch-norm statistics. This copies all buffers in every step; they are small.
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         while True:
             try:
-                return self._parts(inputs, targets, seed)
+                return self._accumulate_gradients(inputs, targets, seed)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                self._halve(batch_size_of(inputs), context)
-            give_back()
+                self._halve_micro_batch(batch_size_of(inputs), context)
+            free_memory()
             with torch.no_grad():
                 for buffer, before in buffers:
                     buffer.copy_(before)
 
-    def _parts(self, inputs: Inputs, targets: torch.Tensor, seed: int) -> torch.Tensor:
+    def _accumulate_gradients(self, inputs: Inputs, targets: torch.Tensor, seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for part, wanted in zip(chunks(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True):
+        batch_loss = torch.zeros((), device=self.device)  # summed on the device: .item() here would be a sync per part
+        micro_batches = zip(chunks(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True)
+        for micro_inputs, micro_targets in micro_batches:
+            # forward
             with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
-                logits = self.model(part)
-            loss = self.losses(logits, wanted).sum() / len(targets)
+                logits = self.model(micro_inputs)
+            loss = self.losses(logits, micro_targets).sum() / len(targets)  # by the batch, not the micro-batch
+            # backward
             self.scaler.scale(loss).backward()
-            total += loss.detach()
-        return total
+            batch_loss += loss.detach()
+        return batch_loss
 
-    def _halve(self, batch: int, context: str) -> None:
-        """Twice as many parts from now on."""
-        before = math.ceil(batch / self.accumulate)
+    def _halve_micro_batch(self, batch_size: int, context: str) -> None:
+        """Split batches into twice as many micro-batches from now on. Raises RunFailed at one image each."""
+        before = math.ceil(batch_size / self.accumulate)
         if before == 1:
             raise RunFailed(
-                f"memory ran out with one picture at a time, at {context}. Take a smaller model or --img-size, freeze the"
-                " backbone for longer, or stop what else uses the memory"
+                f"memory ran out with one picture at a time, at {context}. Take a smaller model or --img-size, freeze"
+                " the backbone for longer, or stop what else uses the memory"
             ) from None
         self.accumulate *= 2
-        after = math.ceil(batch / self.accumulate)
-        self.on_memory(
-            f"memory ran out with {before} pictures at a time ({context.split(', pictures')[0]}): going on with {after}"
-        )
+        after = math.ceil(batch_size / self.accumulate)
+        position = context.split(", pictures")[0]
+        self.on_memory(f"memory ran out with {before} pictures at a time ({position}): going on with {after}")
 
 
 def make_train_step(
@@ -123,7 +128,7 @@ def make_train_step(
     device: torch.device,
     on_memory: Callable[[str], None],
 ) -> TrainStep:
-    """The stepper that the settings ask for: `model` compiled or not, all its weights clipped, its losses balanced."""
+    """The train step for these settings: `model` compiled or not, all weights clipped, class weights in the loss."""
     return TrainStep(
         model=torch.compile(model) if settings.compile else model,  # type: ignore[arg-type] # a callable module either way
         optimizer=optimizer,
@@ -135,13 +140,13 @@ def make_train_step(
         losses=partial(
             example_losses,
             smoothing=settings.label_smoothing,
-            class_weights=_tensor(balance.weights, device),
+            class_weights=_optional_tensor(balance.weights, device),
             focal_gamma=settings.focal_gamma,
-            logit_offsets=_tensor(balance.logit_offsets, device),
+            logit_offsets=_optional_tensor(balance.logit_offsets, device),
         ),
         on_memory=on_memory,
     )
 
 
-def _tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:
+def _optional_tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:
     return None if values is None else torch.tensor(values, device=device)

@@ -25,7 +25,7 @@ from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
 from flowerml.campaign.report.snapshot import Epoch
 from flowerml.cli.main import main
 from flowerml.errors import UserError
-from flowerml.evaluation.metrics import wilson
+from flowerml.evaluation.metrics import wilson_interval
 from tests.campaign.test_report import Structure
 
 CLASSES = ("on", "left of", "inside", "outside")
@@ -163,7 +163,7 @@ def test_shares_are_means_over_the_seeds_with_wilsons_interval_at_the_number_of_
     by_seed = tuple(float((one == LABELS).mean()) for one in ONE)
     assert accuracy.by_seed == by_seed
     assert accuracy.value == pytest.approx(np.mean(by_seed))
-    assert (accuracy.low, accuracy.high) == wilson(accuracy.value * 84, 84)
+    assert (accuracy.low, accuracy.high) == wilson_interval(accuracy.value * 84, 84)
     left = next(line for line in found.recalls if line.of == "left of")
     assert left.first.value == pytest.approx(np.mean([(one == LABELS)[60:80].mean() for one in ONE]))
     assert left.n == 20

@@ -162,9 +162,9 @@ def test_examples_for_evaluation_say_what_has_changed_since(root):
 def test_the_picture_for_people_may_be_gone(root):
     task = task_for(settings_spec())
     example = prepared(root).train[0]
-    assert task.picture(example).mode == "RGB"
+    assert task.render(example).mode == "RGB"
     (root / example.id).unlink()
-    assert task.picture(example) is None
+    assert task.render(example) is None
 
 
 def settings_spec():

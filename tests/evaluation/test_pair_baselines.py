@@ -1,4 +1,4 @@
-"""Baselines of a relation run: right where the boxes tell the relation, at chance where the labels say nothing."""
+"""Baselines of a relation run: they learn what boxes tell, and are at chance for shuffled labels."""
 
 import random
 
@@ -10,9 +10,9 @@ from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import split_by_image
 from flowerml.data.relations.vocabulary import load_vocabulary
-from flowerml.evaluation.operating_point import recalls_of
+from flowerml.evaluation.operating_point import per_class_recall
 from flowerml.evaluation.pair_baselines import run_baselines
-from flowerml.models.pairs.box_tables import Logistic, labels_of
+from flowerml.models.pairs.tabular_models import LogisticPairModel, encode_labels
 from tests.data.relations.test_readers import VRD, needs_vrd
 
 CLASSES = ("above", "below", "left of", "right of")
@@ -56,11 +56,11 @@ def results():
     return split, {result.name: result for result in run_baselines(split.train, split.val, CLASSES, BoxFeatures.SEED)}
 
 
-def test_they_are_the_five_in_order(results):
+def test_the_five_baselines_are_in_order(results):
     assert tuple(results[1]) == NAMES
 
 
-def test_without_names_there_is_no_model_of_names():
+def test_without_categories_there_is_no_category_model():
     split = split_by_image(made(300, 2, named=False), 0.3, 11)
     assert (
         tuple(result.name for result in run_baselines(split.train, split.val, CLASSES, BoxFeatures.SEED)) == NAMES[:4]
@@ -79,7 +79,7 @@ def test_majority_and_prior_by_hand(results):
 
 
 @pytest.mark.parametrize("name", NAMES[2:])
-def test_boxes_that_tell_are_learned(results, name):
+def test_relations_that_follow_from_boxes_are_learned(results, name):
     result = results[1][name]
     assert result.mean_recall > 0.97
     labels = np.array([CLASSES.index(pair.relation) for pair in results[0].val])
@@ -97,14 +97,14 @@ def test_shuffled_labels_give_chance():
         assert 0.15 < result.mean_recall < 0.35
 
 
-def test_a_baseline_is_the_same_again(results):
+def test_baselines_are_deterministic(results):
     split, found = results
     again = {result.name: result for result in run_baselines(split.train, split.val, CLASSES, BoxFeatures.SEED)}
     for name in NAMES[2:]:
         assert np.array_equal(again[name].predicted, found[name].predicted)
 
 
-def test_a_class_that_validation_lacks_is_not_counted():
+def test_a_class_without_validation_pairs_is_not_counted():
     pairs = made(300, 5)
     val = [pair for pair in made(120, 6) if pair.relation != "below"]
     for result in run_baselines(pairs, val, CLASSES, BoxFeatures.SEED):
@@ -113,7 +113,7 @@ def test_a_class_that_validation_lacks_is_not_counted():
         assert result.mean_recall == pytest.approx(np.nanmean(result.recalls))
 
 
-def test_a_class_whose_mirror_image_is_no_class():
+def test_a_class_whose_mirror_image_is_not_a_class():
     pairs = [pair for pair in made(400, 7) if pair.relation != "right of"]
     split = split_by_image(pairs, 0.3, 11)
     results = run_baselines(split.train, split.val, CLASSES[:3], BoxFeatures.PUBLISHED)
@@ -128,9 +128,9 @@ def test_shuffled_labels_of_the_real_annotations_give_chance():
     train, test = (
         read_annotations(VRD / f"annotations_{part}.json", load_vocabulary()).pairs for part in ("train", "test")
     )
-    model = Logistic(BoxFeatures.PUBLISHED, categories=True, balanced=False)
+    model = LogisticPairModel(BoxFeatures.PUBLISHED, categories=True, balanced=False)
     model.fit(shuffled(train, 1), RELATIONS)
-    labels = labels_of(shuffled(test, 2), RELATIONS)
+    labels = encode_labels(shuffled(test, 2), RELATIONS)
     predicted = model.log_probabilities(test).argmax(axis=1)
     assert (predicted == labels).mean() < 1.05 * (labels == 0).mean()
-    assert 0.07 < recalls_of(predicted, labels, 10)[:9].mean() < 0.14
+    assert 0.07 < per_class_recall(predicted, labels, 10)[:9].mean() < 0.14

@@ -19,9 +19,9 @@ from flowerml.events import Ended, MemoryRecorder
 from flowerml.runs import train as runs_training
 from flowerml.settings import resolve
 from flowerml.tracking.client.connection import connect
-from flowerml.training import train_step as steps
-from flowerml.training import trainer as loop
-from flowerml.training.checkpoints import store as keeping
+from flowerml.training.checkpoints.store import CheckpointStore
+from flowerml.training.train_step import TrainStep
+from flowerml.training.trainer import Trainer
 
 torch.set_num_threads(1)
 
@@ -67,14 +67,14 @@ def kill_self() -> None:
 def arm(fault):
     """Prepare what is to happen."""
     if "kill_after_step" in fault:
-        count, heed = iter(range(1, 10**9)), loop.Trainer.check_stop
+        count, check_stop = iter(range(1, 10**9)), Trainer.check_stop
 
-        def killed(run):
+        def kill_or_check_stop(trainer):
             if next(count) == fault["kill_after_step"]:
                 kill_self()
-            heed(run)
+            check_stop(trainer)
 
-        loop.Trainer.check_stop = killed
+        Trainer.check_stop = kill_or_check_stop
     if "at_save" in fault:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the system ends the process at the very byte of its limit
         _at_save(fault)
@@ -85,29 +85,29 @@ def arm(fault):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         _limit(resource.RLIMIT_AS, used + fault["memory_beyond"])
     if "infinite_at" in fault:
-        count, step = iter(range(1, 10**9)), steps.TrainStep.step
+        count, step = iter(range(1, 10**9)), TrainStep.step
 
         def poisoned(self, inputs, *rest):
             if next(count) == fault["infinite_at"]:
                 inputs[0, 0, 0, 0] = float("inf")
             return step(self, inputs, *rest)
 
-        steps.TrainStep.step = poisoned
+        TrainStep.step = poisoned
 
 
 def _at_save(fault):
-    """Die inside the n-th writing of a checkpoint: at a byte of its state, or before or after it is moved to its place."""
-    count, save, rename = iter(range(1, 10**9)), keeping.CheckpointStore.save, Path.rename
+    """Die inside the n-th save of a checkpoint: at a byte of its state, or before or after its rename."""
+    count, save, rename = iter(range(1, 10**9)), CheckpointStore.save, Path.rename
 
-    def saving(self, place, content, best):
+    def save_with_fault(self, progress, state, best):
         if next(count) == fault["at_save"]:
             if "byte" in fault:
                 _limit(resource.RLIMIT_FSIZE, fault["byte"])
             if "rename" in fault:
-                Path.rename = dying
-        save(self, place, content, best)
+                Path.rename = die_at_rename
+        save(self, progress, state, best)
 
-    def dying(self, target):
+    def die_at_rename(self, target):
         if self.name.endswith(".part") and ".gone" not in str(target):
             if fault["rename"] == "before":
                 kill_self()
@@ -115,7 +115,7 @@ def _at_save(fault):
             kill_self()
         return rename(self, target)
 
-    keeping.CheckpointStore.save = saving
+    CheckpointStore.save = save_with_fault
 
 
 def _limit(what, value):

@@ -8,7 +8,9 @@ import pytest
 
 from flowerml.errors import UserError
 from flowerml.training.checkpoints.store import CheckpointStore
-from tests.training.test_resuming import LEFT_OUT, Toy, kept_run, state_of
+from tests.training.checkpoints.recorded_runs import comparable_state, run_and_record
+from tests.training.checkpoints.test_train_state import LEFT_OUT
+from tests.training.conftest import Toy
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +41,15 @@ def test_sixty_four_of_sixty_four_are_detected(tally, cut_off, tmp_path, capsys)
     """10 truncations, 54 flipped bits: named each time, and the one before is read, never the damaged one."""
     kept = kept_in(cut_off)
     before, last = kept.positions()
-    expected = kept._at(before)
-    files = [kept._at(last) / name for name in ("state.pt", "best.pth", "manifest.json")]
+    expected = kept.folder_of(before)
+    files = [kept.folder_of(last) / name for name in ("state.pt", "best.pth", "manifest.json")]
     whole = {path: path.read_bytes() for path in files}
     for trial in range(64):
         path = files[trial % 3]
         with tally.trial():
             path.write_bytes(spoiled(whole[path], "truncated" if trial < 10 else "flipped", random.Random(trial)))
             assert kept.latest().folder == expected
-            assert f"{kept._at(last)}" in capsys.readouterr().err
+            assert f"{kept.folder_of(last)}" in capsys.readouterr().err
         path.write_bytes(whole[path])
     assert kept.latest().progress == last
 
@@ -59,7 +61,7 @@ def test_all_bad_stops(tally, cut_off, nursery, pictures, tmp_path):
     shutil.copytree(cut_off, folder)
     kept = kept_in(folder)
     for place in kept.positions():
-        state = kept._at(place) / "state.pt"
+        state = kept.folder_of(place) / "state.pt"
         state.write_bytes(spoiled(state.read_bytes(), "flipped", random.Random(place.steps)))
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with tally.trial():
@@ -75,8 +77,10 @@ def test_all_bad_stops(tally, cut_off, nursery, pictures, tmp_path):
 @pytest.mark.parametrize("part", LEFT_OUT)
 def test_a_part_left_out_is_caught_by_the_equality(tally, part):
     changes, place, fresh = LEFT_OUT[part]
-    whole, keeper = kept_run(**changes)
-    content = keeper.at(place)
+    whole, recorder = run_and_record(**changes)
+    content = recorder.at(place)
     with tally.trial():
-        assert state_of(Toy().run(resumed=lambda: keeper.at(place), **changes)) == state_of(whole)
-        assert state_of(Toy().run(resumed=lambda: {**content, **fresh(content)}, **changes)) != state_of(whole)
+        assert comparable_state(Toy().run(load_state=lambda: recorder.at(place), **changes)) == comparable_state(whole)
+        assert comparable_state(
+            Toy().run(load_state=lambda: {**content, **fresh(content)}, **changes)
+        ) != comparable_state(whole)

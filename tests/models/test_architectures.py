@@ -1,4 +1,4 @@
-"""What the builders build: sizes against the published ones, activations, input descriptions, and names nobody knows."""
+"""Model builders: published parameter counts, activations, input descriptions, and unknown names."""
 
 import huggingface_hub.constants
 import open_clip
@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from flowerml.errors import UserError
-from flowerml.models import build, weights_digest
-from flowerml.models.backbone import from_hub
-from flowerml.models.builders import set_channels_last
+from flowerml.models import build
+from flowerml.models.backbone import create_from_hub
 from flowerml.settings import find_model, known_models
 
 REMEDIES = ("--weights PATH", "cache", "--weights none")
@@ -63,7 +62,7 @@ def test_names_with_openai_weights_are_built_with_quickgelu(name):
     spec = find_model(name)
     assert spec.hub == "openai"
     assert spec.architecture.endswith("-quickgelu")
-    blocks = len(on_meta(name, 5, spec.img_size).stages) - 2
+    blocks = len(on_meta(name, 5, spec.img_size).layer_groups) - 2
     assert quick_gelus(on_meta(name, 5, spec.img_size).model) == blocks
 
 
@@ -204,7 +203,7 @@ def test_whatever_a_hub_client_raises_becomes_one_line_with_the_remedies(error):
         raise error
 
     with pytest.raises(UserError) as caught:
-        from_hub(find_model("convnextv2_atto"), fail, hub=True)
+        create_from_hub(find_model("convnextv2_atto"), fail, hub=True)
     assert "\n" not in str(caught.value)
     assert all(remedy in str(caught.value) for remedy in REMEDIES)
 
@@ -233,24 +232,3 @@ def test_published_clip_weights_reach_the_tower(monkeypatch):
     tower = build(find_model("clip_vitb32"), 5, img_size=64, weights="hub").model.backbone.state_dict()
     assert made["asked"] == ("ViT-B-32-quickgelu", "openai")
     assert all(torch.equal(tower[name], tensor) for name, tensor in made["whole"].visual.state_dict().items())
-
-
-def test_the_weights_digest_tells_none_hub_and_files_apart(tmp_path):
-    spec = find_model("convnextv2_atto")
-    first, copy, other = tmp_path / "a.pth", tmp_path / "b.pth", tmp_path / "c.pth"
-    first.write_bytes(b"one")
-    copy.write_bytes(b"one")
-    other.write_bytes(b"two")
-    assert weights_digest(str(first), spec) == weights_digest(str(copy), spec)
-    digests = {weights_digest(what, spec) for what in ("none", "hub", str(first), str(other))}
-    assert len(digests) == 4
-    assert weights_digest("hub", find_model("convnextv2_femto")) not in digests
-
-
-def test_channels_last_is_for_cnns_alone_and_changes_no_figure():
-    built = build(find_model("timm:resnet10t"), 3, img_size=32)
-    model, inputs = built.model.eval(), torch.randn(2, 3, 32, 32)
-    before = model(inputs)
-    assert set_channels_last(model, find_model("timm:resnet10t")) is torch.channels_last
-    assert torch.allclose(model(inputs.to(memory_format=torch.channels_last)), before, atol=1e-5)
-    assert set_channels_last(torch.nn.Conv2d(3, 4, 3), find_model("clip_vits32")) is torch.contiguous_format

@@ -1,4 +1,4 @@
-"""Multiply-adds of one picture, against numbers worked out by hand and published ones."""
+"""Multiply-adds of one image, against hand-computed and published values."""
 
 import pytest
 import torch
@@ -43,10 +43,12 @@ def test_published_numbers(name, published):
 def test_smaller_patches_cost_more_though_the_model_has_fewer_parameters():
     coarse, fine = (build(find_model(name), 5, img_size=64) for name in ("clip_vitb32", "clip_vitb16"))
     assert coarse.parameters > fine.parameters
-    assert multiply_adds(coarse.model, coarse.model.blank(64)) < multiply_adds(fine.model, fine.model.blank(64))
+    assert multiply_adds(coarse.model, coarse.model.example_inputs(64)) < multiply_adds(
+        fine.model, fine.model.example_inputs(64)
+    )
 
 
-def test_the_model_and_the_random_numbers_are_as_before():
+def test_model_state_and_generators_are_unchanged():
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(4 * 36, 5)
     ).train()

@@ -1,4 +1,4 @@
-"""`--weights PATH`: what a file may look like, strict matching, and a refusal in one line for everything else."""
+"""`--weights PATH`: accepted files, strict matching, and one error line for everything else."""
 
 import pickle
 from pathlib import Path
@@ -57,7 +57,7 @@ def under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])
-def test_both_kinds_of_file_are_read(tmp_path, suffix):
+def test_safetensors_and_pth_are_read(tmp_path, suffix):
     state = backbone_state(CNN)
     built = loaded(CNN, saved(tmp_path / f"w{suffix}", state))
     assert_holds(built, state)
@@ -65,18 +65,18 @@ def test_both_kinds_of_file_are_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "backbone."])
-def test_prefixes_of_wrapped_and_compiled_models_are_taken_off(tmp_path, prefix):
+def test_prefixes_of_wrapped_and_compiled_models_are_removed(tmp_path, prefix):
     state = backbone_state(CNN)
     assert_holds(loaded(CNN, saved(tmp_path / "w.pth", under(prefix, state))), state)
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "state_dict_ema", "model_ema"])
-def test_the_usual_wrappers_are_opened(tmp_path, wrapper):
+def test_nested_state_dicts_are_unwrapped(tmp_path, wrapper):
     state = backbone_state(CNN)
     assert_holds(loaded(CNN, saved(tmp_path / "w.pth", {wrapper: state, "epoch": 3})), state)
 
 
-def test_of_a_timm_checkpoint_the_averaged_weights_are_taken(tmp_path):
+def test_of_a_timm_checkpoint_the_ema_weights_are_loaded(tmp_path):
     state = backbone_state(CNN)
     raw = {key: tensor + 1 for key, tensor in state.items()}
     assert_holds(loaded(CNN, saved(tmp_path / "w.pth", {"state_dict": raw, "state_dict_ema": state})), state)
@@ -90,9 +90,7 @@ def test_a_tower_under_visual_is_found(tmp_path):
 
 @pytest.mark.parametrize("wrapped", ["", "module."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_of_a_whole_clip_only_the_image_tower_is_taken_though_the_text_tower_has_keys_of_the_same_names(
-    tmp_path, suffix, wrapped
-):
+def test_of_a_full_clip_only_the_image_tower_is_loaded(tmp_path, suffix, wrapped):
     config = open_clip.get_model_config("ViT-S-32")
     text = {"context_length": 8, "vocab_size": 8, "width": 384, "heads": 6, "layers": 12}
     whole = open_clip.CLIP(config["embed_dim"], {**config["vision_cfg"], "image_size": 64}, text)
@@ -139,7 +137,7 @@ def our_checkpoint(path: Path, name: str, img_size: int) -> dict[str, torch.Tens
 
 
 @pytest.mark.parametrize("name", ["clip_vits32", "convnextv2_atto", CNN, "timm:test_vit"])
-def test_our_own_best_pth_serves_as_weights_with_its_head_left_over(tmp_path, name):
+def test_best_pth_loads_as_weights_without_its_head(tmp_path, name):
     backbone = our_checkpoint(tmp_path / "best.pth", name, SIZES[name])
     built = loaded(name, tmp_path / "best.pth")
     assert_holds(built, backbone)
@@ -149,7 +147,7 @@ def test_our_own_best_pth_serves_as_weights_with_its_head_left_over(tmp_path, na
 @pytest.mark.parametrize(
     ("name", "size", "key"), [("clip_vits32", 128, "positional_embedding"), ("timm:test_vit", 160, "pos_embed")]
 )
-def test_our_own_best_pth_serves_as_weights_at_another_picture_size(tmp_path, name, size, key):
+def test_best_pth_loads_as_weights_at_another_image_size(tmp_path, name, size, key):
     backbone = our_checkpoint(tmp_path / "best.pth", name, SIZES[name])
     own = loaded(name, tmp_path / "best.pth", size).model.backbone.state_dict()
     assert own[key].shape != backbone[key].shape
@@ -176,7 +174,7 @@ def test_a_missing_tensor_is_named(tmp_path, suffix):
     assert f"1 of {len(state) + 1}" in message
 
 
-def test_a_misshapen_tensor_is_named_with_both_shapes(tmp_path):
+def test_a_shape_mismatch_names_both_shapes(tmp_path):
     state = backbone_state(CNN)
     state["conv_stem.weight"] = torch.zeros(7, 3, 3, 3)
     message = refusal(CNN, saved(tmp_path / "w.pth", state))
@@ -186,7 +184,7 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["extra.weight", "backbone.extra.weight", "blocks.99.conv.weight"])
-def test_a_tensor_that_has_no_place_is_named_not_dropped(tmp_path, key):
+def test_an_unexpected_tensor_is_named(tmp_path, key):
     message = refusal(CNN, saved(tmp_path / "w.pth", {**backbone_state(CNN), key: torch.zeros(3)}))
     assert repr(key.removeprefix("backbone.")) in message, "our own prefix aside, the name as it stands in the file"
 
@@ -224,7 +222,7 @@ def test_a_pickled_module_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html>\n<html><body>404</body></html>\n", b"", b"\x00" * 64])
-def test_a_web_page_an_empty_and_a_senseless_file_are_refused(tmp_path, suffix, content):
+def test_html_empty_and_random_files_are_refused(tmp_path, suffix, content):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
     refusal(CNN, path)
@@ -238,7 +236,7 @@ def test_half_a_file_is_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3, "loss": 0.5}, torch.zeros(3)])
-def test_plain_values_that_are_no_state_dict_are_refused(tmp_path, content):
+def test_plain_values_without_a_state_dict_are_refused(tmp_path, content):
     assert "state dict" in refusal(CNN, saved(tmp_path / "w.pth", content))
 
 

@@ -12,7 +12,7 @@ from flowerml.data.pair_views import ImagePairSource, PairView
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.errors import UserError
-from flowerml.models.pairs.classifier import build_pairs
+from flowerml.models.pairs.classifier import build_pair_classifier
 from flowerml.prediction import as_predictor, load_network, predict_relation_proba
 from flowerml.settings import find_model, resolve
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -37,7 +37,7 @@ def trained(request, tmp_path_factory):
     )
     torch.manual_seed(0)
     kind = BoxFeatures(request.param)
-    built = build_pairs(
+    built = build_pair_classifier(
         find_model(NAME),
         10,
         len(feature_names(kind)),
@@ -130,7 +130,7 @@ def test_each_loader_refuses_the_other_tasks_file_and_says_what_it_is(trained, t
 
 def test_any_weights_file_gives_its_network(trained):
     network = load_network(trained[0])
-    assert network(network.blank(48)).shape == (1, 10)
+    assert network(network.example_inputs(48)).shape == (1, 10)
 
 
 def test_weights_of_another_shape_are_refused(trained, tmp_path):

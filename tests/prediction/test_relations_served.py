@@ -16,7 +16,7 @@ import torch
 from flowerml.data.relations import geometry, records
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS
-from flowerml.models.pairs.classifier import build_pairs
+from flowerml.models.pairs.classifier import build_pair_classifier
 from flowerml.prediction import load_relation_model, predict_relation_proba, relations_served
 from flowerml.prediction.bundle import bundled
 from flowerml.prediction.delivered import served_code
@@ -34,7 +34,7 @@ def weights(request, tmp_path_factory):
         {"model": NAME, "weights": "none", "img_size": 32, "box_features": request.param.value, "temperature": 0.5}
     )
     torch.manual_seed(0)
-    built = build_pairs(
+    built = build_pair_classifier(
         find_model(NAME), 10, len(feature_names(request.param)), img_size=32, embedding=128, temperature=0.5
     )
     path = tmp_path_factory.mktemp("served") / "relations.pth"

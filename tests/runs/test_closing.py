@@ -5,12 +5,12 @@ import signal
 
 import pytest
 
-from flowerml.errors import LeaseLost, RunFailed, UserError
+from flowerml.errors import LeaseLost, RunFailed, Stopped, UserError
 from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, StopRequest
 from flowerml.runs.lifecycle.termination import closing, finalize_status
-from flowerml.training.callbacks import DataLoaderDied, Stopped
+from flowerml.training.callbacks import DataLoaderDied
 
 
 @pytest.fixture

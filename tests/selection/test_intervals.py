@@ -11,7 +11,7 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from flowerml.errors import UserError
-from flowerml.evaluation.metrics import wilson
+from flowerml.evaluation.metrics import wilson_interval
 from flowerml.selection.intervals import Interval, Over, certainty, interval_over_seeds
 
 Z = 1.959963984540054
@@ -39,7 +39,7 @@ def difference(right: dict[str, np.ndarray], **other: int) -> Interval:
 @pytest.mark.parametrize(("hits", "total"), [(730, 776), (776, 776), (388, 776), (97, 100), (0, 100), (9, 10)])
 def test_with_one_seed_a_mean_has_wilsons_interval(hits, total):
     found = certainty({"a": rights(total, hits)}).intervals["a"]
-    low, high = wilson(hits, total)
+    low, high = wilson_interval(hits, total)
     # As near as one picture and the bootstrap's own noise let it come.
     assert found.low == pytest.approx(low, abs=1.6 / total + 0.002)
     assert found.high == pytest.approx(high, abs=1.6 / total + 0.002)

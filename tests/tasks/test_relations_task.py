@@ -1,4 +1,4 @@
-"""The relations task: from annotated pictures to examples of both sides, evaluation again, pictures for people, checks."""
+"""The relations task: examples of both parts, test folders, rendered images, and notes on the settings."""
 
 import shutil
 from collections import defaultdict
@@ -38,7 +38,7 @@ def test_the_family_decides_the_task():
     assert not isinstance(task_for(find_model("timm:test_resnet")), RelationsTask)
 
 
-def test_pairs_of_one_picture_never_straddle_the_split(prepared):
+def test_pairs_of_one_image_are_in_one_part(prepared):
     sides = defaultdict(set)
     for name, examples in (("train", prepared.train), ("val", prepared.val)):
         for example in examples:
@@ -48,14 +48,14 @@ def test_pairs_of_one_picture_never_straddle_the_split(prepared):
     assert any("images on both sides: 0" in remark for remark in prepared.remarks)
 
 
-def test_every_relation_is_on_both_sides_in_about_its_share(prepared):
+def test_every_relation_is_in_both_parts_in_proportion(prepared):
     for label, name in enumerate(prepared.classes):
         counted = [sum(example.label == label for example in side) for side in (prepared.train, prepared.val)]
         assert sum(counted) == 10
         assert 1 <= counted[1] <= 3, name
 
 
-def test_the_split_is_one_and_changes_with_its_seed_alone(scenes, prepared):
+def test_the_split_depends_on_its_seed_only(scenes, prepared):
     again = RelationsTask().prepare(settings_for(scenes, seed=47, epochs=3))
     assert again.split == prepared.split
     other = RelationsTask().prepare(settings_for(scenes, split_seed=12))
@@ -64,20 +64,20 @@ def test_the_split_is_one_and_changes_with_its_seed_alone(scenes, prepared):
     assert len(RelationsTask().prepare(settings_for(scenes, val_split=0)).train) == 100
 
 
-def test_a_view_is_two_crops_and_the_numbers_of_the_boxes(scenes, prepared):
+def test_model_inputs_are_two_crops_and_box_features(scenes, prepared):
     task, settings = RelationsTask(), settings_for(scenes, box_features="published")
     built = task.build(find_model(MODEL), settings, prepared.classes)
-    to_train, to_evaluate = task.transforms(built.description, settings)
-    for transform in (to_train, to_evaluate):
+    train_transform, eval_transform = task.transforms(built.description, settings)
+    for transform in (train_transform, eval_transform):
         subject, other, numbers = transform(prepared.train[0].read()).inputs
         assert subject.shape == other.shape == (3, 32, 32)
         assert numbers.shape == (12,)
-    assert built.model.numbers == 12
-    labels = {transform(prepared.train[0].read()).label for transform in (to_evaluate, to_evaluate)}
+    assert built.model.box_dim == 12
+    labels = {transform(prepared.train[0].read()).label for transform in (eval_transform, eval_transform)}
     assert labels == {prepared.train[0].label}
 
 
-def test_examples_for_evaluation_say_what_has_changed_since(own):
+def test_examples_report_changes_since_the_split(own):
     task, settings = RelationsTask(), settings_for(own)
     data = task.prepare(settings)
     examples, remarks = task.examples(own, data.classes, data.split, settings)
@@ -92,7 +92,7 @@ def test_examples_for_evaluation_say_what_has_changed_since(own):
     assert "pairs are changed, for example" in text
 
 
-def test_a_test_folder_that_shares_pictures_with_the_training_is_told(own, tmp_path):
+def test_a_test_folder_with_training_images_is_reported(own, tmp_path):
     task, settings = RelationsTask(), settings_for(own)
     data = task.prepare(settings)
     _, remarks = task.test_examples(own, data.classes, data.split, settings, "stop")
@@ -102,23 +102,23 @@ def test_a_test_folder_that_shares_pictures_with_the_training_is_told(own, tmp_p
     assert (len(examples), remarks) == (20, [])
 
 
-def test_the_picture_for_people_shows_both_boxes(prepared, own):
+def test_render_draws_both_boxes(prepared, own):
     example = prepared.val[0]
-    shown = RelationsTask().picture(example)
+    shown = RelationsTask().render(example)
     subject, other = example.pair.subject, example.pair.object
     assert shown.getpixel((int(subject.x0), int(subject.y0))) == SUBJECT_COLOUR
     assert shown.getpixel((int(other.x1) - 1, int(other.y1) - 1)) == OBJECT_COLOUR
     gone = RelationsTask().prepare(settings_for(own)).val[0]
     (own / gone.pair.image).unlink()
-    assert RelationsTask().picture(gone) is None
+    assert RelationsTask().render(gone) is None
 
 
-def test_checks_count_what_is_trained(scenes, prepared):
+def test_describe_settings_counts_trained_parameters(scenes, prepared):
     task = RelationsTask()
     settings = settings_for(scenes, class_weights="balanced", scheduler="plateau", patience=5)
     built = task.build(find_model(MODEL), settings, prepared.classes)
     labels = [example.label for example in prepared.train]
-    lines = task.checks(built, settings, balance(prepared.classes, labels, "balanced"))
+    lines = task.describe_settings(built, settings, balance(prepared.classes, labels, "balanced"))
     counted = next(line for line in lines if line.startswith("trainable parameters"))
     assert f"{built.head_parameters:,} (visual" in counted
     assert "backbone" not in counted
@@ -127,11 +127,11 @@ def test_checks_count_what_is_trained(scenes, prepared):
     thawed = settings_for(scenes, freeze_backbone_epochs=1)
     assert any(
         f"backbone {built.parameters - built.head_parameters:,}" in line
-        for line in task.checks(built, thawed, balance(prepared.classes, labels))
+        for line in task.describe_settings(built, thawed, balance(prepared.classes, labels))
     )
 
 
-def test_a_folder_without_annotations_is_refused_in_one_line(tmp_path):
+def test_a_folder_without_annotations_is_one_error_line(tmp_path):
     with pytest.raises(UserError, match="no annotations: name one with --annotations PATH"):
         RelationsTask().prepare(settings_for(tmp_path))
     with pytest.raises(UserError, match="no such folder of pictures"):

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.data.relations.records import RELATIONS
 from flowerml.models import build
-from flowerml.models.pairs.classifier import build_pairs
+from flowerml.models.pairs.classifier import build_pair_classifier
 from flowerml.prediction import as_predictor
 from flowerml.selection.decision import decide
 from flowerml.selection.records import CandidateRun, Scope
@@ -32,7 +32,7 @@ def trained(family, accuracy=0.5):
     torch.manual_seed(5)
     spec = find_model(name)
     if family == "relation":
-        built = build_pairs(spec, len(RELATIONS), 8, img_size=size, embedding=128, temperature=0.07)
+        built = build_pair_classifier(spec, len(RELATIONS), 8, img_size=size, embedding=128, temperature=0.07)
     else:
         built = build(spec, len(CLASSES), img_size=size)
         torch.nn.init.normal_(built.model.head.weight, std=1.0)  # so that pictures are told apart

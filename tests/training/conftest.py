@@ -1,6 +1,4 @@
-"""A toy to train in milliseconds: three kinds of noise pictures, a network of one convolution, and the real loop around
-it.
-"""
+"""A toy that trains in milliseconds: three classes of noise images, a one-convolution network, the real trainer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,15 +11,15 @@ from torch import nn
 from flowerml.data.balance import Balance
 from flowerml.data.loader import Example, evaluation_loader, training_loader
 from flowerml.data.transforms import InputDescription
-from flowerml.models import Built, Classifier
+from flowerml.models import BuiltModel, Classifier
 from flowerml.settings import Settings, resolve
-from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Outcome
+from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.trainer import train
 
 CLASSES = ("a", "b", "c")
 SIZE = 8
-# Nothing random but the order, everything on that does not need the recipe; a test changes what it is about.
+# Nothing random but the data order; a test changes only what it is about.
 PLAIN = {
     "model": "convnextv2_atto",
     "epochs": 3,
@@ -46,17 +44,17 @@ def tiny_backbone() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def tiny_built(dropout: float = 0.0, start: int = 0) -> Built:
+def tiny_built(dropout: float = 0.0, start: int = 0) -> BuiltModel:
     """The toy's classifier, always from the same random start."""
     with torch.random.fork_rng():
         torch.manual_seed(start)
         backbone = tiny_backbone()
         model = Classifier(backbone, 8, len(CLASSES), dropout)
     description = InputDescription(SIZE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 1.0)
-    return Built(model, description, [[name for name, _ in backbone.named_parameters()]], ())
+    return BuiltModel(model, description, [[name for name, _ in backbone.named_parameters()]], ())
 
 
-def picture(number: int, label: int) -> torch.Tensor:
+def make_image(number: int, label: int) -> torch.Tensor:
     """Noise whose channel `label` is a little brighter."""
     generator = torch.Generator().manual_seed(number)
     noise = torch.randn(3, SIZE, SIZE, generator=generator)
@@ -65,27 +63,37 @@ def picture(number: int, label: int) -> torch.Tensor:
 
 
 def examples(count: int, *, first: int = 0, random_labels: bool = False) -> list[Example]:
-    """`count` examples, classes in turn; with `random_labels` pictures and labels have nothing to do with each other."""
+    """`count` examples, classes in turn; with `random_labels` labels are independent of the images."""
     made = []
     for number in range(first, first + count):
         label = number % 3
         shown = (number * 7 + number // 3) % 3 if random_labels else label
-        made.append(Example(f"picture-{number}", label, partial(picture, number, shown)))
+        made.append(Example(f"picture-{number}", label, partial(make_image, number, shown)))
     return made
 
 
-def untouched(raw: torch.Tensor) -> torch.Tensor:
+def identity(raw: torch.Tensor) -> torch.Tensor:
     """The identity, as a transform."""
     return raw
 
 
+def same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dicts are equal, bit for bit."""
+    return left.keys() == right.keys() and all(torch.equal(right[name], tensor) for name, tensor in left.items())
+
+
+def weights_of(weights: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """The part of a state dict under a prefix (backbone or head)."""
+    return {key: tensor for key, tensor in weights.items() if key.startswith(f"{name}.")}
+
+
 @dataclass
 class Trained:
-    """What a training left, and what its observers saw: rows, and copies of every best epoch's weights."""
+    """The result of a training and what its callbacks got: metrics per epoch, and copies of the best weights."""
 
-    built: Built
+    built: BuiltModel
     settings: Settings
-    outcome: Outcome | None = None
+    outcome: TrainingResult | None = None
     rows: list[EpochMetrics] = field(default_factory=list)
     bests: list[Candidate] = field(default_factory=list)
     after: list[dict[str, torch.Tensor]] = field(default_factory=list)
@@ -95,8 +103,8 @@ class Trained:
         """The raw weights as they are now."""
         return {name: tensor.clone() for name, tensor in self.built.model.state_dict().items()}
 
-    def figures(self) -> list[EpochMetrics]:
-        """The history but for the timing column."""
+    def metrics(self) -> list[EpochMetrics]:
+        """The metrics per epoch without timing."""
         return [{name: value for name, value in row.items() if name != "images_per_second"} for row in self.rows]
 
 
@@ -110,15 +118,15 @@ class Toy:
     def run(
         self,
         *,
-        built: Built | None = None,
+        built: BuiltModel | None = None,
         pictures: list[Example] | None = None,
         val: list[Example] | None = None,
         workers: int = 0,
         class_weights: tuple[float, ...] | None = None,
         counts: tuple[int, ...] = (9, 9, 9),
         on_epoch: Callable[[EpochMetrics], None] | None = None,
-        on_state: Callable[[Progress, StateDict], None] = lambda _place, _content: None,
-        resumed: Callable[[], StateDict] | None = None,
+        on_state: Callable[[Progress, StateDict], None] = lambda _progress, _state: None,
+        load_state: Callable[[], StateDict] | None = None,
         into: list[Trained] | None = None,
         **changes,
     ) -> Trained:
@@ -129,21 +137,21 @@ class Toy:
             into.append(trained)
         loader = training_loader(
             examples(self.train_count) if pictures is None else pictures,
-            untouched,
+            identity,
             batch_size=settings.batch_size,
             workers=workers,
             seed=settings.seed,
         )
         shown = examples(self.val_count, first=1000) if val is None else val
-        val_loader = evaluation_loader(shown, untouched, batch_size=5, workers=workers) if shown else None
+        val_loader = evaluation_loader(shown, identity, batch_size=5, workers=workers) if shown else None
 
-        def row_seen(row: EpochMetrics) -> None:
+        def record_epoch(row: EpochMetrics) -> None:
             trained.rows.append(dict(row))
             trained.after.append(trained.weights())
             if on_epoch is not None:
                 on_epoch(row)
 
-        def best_seen(candidate: Candidate) -> None:
+        def record_best(candidate: Candidate) -> None:
             state = {name: tensor.clone() for name, tensor in candidate.state_dict.items()}
             trained.bests.append(Candidate(candidate.epoch, state, candidate.result, candidate.predictions))
 
@@ -156,8 +164,8 @@ class Toy:
             device=torch.device("cpu"),
             memory_format=torch.contiguous_format,
             balance=Balance(CLASSES, counts, (1,) * len(CLASSES), class_weights, settings.logit_adjustment),
-            observers=Callbacks(row_seen, best_seen, trained.remarks.append, on_state),
-            resumed=resumed,
+            callbacks=Callbacks(record_epoch, record_best, trained.remarks.append, on_state),
+            load_state=load_state,
         )
         return trained
 
@@ -169,7 +177,7 @@ def toy() -> Toy:
 
 
 @pytest.fixture
-def make_built() -> Callable[..., Built]:
+def make_built() -> Callable[..., BuiltModel]:
     """The toy's classifier, always from the same start."""
     return tiny_built
 

@@ -1,11 +1,11 @@
-"""Warm-up, cosine, constant, plateau, and the rates that come of them."""
+"""Learning-rate schedules: warm-up, cosine, constant, plateau."""
 
 import random
 
 import pytest
 import torch
 
-from flowerml.training.optimizer import rates, set_rates
+from flowerml.training.optimizer import learning_rates, set_learning_rates
 from flowerml.training.schedule import Plateau, Schedule
 
 
@@ -19,7 +19,7 @@ def test_the_warm_up_is_linear_and_reaches_the_full_rate_at_its_last_step(kind):
     assert factors(kind, 100, 10)[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
-def test_the_first_step_of_a_warm_up_already_learns():
+def test_the_first_warm_up_step_has_a_positive_rate():
     assert Schedule("cosine", 100, 50).factor(0) == pytest.approx(1 / 50)
 
 
@@ -47,7 +47,7 @@ def test_constant_and_plateau_keep_the_full_rate_after_the_warm_up(kind):
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(1, 0), (1, 1), (5, 5)])
-def test_a_run_of_nothing_but_warm_up_or_of_one_step_has_usable_rates(total, warmup):
+def test_warm_up_only_and_one_step_runs_have_valid_rates(total, warmup):
     assert all(0 < factor <= 1 for factor in factors("cosine", total, warmup))
 
 
@@ -91,27 +91,27 @@ def optimizer_with(head: float, *backbone: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=1.0)
 
 
-def test_every_group_gets_its_base_times_the_factor_and_the_largest_is_shown():
+def test_every_group_gets_base_rate_times_factor_and_the_largest_is_logged():
     optimizer = optimizer_with(1e-3, 1e-5, 1e-4)
-    set_rates(optimizer, factor=0.5, scale=1.0, min_lr=1e-6)
+    set_learning_rates(optimizer, factor=0.5, scale=1.0, min_lr=1e-6)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5e-5, 0.5e-4, 0.5e-3])
-    assert rates(optimizer) == pytest.approx({"lr_head": 0.5e-3, "lr_backbone": 0.5e-4})
+    assert learning_rates(optimizer) == pytest.approx({"lr_head": 0.5e-3, "lr_backbone": 0.5e-4})
 
 
-def test_rates_are_always_taken_from_the_base_so_factors_do_not_pile_up():
+def test_factors_do_not_accumulate():
     optimizer = optimizer_with(1e-3, 1e-4)
     for _ in range(3):
-        set_rates(optimizer, factor=0.5, scale=0.5, min_lr=0.0)
-    assert rates(optimizer) == pytest.approx({"lr_head": 0.25e-3, "lr_backbone": 0.25e-4})
+        set_learning_rates(optimizer, factor=0.5, scale=0.5, min_lr=0.0)
+    assert learning_rates(optimizer) == pytest.approx({"lr_head": 0.25e-3, "lr_backbone": 0.25e-4})
 
 
-def test_cuts_of_a_plateau_end_at_min_lr_and_raise_no_rate():
+def test_plateau_cuts_end_at_min_lr_and_raise_no_rate():
     optimizer = optimizer_with(1e-3, 1e-4, 1e-7)
-    set_rates(optimizer, factor=1.0, scale=1e-6, min_lr=1e-5)
+    set_learning_rates(optimizer, factor=1.0, scale=1e-6, min_lr=1e-5)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-5, 1e-7, 1e-5])
 
 
-def test_min_lr_is_the_plateaus_alone_a_cosine_may_end_below_it():
+def test_min_lr_does_not_bound_the_cosine():
     optimizer = optimizer_with(1e-3, 1e-5)
-    set_rates(optimizer, factor=1e-2, scale=1.0, min_lr=1e-4)
-    assert rates(optimizer) == pytest.approx({"lr_head": 1e-5, "lr_backbone": 1e-7})
+    set_learning_rates(optimizer, factor=1e-2, scale=1.0, min_lr=1e-4)
+    assert learning_rates(optimizer) == pytest.approx({"lr_head": 1e-5, "lr_backbone": 1e-7})

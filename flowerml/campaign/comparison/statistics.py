@@ -18,8 +18,8 @@ import numpy as np
 
 from flowerml.campaign.comparison.data import ComparisonData, SeedRun, Side
 from flowerml.campaign.comparison.predictions import PredictedRange, Predictions, RangeVerdict, judge
-from flowerml.evaluation.metrics import wilson
-from flowerml.evaluation.operating_point import over_images
+from flowerml.evaluation.metrics import wilson_interval
+from flowerml.evaluation.operating_point import bootstrap_over_images
 
 LEAST = 10  # examples: of fewer, a difference is not given an interval, nor a mean that their class is part of
 _MADE_UP = np.array([1.0, -1.0, 0.0, 0.0])
@@ -160,7 +160,7 @@ def _spans(material: ComparisonData, shares: Sequence[np.ndarray], often: np.nda
         "accuracy",
         *(f"recall of {name}" for name in material.classes),
     ]
-    found = over_images(pictures, measured)
+    found = bootstrap_over_images(pictures, measured)
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, found, strict=True)}
 
 
@@ -172,7 +172,7 @@ def _mean_recall(right: np.ndarray, labels: np.ndarray, places: np.ndarray, span
 
 def _share(by_seed: Sequence[float], n: int) -> Estimate:
     value = fmean(by_seed)
-    return Estimate(value, *wilson(value * n, n), tuple(by_seed))
+    return Estimate(value, *wilson_interval(value * n, n), tuple(by_seed))
 
 
 def _of_the_training(material: ComparisonData, predictions: Predictions) -> list[MetricRow]:

@@ -14,12 +14,11 @@ from flowerml.campaign.plan.run_settings import recipe_model
 from flowerml.campaign.state.external_choice import ExternalChoice, resolve_external_choices
 from flowerml.campaign.state.ledger import check_run_names, open_ledger
 from flowerml.campaign.state.run_status import RunLocations, check_ownership
-from flowerml.errors import UserError
+from flowerml.errors import Stopped, UserError
 from flowerml.runs.lifecycle.lease import Lease, acquire, lease_owner
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
 from flowerml.tracking.search.campaigns import CampaignRun, open_campaign, runs_of_campaign, unreachable_reason
-from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
 

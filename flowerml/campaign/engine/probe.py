@@ -148,7 +148,7 @@ def _some_pictures(settings: Settings, root: Path, into: Path) -> int:
         folder = into / data.classes[label]
         folder.mkdir(parents=True)
         for example in _spread(examples, each):
-            if (picture := task.picture(example)) is not None:
+            if (picture := task.render(example)) is not None:
                 picture.convert("RGB").save(folder / f"{written}.jpg", quality=90)
                 written += 1
     return written

@@ -23,7 +23,7 @@ from flowerml.campaign.report.snapshot import CampaignSnapshot, CampaignStatus, 
 from flowerml.campaign.state.promotion import PromotedConfig, settings_of
 from flowerml.campaign.state.run_status import last_lines, run_states
 from flowerml.campaign.state.scheduler import Action, NextAction, RunState, next_action
-from flowerml.errors import RunFailed, UserError
+from flowerml.errors import RunFailed, Stopped, UserError
 from flowerml.events import now_ms
 from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder
@@ -31,7 +31,6 @@ from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
 from flowerml.tracking.search.campaigns import unreachable_reason
-from flowerml.training.callbacks import Stopped
 
 logger = logging.getLogger(__name__)
 

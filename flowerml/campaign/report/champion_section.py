@@ -119,7 +119,7 @@ def _card(said: PredictionTable, index: int, train_dir: Path, task: Task) -> str
 
 def _thumbnail(train_dir: Path, name: str, task: Task) -> bytes | None:
     try:
-        shown = task.picture_named(train_dir, name)
+        shown = task.render_by_id(train_dir, name)
     except BadImage:
         return None
     return None if shown is None else thumbnail_jpeg(shown, 200)

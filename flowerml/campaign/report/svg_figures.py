@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from flowerml.campaign.report.snapshot import RunRow
-from flowerml.evaluation.metrics import wilson
+from flowerml.evaluation.metrics import wilson_interval
 from flowerml.reporting.html import text
 
 STYLE = """
@@ -138,7 +138,7 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
 
 def _interval(run: RunRow) -> tuple[float, float]:
     assert run.accuracy is not None
-    return wilson(run.hits, run.total) if run.hits is not None and run.total else (run.accuracy, run.accuracy)
+    return wilson_interval(run.hits, run.total) if run.hits is not None and run.total else (run.accuracy, run.accuracy)
 
 
 def _x_grid(x, low: float, high: float, bottom: float, *, percent: bool) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001

@@ -42,7 +42,7 @@ def run(argv: Sequence[str] | None) -> int:
             " those of it"
         )
 
-    from flowerml.evaluation.metrics import text_report
+    from flowerml.evaluation.metrics import format_scores
     from flowerml.runs.evaluate import Request, run_evaluation
     from flowerml.tracking import start_child
 
@@ -65,5 +65,5 @@ def run(argv: Sequence[str] | None) -> int:
         }
         print(json.dumps(result))
     else:
-        print(text_report(evaluation.scores, evaluation.headline))
+        print(format_scores(evaluation.scores, evaluation.headline))
     return 0

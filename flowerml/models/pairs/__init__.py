@@ -1,1 +1,1 @@
-"""Classifiers of two boxed objects in one picture."""
+"""Classifiers of the relation between two boxed objects of one image, from pixels or from boxes alone."""

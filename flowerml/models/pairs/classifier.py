@@ -1,43 +1,41 @@
-"""A classifier of two boxed objects: their crops through one backbone, the numbers of their boxes, cosine to an
-embedding per class.
-"""
+"""A classifier of two boxed objects: both crops through one backbone, box features, cosine to class embeddings."""
 
 import torch
 from torch import nn
 
-from flowerml.models.builders import Built, bare_backbone, loaded_backbone, try_out
+from flowerml.models.builders import BuiltModel, build_backbone, check_forward_pass, create_backbone
 from flowerml.models.classifier import Network
 from flowerml.models.pairs.head import PairHead
 from flowerml.settings import ModelSpec
 
 PairInputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Crop of the subject and of the object (N, 3, S, S), or their pooled features (N, F), and the numbers of their boxes (N, B)."""
+"""Crops of subject and object (N, 3, S, S), or their pooled features (N, F), and box features (N, B)."""
 
 
 class PairClassifier(Network):
     """Logits (N, C) from `PairInputs`; both crops go through the one backbone together."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, numbers: int) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, box_dim: int) -> None:
         super().__init__(backbone, head)
-        self.numbers = numbers
+        self.box_dim = box_dim
 
     def forward(self, inputs: PairInputs) -> torch.Tensor:
-        """Logits (N, C). What has been pooled before (a frozen backbone's features, computed once) is taken as it is."""
-        subject, other, numbers = inputs
+        """Logits (N, C). Features that were extracted before (cached ones of a frozen backbone) skip the backbone."""
+        subject, other, boxes = inputs
         if subject.ndim == 4:
-            subject, other = self.pooled(torch.cat([subject, other])).chunk(2)
-        logits: torch.Tensor = self.head(torch.cat([subject, other], dim=1), numbers)
+            subject, other = self.extract_features(torch.cat([subject, other])).chunk(2)
+        logits: torch.Tensor = self.head(torch.cat([subject, other], dim=1), boxes)
         return logits
 
-    def blank(self, size: int) -> PairInputs:
-        """Two black crops and zeros for the boxes."""
-        return torch.zeros(1, 3, size, size), torch.zeros(1, 3, size, size), torch.zeros(1, self.numbers)
+    def example_inputs(self, size: int) -> PairInputs:
+        """Zero crops and zero box features."""
+        return torch.zeros(1, 3, size, size), torch.zeros(1, 3, size, size), torch.zeros(1, self.box_dim)
 
 
-def build_pairs(
+def build_pair_classifier(
     spec: ModelSpec,
     classes: int,
-    numbers: int,
+    box_dim: int,
     *,
     img_size: int,
     embedding: int,
@@ -47,40 +45,39 @@ def build_pairs(
     drop_path: float = 0.0,
     weights: str = "none",
     overrides: dict[str, object] | None = None,
-) -> Built:
-    """A pair classifier for `numbers` box numbers, its backbone from `weights`, its head fresh. Otherwise as
-    `builders.build`.
+) -> BuiltModel:
+    """A pair classifier for `box_dim` box features: the backbone from `weights`, a new head.
 
     Raises:
         UserError: as `builders.build`.
     """
-    backbone, unused = loaded_backbone(spec, img_size, drop_path, weights)
+    backbone, unused = build_backbone(spec, img_size, drop_path, weights)
     head = PairHead(
         backbone.features,
-        numbers,
+        box_dim,
         classes,
         embedding=embedding,
         temperature=temperature,
         dropout=dropout,
         spatial_dropout=spatial_dropout,
     )
-    model = PairClassifier(backbone.module, head, numbers)
-    try_out(model, spec, img_size)
-    return Built(model, backbone.described(overrides), backbone.stages, unused)
+    model = PairClassifier(backbone.module, head, box_dim)
+    check_forward_pass(model, spec, img_size)
+    return BuiltModel(model, backbone.describe_inputs(overrides), backbone.layer_groups, unused)
 
 
-def pairs_for_weights(
-    spec: ModelSpec, classes: int, numbers: int, *, img_size: int, embedding: int, temperature: float
+def build_pair_classifier_for_weights(
+    spec: ModelSpec, classes: int, box_dim: int, *, img_size: int, embedding: int, temperature: float
 ) -> PairClassifier:
-    """The network alone, for weights that are at hand, as `builders.build_for_weights`. Raises UnknownModel."""
-    backbone = bare_backbone(spec, img_size, 0.0, hub=False)
+    """A pair classifier whose weights the caller will load, as `builders.build_for_weights`. Raises UnknownModel."""
+    backbone = create_backbone(spec, img_size, 0.0, hub=False)
     head = PairHead(
         backbone.features,
-        numbers,
+        box_dim,
         classes,
         embedding=embedding,
         temperature=temperature,
         dropout=0.0,
         spatial_dropout=0.0,
     )
-    return PairClassifier(backbone.module, head, numbers)
+    return PairClassifier(backbone.module, head, box_dim)

@@ -1,28 +1,25 @@
-"""What makes relations of two crops' features and their boxes' numbers. Nothing but torch: served weights take it
-along.
-"""
+"""The head of the pair classifier. It imports only torch, as it is copied into the code of served models."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-WIDEST = 1024  # of the projection's hidden layer: as wide as one crop's features, but not wider
-SPATIAL = (64, 128)  # hidden widths of the MLP on box numbers
+MAX_HIDDEN = 1024  # of the visual projection, which is otherwise as wide as one crop's features
+SPATIAL_HIDDEN = (64, 128)  # of the MLP on box features
 
 
 class PairHead(nn.Module):
-    """Logits (N, C) from features (N, 2F) and box numbers (N, B): cosine of the pair to each class's learned embedding,
-    by temperature.
+    """Logits (N, C): cosine of the pair's embedding to each class's learned embedding, divided by `temperature`.
 
-    Visual: 2F -> min(F, 1024) -> E; spatial: B -> 64 -> 128 -> E; both are added. ReLU and dropout stand between the
-    layers (`dropout` in the visual part, `spatial_dropout` in the other). For ResNet-50 that is 4096 -> 1024 -> 128,
-    for ResNet-18 1024 -> 512 -> 128.
+    Inputs are features (N, 2F) and box features (N, B). Visual MLP 2F -> min(F, 1024) -> E and spatial MLP
+    B -> 64 -> 128 -> E are added; ReLU and dropout between the layers (`dropout` and `spatial_dropout`). For ResNet-50
+    the visual part is 4096 -> 1024 -> 128, for ResNet-18 1024 -> 512 -> 128.
     """
 
     def __init__(
         self,
         features: int,
-        numbers: int,
+        box_dim: int,
         classes: int,
         *,
         embedding: int,
@@ -31,23 +28,21 @@ class PairHead(nn.Module):
         spatial_dropout: float,
     ) -> None:
         super().__init__()
-        wide = min(features, WIDEST)
+        hidden = min(features, MAX_HIDDEN)
         self.visual = nn.Sequential(
-            nn.Linear(2 * features, wide), nn.ReLU(), nn.Dropout(dropout), nn.Linear(wide, embedding)
+            nn.Linear(2 * features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, embedding)
         )
-        first, second = SPATIAL
+        first, second = SPATIAL_HIDDEN
         self.spatial = nn.Sequential(
-            *(nn.Linear(numbers, first), nn.ReLU(), nn.Dropout(spatial_dropout)),
+            *(nn.Linear(box_dim, first), nn.ReLU(), nn.Dropout(spatial_dropout)),
             *(nn.Linear(first, second), nn.ReLU(), nn.Dropout(spatial_dropout)),
             nn.Linear(second, embedding),
         )
         self.embeddings = nn.Parameter(torch.randn(classes, embedding) / embedding**0.5)
         self.temperature = temperature
 
-    def forward(self, features: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        """Logits (N, C), in fp32 whatever goes on around: bf16 has too few digits for the gap between two boxes, or for
-        a cosine.
-        """
+    def forward(self, features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C), in fp32 also under autocast: bf16 is too coarse for box features and for a cosine."""
         with torch.autocast(features.device.type, enabled=False):
-            pair = self.visual(features.float()) + self.spatial(numbers.float())
+            pair = self.visual(features.float()) + self.spatial(boxes.float())
             return F.linear(F.normalize(pair, dim=1), F.normalize(self.embeddings, dim=1)) / self.temperature

@@ -24,7 +24,7 @@ from flowerml.reporting.html import thumbnail_jpeg
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
 from flowerml.tasks import Task
-from flowerml.training.callbacks import EpochMetrics, Outcome
+from flowerml.training.callbacks import EpochMetrics, TrainingResult
 
 _COLUMNS = (
     "epoch",
@@ -56,7 +56,7 @@ def write_beginnings(run: Prepared) -> list[Path]:
     write_text(folder / "environment.txt", environment(run.device))
     write_json(folder / "balance.json", run.balance.as_json())
     names = ["settings.json", "split.json", "balance.json", "environment.txt"]
-    if checks := run.task.checks(run.built, run.settings, run.balance):
+    if checks := run.task.describe_settings(run.built, run.settings, run.balance):
         write_text(folder / "checks.txt", "".join(f"{line}\n" for line in checks))
         names.append("checks.txt")
     if run.data.bad:
@@ -94,7 +94,7 @@ def write_history(folder: Path, history: Sequence[EpochMetrics]) -> Path:
     return folder / "history.csv"
 
 
-def write_curves(run: Prepared, outcome: Outcome) -> Path:
+def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
     """`curves.png`."""
     best = outcome.best.epoch if outcome.best else None
     chance, reached = 1 / len(run.data.classes), max(row.get("val_accuracy", 0.0) for row in outcome.history)
@@ -206,7 +206,7 @@ def _errors_html(title: str, predictions: Predictions, task: Task, examples: Seq
     ]
 
     def thumbnail(mistake: Mistake) -> bytes | None:
-        picture = task.picture(by_id[mistake.image])
+        picture = task.render(by_id[mistake.image])
         return None if picture is None else thumbnail_jpeg(picture)
 
     return errors_page(mistakes, title=title, total=len(predictions.ids), thumbnail=thumbnail)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, text_report
+from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, format_scores
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
@@ -16,7 +16,7 @@ from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.tags_and_note import closing_tags, description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
-from flowerml.training.callbacks import Outcome
+from flowerml.training.callbacks import TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class RunResult:
 
 
 def finalize_run(
-    run: Prepared, recorder: Recorder, outcome: Outcome, views: Views, test_examples: Sequence[Example]
+    run: Prepared, recorder: Recorder, outcome: TrainingResult, views: Views, test_examples: Sequence[Example]
 ) -> RunResult:
     """Write and record everything after the last epoch. Raises UserError where a file can't be written."""
     assert outcome.best is not None
@@ -54,7 +54,7 @@ def finalize_run(
             "best_val_macro_f1": scores.macro_f1,
             "best_val_mean_recall": scores.mean_recall,
         }
-        closing |= run.task.figures(
+        closing |= run.task.extra_metrics(
             outcome.best.predictions, views, lambda examples: _predict_with_best(run, examples, views.workers)
         )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
@@ -84,9 +84,9 @@ def finalize_run(
     if scores is not None:
         for path in record_baselines(run, recorder, views, scores):
             recorder.record(Artifact(path))
-        logger.info(f"\nbest epoch {outcome.best.epoch}, validation:\n{text_report(scores, run.task.headline)}")
+        logger.info(f"\nbest epoch {outcome.best.epoch}, validation:\n{format_scores(scores, run.task.headline)}")
     if test is not None:
-        logger.info(f"\ntest folder {run.settings.test_dir}:\n{text_report(test, run.task.headline)}")
+        logger.info(f"\ntest folder {run.settings.test_dir}:\n{format_scores(test, run.task.headline)}")
     return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from flowerml.models.layer_groups import multipliers
+from flowerml.models.layer_groups import lr_multipliers
 from flowerml.runs.outputs.tags_and_note import weights_name
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.serialization import as_params
@@ -22,12 +22,12 @@ def print_header(run: Prepared, remark: str | None) -> None:
         f" {run.digests.split[:8]})"
     )
     logger.info("\n".join(run.balance.lines()))
-    smallest = min(multipliers(built.stages, settings.llrd))
+    smallest = min(lr_multipliers(built.layer_groups, settings.llrd))
     logger.info(
         f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head),"
-        f" {len(built.stages)} layer groups, smallest rate factor {smallest:.3g}"
+        f" {len(built.layer_groups)} layer groups, smallest rate factor {smallest:.3g}"
     )
-    for line in run.task.checks(built, settings, run.balance):
+    for line in run.task.describe_settings(built, settings, run.balance):
         logger.info(f"check: {line}")
     unused = f"; not used of the file: {', '.join(_shortened(built.unused))}" if built.unused else ""
     logger.info(f"weights: {weights_name(run)}{unused}")

@@ -8,7 +8,7 @@ from typing import Any
 from flowerml.evaluation.metrics import Scores
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
-from flowerml.training.callbacks import Outcome
+from flowerml.training.callbacks import TrainingResult
 
 
 def tags(run: Prepared) -> dict[str, str]:
@@ -21,7 +21,7 @@ def tags(run: Prepared) -> dict[str, str]:
         "flowerml.model": run.settings.model,
         "flowerml.parameters": str(run.built.parameters),
         "flowerml.multiply_adds": str(
-            multiply_adds(run.built.model, run.built.model.blank(run.built.description.size))
+            multiply_adds(run.built.model, run.built.model.example_inputs(run.built.description.size))
         ),
         "flowerml.config_id": run.config_id,
         "flowerml.seed": str(run.settings.seed),
@@ -32,16 +32,16 @@ def tags(run: Prepared) -> dict[str, str]:
     }
 
 
-def closing_tags(outcome: Outcome, scores: Scores | None) -> dict[str, str]:
+def closing_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]:
     """What is known at the end: how it ended, the best epoch's hits among the validation pictures, which the selection
     counts, and after which epochs a plateau cut the rates.
     """
     counted = {} if scores is None else {"flowerml.val_hits": str(scores.hits), "flowerml.val_total": str(scores.total)}
     cuts = {"flowerml.rates_cut_after": ",".join(map(str, outcome.cuts))} if outcome.cuts else {}
-    return {"flowerml.ended": outcome.ended, **counted, **cuts}
+    return {"flowerml.ended": outcome.stop_cause, **counted, **cuts}
 
 
-def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Scores | None) -> str:
+def description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
     """The run as a short Markdown text."""
     settings = run.settings
     lines = [f"**{settings.model}** on {len(run.data.train)} training pictures of {', '.join(run.data.classes)}.", ""]
@@ -52,7 +52,7 @@ def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Sc
             (
                 f"{first}Validation accuracy **{scores.accuracy:.2%}** ({scores.hits} of {scores.total}; 95 % interval"
                 f" {low:.2%} to {high:.2%}), macro-F1 **{scores.macro_f1:.4f}**, at epoch {outcome.best.epoch} of"
-                f" {settings.epochs} ({outcome.ended})."
+                f" {settings.epochs} ({outcome.stop_cause})."
             ),
             "",
             "| class | precision | recall | 95 % interval | F1 | n |",
@@ -60,7 +60,7 @@ def description(run: Prepared, outcome: Outcome, scores: Scores | None, test: Sc
             *map(_class_row, scores.per_class),
         ]
     else:
-        lines.append(f"Trained on everything, without validation; {len(outcome.history)} epochs ({outcome.ended}).")
+        lines.append(f"Trained on everything, without validation; {len(outcome.history)} epochs ({outcome.stop_cause}).")
     if test is not None:
         low, high = test.interval
         lines += [

@@ -1,1 +1,1 @@
-"""Checkpoints: the file formats, the store of the last few of a run, and writing beside the training."""
+"""Checkpoints: the file formats, the store of a run's last few, and the thread that writes them."""

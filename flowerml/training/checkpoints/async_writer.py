@@ -1,4 +1,4 @@
-"""Files written beside the training: in the order they were asked for, one at a time, and none after one that failed."""
+"""Writes files in a background thread: in order, one at a time, and none after one that failed."""
 
 import logging
 from collections import deque
@@ -6,52 +6,51 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
-from flowerml.training.callbacks import Stopped
+from flowerml.errors import Stopped
 
 logger = logging.getLogger(__name__)
 
-_WAITING = 2  # files that may be under way: each holds a copy of the weights in memory
+_MAX_PENDING = 2  # each pending file holds a copy of the weights in memory
 
 
 class AsyncWriter:
-    """A thread that writes. What a task needs must not change any more: see `snapshot`."""
+    """Runs tasks in one thread. A task must own its data, as it goes on beside the training: see `copy_to_cpu`."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
-        self._under_way: deque[Future[None]] = deque()
+        self._pending: deque[Future[None]] = deque()
         self._failed = False
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Have `task` done after those before it; waits while too many are under way. Raises what an earlier one has
-        raised.
-        """
-        while len(self._under_way) >= _WAITING:
-            self._await_first()
-        self._under_way.append(self._pool.submit(self._do, task))
+        """Queue `task`; waits while too many are pending. Raises what an earlier task raised."""
+        while len(self._pending) >= _MAX_PENDING:
+            self._wait_for_oldest()
+        self._pending.append(self._pool.submit(self._run_task, task))
 
     def flush(self) -> None:
-        """Wait until everything is written. Raises what a task has raised. Interrupted, only the file that is under way
-        is written yet.
-        """
-        while self._under_way:
-            self._await_first()
+        """Wait until everything is written. Raises what a task raised.
 
-    def _await_first(self) -> None:
+        On an interrupt the file being written is finished, and the pending ones are dropped.
+        """
+        while self._pending:
+            self._wait_for_oldest()
+
+    def _wait_for_oldest(self) -> None:
         try:
-            wait([self._under_way[0]])
+            wait([self._pending[0]])
         except BaseException:
             self.cancel()
             raise
-        self._under_way.popleft().result()
+        self._pending.popleft().result()
 
     def cancel(self) -> None:
-        """Write nothing more than the file that is under way; waits for that one."""
-        for future in self._under_way:
+        """Drop pending tasks and wait for the running one."""
+        for future in self._pending:
             future.cancel()
-        wait(self._under_way)  # not for the thread: to Python 3.11 one whose waiting was interrupted has ended
+        wait(self._pending)  # not Thread.join: in Python 3.11 an interrupted join marks the thread as ended
 
-    def _do(self, task: Callable[[], None]) -> None:
-        if self._failed:  # a later checkpoint would speak of a best.pth that is not there
+    def _run_task(self, task: Callable[[], None]) -> None:
+        if self._failed:  # a later checkpoint would refer to a best.pth that is missing
             return
         try:
             task()
@@ -62,33 +61,33 @@ class AsyncWriter:
 
 @contextmanager
 def async_writer() -> Iterator[AsyncWriter]:
-    """A writer; everything is written at the end, but where the training was stopped at once.
+    """A writer that is flushed at the end, or cancelled on an interrupt (KeyboardInterrupt, a second signal).
 
     Raises:
-        BaseException: what a task has raised. Where something else has ended the training that is only warned of,
-            unless it was asked to stop: then what was to be kept is not.
+        BaseException: what a task raised. Where another exception ended the training, a task's error is only logged as
+            a warning, unless that exception is Stopped: then the checkpoint to resume from is not saved.
     """
     pool = ThreadPoolExecutor(1, "checkpoints")
-    writes = AsyncWriter(pool)
+    writer = AsyncWriter(pool)
     try:
-        yield writes
-        writes.flush()
+        yield writer
+        writer.flush()
     except Exception as error:
-        _write_the_rest(writes, error)  # what waits: it may be the checkpoint from which the run goes on
+        _flush_after_error(writer, error)  # a pending task may be the checkpoint to resume from
         raise
     except BaseException:
-        writes.cancel()
+        writer.cancel()
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _write_the_rest(writes: AsyncWriter, ended_by: Exception) -> None:
+def _flush_after_error(writer: AsyncWriter, cause: Exception) -> None:
     try:
-        writes.flush()
+        writer.flush()
     except Exception as error:
-        if error is ended_by:
+        if error is cause:
             return
-        if isinstance(ended_by, Stopped):
-            raise error from ended_by
+        if isinstance(cause, Stopped):
+            raise error from cause
         logger.warning(f"and meanwhile: {error}")

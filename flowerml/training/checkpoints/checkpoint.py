@@ -1,6 +1,4 @@
-"""`best.pth` and the delivered `.pth`: one format, plain tensors and plain values, readable with
-`torch.load(weights_only=True)`.
-"""
+"""The format of `best.pth` and of delivered `.pth` files: readable with `torch.load(weights_only=True)`."""
 
 import pickle
 import zipfile
@@ -23,11 +21,11 @@ _KEYS = ("format", "state_dict", "model", "family", "classes", "input", "epoch",
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights with all it takes to use them. `metrics` are those of `epoch` (1-based); `split` is None once delivered.
+    """Weights with everything needed to use them. `metrics` are those of `epoch` (1-based).
 
-    `prior` (C,): the shares that the model takes the classes to have, for an adjustment afterwards; None where it was
-    not written down. `origin` is the file it was read from, for messages. Who only predicts needs neither settings nor
-    split, so these two are looked at where they are used, by the methods below.
+    `split` is None in a delivered file. `prior` (C,) is the class prior of the training, for logit adjustment after
+    training; None in files that lack it. `origin` is the file's path, for messages. Prediction needs neither settings
+    nor split, so these two are validated only when used, by the methods below.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -41,20 +39,16 @@ class Checkpoint:
     prior: tuple[float, ...] | None = None
     origin: str = ""
 
-    def trained_with(self) -> Settings:
-        """The settings it was trained with. Raises UserError, with the file's name, where they are not those of this
-        version.
-        """
+    def parse_settings(self) -> Settings:
+        """The settings it was trained with. Raises UserError where this version does not accept them."""
         try:
             return settings_from_json(self.settings)
         except UserError as error:
-            other = "where another version of flowerml wrote it, use that one"
-            raise UserError(f"checkpoint {self.origin}: its settings can't be used ({error}); {other}") from error
+            hint = "where another version of flowerml wrote it, use that one"
+            raise UserError(f"checkpoint {self.origin}: its settings can't be used ({error}); {hint}") from error
 
-    def drawn_split(self) -> Split | None:
-        """The split it was trained on, None once delivered. Raises UserError, with the file's name, where it was
-        changed by hand.
-        """
+    def parse_split(self) -> Split | None:
+        """The split it was trained on, None in a delivered file. Raises UserError where it is not valid."""
         if self.split is None:
             return None
         try:
@@ -64,7 +58,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all. Compiled models' `_orig_mod.` prefixes are taken off.
+    """Write a checkpoint atomically. The `_orig_mod.` prefix of compiled models is removed.
 
     Raises:
         UserError: the folder can't be written to or the disk is full.
@@ -100,27 +94,26 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_plain(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain tensors and values with torch, whole or not at all.
+    """Write plain tensors and values with torch.save, atomically.
 
     Raises:
         UserError: the folder can't be written to or the disk is full.
     """
 
     def fill(temporary: Path) -> None:
-        # Into a handle of ours: a file that torch itself has opened stays open after an error, and so the disk full.
+        # torch.save(path) leaks its open file after an error, which keeps a full disk full: so the handle is ours.
         with temporary.open("wb") as handle:
             try:
                 torch.save(content, handle)
-            except RuntimeError as error:  # torch closes its archive in vain, and that hides what went wrong
-                raise (
-                    error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0])
-                ) from error
+            except RuntimeError as error:  # raised when torch closes its archive; the OSError is its context
+                cause = error.__context__
+                raise (cause if isinstance(cause, OSError) else OSError(str(error).splitlines()[0])) from error
 
     write_with(path, fill, size_in_bytes(content))
 
 
 def size_in_bytes(value: object) -> int:
-    """Bytes of all tensors in a nest of plain values."""
+    """Bytes of all tensors in nested plain values."""
     if isinstance(value, torch.Tensor):
         return value.numel() * value.element_size()
     if isinstance(value, Mapping):
@@ -129,8 +122,7 @@ def size_in_bytes(value: object) -> int:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without executing anything in it. Its tensors are mapped: the file may be replaced, but not
-    written over.
+    """Read a checkpoint without executing code in it. Tensors are memory-mapped: replace the file, never overwrite it.
 
     Raises:
         UserError: missing, damaged, not plain values, or another format.
@@ -139,20 +131,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"checkpoint {path}: {reason}. Give a run's best.pth or a delivered .pth")
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-            damaged = (
-                archive.testzip()
-            )  # torch does not look at the checksums it writes: a flipped bit would be other weights
-        if (
-            damaged is not None or packed
-        ):  # packed by other hands: mapped as they stand, its bytes would be taken for weights
-            raise zipfile.BadZipFile(f"the part {damaged or packed[0]} is damaged")
+            # Compressed by another program: mapped, the compressed bytes would be taken for weights.
+            compressed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+            damaged = archive.testzip()  # torch does not verify the CRCs it writes: a flipped bit would change a weight
+        if damaged is not None or compressed:
+            raise zipfile.BadZipFile(f"the part {damaged or compressed[0]} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # on the disk until used
-    except pickle.UnpicklingError as error:  # torch's own words advise to execute what is in it
+    except pickle.UnpicklingError as error:  # torch's message advises weights_only=False, which would run the code
         raise UserError(
             f"checkpoint {path}: holds more than plain weights and values: refused, as such a file can run code"
         ) from error
-    except Exception as error:  # zip, pickle and torch each have errors of their own for a damaged file
+    except Exception as error:  # zip, pickle and torch each raise their own errors for a damaged file
         line = (str(error) or type(error).__name__).splitlines()[0][:140]
         raise UserError(f"checkpoint {path}: can't be read ({line})") from error
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else ["format"]
@@ -161,15 +150,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"checkpoint {path}: not written by flowerml ({FORMAT}); weights of other origin go into --weights"
         )
     try:
-        return _checkpoint(content, str(path))
+        return _parse_checkpoint(content, str(path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"checkpoint {path}: a part is not what {FORMAT} says ({type(error).__name__}: {error})"
         ) from error
 
 
-def _checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:
-    model, described, state = content["model"], content["input"], content["state_dict"]
+def _parse_checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:
+    model, description, state = content["model"], content["input"], content["state_dict"]
     if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise TypeError("state_dict holds something that is no tensor")
     prior = tuple(content["prior"]) if "prior" in content else None
@@ -179,7 +168,9 @@ def _checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:
         state_dict=state,
         spec=ModelSpec(**{**model, "family": Family(model["family"]), "library": Library(model["library"])}),
         classes=tuple(content["classes"]),
-        description=InputDescription(**{**described, "mean": tuple(described["mean"]), "std": tuple(described["std"])}),
+        description=InputDescription(
+            **{**description, "mean": tuple(description["mean"]), "std": tuple(description["std"])}
+        ),
         epoch=content["epoch"],
         metrics=content["metrics"],
         settings=content["settings"],

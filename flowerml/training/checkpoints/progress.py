@@ -1,4 +1,4 @@
-"""How far a training has come, and when its state is to be kept."""
+"""Training position, and the interval at which checkpoints are saved."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-StateDict = dict[str, Any]  # a state as plain tensors and values: see `state`
+StateDict = dict[str, Any]  # plain tensors and values: see TrainState.state_dict
 
 
 @dataclass(frozen=True, order=True)
 class Progress:
-    """`epochs` whole epochs are done, and `steps` steps of the next one."""
+    """Training position: completed epochs plus steps into the next. Positions are ordered."""
 
     epochs: int
     steps: int
@@ -22,24 +22,24 @@ class Progress:
 
 @dataclass
 class CheckpointInterval:
-    """When a state is due within an epoch: every so many steps of the run, or minutes since the last one; 0 is never."""
+    """When a checkpoint is due within an epoch: every N steps of the run, or N minutes after the last; 0 is never."""
 
     every_steps: int
     every_minutes: float
-    _since: float = field(default_factory=time.monotonic)
+    _last_save: float = field(default_factory=time.monotonic)
 
-    def due(self, steps: int) -> bool:
-        """Whether to keep the state after `steps` steps of the run."""
+    def is_due(self, steps: int) -> bool:
+        """Whether a checkpoint is due after `steps` steps of the run."""
         by_steps = self.every_steps > 0 and steps % self.every_steps == 0
-        return by_steps or 0 < self.every_minutes * 60 <= time.monotonic() - self._since
+        return by_steps or 0 < self.every_minutes * 60 <= time.monotonic() - self._last_save
 
     def restart(self) -> None:
-        """A state has been kept just now."""
-        self._since = time.monotonic()
+        """Restart the interval: a checkpoint was saved just now."""
+        self._last_save = time.monotonic()
 
 
-def copy_to_cpu(value: Any) -> Any:  # noqa: ANN401 - a nest of plain values and tensors
-    """A copy of plain values whose tensors are copies too, on the CPU: what it was copied from may go on changing."""
+def copy_to_cpu(value: Any) -> Any:  # noqa: ANN401 - nested plain values and tensors
+    """Deep copy of nested plain values with all tensors on the CPU. Sync point: the copies wait for the GPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

@@ -1,6 +1,4 @@
-"""Kept states on the disk: whole or not counted, the last few, each checked by its digests before anything in it is
-read.
-"""
+"""The last few checkpoints of a run on disk: written atomically, verified by digest before they are read."""
 
 import json
 import logging
@@ -22,24 +20,26 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "flowerml-state-1"
 STATE, BEST, MANIFEST = "state.pt", "best.pth", "manifest.json"
-_NAME = re.compile(r"epochs-(\d+)-steps-(\d+)")
+_FOLDER_NAME = re.compile(r"epochs-(\d+)-steps-(\d+)")
 
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A whole checkpoint: its folder, and how far the training had come."""
+    """A valid checkpoint: its folder and training position."""
 
     folder: Path
     progress: Progress
 
     def load(self) -> StateDict:
-        """The state, on the CPU."""
-        content: StateDict = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
-        return content
+        """The state dict, on the CPU."""
+        state: StateDict = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
+        return state
 
     def restore_best(self, path: Path) -> None:
-        """Make `path` the `best.pth` of that time (a later one may stand there); leaves it where there was none yet.
-        Raises UserError.
+        """Overwrite `path` with this checkpoint's `best.pth`, if it has one (`path` may be a later one).
+
+        Raises:
+            UserError: the file can't be written.
         """
         if (self.folder / BEST).exists():
             copy(self.folder / BEST, path)
@@ -47,11 +47,10 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The checkpoints of one run, each a folder in `folder`: the state, the `best.pth` of that time and, written last,
-    a manifest.
+    """The checkpoints of one run: folders with the state, the `best.pth` at that step, and a manifest written last.
 
-    A checkpoint counts when its manifest is the one that configuration, seed, place and the content of its files give.
-    The last `keep` stay.
+    A checkpoint is valid if its manifest equals the one computed from configuration, seed, position and file contents.
+    The last `keep` are kept.
     """
 
     folder: Path
@@ -60,58 +59,57 @@ class CheckpointStore:
     keep: int
 
     def positions(self) -> list[Progress]:
-        """Where there are checkpoints, whole or not, in the order of the training."""
-        found = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        """Positions of all checkpoints, valid or not, in order."""
+        found = [_FOLDER_NAME.fullmatch(path.name) for path in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(Progress(int(match[1]), int(match[2])) for match in found if match)
 
-    def save(self, place: Progress, content: StateDict, best: Path) -> None:
-        """Keep a state and `best`, where there is one; then remove what is older than the last `keep`, or of a later
-        place.
+    def save(self, progress: Progress, state: StateDict, best: Path) -> None:
+        """Save a state and the file `best`, if it exists; then remove all but the last `keep` up to this position.
 
         Raises:
             UserError: the folder can't be written to or the disk is full; the earlier checkpoints stay.
         """
-        final = self._at(place)
+        final = self.folder_of(progress)
         part = (staging_dir(final) or self.folder) / f".{final.name}.part"
-        with _user_errors(final, content):
+        with _user_errors(final, state):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
+            for leftover in self.folder.glob(".*.part"):  # of a process that was killed while writing
                 shutil.rmtree(leftover)
             try:
-                part.mkdir()  # not its parents: a folder that was taken away must not come back
-                save_plain(part / STATE, content)
+                part.mkdir()  # without parents: a run folder that was moved away must not reappear
+                save_plain(part / STATE, state)
                 if best.exists():
                     copy(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
-                write_bytes(part / MANIFEST, self._manifest(part, place))
+                write_bytes(part / MANIFEST, self._expected_manifest(part, progress))
                 sync_folder(part)
-                staging_dir(final)
-                # What a resumed run found damaged there, or kept there before: it goes when the new one stands.
-                before_it = _aside(final) if final.exists() else None
+                staging_dir(final)  # raises LeaseLost if another process has taken the run over
+                # A damaged or earlier checkpoint of the same position is removed once the new one is in place.
+                replaced = _move_aside(final) if final.exists() else None
                 part.rename(final)
-                if before_it is not None:
-                    shutil.rmtree(before_it)
+                if replaced is not None:
+                    shutil.rmtree(replaced)
             finally:
-                shutil.rmtree(part, ignore_errors=True)  # what could not be written has its own error
+                shutil.rmtree(part, ignore_errors=True)  # ignore_errors: keep the original error
             for parent in (self.folder, self.folder.parent):
                 sync_folder(parent)
-            before = [other for other in self.positions() if other <= place]
-            for other in set(self.positions()) - set(before[-self.keep :]):
-                _remove(self._at(other))
+            up_to_here = [position for position in self.positions() if position <= progress]
+            for position in set(self.positions()) - set(up_to_here[-self.keep :]):
+                _remove_checkpoint(self.folder_of(position))
 
     def latest(self) -> StoredCheckpoint | None:
-        """The last whole checkpoint, None where there is none at all; names what is damaged in a warning.
+        """The last valid checkpoint, None if there are none at all; damaged ones are logged as warnings.
 
         Raises:
-            UserError: there are checkpoints, and each is damaged.
+            UserError: there are checkpoints, but each is damaged.
         """
         damaged: list[str] = []
-        for place in reversed(self.positions()):
-            reason = self._damage(place)
+        for progress in reversed(self.positions()):
+            reason = self._find_damage(progress)
             if reason is None:
                 for line in damaged:
-                    logger.warning(f"{line}: that checkpoint is not used, but the one {place}")
-                return StoredCheckpoint(self._at(place), place)
-            damaged.append(f"{self._at(place)}: {reason}")
+                    logger.warning(f"{line}: that checkpoint is not used, but the one {progress}")
+                return StoredCheckpoint(self.folder_of(progress), progress)
+            damaged.append(f"{self.folder_of(progress)}: {reason}")
         if damaged:
             raise UserError(
                 f"no checkpoint is whole ({'; '.join(damaged)}): start over with --resume never, or with --overwrite,"
@@ -124,82 +122,81 @@ class CheckpointStore:
         if not self.folder.is_dir():
             return
         with _user_errors(self.folder):
-            for place in self.positions():
-                _remove(self._at(place))
+            for progress in self.positions():
+                _remove_checkpoint(self.folder_of(progress))
             for leftover in self.folder.glob(".*.part"):
                 shutil.rmtree(leftover)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 
-    def _at(self, place: Progress) -> Path:
-        return self.folder / f"epochs-{place.epochs:04d}-steps-{place.steps:06d}"
+    def folder_of(self, progress: Progress) -> Path:
+        """The folder of the checkpoint at a position, whether it exists or not."""
+        return self.folder / f"epochs-{progress.epochs:04d}-steps-{progress.steps:06d}"
 
-    def _manifest(self, folder: Path, place: Progress) -> bytes:
-        """What the manifest of these files must be, to the byte."""
+    def _expected_manifest(self, folder: Path, progress: Progress) -> bytes:
+        """The manifest these files must have, byte for byte."""
         parts = [folder / name for name in (STATE, BEST) if (folder / name).exists()]
         files = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in parts}
         run = {
             "format": FORMAT,
             "config_id": self.config_id,
             "seed": self.seed,
-            "epochs": place.epochs,
-            "steps": place.steps,
+            "epochs": progress.epochs,
+            "steps": progress.steps,
         }
         return (json.dumps({**run, "files": files}, indent=2) + "\n").encode()
 
-    def _damage(self, place: Progress) -> str | None:
-        """What is wrong with a checkpoint, in words; None where it is whole."""
-        folder = self._at(place)
+    def _find_damage(self, progress: Progress) -> str | None:
+        """What is wrong with a checkpoint, for messages; None if it is valid."""
+        folder = self.folder_of(progress)
         if not (folder / STATE).exists():
             return f"{STATE} is missing"
         try:
-            written, own = (folder / MANIFEST).read_bytes(), self._manifest(folder, place)
+            found, expected = (folder / MANIFEST).read_bytes(), self._expected_manifest(folder, progress)
         except (OSError, UserError) as error:
             return f"{MANIFEST}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        if written == own:
+        if found == expected:
             return None
-        files = json.loads(own)["files"]
-        changed = [name for name, part in files.items() if part["sha256"].encode() not in written]
+        files = json.loads(expected)["files"]
+        changed = [name for name, part in files.items() if part["sha256"].encode() not in found]
         if len(changed) == 1:
             return f"{changed[0]} ({files[changed[0]]['bytes']:,} bytes) is not what {MANIFEST} says"
         return f"{MANIFEST} does not fit its files and this run"
 
 
-def _remove(folder: Path) -> None:
-    """Remove a checkpoint so that a process killed meanwhile leaves none that looks damaged. Raises OSError; Fenced as
-    `staging_of`.
-    """
-    shutil.rmtree(_aside(folder))
+def _remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint; a process killed meanwhile leaves no half of it under its name. Raises as `_move_aside`."""
+    shutil.rmtree(_move_aside(folder))
 
 
-def _aside(folder: Path) -> Path:
-    """Take a checkpoint out of the row; where it lies now. Raises as `_remove`."""
+def _move_aside(folder: Path) -> Path:
+    """Rename a checkpoint to a temporary name, and return it. Raises OSError, and LeaseLost as `staging_dir`."""
     gone = (staging_dir(folder) or folder.parent) / f".{folder.name}.gone.part"
     shutil.rmtree(gone, ignore_errors=True)
     return folder.rename(gone)
 
 
 @contextmanager
-def _user_errors(path: Path, content: StateDict | None = None) -> Iterator[None]:
-    """Errors of the disk as one line for people; `content` is what was to be written."""
+def _user_errors(path: Path, state: StateDict | None = None) -> Iterator[None]:
+    """Translate disk errors into UserError; `state` is what was being written."""
     try:
         yield
     except UserError as error:
         cause = error.__cause__
-        if content is None or not isinstance(cause, OSError) or cause.errno not in FULL:
+        if state is None or not isinstance(cause, OSError) or cause.errno not in FULL:
             raise
-        raise _disk_full(path, content, cause) from cause
+        raise _disk_full_error(path, state, cause) from cause
     except OSError as error:
-        staging_dir(path)  # raises Fenced where that is the reason
-        if content is not None and error.errno in FULL:
-            raise _disk_full(path, content, error) from error
+        staging_dir(path)  # raises LeaseLost where that is the reason
+        if state is not None and error.errno in FULL:
+            raise _disk_full_error(path, state, error) from error
         raise UserError(
             f"checkpoint {path}: {error.strerror or error}. Choose another folder, or free space or permissions there"
         ) from error
 
 
-def _disk_full(path: Path, content: StateDict, error: OSError) -> UserError:
+def _disk_full_error(path: Path, state: StateDict, error: OSError) -> UserError:
     return UserError(
-        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(content):,} bytes, {free(path)} are free. The"
-        " earlier checkpoints stay as they are; free space, and the same command goes on from there"
+        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(state):,} bytes, {free(path)} are free."
+        " The earlier checkpoints stay as they are; free space, and the same command goes on from there"
     )

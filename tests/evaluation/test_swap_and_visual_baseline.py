@@ -1,4 +1,4 @@
-"""Consistency under swap, and what pictures alone tell."""
+"""Swap consistency, and the visual baseline."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def answers(*names: str, classes: tuple[str, ...] = RELATIONS) -> Predictions:
     return Predictions(classes, tuple(map(str, range(len(names)))), np.zeros(len(names), np.int64), logits)
 
 
-def test_an_answer_is_consistent_where_it_turns_into_its_opposite():
+def test_a_prediction_is_consistent_if_it_turns_into_its_inverse():
     before = answers("above", "above", "left of", "near", "on", "under")
     after = answers("below", "above", "right of", "near", "under", "above")
     assert swap_consistency(before, after) == {
@@ -23,7 +23,7 @@ def test_an_answer_is_consistent_where_it_turns_into_its_opposite():
     }
 
 
-def test_what_has_no_opposite_is_not_judged():
+def test_predictions_without_an_inverse_do_not_count():
     assert swap_consistency(answers("inside", "above"), answers("inside", "below")) == {
         "swap_pairs": 1.0,
         "swap_consistency_percent": 100.0,
@@ -31,13 +31,13 @@ def test_what_has_no_opposite_is_not_judged():
     assert swap_consistency(answers("outside"), answers("outside")) == {"swap_pairs": 0.0}
 
 
-def test_an_opposite_that_is_no_class_is_not_judged():
+def test_an_inverse_that_is_not_a_class_does_not_count():
     classes = ("above", "left of", "near")
     found = swap_consistency(answers("above", "near", classes=classes), answers("above", "near", classes=classes))
     assert found == {"swap_pairs": 1.0, "swap_consistency_percent": 100.0}
 
 
-def test_features_that_tell_are_learned_and_shuffled_labels_give_chance():
+def test_informative_features_are_learned_and_shuffled_labels_give_chance():
     rng = np.random.default_rng(0)
     labels = np.arange(400) % 4
     features = rng.normal(size=(400, 16)) + 2 * np.eye(4, 16)[labels]

@@ -1,17 +1,13 @@
-"""Scores against sklearn, torch and hand computation; and predicting, whose figures must repeat to the last digit."""
+"""Metrics against scikit-learn, torch and hand computation."""
 
 import math
-import random
 
 import numpy as np
 import pytest
 import torch
 from sklearn import metrics
-from torch import nn
 
-from flowerml.data.loader import Example, evaluation_loader
-from flowerml.evaluation.metrics import Predictions, calibration_error, compute_metrics, text_report, wilson
-from flowerml.evaluation.predict import predict_all
+from flowerml.evaluation.metrics import Predictions, calibration_error, compute_metrics, format_scores, wilson_interval
 
 CLASSES = ("daisy", "rose", "tulip")
 
@@ -23,7 +19,7 @@ def predictions(labels, logits, classes=CLASSES) -> Predictions:
     )
 
 
-def drawn(seed: int, count: int = 60, classes=CLASSES, labels=None) -> Predictions:
+def random_predictions(seed: int, count: int = 60, classes=CLASSES, labels=None) -> Predictions:
     draw = np.random.default_rng(seed)
     if labels is None:
         labels = draw.choice(len(classes), size=count, p=[0.6, 0.3, 0.1])
@@ -32,7 +28,7 @@ def drawn(seed: int, count: int = 60, classes=CLASSES, labels=None) -> Predictio
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_score_equals_sklearns(seed):
-    made = drawn(seed)
+    made = random_predictions(seed)
     found, guesses = compute_metrics(made), made.logits.argmax(1)
     assert (found.hits, found.total) == ((made.labels == guesses).sum(), 60)
     assert found.accuracy == metrics.accuracy_score(made.labels, guesses)
@@ -48,8 +44,8 @@ def test_every_score_equals_sklearns(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_loss_equals_torchs_cross_entropy(seed):
-    made = drawn(seed)
-    expected = nn.functional.cross_entropy(torch.from_numpy(made.logits).double(), torch.from_numpy(made.labels))
+    made = random_predictions(seed)
+    expected = torch.nn.functional.cross_entropy(torch.from_numpy(made.logits).double(), torch.from_numpy(made.labels))
     assert compute_metrics(made).loss == pytest.approx(expected.item(), rel=1e-12)
 
 
@@ -69,11 +65,11 @@ def test_rows_of_the_confusion_matrix_are_true_classes_and_columns_predicted_one
     assert compute_metrics(made).confusion.tolist() == [[1, 2, 0], [0, 1, 0], [1, 0, 0]]
 
 
-def test_of_a_tie_the_first_class_is_predicted():
+def test_on_ties_the_first_class_is_predicted():
     assert predictions([0, 0], [[1, 1, 0], [0, 2, 2]]).predicted.tolist() == [0, 1]
 
 
-def test_a_class_that_does_not_occur_is_listed_but_no_part_of_macro_f1():
+def test_a_class_without_examples_is_listed_but_not_in_macro_f1():
     one_hot = np.eye(3) * 5
     found = compute_metrics(predictions([0, 0, 1, 1], one_hot[[0, 0, 1, 2]]))
     assert found.macro_f1 == pytest.approx((1.0 + 2 / 3) / 2)
@@ -88,8 +84,8 @@ def test_a_class_never_predicted_counts_as_zero_in_macro_f1():
     assert compute_metrics(predictions([0, 0, 1], one_hot[[0, 0, 0]])).macro_f1 == pytest.approx((0.8 + 0) / 2)
 
 
-def test_scores_count_first_and_divide_once_so_order_and_batches_play_no_part():
-    made = drawn(3, 31)
+def test_scores_do_not_depend_on_order_or_batches():
+    made = random_predictions(3, 31)
     order = np.random.default_rng(0).permutation(31)
     shuffled = predictions(made.labels[order], made.logits[order])
     one, other = compute_metrics(made), compute_metrics(shuffled)
@@ -97,9 +93,9 @@ def test_scores_count_first_and_divide_once_so_order_and_batches_play_no_part():
     assert one.loss == pytest.approx(other.loss, rel=1e-12)
 
 
-def test_a_score_becomes_the_record_that_epochs_are_chosen_by():
-    found = compute_metrics(drawn(1))
-    result = found.at(7)
+def test_scores_convert_to_an_epoch_result():
+    found = compute_metrics(random_predictions(1))
+    result = found.as_epoch_result(7)
     assert (result.epoch, result.hits, result.total) == (7, found.hits, found.total)
     assert (result.accuracy, result.macro_f1, result.loss) == (found.accuracy, found.macro_f1, found.loss)
     assert all(type(value) in (int, float) for value in (result.hits, result.macro_f1, result.loss))
@@ -116,23 +112,23 @@ def test_a_score_becomes_the_record_that_epochs_are_chosen_by():
     ],
 )
 def test_wilson_intervals_of_known_value(hits, total, low, high):
-    assert wilson(hits, total) == pytest.approx((low, high), abs=6e-5)
+    assert wilson_interval(hits, total) == pytest.approx((low, high), abs=6e-5)
 
 
-def test_wilson_intervals_stay_inside_0_and_1_hold_the_share_and_shrink():
+def test_wilson_intervals_are_in_0_1_contain_the_proportion_and_shrink():
     for total in (1, 2, 7, 100, 5000):
         for hits in {0, 1, total // 2, total}:
-            low, high = wilson(hits, total)
+            low, high = wilson_interval(hits, total)
             assert 0.0 <= low <= hits / total + 1e-12
             assert hits / total - 1e-12 <= high <= 1.0
             assert low < high
-    widths = [high - low for low, high in (wilson(9 * n, 10 * n) for n in (1, 10, 100))]
+    widths = [high - low for low, high in (wilson_interval(9 * n, 10 * n) for n in (1, 10, 100))]
     assert widths == sorted(widths, reverse=True)
 
 
 def test_the_scores_interval_is_wilsons_of_the_hits():
-    found = compute_metrics(drawn(2))
-    assert found.interval == wilson(found.hits, found.total)
+    found = compute_metrics(random_predictions(2))
+    assert found.interval == wilson_interval(found.hits, found.total)
 
 
 def two_class(confidences: list[float]) -> np.ndarray:
@@ -167,19 +163,19 @@ def test_mean_recall_weighs_a_rare_class_as_a_frequent_one():
     found = compute_metrics(predictions([0] * 8 + [1] + [2], one_hot[[0] * 8 + [0] + [2]]))
     assert found.accuracy == pytest.approx(0.9)
     assert found.mean_recall == pytest.approx((1 + 0 + 1) / 3)
-    assert found.per_class[0]["recall_interval_95"] == pytest.approx(wilson(8, 8))
-    assert found.at(3).mean_recall == found.mean_recall
+    assert found.per_class[0]["recall_interval_95"] == pytest.approx(wilson_interval(8, 8))
+    assert found.as_epoch_result(3).mean_recall == found.mean_recall
 
 
-def test_the_report_begins_with_the_score_that_matters():
-    found = compute_metrics(drawn(4))
-    assert text_report(found).startswith("accuracy ")
-    assert text_report(found, "mean_recall").startswith(f"mean recall         {found.mean_recall:.4f}\naccuracy ")
+def test_the_text_starts_with_the_headline_metric():
+    found = compute_metrics(random_predictions(4))
+    assert format_scores(found).startswith("accuracy ")
+    assert format_scores(found, "mean_recall").startswith(f"mean recall         {found.mean_recall:.4f}\naccuracy ")
 
 
-def test_the_report_shows_every_figure_of_the_scores():
-    found = compute_metrics(drawn(4))
-    text = text_report(found)
+def test_the_text_has_every_metric():
+    found = compute_metrics(random_predictions(4))
+    text = format_scores(found)
     low, high = found.interval
     for figure in (found.accuracy, low, high, found.macro_f1, found.loss, found.calibration_error):
         assert f"{figure:.4f}" in text
@@ -190,54 +186,8 @@ def test_the_report_shows_every_figure_of_the_scores():
         assert line.split() == [name, *map(str, row)]
 
 
-class Dropping(nn.Module):
-    """In training mode it would answer at random; it remembers how it was called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 3)
-        self.dropout = nn.Dropout(0.9)
-        self.calls: list[tuple[bool, torch.dtype, int]] = []
-
-    def forward(self, inputs):
-        result = self.dropout(self.layer(inputs))
-        self.calls.append((self.training, result.dtype, len(inputs)))
-        return result
-
-
-def loader_of(count: int, batch_size: int):
-    numbers = random.Random(1).sample(range(count), count)
-    inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(0))
-    made = [Example(f"id-{n}", n % 3, lambda n=n: inputs[n]) for n in numbers]
-    return made, inputs[numbers], evaluation_loader(made, lambda raw: raw, batch_size=batch_size, workers=0)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_predicting_is_fp32_in_evaluation_mode_in_the_examples_order_and_leaves_the_model_as_it_was(training):
-    model = Dropping().train(training)
-    made, inputs, loader = loader_of(7, 3)
-    found = predict_all(model, loader.epoch(1), CLASSES, torch.device("cpu"))
-    assert model.calls == [(False, torch.float32, 3), (False, torch.float32, 3), (False, torch.float32, 1)]
-    assert model.training is training
-    assert found.ids == tuple(example.id for example in made)
-    assert found.labels.tolist() == [example.label for example in made]
-    assert found.logits.dtype == np.float32
-    assert np.allclose(found.logits, model.layer(inputs).detach().numpy(), atol=1e-6)
-
-
-def test_predicting_keeps_no_gradient_and_repeats_to_the_last_digit():
-    model = Dropping()
-    _, _, loader = loader_of(9, 4)
-    first = predict_all(model, loader.epoch(1), CLASSES, torch.device("cpu"))
-    second = predict_all(model, loader.epoch(5), CLASSES, torch.device("cpu"))
-    assert np.array_equal(first.logits, second.logits)
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_post_hoc_adjustment_takes_the_prior_out():
-    """Menon et al. 2021: with tau 1, posteriors under one prior become those under equal ones (Bayes, worked out by
-    hand).
-    """
+def test_logit_adjustment_removes_the_prior():
+    """Menon et al. 2021: tau 1 turns posteriors under one prior into those under equal priors (Bayes, by hand)."""
     likelihood, prior = np.array([[0.2, 0.5, 0.3]]), (0.7, 0.2, 0.1)
     given = Predictions(("a", "b", "c"), ("x",), np.array([1]), np.log(likelihood * prior).astype(np.float32))
     assert given.predicted.tolist() == [0]
@@ -247,6 +197,6 @@ def test_post_hoc_adjustment_takes_the_prior_out():
     assert (adjusted.ids, adjusted.labels.tolist(), adjusted.classes) == (given.ids, [1], given.classes)
 
 
-def test_adjustment_by_nothing_changes_nothing():
+def test_logit_adjustment_with_tau_0_changes_nothing():
     given = Predictions(("a", "b"), ("x",), np.array([1]), np.array([[0.1, 0.7]], dtype=np.float32))
     assert np.array_equal(given.adjusted((0.9, 0.1), 0.0).logits, given.logits)

@@ -1,4 +1,4 @@
-"""Mixup and cutmix: keyed draws, targets that say what was mixed, nothing at all where both are off."""
+"""Mixup and cutmix: seeded draws, soft targets that match the images, and no change when both are off."""
 
 import pytest
 import torch
@@ -9,14 +9,12 @@ COUNT = 6
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Every picture of a class of its own, so that a target tells which pictures went into it; every pixel tells its
-    picture.
-    """
+    """Each image has a class of its own, and its pixel values tell which image they are from."""
     inputs = torch.arange(COUNT, dtype=torch.float32).reshape(-1, 1, 1, 1) * 100 + torch.rand(COUNT, 3, 16, 16)
     return inputs, torch.arange(COUNT)
 
 
-def test_off_gives_back_the_very_same_objects():
+def test_without_mixing_the_same_objects_are_returned():
     inputs, labels = batch()
     mixed, targets = Mixer(0.0, 0.0, COUNT)(inputs, labels, 1, 1, 0)
     assert mixed is inputs
@@ -24,7 +22,7 @@ def test_off_gives_back_the_very_same_objects():
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])
-def test_the_same_key_gives_the_same_mix_whatever_was_drawn_before(mixup, cutmix):
+def test_the_same_key_gives_the_same_mix_whatever_the_generator_state(mixup, cutmix):
     inputs, labels = batch()
     results = []
     for before in (1, 2):
@@ -41,7 +39,7 @@ def test_another_seed_epoch_or_step_gives_another_mix(other):
     assert not torch.equal(mixer(inputs, labels, 11, 3, 5)[1], mixer(inputs, labels, *other)[1])
 
 
-def test_mixing_leaves_the_global_generator_as_it_was():
+def test_mixing_does_not_advance_the_global_generator():
     inputs, labels = batch()
     torch.manual_seed(4)
     before = torch.random.get_rng_state()
@@ -50,7 +48,7 @@ def test_mixing_leaves_the_global_generator_as_it_was():
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])
-def test_targets_are_shares_that_add_up_to_one(mixup, cutmix):
+def test_soft_targets_sum_to_one(mixup, cutmix):
     inputs, labels = batch()
     for step in range(20):
         mixed, targets = Mixer(mixup, cutmix, COUNT)(inputs, labels, 1, 1, step)
@@ -60,14 +58,14 @@ def test_targets_are_shares_that_add_up_to_one(mixup, cutmix):
         assert torch.allclose(targets.sum(1), torch.ones(COUNT))
 
 
-def test_mixup_blends_pictures_in_the_shares_its_targets_say():
+def test_mixup_weights_equal_the_soft_targets():
     inputs, labels = batch()
     mixed, targets = Mixer(1.0, 0.0, COUNT)(inputs, labels, 1, 1, 0)
     assert torch.allclose(mixed, torch.einsum("ij,jchw->ichw", targets, inputs), rtol=1e-4)
     assert ((targets > 0).sum(1) == 2).all()  # a partner, not itself
 
 
-def test_cutmix_pastes_pixels_in_the_shares_its_targets_say():
+def test_cutmix_areas_equal_the_soft_targets():
     inputs, labels = batch()
     mixed, targets = Mixer(0.0, 1.0, COUNT)(inputs, labels, 1, 1, 0)
     source = mixed[:, 0].div(100, rounding_mode="floor").long()
@@ -80,7 +78,7 @@ def test_cutmix_pastes_pixels_in_the_shares_its_targets_say():
     )
 
 
-def test_with_both_on_each_batch_takes_one_of_them_by_a_fair_coin():
+def test_with_both_on_each_batch_draws_one_at_50_percent():
     inputs, labels = batch()
     mixer = Mixer(1.0, 1.0, COUNT)
     blended = 0
@@ -90,7 +88,7 @@ def test_with_both_on_each_batch_takes_one_of_them_by_a_fair_coin():
     assert 70 < blended < 130
 
 
-def test_a_batch_of_one_picture_is_left_as_it_is():
+def test_a_batch_of_one_image_is_unchanged():
     inputs, labels = torch.rand(1, 3, 16, 16), torch.tensor([2])
     mixed, targets = Mixer(0.2, 1.0, COUNT)(inputs, labels, 1, 1, 0)
     assert torch.allclose(mixed, inputs)

@@ -1,12 +1,11 @@
-"""Files that are written beside the training: in order, not after one that failed, and none forgotten."""
+"""The background writer: in order, nothing after a failed file, and nothing lost."""
 
 import signal
 import threading
 
 import pytest
 
-from flowerml.errors import UserError
-from flowerml.training.callbacks import Stopped
+from flowerml.errors import Stopped, UserError
 from flowerml.training.checkpoints.async_writer import async_writer
 
 
@@ -19,22 +18,22 @@ def fails():
     raise UserError("no space left")
 
 
-def test_in_the_order_of_asking_and_all_by_the_end(done):
-    with async_writer() as writes:
+def test_tasks_run_in_order_and_all_are_done_at_the_end(done):
+    with async_writer() as writer:
         for number in range(10):
-            writes.submit(
+            writer.submit(
                 lambda number=number: done.append((number, threading.current_thread() is threading.main_thread()))
             )
     assert done == [(number, False) for number in range(10)]
 
 
-def test_the_training_goes_on_beside_it_and_waits_where_two_are_under_way(done):
+def test_submit_blocks_only_when_two_tasks_are_pending(done):
     go_on = threading.Event()
-    with async_writer() as writes:
+    with async_writer() as writer:
         for _ in range(2):
-            writes.submit(lambda: go_on.wait(30))
+            writer.submit(lambda: go_on.wait(30))
         assert done == []
-        third = threading.Thread(target=lambda: (writes.submit(lambda: done.append("third")), done.append("asked")))
+        third = threading.Thread(target=lambda: (writer.submit(lambda: done.append("third")), done.append("asked")))
         third.start()
         third.join(0.1)
         assert third.is_alive()
@@ -43,37 +42,37 @@ def test_the_training_goes_on_beside_it_and_waits_where_two_are_under_way(done):
     assert sorted(done) == ["asked", "third"]
 
 
-def test_an_error_is_raised_in_the_training_and_nothing_is_written_after_it(done):
+def test_an_error_is_raised_in_the_training_and_later_tasks_are_dropped(done):
     def four():
-        with async_writer() as writes:
-            writes.submit(fails)
+        with async_writer() as writer:
+            writer.submit(fails)
             for _ in range(3):
-                writes.submit(lambda: done.append("later"))
+                writer.submit(lambda: done.append("later"))
 
     with pytest.raises(UserError, match="no space left"):
         four()
     assert done == []
 
 
-def test_an_error_in_the_last_file_is_not_lost():
-    with pytest.raises(UserError, match="no space left"), async_writer() as writes:
-        writes.submit(fails)
+def test_an_error_in_the_last_task_is_raised():
+    with pytest.raises(UserError, match="no space left"), async_writer() as writer:
+        writer.submit(fails)
 
 
 def test_flush_waits_and_raises(done):
-    with async_writer() as writes:
-        writes.submit(lambda: done.append("first"))
-        writes.flush()
+    with async_writer() as writer:
+        writer.submit(lambda: done.append("first"))
+        writer.flush()
         assert done == ["first"]
-        writes.submit(fails)
+        writer.submit(fails)
         with pytest.raises(UserError, match="no space left"):
-            writes.flush()
+            writer.flush()
 
 
 @pytest.mark.parametrize(
     ("error", "left"), [(ValueError("what ended it"), ["first", "second"]), (KeyboardInterrupt(), ["first"])]
 )
-def test_what_waits_is_written_unless_it_was_stopped_at_once(done, error, left):
+def test_pending_tasks_run_after_an_error_but_not_after_an_interrupt(done, error, left):
     begun, go_on = threading.Event(), threading.Event()
 
     def first():
@@ -82,9 +81,9 @@ def test_what_waits_is_written_unless_it_was_stopped_at_once(done, error, left):
         done.append("first")
 
     def ended():
-        with async_writer() as writes:
-            writes.submit(first)
-            writes.submit(lambda: done.append("second"))
+        with async_writer() as writer:
+            writer.submit(first)
+            writer.submit(lambda: done.append("second"))
             begun.wait(30)
             threading.Timer(0.2, go_on.set).start()
             raise error
@@ -95,18 +94,18 @@ def test_what_waits_is_written_unless_it_was_stopped_at_once(done, error, left):
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_stop_says_that_the_checkpoint_could_not_be_written(waits):
-    """Else the run would be KILLED without a word, and what it was to go on from is not there."""
+def test_a_failed_checkpoint_after_a_stop_request_is_raised(waits):
+    """Otherwise the run would end as KILLED with no checkpoint to resume from."""
     go_on = threading.Event()
 
     def stopped():
-        with async_writer() as writes:
-            writes.submit(lambda: (go_on.wait(30), fails()))
+        with async_writer() as writer:
+            writer.submit(lambda: (go_on.wait(30), fails()))
             if waits:
                 threading.Timer(0.1, go_on.set).start()
             else:
                 go_on.set()
-                writes.submit(lambda: None)
+                writer.submit(lambda: None)
             raise Stopped("stopped by SIGTERM")
 
     with pytest.raises(UserError, match="no space left") as caught:
@@ -114,10 +113,10 @@ def test_a_stop_says_that_the_checkpoint_could_not_be_written(waits):
     assert isinstance(caught.value.__cause__, Stopped)
 
 
-def test_what_ended_a_training_is_not_hidden_by_a_file_that_failed(capsys):
+def test_a_failed_task_does_not_hide_the_error_of_the_training(capsys):
     def ended():
-        with async_writer() as writes:
-            writes.submit(fails)
+        with async_writer() as writer:
+            writer.submit(fails)
             raise ValueError("what ended it")
 
     with pytest.raises(ValueError, match="what ended it"):
@@ -125,8 +124,8 @@ def test_what_ended_a_training_is_not_hidden_by_a_file_that_failed(capsys):
     assert capsys.readouterr().err == "warning: and meanwhile: no space left\n"
 
 
-def test_a_second_signal_while_the_last_files_are_written_leaves_them_but_for_the_one_under_way(done, monkeypatch):
-    """And that one is waited for: nothing is written when the run has been left."""
+def test_a_second_signal_during_the_flush_drops_pending_tasks(done, monkeypatch):
+    """The running task is waited for: nothing is written after the context exits."""
     begun, go_on = threading.Event(), threading.Event()
 
     def first():
@@ -139,9 +138,9 @@ def test_a_second_signal_while_the_last_files_are_written_leaves_them_but_for_th
         raise KeyboardInterrupt
 
     def stopped():
-        with async_writer() as writes:
-            writes.submit(first)
-            writes.submit(lambda: done.append("second"))
+        with async_writer() as writer:
+            writer.submit(first)
+            writer.submit(lambda: done.append("second"))
             begun.wait(30)
             main = threading.main_thread().ident
             threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGUSR1)).start()

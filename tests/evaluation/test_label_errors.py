@@ -5,12 +5,12 @@ its own label.
 import numpy as np
 import pytest
 
-from flowerml.evaluation.label_errors import cross_fitted, find_label_errors
+from flowerml.evaluation.label_errors import cross_validated_probabilities, find_label_errors
 
 CLASSES = ("daisy", "rose")
 
 
-def test_the_order_and_the_rule_against_numbers_worked_out_by_hand():
+def test_ranking_and_rule_against_hand_computed_values():
     """Thresholds: mean confidence of daisy in daisies (0.9 + 0.7 + 0.2) / 3 = 0.6, of rose in roses (0.8 + 0.5) / 2 =
     0.65.
     """
@@ -27,7 +27,7 @@ def test_the_order_and_the_rule_against_numbers_worked_out_by_hand():
     assert found.estimated == {"daisy": 1, "rose": 0}
 
 
-def test_a_picture_that_reaches_its_own_threshold_by_more_is_not_likely_wrong():
+def test_an_image_whose_label_is_most_probable_is_not_likely_wrong():
     """Both classes are reached (0.55 each): the label has more of the probability, so it stands."""
     probabilities = np.array([[0.6, 0.4], [0.5, 0.5], [0.4, 0.6], [0.5, 0.5]])
     found = find_label_errors(
@@ -36,7 +36,7 @@ def test_a_picture_that_reaches_its_own_threshold_by_more_is_not_likely_wrong():
     assert found.estimated == {"daisy": 0, "rose": 0}
 
 
-def test_as_many_as_asked_and_the_total_all_the_same():
+def test_the_list_is_limited_but_the_estimate_counts_all():
     probabilities = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 2)
     found = find_label_errors(
         [f"daisy/{i}" for i in range(5)], np.zeros(5, dtype=int), probabilities, CLASSES, "how", first=2
@@ -58,29 +58,29 @@ def blobs():
     return features, labels
 
 
-def test_a_wrong_label_is_the_first_suspect(blobs):
+def test_a_wrong_label_is_ranked_first(blobs):
     features, labels = blobs
-    probabilities = cross_fitted(features, labels, range(40))
+    probabilities = cross_validated_probabilities(features, labels, range(40))
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(40))
     own = probabilities[np.arange(40), labels]
     assert own.argmin() == 0
     assert own[0] < 0.5 < own[1:].min()
-    assert (cross_fitted(features, labels, range(40)) == probabilities).all()
+    assert (cross_validated_probabilities(features, labels, range(40)) == probabilities).all()
 
 
-def test_copies_of_a_wrongly_labelled_picture_do_not_defend_it(blobs):
+def test_duplicates_of_a_wrong_label_are_held_out_together(blobs):
     """Fifteen copies under the same wrong label: in groups of their own they teach the head their label, in one group
     they can't.
     """
     features, labels = blobs
     features = np.concatenate([features, np.repeat(features[:1], 15, axis=0)])
     labels = np.concatenate([labels, np.zeros(15, dtype=int)])
-    apart = cross_fitted(features, labels, range(55))[0, 0]
-    together = cross_fitted(features, labels, [*range(40), *[0] * 15])[0, 0]
+    apart = cross_validated_probabilities(features, labels, range(55))[0, 0]
+    together = cross_validated_probabilities(features, labels, [*range(40), *[0] * 15])[0, 0]
     assert together < 0.5 < apart
 
 
-def test_a_class_of_one_group_cannot_be_judged(blobs):
+def test_a_class_with_one_group_is_refused(blobs):
     features, labels = blobs
     with pytest.raises(ValueError, match="fewer than two groups"):
-        cross_fitted(features, labels, [*[0] * 20, *range(1, 21)])
+        cross_validated_probabilities(features, labels, [*[0] * 20, *range(1, 21)])

@@ -11,6 +11,7 @@ from flowerml.settings import find_model
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer, parameter_groups
 from flowerml.training.train_step import TrainStep
+from tests.training.conftest import same_weights, weights_of
 
 WITH_BATCH_NORM = ["timm:resnet10t", "timm:mobilenetv2_050"]
 
@@ -21,7 +22,7 @@ def made(name: str):
 
 
 def stepper_for(built, optimizer: str = "adamw") -> TrainStep:
-    groups = parameter_groups(built.model, built.stages, lr_head=0.1, lr_backbone=0.1, weight_decay=0.5, llrd=1.0)
+    groups = parameter_groups(built.model, built.layer_groups, lr_head=0.1, lr_backbone=0.1, weight_decay=0.5, llrd=1.0)
     parameters = list(built.model.parameters())
     losses = partial(example_losses, smoothing=0.0)
     return TrainStep(
@@ -94,7 +95,7 @@ def test_after_unfreezing_the_backbone_and_its_statistics_learn(name):
     assert leaves(built.model(torch.randn(2, 3, 32, 32))) == {id(parameter) for parameter in built.model.parameters()}
 
 
-def test_modes_while_frozen_the_backbone_evaluates_and_the_dropout_drops():
+def test_a_frozen_backbone_is_in_eval_mode_while_dropout_is_active():
     model = made("timm:resnet10t").model
     model.set_frozen(frozen=True)
     model.train()
@@ -122,3 +123,27 @@ def test_frozen_and_unfrozen_give_the_same_logits_in_evaluation():
     before = model(inputs)
     model.set_frozen(frozen=True)
     assert torch.equal(model(inputs), before)
+
+
+def test_frozen_epochs_train_the_head_alone_and_the_rest_trains_both(toy):
+    trained = toy.run(epochs=3, freeze_backbone_epochs=2)
+    start = trained.bests[0].state_dict  # of the average, whose backbone can't have moved either
+    first, second, third = trained.after
+    assert same_weights(weights_of(first, "backbone"), weights_of(second, "backbone"))
+    assert same_weights(weights_of(first, "backbone"), weights_of(start, "backbone"))
+    assert not same_weights(weights_of(first, "head"), weights_of(second, "head"))
+    assert not same_weights(weights_of(second, "backbone"), weights_of(third, "backbone"))
+
+
+def test_a_run_frozen_to_its_end_leaves_the_backbone_unchanged(toy, make_built):
+    before = make_built().model.state_dict()
+    trained = toy.run(epochs=2, freeze_backbone_epochs=2, weight_decay=0.5)
+    assert same_weights(weights_of(trained.weights(), "backbone"), weights_of(before, "backbone"))
+    assert same_weights(weights_of(trained.bests[-1].state_dict, "backbone"), weights_of(before, "backbone"))
+    assert not same_weights(weights_of(trained.weights(), "head"), weights_of(before, "head"))
+
+
+def test_the_schedule_continues_and_the_backbone_rate_is_logged_while_frozen(toy):
+    frozen, free = (toy.run(epochs=3, freeze_backbone_epochs=epochs) for epochs in (2, 0))
+    for name in ("lr_head", "lr_backbone"):
+        assert [row[name] for row in frozen.rows] == [row[name] for row in free.rows]

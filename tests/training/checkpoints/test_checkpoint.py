@@ -1,4 +1,4 @@
-"""`best.pth`: the contract's content, plain values, whole files, and one line for every file that is none."""
+"""The checkpoint format: documented keys, plain values, atomic writes, and one error line for any other file."""
 
 import pickle
 import zipfile
@@ -61,7 +61,7 @@ def refusal(path) -> str:
 @pytest.mark.parametrize(
     "model", ["convnextv2_atto", "clip_vits32", "timm:mobilenetv2_050", "openclip:ViT-B-32/laion2b_s34b_b79k"]
 )
-def test_everything_comes_back_as_it_went_in(tmp_path, model):
+def test_a_checkpoint_round_trips(tmp_path, model):
     split = {"seed": 11, "val": ["rose/1.jpg"], "train": ["rose/2.jpg"], "sha256": {"rose/1.jpg": "00"}}
     before = written(tmp_path / "best.pth", model=model, split=split)
     after = load_checkpoint(tmp_path / "best.pth")
@@ -74,14 +74,14 @@ def test_everything_comes_back_as_it_went_in(tmp_path, model):
     assert type(after.spec.library) is type(before.spec.library)
 
 
-def test_the_settings_in_it_are_valid_settings_again(tmp_path):
+def test_stored_settings_are_valid(tmp_path):
     before = written(tmp_path / "best.pth")
     settings = Settings.model_validate(load_checkpoint(tmp_path / "best.pth").settings)
     assert settings.model_dump(mode="json") == before.settings
     assert (settings.seed, settings.lr_head) == (0, 1e-4)
 
 
-def test_the_file_has_the_contracts_keys_and_nothing_but_plain_values(tmp_path):
+def test_the_file_has_the_documented_keys_and_only_plain_values(tmp_path):
     written(tmp_path / "best.pth", split={"seed": 11})
     content = torch.load(tmp_path / "best.pth", weights_only=True)
     assert set(content) == CONTRACT | {"split"}
@@ -98,13 +98,13 @@ def test_a_delivered_file_has_no_split(tmp_path):
     assert load_checkpoint(tmp_path / "delivered.pth").split is None
 
 
-def test_the_kind_of_activation_travels_with_the_file(tmp_path):
+def test_the_activation_is_stored(tmp_path):
     """QuickGELU is part of the architecture's name, and that is stored."""
     written(tmp_path / "best.pth", model="clip_vitb32")
     assert load_checkpoint(tmp_path / "best.pth").spec.architecture == "ViT-B-32-quickgelu"
 
 
-def test_the_prefix_of_compiled_models_is_taken_off(tmp_path):
+def test_the_prefix_of_compiled_models_is_removed(tmp_path):
     written(tmp_path / "best.pth", prefix="_orig_mod.")
     state = load_checkpoint(tmp_path / "best.pth").state_dict
     assert set(state) == {"backbone.weight", "head.weight", "backbone.num_batches_tracked"}
@@ -118,7 +118,7 @@ def test_tensors_are_stored_without_gradient_contiguous_and_on_the_cpu(tmp_path)
         assert tensor.device.type == "cpu"
 
 
-def test_a_write_that_fails_leaves_the_older_file_and_nothing_half_done(tmp_path):
+def test_a_failed_write_leaves_the_older_file(tmp_path):
     path = tmp_path / "best.pth"
     written(path)
     before = path.read_bytes()
@@ -130,7 +130,7 @@ def test_a_write_that_fails_leaves_the_older_file_and_nothing_half_done(tmp_path
     assert [found.name for found in tmp_path.iterdir()] == ["best.pth"]
 
 
-def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path):
+def test_an_unwritable_folder_is_one_error_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError) as caught:
         save_checkpoint(tmp_path / "file" / "best.pth", checkpoint())
@@ -152,7 +152,7 @@ def test_a_truncated_file_is_refused(tmp_path, left):
 
 
 @pytest.mark.parametrize("place", ["weights", "pickle"])
-def test_a_flipped_byte_is_refused_not_loaded_as_other_weights(tmp_path, place):
+def test_a_flipped_byte_is_refused(tmp_path, place):
     """torch itself checks no sums: one flipped byte of a weight would pass, and the model would be another one than was
     evaluated.
     """
@@ -179,7 +179,7 @@ def test_a_flipped_byte_is_refused_not_loaded_as_other_weights(tmp_path, place):
         {"format": "flowerml-checkpoint-9"},
     ],
 )
-def test_foreign_files_are_told_apart(tmp_path, content):
+def test_files_of_other_programs_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.pth")
     assert "not written by flowerml" in refusal(tmp_path / "other.pth")
 
@@ -194,7 +194,7 @@ def test_another_version_of_the_format_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "change", [{"model": {"name": "x"}}, {"model": "x"}, {"input": {"size": 64}}, {"state_dict": [1]}, {"classes": 3}]
 )
-def test_a_file_of_our_format_with_senseless_parts_is_refused(tmp_path, change):
+def test_a_file_with_invalid_parts_is_refused(tmp_path, change):
     written(tmp_path / "best.pth")
     content = torch.load(tmp_path / "best.pth", weights_only=True)
     torch.save({**content, **change}, tmp_path / "best.pth")
@@ -210,7 +210,7 @@ class _Trap:
 
 
 @pytest.mark.parametrize("how", ["torch", "pickle", "html", "empty"])
-def test_nothing_in_a_file_is_executed_and_what_is_no_checkpoint_is_refused(tmp_path, how):
+def test_pickled_code_is_refused_and_not_executed(tmp_path, how):
     path, mark = tmp_path / "best.pth", tmp_path / "executed"
     if how == "torch":
         torch.save({"format": FORMAT, "state_dict": _Trap(mark)}, path)
@@ -224,7 +224,7 @@ def test_nothing_in_a_file_is_executed_and_what_is_no_checkpoint_is_refused(tmp_
     assert not mark.exists()
 
 
-def test_a_repacked_file_is_refused_not_mapped_as_it_stands(tmp_path):
+def test_a_compressed_file_is_refused(tmp_path):
     """Its sums are right, but its tensors are compressed: their bytes, mapped, would be other weights."""
     written(tmp_path / "best.pth")
     with zipfile.ZipFile(tmp_path / "best.pth") as source, zipfile.ZipFile(tmp_path / "packed.pth", "w") as target:

@@ -1,6 +1,4 @@
-"""The garbage collector: nothing that was there before a training is looked through during it, and nothing is kept for
-good.
-"""
+"""Frozen garbage collection: existing objects are skipped inside and collected afterwards."""
 
 import gc
 import weakref
@@ -11,7 +9,7 @@ import pytest
 from flowerml.training.gc_freeze import frozen_gc
 
 
-class Knot:
+class Cycle:
     """Garbage that only the collector can free."""
 
     def __init__(self) -> None:
@@ -19,8 +17,8 @@ class Knot:
 
 
 @pytest.fixture(autouse=True)
-def nothing_frozen() -> Iterator[None]:
-    """As a process begins; afterwards as the tests' own process was."""
+def unfrozen() -> Iterator[None]:
+    """Starts unfrozen, and restores the test process's state afterwards."""
     before = gc.get_freeze_count()
     gc.unfreeze()
     yield
@@ -30,11 +28,11 @@ def nothing_frozen() -> Iterator[None]:
 
 
 def tracked() -> int:
-    """How many objects the collector looks through."""
+    """Number of objects that the collector tracks."""
     return sum(len(gc.get_objects(generation)) for generation in range(3))
 
 
-def test_what_was_there_is_not_looked_through():
+def test_existing_objects_are_frozen():
     before = tracked()
     with frozen_gc():
         assert tracked() < before / 100
@@ -43,45 +41,45 @@ def test_what_was_there_is_not_looked_through():
     assert tracked() > before * 0.9
 
 
-def test_what_was_garbage_before_is_freed_at_once():
-    gone = weakref.ref(Knot())
+def test_existing_garbage_is_freed_on_entry():
+    reference = weakref.ref(Cycle())
     with frozen_gc():
-        assert gone() is None
+        assert reference() is None
 
 
-def test_what_is_made_inside_is_collected_inside():
+def test_new_garbage_is_collected_inside():
     with frozen_gc():
-        gone = weakref.ref(Knot())
+        reference = weakref.ref(Cycle())
         gc.collect()
-        assert gone() is None
+        assert reference() is None
 
 
-def test_what_becomes_garbage_inside_is_freed_afterwards():
-    kept = [Knot()]
-    gone = weakref.ref(kept[0])
+def test_frozen_garbage_is_freed_on_exit():
+    kept = [Cycle()]
+    reference = weakref.ref(kept[0])
     with frozen_gc():
         kept.clear()
         gc.collect()
-        assert gone() is not None
+        assert reference() is not None
     gc.collect()
-    assert gone() is None
+    assert reference() is None
 
 
-def test_an_error_inside_ends_it_too():
+def test_an_error_inside_unfreezes():
     with pytest.raises(ZeroDivisionError), frozen_gc():
         raise ZeroDivisionError
     assert gc.get_freeze_count() == 0
 
 
-def test_a_process_that_was_spared_by_its_parent_stays_so():
+def test_objects_frozen_by_a_parent_process_stay_frozen():
     gc.freeze()
-    own = Knot()  # of a run in it: small, and looked through as ever
+    own = Cycle()  # of a run in it: small, and looked through as ever
     with frozen_gc():
         assert any(found is own for found in gc.get_objects())
     assert gc.get_freeze_count() > 0
 
 
-def test_a_training_is_spared(toy):
+def test_training_runs_with_frozen_gc(toy):
     seen: list[int] = []
     toy.run(epochs=2, on_epoch=lambda _row: seen.append(gc.get_freeze_count()))
     assert min(seen) > 100_000, "torch alone has as many objects"

@@ -1,6 +1,4 @@
-"""The training loop as a whole, on a toy: repetition, freezing, accumulation, averaging, schedules, and the stop at
-NaN.
-"""
+"""The trainer on a toy: reproducibility, metrics, accumulation, schedules, and the stop at NaN."""
 
 import math
 from functools import partial
@@ -11,8 +9,8 @@ import torch
 from flowerml.data.decode import BadImage
 from flowerml.data.loader import Example
 from flowerml.errors import RunFailed
-from flowerml.models.classifier import Classifier
 from flowerml.training.train_step import NotFinite
+from tests.training.conftest import same_weights
 
 COLUMNS = [
     "epoch",
@@ -36,20 +34,12 @@ EVERYTHING = {
 }
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(other[name], tensor) for name, tensor in one.items())
-
-
-def part(weights: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    return {key: tensor for key, tensor in weights.items() if key.startswith(f"{name}.")}
-
-
-def test_a_row_has_the_contracts_columns_and_observers_see_every_one(toy):
+def test_metrics_have_the_documented_columns_and_on_epoch_gets_them(toy):
     trained = toy.run()
     assert [list(row) for row in trained.rows] == [COLUMNS] * 3
     assert trained.outcome.history == trained.rows
     assert [row["epoch"] for row in trained.rows] == [1, 2, 3]
-    assert trained.outcome.ended == "all epochs done"
+    assert trained.outcome.stop_cause == "all epochs done"
 
 
 def test_it_learns(toy):
@@ -59,40 +49,40 @@ def test_it_learns(toy):
 
 
 @pytest.mark.parametrize("seed", [0, 11])
-def test_the_same_seed_twice_gives_the_same_history_and_weights_whatever_the_global_generator_did(toy, seed):
+def test_the_same_seed_gives_the_same_history_and_weights_whatever_the_generator_state(toy, seed):
     runs = []
     for before in (1, 2):
         torch.manual_seed(before)
         runs.append(toy.run(seed=seed, **EVERYTHING))
-    assert runs[0].figures() == runs[1].figures()
-    assert same(runs[0].weights(), runs[1].weights())
-    assert same(runs[0].bests[-1].state_dict, runs[1].bests[-1].state_dict)
+    assert runs[0].metrics() == runs[1].metrics()
+    assert same_weights(runs[0].weights(), runs[1].weights())
+    assert same_weights(runs[0].bests[-1].state_dict, runs[1].bests[-1].state_dict)
 
 
 def test_worker_processes_change_nothing(toy):
     here, there = toy.run(epochs=2, **EVERYTHING), toy.run(epochs=2, workers=2, **EVERYTHING)
-    assert here.figures() == there.figures()
-    assert same(here.weights(), there.weights())
+    assert here.metrics() == there.metrics()
+    assert same_weights(here.weights(), there.weights())
 
 
 @pytest.mark.parametrize("seeds", [(11, 12), (0, 1), (0, 11)])
-def test_another_seed_gives_another_run_and_seed_0_is_a_seed_like_any_other(toy, seeds):
+def test_another_seed_gives_another_run_also_for_seed_0(toy, seeds):
     one, other = (toy.run(seed=seed) for seed in seeds)
-    assert one.figures() != other.figures()
-    assert not same(one.weights(), other.weights())
+    assert one.metrics() != other.metrics()
+    assert not same_weights(one.weights(), other.weights())
 
 
-def test_dropout_is_drawn_by_the_seed(toy):
+def test_dropout_depends_on_the_seed(toy):
     """One batch an epoch, so that the order of the pictures plays no part."""
     losses = [toy.run(seed=seed, epochs=1, batch_size=27, dropout=0.5).rows[0]["train_loss"] for seed in (1, 1, 2)]
     assert losses[0] == losses[1]
     assert losses[0] != pytest.approx(losses[2], rel=1e-5)
 
 
-def test_a_run_ended_at_stop_epoch_is_the_beginning_of_the_longer_one(toy):
+def test_a_run_with_stop_epoch_equals_the_start_of_the_longer_one(toy):
     whole, cut = toy.run(epochs=5, **EVERYTHING), toy.run(epochs=5, stop_epoch=2, **EVERYTHING)
-    assert cut.figures() == whole.figures()[:2]
-    assert same(cut.weights(), whole.after[1])
+    assert cut.metrics() == whole.metrics()[:2]
+    assert same_weights(cut.weights(), whole.after[1])
 
 
 def test_train_loss_is_a_mean_over_pictures_not_over_batches(toy, make_built, make_examples):
@@ -113,7 +103,7 @@ def test_class_weights_reach_the_loss(toy):
     assert doubled.rows[0]["val_loss"] == pytest.approx(plain.rows[0]["val_loss"], rel=1e-5)
 
 
-def test_label_smoothing_and_mixing_are_for_training_alone(toy):
+def test_label_smoothing_and_mixing_apply_to_training_only(toy):
     slow = {"epochs": 1, "lr_head": 1e-12, "lr_backbone": 1e-12}
     plain, changed = toy.run(**slow), toy.run(label_smoothing=0.5, mixup=1.0, cutmix=1.0, dropout=0.5, **slow)
     assert changed.rows[0]["train_loss"] != pytest.approx(plain.rows[0]["train_loss"], rel=1e-6)
@@ -122,35 +112,11 @@ def test_label_smoothing_and_mixing_are_for_training_alone(toy):
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 1.0, "cutmix": 1.0}])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_accumulation_changes_nothing_also_where_the_whole_batch_was_mixed(toy, mixing, parts):
+def test_accumulation_changes_nothing_also_with_mixed_batches(toy, mixing, parts):
     whole, split = (toy.run(epochs=2, accumulate=accumulate, **mixing) for accumulate in (1, parts))
-    for one, other in zip(whole.figures(), split.figures(), strict=True):
+    for one, other in zip(whole.metrics(), split.metrics(), strict=True):
         assert other == pytest.approx(one, rel=1e-3)
     assert all(torch.allclose(tensor, split.weights()[name], atol=1e-4) for name, tensor in whole.weights().items())
-
-
-def test_frozen_epochs_train_the_head_alone_and_the_rest_trains_both(toy):
-    trained = toy.run(epochs=3, freeze_backbone_epochs=2)
-    start = trained.bests[0].state_dict  # of the average, whose backbone can't have moved either
-    first, second, third = trained.after
-    assert same(part(first, "backbone"), part(second, "backbone"))
-    assert same(part(first, "backbone"), part(start, "backbone"))
-    assert not same(part(first, "head"), part(second, "head"))
-    assert not same(part(second, "backbone"), part(third, "backbone"))
-
-
-def test_a_run_frozen_to_its_end_works_and_leaves_the_backbone_as_it_came(toy, make_built):
-    before = make_built().model.state_dict()
-    trained = toy.run(epochs=2, freeze_backbone_epochs=2, weight_decay=0.5)
-    assert same(part(trained.weights(), "backbone"), part(before, "backbone"))
-    assert same(part(trained.bests[-1].state_dict, "backbone"), part(before, "backbone"))
-    assert not same(part(trained.weights(), "head"), part(before, "head"))
-
-
-def test_while_frozen_the_schedule_goes_on_and_the_backbones_rate_is_shown(toy):
-    frozen, free = (toy.run(epochs=3, freeze_backbone_epochs=epochs) for epochs in (2, 0))
-    for name in ("lr_head", "lr_backbone"):
-        assert [row[name] for row in frozen.rows] == [row[name] for row in free.rows]
 
 
 def test_the_cosine_ends_at_a_hundredth_of_every_rate(toy):
@@ -179,38 +145,12 @@ def test_plateau_cuts_are_listed_and_take_effect_in_the_next_epoch(toy):
     assert [row["lr_head"] for row in trained.rows] == pytest.approx([1e-9, 1e-9, 1e-9, 1e-10, 1e-10, 1e-11])
 
 
-def test_other_schedules_know_no_cuts(toy):
+def test_other_schedules_have_no_cuts(toy):
     assert toy.run(epochs=4, lr_head=1e-9, lr_backbone=1e-9, plateau_patience=0).outcome.cuts == []
 
 
-@pytest.mark.parametrize("ema", [True, False])
-def test_the_evaluated_weights_are_the_kept_weights_to_the_last_digit(toy, make_built, make_examples, ema):
-    trained = toy.run(epochs=4, ema=ema, dropout=0.3)
-    assert trained.bests
-    inputs = torch.stack([example.read() for example in make_examples(12, first=1000)])
-    labels = torch.tensor([example.label for example in make_examples(12, first=1000)])
-    for best in trained.bests:
-        model: Classifier = make_built().model
-        model.load_state_dict(best.state_dict, strict=True)
-        with torch.no_grad():
-            logits = torch.cat([model.eval()(chunk) for chunk in inputs.split(5)])
-        row = trained.rows[best.epoch - 1]
-        assert torch.equal(logits, torch.from_numpy(best.predictions.logits))
-        assert row["val_accuracy"] == (logits.argmax(1) == labels).double().mean().item()
-        assert row["val_loss"] == pytest.approx(
-            torch.nn.functional.cross_entropy(logits.double(), labels).item(), rel=1e-9
-        )
-
-
-def test_without_averaging_the_raw_weights_are_kept_and_with_it_others(toy):
-    raw, averaged = (toy.run(epochs=3, ema=ema, val=[]) for ema in (False, True))
-    assert same(raw.weights(), averaged.weights())  # averaging watches, it does not steer
-    assert same(raw.bests[-1].state_dict, raw.weights())
-    assert not same(averaged.bests[-1].state_dict, averaged.weights())
-
-
-def test_evaluation_draws_nothing_and_leaves_the_model_training(toy):
-    assert same(
+def test_evaluation_draws_no_random_number_and_restores_training_mode(toy):
+    assert same_weights(
         toy.run(epochs=2, dropout=0.3, ema=False).weights(), toy.run(epochs=2, dropout=0.3, ema=False, val=[]).weights()
     )
 
@@ -227,7 +167,7 @@ class _Failing:
         return torch.full((3, 8, 8), math.nan if self.bad else 0.5)
 
 
-def test_a_loss_that_is_not_finite_stops_at_once_and_what_was_best_stays(toy, make_examples):
+def test_a_non_finite_loss_stops_at_once_and_keeps_the_best_weights(toy, make_examples):
     failing, seen = _Failing(), []
     pictures = [*make_examples(7), Example("rose/bad 1.jpg", 1, failing.read)]
 
@@ -241,12 +181,12 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_what_was_best_stays(toy, ma
     assert "\n" not in message
     (trained,) = seen
     assert [best.epoch for best in trained.bests] == [1]
-    assert same(trained.weights(), trained.after[0])
+    assert same_weights(trained.weights(), trained.after[0])
     assert all(tensor.isfinite().all() for tensor in trained.bests[0].state_dict.values())
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_vanished_ends_the_run_with_its_name(toy, make_examples, workers):
+def test_a_missing_image_fails_with_its_name(toy, make_examples, workers):
     failing = _Failing()
     failing.bad = "gone"
     pictures = [*make_examples(7), Example("rose/gone.jpg", 1, failing.read)]
@@ -258,10 +198,10 @@ def test_a_picture_that_vanished_ends_the_run_with_its_name(toy, make_examples, 
 def test_a_run_of_one_step_works(toy, make_examples):
     trained = toy.run(pictures=make_examples(6), epochs=1, batch_size=8)
     assert len(trained.rows) == 1
-    assert same(trained.bests[0].state_dict, trained.weights())
+    assert same_weights(trained.bests[0].state_dict, trained.weights())
 
 
-def test_every_epoch_shows_every_picture_once_in_an_order_of_its_own(toy):
+def test_every_epoch_has_every_image_once_in_a_new_order(toy):
     drawn: list[float] = []
 
     def read(number: int) -> torch.Tensor:

@@ -1,10 +1,10 @@
-"""The moving average of the weights: as long a memory as the run bears, and no longer."""
+"""EMA: a decay scaled to the run's length, so that little of the initial weights is left at the end."""
 
 import pytest
 import torch
 from torch import nn
 
-from flowerml.training.ema import EMA, decay_for
+from flowerml.training.ema import EMA, ema_decay
 
 
 class Number(nn.Module):
@@ -41,18 +41,18 @@ def test_less_than_a_thousandth_of_the_starting_weights_is_left_at_the_end(steps
 def test_a_fixed_decay_of_09998_would_have_kept_83_percent_after_900_steps():
     """What the scaling avoids on a short run; the scaled decay is far from it."""
     assert pytest.approx(0.83, abs=0.01) == 0.9998**900
-    assert decay_for(900) ** 900 < 1e-3
+    assert ema_decay(900) ** 900 < 1e-3
 
 
-def test_the_memory_is_a_tenth_of_the_run_and_the_decay_stays_below_its_limit():
-    assert 1 / (1 - decay_for(900)) == pytest.approx(90)
-    assert 1 / (1 - decay_for(3000)) == pytest.approx(300)
-    assert decay_for(10_000_000) == 0.9999
-    assert [decay_for(steps) for steps in (1, 2, 10)] == [0.0, 0.0, 0.0]
+def test_the_window_is_a_tenth_of_the_run_and_the_decay_is_capped():
+    assert 1 / (1 - ema_decay(900)) == pytest.approx(90)
+    assert 1 / (1 - ema_decay(3000)) == pytest.approx(300)
+    assert ema_decay(10_000_000) == 0.9999
+    assert [ema_decay(steps) for steps in (1, 2, 10)] == [0.0, 0.0, 0.0]
 
 
-def test_longer_runs_never_have_shorter_memories():
-    decays = [decay_for(steps) for steps in range(1, 5000)]
+def test_longer_runs_never_have_a_shorter_window():
+    decays = [ema_decay(steps) for steps in range(1, 5000)]
     assert decays == sorted(decays)
     assert min(decays) >= 0.0
     assert max(decays) < 1.0
@@ -76,7 +76,7 @@ def test_a_run_of_one_step_ends_with_the_weights_themselves():
     assert average.module.weight.item() == pytest.approx(7.0, abs=0.3)
 
 
-def test_the_average_follows_the_stated_rule_for_weights_and_buffers_and_counts_its_updates():
+def test_ema_matches_its_formula_for_weights_and_buffers_and_counts_updates():
     draw = torch.Generator().manual_seed(0)
     model = Number(1.0)
     average = EMA(model, 200)
@@ -102,7 +102,7 @@ def test_batch_norm_statistics_are_averaged_too():
     assert average.module[0].running_mean.mean().item() == pytest.approx(3, abs=0.3)
 
 
-def test_the_average_is_a_model_of_its_own_in_evaluation_mode():
+def test_ema_module_is_a_separate_model_in_evaluation_mode():
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train()
     average = EMA(model, 10)
     assert not average.module.training

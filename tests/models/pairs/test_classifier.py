@@ -1,14 +1,12 @@
-"""The classifier of pairs: its counts and shapes, one backbone for both crops, what has been pooled before, the cosine
-by temperature.
-"""
+"""The pair classifier: parameter counts, shapes, cached features, and logits as cosine over temperature."""
 
 import pytest
 import torch
 
 from flowerml.models.builders import set_channels_last
 from flowerml.models.cost import multiply_adds
-from flowerml.models.layer_groups import multipliers
-from flowerml.models.pairs.classifier import PairHead, build_pairs
+from flowerml.models.layer_groups import lr_multipliers
+from flowerml.models.pairs.classifier import PairHead, build_pair_classifier
 from flowerml.settings import find_model
 from flowerml.training.optimizer import parameter_groups
 
@@ -23,7 +21,7 @@ def size(module: torch.nn.Module) -> int:
 
 def small(name: str = "relation:timm:test_resnet", **options):
     torch.manual_seed(0)
-    return build_pairs(find_model(name), 10, 8, img_size=64, embedding=128, temperature=0.07, **options)
+    return build_pair_classifier(find_model(name), 10, 8, img_size=64, embedding=128, temperature=0.07, **options)
 
 
 def inputs(count: int = 4, side: int = 64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -32,7 +30,7 @@ def inputs(count: int = 4, side: int = 64) -> tuple[torch.Tensor, torch.Tensor, 
     return pictures[0], pictures[1], torch.rand(count, 8, generator=generator)
 
 
-def test_the_parts_have_as_many_parameters_as_the_experiments_widths_give():
+def test_parameter_counts_follow_from_the_widths():
     """4096 -> 1024 -> 128 is 4,326,528, not 4.7 million; 1024 -> 512 -> 128 and the spatial MLP are the 615 thousand of
     Experiment 1.
     """
@@ -47,9 +45,9 @@ def test_the_parts_have_as_many_parameters_as_the_experiments_widths_give():
 @pytest.mark.parametrize(
     ("name", "features", "backbone"), [("relation_resnet18", 512, 11_176_512), ("relation_resnet50", 2048, 23_508_032)]
 )
-def test_the_catalogues_models_are_resnets_of_torchvisions_size(name, features, backbone):
+def test_the_catalog_models_have_the_size_of_torchvisions_resnets(name, features, backbone):
     with torch.device("meta"):
-        built = build_pairs(find_model(name), 10, 8, img_size=128, embedding=128, temperature=0.07)
+        built = build_pair_classifier(find_model(name), 10, 8, img_size=128, embedding=128, temperature=0.07)
     assert size(built.model.backbone) == backbone
     assert built.model.head.visual[0].in_features == 2 * features
     assert built.parameters == backbone + built.head_parameters
@@ -72,7 +70,7 @@ def test_logits_are_the_cosine_of_the_pair_to_each_embedding():
     assert torch.allclose(logits[:, 3], logits[:, 5], atol=1e-5)
 
 
-def test_subject_and_object_are_told_apart():
+def test_swapping_subject_and_object_changes_the_logits():
     model = small().model.eval()
     subject, other, numbers = inputs()
     assert not torch.allclose(model((subject, other, numbers)), model((other, subject, numbers)), atol=1e-3)
@@ -87,20 +85,20 @@ def test_each_input_matters():
         assert not torch.allclose(model(changed), logits, atol=1e-4)
 
 
-def test_features_pooled_before_give_the_same_logits():
+def test_cached_features_give_the_same_logits():
     model = small().model.eval()
     subject, other, numbers = inputs()
     with torch.inference_mode():
-        pooled = model.pooled(subject), model.pooled(other)
+        pooled = model.extract_features(subject), model.extract_features(other)
         assert torch.allclose(model((*pooled, numbers)), model((subject, other, numbers)), atol=1e-5)
 
 
-def test_bf16_around_it_leaves_the_head_in_fp32():
+def test_under_bf16_autocast_the_head_stays_in_fp32():
     """A gap of a pixel between two boxes has no digit left in bf16."""
     model = small().model.eval()
     subject, other, numbers = inputs()
     with torch.inference_mode():
-        features = torch.cat([model.pooled(subject), model.pooled(other)], dim=1)
+        features = torch.cat([model.extract_features(subject), model.extract_features(other)], dim=1)
         plain = model.head(features, numbers)
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(model.head(features, numbers), plain)
@@ -118,17 +116,19 @@ def test_a_frozen_backbone_gets_no_gradient_and_keeps_its_statistics():
     assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
 
 
-def test_every_parameter_is_in_one_optimiser_group():
+def test_every_parameter_is_in_one_optimizer_group():
     built = small()
-    groups = parameter_groups(built.model, built.stages, lr_head=1e-3, lr_backbone=1e-4, weight_decay=0.1, llrd=0.9)
+    groups = parameter_groups(
+        built.model, built.layer_groups, lr_head=1e-3, lr_backbone=1e-4, weight_decay=0.1, llrd=0.9
+    )
     assert sum(len(group["params"]) for group in groups) == len(list(built.model.parameters()))
-    assert min(multipliers(built.stages, 0.9)) < 1
+    assert min(lr_multipliers(built.layer_groups, 0.9)) < 1
 
 
-def test_what_it_costs_is_twice_the_backbone_and_a_little():
+def test_the_cost_is_twice_the_backbone_plus_the_head():
     built = small()
     model = built.model
-    both, one = multiply_adds(model, model.blank(64)), multiply_adds(model.backbone, torch.zeros(1, 3, 64, 64))
+    both, one = multiply_adds(model, model.example_inputs(64)), multiply_adds(model.backbone, torch.zeros(1, 3, 64, 64))
     assert (
         both
         == 2 * one
@@ -143,9 +143,11 @@ def test_what_it_costs_is_twice_the_backbone_and_a_little():
 
 
 @pytest.mark.parametrize("name", ["relation:timm:test_vit", "relation:timm:test_convnext"])
-def test_any_backbone_of_timm_serves(name):
+def test_any_timm_backbone_works(name):
     torch.manual_seed(0)
-    built = build_pairs(find_model(name), 4, 12, img_size=96, embedding=16, temperature=1.0)
+    built = build_pair_classifier(find_model(name), 4, 12, img_size=96, embedding=16, temperature=1.0)
     memory_format = set_channels_last(built.model, find_model(name))
     assert memory_format == torch.channels_last
-    assert built.model(tuple(part.repeat(2, *[1] * (part.ndim - 1)) for part in built.model.blank(96))).shape == (2, 4)
+    assert built.model(
+        tuple(part.repeat(2, *[1] * (part.ndim - 1)) for part in built.model.example_inputs(96))
+    ).shape == (2, 4)
