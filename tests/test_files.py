@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from flowerml.errors import LeaseLost, UserError
-from flowerml.files import copy, fenced_writes_to, file_digest, write_bytes, write_json, write_text, write_with
+from flowerml.files import copy_file, fenced_writes_to, file_digest, write_bytes, write_json, write_text, write_with
 
 
 def names_in(folder):
@@ -100,9 +100,9 @@ def test_a_full_disk_is_said_with_what_is_needed_and_what_is_free(folder):
     (folder / "source").write_bytes(b"x" * 5000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shutil.copyfile", lambda _source, target: full(target))
-        patch.setattr("shutil.disk_usage", lambda _place: SimpleNamespace(free=123 if not seen[-1].exists() else 0))
+        patch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=123 if not seen[-1].exists() else 0))
         with pytest.raises(UserError, match=r"it needs about 5,000 bytes, 123 bytes are free there"):
-            copy(folder / "source", folder / "target")
+            copy_file(folder / "source", folder / "target")
 
 
 def test_a_reader_meanwhile_sees_the_old_file(folder):

@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING
 
 from flowerml.tracking.delivery.reap import ClosedRun, close_stale_runs
 from flowerml.tracking.delivery.run_writer import KIND, NOTE
-from flowerml.tracking.delivery.start_run import note_failure, start_child, start_run
-from flowerml.tracking.delivery.sync import SyncResult, belongs_here, has_pending, run_ids, sync_folder
+from flowerml.tracking.delivery.start_run import note_failure, start_child_run, start_run
+from flowerml.tracking.delivery.sync import (
+    SyncResult,
+    belongs_to_current_store,
+    delivered_run_ids,
+    has_pending,
+    sync_folder,
+)
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.search.candidates import TrackedRuns
 from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
@@ -27,16 +33,16 @@ __all__ = [
     "RunRecord",
     "SyncResult",
     "TrackedRuns",
-    "belongs_here",
+    "belongs_to_current_store",
     "close_stale_runs",
     "create_experiment",
     "fetch_registered",
     "has_pending",
     "note_failure",
     "register",
-    "run_ids",
+    "delivered_run_ids",
     "runs_of_kind",
-    "start_child",
+    "start_child_run",
     "start_run",
     "sync_folder",
 ]

@@ -54,7 +54,7 @@ class JournalRecorder:
             if not isinstance(event, Ended):
                 raise
             logger.warning(f"the end could not be kept: {error}")
-            self._sender.delivery.add_last_words(event)
+            self._sender.delivery.add_final_status(event)
         self._sender.notify()
         if isinstance(event, Ended):
             self._ended = event

@@ -13,10 +13,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Metrics, Params
-from flowerml.journal import Entry, Journal, journals, read_delivered
+from flowerml.journal import Journal, JournalEntry, find_journals, read_delivered
 from tests.conftest import ROOT
 from tests.faults.test_killed import assert_as_undisturbed
-from tests.tracking.faulty_server import Server
+from tests.tracking.faulty_server import FaultyServer
 
 AWAY = "7 server refused, stopped, 503, restarted"
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_server(folder):
-    made = Server(folder)
+    made = FaultyServer(folder)
     yield made
     made.close()
 
@@ -114,9 +114,9 @@ def rows_of(client, run_id):
 
 def assert_delivered(tally, client, folder):
     """What the journal holds is at the server: nothing is missing, nothing there twice. Gives the run's id."""
-    attempt = journals(folder)[-1]
+    attempt = find_journals(folder)[-1]
     run_id = read_delivered(attempt).run_id
-    records = [found.record for found in Journal(attempt).records(0) if isinstance(found, Entry)]
+    records = [found.record for found in Journal(attempt).records(0) if isinstance(found, JournalEntry)]
     points, params, files, status = rows_of(client, run_id)
     told = sorted(
         (name, r.step, r.timestamp, v) for r in records if isinstance(r, Metrics) for name, v in r.values.items()

@@ -15,19 +15,19 @@ from flowerml.errors import LeaseLost, UserError
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import (
     JOURNAL,
-    Damage,
+    DamagedLine,
     Delivered,
-    Entry,
     Journal,
-    Opening,
-    Reopening,
+    JournalEntry,
+    RunResumed,
+    RunStarted,
+    find_journals,
     has_undelivered,
-    journals,
     read_delivered,
     write_delivered,
 )
 
-OPENING = Opening(
+OPENING = RunStarted(
     "j" * 32, "flowers", "x", "host", settings={"classes": ["a", "b"]}, tags={"mlflow.user": "me"}, timestamp=1
 )
 EVENTS = (
@@ -36,7 +36,7 @@ EVENTS = (
     Metrics({"val_accuracy": 0.1 + 0.2, "val_loss": math.inf}, step=1, timestamp=1000),
     DatasetInput("train", "d" * 64, "some\nwhere", "training"),
     Ended(Status.FAILED, "why", 5),
-    Reopening("host", "opened", 6),
+    RunResumed("host", "opened", 6),
     Metrics({"val_accuracy": 0.75}, step=2, timestamp=2000),
     Ended(Status.FINISHED, "", 7),
 )
@@ -57,17 +57,17 @@ def journal(folder):
 
 
 def records(journal, start=0):
-    return [found.record for found in journal.records(start) if isinstance(found, Entry)]
+    return [found.record for found in journal.records(start) if isinstance(found, JournalEntry)]
 
 
 def damages(journal):
-    return [found for found in journal.records() if isinstance(found, Damage)]
+    return [found for found in journal.records() if isinstance(found, DamagedLine)]
 
 
 def test_what_was_written_comes_back_with_its_own_time(journal, folder):
     again = Journal(folder)
     assert records(again) == [OPENING, *EVENTS]
-    assert again.opening == OPENING
+    assert again.started == OPENING
     assert records(again)[5].timestamp == 5, "an end's time is not among what makes two ends equal"
     assert again.end == journal.end == (folder / JOURNAL).stat().st_size
 
@@ -168,14 +168,14 @@ def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
     with (folder / JOURNAL).open("ab") as handle:
         handle.write(b"0123456789abcdef {torn")
     (folder.parent / "0002").mkdir()
-    following = Journal.passed_on(folder, folder.parent / "0002")
+    following = Journal.continue_from(folder, folder.parent / "0002")
     assert records(following) == [OPENING, *EVENTS]
     assert read_delivered(following.folder) == Delivered("store", "r", 5)
     assert not following.append(Metrics({"val_accuracy": 9.0}, step=2))
-    following.append(Reopening("other"))
+    following.append(RunResumed("other"))
     assert len(records(following)) == len(records(journal)) + 1
     with pytest.raises(OSError):
-        Journal.passed_on(folder.parent / "none", folder.parent / "0003")
+        Journal.continue_from(folder.parent / "none", folder.parent / "0003")
 
 
 def test_a_folder_that_was_taken_away_is_not_written_to(journal, folder):
@@ -224,14 +224,14 @@ def test_the_newest_copy_of_each_journal_is_found(folder):
     for name in ("0001", "0002", "0003.fenced", "0004"):
         (attempts / name).mkdir(parents=True)
     Journal.create(folder, OPENING)
-    Journal.passed_on(folder, attempts / "0002")
+    Journal.continue_from(folder, attempts / "0002")
     folder.rename(attempts / "0001.fenced")
-    Journal.create(attempts / "0003.fenced", Opening("k" * 32, "flowers", "x", "host"))
-    Journal.passed_on(attempts / "0003.fenced", attempts / "0004")
+    Journal.create(attempts / "0003.fenced", RunStarted("k" * 32, "flowers", "x", "host"))
+    Journal.continue_from(attempts / "0003.fenced", attempts / "0004")
     for other in ("0005", ".0006", "notes"):
         (attempts / other).mkdir()
-    assert journals(folder.parent.parent) == [attempts / "0002", attempts / "0004"]
-    assert journals(attempts / "none") == []
+    assert find_journals(folder.parent.parent) == [attempts / "0002", attempts / "0004"]
+    assert find_journals(attempts / "none") == []
 
 
 def test_what_is_delivered_is_seen_without_reading(journal, folder):
@@ -243,7 +243,7 @@ def test_what_is_delivered_is_seen_without_reading(journal, folder):
 
 def test_it_knows_whether_its_run_has_ended(journal, folder):
     assert Journal(folder).ended == Ended(Status.FINISHED)
-    journal.append(Reopening("host"))
+    journal.append(RunResumed("host"))
     assert journal.ended is None
     assert Journal(folder).ended is None
 
@@ -258,14 +258,14 @@ def test_nothing_is_written_over_a_line_that_a_signal_found_whole(journal, monke
     def interrupted(_handle):
         raise Interrupts
 
-    monkeypatch.setattr("flowerml.journal.file._synced", interrupted)
+    monkeypatch.setattr("flowerml.journal.file._fdatasync", interrupted)
     with pytest.raises(Interrupts):
         journal.append(Params({"a long name": "and a long text, longer than the end"}))
     read = journal.end
     monkeypatch.undo()
     journal.append(Ended(Status.KILLED, "stopped"))
     assert [found.record for found in journal.records(read)] == [Ended(Status.KILLED, "stopped")]
-    assert not [found for found in journal.records() if isinstance(found, Damage)]
+    assert not [found for found in journal.records() if isinstance(found, DamagedLine)]
     assert not journal.append(Params({"a long name": "again"})), "it counts"
 
 

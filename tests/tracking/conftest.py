@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.tracking import start_run
-from tests.tracking.faulty_server import Server
+from tests.tracking.faulty_server import FaultyServer
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def start(tmp_path):
 
 @pytest.fixture(scope="session")
 def _server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
+    server = FaultyServer(tmp_path_factory.mktemp("server"))
     yield server
     server.close()
 

@@ -18,7 +18,7 @@ PAGE = b"<!DOCTYPE html><p>the company's proxy"
 FAULTS = ("lost", "answer lost", "503", "answer 503", "page")
 
 
-class Server:
+class FaultyServer:
     """`fault` says, by a request's number since `reset`, what becomes of it (None: it is answered).
 
     lost: never heard, the connection ends. 503 and page: a proxy answers for the server. `answer ...`: the request is

@@ -13,7 +13,7 @@ DATA, SPLIT = "d" * 64, "5" * 64
 CLASSES = "daisy,dandelion,rose,sunflower,tulip"
 
 
-class Made:
+class RunFactory:
     """The store `mlflow.db` in `folder`, where files lie too. Each run starts a millisecond after the one before."""
 
     def __init__(self, folder):

@@ -11,9 +11,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
-from flowerml.journal import JOURNAL, Journal, Opening, Reopening, read_delivered, write_delivered
+from flowerml.journal import JOURNAL, Journal, RunResumed, RunStarted, read_delivered, write_delivered
+from flowerml.journal.lock import LockHeld
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.lock import LockHeld
 from flowerml.tracking.delivery.sync import sync_folder
 from tests.tracking.faulty_server import FAULTS, rows
 
@@ -56,7 +56,7 @@ def write(tmp_path):
             **opening,
         }
         folder.mkdir(parents=True)
-        journal = Journal.create(folder, Opening(**said))
+        journal = Journal.create(folder, RunStarted(**said))
         for event in story(root) if events is None else events:
             journal.append(event)
         return folder
@@ -84,7 +84,7 @@ def deliver(folder, tries=200):
 
 def holding(server, folder):
     """The runs of the server that have a folder's journal."""
-    journal = Journal(folder).opening.journal
+    journal = Journal(folder).started.journal
     everywhere = [one.experiment_id for one in server.store.search_experiments()]
     return [run.info.run_id for run in server.store.search_runs(everywhere, f"tags.`flowerml.journal` = '{journal}'")]
 
@@ -180,7 +180,7 @@ def test_nothing_is_asked_for_what_is_delivered(server, write):
     deliver(folder)
     server.reset()
     done = sync_folder(folder.parent.parent)
-    assert (done.delivered, done.pending, done.why, server.asked) == (0, 0, "", [])
+    assert (done.delivered, done.pending, done.reason, server.asked) == (0, 0, "", [])
 
 
 def test_two_at_once_are_one(server, write):
@@ -188,7 +188,7 @@ def test_two_at_once_are_one(server, write):
     first = JournalDelivery(Journal(folder))
     with pytest.raises(LockHeld):
         JournalDelivery(Journal(folder))
-    assert sync_folder(folder.parent.parent).why == "another process delivers it just now"
+    assert sync_folder(folder.parent.parent).reason == "another process delivers it just now"
     first.close()
     assert sync_folder(folder.parent.parent).delivered == 1 + len(story(folder.parent.parent))
 
@@ -238,7 +238,7 @@ def test_a_journal_without_its_first_line_can_not_be_delivered_and_says_so(serve
     lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
     (folder / JOURNAL).write_bytes(b"x" + lines[0][1:] + b"".join(lines[1:]))
     done = sync_folder(folder.parent.parent)
-    assert "its first line is damaged" in done.why
+    assert "its first line is damaged" in done.reason
     assert done.pending == len(lines) - 1
 
 
@@ -282,7 +282,7 @@ def test_a_run_that_was_started_over_is_closed_and_both_are_delivered(server, wr
     second = folder.parent / "0002"
     folder = folder.rename(folder.parent / "0001.fenced")
     second.mkdir()
-    journal = Journal.create(second, replace(Journal(folder).opening, journal="2" * 32))
+    journal = Journal.create(second, replace(Journal(folder).started, journal="2" * 32))
     journal.append(Ended(Status.FINISHED, "", 5))
     done = sync_folder(folder.parent.parent)
     assert (done.pending, done.run_id) == (0, read_delivered(second).run_id)
@@ -297,7 +297,7 @@ def test_a_reason_stands_in_the_description_until_the_run_goes_on(server, write)
     run = server.store.get_run(run_id)
     assert run.data.tags["mlflow.note.content"] == "**FAILED**: the loss is nan\n\nmine"
     assert run.data.tags["flowerml.reason"] == "the loss is nan"
-    Journal(folder).append(Reopening("host"))
+    Journal(folder).append(RunResumed("host"))
     deliver(folder)
     run = server.store.get_run(run_id)
     assert (run.info.status, run.data.tags["mlflow.note.content"]) == ("RUNNING", "mine")
@@ -315,7 +315,7 @@ def test_files_of_a_later_run_do_not_get_into_the_earlier_one(server, write, cap
     second = folder.parent / "0002"
     folder = folder.rename(folder.parent / "0001.fenced")
     second.mkdir()
-    later = Journal.create(second, replace(journal.opening, journal="2" * 32))
+    later = Journal.create(second, replace(journal.started, journal="2" * 32))
     (root / "best.pth").write_text("weights of run 2")
     later.append(Artifact(root / "best.pth"))
     later.append(Ended(Status.FINISHED, "", 6))
@@ -336,4 +336,4 @@ def test_a_run_that_is_taken_over_while_it_is_delivered_is_left_to_that_one(serv
 
     server.fault = taken_over
     done = sync_folder(folder.parent.parent)
-    assert (done.delivered, done.pending, done.why) == (0, 0, "")
+    assert (done.delivered, done.pending, done.reason) == (0, 0, "")

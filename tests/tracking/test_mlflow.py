@@ -10,7 +10,7 @@ from flowerml.errors import UserError
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
 from flowerml.settings import resolve
 from flowerml.settings.serialization import as_params
-from flowerml.tracking import start_child
+from flowerml.tracking import start_child_run
 
 
 def settings(**changes):
@@ -134,11 +134,11 @@ def test_a_param_that_says_something_else_makes_the_opened_run_a_launcher(client
 
 def test_an_evaluation_stands_under_its_training_run(client, start):
     parent = start(settings(), "flowers", "x").run_id
-    child = client.get_run(start_child(parent, "elsewhere", "eval val of x", "eval").run_id)
+    child = client.get_run(start_child_run(parent, "elsewhere", "eval val of x", "eval").run_id)
     assert child.data.tags["mlflow.parentRunId"] == parent
     assert child.data.tags["flowerml.kind"] == "eval"
     assert child.info.experiment_id == client.get_run(parent).info.experiment_id
-    orphan = client.get_run(start_child("0" * 32, "elsewhere", "eval", "eval").run_id)
+    orphan = client.get_run(start_child_run("0" * 32, "elsewhere", "eval", "eval").run_id)
     assert "mlflow.parentRunId" not in orphan.data.tags
     assert client.get_experiment(orphan.info.experiment_id).name == "elsewhere"
 

@@ -89,7 +89,7 @@ class TestTheAlias:
         register(store.decide(hits=TOTAL, split="1" * 64, data="2" * 64), "cnn")
         real = register(store.decide(hits=28, config="e" * 64), "cnn")
         assert real.verdict.action is Action.OTHER_SPLIT
-        assert "can't be compared" in real.words
+        assert "can't be compared" in real.summary
         assert aliases() == {"champion": "2", "previous": "1"}
 
     def test_an_earlier_decision_comes_back_as_the_version_it_had(self, store):

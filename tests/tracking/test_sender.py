@@ -20,7 +20,7 @@ from flowerml.files import write_text
 from flowerml.journal import Journal, read_delivered
 from flowerml.settings import resolve
 from flowerml.settings.serialization import as_params
-from flowerml.tracking import start_child, sync_folder
+from flowerml.tracking import start_child_run, sync_folder
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from flowerml.tracking.delivery.run_lookup import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
@@ -90,10 +90,10 @@ def test_a_server_that_is_away_from_the_start_costs_one_warning_and_gets_everyth
     finally:
         server.up()
     done = sync_folder(root)
-    assert (done.delivered, done.pending, done.ended) == (5, 0, True), done.why
+    assert (done.delivered, done.pending, done.run_ended) == (5, 0, True), done.reason
     run = server.store.get_run(done.run_id)
     assert (run.info.status, run.info.end_time, run.info.run_name) == ("FINISHED", 5_000, "x")
-    assert run.info.start_time == Journal(attempt(root, 1)).opening.timestamp, "its own start, not that of the delivery"
+    assert run.info.start_time == Journal(attempt(root, 1)).started.timestamp, "its own start, not that of the delivery"
     assert points(server, done.run_id) == [(1, 1_000), (2, 2_000)]
 
 
@@ -169,7 +169,7 @@ def test_a_child_needs_an_answer(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"http://127.0.0.1:9 does not answer .*MLFLOW_TRACKING_URI") as caught:
-        start_child(None, "flowers", "x", "eval")
+        start_child_run(None, "flowers", "x", "eval")
     assert "\n" not in str(caught.value)
 
 
@@ -392,7 +392,7 @@ def test_ctrl_c_while_the_run_is_made_leaves_none_that_runs(server, start, root,
         signal.signal(signal.SIGINT, before)
     (experiment,) = (one.experiment_id for one in server.store.search_experiments() if one.name == "flowers")
     runs = {run.data.tags["flowerml.journal"]: run for run in server.store.search_runs([experiment])}
-    run = runs[Journal(attempt(root, 1)).opening.journal]
+    run = runs[Journal(attempt(root, 1)).started.journal]
     assert (run.info.status, run.data.tags["flowerml.reason"]) == (
         "KILLED",
         "why" if resumed else "stopped before it began",

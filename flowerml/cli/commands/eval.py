@@ -49,7 +49,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     from flowerml.evaluation.metrics import text_report
     from flowerml.runs.evaluate import Request, run_evaluation
-    from flowerml.tracking import start_child
+    from flowerml.tracking import start_child_run
 
     request = Request(
         checkpoint=Path(asked.checkpoint),
@@ -60,7 +60,9 @@ def run(argv: Sequence[str] | None) -> int:
         workers=workers,
         logit_adjustment=adjustment,
     )
-    evaluation = run_evaluation(request, lambda parent, experiment, name: start_child(parent, experiment, name, "eval"))
+    evaluation = run_evaluation(
+        request, lambda parent, experiment, name: start_child_run(parent, experiment, name, "eval")
+    )
     if asked.json:
         result = {
             "run_id": evaluation.run_id,

@@ -139,10 +139,10 @@ def _check(asked: argparse.Namespace) -> None:
 def _open_run(asked: argparse.Namespace) -> "Callable[[str], Recorder] | None":
     if asked.no_record:
         return None
-    from flowerml.tracking import start_child
+    from flowerml.tracking import start_child_run
 
     experiment = asked.experiment or ("relations" if asked.family == "relation" else "flowers")
-    return lambda name: start_child(None, experiment, name, "select")
+    return lambda name: start_child_run(None, experiment, name, "select")
 
 
 def _register(asked: argparse.Namespace) -> "Register | None":
@@ -151,7 +151,7 @@ def _register(asked: argparse.Namespace) -> "Register | None":
     from flowerml.tracking import register
 
     options = {"retrained_id": asked.final, "force": asked.force}
-    return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, **options).words
+    return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, **options).summary
 
 
 def _as_json(decision: "Decision", selected: "Selected | None") -> str:

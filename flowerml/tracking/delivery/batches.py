@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.events import Artifact, Event, Metrics, Params, Tags
-from flowerml.journal import Damage, Journal, Opening, Record, Reopening
+from flowerml.journal import DamagedLine, Journal, Record, RunResumed, RunStarted
 
 _RECORDS, _BYTES = 100, 500_000  # of one request; MLflow takes 1 MB
 BYTES_PER_S = 1e6  # a slow upload
@@ -18,17 +18,17 @@ class Batch:
     """
 
     records: Sequence[Record]
-    damages: Sequence[Damage]
+    damages: Sequence[DamagedLine]
     end: int
 
 
 def next_batch(journal: Journal, begin: int) -> Batch | None:
     """What stands behind the place `begin`; None where nothing does. Raises OSError where the journal is gone."""
     records: list[Record] = []
-    damages: list[Damage] = []
+    damages: list[DamagedLine] = []
     end = begin
     for found in journal.records(begin):
-        if isinstance(found, Damage):
+        if isinstance(found, DamagedLine):
             damages.append(found)
             end = found.end
             continue
@@ -42,7 +42,7 @@ def next_batch(journal: Journal, begin: int) -> Batch | None:
     return Batch(records, damages, end) if end > begin else None
 
 
-def pieces(record: Record) -> Iterator[Event]:
+def split_record(record: Record) -> Iterator[Event]:
     """The smallest events that a record is made of: one for each name."""
     match record:
         case Params(values):
@@ -51,13 +51,13 @@ def pieces(record: Record) -> Iterator[Event]:
             yield from (Tags({name: text}) for name, text in values.items())
         case Metrics(values, step, timestamp):
             yield from (Metrics({name: value}, step, timestamp) for name, value in values.items())
-        case Opening() | Reopening():
+        case RunStarted() | RunResumed():
             return
         case _:
             yield record
 
 
-def named(event: Event) -> str:
+def describe_event(event: Event) -> str:
     """An event in a person's words."""
     match event:
         case Params(values):

@@ -11,27 +11,34 @@ from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended, Metrics, Params, Tags
 from flowerml.journal import (
     JOURNAL,
-    Damage,
+    DamagedLine,
     Delivered,
     Journal,
-    Opening,
     Record,
-    Reopening,
+    RunResumed,
+    RunStarted,
     read_delivered,
     write_delivered,
 )
+from flowerml.journal.lock import JournalLock
 from flowerml.tracking.client.connection import connect, is_remote, set_request_timeout, store_name
 from flowerml.tracking.client.errors import is_content_error, is_server_response, short_reason
-from flowerml.tracking.delivery.batches import named, next_batch, pieces, upload_s
-from flowerml.tracking.delivery.lock import JournalLock
+from flowerml.tracking.delivery.batches import describe_event, next_batch, split_record, upload_s
 from flowerml.tracking.delivery.reconcile import (
     FILE_S,
     delete_duplicate_runs,
     ensure_terminated,
-    opened_at,
-    send_missing,
+    launcher_id_at,
+    upload_missing_files,
 )
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run, launcher_run, make_run, run_heartbeat, run_of
+from flowerml.tracking.delivery.run_lookup import (
+    HEARTBEAT,
+    create_journal_run,
+    find_journal_run,
+    find_run,
+    get_launcher_run,
+    run_heartbeat,
+)
 from flowerml.tracking.delivery.run_writer import RunWriter
 
 logger = logging.getLogger(__name__)
@@ -80,14 +87,14 @@ class JournalDelivery:
         """Let others deliver it."""
         self._hold.release()
 
-    def add_last_words(self, ended: Ended) -> None:
+    def add_final_status(self, ended: Ended) -> None:
         """An end that the journal could not take any more (a full disk): it is delivered all the same."""
         self._last_words, self._is_over = ended, True
 
     def pending(self) -> int:
         """How many records are not delivered. Raises OSError where the journal is gone."""
         found = self.journal.records(self._state.bytes)
-        return sum(not isinstance(one, Damage) for one in found) + (self._last_words is not None)
+        return sum(not isinstance(one, DamagedLine) for one in found) + (self._last_words is not None)
 
     def upload_s(self) -> float:
         """How long a slow server may take for the next record, if that is a file, in seconds. Raises OSError as
@@ -109,7 +116,7 @@ class JournalDelivery:
         set_request_timeout(_ANSWER_S)
         client = connect()
         if opened:
-            launcher_run(client, opened)
+            get_launcher_run(client, opened)
             self._heard()
         run = find_run(client, self.run_id)
         if self.run_id:
@@ -121,7 +128,9 @@ class JournalDelivery:
             )
             self._keep(replace(self._state, run_id="", bytes=0))
         if run is None:
-            run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening(), alive=alive)
+            run = find_journal_run(client, self._opening(), self._heard) or self._made(
+                client, self._opening(), alive=alive
+            )
         self._keep(replace(self._state, run_id=run.info.run_id))
         self._run = client, RunWriter(client, run)
         if alive:
@@ -141,7 +150,7 @@ class JournalDelivery:
             return
         set_request_timeout(_ANSWER_S)
         if self._client.get_run(self.run_id).info.status != "RUNNING":
-            self._writer.reopen()
+            self._writer.set_running()
 
     def deliver_batch(self) -> bool:
         """Deliver some records; False where there are none. Raises whatever MLflow raises, or OSError where the journal
@@ -177,19 +186,19 @@ class JournalDelivery:
         assert self._run is not None
         return self._run[1]
 
-    def _opening(self) -> Opening:
-        if self.journal.opening is None:
+    def _opening(self) -> RunStarted:
+        if self.journal.started is None:
             raise UserError(
                 f"{self.journal.path}: its first line is damaged, so which run it belongs to is lost; nothing can be"
                 " delivered"
             )
-        return self.journal.opening
+        return self.journal.started
 
-    def _made(self, client: MlflowClient, opening: Opening, *, alive: bool) -> Run:
+    def _made(self, client: MlflowClient, opening: RunStarted, *, alive: bool) -> Run:
         """A new run. Noted before it is asked for, so that whoever goes on, whenever, looks for a second one."""
         before = self._state
         self._keep(replace(before, unclear=True))
-        run = make_run(client, opening, {HEARTBEAT: run_heartbeat(None if alive else opening)})
+        run = create_journal_run(client, opening, {HEARTBEAT: run_heartbeat(None if alive else opening)})
         self._keep(replace(before, run_id=run.info.run_id))
         return run
 
@@ -211,7 +220,7 @@ class JournalDelivery:
             self._run = None
         return self._run is None
 
-    def _name(self, damage: Damage) -> None:
+    def _name(self, damage: DamagedLine) -> None:
         if damage.end not in self._damaged:
             logger.warning(
                 f"{self.journal.path}, line {damage.line}: {damage.reason}; what it held is lost to MLflow, everything"
@@ -226,11 +235,11 @@ class JournalDelivery:
             return
         for record in records:
             match record:
-                case Opening():
+                case RunStarted():
                     self._mark_as_launcher(record.opened)
-                case Reopening():
+                case RunResumed():
                     self._is_over = False
-                    self._writer.reopen()
+                    self._writer.set_running()
                     self._mark_as_launcher(record.opened)
                 case Artifact(path) if self._superseded and path.is_relative_to(self.journal.root):
                     logger.warning(
@@ -255,8 +264,8 @@ class JournalDelivery:
     def _end(self, ended: Ended) -> None:
         self._is_over = True
         if is_remote(get_tracking_uri()) and not self._superseded:
-            send_missing(self._client, self._writer, self.journal, self._heard)
-        opened = opened_at(self.journal, self._state.bytes)
+            upload_missing_files(self._client, self._writer, self.journal, self._heard)
+        opened = launcher_id_at(self.journal, self._state.bytes)
         self._writer.write(ended, opened if opened != self.run_id else None)
         if self._unanswered:
             ensure_terminated(self._client, self._writer, ended)
@@ -273,14 +282,14 @@ class JournalDelivery:
 
     def _write_or_name(self, record: Record) -> None:
         """Write what the server takes of a record, and name what it does not."""
-        for piece in pieces(record):
+        for piece in split_record(record):
             try:
                 self._write([piece])
             except Exception as error:
                 if not is_content_error(error):
                     raise
                 logger.warning(
-                    f"MLflow does not take {named(piece)} ({short_reason(error)}): it stands in {self.journal.path} only"
+                    f"MLflow does not take {describe_event(piece)} ({short_reason(error)}): it stands in {self.journal.path} only"
                 )
 
     def _keep(self, state: Delivered) -> None:

@@ -41,8 +41,12 @@ def close_stale_runs(silent_s: float, alive: Collection[str]) -> list[ClosedRun]
         experiments = [
             one.experiment_id for one in client.search_experiments(view_type=ViewType.ACTIVE_ONLY, max_results=50_000)
         ]
-        dead = [(run, sign) for run, sign in _with_signs(client, experiments) if _is_dead(run, sign, silent_s, alive)]
-        closed = [_close(client, run, sign) for run, sign in dead if _is_as_before(client, run)]
+        dead = [
+            (run, sign)
+            for run, sign in _runs_with_heartbeat(client, experiments)
+            if _is_stale(run, sign, silent_s, alive)
+        ]
+        closed = [_close(client, run, sign) for run, sign in dead if _is_unchanged(client, run)]
         return closed + _close_launchers(client, experiments)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
@@ -59,7 +63,7 @@ class _Sign:
         return (now_ms() - self.time) / 1000
 
 
-def _with_signs(client: MlflowClient, experiments: list[str]) -> Iterator[tuple[Run, _Sign]]:
+def _runs_with_heartbeat(client: MlflowClient, experiments: list[str]) -> Iterator[tuple[Run, _Sign]]:
     for run in _running(client, experiments, f"tags.`{HEARTBEAT}` LIKE '_%'"):
         try:
             yield run, _Sign(**json.loads(run.data.tags[HEARTBEAT]))
@@ -67,11 +71,11 @@ def _with_signs(client: MlflowClient, experiments: list[str]) -> Iterator[tuple[
             continue  # somebody else's words
 
 
-def _is_dead(run: Run, sign: _Sign, silent_s: float, alive: Collection[str]) -> bool:
+def _is_stale(run: Run, sign: _Sign, silent_s: float, alive: Collection[str]) -> bool:
     return run.info.run_id not in alive and sign.silent_s > silent_s
 
 
-def _is_as_before(client: MlflowClient, run: Run) -> bool:
+def _is_unchanged(client: MlflowClient, run: Run) -> bool:
     """Whether nobody has ended it, or given a sign of life for it, since all the others were looked through."""
     now = find_run(client, run.info.run_id)
     return now is not None and now.info.status == "RUNNING" and now.data.tags.get(HEARTBEAT) == run.data.tags[HEARTBEAT]

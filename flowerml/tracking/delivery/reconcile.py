@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Ended
-from flowerml.journal import Damage, Journal, Opening, Record, Reopening
+from flowerml.journal import DamagedLine, Journal, Record, RunResumed, RunStarted
 from flowerml.tracking.client.connection import set_request_timeout
 from flowerml.tracking.delivery.batches import upload_s
 from flowerml.tracking.delivery.run_lookup import runs_of_journal
@@ -16,7 +16,7 @@ from flowerml.tracking.delivery.run_writer import RunWriter
 FILE_S = 30.0  # how long the answer to a file is waited for, beside what its size takes
 
 
-def send_missing(client: MlflowClient, writer: RunWriter, journal: Journal, heard: Callable[[], None]) -> None:
+def upload_missing_files(client: MlflowClient, writer: RunWriter, journal: Journal, heard: Callable[[], None]) -> None:
     """Files the server does not have, or not whole: a proxy that answers with a page of its own looks like success to
     MLflow.
 
@@ -47,26 +47,26 @@ def delete_duplicate_runs(client: MlflowClient, run_id: str, journal: Journal) -
     """Delete other runs of the journal: a request that was given up may have been heard after all. Raises whatever
     MLflow raises.
     """
-    if journal.opening is None:
+    if journal.started is None:
         return
     experiment = client.get_run(run_id).info.experiment_id
-    for other in runs_of_journal(client, experiment, journal.opening.journal):
+    for other in runs_of_journal(client, experiment, journal.started.journal):
         if other.info.run_id != run_id:
             client.delete_run(other.info.run_id)
 
 
-def opened_at(journal: Journal, place: int) -> str | None:
+def launcher_id_at(journal: Journal, place: int) -> str | None:
     """The run that `mlflow run` has opened for the attempt that wrote at this place of the journal."""
     opened = None
     for record, end in _records(journal):
         if end > place:
             break
-        if isinstance(record, Opening | Reopening):
+        if isinstance(record, RunStarted | RunResumed):
             opened = record.opened
     return opened
 
 
 def _records(journal: Journal) -> Iterator[tuple[Record, int]]:
     for found in journal.records():
-        if not isinstance(found, Damage):
+        if not isinstance(found, DamagedLine):
             yield found.record, found.end

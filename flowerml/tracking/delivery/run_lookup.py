@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.events import now_ms
-from flowerml.journal import Opening
+from flowerml.journal import RunStarted
 from flowerml.settings import Settings
 from flowerml.settings.serialization import contradictions
 from flowerml.tracking.client.errors import is_unknown_run, redact_secrets
@@ -26,7 +26,7 @@ HEARTBEAT = "flowerml.heartbeat"
 _MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-crow-123
 
 
-def run_heartbeat(opening: Opening | None = None) -> str:
+def run_heartbeat(opening: RunStarted | None = None) -> str:
     """Who lives, where and when (ms), as JSON: by its age a run of the store that died is told from one that runs.
 
     Of this process; or of the one that began a journal, whose number is not known any more (0).
@@ -36,7 +36,7 @@ def run_heartbeat(opening: Opening | None = None) -> str:
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "time": now_ms()})
 
 
-def run_of(client: MlflowClient, opening: Opening, heard: Callable[[], None]) -> Run | None:
+def find_journal_run(client: MlflowClient, opening: RunStarted, heard: Callable[[], None]) -> Run | None:
     """The run that has this journal, or the one `mlflow run` has opened for it, which is taken for it; None where one
     has to be made.
 
@@ -47,19 +47,19 @@ def run_of(client: MlflowClient, opening: Opening, heard: Callable[[], None]) ->
         heard()
     if launcher is not None and not _contradicts(launcher, opening):
         return _taken(client, launcher, opening)
-    experiment = experiment_of(client, opening, launcher)
+    experiment = journal_experiment(client, opening, launcher)
     heard()
     found = runs_of_journal(client, experiment, opening.journal)
     heard()
     return found[0] if found else None
 
 
-def make_run(client: MlflowClient, opening: Opening, tags: Mapping[str, str]) -> Run:
+def create_journal_run(client: MlflowClient, opening: RunStarted, tags: Mapping[str, str]) -> Run:
     """A new run for the journal, in the experiment it names; beside the run that `mlflow run` has opened, where that
     can't be used.
     """
     all_tags = {**opening.tags, **tags, JOURNAL_TAG: opening.journal, MLFLOW_RUN_NAME: opening.run_name}
-    experiment = experiment_of(client, opening, find_run(client, opening.opened))
+    experiment = journal_experiment(client, opening, find_run(client, opening.opened))
     return client.create_run(experiment, start_time=opening.timestamp, tags=all_tags, run_name=opening.run_name)
 
 
@@ -84,7 +84,7 @@ def find_run(client: MlflowClient, run_id: str | None) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def launcher_run(client: MlflowClient, opened: str | None) -> Run | None:
+def get_launcher_run(client: MlflowClient, opened: str | None) -> Run | None:
     """The run that `mlflow run` has opened for this process; None elsewhere.
 
     Raises:
@@ -105,14 +105,14 @@ def launcher_run(client: MlflowClient, opened: str | None) -> Run | None:
     return run
 
 
-def experiment_of(client: MlflowClient, opening: Opening, launcher: Run | None) -> str:
+def journal_experiment(client: MlflowClient, opening: RunStarted, launcher: Run | None) -> str:
     """The experiment the run of a journal is in. Raises UserError for a deleted one."""
     if launcher is not None:
         return str(launcher.info.experiment_id)
-    return experiment_id(client, opening.experiment, " or choose another --experiment")
+    return get_or_create_experiment(client, opening.experiment, " or choose another --experiment")
 
 
-def experiment_id(client: MlflowClient, name: str, otherwise: str = "") -> str:
+def get_or_create_experiment(client: MlflowClient, name: str, otherwise: str = "") -> str:
     """An experiment by its name, made where there is none. Raises UserError for a deleted one."""
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -129,7 +129,7 @@ def experiment_id(client: MlflowClient, name: str, otherwise: str = "") -> str:
     return str(found.experiment_id)
 
 
-def _contradicts(run: Run, opening: Opening) -> bool:
+def _contradicts(run: Run, opening: RunStarted) -> bool:
     """Whether the run's params, which can't be changed, say something else than what runs (a `-P lr_head=auto`)."""
     try:
         return bool(contradictions(run.data.params, Settings.model_validate(opening.settings)))
@@ -137,7 +137,7 @@ def _contradicts(run: Run, opening: Opening) -> bool:
         return True
 
 
-def _taken(client: MlflowClient, run: Run, opening: Opening) -> Run:
+def _taken(client: MlflowClient, run: Run, opening: RunStarted) -> Run:
     run_id = run.info.run_id
     # A name given with `mlflow run --run-name` stays, unless the setting was given too; settings here always have a
     # name.

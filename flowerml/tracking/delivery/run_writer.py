@@ -71,7 +71,7 @@ class RunWriter:
         )
         self._standing |= set(params)
 
-    def reopen(self) -> None:
+    def set_running(self) -> None:
         """RUNNING again, without the reason why it had ended."""
         self._forget_reason()
         self._client.update_run(self.run_id, status="RUNNING")

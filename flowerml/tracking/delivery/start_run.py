@@ -11,13 +11,13 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.events import Ended, Status
-from flowerml.journal import JOURNAL, Journal, Opening, Reopening, journals
+from flowerml.journal import JOURNAL, Journal, RunResumed, RunStarted, find_journals
 from flowerml.settings import Settings
 from flowerml.tracking.client.connection import connect, set_request_timeout
 from flowerml.tracking.client.errors import is_unknown_run, short_reason, to_user_error
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.run_lookup import experiment_id, find_run, launcher_run
+from flowerml.tracking.delivery.run_lookup import find_run, get_launcher_run, get_or_create_experiment
 from flowerml.tracking.delivery.run_writer import KIND, REASON
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 
@@ -57,13 +57,13 @@ def start_run(
         sender.close()
         raise
     if goes_on:
-        journal.append(Reopening(socket.gethostname(), opened))
+        journal.append(RunResumed(socket.gethostname(), opened))
     sender.notify()
     return JournalRecorder(journal, sender)
 
 
-def _opening(settings: Settings, experiment: str, run_name: str, opened: str | None) -> Opening:
-    return Opening(
+def _opening(settings: Settings, experiment: str, run_name: str, opened: str | None) -> RunStarted:
+    return RunStarted(
         journal=uuid.uuid4().hex,
         experiment=experiment,
         run_name=run_name,
@@ -80,13 +80,13 @@ def _passed_on(previous: Path, attempt: Path) -> Journal | None:
     """
     root = attempt.parent.parent
     found = (
-        [previous] if (previous / JOURNAL).is_file() else journals(root)[-1:]
+        [previous] if (previous / JOURNAL).is_file() else find_journals(root)[-1:]
     )  # an attempt may have ended before it wrote one
     try:
-        journal = Journal.passed_on(found[0] if found else previous, attempt)
+        journal = Journal.continue_from(found[0] if found else previous, attempt)
     except OSError:
         return None
-    if journal.opening is None:
+    if journal.started is None:
         logger.warning(
             f"{previous}: the journal's first line is damaged, so which run it belongs to is lost: a new one begins"
         )
@@ -94,7 +94,7 @@ def _passed_on(previous: Path, attempt: Path) -> Journal | None:
     return journal
 
 
-def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str) -> MlflowRecorder:
+def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind: str) -> MlflowRecorder:
     """A run of another kind (an evaluation) under the training run `parent_id`, if the server knows that one.
 
     Under `mlflow run` it is the run opened there.
@@ -106,12 +106,12 @@ def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str
         client = connect()
         parent = find_run(client, parent_id)
         tags = {KIND: kind} | ({MLFLOW_PARENT_RUN_ID: parent_id} if parent and parent_id else {})
-        run = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        run = get_launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
         if run is not None:
             for name, text in tags.items():
                 client.set_tag(run.info.run_id, name, text)
             return MlflowRecorder(client, str(run.info.run_id))
-        where = str(parent.info.experiment_id) if parent else experiment_id(client, experiment)
+        where = str(parent.info.experiment_id) if parent else get_or_create_experiment(client, experiment)
         all_tags = {**resolve_tags(), **tags, MLFLOW_RUN_NAME: run_name}
         return MlflowRecorder(client, str(client.create_run(where, tags=all_tags, run_name=run_name).info.run_id))
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own

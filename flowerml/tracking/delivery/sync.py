@@ -8,11 +8,11 @@ from pathlib import Path
 from mlflow.tracking import get_tracking_uri
 
 from flowerml.events import Ended, Status
-from flowerml.journal import Journal, has_undelivered, journals, read_delivered
+from flowerml.journal import Journal, find_journals, has_undelivered, read_delivered
+from flowerml.journal.lock import LockHeld
 from flowerml.tracking.client.connection import store_name
 from flowerml.tracking.client.errors import is_server_response, to_user_error
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.lock import LockHeld
 
 
 @dataclass(frozen=True)
@@ -34,31 +34,31 @@ def sync_folder(root: Path) -> SyncResult:
 
     Never raises for MLflow's sake.
     """
-    folders = journals(root)
+    folders = find_journals(root)
     done = SyncResult(root)
     for folder in folders:
-        done = _added(done, _deliver(root, folder, superseded=folder != folders[-1]))
+        done = _merge_results(done, _deliver(root, folder, superseded=folder != folders[-1]))
         if not done.answered:
             break
     return done
 
 
-def run_ids(root: Path) -> list[str]:
+def delivered_run_ids(root: Path) -> list[str]:
     """The ids of the runs at MLflow that the journals of a folder belong to, as far as they are known."""
-    return [run_id for folder in journals(root) if (run_id := read_delivered(folder).run_id)]
+    return [run_id for folder in find_journals(root) if (run_id := read_delivered(folder).run_id)]
 
 
-def belongs_here(root: Path) -> bool:
+def belongs_to_current_store(root: Path) -> bool:
     """Whether the journals of a run's folder go to the store that is set, or have not been begun to be delivered; False
     without any.
     """
-    stores = {read_delivered(folder).store for folder in journals(root)}
+    stores = {read_delivered(folder).store for folder in find_journals(root)}
     return bool(stores) and stores <= {"", store_name(get_tracking_uri())}
 
 
 def has_pending(root: Path) -> bool:
     """Whether a run's folder may hold something that has to be delivered. Cheap: no journal is read."""
-    return any(has_undelivered(folder) for folder in journals(root))
+    return any(has_undelivered(folder) for folder in find_journals(root))
 
 
 def _deliver(root: Path, folder: Path, *, superseded: bool) -> SyncResult:
@@ -103,7 +103,7 @@ def _deliver(root: Path, folder: Path, *, superseded: bool) -> SyncResult:
         delivery.close()
 
 
-def _added(before: SyncResult, after: SyncResult) -> SyncResult:
+def _merge_results(before: SyncResult, after: SyncResult) -> SyncResult:
     """Of one folder, the newer journal's words and both's counts."""
     return SyncResult(
         before.root,

@@ -14,13 +14,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect, database_file, is_remote, set_request_timeout
 from flowerml.tracking.client.errors import is_server_response, short_reason, to_user_error
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, launcher_run, run_heartbeat
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, get_launcher_run, get_or_create_experiment, run_heartbeat
 from flowerml.tracking.delivery.run_writer import KIND, RunWriter
 from flowerml.tracking.recorder import MlflowRecorder
-from flowerml.tracking.search.filters import equals
+from flowerml.tracking.search.filters import tag_equals
 
 CAMPAIGN = "flowerml.campaign"
-SIGN_OF_LIFE = HEARTBEAT
+HEARTBEAT = HEARTBEAT
 _MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-crow-123
 PARENT = MLFLOW_PARENT_RUN_ID
 
@@ -47,7 +47,7 @@ class CampaignRun:
 
 
 @dataclass(frozen=True)
-class KnownRun:
+class ServerRun:
     """A run of a campaign as the server knows it; `tags` without `flowerml.`, metrics are the last values."""
 
     run_id: str
@@ -59,7 +59,7 @@ class KnownRun:
 
 
 def heartbeat_json() -> str:
-    """The value of the tag SIGN_OF_LIFE for this process, now."""
+    """The value of the tag HEARTBEAT for this process, now."""
     return run_heartbeat()
 
 
@@ -95,7 +95,7 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
     """
     try:
         client = connect()
-        opened = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        opened = get_launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
         standing = _of_campaign(client, campaign, "campaign")
         run, launcher = (standing[0] if standing else opened), None
         if run is None:
@@ -107,12 +107,12 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
                 HEARTBEAT: run_heartbeat(),
                 MLFLOW_RUN_NAME: name,
             }
-            run = client.create_run(experiment_id(client, experiment), tags=all_tags, run_name=name)
+            run = client.create_run(get_or_create_experiment(client, experiment), tags=all_tags, run_name=name)
         elif not standing and _MADE_UP.match(run.info.run_name or ""):
             client.update_run(run.info.run_id, name=name)
         writer = RunWriter(client, run)
         if standing:
-            writer.reopen()
+            writer.set_running()
             if opened is not None and opened.info.run_id != run.info.run_id:
                 launcher = str(opened.info.run_id)
                 writer.mark_as_launcher(launcher)
@@ -124,7 +124,7 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
         raise to_user_error(error) from error
 
 
-def runs_of_campaign(campaign: str, kinds: Sequence[str]) -> list[KnownRun]:
+def runs_of_campaign(campaign: str, kinds: Sequence[str]) -> list[ServerRun]:
     """A campaign's runs of these kinds, oldest first. Raises UserError as `open_campaign`."""
     try:
         client = connect()
@@ -133,11 +133,11 @@ def runs_of_campaign(campaign: str, kinds: Sequence[str]) -> list[KnownRun]:
         raise to_user_error(error) from error
 
 
-def campaigns_of_plan(plan: str, data_digest: str | None = None) -> list[KnownRun]:
+def campaigns_of_plan(plan: str, data_digest: str | None = None) -> list[ServerRun]:
     """The campaigns of a plan, oldest first; on some data, where it is named. Raises UserError as `open_campaign`."""
     try:
-        of_data = [equals("data_digest", data_digest)] if data_digest is not None else []
-        found = _search(connect(), " AND ".join([equals("kind", "campaign"), equals("plan", plan), *of_data]))
+        of_data = [tag_equals("data_digest", data_digest)] if data_digest is not None else []
+        found = _search(connect(), " AND ".join([tag_equals("kind", "campaign"), tag_equals("plan", plan), *of_data]))
         return [_known(run) for run in found]
     except Exception as error:  # as above
         raise to_user_error(error) from error
@@ -153,7 +153,7 @@ def fetch_artifact(run_id: str, name: str, into: Path) -> Path:
 
 
 def _of_campaign(client: MlflowClient, campaign: str, kind: str) -> list[Run]:
-    return _search(client, f"{equals('kind', kind)} AND {equals('campaign', campaign)}")
+    return _search(client, f"{tag_equals('kind', kind)} AND {tag_equals('campaign', campaign)}")
 
 
 def _search(client: MlflowClient, condition: str) -> list[Run]:
@@ -171,10 +171,10 @@ def _search(client: MlflowClient, condition: str) -> list[Run]:
             return found
 
 
-def _known(run: Run) -> KnownRun:
+def _known(run: Run) -> ServerRun:
     tags = {
         name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")
     }
     ended = run.info.end_time
     seconds = None if ended is None else (ended - run.info.start_time) / 1000
-    return KnownRun(str(run.info.run_id), run.info.status, tags, run.data.metrics, run.info.start_time or 0, seconds)
+    return ServerRun(str(run.info.run_id), run.info.status, tags, run.data.metrics, run.info.start_time or 0, seconds)

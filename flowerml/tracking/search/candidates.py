@@ -15,7 +15,14 @@ from flowerml.selection.candidates import several_digests, unknown_digests
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking.client.connection import connect
 from flowerml.tracking.client.errors import to_user_error
-from flowerml.tracking.search.filters import Digests, conditions, equals, has, named, of_digests
+from flowerml.tracking.search.filters import (
+    Digests,
+    digest_prefix_filter,
+    digests_filter,
+    scope_filters,
+    tag_equals,
+    tag_exists,
+)
 from flowerml.tracking.search.predictions import fetch_predictions
 
 _PAGE = 500
@@ -74,13 +81,13 @@ class TrackedRuns:
         return {run_id: answer for run_id, answer in answers.items() if isinstance(answer, PictureResults)}
 
     def _find(self, scope: Scope) -> list[CandidateRun]:
-        asked = conditions(scope)
-        of_named = [f"{one} AND {part}" if (part := named(scope)) else one for one in asked]
+        asked = scope_filters(scope)
+        of_named = [f"{one} AND {part}" if (part := digest_prefix_filter(scope)) else one for one in asked]
         digests = self._digests([f"{one} AND attributes.status = 'FINISHED'" for one in of_named]) or self._digests(
             of_named
         )
         if len(digests) == 1:
-            return self._records([f"{one} AND {of_digests(digests[0])}" for one in asked])
+            return self._records([f"{one} AND {digests_filter(digests[0])}" for one in asked])
         if digests:
             each = _COUNTED // len(digests)
             raise several_digests(self._some(asked, digests, each + 1), counted=each, listed=_LISTED)
@@ -96,7 +103,7 @@ class TrackedRuns:
         found: list[Digests] = []
         for one in filters:
             for split in self._values(one, "split_digest"):
-                within = f"{one} AND {equals('split_digest', split)}"
+                within = f"{one} AND {tag_equals('split_digest', split)}"
                 found += [(data, split) for data in self._values(within, "data_digest") if (data, split) not in found]
                 if len(found) > _LISTED:
                     return found[: _LISTED + 1]
@@ -106,7 +113,7 @@ class TrackedRuns:
         """The different values of a tag, newest run first: one small question for each, and one more."""
         seen: list[str] = []
         while True:
-            others = " AND ".join([condition, has(tag), *(equals(tag, value, "!=") for value in seen)])
+            others = " AND ".join([condition, tag_exists(tag), *(tag_equals(tag, value, "!=") for value in seen)])
             runs = self._client.search_runs(
                 self._experiments, others, max_results=1, order_by=["attributes.start_time DESC"]
             )
@@ -118,7 +125,9 @@ class TrackedRuns:
     def _some(self, filters: Sequence[str], digests: Sequence[Digests], most: int) -> list[CandidateRun]:
         """Up to `most` runs of each pair of digests."""
         return [
-            run for pair in digests for run in self._records([f"{one} AND {of_digests(pair)}" for one in filters], most)
+            run
+            for pair in digests
+            for run in self._records([f"{one} AND {digests_filter(pair)}" for one in filters], most)
         ]
 
     def _records(self, filters: Sequence[str], most: int | None = None) -> list[CandidateRun]:

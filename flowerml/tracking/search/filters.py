@@ -9,34 +9,34 @@ from flowerml.selection.records import Scope
 Digests = tuple[str, str]  # data, split
 
 
-def conditions(scope: Scope) -> list[str]:
+def scope_filters(scope: Scope) -> list[str]:
     """One or more conditions: a run is in the scope, digests aside, where any of them holds."""
     always = {"family": scope.family, "campaign": scope.campaign}
-    fixed = [equals(tag, value) for tag, value in always.items() if value is not None]
+    fixed = [tag_equals(tag, value) for tag, value in always.items() if value is not None]
     phases: Sequence[str | None] = scope.phases if scope.phases is not None else (None,)
     return [
-        " AND ".join([equals("kind", kind), *fixed, *([] if phase is None else [equals("phase", phase)])])
+        " AND ".join([tag_equals("kind", kind), *fixed, *([] if phase is None else [tag_equals("phase", phase)])])
         for kind, phase in product(scope.kinds, phases)
     ]
 
 
-def named(scope: Scope) -> str:
+def digest_prefix_filter(scope: Scope) -> str:
     """The condition of the digests that were named by their first characters; empty for none."""
     asked = {"data_digest": scope.data_digest, "split_digest": scope.split_digest}
     return " AND ".join(f"tags.`flowerml.{tag}` LIKE {_quoted(f'{value}%')}" for tag, value in asked.items() if value)
 
 
-def of_digests(digests: Digests) -> str:
+def digests_filter(digests: Digests) -> str:
     """The condition of one pair of digests."""
-    return f"{equals('data_digest', digests[0])} AND {equals('split_digest', digests[1])}"
+    return f"{tag_equals('data_digest', digests[0])} AND {tag_equals('split_digest', digests[1])}"
 
 
-def has(tag: str) -> str:
+def tag_exists(tag: str) -> str:
     """The condition of having a tag `flowerml.<tag>` that is not empty."""
     return f"tags.`flowerml.{tag}` LIKE '_%'"
 
 
-def equals(tag: str, value: str, comparator: str = "=") -> str:
+def tag_equals(tag: str, value: str, comparator: str = "=") -> str:
     """The condition on a tag `flowerml.<tag>`; `!=` leaves out runs without the tag. Raises UserError for a text with
     both quotes.
     """

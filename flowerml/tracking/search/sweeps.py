@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect
 from flowerml.tracking.client.errors import to_user_error
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, launcher_run, run_heartbeat
+from flowerml.tracking.delivery.run_lookup import HEARTBEAT, get_launcher_run, get_or_create_experiment, run_heartbeat
 from flowerml.tracking.delivery.run_writer import KIND, RunWriter
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.campaigns import CAMPAIGN, CampaignRun, runs_of_campaign
@@ -25,12 +25,12 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
     """
     try:
         client = connect()
-        opened = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        opened = get_launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
         all_tags = {KIND: "sweep", CAMPAIGN: sweep, **tags, HEARTBEAT: run_heartbeat()}
         own: Run | None = opened
         if not runs_of_campaign(sweep, ("sweep",)):
             if own is None:
-                where = experiment_id(client, experiment)
+                where = get_or_create_experiment(client, experiment)
                 own = client.create_run(
                     where, tags={**resolve_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name
                 )
@@ -46,7 +46,7 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
                 launcher = str(own.info.run_id)
                 RunWriter(client, run).mark_as_launcher(launcher)
         if run.info.status != "RUNNING":
-            RunWriter(client, run).reopen()
+            RunWriter(client, run).set_running()
         _tell(client, run, all_tags)
         return CampaignRun(MlflowRecorder(client, run_id), client.get_experiment(run.info.experiment_id).name, launcher)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
@@ -62,7 +62,7 @@ def write_heartbeat(run_id: str) -> None:
         client.set_tag(run_id, HEARTBEAT, run_heartbeat())
         run = client.get_run(run_id)
         if run.info.status != "RUNNING":
-            RunWriter(client, run).reopen()
+            RunWriter(client, run).set_running()
     except Exception:  # as above
         return
 

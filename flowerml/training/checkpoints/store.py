@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from flowerml.errors import UserError
-from flowerml.files import FULL, copy, file_digest, free, staging_dir, sync_folder, write_bytes
+from flowerml.files import DISK_FULL, copy_file, file_digest, free_space, fsync_dir, staging_dir, write_bytes
 from flowerml.training.checkpoints.checkpoint import save_plain, size_in_bytes
 from flowerml.training.checkpoints.progress import Progress, StateDict
 
@@ -42,7 +42,7 @@ class StoredCheckpoint:
         Raises UserError.
         """
         if (self.folder / BEST).exists():
-            copy(self.folder / BEST, path)
+            copy_file(self.folder / BEST, path)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class CheckpointStore:
                 part.mkdir()  # not its parents: a folder that was taken away must not come back
                 save_plain(part / STATE, content)
                 if best.exists():
-                    copy(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
+                    copy_file(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
                 write_bytes(part / MANIFEST, self._manifest(part, place))
-                sync_folder(part)
+                fsync_dir(part)
                 staging_dir(final)
                 # What a resumed run found damaged there, or kept there before: it goes when the new one stands.
                 before_it = _aside(final) if final.exists() else None
@@ -93,7 +93,7 @@ class CheckpointStore:
             finally:
                 shutil.rmtree(part, ignore_errors=True)  # what could not be written has its own error
             for parent in (self.folder, self.folder.parent):
-                sync_folder(parent)
+                fsync_dir(parent)
             before = [other for other in self.positions() if other <= place]
             for other in set(self.positions()) - set(before[-self.keep :]):
                 _remove(self._at(other))
@@ -186,12 +186,12 @@ def _user_errors(path: Path, content: StateDict | None = None) -> Iterator[None]
         yield
     except UserError as error:
         cause = error.__cause__
-        if content is None or not isinstance(cause, OSError) or cause.errno not in FULL:
+        if content is None or not isinstance(cause, OSError) or cause.errno not in DISK_FULL:
             raise
         raise _disk_full(path, content, cause) from cause
     except OSError as error:
         staging_dir(path)  # raises Fenced where that is the reason
-        if content is not None and error.errno in FULL:
+        if content is not None and error.errno in DISK_FULL:
             raise _disk_full(path, content, error) from error
         raise UserError(
             f"checkpoint {path}: {error.strerror or error}. Choose another folder, or free space or permissions there"
@@ -200,6 +200,6 @@ def _user_errors(path: Path, content: StateDict | None = None) -> Iterator[None]
 
 def _disk_full(path: Path, content: StateDict, error: OSError) -> UserError:
     return UserError(
-        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(content):,} bytes, {free(path)} are free. The"
+        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(content):,} bytes, {free_space(path)} are free. The"
         " earlier checkpoints stay as they are; free space, and the same command goes on from there"
     )
