@@ -170,8 +170,8 @@ class TestDigests:
 
     def test_many_digests_and_runs_are_not_counted_to_the_end(self, made, monkeypatch):
         """The list is to be quick too: it says where it stopped."""
-        monkeypatch.setattr(candidates, "_LISTED", 2)
-        monkeypatch.setattr(candidates, "_COUNTED", 6)
+        monkeypatch.setattr(candidates, "_MAX_DIGESTS", 2)
+        monkeypatch.setattr(candidates, "_MAX_COUNTED", 6)
         for split in "6789":
             for seed in range(3 if split == "8" else 1):
                 made.put(seed=seed, split_digest=split * 64)

@@ -10,8 +10,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.events import Ended, Metrics, Status, Tags, now_ms
 from flowerml.settings import resolve
 from flowerml.tracking import close_stale_runs
-from flowerml.tracking.delivery import reap as reaping
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT
+from flowerml.tracking.delivery import reap
+from flowerml.tracking.heartbeat import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
 
 WHY = "its process 1 on h is gone: last sign of life 10 min 00 s ago"
@@ -63,7 +63,7 @@ def test_how_it_ends_is_all_that_is_left_of_it(begun, ended, note):
 @pytest.fixture
 def often(monkeypatch):
     """The same signs of life, twenty a second."""
-    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._BEAT_S", 0.05)
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._HEARTBEAT_INTERVAL_S", 0.05)
 
 
 def test_it_runs_again_by_its_next_sign_of_life(often, begun):
@@ -87,7 +87,7 @@ def test_one_that_ends_while_others_are_closed_keeps_its_end(made, monkeypatch):
     client = MlflowClient()
     sign = json.dumps({"host": "h", "pid": 1, "time": now_ms() - 600_000})
     first, second, third = (client.create_run("0", tags={HEARTBEAT: sign}).info.run_id for _ in range(3))
-    close = reaping._close
+    close = reap._close_run
 
     def slowly(client, run, sign):
         for other, sets in ((first, "end"), (second, "end"), (third, "sign")):
@@ -101,7 +101,7 @@ def test_one_that_ends_while_others_are_closed_keeps_its_end(made, monkeypatch):
     def state_of(run_id):
         return client.get_run(run_id).info
 
-    monkeypatch.setattr(reaping, "_close", slowly)
+    monkeypatch.setattr(reap, "_close_run", slowly)
     (closed,) = close_stale_runs(300, [])
     others = {first, second, third} - {closed.run_id}
     assert state_of(closed.run_id).status == "KILLED"

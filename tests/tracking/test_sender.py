@@ -22,7 +22,7 @@ from flowerml.settings import resolve
 from flowerml.settings.serialization import as_params
 from flowerml.tracking import start_child_run, sync_folder
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT
+from flowerml.tracking.heartbeat import HEARTBEAT
 from tests.tracking.faulty_server import wait_for
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def root(tmp_path):
 @pytest.fixture
 def patient(monkeypatch):
     """The same thread with no patience: a server that is away is asked again at once."""
-    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._PAUSES_S", (0.02,))
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._RETRY_DELAYS_S", (0.02,))
 
 
 def metrics(step):
@@ -104,7 +104,7 @@ def test_a_server_that_goes_and_comes_back_in_mid_run(server, start, root, patie
     arrived(server, recorder, 1)
     server.fault = lambda number, path: fault
     tell(recorder, 2)
-    wait_for(lambda: recorder._sender._fails)
+    wait_for(lambda: recorder._sender._failures)
     tell(recorder, 3)
     server.fault = lambda number, path: None
     arrived(server, recorder, 1, 2, 3)
@@ -126,7 +126,7 @@ def test_a_server_that_hangs_at_the_end_is_not_waited_for(server, start, root, c
     recorder.record(Ended(Status.KILLED, "stopped by SIGTERM"))
     recorder.close()
     assert "2 events are not at MLflow yet" in capsys.readouterr().err
-    assert recorder.left == 2
+    assert recorder.pending == 2
     server.fault = lambda number, path: None
     server.hold.set()
     wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))
@@ -267,7 +267,7 @@ def test_the_run_that_mlflow_run_opened_is_taken_when_the_server_is_back(server,
 
 
 def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(server, start, patient, monkeypatch):
-    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._BEAT_S", 0.05)
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._HEARTBEAT_INTERVAL_S", 0.05)
     before = now_ms()
     recorder = start(settings(), "flowers", "x")
     tags = lambda: server.store.get_run(recorder.run_id).data.tags  # noqa: E731
@@ -275,7 +275,7 @@ def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(se
     assert (sign["pid"], sign["time"] >= before) == (os.getpid(), True)
     wait_for(lambda: json.loads(tags()[HEARTBEAT])["time"] > sign["time"])
     server.fault = lambda number, path: "503"
-    wait_for(lambda: recorder._sender._fails)
+    wait_for(lambda: recorder._sender._failures)
     server.store.set_tag(recorder.run_id, "flowerml.reason", "it is gone")
     server.store.set_terminated(recorder.run_id, "KILLED")
     server.fault = lambda number, path: None
@@ -283,7 +283,7 @@ def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(se
     assert "flowerml.reason" not in tags()
     recorder.record(Ended(Status.FINISHED))
     recorder.close()
-    assert recorder.left == 0
+    assert recorder.pending == 0
 
 
 def test_a_run_that_was_taken_over_sends_nothing_any_more(server, start, root):

@@ -1,4 +1,4 @@
-"""What is asked of the tracking server, in the grammar of MLflow's filters: it knows AND, no OR, and no IN for tags."""
+"""Build MLflow filter strings: the grammar has AND, but no OR, and no IN for tags."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -10,9 +10,9 @@ Digests = tuple[str, str]  # data, split
 
 
 def scope_filters(scope: Scope) -> list[str]:
-    """One or more conditions: a run is in the scope, digests aside, where any of them holds."""
-    always = {"family": scope.family, "campaign": scope.campaign}
-    fixed = [tag_equals(tag, value) for tag, value in always.items() if value is not None]
+    """One or more filters: a run is in the scope, its digests aside, if it meets any of them."""
+    optional = {"family": scope.family, "campaign": scope.campaign}
+    fixed = [tag_equals(tag, value) for tag, value in optional.items() if value is not None]
     phases: Sequence[str | None] = scope.phases if scope.phases is not None else (None,)
     return [
         " AND ".join([tag_equals("kind", kind), *fixed, *([] if phase is None else [tag_equals("phase", phase)])])
@@ -21,30 +21,32 @@ def scope_filters(scope: Scope) -> list[str]:
 
 
 def digest_prefix_filter(scope: Scope) -> str:
-    """The condition of the digests that were named by their first characters; empty for none."""
-    asked = {"data_digest": scope.data_digest, "split_digest": scope.split_digest}
-    return " AND ".join(f"tags.`flowerml.{tag}` LIKE {_quoted(f'{value}%')}" for tag, value in asked.items() if value)
+    """The filter for the digests given by their first characters; empty if none is given."""
+    prefixes = {"data_digest": scope.data_digest, "split_digest": scope.split_digest}
+    return " AND ".join(f"tags.`flowerml.{tag}` LIKE {_quote(f'{value}%')}" for tag, value in prefixes.items() if value)
 
 
 def digests_filter(digests: Digests) -> str:
-    """The condition of one pair of digests."""
+    """The filter for one pair of digests."""
     return f"{tag_equals('data_digest', digests[0])} AND {tag_equals('split_digest', digests[1])}"
 
 
 def tag_exists(tag: str) -> str:
-    """The condition of having a tag `flowerml.<tag>` that is not empty."""
+    """The filter for a non-empty tag `flowerml.<tag>`."""
     return f"tags.`flowerml.{tag}` LIKE '_%'"
 
 
 def tag_equals(tag: str, value: str, comparator: str = "=") -> str:
-    """The condition on a tag `flowerml.<tag>`; `!=` leaves out runs without the tag. Raises UserError for a text with
-    both quotes.
+    """The filter on a tag `flowerml.<tag>`; `!=` excludes runs without the tag.
+
+    Raises:
+        UserError: `value` has both kinds of quotes.
     """
-    return f"tags.`flowerml.{tag}` {comparator} {_quoted(value)}"
+    return f"tags.`flowerml.{tag}` {comparator} {_quote(value)}"
 
 
-def _quoted(value: str) -> str:
-    """A text as MLflow's filters take it: in quotes that are not in it."""
+def _quote(value: str) -> str:
+    """Quote a string for a filter, with the kind of quotes that it does not contain."""
     for quote in "'\"":
         if quote not in value:
             return f"{quote}{value}{quote}"
