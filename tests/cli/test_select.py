@@ -279,7 +279,7 @@ class TestWhatIsPrinted:
 class TestRegistering:
     @pytest.fixture
     def registered(self, monkeypatch):
-        """The registry's own tests are tests/tracking/test_registry.py: here, what it is called with."""
+        """The registry's own tests are tests/tracking/registry/: here, what it is called with."""
         calls = []
 
         class Answer:

@@ -65,7 +65,7 @@ class FaultyServer:
 
     def reset(self, fault=lambda number, path: None):
         self.fault = fault
-        self.asked = []
+        self.requests = []
         self.hold = threading.Event()
         self.hold.set()
 
@@ -91,8 +91,8 @@ class FaultyServer:
 
     def _answer(self, environ, start):
         with self._count:
-            number = len(self.asked)
-            self.asked.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+            number = len(self.requests)
+            self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
             fault = self.fault(number, environ["PATH_INFO"])
         if fault not in (None, "hang"):
             environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))

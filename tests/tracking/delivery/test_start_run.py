@@ -8,22 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
-from flowerml.settings import resolve
 from flowerml.settings.serialization import as_params
 from flowerml.tracking import start_child_run
-
-
-def settings(**changes):
-    asked = {
-        "model": "convnextv2_atto",
-        "weights": "none",
-        "epochs": 10,
-        "output_dir": "runs/x",
-        "run_name": "x",
-        "classes": "a,b",
-        **changes,
-    }
-    return resolve(asked)[0]
+from tests.tracking.delivery.helpers import settings
 
 
 @pytest.fixture
@@ -147,3 +134,11 @@ def test_a_deleted_experiment_is_named(client, start):
     client.delete_experiment(client.create_experiment("flowers"))
     with pytest.raises(UserError, match="'flowers' was deleted"):
         start(settings(), "flowers", "x")
+
+
+def test_a_child_needs_an_answer(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9 does not answer .*MLFLOW_TRACKING_URI") as caught:
+        start_child_run(None, "flowers", "x", "eval")
+    assert "\n" not in str(caught.value)

@@ -24,7 +24,7 @@ SECONDS = 180
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def served_champion(tmp_path, monkeypatch):
     """(address, delivered model): the champion of a fresh store, served by MLflow in an empty folder, pickle forbidden."""
     store = Store(tmp_path)
     register(store.decide(), "cnn")
@@ -82,9 +82,9 @@ def ask(address, body):
         return error.code, json.loads(error.read())
 
 
-def test_a_picture_several_and_bad_ones(server):
+def test_a_picture_several_and_bad_ones(served_champion):
     """One server for all of it: it has to live on after each bad request."""
-    address, model = server
+    address, model = served_champion
     pictures = [encode(scene(seed), "JPEG") for seed in range(3)]
     texts = [base64.b64encode(picture).decode("ascii") for picture in pictures]
     shares = flowers_classifier.predict_proba(model, pictures)

@@ -10,19 +10,19 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns
-from tests.tracking import test_server
+from tests.tracking import compose_server as compose
 from tests.tracking.made_runs import DATA, SPLIT, TOTAL, predictions_csv
 
 pytestmark = pytest.mark.slow
-postgres, server = test_server.postgres, test_server.server
+postgres, compose_server = compose.postgres, compose.compose_server
 
 
 @pytest.fixture(scope="module")
-def addresses(postgres, server):
+def addresses(postgres, compose_server):
     """(http address, Postgres address) of one store with runs in it, put there over http."""
-    http = f"http://127.0.0.1:{server[0]}"
+    http = f"http://127.0.0.1:{compose_server[0]}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PGPASSWORD", test_server.PASSWORD)
+        patch.setenv("PGPASSWORD", compose.PASSWORD)
         put(MlflowClient(tracking_uri=http))
         yield http, f"postgresql+psycopg2://mlflow@127.0.0.1:{postgres}/mlflow"
 
@@ -65,7 +65,7 @@ def put(client):
 def store(request, addresses, monkeypatch):
     """Which of the two is set."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", addresses[request.param])
-    monkeypatch.setenv("PGPASSWORD", test_server.PASSWORD)
+    monkeypatch.setenv("PGPASSWORD", compose.PASSWORD)
     mlflow.set_tracking_uri(None)
     return ("http", "postgres")[request.param]
 
