@@ -1,4 +1,4 @@
-"""The journal on disk: what is written comes back; what is torn or damaged is noticed, named, and costs nothing else."""
+"""The journal file: round trips, deduplication, torn and damaged lines, full disks, signals."""
 
 import hashlib
 import json
@@ -12,62 +12,23 @@ import numpy as np
 import pytest
 
 from flowerml.errors import LeaseLost, UserError
-from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
+from flowerml.events import Artifact, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import (
     JOURNAL,
     DamagedLine,
     Delivered,
     Journal,
-    JournalEntry,
     RunResumed,
-    RunStarted,
-    find_journals,
-    has_undelivered,
     read_delivered,
     write_delivered,
 )
-
-OPENING = RunStarted(
-    "j" * 32, "flowers", "x", "host", settings={"classes": ["a", "b"]}, tags={"mlflow.user": "me"}, timestamp=1
-)
-EVENTS = (
-    Params({"lr_head": "0.001", "classes": "été,花"}),
-    Tags({"flowerml.kind": "train"}),
-    Metrics({"val_accuracy": 0.1 + 0.2, "val_loss": math.inf}, step=1, timestamp=1000),
-    DatasetInput("train", "d" * 64, "some\nwhere", "training"),
-    Ended(Status.FAILED, "why", 5),
-    RunResumed("host", "opened", 6),
-    Metrics({"val_accuracy": 0.75}, step=2, timestamp=2000),
-    Ended(Status.FINISHED, "", 7),
-)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "run" / "attempts" / "0001"
-
-
-@pytest.fixture
-def journal(folder):
-    folder.mkdir(parents=True)
-    journal = Journal.create(folder, OPENING)
-    for event in EVENTS:
-        assert journal.append(event)
-    return journal
-
-
-def records(journal, start=0):
-    return [found.record for found in journal.records(start) if isinstance(found, JournalEntry)]
-
-
-def damages(journal):
-    return [found for found in journal.records() if isinstance(found, DamagedLine)]
+from tests.journal.helpers import EVENTS, STARTED, damages, records
 
 
 def test_what_was_written_comes_back_with_its_own_time(journal, folder):
     again = Journal(folder)
-    assert records(again) == [OPENING, *EVENTS]
-    assert again.started == OPENING
+    assert records(again) == [STARTED, *EVENTS]
+    assert again.started == STARTED
     assert records(again)[5].timestamp == 5, "an end's time is not among what makes two ends equal"
     assert again.end == journal.end == (folder / JOURNAL).stat().st_size
 
@@ -99,7 +60,7 @@ def test_files_of_the_run_move_with_its_folder_and_others_stay(journal, folder, 
 def test_a_relative_folder_is_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs/x/attempts/0001").mkdir(parents=True)
-    journal = Journal.create(Path("runs/x/attempts/0001"), OPENING)
+    journal = Journal.create(Path("runs/x/attempts/0001"), STARTED)
     journal.append(Artifact(Path("runs/x/best.pth")))
     journal.append(Artifact(Path("other.txt")))
     monkeypatch.chdir("/")
@@ -133,16 +94,16 @@ def test_a_torn_last_line_is_not_read_and_is_written_over(journal, folder, seed)
     (folder / JOURNAL).write_bytes(whole[:size])
     kept = sum(end <= size for end in ends[1:])
     again = Journal(folder)
-    assert records(again) == [OPENING, *EVENTS][:kept]
+    assert records(again) == [STARTED, *EVENTS][:kept]
     assert damages(again) == []
     again.append(Tags({"after": "it"}))
-    assert records(again) == [*[OPENING, *EVENTS][:kept], Tags({"after": "it"})]
+    assert records(again) == [*[STARTED, *EVENTS][:kept], Tags({"after": "it"})]
 
 
 def test_every_flipped_byte_is_noticed_and_costs_its_own_record_at_most(journal, folder):
     """Each byte of the file once; at the end of a line, where two lines become one, no record at all."""
     whole = (folder / JOURNAL).read_bytes()
-    every = [OPENING, *EVENTS]
+    every = [STARTED, *EVENTS]
     for place in range(len(whole) - 1):
         (folder / JOURNAL).write_bytes(whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :])
         left = records(Journal(folder))
@@ -169,7 +130,7 @@ def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
         handle.write(b"0123456789abcdef {torn")
     (folder.parent / "0002").mkdir()
     following = Journal.continue_from(folder, folder.parent / "0002")
-    assert records(following) == [OPENING, *EVENTS]
+    assert records(following) == [STARTED, *EVENTS]
     assert read_delivered(following.folder) == Delivered("store", "r", 5)
     assert not following.append(Metrics({"val_accuracy": 9.0}, step=2))
     following.append(RunResumed("other"))
@@ -183,7 +144,7 @@ def test_a_folder_that_was_taken_away_is_not_written_to(journal, folder):
     with pytest.raises(LeaseLost, match="another process has taken this run over"):
         journal.append(Tags({"late": "1"}))
     assert not folder.exists()
-    assert records(Journal(folder.parent / "0001.fenced")) == [OPENING, *EVENTS]
+    assert records(Journal(folder.parent / "0001.fenced")) == [STARTED, *EVENTS]
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(journal, folder, monkeypatch):
@@ -201,44 +162,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(journal, folder, m
     monkeypatch.undo()
     assert (folder / JOURNAL).stat().st_size == journal.end
     assert journal.append(Tags({"a": "1"}))
-    assert records(Journal(folder)) == [OPENING, *EVENTS, Tags({"a": "1"})]
-
-
-def test_how_far_it_was_delivered_is_kept(folder):
-    folder.mkdir(parents=True)
-    assert read_delivered(folder) == Delivered()
-    write_delivered(folder, Delivered("sqlite:///x.db", "r", 12, unclear=True))
-    assert read_delivered(folder) == Delivered("sqlite:///x.db", "r", 12, unclear=True)
-    assert [path.name for path in folder.iterdir()] == ["delivered.json"]
-    (folder / "delivered.json").write_text("{")
-    assert read_delivered(folder) == Delivered()
-    shutil.rmtree(folder)
-    with pytest.raises(OSError):
-        write_delivered(folder, Delivered())
-    assert not folder.exists()
-
-
-def test_the_newest_copy_of_each_journal_is_found(folder):
-    """Attempt 2 goes on with 1, 4 with 3; 3 started over, 5 has not written anything yet."""
-    attempts = folder.parent
-    for name in ("0001", "0002", "0003.fenced", "0004"):
-        (attempts / name).mkdir(parents=True)
-    Journal.create(folder, OPENING)
-    Journal.continue_from(folder, attempts / "0002")
-    folder.rename(attempts / "0001.fenced")
-    Journal.create(attempts / "0003.fenced", RunStarted("k" * 32, "flowers", "x", "host"))
-    Journal.continue_from(attempts / "0003.fenced", attempts / "0004")
-    for other in ("0005", ".0006", "notes"):
-        (attempts / other).mkdir()
-    assert find_journals(folder.parent.parent) == [attempts / "0002", attempts / "0004"]
-    assert find_journals(attempts / "none") == []
-
-
-def test_what_is_delivered_is_seen_without_reading(journal, folder):
-    assert has_undelivered(folder)
-    write_delivered(folder, Delivered("store", "r", journal.end))
-    assert not has_undelivered(folder)
-    assert not has_undelivered(folder.parent / "none")
+    assert records(Journal(folder)) == [STARTED, *EVENTS, Tags({"a": "1"})]
 
 
 def test_it_knows_whether_its_run_has_ended(journal, folder):
@@ -289,5 +213,5 @@ def test_a_signal_within_the_writing_leaves_a_whole_line_or_none(journal, monkey
 
 def test_an_attempts_folder_that_is_gone_does_not_come_back(folder):
     with pytest.raises(LeaseLost, match="has taken this run over"):
-        Journal.create(folder, OPENING)
+        Journal.create(folder, STARTED)
     assert not folder.exists()

@@ -21,7 +21,7 @@ def fast_retries(monkeypatch):
 
 @pytest.fixture
 def write(tmp_path):
-    """Makes a journal that nobody has delivered; returns its attempt's folder."""
+    """Create an undelivered journal; returns its attempt's folder."""
 
     def write(events=None, **changes):
         root = tmp_path / uuid.uuid4().hex
@@ -45,7 +45,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def undisturbed(server, write):
-    """The rows of a run whose delivery nothing disturbed, and how many requests it took."""
+    """The rows of a run delivered without faults, and the number of requests it took."""
     run_id = deliver(write())
     requests = len(server.requests)
     return server.rows(run_id), requests

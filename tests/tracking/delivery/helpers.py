@@ -33,7 +33,7 @@ def points(server, run_id):
 
 
 def wait_for_points(server, recorder, *steps):
-    """Wait until the server has these points, no others."""
+    """Wait until the server has the points of these steps and no others."""
     wait_for(lambda: recorder.run_id and points(server, recorder.run_id) == [(step, 1_000 * step) for step in steps])
 
 
@@ -45,7 +45,7 @@ NAME = "x"
 
 
 def sample_events(root):
-    """What a small run says, after its opening."""
+    """The events of a small run after its `RunStarted`, with their files."""
     root.mkdir(parents=True, exist_ok=True)
     for name, text in (("settings.json", "{}"), ("best.pth", "weights"), ("errors.html", "<p>")):
         (root / name).write_text(text)
@@ -65,7 +65,7 @@ def sample_events(root):
 
 
 def deliver(folder, tries=200):
-    """Deliver as one process after another would, each ended by the first thing that goes wrong. Returns the run's id."""
+    """Deliver as successive processes would, each ended by its first error. Returns the run's id."""
     for _ in range(tries):
         delivery = JournalDelivery(Journal(folder))
         try:
@@ -83,7 +83,7 @@ def deliver(folder, tries=200):
 
 
 def runs_with_journal(server, folder):
-    """The runs of the server that have a folder's journal."""
+    """The ids of the server's runs that have a folder's journal."""
     journal = Journal(folder).started.journal
-    everywhere = [one.experiment_id for one in server.store.search_experiments()]
+    everywhere = [experiment.experiment_id for experiment in server.store.search_experiments()]
     return [run.info.run_id for run in server.store.search_runs(everywhere, f"tags.`flowerml.journal` = '{journal}'")]

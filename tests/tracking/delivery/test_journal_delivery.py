@@ -1,4 +1,4 @@
-"""Journals delivered to a real MLflow server over a faulty network: every event counts once, however often it is retried."""
+"""Journals delivered to a real MLflow server over a faulty network: every event counts once, however many retries."""
 
 import json
 import random

@@ -1,6 +1,4 @@
-"""Runs that somebody has ended at the server while they were alive: by the next sign of life they run again, and they
-end as they end.
-"""
+"""Runs closed at the server as stale while alive: the next heartbeat sets them to RUNNING, and their real end wins."""
 
 import json
 
@@ -19,7 +17,7 @@ REASON = "its process 1 on h is gone: last sign of life 10 min 00 s ago"
 
 @pytest.fixture
 def running(made, start):
-    """A run at work that has before something."""
+    """A running run with a metric at the server."""
     recorder = start(settings(), "flowers", "x")
     recorder.record(Tags({"mlflow.note.content": "mine"}))
     recorder.record(Metrics({"val_accuracy": 0.5}, 1))
@@ -33,8 +31,8 @@ def get_run(recorder):
 
 def close_as_stale(recorder):
     """As `flowerml reap` on a host that can't see the folder."""
-    sign = {"host": "h", "pid": 1, "time": now_ms() - 600_000}
-    MlflowClient().set_tag(recorder.run_id, HEARTBEAT, json.dumps(sign))
+    heartbeat = {"host": "h", "pid": 1, "time": now_ms() - 600_000}
+    MlflowClient().set_tag(recorder.run_id, HEARTBEAT, json.dumps(heartbeat))
     (closed,) = close_stale_runs(300, [])
     assert (closed.run_id, closed.reason) == (recorder.run_id, REASON)
     assert get_run(recorder).data.tags["mlflow.note.content"] == f"**KILLED**: {REASON}\n\nmine"
@@ -43,7 +41,7 @@ def close_as_stale(recorder):
 @pytest.mark.parametrize(
     ("ended", "note"), [(Ended(Status.FINISHED), "mine"), (Ended(Status.FAILED, "nan"), "**FAILED**: nan\n\nmine")]
 )
-def test_how_it_ends_is_all_that_is_left_of_it(running, ended, note):
+def test_the_real_end_replaces_that_of_a_stale_run(running, ended, note):
     close_as_stale(running)
     running.record(ended)
     running.close()
@@ -54,18 +52,18 @@ def test_how_it_ends_is_all_that_is_left_of_it(running, ended, note):
 
 @pytest.fixture
 def fast_heartbeats(monkeypatch):
-    """The same signs of life, twenty a second."""
+    """Heartbeats every 0.05 s."""
     monkeypatch.setattr("flowerml.tracking.delivery.background_sender._HEARTBEAT_INTERVAL_S", 0.05)
 
 
-def test_it_runs_again_by_its_next_sign_of_life(fast_heartbeats, running):
-    """`mlflow run` ends its run when its own process was followed by another one, which goes on with that run."""
+def test_the_next_heartbeat_sets_a_closed_run_to_running_again(fast_heartbeats, running):
+    """`mlflow run` terminates its run when its process ends, though another process may continue that run."""
     MlflowClient().set_terminated(running.run_id, "FAILED")
     wait_for(lambda: get_run(running).info.status == "RUNNING")
 
 
-def test_a_sign_of_life_does_not_bring_back_what_has_ended(fast_heartbeats, running):
-    running._sender.close = lambda: None  # the thread stays for more signs
+def test_a_heartbeat_does_not_reopen_an_ended_run(fast_heartbeats, running):
+    running._sender.close = lambda: None  # the thread goes on with heartbeats
     running.record(Ended(Status.FINISHED))
     running.close()
     wait_for(lambda: get_run(running).info.status == "FINISHED")
@@ -74,21 +72,21 @@ def test_a_sign_of_life_does_not_bring_back_what_has_ended(fast_heartbeats, runn
     assert get_run(running).info.status == "FINISHED"
 
 
-def test_one_that_ends_while_others_are_closed_keeps_its_end(made, monkeypatch):
-    """Looking through many runs takes a while, in which somebody may deliver what a run has kept."""
+def test_a_run_that_ends_while_others_are_closed_keeps_its_status(made, monkeypatch):
+    """Checking many runs takes a while, in which a run's journal may be delivered."""
     client = MlflowClient()
-    sign = json.dumps({"host": "h", "pid": 1, "time": now_ms() - 600_000})
-    first, second, third = (client.create_run("0", tags={HEARTBEAT: sign}).info.run_id for _ in range(3))
+    heartbeat = json.dumps({"host": "h", "pid": 1, "time": now_ms() - 600_000})
+    first, second, third = (client.create_run("0", tags={HEARTBEAT: heartbeat}).info.run_id for _ in range(3))
     close = reap._close_run
 
-    def close_slowly(client, run, sign):
-        for other, sets in ((first, "end"), (second, "end"), (third, "sign")):
+    def close_slowly(client, run, heartbeat):
+        for other, sets in ((first, "end"), (second, "end"), (third, "heartbeat")):
             if other != run.info.run_id and info_of(other).status == "RUNNING":
                 if sets == "end":
                     client.set_terminated(other, "FINISHED")
                 else:
                     client.set_tag(other, HEARTBEAT, json.dumps({"host": "h", "pid": 1, "time": now_ms()}))
-        return close(client, run, sign)
+        return close(client, run, heartbeat)
 
     def info_of(run_id):
         return client.get_run(run_id).info

@@ -1,4 +1,4 @@
-"""The registered pyfunc model: its code, requirements and signature; it loads without pickle and without this package."""
+"""The registered pyfunc model: code, requirements, signature; it loads without pickle and without this package."""
 
 import base64
 import json

@@ -126,7 +126,7 @@ class TestWhatAVersionSays:
         assert all(run.run_id in version.description for run in runs)
 
     def test_its_data_and_metrics_are_linked(self, registered):
-        """The logged model is that of the training's run, READY, and its figures name the data they were measured on."""
+        """The logged model is that of the training run, READY, and its metrics name their dataset."""
         _, decision, registration = registered
         version = MlflowClient().get_model_version("flowers-cnn", registration.version)
         model = MlflowClient().get_logged_model(version.source.removeprefix("models:/"))

@@ -25,7 +25,7 @@ SECONDS = 180
 
 @pytest.fixture
 def served_champion(tmp_path, monkeypatch):
-    """(address, delivered model): the champion of a fresh store, served by MLflow in an empty folder, pickle forbidden."""
+    """(address, delivered model): a fresh store's champion, served by MLflow in an empty folder, pickle forbidden."""
     store = Store(tmp_path)
     register(store.decide(), "cnn")
     (tmp_path / "elsewhere").mkdir()

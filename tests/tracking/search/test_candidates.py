@@ -1,4 +1,4 @@
-"""Queries for candidate runs and their results, on a real MLflow store (sqlite); on Postgres and over HTTP they are slow tests."""
+"""Queries for candidate runs on a real MLflow store (sqlite); the slow tests run them on Postgres and over HTTP."""
 
 import math
 

@@ -4,8 +4,11 @@ import os
 
 import pytest
 
+from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns
 from tests.tracking.made_runs import TOTAL
+
+CNN = Scope(family="cnn")
 
 
 class TestPictures:
