@@ -39,9 +39,7 @@ def free_port():
 
 
 def stat(pid):
-    """(parent's id, start time) of a process, by which its id is told from a later one's; None where it is gone or only
-    waited for.
-    """
+    """(parent id, start time) of a process; None if it is gone or a zombie. The start time detects a reused id."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
@@ -50,7 +48,7 @@ def stat(pid):
 
 
 def tree(pid):
-    """{process id: start time} of a process and all that came from it."""
+    """{process id: start time} of a process and its descendants."""
     known = {int(entry.name): stat(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
     found = {pid}
     while more := {child for child, about in known.items() if about and about[0] in found} - found:
@@ -59,16 +57,16 @@ def tree(pid):
 
 
 def alive(processes):
-    """Those of `processes` that still run."""
+    """Those of `processes` that are still running."""
     return [pid for pid, started in processes.items() if (stat(pid) or (0, None))[1] == started]
 
 
-def words(pid):
+def command_line(pid):
     return [word for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0") if word]
 
 
 def wait_until(ready, process, log):
-    """Ask `ready` until it says yes. Fails, with what the process said, when that ends first or SECONDS are over."""
+    """Wait until `ready()`. Fails with the log if the process ends first or after SECONDS."""
     end = time.monotonic() + SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > end:
@@ -78,9 +76,7 @@ def wait_until(ready, process, log):
 
 @contextmanager
 def running(command, ready, log, stop, **options):
-    """A process that is up, with the processes it had then. Stopped by its own id at the end, and nothing of it is
-    left.
-    """
+    """Run a process; yields its process tree. Asserts at the end that stopping it leaves no process behind."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
     processes = {}
@@ -102,9 +98,7 @@ def running(command, ready, log, stop, **options):
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A Postgres of its own on a free port of loopback, with an empty database `mlflow`. Postgres refuses to run as
-    root.
-    """
+    """A new Postgres on a free loopback port, with an empty database `mlflow`; it refuses to run as root."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = str(programs[-1]) if programs else shutil.which("initdb")
     if found is None:
@@ -126,7 +120,7 @@ def postgres():
 
 
 def cluster(programs, folder, owner):
-    """Make, start and stop the database in `folder`; gives its port."""
+    """Create, start and stop the database in `folder`; yields its port."""
     secret, data, port, log = folder / "secret", folder / "data", free_port(), folder / "log"
     secret.write_text(PASSWORD + "\n")
     secret.chmod(0o644)  # read by the other user, once
@@ -156,7 +150,7 @@ def cluster(programs, folder, owner):
 
 
 def command_here(port, store_port, artifacts):
-    """compose.yaml's command with this machine's address, ports and folder in it, and nothing else changed."""
+    """The command of compose.yaml, with only addresses, ports and folder replaced."""
     changes = {
         "--host=0.0.0.0": "--host=127.0.0.1",
         "--port=5000": f"--port={port}",
@@ -168,7 +162,7 @@ def command_here(port, store_port, artifacts):
 
 
 def answer(port, path, host=None, method="GET"):
-    """Status and body of one request, under the `Host:` a client would send."""
+    """Status and body of one request with this `Host:` header."""
     headers = {"Host": host or f"127.0.0.1:{port}", "Content-Type": "application/json"}
     body = b"{}" if method == "POST" else None
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers, method=method)
@@ -184,7 +178,7 @@ def answer(port, path, host=None, method="GET"):
 
 @pytest.fixture(scope="module")
 def compose_server(postgres, tmp_path_factory):
-    """(port, its processes, folder of artifacts) of the running server."""
+    """(port, processes, artifact folder) of the running server."""
     folder = tmp_path_factory.mktemp("server")
     port, artifacts = free_port(), folder / "artifacts"
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("MLFLOW_", "PG"))}

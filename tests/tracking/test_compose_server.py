@@ -1,4 +1,4 @@
-"""The tracking server of docker/compose.yaml, started here with the very same command, on a real Postgres."""
+"""The tracking server of docker/compose.yaml, started with the same command on a real Postgres."""
 
 from pathlib import Path
 
@@ -9,27 +9,27 @@ from mlflow.tracking import MlflowClient
 from flowerml.events import Artifact, Ended, Metrics, Params, Status
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from tests.tracking.compose_server import PASSWORD, SERVICE, answer, words
+from tests.tracking.compose_server import PASSWORD, SERVICE, answer, command_line
 
 pytestmark = pytest.mark.slow
 
 
 def workers(processes):
-    """The processes that answer requests: those that hold the listening socket and run the application."""
-    return [pid for pid in processes if any("spawn_main" in word for word in words(pid))]
+    """The worker processes, which hold the listening socket and run the application."""
+    return [pid for pid in processes if any("spawn_main" in word for word in command_line(pid))]
 
 
 @pytest.mark.parametrize(
     ("host", "status"), [("mlflow:5000", 200), ("localhost:5055", 200), ("evil.example", 403), ("mlflow:5001", 403)]
 )
 def test_only_listed_hosts_are_answered(compose_server, host, status):
-    """What containers and this machine's browser send, and what a page elsewhere would make a browser send."""
+    """The hosts that containers and a local browser send, and ones that DNS rebinding would send."""
     port, _, _ = compose_server
     assert answer(port, "/api/2.0/mlflow/experiments/get?experiment_id=0", host)[0] == status
 
 
 def test_a_run_comes_back_through_http(compose_server, tmp_path, monkeypatch):
-    """Params, curve and file, written by our recorder; the file lies where the server's volume is."""
+    """Params, metrics and a file, written by our recorder; the file is in the server's volume."""
     port, _, artifacts = compose_server
     mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
     try:
@@ -66,27 +66,25 @@ def test_a_run_comes_back_through_http(compose_server, tmp_path, monkeypatch):
 
 
 def test_every_worker_runs_on_uvloop(compose_server):
-    """Its machine code is mapped into the workers, and the server was told to end rather than go without."""
+    """Its shared library is mapped into the workers; the option makes the server fail without it."""
     _, processes, _ = compose_server
     assert "--uvicorn-opts=--loop uvloop" in SERVICE["command"]
     mapped = {pid: "/uvloop/loop." in Path(f"/proc/{pid}/maps").read_text() for pid in workers(processes)}
     assert list(mapped.values()) == [True, True]
 
 
-def test_nothing_runs_that_nobody_asked_for(compose_server):
-    """`mlflow server`, uvicorn, two workers and Python's own helper of the three: no runner of jobs, no queue, no
-    gateway.
-    """
+def test_no_optional_services_run(compose_server):
+    """Only `mlflow server`, uvicorn, two workers and Python's resource tracker: no job runner, queue or gateway."""
     port, processes, _ = compose_server
-    lines = {pid: " ".join(words(pid)) for pid in processes}
+    lines = {pid: " ".join(command_line(pid)) for pid in processes}
     helpers = [pid for pid, line in lines.items() if "multiprocessing.resource_tracker" in line]
     assert len(processes) - len(helpers) == 4, lines
     assert [line for line in lines.values() if "huey" in line or "jobs" in line] == []
     assert answer(port, "/gateway/mlflow/v1/chat/completions", method="POST")[0] == 501
-    told = {pid: Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in processes}
-    assert [pid for pid, names in told.items() if "MLFLOW_DISABLE_TELEMETRY=true" not in names] == []
+    environments = {pid: Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in processes}
+    assert [pid for pid, names in environments.items() if "MLFLOW_DISABLE_TELEMETRY=true" not in names] == []
 
 
 def test_the_password_is_in_no_command_line(compose_server):
     _, processes, _ = compose_server
-    assert [pid for pid in processes if PASSWORD in " ".join(words(pid))] == []
+    assert [pid for pid in processes if PASSWORD in " ".join(command_line(pid))] == []

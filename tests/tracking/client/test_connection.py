@@ -1,4 +1,4 @@
-"""The first contact with a store: a fresh database met by several at once, and what a store is called."""
+"""Connecting to a store: a new database opened by several processes at once, store names, timeouts."""
 
 import multiprocessing
 import os
@@ -8,32 +8,31 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.tracking.client import connection as store
+from flowerml.tracking.client import connection
 
 
-def meet(barrier):
+def connect_at_barrier(barrier):
     barrier.wait()
-    store.connect().create_run("0")
+    connection.connect().create_run("0")
 
 
-def eight_meet():
-    processes = multiprocessing.get_context("fork")
-    barrier = processes.Barrier(8)
-    started = [processes.Process(target=meet, args=(barrier,)) for _ in range(8)]
-    for process in started:
+def connect_eight_processes():
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(8)
+    processes = [context.Process(target=connect_at_barrier, args=(barrier,)) for _ in range(8)]
+    for process in processes:
         process.start()
-    for process in started:
+    for process in processes:
         process.join(120)
-    codes = [process.exitcode for process in started]
+    codes = [process.exitcode for process in processes]
     if codes != [0] * 8:
         raise SystemExit(f"exit codes {codes}")
 
 
-def test_eight_processes_meet_on_a_fresh_database_and_none_crashes(tmp_path):
-    """MLflow makes its tables without a lock: without ours seven of eight fail."""
-    # Forked from a fresh process: the tests' own has threads, of servers too, and a fork never lets go of a lock that
-    # one of them held.
-    parent = multiprocessing.get_context("spawn").Process(target=eight_meet)
+def test_eight_processes_open_a_new_database_at_once(tmp_path):
+    """MLflow creates its tables without a lock: without ours seven of eight fail."""
+    # Forked from a fresh process: this one has threads, whose locks would stay locked in the children.
+    parent = multiprocessing.get_context("spawn").Process(target=connect_eight_processes)
     parent.start()
     parent.join(180)
     assert parent.exitcode == 0
@@ -43,24 +42,24 @@ def test_eight_processes_meet_on_a_fresh_database_and_none_crashes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0.1, 0.5, 1.0, 1.5, 2.0])
-def test_a_process_that_is_killed_while_it_makes_the_tables_leaves_no_half_database(after, tmp_path):
-    """MLflow can't go on with some of its tables: "table datasets already exists", for ever."""
-    making = multiprocessing.get_context("spawn").Process(target=make_a_store, args=(str(tmp_path / "begun"),))
-    making.start()
-    while not (tmp_path / "begun").exists():
+def test_a_process_killed_while_it_creates_the_tables_leaves_no_partial_database(after, tmp_path):
+    """MLflow fails on a partial set of tables for ever: "table datasets already exists"."""
+    creating = multiprocessing.get_context("spawn").Process(target=create_store, args=(str(tmp_path / "started"),))
+    creating.start()
+    while not (tmp_path / "started").exists():
         time.sleep(0.01)
     time.sleep(after)
-    making.kill()
-    making.join()
-    client = store.connect()
+    creating.kill()
+    creating.join()
+    client = connection.connect()
     client.create_run("0")
     assert len(client.search_runs(["0"])) == 1
-    assert [name for name in os.listdir(tmp_path) if name not in ("begun", ".mlflow.db.part")] == ["mlflow.db"]  # noqa: PTH208
+    assert [name for name in os.listdir(tmp_path) if name not in ("started", ".mlflow.db.part")] == ["mlflow.db"]  # noqa: PTH208
 
 
-def make_a_store(begun):
-    Path(begun).touch()
-    store.connect()
+def create_store(started):
+    Path(started).touch()
+    connection.connect()
 
 
 @pytest.mark.parametrize(
@@ -73,23 +72,23 @@ def make_a_store(begun):
         ("postgresql+psycopg2://team:secret@host/db", "postgresql+psycopg2://***@host/db"),
     ],
 )
-def test_a_store_is_called_the_same_from_everywhere_and_without_its_password(address, name, tmp_path, monkeypatch):
+def test_a_store_name_is_absolute_and_without_the_password(address, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert store.store_name(address) == name.format(here=tmp_path)
+    assert connection.store_name(address) == name.format(here=tmp_path)
 
 
 def test_a_database_in_memory_has_no_file():
-    assert store.database_file("sqlite://") is None
-    assert store.database_file("sqlite:///:memory:") is None
-    assert store.database_file("http://host") is None
+    assert connection.database_file("sqlite://") is None
+    assert connection.database_file("sqlite:///:memory:") is None
+    assert connection.database_file("http://host") is None
 
 
-def test_how_long_an_answer_is_waited_for_is_the_users_choice_before_ours(monkeypatch):
+def test_the_users_request_timeout_is_kept(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
-    store.set_request_timeout(5)
+    connection.set_request_timeout(5)
     assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("77", "0")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
     for seconds in (5, 30, 5):
-        store.set_request_timeout(seconds)
+        connection.set_request_timeout(seconds)
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(seconds)

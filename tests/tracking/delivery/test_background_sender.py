@@ -25,7 +25,7 @@ from tests.tracking.faulty_server import wait_for
 logger = logging.getLogger(__name__)
 
 
-def test_a_server_that_is_away_from_the_start_costs_one_warning_and_gets_everything_later(server, start, root, capsys):
+def test_a_server_that_is_down_from_the_start_is_one_warning_and_gets_everything_later(server, start, root, capsys):
     server.down()
     try:
         recorder = start(settings(), "flowers", "x")
@@ -54,7 +54,7 @@ def test_a_server_that_is_away_from_the_start_costs_one_warning_and_gets_everyth
 
 
 @pytest.mark.parametrize("fault", ["lost", "503", "page"])
-def test_a_server_that_goes_and_comes_back_in_mid_run(server, start, root, fast_retries, capsys, fault):
+def test_an_outage_during_the_run(server, start, root, fast_retries, capsys, fault):
     recorder = start(settings(), "flowers", "x")
     record_epochs(recorder, 1)
     wait_for_points(server, recorder, 1)
@@ -109,7 +109,7 @@ def test_a_server_that_hangs_at_the_start_is_not_waited_for(server, start, root,
 
 
 @pytest.mark.parametrize("fault", ["page", "refuse"])
-def test_an_answer_that_refuses_stops_the_run_at_the_start(server, start, fault):
+def test_a_refusal_at_the_start_is_fatal(server, start, fault):
     if fault == "refuse":
         server.store.delete_experiment(server.store.create_experiment("refused"))
     else:
@@ -121,14 +121,14 @@ def test_an_answer_that_refuses_stops_the_run_at_the_start(server, start, fault)
     wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))
 
 
-def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(server, start, fast_retries, monkeypatch):
+def test_heartbeats_are_sent_and_a_run_closed_as_stale_is_running_again(server, start, fast_retries, monkeypatch):
     monkeypatch.setattr("flowerml.tracking.delivery.background_sender._HEARTBEAT_INTERVAL_S", 0.05)
     before = now_ms()
     recorder = start(settings(), "flowers", "x")
     tags = lambda: server.store.get_run(recorder.run_id).data.tags  # noqa: E731
-    sign = json.loads(tags()[HEARTBEAT])
-    assert (sign["pid"], sign["time"] >= before) == (os.getpid(), True)
-    wait_for(lambda: json.loads(tags()[HEARTBEAT])["time"] > sign["time"])
+    heartbeat = json.loads(tags()[HEARTBEAT])
+    assert (heartbeat["pid"], heartbeat["time"] >= before) == (os.getpid(), True)
+    wait_for(lambda: json.loads(tags()[HEARTBEAT])["time"] > heartbeat["time"])
     server.fault = lambda number, path: "503"
     wait_for(lambda: recorder._sender._failures)
     server.store.set_tag(recorder.run_id, "flowerml.reason", "it is gone")
@@ -141,7 +141,7 @@ def test_a_run_says_that_it_lives_and_that_it_runs_when_it_was_taken_for_dead(se
     assert recorder.pending == 0
 
 
-def test_a_run_that_was_taken_over_sends_nothing_any_more(server, start, root):
+def test_a_fenced_run_sends_nothing_more(server, start, root):
     recorder = start(settings(), "flowers", "x")
     record_epochs(recorder, 1)
     wait_for_points(server, recorder, 1)
@@ -154,7 +154,7 @@ def test_a_run_that_was_taken_over_sends_nothing_any_more(server, start, root):
     wait_for_points(server, recorder, 1)
 
 
-def test_an_end_that_the_disk_does_not_take_is_told_all_the_same(server, start, root, monkeypatch, capsys):
+def test_the_final_status_is_delivered_if_the_disk_is_full(server, start, root, monkeypatch, capsys):
     recorder = start(settings(), "flowers", "x")
 
     def full(*_):
@@ -170,8 +170,8 @@ def test_an_end_that_the_disk_does_not_take_is_told_all_the_same(server, start, 
     assert "the end could not be kept" in capsys.readouterr().err
 
 
-def shout(error):
-    """As a loading process does: import, print, end."""
+def import_print_and_log(error):
+    """Like a data loader's worker: import, print, log, exit."""
     with suppress(Exception):
         import csv  # noqa: F401
 
@@ -181,65 +181,63 @@ def shout(error):
         error.value = 0
 
 
-def test_processes_forked_while_events_are_sent_are_not_held_up(server, start, monkeypatch):
-    """A lock that the sending thread holds at that moment would be held in them for ever."""
+def test_processes_forked_while_events_are_sent_do_not_deadlock(server, start, monkeypatch):
+    """A lock held by the sending thread during the fork would stay locked in the child for ever."""
     recorder = start(settings(), "flowers", "x")
     stop = threading.Event()
 
-    def chatter():
+    def record_tags():
         step = 0
         while not stop.is_set():
             step += 1
             recorder.record(Tags({f"t{step % 50}": str(step)}))
 
-    talking = threading.Thread(target=chatter)
-    talking.start()
+    recording = threading.Thread(target=record_tags)
+    recording.start()
     fork = multiprocessing.get_context("fork")
     try:
         for _ in range(20):
             error = fork.Value("i", 1, lock=False)
-            child = fork.Process(target=shout, args=(error,))
+            child = fork.Process(target=import_print_and_log, args=(error,))
             child.start()
             child.join(20)
             assert (child.exitcode, error.value) == (0, 0)
     finally:
         stop.set()
-        talking.join()
+        recording.join()
     recorder.record(Ended(Status.FINISHED))
     recorder.close()
     assert server.store.get_run(recorder.run_id).info.status == "FINISHED"
 
 
-def test_a_run_whose_folder_is_taken_away_at_its_start_ends_at_once(server, start, root, monkeypatch):
-    """Nobody would ever answer: the thread that asks has seen it, and ended."""
+def test_a_run_fenced_at_its_start_ends_at_once(server, start, root, monkeypatch):
+    """The sending thread has ended, so there would never be a response to wait for."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root.parent / 'other.db'}")
 
-    def taken_over(self, opened=None, *, alive=False):
+    def fence(self, env_run_id=None, *, alive=False):
         shutil.rmtree(attempt_folder(root, 1))
         raise FileNotFoundError
 
-    monkeypatch.setattr(JournalDelivery, "open", taken_over)
+    monkeypatch.setattr(JournalDelivery, "open", fence)
     with pytest.raises(LeaseLost, match="has taken this run over"):
         start(settings(), "flowers", "x")
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_ctrl_c_while_the_run_is_made_leaves_none_that_runs(server, start, root, monkeypatch, resumed):
+def test_ctrl_c_while_the_run_is_created_leaves_no_running_run(server, start, root, monkeypatch, resumed):
     if resumed:
         first = start(settings(), "flowers", "x")
         first.record(Ended(Status.KILLED, "why"))
         first.close()
-    made = JournalDelivery.open
+    original_open = JournalDelivery.open
 
-    def interrupted(self, opened=None, *, alive=False):
+    def interrupted(self, env_run_id=None, *, alive=False):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.2)  # it is heard while the run is being made
-        made(self, opened, alive=alive)
+        time.sleep(0.2)  # the signal arrives while the run is being created
+        original_open(self, env_run_id, alive=alive)
 
     monkeypatch.setattr(JournalDelivery, "open", interrupted)
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # processes of several that test together ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers of pytest-xdist ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
             start(settings(), "flowers", "x", attempt_folder(root, 1) if resumed else None)

@@ -24,7 +24,7 @@ def test_undisturbed(server, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whichever_request_or_answer_is_lost_each_event_counts_once(server, write, undisturbed, fault):
+def test_each_event_counts_once_whichever_request_or_response_is_lost(server, write, undisturbed, fault):
     expected, requests = undisturbed
     for failing in range(requests):
         folder = write()
@@ -34,36 +34,34 @@ def test_whichever_request_or_answer_is_lost_each_event_counts_once(server, writ
 
 
 @pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 13))])
-def test_a_third_of_all_requests_go_wrong(server, write, undisturbed, seed):
+def test_a_third_of_all_requests_fail(server, write, undisturbed, seed):
     expected, _ = undisturbed
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     folder = write()
-    server.reset(lambda number, path: draw.choice([*FAULTS, *[None] * 2 * len(FAULTS)]))
+    server.reset(lambda number, path: rng.choice([*FAULTS, *[None] * 2 * len(FAULTS)]))
     run_id = deliver(folder)
     server.reset()
     assert server.rows(run_id) == expected
     assert runs_with_journal(server, folder) == [run_id]
 
 
-def test_what_was_delivered_and_not_noted_is_repeated_and_adds_nothing(server, write, undisturbed):
-    """Killed between the answer and the note; or the note is lost altogether: the run is found by its journal."""
+def test_a_delivery_that_was_not_saved_is_repeated_and_adds_nothing(server, write, undisturbed):
+    """Killed between the response and saving it, or the state is lost: the run is found by its journal."""
     expected, _ = undisturbed
     folder = write()
     run_id = deliver(folder)
-    for noted in (replace(read_delivered(folder), bytes=0), None):
-        if noted is None:
+    for state in (replace(read_delivered(folder), bytes=0), None):
+        if state is None:
             (folder / "delivered.json").unlink()
         else:
-            write_delivered(folder, noted)
+            write_delivered(folder, state)
         assert deliver(folder) == run_id
         assert server.rows(run_id) == expected
         assert runs_with_journal(server, folder) == [run_id]
 
 
-def test_a_run_that_is_made_too_late_is_one_too_many_and_goes(server, write, undisturbed):
-    """A server that hangs while it is asked for a run makes it once it wakes up: for nobody, and beside the one that
-    was made meanwhile.
-    """
+def test_a_duplicate_run_created_by_a_late_request_is_deleted(server, write, undisturbed):
+    """A server that hangs in `runs/create` executes it later, beside the run that was created meanwhile."""
     expected, _ = undisturbed
     folder = write()
     server.reset(lambda number, path: "hang" if path.endswith("runs/create") else None)
@@ -84,14 +82,14 @@ def test_a_run_that_is_made_too_late_is_one_too_many_and_goes(server, write, und
     assert server.rows(delivery.run_id) == expected
 
 
-def test_a_run_that_is_made_by_another_process_does_not_look_alive(server, write):
-    """The sign of life is that of who began it."""
+def test_a_run_created_by_another_process_does_not_look_alive(server, write):
+    """The heartbeat is that of the process that started the run."""
     folder = write([Tags({"a": "1"})])
     run = server.store.get_run(deliver(folder))
     assert json.loads(run.data.tags["flowerml.heartbeat"]) == {"host": "host", "pid": 0, "time": 1_000}
 
 
-def test_a_file_that_is_gone_is_named_and_everything_else_is_delivered(server, write, undisturbed, capsys):
+def test_a_missing_file_is_reported_and_everything_else_is_delivered(server, write, undisturbed, capsys):
     expected, _ = undisturbed
     folder = write()
     (folder.parent.parent / "best.pth").unlink()
@@ -100,8 +98,8 @@ def test_a_file_that_is_gone_is_named_and_everything_else_is_delivered(server, w
     assert rows == {**expected, "files": [entry for entry in expected["files"] if entry[0] != "best.pth"]}
 
 
-def test_what_mlflow_does_not_take_is_named_and_everything_else_is_delivered(server, write, capsys):
-    """A name that is no name, a param that says something else there already: no use in asking again."""
+def test_what_mlflow_rejects_is_reported_and_everything_else_is_delivered(server, write, capsys):
+    """An invalid name or another value of a logged param: a retry is useless."""
     events = [
         Tags({"a": "1"}),
         Metrics({"good": 1.0, "b\x00d": 2.0, "good too": 3.0}, 1, 5),
@@ -118,7 +116,7 @@ def test_what_mlflow_does_not_take_is_named_and_everything_else_is_delivered(ser
     assert str(folder / JOURNAL) in stderr
 
 
-def test_a_damaged_line_is_named_once_and_everything_else_is_delivered(server, write, undisturbed, capsys):
+def test_a_damaged_line_is_reported_once_and_everything_else_is_delivered(server, write, undisturbed, capsys):
     expected, _ = undisturbed
     folder = write()
     lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
@@ -131,7 +129,7 @@ def test_a_damaged_line_is_named_once_and_everything_else_is_delivered(server, w
     assert rows == expected
 
 
-def test_a_run_that_was_deleted_at_the_server_is_made_anew_whole(server, write, undisturbed, capsys):
+def test_a_run_deleted_at_the_server_is_delivered_again_from_the_start(server, write, undisturbed, capsys):
     expected, _ = undisturbed
     folder = write()
     delivery = JournalDelivery(Journal(folder))
@@ -149,7 +147,7 @@ def test_a_run_that_was_deleted_at_the_server_is_made_anew_whole(server, write, 
     assert server.rows(delivery.run_id) == expected
 
 
-def test_a_reason_stands_in_the_description_until_the_run_goes_on(server, write):
+def test_the_reason_is_in_the_description_until_the_run_resumes(server, write):
     folder = write([Tags({"mlflow.note.content": "mine"}), Ended(Status.FAILED, "the loss is nan", 5)])
     run_id = deliver(folder)
     run = server.store.get_run(run_id)

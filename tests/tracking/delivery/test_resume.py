@@ -7,7 +7,7 @@ from tests.tracking.delivery.helpers import attempt_folder, points, record_epoch
 from tests.tracking.faulty_server import wait_for
 
 
-def test_a_resumed_run_goes_on_in_its_own_run_and_doubles_nothing(server, start, root):
+def test_a_resumed_run_continues_its_mlflow_run_without_duplicates(server, start, root):
     first = start(settings(), "flowers", "x")
     first.record(Params(as_params(settings())))
     record_epochs(first, 1, 2, 3)
@@ -17,7 +17,7 @@ def test_a_resumed_run_goes_on_in_its_own_run_and_doubles_nothing(server, start,
     assert second.run_id == first.run_id
     wait_for(lambda: server.store.get_run(first.run_id).info.status == "RUNNING")
     second.record(Params(as_params(settings(workers=1))))
-    for step in (2, 3, 4):  # 2 and 3 are done again, a little later
+    for step in (2, 3, 4):  # 2 and 3 are repeated, a little later
         second.record(Metrics({"val_accuracy": 0.1 * step}, step, 1_000 * step if step == 4 else 9_000))
     second.record(Ended(Status.FINISHED))
     second.close()
@@ -36,7 +36,7 @@ def test_a_resumed_run_goes_on_in_its_own_run_and_doubles_nothing(server, start,
     )
 
 
-def test_a_resumed_run_delivers_what_the_attempt_before_had_kept(server, start, root):
+def test_a_resumed_run_delivers_the_records_of_the_attempt_before(server, start, root):
     server.down()
     try:
         first = start(settings(), "flowers", "x")
@@ -66,7 +66,7 @@ def opened_by_mlflow_run(server, monkeypatch, experiment="0"):
     return run_id
 
 
-def test_what_mlflow_run_opens_for_a_run_that_goes_on_is_a_launcher(server, start, root, monkeypatch):
+def test_the_run_of_mlflow_run_is_a_launcher_if_a_run_is_resumed(server, start, root, monkeypatch):
     first = start(settings(), "flowers", "x")
     record_epochs(first, 1)
     first.record(Ended(Status.KILLED, "why"))
@@ -84,7 +84,7 @@ def test_what_mlflow_run_opens_for_a_run_that_goes_on_is_a_launcher(server, star
     assert launcher.info.status == "FINISHED"
 
 
-def test_the_run_that_mlflow_run_opened_is_taken_when_the_server_is_back(server, start, root, monkeypatch):
+def test_the_run_of_mlflow_run_is_adopted_when_the_server_is_back(server, start, root, monkeypatch):
     opened = opened_by_mlflow_run(server, monkeypatch)
     server.down()
     try:

@@ -1,4 +1,4 @@
-"""Events in a real MLflow store (sqlite): what lands where, and which run is written to."""
+"""Events in a real MLflow store (sqlite): where they are stored, and which run is used."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ def client(empty_store, tmp_path):
 
 
 def opened_by_mlflow_run(client, monkeypatch, params, name="bold-crow-123"):
-    """What `mlflow run` does before the script starts: a run in Default, every parameter logged as raw text."""
+    """What `mlflow run` does before it starts the script: a run in Default, with each parameter logged as raw text."""
     run = client.create_run("0", run_name=name)
     for key, text in params.items():
         client.log_param(run.info.run_id, key, text)
@@ -66,7 +66,7 @@ def test_a_failed_run_says_why(client, start):
     assert (run.info.status, run.data.tags["flowerml.reason"]) == ("FAILED", "the loss is nan")
 
 
-def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(client, start, monkeypatch):
+def test_under_mlflow_run_its_run_is_adopted_and_equal_params_are_kept(client, start, monkeypatch):
     raw = {
         "model": "convnextv2_atto",
         "lr_head": "1e-4",
@@ -89,20 +89,20 @@ def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(clie
     assert client.get_experiment_by_name("ignored") is None
 
 
-def test_a_name_the_user_gave_stays(client, start, monkeypatch):
+def test_a_name_given_by_the_user_is_kept(client, start, monkeypatch):
     opened = opened_by_mlflow_run(client, monkeypatch, {}, name="My best idea")
     start(settings(), "flowers", "x")
     assert client.get_run(opened).info.run_name == "My best idea"
 
 
-def test_a_name_asked_for_as_a_setting_wins(client, start, monkeypatch):
+def test_a_name_given_as_a_setting_wins(client, start, monkeypatch):
     opened = opened_by_mlflow_run(client, monkeypatch, {"run_name": "x"}, name="My best idea")
     start(settings(), "flowers", "x")
     assert client.get_run(opened).info.run_name == "x"
 
 
 @pytest.mark.parametrize("param", [{"lr_head": "auto"}, {"epochs": "11"}, {"classes": "a,b,c"}])
-def test_a_param_that_says_something_else_makes_the_opened_run_a_launcher(client, start, monkeypatch, param):
+def test_a_different_param_makes_the_run_of_mlflow_run_a_launcher(client, start, monkeypatch, param):
     opened = opened_by_mlflow_run(client, monkeypatch, param)
     chosen = settings()
     recorder = start(chosen, "ignored", "x")
@@ -119,7 +119,7 @@ def test_a_param_that_says_something_else_makes_the_opened_run_a_launcher(client
     assert launcher.data.metrics == {}
 
 
-def test_an_evaluation_stands_under_its_training_run(client, start):
+def test_an_evaluation_is_a_child_of_its_training_run(client, start):
     parent = start(settings(), "flowers", "x").run_id
     child = client.get_run(start_child_run(parent, "elsewhere", "eval val of x", "eval").run_id)
     assert child.data.tags["mlflow.parentRunId"] == parent
@@ -136,7 +136,7 @@ def test_a_deleted_experiment_is_named(client, start):
         start(settings(), "flowers", "x")
 
 
-def test_a_child_needs_an_answer(monkeypatch):
+def test_a_child_run_needs_a_response(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"http://127.0.0.1:9 does not answer .*MLFLOW_TRACKING_URI") as caught:

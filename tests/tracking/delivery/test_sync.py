@@ -14,7 +14,7 @@ from tests.tracking.delivery.helpers import deliver, sample_events
 from tests.tracking.faulty_server import rows
 
 
-def test_nothing_is_asked_for_what_is_delivered(server, write):
+def test_a_delivered_journal_needs_no_request(server, write):
     folder = write()
     deliver(folder)
     server.reset()
@@ -22,7 +22,7 @@ def test_nothing_is_asked_for_what_is_delivered(server, write):
     assert (done.delivered, done.pending, done.reason, server.requests) == (0, 0, "", [])
 
 
-def test_two_at_once_are_one(server, write):
+def test_a_second_process_does_not_deliver_at_once(server, write):
     folder = write()
     first = JournalDelivery(Journal(folder))
     with pytest.raises(LockHeld):
@@ -32,7 +32,7 @@ def test_two_at_once_are_one(server, write):
     assert sync_folder(folder.parent.parent).delivered == 1 + len(sample_events(folder.parent.parent))
 
 
-def test_a_journal_without_its_first_line_can_not_be_delivered_and_says_so(server, write):
+def test_a_journal_with_a_damaged_first_line_is_reported(server, write):
     folder = write()
     lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
     (folder / JOURNAL).write_bytes(b"x" + lines[0][1:] + b"".join(lines[1:]))
@@ -41,9 +41,7 @@ def test_a_journal_without_its_first_line_can_not_be_delivered_and_says_so(serve
     assert done.pending == len(lines) - 1
 
 
-def test_another_store_gets_everything_in_a_run_of_its_own(
-    server, write, undisturbed, made, tmp_path, monkeypatch, capsys
-):
+def test_another_store_gets_all_records_in_a_new_run(server, write, undisturbed, made, tmp_path, monkeypatch, capsys):
     expected, _ = undisturbed
     folder = write()
     there = deliver(folder)
@@ -72,8 +70,8 @@ def test_a_run_that_was_started_over_is_closed_and_both_are_delivered(server, wr
     assert states[folder].data.tags["flowerml.reason"] == "it was started over in its folder"
 
 
-def test_files_of_a_later_run_do_not_get_into_the_earlier_one(server, write, capsys):
-    """Started over while the server was away, the folder's best.pth is the later run's."""
+def test_files_of_a_later_run_are_not_uploaded_to_the_earlier_one(server, write, capsys):
+    """The folder was started over while the server was down: its best.pth is the later run's."""
     folder = write([])
     root = folder.parent.parent
     (root / "best.pth").write_text("weights of run 1")
@@ -94,14 +92,14 @@ def test_files_of_a_later_run_do_not_get_into_the_earlier_one(server, write, cap
     assert "best.pth may be a later run's" in capsys.readouterr().err
 
 
-def test_a_run_that_is_taken_over_while_it_is_delivered_is_left_to_that_one(server, write):
+def test_a_run_fenced_during_its_delivery_is_left_to_the_newer_attempt(server, write):
     folder = write([Tags({"a": "1"})])
 
-    def taken_over(number, path):
+    def fence(number, path):
         if folder.exists() and path.endswith("log-batch"):
             folder.rename(folder.with_name("0001.fenced"))
         return
 
-    server.fault = taken_over
+    server.fault = fence
     done = sync_folder(folder.parent.parent)
     assert (done.delivered, done.pending, done.reason) == (0, 0, "")
