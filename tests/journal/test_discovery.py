@@ -16,7 +16,7 @@ from flowerml.journal import (
 from tests.journal.helpers import STARTED
 
 
-def test_how_far_it_was_delivered_is_kept(folder):
+def test_the_delivery_state_is_saved(folder):
     folder.mkdir(parents=True)
     assert read_delivered(folder) == Delivered()
     write_delivered(folder, Delivered("sqlite:///x.db", "r", 12, unclear=True))
@@ -31,7 +31,7 @@ def test_how_far_it_was_delivered_is_kept(folder):
 
 
 def test_the_newest_copy_of_each_journal_is_found(folder):
-    """Attempt 2 goes on with 1, 4 with 3; 3 started over, 5 has not written anything yet."""
+    """Attempt 2 continues 1, and 4 continues 3; 3 started over, 5 has not written anything yet."""
     attempts = folder.parent
     for name in ("0001", "0002", "0003.fenced", "0004"):
         (attempts / name).mkdir(parents=True)
@@ -46,7 +46,7 @@ def test_the_newest_copy_of_each_journal_is_found(folder):
     assert find_journals(attempts / "none") == []
 
 
-def test_what_is_delivered_is_seen_without_reading(journal, folder):
+def test_undelivered_records_are_detected_by_size(journal, folder):
     assert has_undelivered(folder)
     write_delivered(folder, Delivered("store", "r", journal.end))
     assert not has_undelivered(folder)

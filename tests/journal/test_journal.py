@@ -25,7 +25,7 @@ from flowerml.journal import (
 from tests.journal.helpers import EVENTS, STARTED, damages, records
 
 
-def test_what_was_written_comes_back_with_its_own_time(journal, folder):
+def test_records_are_read_back_with_their_timestamps(journal, folder):
     again = Journal(folder)
     assert records(again) == [STARTED, *EVENTS]
     assert again.started == STARTED
@@ -33,20 +33,20 @@ def test_what_was_written_comes_back_with_its_own_time(journal, folder):
     assert again.end == journal.end == (folder / JOURNAL).stat().st_size
 
 
-def test_it_is_read_on_from_any_entry(journal):
+def test_reading_continues_from_any_entry(journal):
     found = list(journal.records())
     for place, entry in enumerate(found, start=1):
         assert records(journal, entry.end) == [one.record for one in found[place:]]
 
 
-def test_a_figure_that_is_not_a_number_and_one_of_numpy_come_back(journal):
+def test_nan_and_numpy_values_are_read_back(journal):
     journal.append(Metrics({"a": math.nan, "b": np.float32(0.5)}, step=9))
     last = records(journal)[-1]
     assert math.isnan(last.values["a"])
     assert last.values["b"] == 0.5
 
 
-def test_files_of_the_run_move_with_its_folder_and_others_stay(journal, folder, tmp_path):
+def test_paths_in_the_runs_folder_are_relative_and_others_absolute(journal, folder, tmp_path):
     journal.append(Artifact(folder.parent.parent / "best.pth"))
     journal.append(Artifact(tmp_path / "elsewhere.txt", "test"))
     shutil.move(tmp_path / "run", tmp_path / "moved")
@@ -68,8 +68,8 @@ def test_a_relative_folder_is_found_from_elsewhere(tmp_path, monkeypatch):
     assert records(again)[1:] == [Artifact(tmp_path / "runs/x/best.pth"), Artifact(tmp_path / "other.txt")]
 
 
-def test_figures_of_a_step_params_and_tags_are_written_once(journal, folder):
-    """What an attempt does again from a checkpoint is there already; what is new in it is not lost."""
+def test_metrics_of_a_step_params_and_tags_are_written_once(journal, folder):
+    """A resumed attempt repeats steps since its checkpoint: repeats are dropped, new metrics are kept."""
     for one in (journal, Journal(folder)):
         size = one.end
         assert not one.append(Metrics({"val_accuracy": 0.3}, step=1))
@@ -87,7 +87,7 @@ def test_figures_of_a_step_params_and_tags_are_written_once(journal, folder):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_torn_last_line_is_not_read_and_is_written_over(journal, folder, seed):
+def test_a_torn_last_line_is_not_read_and_is_overwritten(journal, folder, seed):
     whole = (folder / JOURNAL).read_bytes()
     ends = [0, *(found.end for found in journal.records())]
     size = random.Random(seed).randrange(ends[1], len(whole))
@@ -100,8 +100,8 @@ def test_a_torn_last_line_is_not_read_and_is_written_over(journal, folder, seed)
     assert records(again) == [*[STARTED, *EVENTS][:kept], Tags({"after": "it"})]
 
 
-def test_every_flipped_byte_is_noticed_and_costs_its_own_record_at_most(journal, folder):
-    """Each byte of the file once; at the end of a line, where two lines become one, no record at all."""
+def test_every_flipped_byte_is_detected_and_costs_at_most_its_own_record(journal, folder):
+    """Each byte of the file once; a damaged newline, which joins two lines, costs no record."""
     whole = (folder / JOURNAL).read_bytes()
     every = [STARTED, *EVENTS]
     for place in range(len(whole) - 1):
@@ -115,7 +115,7 @@ def test_every_flipped_byte_is_noticed_and_costs_its_own_record_at_most(journal,
             assert [found.line for found in damages(journal)][:1] == [hit + 1]
 
 
-def test_a_line_of_another_version_is_named(journal, folder):
+def test_a_line_of_another_version_is_reported(journal, folder):
     text = json.dumps({"kind": "hologram", "depth": 3}).encode()
     with (folder / JOURNAL).open("ab") as handle:
         handle.write(hashlib.sha256(text).hexdigest()[:16].encode() + b" " + text + b"\n")
@@ -124,7 +124,7 @@ def test_a_line_of_another_version_is_named(journal, folder):
     assert "no known kind" in found.reason
 
 
-def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
+def test_it_continues_in_the_folder_of_the_next_attempt(journal, folder):
     write_delivered(folder, Delivered("store", "r", 5))
     with (folder / JOURNAL).open("ab") as handle:
         handle.write(b"0123456789abcdef {torn")
@@ -139,7 +139,7 @@ def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
         Journal.continue_from(folder.parent / "none", folder.parent / "0003")
 
 
-def test_a_folder_that_was_taken_away_is_not_written_to(journal, folder):
+def test_a_fenced_folder_is_not_written_to(journal, folder):
     folder.rename(folder.parent / "0001.fenced")
     with pytest.raises(LeaseLost, match="another process has taken this run over"):
         journal.append(Tags({"late": "1"}))
@@ -147,7 +147,7 @@ def test_a_folder_that_was_taken_away_is_not_written_to(journal, folder):
     assert records(Journal(folder.parent / "0001.fenced")) == [STARTED, *EVENTS]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(journal, folder, monkeypatch):
+def test_a_full_disk_is_a_one_line_error_and_leaves_the_journal_intact(journal, folder, monkeypatch):
     real, calls = os.pwrite, []
 
     def full(handle, data, place):
@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(journal, folder, m
     assert records(Journal(folder)) == [STARTED, *EVENTS, Tags({"a": "1"})]
 
 
-def test_it_knows_whether_its_run_has_ended(journal, folder):
+def test_ended_is_set_while_the_end_is_the_last_record(journal, folder):
     assert Journal(folder).ended == Ended(Status.FINISHED)
     journal.append(RunResumed("host"))
     assert journal.ended is None
@@ -173,11 +173,11 @@ def test_it_knows_whether_its_run_has_ended(journal, folder):
 
 
 class Interrupts(BaseException):
-    """As a signal's handler raises it."""
+    """As raised by a signal handler."""
 
 
-def test_nothing_is_written_over_a_line_that_a_signal_found_whole(journal, monkeypatch):
-    """Whoever delivers may have read it: the end would be written over it, and never be seen."""
+def test_a_whole_line_is_not_overwritten_after_a_signal(journal, monkeypatch):
+    """It may be delivered already: an end written over it would never be read."""
 
     def interrupted(_handle):
         raise Interrupts
@@ -194,7 +194,7 @@ def test_nothing_is_written_over_a_line_that_a_signal_found_whole(journal, monke
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_signal_within_the_writing_leaves_a_whole_line_or_none(journal, monkeypatch, whole):
+def test_a_signal_during_a_write_leaves_a_whole_line_or_none(journal, monkeypatch, whole):
     before, write = journal.end, os.pwrite
 
     def interrupted(handle, data, place):
@@ -211,7 +211,7 @@ def test_a_signal_within_the_writing_leaves_a_whole_line_or_none(journal, monkey
     assert [type(one.record) for one in found] == ([Metrics, Ended] if whole else [Ended])
 
 
-def test_an_attempts_folder_that_is_gone_does_not_come_back(folder):
+def test_a_removed_folder_is_not_created_again(folder):
     with pytest.raises(LeaseLost, match="has taken this run over"):
         Journal.create(folder, STARTED)
     assert not folder.exists()

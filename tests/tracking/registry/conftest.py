@@ -13,9 +13,7 @@ def store(tmp_path):
 
 @pytest.fixture(scope="module")
 def shared_store(tmp_path_factory):
-    """One store with a registered CNN, for the tests that only look at it: (store's address, store, decision,
-    registration).
-    """
+    """(address, store, decision, registration) of a store with a registered CNN, for tests that only read it."""
     folder = tmp_path_factory.mktemp("shared_store")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.MonkeyPatch.context() as patch:

@@ -50,7 +50,7 @@ class TestTheModel:
         }
         assert all("==" in line and "+" not in line for line in lines)
 
-    def test_nothing_in_it_names_the_machine_that_trained(self, files):
+    def test_it_has_no_local_paths(self, files):
         assert not [path for path in files.rglob("*") if path.is_file() and LOCAL.encode() in path.read_bytes()]
 
     def test_its_signature_and_example(self, files):
@@ -61,22 +61,21 @@ class TestTheModel:
         assert base64.b64decode(example["data"][0][0]).startswith(b"\xff\xd8")
 
     def test_it_loads_without_unpickling_and_gives_the_same_as_the_package(self, registered, monkeypatch, tmp_path):
-        """In a process of its own, outside the project: `flowers_classifier` must be the model's own, and pickle is
-        forbidden.
-        """
+        """In another process, outside the project: `flowers_classifier` must be the model's; pickle is forbidden."""
         photo = encode(scene(3), "JPEG")
         script = (
-            "import sys, json, base64, mlflow.pyfunc, pandas as pd\nmodel ="
-            " mlflow.pyfunc.load_model('models:/flowers-cnn@champion')\nrows = pd.DataFrame({'image': [sys.argv[1],"
-            " 'data:image/jpeg;base64,' + sys.argv[1]]})\nprint(json.dumps([model.predict(rows), [name for name in"
-            " sys.modules if name.split('.')[0] == 'flowerml']]))\n"
+            "import sys, json, base64, mlflow.pyfunc, pandas as pd\n"
+            "model = mlflow.pyfunc.load_model('models:/flowers-cnn@champion')\n"
+            "rows = pd.DataFrame({'image': [sys.argv[1], 'data:image/jpeg;base64,' + sys.argv[1]]})\n"
+            "own = [name for name in sys.modules if name.split('.')[0] == 'flowerml']\n"
+            "print(json.dumps([model.predict(rows), own]))\n"
         )
         monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
         command = [sys.executable, "-I", "-c", script, base64.b64encode(photo).decode("ascii")]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
-        answer, ours = json.loads(done.stdout.splitlines()[-1])
-        assert ours == []
+        answer, imported = json.loads(done.stdout.splitlines()[-1])
+        assert imported == []
         _, decision, _ = registered
         path = mlflow.artifacts.download_artifacts(
             run_id=decision.chosen.run_id, artifact_path="best.pth", dst_path=str(tmp_path)

@@ -51,7 +51,7 @@ def test_mlflow_loads_it_and_answers_a_picture_with_two_boxes(registered_pairs, 
     command = [sys.executable, "-I", "-c", script, json.dumps(rows)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    (answer,), ours = json.loads(done.stdout.splitlines()[-1])
-    assert ours == []
+    (answer,), imported = json.loads(done.stdout.splitlines()[-1])
+    assert imported == []
     assert list(answer["probabilities"]) == list(RELATIONS)
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)

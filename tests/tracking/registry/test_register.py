@@ -20,7 +20,7 @@ def versions(name="flowers-cnn"):
 
 
 class TestTheAlias:
-    def test_the_first_decision_takes_it_and_the_same_one_makes_no_second_version(self, store):
+    def test_the_first_decision_takes_it_and_is_registered_once(self, store):
         decision = store.decide()
         first, again = register(decision, "cnn"), register(decision, "cnn", force=True)
         assert (first.version, first.created, first.verdict.action) == ("1", True, Action.FIRST)
@@ -28,7 +28,7 @@ class TestTheAlias:
         assert aliases() == {"champion": "1"}
         assert len(versions()) == 1
 
-    def test_a_better_one_takes_it_and_the_former_is_previous(self, store):
+    def test_a_better_one_takes_it_and_the_old_one_is_previous(self, store):
         register(store.decide(hits=20), "cnn")
         better = register(store.decide(hits=21, config="e" * 64), "cnn")
         assert better.verdict.action is Action.BETTER
@@ -44,17 +44,15 @@ class TestTheAlias:
         assert (forced.verdict.action, forced.version, forced.created) == (Action.FORCED, "2", False)
         assert aliases() == {"champion": "2", "previous": "1"}
 
-    def test_a_demo_with_accuracy_1_does_not_keep_a_real_decision_from_it(self, store):
-        """Drawn flowers are another split digest: the real one takes the alias, and says that the two can't be
-        compared.
-        """
+    def test_a_demo_with_accuracy_1_does_not_block_a_real_decision(self, store):
+        """Synthetic flowers have another split digest: the real one takes the alias, as the two can't be compared."""
         register(store.decide(hits=TOTAL, split="1" * 64, data="2" * 64), "cnn")
         real = register(store.decide(hits=28, config="e" * 64), "cnn")
         assert real.verdict.action is Action.OTHER_SPLIT
         assert "can't be compared" in real.summary
         assert aliases() == {"champion": "2", "previous": "1"}
 
-    def test_an_earlier_decision_comes_back_as_the_version_it_had(self, store):
+    def test_an_earlier_decision_gets_the_alias_back_with_its_version(self, store):
         first = store.decide(hits=20)
         register(first, "cnn")
         register(store.decide(hits=30, split="1" * 64), "cnn")
@@ -62,7 +60,7 @@ class TestTheAlias:
         assert (back.version, back.created) == ("1", False)
         assert aliases() == {"champion": "1", "previous": "2"}
 
-    def test_a_retrained_model_stands_in_for_the_best_seed_of_the_same_decision_only_once(self, store):
+    def test_a_retrained_model_replaces_the_best_seed_of_its_decision_once(self, store):
         decision = store.decide(hits=20)
         register(decision, "cnn")
         final = store.put(hits=0, kind="final", config="f" * 64)
@@ -74,13 +72,13 @@ class TestTheAlias:
             assert register(decision, "cnn", **again).verdict.action is Action.SAME
         assert len(versions()) == 2
 
-    def test_the_two_families_do_not_meet(self, store):
+    def test_the_two_families_are_independent(self, store):
         register(store.decide(hits=20), "cnn")
         assert register(store.decide("vit", hits=10), "vit").verdict.action is Action.FIRST
         assert (aliases("flowers-cnn"), aliases("flowers-vit")) == ({"champion": "1"}, {"champion": "1"})
 
 
-class TestRefusals:
+class TestErrors:
     def test_a_run_without_weights(self, store):
         with pytest.raises(UserError, match=r"has no best\.pth among its artifacts"):
             register(store.decide(files=False), "cnn")
@@ -93,7 +91,7 @@ class TestRefusals:
             register(other, "cnn")
         assert versions() == []
 
-    def test_a_retrained_run_that_is_no_final_one(self, store):
+    def test_a_retrained_run_that_is_not_a_final_run(self, store):
         decision = store.decide()
         other = store.put("vit", kind="final")
         for run, what in ((decision.chosen, "of kind train and family cnn"), (other, "of kind final and family vit")):
@@ -108,7 +106,7 @@ class TestRefusals:
             register(store.decide(), "other")
 
 
-class TestWhatAVersionSays:
+class TestVersionTags:
     def test_rule_runs_seeds_figures_and_digests(self, registered):
         _, decision, registration = registered
         version = MlflowClient().get_model_version("flowers-cnn", registration.version)

@@ -11,8 +11,8 @@ from tests.tracking.made_runs import TOTAL
 CNN = Scope(family="cnn")
 
 
-class TestPictures:
-    def test_are_what_each_run_got_right(self, made):
+class TestPictureResults:
+    def test_are_those_of_each_run(self, made):
         ids = [made.put(seed=seed, hits=hits, predictions=True) for seed, hits in ((11, 90), (23, 80))]
         tracked = TrackedRuns()
         results = tracked.pictures(tracked.find(CNN))
@@ -52,7 +52,7 @@ class TestPictures:
         assert remark.endswith(f": a-s23 ({bad[:8]})")
         assert "\n" not in remark
 
-    def test_that_many_runs_lack_for_one_reason_are_one_remark(self, made):
+    def test_missing_for_one_reason_in_many_runs_are_one_remark(self, made):
         for seed in range(8):
             made.put(seed=seed)
         tracked = TrackedRuns()
@@ -61,7 +61,7 @@ class TestPictures:
         assert remark.startswith("8 runs have no per-picture results: no predictions.csv: a-s0 (")
         assert remark.endswith(") and 2 more")
 
-    def test_are_fetched_without_a_bar_and_what_was_set_stays_set(self, made, capfd, monkeypatch):
+    def test_are_fetched_without_progress_bars_and_the_setting_is_restored(self, made, capfd, monkeypatch):
         made.put(predictions=True)
         for before in (None, "true"):
             if before:
