@@ -23,7 +23,7 @@ class Delivered:
 
 
 def read_delivered(folder: Path) -> Delivered:
-    """The state in an attempt's `folder`; nothing delivered if it can't be read, as repeating a delivery is harmless."""
+    """The state in an attempt's `folder`; nothing delivered if it can't be read, as a repeated delivery is harmless."""
     try:
         return Delivered(**json.loads((folder / DELIVERED).read_text("utf-8")))
     except (OSError, ValueError, TypeError):

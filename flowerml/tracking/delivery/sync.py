@@ -90,15 +90,9 @@ def _deliver_journal(root: Path, folder: Path, *, superseded: bool) -> SyncResul
             pending = delivery.pending()
         except OSError:  # fenced: the rest is the newer attempt's
             return SyncResult(root)
-        return SyncResult(
-            root,
-            max(0, before - pending),
-            reported_run_id(),
-            pending,
-            str(to_user_error(error)),
-            is_server_response(error),
-            journal.ended is not None,
-        )
+        delivered = max(0, before - pending)
+        reason, answered = str(to_user_error(error)), is_server_response(error)
+        return SyncResult(root, delivered, reported_run_id(), pending, reason, answered, journal.ended is not None)
     finally:
         delivery.close()
 
