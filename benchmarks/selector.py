@@ -5,7 +5,7 @@ looking through them.
 
 Only the filling goes past MLflow's client (one `create_run` costs 13 ms): rows are put into MLflow's own tables as its
 store would. All reading is the real thing. Postgres and the server are started on loopback, the way
-tests/tracking/test_server.py does, and stopped again.
+tests/tracking/test_compose_server.py does, and stopped again.
 """
 
 import argparse
@@ -142,7 +142,7 @@ def fill(uri: str, runs: int, folder: Path) -> None:
 @contextmanager
 def stores(names: list[str], runs: int) -> Iterator[Iterator[tuple[str, str]]]:
     """(name, address) of each store, filled; all are gone afterwards."""
-    from tests.tracking import test_server as servers
+    from tests.tracking import compose_server as servers
 
     def each() -> Iterator[tuple[str, str]]:
         folder = Path(scratch)

@@ -1,7 +1,7 @@
-"""What a run says about itself, as plain events, and the small protocol of whoever writes them down.
+"""Events of a run as plain records, and the protocol of the recorders that take them.
 
-Nothing here knows MLflow: the loop and the reports emit events; `flowerml.tracking` delivers them. A journal can stand
-between the two.
+Independent of MLflow: training and reports emit events, and `flowerml.tracking` delivers them, through a journal or
+directly.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Status(StrEnum):
-    """Final states of a run, in MLflow's words."""
+    """Terminal states of a run, with MLflow's names."""
 
     FINISHED = "FINISHED"
     FAILED = "FAILED"
@@ -21,20 +21,20 @@ class Status(StrEnum):
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970-01-01 UTC: MLflow's unit of time."""
+    """Unix time in milliseconds, the unit of MLflow's timestamps."""
     return int(time.time() * 1000)
 
 
 @dataclass(frozen=True)
 class Params:
-    """Settings that do not change any more, as text."""
+    """Parameters by name, as text; immutable once logged."""
 
     values: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of one step (the 1-based epoch; 0 for figures of the run as a whole)."""
+    """Metrics of one step: the 1-based epoch, or 0 for metrics of the whole run. `timestamp` is in ms."""
 
     values: Mapping[str, float]
     step: int = 0
@@ -43,14 +43,14 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Tags:
-    """Labels by which runs are found."""
+    """Tags by name, by which runs are searched."""
 
     values: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished file of the run; `folder` is its place among the artifacts ("" for the top)."""
+    """A complete file to upload; `folder` is the artifact path ("" for the top)."""
 
     path: Path
     folder: str = ""
@@ -58,7 +58,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class DatasetInput:
-    """The data a run used: a name, a digest (at most 36 characters in MLflow) and where it lay."""
+    """A dataset the run used: name, digest (MLflow keeps 36 characters), source path, and context (its use)."""
 
     name: str
     digest: str
@@ -68,7 +68,7 @@ class DatasetInput:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run's last event. Two of one status and reason are the same, whenever they came."""
+    """The run's last event; `timestamp` (ms) is not compared."""
 
     status: Status
     reason: str = ""
@@ -87,16 +87,16 @@ class Recorder(Protocol):
         ...
 
     def record(self, event: Event) -> None:
-        """Take one event. Must not change the training whatever happens to it afterwards."""
+        """Take one event. A failing delivery must not affect training."""
         ...
 
     def close(self) -> None:
-        """After the last event: wait until all are where they go, for as long as somebody takes them there."""
+        """After the last event: wait for the delivery, as long as the server responds."""
         ...
 
 
 class MemoryRecorder:
-    """Keeps the events in a list: the double that tests pass in, and what a run without tracking uses."""
+    """Keeps the events in a list: for tests, and for runs without tracking."""
 
     def __init__(self, run_id: str = "memory") -> None:
         self._run_id = run_id
@@ -104,7 +104,7 @@ class MemoryRecorder:
 
     @property
     def run_id(self) -> str:
-        """The id it was made with."""
+        """The id passed to the constructor."""
         return self._run_id
 
     def record(self, event: Event) -> None:
@@ -112,15 +112,15 @@ class MemoryRecorder:
         self.events.append(event)
 
     def close(self) -> None:
-        """They are in the list already."""
+        """Nothing to do."""
 
     def metric(self, name: str) -> list[tuple[int, float]]:
-        """(step, value) of one metric in the order of arrival."""
+        """(step, value) pairs of one metric, in the order recorded."""
         found = (e for e in self.events if isinstance(e, Metrics))
         return [(e.step, e.values[name]) for e in found if name in e.values]
 
     def tags(self) -> dict[str, str]:
-        """All tags, later ones over earlier ones."""
+        """All tags; later values override earlier ones."""
         merged: dict[str, str] = {}
         for event in self.events:
             if isinstance(event, Tags):

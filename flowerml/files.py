@@ -1,4 +1,4 @@
-"""The one door through which files are written: whole or not at all."""
+"""Atomic file writes (temporary file, fsync, rename), fenced so that an attempt without the lease can't write."""
 
 import errno
 import hashlib
@@ -13,20 +13,24 @@ from typing import Any
 
 from flowerml.errors import LeaseLost, UserError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk, a quota or a limit of the process says when it is full
-_NOTHING, _FOLDER = "no such file", "it is a folder"
-_staging: dict[Path, Path] = {}  # of this process, all its threads: folder -> where files on their way into it are made
-_left: set[Path] = set()  # such places that are not used any more: a thread may still be on its way there
+DISK_FULL = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+)
+_MISSING, _IS_FOLDER = "no such file", "it is a folder"
+# Both are of the process: writer threads must see them too.
+_staging: dict[Path, Path] = {}  # root -> the folder where temporary files for it are made
+_retired: set[Path] = set()  # staging folders of attempts that ended; a writer thread may still be using one
 
 
 @contextmanager
 def fenced_writes_to(root: Path, staging: Path) -> Iterator[None]:
-    """Inside, whatever is written below `root` is made in the folder `staging` (on the same disk) and moved to its
-    place from there.
+    """Context in which files below `root` are made in the folder `staging` (on the same disk) and renamed into place.
 
-    Whoever renames `staging` away fences this process off: its next move finds no source any more, and raises `Fenced`.
-    A rename is one step to the system, so no process, however long it was stopped in between, can still write after
-    that. Afterwards `staging` is never written to again.
+    A newer attempt fences this process off by renaming `staging`: the next rename from there fails, and LeaseLost is
+    raised. Renames are atomic, so a process can't write after that, however long it was suspended. `staging` is never
+    written to again after the context.
     """
     root, staging = Path(os.path.realpath(root)), Path(os.path.realpath(staging))
     _staging[root] = staging
@@ -34,64 +38,62 @@ def fenced_writes_to(root: Path, staging: Path) -> Iterator[None]:
         yield
     finally:
         del _staging[root]
-        _left.add(staging)
+        _retired.add(staging)
 
 
 def staging_dir(path: Path) -> Path | None:
-    """The folder where what is written to `path` is made first, None where that is beside it. Raises Fenced where it
-    was taken away.
-    """
-    real = Path(os.path.realpath(path)) if _staging or _left else path
+    """The folder for temporary files of `path`; None if they are made beside it. Raises LeaseLost if it is gone."""
+    real = Path(os.path.realpath(path)) if _staging or _retired else path
     for root, staging in _staging.items():
         if real.is_relative_to(root):
             if not staging.is_dir():
                 raise LeaseLost(f"another process has taken {root} over (or removed it): nothing more is written there")
             return path.parent if real.is_relative_to(staging) else staging
-    if not _left.isdisjoint(real.parents):
+    if not _retired.isdisjoint(real.parents):
         raise LeaseLost(f"{path} was being written when its run was left: it is not written any more")
     return None
 
 
 def write_with(path: Path, write: Callable[[Path], None], needed: int | None = None) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place.
+    """Call `write` with a temporary path, then rename that file to `path`.
 
     A reader sees the old file or the new one, never half of one, also after a power cut (fsync before the rename).
-    `needed`: about how many bytes it takes, for the message where there is no room.
+    `needed` is the approximate size in bytes, for the message of a full disk.
 
     Raises:
         UserError: the folder can't be written to or the disk is full.
-        Fenced: see `staged`.
+        LeaseLost: see `fenced_writes_to`.
     """
     staging = staging_dir(path)
-    temporary = _temporary(path, staging)
+    temporary = _create_temporary(path, staging)
     try:
         write(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; these are results to share
+        temporary.chmod(0o666 & ~_umask())  # mkstemp creates files with mode 600
         temporary.replace(path)
     except OSError as error:
-        staging_dir(path)  # raises Fenced where that is the reason
+        staging_dir(path)  # raises LeaseLost if that is the cause
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)  # now, as what it takes is free again
-        raise UserError(_reason(path, error, needed)) from error
+            temporary.unlink(missing_ok=True)  # before the message, which tells the free space
+        raise UserError(_write_error(path, error, needed)) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def require_writable(path: Path) -> None:
-    """Raise now what `write_with` would raise at the end of long work, and leave nothing. Raises UserError."""
+def check_writable(path: Path) -> None:
+    """Check before long work that `write_with` will be able to write `path`; leaves no file. Raises UserError."""
     reason = missing_reason(path)
-    if reason == _FOLDER:
-        raise UserError(f"can't write {path}: {_FOLDER}. Name a file in it")
-    if reason not in (None, _NOTHING):
+    if reason == _IS_FOLDER:
+        raise UserError(f"can't write {path}: {_IS_FOLDER}. Name a file in it")
+    if reason not in (None, _MISSING):
         raise UserError(f"can't write {path}: {reason}. Choose another name")
-    _temporary(path, None).unlink()
+    _create_temporary(path, None).unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all. Creates parent folders. Raises UserError as `write_with`."""
+    """Write `data` to `path` atomically. Creates parent folders. Raises as `write_with`."""
 
     def fill(temporary: Path) -> None:
         temporary.write_bytes(data)
@@ -100,19 +102,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all. Raises UserError as `write_with`."""
+    """Write `text` as UTF-8 to `path` atomically. Raises as `write_with`."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Write `value` as indented JSON, whole or not at all. Raises UserError as `write_with`."""
+    """Write `value` as indented JSON atomically. Raises as `write_with`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def copy(source: Path, target: Path) -> None:
-    """Make `target` a copy of `source`, whole or not at all. Raises UserError as `write_with`, also where `source`
-    can't be read.
-    """
+def copy_file(source: Path, target: Path) -> None:
+    """Copy `source` to `target` atomically. Raises as `write_with`; UserError too if `source` can't be read."""
 
     def fill(temporary: Path) -> None:
         shutil.copyfile(source, temporary)
@@ -120,24 +120,22 @@ def copy(source: Path, target: Path) -> None:
     write_with(target, fill, source.stat().st_size if source.exists() else None)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, where there is one. Raises UserError as `write_with`, and Fenced."""
+def remove_file(path: Path) -> None:
+    """Remove a file, if there is one. Raises UserError and LeaseLost as `write_with`."""
     staging = staging_dir(path)
     try:
-        if staging not in (
-            None,
-            path.parent,
-        ):  # a plain unlink would still reach what another process has written there since
+        # Through the staging folder: a plain unlink could remove what a newer attempt has written since.
+        if staging not in (None, path.parent):
             path = path.rename(staging / f".{path.name[:100]}.gone")
         path.unlink()
     except FileNotFoundError:
-        staging_dir(path)  # raises Fenced where that is the reason
+        staging_dir(path)  # raises LeaseLost if that is the cause
     except OSError as error:
-        raise UserError(_reason(path, error)) from error
+        raise UserError(_write_error(path, error)) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Let what was made, renamed or removed in `folder` outlast a power cut. Raises OSError."""
+def fsync_dir(folder: Path) -> None:
+    """fsync a folder, so that creations, renames and removals in it survive a power cut. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -146,7 +144,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 (hex) of a file's content. Raises UserError where it can't be read."""
+    """sha256 (hex) of a file's content. Raises UserError if it can't be read."""
     try:
         if path.exists() and (reason := missing_reason(path)):
             raise UserError(f"can't read {path}: {reason}")
@@ -157,47 +155,45 @@ def file_digest(path: Path) -> str:
 
 
 def missing_reason(path: Path) -> str | None:
-    """Why there is no file to read at `path`, in words; None where there is one. What is no plain file (a pipe) could
-    be read for ever.
-    """
+    """Why there is no regular file at `path`, as text; None if there is one. Reading a pipe could block for ever."""
     try:
         if path.is_file():
             return None
-        return _FOLDER if path.is_dir() else "not a regular file" if path.exists() else _NOTHING
-    except OSError as error:  # a name that is too long, a folder on the way that may not be entered
+        return _IS_FOLDER if path.is_dir() else "not a regular file" if path.exists() else _MISSING
+    except OSError as error:  # name too long, no permission on a parent folder
         return error.strerror or str(error)
 
 
-def _temporary(path: Path, staging: Path | None) -> Path:
-    """An empty file beside `path`, or in `staging`; the path's folder is made if need be. Raises UserError."""
+def _create_temporary(path: Path, staging: Path | None) -> Path:
+    """Create an empty file beside `path`, or in `staging`, and the parent folder of `path`. Raises UserError."""
     try:
-        if staging != path.parent:  # a staging folder that was taken away must not come back
+        if staging != path.parent:  # a staging folder that was renamed must not be created again
             path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=staging or path.parent)
         os.close(handle)
     except OSError as error:
-        staging_dir(path)  # as above
-        raise UserError(_reason(path, error)) from error
+        staging_dir(path)  # raises LeaseLost if that is the cause
+        raise UserError(_write_error(path, error)) from error
     return Path(name)
 
 
-def free(path: Path) -> str:
-    """How many bytes are free where `path` is or would be, in words."""
-    place = next(parent for parent in path.absolute().parents if parent.exists())
-    return f"{shutil.disk_usage(place).free:,} bytes"
+def free_space(path: Path) -> str:
+    """The free bytes on the disk of `path`, which need not exist, as text."""
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    return f"{shutil.disk_usage(existing).free:,} bytes"
 
 
 def _umask() -> int:
-    """The process's umask. There is no call that only reads it."""
+    """The process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def _reason(path: Path, error: OSError, needed: int | None = None) -> str:
+def _write_error(path: Path, error: OSError, needed: int | None = None) -> str:
     what = error.strerror or str(error)
-    if error.errno in FULL:
-        what += f" ({'' if needed is None else f'it needs about {needed:,} bytes, '}{free(path)} are free there)"
-    if isinstance(error, FileExistsError):  # by making the folder
+    if error.errno in DISK_FULL:
+        what += f" ({'' if needed is None else f'it needs about {needed:,} bytes, '}{free_space(path)} are free there)"
+    if isinstance(error, FileExistsError):  # raised by mkdir
         what = f"{path.parent} is a file"
     return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"

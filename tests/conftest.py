@@ -92,7 +92,7 @@ def empty_store(tmp_path_factory):
 @pytest.fixture
 def made(empty_store, tmp_path):
     """A factory of synthetic runs in the test's own store."""
-    from tests.tracking.made_runs import Made
+    from tests.tracking.made_runs import RunFactory
 
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return Made(tmp_path)
+    return RunFactory(tmp_path)

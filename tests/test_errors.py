@@ -1,4 +1,4 @@
-"""The message for people: one line whatever goes into it, and the same after a journey to another process."""
+"""User errors: the message is one line, whatever it contains, and survives pickling."""
 
 import pickle
 
@@ -16,9 +16,9 @@ ODD = {
 
 
 @pytest.mark.parametrize(("text", "shown"), ODD.items())
-def test_nothing_breaks_the_line_or_hides_in_it(text, shown):
+def test_unprintable_characters_are_escaped(text, shown):
     assert one_line(text) == shown
-    assert one_line(shown) == shown, "a message inside a message is not changed again"
+    assert one_line(shown) == shown, "escaping is idempotent"
     assert str(UserError(f"{text}: no such file")) == f"{shown}: no such file"
 
 
@@ -29,6 +29,6 @@ def test_entries_are_a_line_each():
 
 
 @pytest.mark.parametrize("error", [UserError("a\nb"), RunFailed("a", ["b", "c"])])
-def test_it_is_the_same_in_another_process(error):
+def test_errors_can_be_pickled(error):
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.exit_code) == (type(error), str(error), error.exit_code)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and as files to share."""
+"""Atomic writes: failures, full disks, permissions, odd names, concurrent writers, fencing."""
 
 import errno
 import hashlib
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from flowerml.errors import LeaseLost, UserError
-from flowerml.files import copy, fenced_writes_to, file_digest, write_bytes, write_json, write_text, write_with
+from flowerml.files import copy_file, fenced_writes_to, file_digest, write_bytes, write_json, write_text, write_with
 
 
 def names_in(folder):
@@ -22,7 +22,7 @@ def names_in(folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    """An empty folder, apart from what other fixtures keep in tmp_path."""
+    """An empty folder; other fixtures use tmp_path."""
     path = tmp_path / "folder"
     path.mkdir()
     return path
@@ -30,13 +30,13 @@ def folder(tmp_path):
 
 @pytest.fixture
 def umask():
-    """A function that sets the umask; the old one comes back."""
+    """A function that sets the umask, which is restored."""
     before = os.umask(0o022)
     yield os.umask
     os.umask(before)
 
 
-def test_bytes_arrive_and_parents_are_made(folder):
+def test_bytes_are_written_and_parents_created(folder):
     data = bytes(range(256)) * 1000
     write_bytes(folder / "a" / "b" / "file.bin", data)
     assert (folder / "a" / "b" / "file.bin").read_bytes() == data
@@ -70,7 +70,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(folder, error,
     assert old is None or (folder / "best.pth").read_bytes() == old
 
 
-def test_a_full_disk_is_said_in_one_line(folder):
+def test_a_full_disk_is_a_one_line_error(folder):
     (folder / "best.pth").write_bytes(b"old")
 
     def full(temporary):
@@ -85,8 +85,8 @@ def test_a_full_disk_is_said_in_one_line(folder):
     assert (folder / "best.pth").read_bytes() == b"old"
 
 
-def test_a_full_disk_is_said_with_what_is_needed_and_what_is_free(folder):
-    """Free as it is once the half file is gone again."""
+def test_the_error_of_a_full_disk_has_the_needed_and_free_bytes(folder):
+    """The free bytes are those after removing the partial file."""
     seen = []
 
     def full(temporary):
@@ -100,12 +100,12 @@ def test_a_full_disk_is_said_with_what_is_needed_and_what_is_free(folder):
     (folder / "source").write_bytes(b"x" * 5000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shutil.copyfile", lambda _source, target: full(target))
-        patch.setattr("shutil.disk_usage", lambda _place: SimpleNamespace(free=123 if not seen[-1].exists() else 0))
+        patch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=123 if not seen[-1].exists() else 0))
         with pytest.raises(UserError, match=r"it needs about 5,000 bytes, 123 bytes are free there"):
-            copy(folder / "source", folder / "target")
+            copy_file(folder / "source", folder / "target")
 
 
-def test_a_reader_meanwhile_sees_the_old_file(folder):
+def test_a_concurrent_reader_sees_the_old_file(folder):
     path = folder / "state.json"
     write_bytes(path, b"old")
     seen = []
@@ -120,13 +120,13 @@ def test_a_reader_meanwhile_sees_the_old_file(folder):
     assert path.read_bytes() == b"new"
 
 
-def test_the_content_is_on_the_disk_before_the_name_is(folder, monkeypatch):
-    happened = []
+def test_the_content_is_synced_before_the_rename(folder, monkeypatch):
+    calls = []
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (happened.append("fsync"), fsync(handle))[1])
-    monkeypatch.setattr(Path, "replace", lambda path, target: (happened.append("replace"), replace(path, target))[1])
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle))[1])
+    monkeypatch.setattr(Path, "replace", lambda path, target: (calls.append("replace"), replace(path, target))[1])
     write_bytes(folder / "f", b"x")
-    assert happened[:2] == ["fsync", "replace"]
+    assert calls[:2] == ["fsync", "replace"]
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664), (0o077, 0o600)])
@@ -137,7 +137,7 @@ def test_permissions_follow_the_umask(folder, umask, mask, mode):
     assert umask(mask) == mask, "and the umask is as it was"
 
 
-def test_a_folder_that_cannot_be_one_is_named(folder):
+def test_a_file_in_the_folders_place_is_reported(folder):
     (folder / "file").write_bytes(b"x")
     for path in (folder / "file" / "best.pth", folder / "file" / "deeper" / "best.pth"):
         with pytest.raises(UserError) as caught:
@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_be_one_is_named(folder):
         assert caught.value.exit_code == 2
 
 
-def test_a_folder_in_the_files_place_is_named(folder):
+def test_a_folder_in_the_files_place_is_reported(folder):
     (folder / "best.pth" / "inside").mkdir(parents=True)
     with pytest.raises(UserError, match=r"can't write .*best\.pth"):
         write_bytes(folder / "best.pth", b"y")
@@ -155,7 +155,7 @@ def test_a_folder_in_the_files_place_is_named(folder):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_named(folder):
+def test_a_folder_without_permission_is_reported(folder):
     folder.chmod(0o500)
     try:
         with pytest.raises(UserError, match="Permission denied"):
@@ -164,7 +164,7 @@ def test_a_folder_without_permission_is_named(folder):
         folder.chmod(0o700)
 
 
-def test_text_is_utf8_and_json_readable_by_people(folder):
+def test_text_is_utf8_and_json_is_indented(folder):
     write_text(folder / "t.txt", "Blüte 花\n")
     assert (folder / "t.txt").read_bytes() == "Blüte 花\n".encode()
     value = {"b": [1, 2.5, None, True], "a": "Blüte"}
@@ -176,7 +176,7 @@ def test_text_is_utf8_and_json_readable_by_people(folder):
     assert text.endswith("}\n")
 
 
-def test_a_value_that_is_no_json_leaves_the_old_file(folder):
+def test_a_value_that_is_not_json_leaves_the_old_file(folder):
     write_json(folder / "v.json", [1])
     with pytest.raises(TypeError):
         write_json(folder / "v.json", {"x": object()})
@@ -185,7 +185,7 @@ def test_a_value_that_is_no_json_leaves_the_old_file(folder):
 
 
 @pytest.mark.parametrize("name", ["with space.txt", "é花.txt", "new\nline.txt", "n" * 240 + ".txt", ".hidden", "-dash"])
-def test_odd_names_are_written_too(folder, name):
+def test_odd_file_names(folder, name):
     write_bytes(folder / name, b"x")
     assert names_in(folder) == [name]
 
@@ -206,7 +206,7 @@ def test_two_writers_leave_one_whole_file(folder):
     assert names_in(folder) == ["f"]
 
 
-def test_the_digest_is_the_contents_sha256(folder):
+def test_the_digest_is_the_sha256_of_the_content(folder):
     data = os.urandom(300_000)
     write_bytes(folder / "f", data)
     assert file_digest(folder / "f") == hashlib.sha256(data).hexdigest()
@@ -216,9 +216,9 @@ def test_the_digest_is_the_contents_sha256(folder):
         assert str(path) in str(caught.value)
 
 
-def test_nothing_is_written_into_a_staging_place_that_was_left(tmp_path):
-    """A thread that was still writing a checkpoint when its run was left must not make the removed folder again."""
-    staging = tmp_path / "attempts" / "0001" / ".staging"  # the part folder is made by whoever keeps checkpoints
+def test_nothing_is_written_into_a_retired_staging_folder(tmp_path):
+    """A thread that is still writing a checkpoint after the run must not create the removed folder again."""
+    staging = tmp_path / "attempts" / "0001" / ".staging"  # the checkpoint store makes the part folder
     (staging / "part").mkdir(parents=True)
     with fenced_writes_to(tmp_path, staging):
         write_text(staging / "part" / "state.pt", "first")

@@ -7,7 +7,7 @@ from pathlib import Path
 from flowerml.runs.lifecycle.late_run_id import note_run_id
 from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder, run_folders
-from flowerml.tracking import belongs_here, has_pending, sync_folder
+from flowerml.tracking import belongs_to_current_store, has_pending, sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def close_stale_runs_in_background(runs_root: Path, own: Path) -> None:
 def _close_stale_runs(runs_root: Path, own: Path) -> None:
     try:
         for root in {*run_folders(runs_root), own}:
-            if not belongs_here(root):
+            if not belongs_to_current_store(root):
                 continue
             if root == own:
                 sync_folder(root)
@@ -47,4 +47,4 @@ def _close_and_deliver(root: Path) -> bool:
     note_run_id(root, done.run_id)
     if done.delivered and found is None:
         logger.info(f"{root}: {done.delivered} events of an earlier run delivered")
-    return done.answered
+    return done.server_answered

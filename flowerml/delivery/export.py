@@ -11,7 +11,7 @@ from typing import Any
 from flowerml.delivery.manifest import NAME, entry, standing_entries, write_manifest
 from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
-from flowerml.files import copy, file_digest, require_writable, write_text, write_with
+from flowerml.files import check_writable, copy_file, file_digest, write_text, write_with
 from flowerml.human_units import amount
 from flowerml.prediction.delivered import (
     CLASSIFIER,
@@ -76,7 +76,7 @@ def export(
             replaced one by one, each whole or not at all.
     """
     for path in (folder / NAME, *([archive] if archive else [])):
-        require_writable(path)
+        check_writable(path)
     loaded = [(source, load_checkpoint(source.weights)) for source in sources]
     by_name = {_file_name(source, checkpoint): (source, checkpoint) for source, checkpoint in loaded}
     if len(by_name) < len(sources):
@@ -128,7 +128,7 @@ def _write(path: Path, source: Source, checkpoint: Checkpoint, precision: Precis
             )
         save_checkpoint(path, delivered)
     elif is_delivered(checkpoint):
-        copy(source.weights, path)
+        copy_file(source.weights, path)
     else:
         save_checkpoint(path, delivered)
     return entry(path, file_digest(path), delivered, source.origin, str(precision))

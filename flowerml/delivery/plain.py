@@ -8,7 +8,7 @@ import torch
 
 from flowerml.delivery.verify import LOGIT_TOLERANCE
 from flowerml.errors import RunFailed, UserError
-from flowerml.files import copy, file_digest, require_writable
+from flowerml.files import check_writable, copy_file, file_digest
 from flowerml.prediction import load_network
 
 logger = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ def deliver_plain(weights: Path, probe: Path | None, target: Path) -> str:
         UserError: the folder can't be written to, or the probe can't be read.
         RunFailed: the copy does not answer as the run did.
     """
-    require_writable(target)
-    copy(weights, target)
+    check_writable(target)
+    copy_file(weights, target)
     compared = "the run left no probe.npz: its logits could not be compared"
     if probe is not None:
         difference = _difference(target, probe)

@@ -1,21 +1,26 @@
-"""The run's own record of what happened, on disk before anybody else hears of it."""
+"""Write-ahead journal of a run's events: on disk (fsync) before the tracking server is sent anything.
+
+Weighed against MLflow's async logging (a queue in memory, lost with the process), persist-queue (consumed
+items are gone: no replay into another store) and SQLite in WAL mode (not on network file systems): an append-only
+file of checksummed lines is kept because it can be replayed from any offset and survives a torn or damaged line.
+"""
 
 from flowerml.journal.delivered import Delivered, read_delivered, write_delivered
-from flowerml.journal.discovery import has_undelivered, journals
-from flowerml.journal.file import JOURNAL, Damage, Entry, Journal
-from flowerml.journal.records import Opening, Record, Reopening
+from flowerml.journal.discovery import find_journals, has_undelivered
+from flowerml.journal.file import JOURNAL, DamagedLine, Journal, JournalEntry
+from flowerml.journal.records import Record, RunResumed, RunStarted
 
 __all__ = [
     "JOURNAL",
-    "Damage",
+    "DamagedLine",
     "Delivered",
-    "Entry",
     "Journal",
-    "Opening",
+    "JournalEntry",
     "Record",
-    "Reopening",
+    "RunResumed",
+    "RunStarted",
+    "find_journals",
     "has_undelivered",
-    "journals",
     "read_delivered",
     "write_delivered",
 ]

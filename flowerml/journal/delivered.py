@@ -1,4 +1,4 @@
-"""How far a journal has been delivered, and to which run of which store: `delivered.json` beside it."""
+"""Delivery state of a journal, `delivered.json` beside it: the store, the run and the offset that was delivered."""
 
 import json
 import os
@@ -10,10 +10,10 @@ DELIVERED = "delivered.json"
 
 @dataclass(frozen=True)
 class Delivered:
-    """Up to which place of the journal (bytes) everything stands in run `run_id` ("": there is none yet) of `store`.
+    """Everything before the offset `bytes` is in run `run_id` of `store`.
 
-    `store` is its address without secrets. `unclear`: the making of a run was asked for and not answered, so one too
-    many may turn up.
+    `store` is the address without secrets; `run_id` is empty until the run exists. `unclear`: a request to create the
+    run got no response, so the server may create a duplicate.
     """
 
     store: str = ""
@@ -23,7 +23,7 @@ class Delivered:
 
 
 def read_delivered(folder: Path) -> Delivered:
-    """What stands in an attempt's `folder`; nothing delivered where that can't be read: repeating does no harm."""
+    """The state in an attempt's `folder`; nothing delivered if it can't be read, as a repeated delivery is harmless."""
     try:
         return Delivered(**json.loads((folder / DELIVERED).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -31,8 +31,9 @@ def read_delivered(folder: Path) -> Delivered:
 
 
 def write_delivered(folder: Path, delivered: Delivered) -> None:
-    """Write it, whole or not at all, into a folder that exists: one that was taken away must not come back, so not by
-    `flowerml.files`.
+    """Write the state atomically into an existing folder.
+
+    Not through `flowerml.files`, which creates parent folders: one that a newer attempt has renamed must stay away.
 
     Raises:
         OSError: the folder is gone, or the disk is full.

@@ -1,4 +1,4 @@
-"""Where the journals of a run's folder lie: one in each attempt's folder, of which the newest copy counts."""
+"""Find the journals in a run's folder: one per attempt, of which only the newest copy is current."""
 
 import re
 from pathlib import Path
@@ -9,35 +9,33 @@ from flowerml.journal.file import JOURNAL
 _ATTEMPT = re.compile(r"(\d{4,})(?:\.fenced)?")
 
 
-def journals(root: Path) -> list[Path]:
-    """The attempts' folders that hold a journal which no later attempt has gone on with, oldest first.
+def find_journals(root: Path) -> list[Path]:
+    """The attempts' folders whose journal no later attempt has continued, oldest first.
 
-    The last is the run's own; any before it are of runs that were begun here and then started over.
+    The last one belongs to the folder's current run; earlier ones to runs that were started over in the folder.
     """
-    newest: dict[bytes, Path] = {}
-    for folder in _attempts(root):
+    newest: dict[bytes, Path] = {}  # by the first line, which identifies a journal
+    for folder in _attempt_folders(root):
         try:
             with (folder / JOURNAL).open("rb") as handle:
-                first = handle.readline()
+                first_line = handle.readline()
         except OSError:
             continue
-        newest.pop(first, None)
-        newest[first] = folder
+        newest.pop(first_line, None)
+        newest[first_line] = folder
     return list(newest.values())
 
 
 def has_undelivered(folder: Path) -> bool:
-    """Whether something of the journal in an attempt's folder may still have to be delivered. Cheap: two looks at the
-    disk.
-    """
+    """Whether the journal in an attempt's folder may have undelivered records. Cheap: compares its size and offset."""
     try:
         return (folder / JOURNAL).stat().st_size > read_delivered(folder).bytes
     except OSError:
         return False
 
 
-def _attempts(root: Path) -> list[Path]:
-    """In the order of their numbers."""
+def _attempt_folders(root: Path) -> list[Path]:
+    """The attempts' folders in the order of their numbers."""
     try:
         found = [(path, _ATTEMPT.fullmatch(path.name)) for path in (root / "attempts").iterdir()]
     except OSError:

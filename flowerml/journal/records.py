@@ -1,4 +1,4 @@
-"""Records as lines of text and back: a checksum, a space, JSON. One flipped bit is noticed; a person can read it."""
+"""Encode records as lines and back: a checksum, a space, JSON. A flipped bit is detected; a person can read it."""
 
 import hashlib
 import json
@@ -10,15 +10,16 @@ from typing import Any
 
 from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags, now_ms
 
-_DIGITS = 16  # of the sha256: 64 bits, against accidents and not against people
+_DIGITS = 16  # of the sha256: 64 bits detect accidents, not tampering
 
 
 @dataclass(frozen=True)
-class Opening:
-    """A journal's first record: all that is needed to make the run on a server that may not be there for days.
+class RunStarted:
+    """A journal's first record: all that is needed to create the run on a server, also days later.
 
-    `journal` names it for good; `opened` is the run that `mlflow run` had opened for it; `settings` are complete, as
-    JSON; `tags` say who started it from where, in MLflow's names.
+    `journal` is the journal's unique id; `opened` the id of the run that `mlflow run` created for the attempt;
+    `settings` the resolved settings as JSON values; `tags` MLflow's context tags (user, source, commit); `timestamp`
+    is in ms.
     """
 
     journal: str
@@ -32,19 +33,20 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class Reopening:
-    """A later attempt goes on with the run; `opened` is the run that `mlflow run` has opened for the attempt."""
+class RunResumed:
+    """A later attempt resumes the run; `opened` is the id of the run that `mlflow run` created for the attempt."""
 
     host: str
     opened: str | None = None
     timestamp: int = field(default_factory=now_ms)
 
 
-Record = Opening | Reopening | Event
+Record = RunStarted | RunResumed | Event
 
-_KINDS: Mapping[str, type] = {
-    "opening": Opening,
-    "reopening": Reopening,
+# The strings, and the fields of the classes, are the file format: journals of earlier versions have them.
+_RECORD_TYPES: Mapping[str, type] = {
+    "opening": RunStarted,
+    "reopening": RunResumed,
     "params": Params,
     "metrics": Metrics,
     "tags": Tags,
@@ -52,42 +54,38 @@ _KINDS: Mapping[str, type] = {
     "input": DatasetInput,
     "ended": Ended,
 }
-_NAMES = {kind: name for name, kind in _KINDS.items()}
-_READ: Mapping[str, Callable[[Any], object]] = {"status": Status, "path": Path}
+_KINDS = {record_type: kind for kind, record_type in _RECORD_TYPES.items()}
+_FIELD_DECODERS: Mapping[str, Callable[[Any], object]] = {"status": Status, "path": Path}
 
 
-def as_line(record: Record, root: Path) -> bytes:
-    """The record as a line with its end. Paths below `root`, the run's folder, are written from there on: the folder
-    may move.
-    """
+def encode_record(record: Record, root: Path) -> bytes:
+    """The record as a line with its newline. Paths below `root`, the run's folder, are stored relative to it."""
     values = asdict(record)
     if isinstance(record, Artifact):
         path = os.path.abspath(record.path)  # noqa: PTH100 - as named, links not followed
         inside = Path(path).is_relative_to(os.path.abspath(root))  # noqa: PTH100
         values["path"] = os.path.relpath(path, root) if inside else path
     if isinstance(record, Metrics):
-        values["values"] = {name: float(value) for name, value in record.values.items()}  # NumPy's have no JSON
-    text = json.dumps({"kind": _NAMES[type(record)], **values}).encode()
+        values["values"] = {name: float(value) for name, value in record.values.items()}  # json has no NumPy floats
+    text = json.dumps({"kind": _KINDS[type(record)], **values}).encode()
     return _checksum(text) + b" " + text + b"\n"
 
 
-def from_line(line: bytes, root: Path) -> Record:
-    """What `as_line` was given. Raises ValueError, with the reason, for any other line."""
+def decode_record(line: bytes, root: Path) -> Record:
+    """Inverse of `encode_record`. Raises ValueError, with the reason, for a damaged or unknown line."""
     checksum, space, text = line.removesuffix(b"\n").partition(b" ")
     if not space or checksum != _checksum(text):
         raise ValueError("its checksum does not fit")
     try:
         values = json.loads(text)
-        kind = _KINDS[values.pop("kind")]
-        read = {name: _READ.get(name, _same)(value) for name, value in values.items()}
-        record: Record = kind(**read)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # whole, and by another version of flowerml
+        record_type = _RECORD_TYPES[values.pop("kind")]
+        decoded = {
+            name: _FIELD_DECODERS[name](value) if name in _FIELD_DECODERS else value for name, value in values.items()
+        }
+        record: Record = record_type(**decoded)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # intact, but of another version of flowerml
         raise ValueError(f"it is of no known kind ({error})") from error
     return Artifact(root / record.path, record.folder) if isinstance(record, Artifact) else record
-
-
-def _same(value: object) -> object:
-    return value
 
 
 def _checksum(text: bytes) -> bytes:

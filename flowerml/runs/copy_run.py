@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Metrics, Params, Tags
-from flowerml.files import copy
+from flowerml.files import copy_file
 from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RUN_FILES, read_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, watched
@@ -56,7 +56,7 @@ def run_copy(
             recorder.record(Params(as_params(settings)))
             for name in RUN_FILES:
                 if name != RUN_FILE and (source / name).is_file():
-                    copy(source / name, folder / name)
+                    copy_file(source / name, folder / name)
                     recorder.record(Artifact(folder / name))
             if figures:
                 recorder.record(Metrics(dict(figures), step=int(figures.get("best_epoch", 0))))

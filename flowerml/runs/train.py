@@ -174,7 +174,13 @@ def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
     size, pin, workers = run.settings.batch_size, run.device.type == "cuda", views.workers
     repeats = [run.balance.repeats[example.label] for example in views.train]
     train_loader = training_loader(
-        views.train, views.train_transform, batch_size=size, workers=workers, seed=run.settings.seed, repeats=repeats, pin=pin
+        views.train,
+        views.train_transform,
+        batch_size=size,
+        workers=workers,
+        seed=run.settings.seed,
+        repeats=repeats,
+        pin=pin,
     )
     if not views.val:
         return train_loader, None

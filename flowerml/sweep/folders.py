@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.events import Tags
-from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
+from flowerml.journal import DamagedLine, Journal, find_journals, has_undelivered, read_delivered
 from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import sync_folder
@@ -27,7 +27,7 @@ def held(folder: Path) -> bool:
 
 def run_id_of(folder: Path) -> str:
     """MLflow's id of the run in a folder; empty where it is not known (yet)."""
-    found, here = journals(folder), read_run_file(folder)
+    found, here = find_journals(folder), read_run_file(folder)
     return (read_delivered(found[-1]).run_id if found else "") or (here.run_id if here else "")
 
 
@@ -46,7 +46,7 @@ def require_own(folders: Sequence[Path], sweep: str) -> None:
     for folder in folders:
         if read_run_file(folder) is None:
             continue
-        found = journals(folder)
+        found = find_journals(folder)
         tags = _tags(found[-1]) if found else {}
         if tags.get(CAMPAIGN) != sweep and (
             tags or not found
@@ -61,18 +61,18 @@ def deliver(folders: Sequence[Path], beat: Callable[[], None], seconds: float) -
     `beat` is called meanwhile.
     """
     until, pause, told = time.monotonic() + seconds, 0.5, False
-    while left := [folder for folder in folders if any(map(has_undelivered, journals(folder)))]:
+    while left := [folder for folder in folders if any(map(has_undelivered, find_journals(folder)))]:
         done = [sync_folder(folder) for folder in left if not held(folder)]
-        kept = [one for one in done if one.pending or one.why]
+        kept = [one for one in done if one.pending or one.reason]
         if not kept:
             break
         if time.monotonic() > until:
             logger.warning(
-                f"MLflow has not taken all of {len(kept)} runs ({kept[0].why}): `flowerml sync --all` delivers the rest"
+                f"MLflow has not taken all of {len(kept)} runs ({kept[0].reason}): `flowerml sync --all` delivers the rest"
             )
             return
         if not told:
-            logger.info(f"waiting for MLflow to take what {len(kept)} runs have kept ({kept[0].why})")
+            logger.info(f"waiting for MLflow to take what {len(kept)} runs have kept ({kept[0].reason})")
             told = True
         _pause(pause, beat)
         pause = min(_LONGEST_PAUSE_S, 2 * pause)
@@ -88,6 +88,6 @@ def _pause(seconds: float, beat: Callable[[], None]) -> None:
 def _tags(journal: Path) -> dict[str, str]:
     tags: dict[str, str] = {}
     for found in Journal(journal).records():
-        if not isinstance(found, Damage) and isinstance(found.record, Tags):
+        if not isinstance(found, DamagedLine) and isinstance(found.record, Tags):
             tags |= found.record.values
     return tags

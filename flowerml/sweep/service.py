@@ -24,7 +24,7 @@ from flowerml.sweep.outputs import begin, leave
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import ENDED, counted, name_of, queue
-from flowerml.tracking import TrackedRuns, start_child
+from flowerml.tracking import TrackedRuns, start_child_run
 from flowerml.tracking.search.campaigns import PARENT, CampaignRun
 from flowerml.tracking.search.sweeps import open_sweep, write_heartbeat
 
@@ -152,5 +152,5 @@ def _decide(campaign: str, family: Family, parent: CampaignRun) -> Decision:
     """Rank what was confirmed, by the selector's own rule, in a run of kind select under the sweep's."""
     scope = Scope(seeds=SEEDS, kinds=("trial",), family=family.value, campaign=campaign)
     decision = choose(scope, TrackedRuns())
-    record(decision, lambda name: start_child(parent.recorder.run_id, parent.experiment, name, "select"), None)
+    record(decision, lambda name: start_child_run(parent.recorder.run_id, parent.experiment, name, "select"), None)
     return decision

@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING
 
 from flowerml.tracking.delivery.reap import ClosedRun, close_stale_runs
 from flowerml.tracking.delivery.run_writer import KIND, NOTE
-from flowerml.tracking.delivery.start_run import note_failure, start_child, start_run
-from flowerml.tracking.delivery.sync import SyncResult, belongs_here, has_pending, run_ids, sync_folder
+from flowerml.tracking.delivery.start_run import note_failure, start_child_run, start_run
+from flowerml.tracking.delivery.sync import (
+    SyncResult,
+    belongs_to_current_store,
+    delivered_run_ids,
+    has_pending,
+    sync_folder,
+)
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.search.candidates import TrackedRuns
 from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
@@ -27,30 +33,28 @@ __all__ = [
     "RunRecord",
     "SyncResult",
     "TrackedRuns",
-    "belongs_here",
+    "belongs_to_current_store",
     "close_stale_runs",
     "create_experiment",
+    "delivered_run_ids",
     "fetch_registered",
     "has_pending",
     "note_failure",
     "register",
-    "run_ids",
     "runs_of_kind",
-    "start_child",
+    "start_child_run",
     "start_run",
     "sync_folder",
 ]
 
-_LATER = {
-    **dict.fromkeys(("Fetched", "fetch_registered"), "registry.fetch"),
+_LAZY = {
+    **dict.fromkeys(("FetchedVersion", "fetch_registered"), "registry.fetch"),
     **dict.fromkeys(("REGISTERED", "Registration", "register"), "registry.register"),
 }
 
 
 def __getattr__(name: str) -> object:
-    """What needs torch and MLflow's format of models, when it is asked for: five seconds that most commands need not
-    wait.
-    """
-    if name not in _LATER:
+    """Import the registry on first use: it needs torch and MLflow's models, 5 s that most commands don't need."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,4 +1,4 @@
-"""The two who take a run's events: one through the run's journal, one straight to MLflow."""
+"""Recorders of a run's events: through the run's journal, or directly to MLflow."""
 
 import logging
 import os
@@ -19,33 +19,33 @@ logger = logging.getLogger(__name__)
 
 
 class JournalRecorder:
-    """Writes events into the journal, from where they go to MLflow by themselves."""
+    """Appends events to the journal, which the background thread delivers to MLflow."""
 
     def __init__(self, journal: Journal, sender: BackgroundSender) -> None:
         self._journal = journal
         self._sender = sender
-        self._one_by_one = threading.Lock()
+        self._append_lock = threading.Lock()
         self._ended: Ended | None = None
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run; empty until the server has answered."""
+        """MLflow's run id; empty until the server has responded."""
         return self._sender.run_id
 
     @property
     def pending(self) -> int:
-        """How many events are not at MLflow."""
+        """The number of undelivered events."""
         return self._sender.pending()
 
     def record(self, event: Event) -> None:
-        """Write one event to the disk.
+        """Write one event to disk and return; its delivery follows in the background.
 
         Raises:
-            Fenced: another process has taken the run over.
-            UserError: the disk is full. The end of a run is told to MLflow all the same, and raises nothing then.
+            LeaseLost: a newer attempt owns the run.
+            UserError: the disk is full. Not for an `Ended`, which is then delivered from memory.
         """
         try:
-            with self._one_by_one:
+            with self._append_lock:
                 self._journal.append(event)
         except LeaseLost:
             self.abandon()
@@ -54,56 +54,56 @@ class JournalRecorder:
             if not isinstance(event, Ended):
                 raise
             logger.warning(f"the end could not be kept: {error}")
-            self._sender.delivery.add_last_words(event)
+            self._sender.delivery.add_final_status(event)
         self._sender.notify()
         if isinstance(event, Ended):
             self._ended = event
 
     def close(self) -> None:
-        """Deliver the rest, for as long as the server takes it; says what is left."""
+        """Deliver the rest, as long as the server responds; logs what is left."""
         self._sender.close()
         if self._ended is not None and self._ended.status is Status.KILLED and os.environ.get("MLFLOW_RUN_ID"):
             restore_status_after_launcher(os.environ["MLFLOW_RUN_ID"], self._ended.status.value)
 
     def abandon(self) -> None:
-        """Deliver no more. What is in the journal stays there, for others to deliver."""
+        """Stop the delivery; undelivered events stay in the journal, for another process to deliver."""
         self._sender.abandon()
 
 
 class MlflowRecorder:
-    """Writes events to one MLflow run, at once.
+    """Writes events to one MLflow run synchronously.
 
-    A server that fails in mid-run ends nothing: events wait, in order, for the next one to get through.
+    An error of the server is not fatal: events are queued in memory, in order, and sent before the next one.
     """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._writer = RunWriter(client, client.get_run(run_id))
-        self._waiting: deque[Event] = deque()
+        self._queue: deque[Event] = deque()
         self._warned = False
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run."""
+        """MLflow's run id."""
         return self._writer.run_id
 
     def record(self, event: Event) -> None:
-        """Write one event, after those still waiting."""
-        self._waiting.append(event)
+        """Write one event, after those still queued."""
+        self._queue.append(event)
         try:
-            while self._waiting:
-                self._writer.write(self._waiting[0])
-                self._waiting.popleft()
-        except Exception as error:  # whatever a server, a disk or a network in between may raise: the work goes on
+            while self._queue:
+                self._writer.write(self._queue[0])
+                self._queue.popleft()
+        except Exception as error:  # of the server, the disk or the network: the command goes on
             if not self._warned:
                 logger.warning(
-                    f"MLflow does not take events at the moment ({short_reason(error)}); they are kept and sent with the"
-                    " next one"
+                    f"MLflow does not take events at the moment ({short_reason(error)}); they are kept and sent with"
+                    " the next one"
                 )
             self._warned = True
 
     def close(self) -> None:
-        """Say what did not get through."""
-        if self._waiting:
+        """Log how many events were not delivered."""
+        if self._queue:
             logger.warning(
-                f"{len(self._waiting)} events did not reach MLflow; the files are where the command has written them"
+                f"{len(self._queue)} events did not reach MLflow; the files are where the command has written them"
             )

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.cli.commands import select
 from flowerml.errors import RunFailed, UserError
-from tests.tracking.made_runs import Made
+from tests.tracking.made_runs import RunFactory
 
 NAMED = ("--family", "cnn", "--split-digest", "555")
 
@@ -31,7 +31,7 @@ ELIGIBLE = [
 ]
 
 
-def put_everything(made: Made) -> dict[str, str]:
+def put_everything(made: RunFactory) -> dict[str, str]:
     """Eligible configurations spread over experiments, one of each kind that is not, and what must not be seen. Ids of
     some runs.
     """
@@ -66,7 +66,7 @@ def full_store(empty_store, tmp_path_factory):
     """Everything, put once: (the store's file, ids of some runs)."""
     folder = tmp_path_factory.mktemp("full")
     shutil.copy(empty_store, folder / "mlflow.db")
-    return folder / "mlflow.db", put_everything(Made(folder))
+    return folder / "mlflow.db", put_everything(RunFactory(folder))
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ class TestWhatIsPrinted:
 class TestRegistering:
     @pytest.fixture
     def registered(self, monkeypatch):
-        """The registry's own tests are tests/tracking/test_registry.py: here, what it is called with."""
+        """The registry's own tests are tests/tracking/registry/: here, what it is called with."""
         calls = []
 
         class Answer:

@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
 from flowerml.events import Ended, Metrics, Status
-from flowerml.journal import Journal, Opening, read_delivered
+from flowerml.journal import Journal, RunStarted, read_delivered
 from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.cli.bad_input import rows as bad
@@ -34,7 +34,7 @@ def runs():
 def kept(root, *values, ended=True):
     """A run's folder with a journal that nobody has delivered."""
     attempt = acquire(root, 60)
-    journal = Journal.create(attempt.folder, Opening(root.name * 4, "flowers", root.name, "host"))
+    journal = Journal.create(attempt.folder, RunStarted(root.name * 4, "flowers", root.name, "host"))
     for step, value in enumerate(values, start=1):
         journal.append(Metrics({"val_accuracy": value}, step))
     if ended:
@@ -123,7 +123,7 @@ def test_a_run_that_was_cut_off_is_delivered_and_stays_to_be_gone_on_with(here, 
 
 def test_a_run_at_work_is_passed_over(here, capsys):
     attempt = acquire(here / "runs" / "a", 60)
-    Journal.create(attempt.folder, Opening("a" * 32, "flowers", "a", "host"))
+    Journal.create(attempt.folder, RunStarted("a" * 32, "flowers", "a", "host"))
     assert run_command("sync", ["--all"]) == 0
     assert "runs/a: being worked on by process " in capsys.readouterr().err
     assert runs() == []

@@ -16,8 +16,8 @@ from flowerml.cli.main import main
 from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.conftest import ROOT
 from tests.faults.nursery import RUN
+from tests.faults.servers import all_runs, assert_delivered
 from tests.faults.test_killed import assert_as_undisturbed
-from tests.faults.test_servers import all_runs, assert_delivered
 
 
 @pytest.mark.fault("9 a dead run that says RUNNING")

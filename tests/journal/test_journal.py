@@ -1,4 +1,4 @@
-"""The journal on disk: what is written comes back; what is torn or damaged is noticed, named, and costs nothing else."""
+"""The journal file: round trips, deduplication, torn and damaged lines, full disks, signals."""
 
 import hashlib
 import json
@@ -12,80 +12,41 @@ import numpy as np
 import pytest
 
 from flowerml.errors import LeaseLost, UserError
-from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
+from flowerml.events import Artifact, Ended, Metrics, Params, Status, Tags
 from flowerml.journal import (
     JOURNAL,
-    Damage,
+    DamagedLine,
     Delivered,
-    Entry,
     Journal,
-    Opening,
-    Reopening,
-    has_undelivered,
-    journals,
+    RunResumed,
     read_delivered,
     write_delivered,
 )
-
-OPENING = Opening(
-    "j" * 32, "flowers", "x", "host", settings={"classes": ["a", "b"]}, tags={"mlflow.user": "me"}, timestamp=1
-)
-EVENTS = (
-    Params({"lr_head": "0.001", "classes": "été,花"}),
-    Tags({"flowerml.kind": "train"}),
-    Metrics({"val_accuracy": 0.1 + 0.2, "val_loss": math.inf}, step=1, timestamp=1000),
-    DatasetInput("train", "d" * 64, "some\nwhere", "training"),
-    Ended(Status.FAILED, "why", 5),
-    Reopening("host", "opened", 6),
-    Metrics({"val_accuracy": 0.75}, step=2, timestamp=2000),
-    Ended(Status.FINISHED, "", 7),
-)
+from tests.journal.helpers import EVENTS, STARTED, damages, records
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "run" / "attempts" / "0001"
-
-
-@pytest.fixture
-def journal(folder):
-    folder.mkdir(parents=True)
-    journal = Journal.create(folder, OPENING)
-    for event in EVENTS:
-        assert journal.append(event)
-    return journal
-
-
-def records(journal, start=0):
-    return [found.record for found in journal.records(start) if isinstance(found, Entry)]
-
-
-def damages(journal):
-    return [found for found in journal.records() if isinstance(found, Damage)]
-
-
-def test_what_was_written_comes_back_with_its_own_time(journal, folder):
+def test_records_are_read_back_with_their_timestamps(journal, folder):
     again = Journal(folder)
-    assert records(again) == [OPENING, *EVENTS]
-    assert again.opening == OPENING
+    assert records(again) == [STARTED, *EVENTS]
+    assert again.started == STARTED
     assert records(again)[5].timestamp == 5, "an end's time is not among what makes two ends equal"
     assert again.end == journal.end == (folder / JOURNAL).stat().st_size
 
 
-def test_it_is_read_on_from_any_entry(journal):
+def test_reading_continues_from_any_entry(journal):
     found = list(journal.records())
     for place, entry in enumerate(found, start=1):
         assert records(journal, entry.end) == [one.record for one in found[place:]]
 
 
-def test_a_figure_that_is_not_a_number_and_one_of_numpy_come_back(journal):
+def test_nan_and_numpy_values_are_read_back(journal):
     journal.append(Metrics({"a": math.nan, "b": np.float32(0.5)}, step=9))
     last = records(journal)[-1]
     assert math.isnan(last.values["a"])
     assert last.values["b"] == 0.5
 
 
-def test_files_of_the_run_move_with_its_folder_and_others_stay(journal, folder, tmp_path):
+def test_paths_in_the_runs_folder_are_relative_and_others_absolute(journal, folder, tmp_path):
     journal.append(Artifact(folder.parent.parent / "best.pth"))
     journal.append(Artifact(tmp_path / "elsewhere.txt", "test"))
     shutil.move(tmp_path / "run", tmp_path / "moved")
@@ -99,7 +60,7 @@ def test_files_of_the_run_move_with_its_folder_and_others_stay(journal, folder, 
 def test_a_relative_folder_is_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs/x/attempts/0001").mkdir(parents=True)
-    journal = Journal.create(Path("runs/x/attempts/0001"), OPENING)
+    journal = Journal.create(Path("runs/x/attempts/0001"), STARTED)
     journal.append(Artifact(Path("runs/x/best.pth")))
     journal.append(Artifact(Path("other.txt")))
     monkeypatch.chdir("/")
@@ -107,8 +68,8 @@ def test_a_relative_folder_is_found_from_elsewhere(tmp_path, monkeypatch):
     assert records(again)[1:] == [Artifact(tmp_path / "runs/x/best.pth"), Artifact(tmp_path / "other.txt")]
 
 
-def test_figures_of_a_step_params_and_tags_are_written_once(journal, folder):
-    """What an attempt does again from a checkpoint is there already; what is new in it is not lost."""
+def test_metrics_of_a_step_params_and_tags_are_written_once(journal, folder):
+    """A resumed attempt repeats steps since its checkpoint: repeats are dropped, new metrics are kept."""
     for one in (journal, Journal(folder)):
         size = one.end
         assert not one.append(Metrics({"val_accuracy": 0.3}, step=1))
@@ -126,23 +87,23 @@ def test_figures_of_a_step_params_and_tags_are_written_once(journal, folder):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_torn_last_line_is_not_read_and_is_written_over(journal, folder, seed):
+def test_a_torn_last_line_is_not_read_and_is_overwritten(journal, folder, seed):
     whole = (folder / JOURNAL).read_bytes()
     ends = [0, *(found.end for found in journal.records())]
     size = random.Random(seed).randrange(ends[1], len(whole))
     (folder / JOURNAL).write_bytes(whole[:size])
     kept = sum(end <= size for end in ends[1:])
     again = Journal(folder)
-    assert records(again) == [OPENING, *EVENTS][:kept]
+    assert records(again) == [STARTED, *EVENTS][:kept]
     assert damages(again) == []
     again.append(Tags({"after": "it"}))
-    assert records(again) == [*[OPENING, *EVENTS][:kept], Tags({"after": "it"})]
+    assert records(again) == [*[STARTED, *EVENTS][:kept], Tags({"after": "it"})]
 
 
-def test_every_flipped_byte_is_noticed_and_costs_its_own_record_at_most(journal, folder):
-    """Each byte of the file once; at the end of a line, where two lines become one, no record at all."""
+def test_every_flipped_byte_is_detected_and_costs_at_most_its_own_record(journal, folder):
+    """Each byte of the file once; a damaged newline, which joins two lines, costs no record."""
     whole = (folder / JOURNAL).read_bytes()
-    every = [OPENING, *EVENTS]
+    every = [STARTED, *EVENTS]
     for place in range(len(whole) - 1):
         (folder / JOURNAL).write_bytes(whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :])
         left = records(Journal(folder))
@@ -154,7 +115,7 @@ def test_every_flipped_byte_is_noticed_and_costs_its_own_record_at_most(journal,
             assert [found.line for found in damages(journal)][:1] == [hit + 1]
 
 
-def test_a_line_of_another_version_is_named(journal, folder):
+def test_a_line_of_another_version_is_reported(journal, folder):
     text = json.dumps({"kind": "hologram", "depth": 3}).encode()
     with (folder / JOURNAL).open("ab") as handle:
         handle.write(hashlib.sha256(text).hexdigest()[:16].encode() + b" " + text + b"\n")
@@ -163,30 +124,30 @@ def test_a_line_of_another_version_is_named(journal, folder):
     assert "no known kind" in found.reason
 
 
-def test_it_goes_on_in_the_folder_of_the_next_attempt(journal, folder):
+def test_it_continues_in_the_folder_of_the_next_attempt(journal, folder):
     write_delivered(folder, Delivered("store", "r", 5))
     with (folder / JOURNAL).open("ab") as handle:
         handle.write(b"0123456789abcdef {torn")
     (folder.parent / "0002").mkdir()
-    following = Journal.passed_on(folder, folder.parent / "0002")
-    assert records(following) == [OPENING, *EVENTS]
+    following = Journal.continue_from(folder, folder.parent / "0002")
+    assert records(following) == [STARTED, *EVENTS]
     assert read_delivered(following.folder) == Delivered("store", "r", 5)
     assert not following.append(Metrics({"val_accuracy": 9.0}, step=2))
-    following.append(Reopening("other"))
+    following.append(RunResumed("other"))
     assert len(records(following)) == len(records(journal)) + 1
     with pytest.raises(OSError):
-        Journal.passed_on(folder.parent / "none", folder.parent / "0003")
+        Journal.continue_from(folder.parent / "none", folder.parent / "0003")
 
 
-def test_a_folder_that_was_taken_away_is_not_written_to(journal, folder):
+def test_a_fenced_folder_is_not_written_to(journal, folder):
     folder.rename(folder.parent / "0001.fenced")
     with pytest.raises(LeaseLost, match="another process has taken this run over"):
         journal.append(Tags({"late": "1"}))
     assert not folder.exists()
-    assert records(Journal(folder.parent / "0001.fenced")) == [OPENING, *EVENTS]
+    assert records(Journal(folder.parent / "0001.fenced")) == [STARTED, *EVENTS]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(journal, folder, monkeypatch):
+def test_a_full_disk_is_a_one_line_error_and_leaves_the_journal_intact(journal, folder, monkeypatch):
     real, calls = os.pwrite, []
 
     def full(handle, data, place):
@@ -201,76 +162,39 @@ def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(journal, folder, m
     monkeypatch.undo()
     assert (folder / JOURNAL).stat().st_size == journal.end
     assert journal.append(Tags({"a": "1"}))
-    assert records(Journal(folder)) == [OPENING, *EVENTS, Tags({"a": "1"})]
+    assert records(Journal(folder)) == [STARTED, *EVENTS, Tags({"a": "1"})]
 
 
-def test_how_far_it_was_delivered_is_kept(folder):
-    folder.mkdir(parents=True)
-    assert read_delivered(folder) == Delivered()
-    write_delivered(folder, Delivered("sqlite:///x.db", "r", 12, unclear=True))
-    assert read_delivered(folder) == Delivered("sqlite:///x.db", "r", 12, unclear=True)
-    assert [path.name for path in folder.iterdir()] == ["delivered.json"]
-    (folder / "delivered.json").write_text("{")
-    assert read_delivered(folder) == Delivered()
-    shutil.rmtree(folder)
-    with pytest.raises(OSError):
-        write_delivered(folder, Delivered())
-    assert not folder.exists()
-
-
-def test_the_newest_copy_of_each_journal_is_found(folder):
-    """Attempt 2 goes on with 1, 4 with 3; 3 started over, 5 has not written anything yet."""
-    attempts = folder.parent
-    for name in ("0001", "0002", "0003.fenced", "0004"):
-        (attempts / name).mkdir(parents=True)
-    Journal.create(folder, OPENING)
-    Journal.passed_on(folder, attempts / "0002")
-    folder.rename(attempts / "0001.fenced")
-    Journal.create(attempts / "0003.fenced", Opening("k" * 32, "flowers", "x", "host"))
-    Journal.passed_on(attempts / "0003.fenced", attempts / "0004")
-    for other in ("0005", ".0006", "notes"):
-        (attempts / other).mkdir()
-    assert journals(folder.parent.parent) == [attempts / "0002", attempts / "0004"]
-    assert journals(attempts / "none") == []
-
-
-def test_what_is_delivered_is_seen_without_reading(journal, folder):
-    assert has_undelivered(folder)
-    write_delivered(folder, Delivered("store", "r", journal.end))
-    assert not has_undelivered(folder)
-    assert not has_undelivered(folder.parent / "none")
-
-
-def test_it_knows_whether_its_run_has_ended(journal, folder):
+def test_ended_is_set_while_the_end_is_the_last_record(journal, folder):
     assert Journal(folder).ended == Ended(Status.FINISHED)
-    journal.append(Reopening("host"))
+    journal.append(RunResumed("host"))
     assert journal.ended is None
     assert Journal(folder).ended is None
 
 
 class Interrupts(BaseException):
-    """As a signal's handler raises it."""
+    """As raised by a signal handler."""
 
 
-def test_nothing_is_written_over_a_line_that_a_signal_found_whole(journal, monkeypatch):
-    """Whoever delivers may have read it: the end would be written over it, and never be seen."""
+def test_a_whole_line_is_not_overwritten_after_a_signal(journal, monkeypatch):
+    """It may be delivered already: an end written over it would never be read."""
 
     def interrupted(_handle):
         raise Interrupts
 
-    monkeypatch.setattr("flowerml.journal.file._synced", interrupted)
+    monkeypatch.setattr("flowerml.journal.file._fdatasync", interrupted)
     with pytest.raises(Interrupts):
         journal.append(Params({"a long name": "and a long text, longer than the end"}))
     read = journal.end
     monkeypatch.undo()
     journal.append(Ended(Status.KILLED, "stopped"))
     assert [found.record for found in journal.records(read)] == [Ended(Status.KILLED, "stopped")]
-    assert not [found for found in journal.records() if isinstance(found, Damage)]
+    assert not [found for found in journal.records() if isinstance(found, DamagedLine)]
     assert not journal.append(Params({"a long name": "again"})), "it counts"
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_signal_within_the_writing_leaves_a_whole_line_or_none(journal, monkeypatch, whole):
+def test_a_signal_during_a_write_leaves_a_whole_line_or_none(journal, monkeypatch, whole):
     before, write = journal.end, os.pwrite
 
     def interrupted(handle, data, place):
@@ -287,7 +211,7 @@ def test_a_signal_within_the_writing_leaves_a_whole_line_or_none(journal, monkey
     assert [type(one.record) for one in found] == ([Metrics, Ended] if whole else [Ended])
 
 
-def test_an_attempts_folder_that_is_gone_does_not_come_back(folder):
+def test_a_removed_folder_is_not_created_again(folder):
     with pytest.raises(LeaseLost, match="has taken this run over"):
-        Journal.create(folder, OPENING)
+        Journal.create(folder, STARTED)
     assert not folder.exists()

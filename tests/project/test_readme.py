@@ -35,10 +35,10 @@ RUN_BY = {
     "flowerml select": "tests/delivery/test_whole_way.py",
     "flowerml export": "tests/delivery/test_export.py, test_whole_way.py",
     "flowerml predict": "tests/cli/test_predict.py, tests/delivery/test_whole_way.py",
-    "mlflow models serve": "tests/tracking/test_serving.py",
+    "mlflow models serve": "tests/tracking/registry/test_serving.py",
     "flowerml dataset fetch": "tests/cli/test_fetch.py, against a server on loopback",
     "docker compose": (
-        "tests/project/test_compose.py reads it with the real Compose, test_server.py runs the server's command"
+        "tests/project/test_compose.py reads it with the real Compose, test_compose_server.py runs the server's command"
     ),
     "flowerml train": "test_installed_commands",
     "python entrypoints/train.py": "tests/cli/test_commands.py",

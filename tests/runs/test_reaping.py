@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from flowerml.events import Ended, Metrics, Status
-from flowerml.journal import Journal, Opening
+from flowerml.journal import Journal, RunStarted
 from flowerml.runs.lifecycle.lease import ATTEMPTS, CLAIM, acquire, lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file, write_run_file
@@ -17,7 +17,7 @@ GONE = 2**22 - 1  # no process has this number
 def died(root, status, *, ended=None, released=False):
     """A run's folder as a process has left it that came as far as this."""
     attempt = acquire(root, 60)
-    journal = Journal.create(attempt.folder, Opening("j" * 32, "flowers", "a", "here"))
+    journal = Journal.create(attempt.folder, RunStarted("j" * 32, "flowers", "a", "here"))
     journal.append(Metrics({"val_accuracy": 0.5}, 1))
     if ended is not None:
         journal.append(ended)
@@ -85,7 +85,7 @@ def test_one_that_was_to_replace_a_run_and_never_began_is_not_taken_for_that_run
     died(tmp_path, status, ended=Ended(Status(status)), released=True)
     before = read_run_file(tmp_path)
     attempt = acquire(tmp_path, 60)
-    Journal.create(attempt.folder, Opening("k" * 32, "flowers", "a", "here"))
+    Journal.create(attempt.folder, RunStarted("k" * 32, "flowers", "a", "here"))
     path = attempt.folder / CLAIM
     path.write_text(json.dumps({**json.loads(path.read_text()), "pid": GONE}))
     found = reap_folder(tmp_path)

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 from flowerml.sweep.trials import counted
 from tests.conftest import ROOT
 from tests.sweep.commands import runs_of, words
-from tests.tracking.test_server import PASSWORD, postgres
+from tests.tracking.compose_server import PASSWORD, postgres
 
 __all__ = ["postgres"]
 

@@ -5,7 +5,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.events import Ended, Metrics, Status, Tags
-from flowerml.journal import Journal, Opening, has_undelivered
+from flowerml.journal import Journal, RunStarted, has_undelivered
 from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
 from flowerml.settings import resolve
@@ -20,7 +20,7 @@ def left(tmp_path):
         folder = tmp_path / name
         attempt = acquire(folder, 60.0)
         settings = resolve({"model": "convnextv2_atto"})[0]
-        opening = Opening(name, "flowers", name, "host", None, settings.model_dump(mode="json"), {})
+        opening = RunStarted(name, "flowers", name, "host", None, settings.model_dump(mode="json"), {})
         journal = Journal.create(attempt.folder, opening)
         for event in (Tags({"flowerml.campaign": campaign}), Metrics({"val_accuracy": 0.5}, 1), Ended(Status(status))):
             journal.append(event)

@@ -1,42 +1,42 @@
-"""Runs with a journal, as a training starts them; and a server that fails when it is told to."""
+"""Fixtures of the tracking tests: a started run with a journal, and a tracking server with faults."""
 
 import pytest
 
 from flowerml.tracking import start_run
-from tests.tracking.faulty_server import Server
+from tests.tracking.faulty_server import FaultyServer
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a run, each in the next attempt's folder of `run`; what was not ended stops with the test."""
-    begun = []
+    """A function that starts a run in the next attempt's folder of `run`; the runs are abandoned after the test."""
+    recorders = []
 
     def start(settings, experiment, run_name, previous=None):
-        attempt = tmp_path / "run" / "attempts" / f"{len(begun) + 1:04d}"
+        attempt = tmp_path / "run" / "attempts" / f"{len(recorders) + 1:04d}"
         attempt.mkdir(parents=True)
-        begun.append(start_run(settings, experiment, run_name, attempt, previous))
-        return begun[-1]
+        recorders.append(start_run(settings, experiment, run_name, attempt, previous))
+        return recorders[-1]
 
     yield start
-    for recorder in begun:
+    for recorder in recorders:
         recorder.abandon()
 
 
 @pytest.fixture(scope="session")
-def _server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
+def faulty_server(tmp_path_factory):
+    server = FaultyServer(tmp_path_factory.mktemp("server"))
     yield server
     server.close()
 
 
 @pytest.fixture
-def server(_server, monkeypatch):
-    """The server, well, and the tracking store of this test."""
-    _server.reset()
-    for name, value in _server.environment.items():
+def server(faulty_server, monkeypatch):
+    """The server without faults, set as the tracking store."""
+    faulty_server.reset()
+    for name, value in faulty_server.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", _server.address)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", faulty_server.address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    yield _server
-    _server.hold.set()
+    yield faulty_server
+    faulty_server.hold.set()

@@ -1,6 +1,4 @@
-"""A real MLflow server in this process, on loopback and an SQLite file, whose network can be made as bad as wanted,
-request by request.
-"""
+"""A real MLflow server in this process (loopback, SQLite) with network faults injected per request."""
 
 import io
 import logging
@@ -18,12 +16,12 @@ PAGE = b"<!DOCTYPE html><p>the company's proxy"
 FAULTS = ("lost", "answer lost", "503", "answer 503", "page")
 
 
-class Server:
-    """`fault` says, by a request's number since `reset`, what becomes of it (None: it is answered).
+class FaultyServer:
+    """`fault(number, path)` returns the fault of a request, by its number since `reset`; None for no fault.
 
-    lost: never heard, the connection ends. 503 and page: a proxy answers for the server. `answer ...`: the request is
-    carried out, and only its answer gets lost on the way. hang: nothing for as long as `hold` is set; then it is
-    carried out, for whom it may concern.
+    lost: the connection is closed before the request is executed. 503 and page: a proxy responds instead of the server.
+    `answer ...`: the request is executed, and only its response is lost. hang: the request is executed once `hold` is
+    set.
     """
 
     def __init__(self, folder):
@@ -40,7 +38,7 @@ class Server:
 
         for name in ("_tracking_store", "_model_registry_store", "_artifact_repo"):
             if hasattr(handlers, name):
-                setattr(handlers, name, None)  # of a server that this process had before
+                setattr(handlers, name, None)  # of an earlier server in this process
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._app = app
         self._port = 0
@@ -48,9 +46,9 @@ class Server:
         self._up()
         self.reset()
         client = MlflowClient(tracking_uri=self.address)
-        where = client.create_experiment("warm")  # first answers take long
-        client.log_metric(client.create_run(where).info.run_id, "a", 1.0)
-        client.search_runs([where], "tags.a = 'b'")
+        experiment = client.create_experiment("warm")  # the first requests are slow
+        client.log_metric(client.create_run(experiment).info.run_id, "a", 1.0)
+        client.search_runs([experiment], "tags.a = 'b'")
         mlflow.set_tracking_uri(None)  # the server sets its own database for the whole process, once
         for name in (*self.environment, "_MLFLOW_SERVER_ARTIFACT_ROOT"):
             del os.environ[name]
@@ -60,17 +58,17 @@ class Server:
         return f"http://127.0.0.1:{self._port}"
 
     def rows(self, run_id):
-        """`rows` of one of its runs, past its network."""
+        """`rows` of one of its runs, read from the store without the network."""
         return rows(self.store, run_id, self.artifacts)
 
     def reset(self, fault=lambda number, path: None):
         self.fault = fault
-        self.asked = []
+        self.requests = []
         self.hold = threading.Event()
         self.hold.set()
 
     def down(self):
-        """Nobody listens on the port any more."""
+        """Stop listening on the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -91,8 +89,8 @@ class Server:
 
     def _answer(self, environ, start):
         with self._count:
-            number = len(self.asked)
-            self.asked.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+            number = len(self.requests)
+            self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
             fault = self.fault(number, environ["PATH_INFO"])
         if fault not in (None, "hang"):
             environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
@@ -123,7 +121,7 @@ class Server:
 
 
 def wait_for(ready, seconds=20):
-    """Until `ready` says yes; fails after so long."""
+    """Wait until `ready()`; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < end, "it never came"
@@ -131,9 +129,9 @@ def wait_for(ready, seconds=20):
 
 
 def rows(client, run_id, artifacts=None):
-    """Everything a run consists of for a person who looks at it, without what says when it was alive.
+    """All that a run consists of (status, params, points, tags, datasets, files), but for its heartbeat.
 
-    `artifacts` is the folder where the server keeps files.
+    `artifacts` is the server's artifact folder.
     """
     run = client.get_run(run_id)
     points = {
@@ -164,6 +162,6 @@ def rows(client, run_id, artifacts=None):
 
 
 def files(address):
-    """(path, size) of every file below a run's artifact address, past MLflow."""
+    """(path, size) of every file below a run's artifact address, read from disk."""
     folder = Path(address.removeprefix("file://"))
     return sorted((str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*") if path.is_file())

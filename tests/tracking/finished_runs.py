@@ -1,6 +1,4 @@
-"""Finished runs in a real MLflow store, without a training: random weights of a small model, figures made to order,
-files as a run leaves them.
-"""
+"""Finished runs in a real MLflow store without training: random weights of a small model, given metrics, real files."""
 
 import csv
 from dataclasses import replace
@@ -27,7 +25,7 @@ LOCAL = "/a/path/of/the/machine/that/trained"
 
 
 def trained(family, accuracy=0.5):
-    """A checkpoint as a run leaves it: with a split, and with paths of the machine in its settings."""
+    """A checkpoint as a run writes it: with a split, and with local paths in its settings."""
     name, size = MODELS[family]
     torch.manual_seed(5)
     spec = find_model(name)
@@ -47,7 +45,7 @@ def trained(family, accuracy=0.5):
 
 
 class Store:
-    """Puts runs into the store that is set, their files made in `folder`."""
+    """Adds finished runs to the current tracking store; their files are made in `folder`."""
 
     def __init__(self, folder):
         self.client = MlflowClient()
@@ -57,7 +55,7 @@ class Store:
         self._clock = 0
 
     def put(self, family="cnn", *, hits=20, seed=11, config="c" * 64, split=SPLIT, data=DATA, kind="train", files=True):
-        """One FINISHED run with `hits` of TOTAL right; returns the selector's record of it."""
+        """Add a FINISHED run with `hits` of TOTAL correct; returns its candidate record."""
         self._clock += 1
         accuracy = hits / TOTAL
         tags = {
@@ -79,9 +77,9 @@ class Store:
         if files:
             self._files(run_id, family, accuracy, hits)
         self.client.set_terminated(run_id, "FINISHED")
-        figures = {"accuracy": accuracy, "macro_f1": accuracy, "hits": hits, "total": TOTAL}
+        metrics = {"accuracy": accuracy, "macro_f1": accuracy, "hits": hits, "total": TOTAL}
         digests = {"data_digest": data, "split_digest": split}
-        about = {
+        run_fields = {
             "run_id": run_id,
             "run_name": name,
             "config_id": config,
@@ -90,7 +88,7 @@ class Store:
             "kind": kind,
         }
         return CandidateRun(
-            **about, family=family, classes=5, started=self._clock, model=MODELS[family][0], **digests, **figures
+            **run_fields, family=family, classes=5, started=self._clock, model=MODELS[family][0], **digests, **metrics
         )
 
     def decide(self, family="cnn", hits=20, **changes):

@@ -1,6 +1,4 @@
-"""Runs put into a real MLflow store by its client, with the tags, figures and predictions that a training leaves, and
-nothing trained.
-"""
+"""Runs in a real MLflow store with the tags, metrics and predictions of a training run, without training."""
 
 import csv
 import io
@@ -13,8 +11,8 @@ DATA, SPLIT = "d" * 64, "5" * 64
 CLASSES = "daisy,dandelion,rose,sunflower,tulip"
 
 
-class Made:
-    """The store `mlflow.db` in `folder`, where files lie too. Each run starts a millisecond after the one before."""
+class RunFactory:
+    """Adds runs to the store `mlflow.db` in `folder`, artifacts beside it; each starts 1 ms after the one before."""
 
     def __init__(self, folder):
         self.client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
@@ -39,9 +37,9 @@ class Made:
         predictions=False,
         **tags,
     ):
-        """One run; further tags as `split_digest=...` (None leaves the tag out). Returns its id."""
+        """Add a run and return its id; further tags as `split_digest=...` (None: without that tag)."""
         self._clock += 1
-        said = {
+        fields = {
             "kind": "train",
             "family": "cnn",
             "model": "net",
@@ -53,12 +51,12 @@ class Made:
             "val_total": str(TOTAL),
             **tags,
         }
-        all_tags = {f"flowerml.{name}": text for name, text in said.items() if text is not None}
-        where = self.experiment(experiment)
-        run_id = self.client.create_run(where, self._clock, all_tags, f"{config}-s{seed}").info.run_id
+        all_tags = {f"flowerml.{name}": text for name, text in fields.items() if text is not None}
+        experiment_id = self.experiment(experiment)
+        run_id = self.client.create_run(experiment_id, self._clock, all_tags, f"{config}-s{seed}").info.run_id
         accuracy = hits / TOTAL if isinstance(hits, int) else hits
-        figures = {"best_val_accuracy": accuracy, "best_val_macro_f1": f1, "best_epoch": 7.0}
-        metrics = [Metric(name, value, self._clock, 7) for name, value in figures.items() if value is not None]
+        values = {"best_val_accuracy": accuracy, "best_val_macro_f1": f1, "best_epoch": 7.0}
+        metrics = [Metric(name, value, self._clock, 7) for name, value in values.items() if value is not None]
         self.client.log_batch(run_id, metrics=metrics)
         if predictions:
             self.client.log_text(run_id, predictions_csv(hits), "predictions.csv")
@@ -67,12 +65,12 @@ class Made:
         return run_id
 
     def seeds(self, config, *hits, **other):
-        """A run for each of the seeds 11, 23, 47. Returns their ids."""
+        """Add a run for each of the seeds 11, 23, 47; returns their ids."""
         return [self.put(config, seed, count, **other) for seed, count in zip((11, 23, 47), hits, strict=False)]
 
 
 def predictions_csv(hits):
-    """The first `hits` of the pictures are right."""
+    """predictions.csv with the first `hits` pictures correct."""
     text = io.StringIO()
     rows = [[f"rose/{i:03d}.jpg", "rose", "rose" if i < hits else "tulip", 0.5] for i in range(TOTAL)]
     csv.writer(text).writerows([["image", "label", "predicted", "p_rose"], *rows])

@@ -19,7 +19,7 @@ from flowerml.progress_bar import track
 from flowerml.settings.declaration import fields
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import metadata
-from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
+from flowerml.tracking.search.campaigns import ServerRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _FILES = ("history.csv", "predictions.csv", "settings.json", "split.json")
 
@@ -109,7 +109,7 @@ def load_comparison(first: str, second: str) -> ComparisonData:
     return ComparisonData(classes, ids, labels, pictures, one.tags["data_digest"], one.tags["split_digest"], *sides)
 
 
-def _pair(first: str, second: str) -> tuple[KnownRun, KnownRun]:
+def _pair(first: str, second: str) -> tuple[ServerRun, ServerRun]:
     """The newest of the second of which there is one of the first with the same digests; of these the newest."""
     found = [_finished(first), _finished(second)]
     for other in reversed(found[1]):
@@ -126,7 +126,7 @@ def _pair(first: str, second: str) -> tuple[KnownRun, KnownRun]:
     )
 
 
-def _finished(asked: str) -> list[KnownRun]:
+def _finished(asked: str) -> list[ServerRun]:
     runs = campaigns_of_plan(asked) or runs_of_campaign(asked, ("campaign",))
     if finished := [run for run in runs if run.status == "FINISHED"]:
         return finished
@@ -137,7 +137,7 @@ def _finished(asked: str) -> list[KnownRun]:
     )
 
 
-def _decided(campaign: KnownRun) -> dict[str, KnownRun]:
+def _decided(campaign: ServerRun) -> dict[str, ServerRun]:
     """By family the last decision of a campaign."""
     found = runs_of_campaign(campaign.tags["campaign"], ("select",))
     return {
@@ -147,7 +147,7 @@ def _decided(campaign: KnownRun) -> dict[str, KnownRun]:
     }
 
 
-def _common_family(decided: Sequence[Mapping[str, KnownRun]], campaigns: Sequence[KnownRun]) -> str:
+def _common_family(decided: Sequence[Mapping[str, ServerRun]], campaigns: Sequence[ServerRun]) -> str:
     common = [family for family in decided[0] if family in decided[1]]
     if len(common) == 1:
         return common[0]
@@ -157,7 +157,7 @@ def _common_family(decided: Sequence[Mapping[str, KnownRun]], campaigns: Sequenc
     )
 
 
-def _runs(campaign: KnownRun, decided: KnownRun) -> dict[int, KnownRun]:
+def _runs(campaign: ServerRun, decided: ServerRun) -> dict[int, ServerRun]:
     """The newest finished run of each seed of the configuration that was chosen."""
     runs = runs_of_campaign(campaign.tags["campaign"], ("train",))
     return {
@@ -176,9 +176,9 @@ def _examples(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarra
 
 
 def _side(
-    campaign: KnownRun,
-    decided: KnownRun,
-    runs: Sequence[KnownRun],
+    campaign: ServerRun,
+    decided: ServerRun,
+    runs: Sequence[ServerRun],
     folders: Mapping[str, Path],
     ids: tuple[str, ...],
     classes: tuple[str, ...],
@@ -195,7 +195,7 @@ def _side(
     )
 
 
-def _seed_run(run: KnownRun, folder: Path, ids: tuple[str, ...], classes: tuple[str, ...]) -> SeedRun:
+def _seed_run(run: ServerRun, folder: Path, ids: tuple[str, ...], classes: tuple[str, ...]) -> SeedRun:
     said, history = read_predictions(folder / "predictions.csv"), read_history(folder)
     if said is None or not history:
         raise UserError(f"predictions.csv or history.csv of run {run.tags.get('plan_run', run.run_id)} can't be read")
@@ -229,9 +229,9 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - a setting's plain value
     return Path(text).name if "/" in text else text
 
 
-def _digests(campaign: KnownRun) -> tuple[str | None, str | None]:
+def _digests(campaign: ServerRun) -> tuple[str | None, str | None]:
     return campaign.tags.get("data_digest"), campaign.tags.get("split_digest")
 
 
-def _name(campaign: KnownRun) -> str:
+def _name(campaign: ServerRun) -> str:
     return campaign.tags.get("campaign", campaign.run_id)

@@ -48,7 +48,7 @@ def register_and_export(ground: CampaignContext, decisions: Mapping[str, Decisio
         run_id = final_run_id(ground, run)
         retrained = run_id if final.mode is FinalMode.RETRAIN else None
         found = register(text.decision, run.family.value, selection_id=text.run_id or None, retrained_id=retrained)
-        logger.info(f"{run.family}: {found.words}")
+        logger.info(f"{run.family}: {found.summary}")
         registered.append(_Registered(run.family.value, found, run_id))
     bundled = [one for one in registered if one.family in WEIGHTS]
     return (
@@ -105,5 +105,5 @@ def _delivered(one: _Registered, path: Path, sha256: str) -> DeliveredFile:
         registered_model=one.registration.name,
         version=one.registration.version,
         source_run=one.run_id,
-        words=one.registration.words,
+        words=one.registration.summary,
     )

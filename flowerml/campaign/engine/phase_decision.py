@@ -15,7 +15,7 @@ from flowerml.events import Recorder, Tags
 from flowerml.runs.select import choose, record
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from flowerml.tracking import TrackedRuns, start_child
+from flowerml.tracking import TrackedRuns, start_child_run
 from flowerml.tracking.search.campaigns import runs_of_campaign
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _recorded(ground: CampaignContext, phase: Phase, decision: Decision) -> str 
 
 def _write(ground: CampaignContext, phase: Phase, decision: Decision) -> str:
     def open_run(_name: str) -> Recorder:
-        recorder = start_child(
+        recorder = start_child_run(
             ground.parent.recorder.run_id, ground.parent.experiment, f"select {phase.name}", "select"
         )
         recorder.record(Tags({"flowerml.phase": phase.name, "flowerml.plan": ground.plan.name}))

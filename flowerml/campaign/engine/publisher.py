@@ -8,7 +8,7 @@ from flowerml.campaign.report.snapshot import CampaignSnapshot, RunStatus
 from flowerml.campaign.report.table import as_csv, as_markdown
 from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import write_text
-from flowerml.tracking.search.campaigns import SIGN_OF_LIFE, heartbeat_json
+from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 
 _BEAT_S = 30.0
 _PAGE_S = 10.0  # the report is drawn at most so often while runs go on
@@ -44,4 +44,4 @@ class Publisher:
             self._page, self._stale = time.monotonic(), False
         if time.monotonic() - self._beat >= _BEAT_S:
             self._beat = time.monotonic()
-            recorder.record(Tags({SIGN_OF_LIFE: heartbeat_json()}))
+            recorder.record(Tags({HEARTBEAT: heartbeat_json()}))

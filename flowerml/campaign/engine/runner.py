@@ -147,10 +147,10 @@ class CampaignRunner:
             folder = self.place.folder(name)
             reap_folder(folder)
             done = sync_folder(folder)
-            if done.pending or done.why:
+            if done.pending or done.reason:
                 self._back_off(
                     f"phase {step.phase} waits: {done.pending} events of {name} are not with the tracking server"
-                    f" ({done.why})"
+                    f" ({done.reason})"
                 )
                 return
         self._fails = 0

@@ -26,7 +26,7 @@ from flowerml.campaign.state.scheduler import RunState, phase_status
 from flowerml.events import now_ms
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings
-from flowerml.tracking.search.campaigns import KnownRun
+from flowerml.tracking.search.campaigns import ServerRun
 
 _TITLES = {
     "clip_vitl14": "CLIP ViT-L/14",
@@ -153,7 +153,7 @@ class SnapshotBuilder:
             reason=notes.reason if state.status is RunStatus.FAILED else "",
         )
 
-    def _final_figures(self, name: str, folder: Path, known: KnownRun | None) -> dict[str, float]:
+    def _final_figures(self, name: str, folder: Path, known: ServerRun | None) -> dict[str, float]:
         if name not in self._figures:
             there = dict(known.metrics) if known is not None else {}
             if known is not None:

@@ -9,7 +9,7 @@ from flowerml.campaign.plan.model import Phase, Plan, shaping
 from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
 from flowerml.settings import resolve, settings_from_json
-from flowerml.tracking.search.campaigns import KnownRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
+from flowerml.tracking.search.campaigns import ServerRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _OF_THE_MODEL = ("mean", "std", "interpolation", "crop_pct")  # found out anew, as a changed model may have others
 
@@ -58,7 +58,7 @@ def _chosen_by(plan: Plan, phase: Phase, data_digest: str) -> ExternalChoice:
     )
 
 
-def _of(campaign: str, decided: KnownRun) -> ExternalChoice:
+def _of(campaign: str, decided: ServerRun) -> ExternalChoice:
     run_id, config_id = decided.tags["chosen_run"], decided.tags["winner"]
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
         content = json.loads(fetch_artifact(run_id, "settings.json", Path(scratch)).read_text("utf-8"))

@@ -14,10 +14,10 @@ from flowerml.campaign.state.ledger import Ledger
 from flowerml.campaign.state.scheduler import RunState
 from flowerml.errors import UserError
 from flowerml.events import Metrics, Tags
-from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered
+from flowerml.journal import DamagedLine, Journal, find_journals, has_undelivered, read_delivered
 from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.tracking.search.campaigns import CAMPAIGN, KnownRun
+from flowerml.tracking.search.campaigns import CAMPAIGN, ServerRun
 
 _COUNTS = ("flowerml.val_hits", "flowerml.val_total")
 
@@ -32,7 +32,7 @@ class RunLocations:
 
     root: Path
     ledger: Ledger
-    known: Mapping[str, KnownRun]
+    known: Mapping[str, ServerRun]
     settled: set[str] = field(default_factory=set)
 
     def folder(self, name: str) -> Path:
@@ -67,7 +67,7 @@ def _state(run: PlanRun, kind: PhaseKind, place: RunLocations, running: Mapping[
 def _delivered(name: str, place: RunLocations) -> bool:
     """Whether the journal of a run that nobody works on has an end, and all of it is with the server."""
     if name not in place.settled:
-        found = journals(place.folder(name))
+        found = find_journals(place.folder(name))
         if found and not any(has_undelivered(journal) for journal in found) and Journal(found[-1]).ended is not None:
             place.settled.add(name)
     return name in place.settled
@@ -83,7 +83,7 @@ def check_ownership(plan: Plan, place: RunLocations, campaign: str) -> None:
         folder = place.folder(run.name)
         if read_run_file(folder) is None:
             continue
-        found = journals(folder)
+        found = find_journals(folder)
         tags = _tags(Journal(found[-1])) if found else {}
         owner = tags.get(CAMPAIGN)
         if owner != campaign and (tags or not found):  # without any, it was cut off before it had said whose it is
@@ -93,7 +93,7 @@ def check_ownership(plan: Plan, place: RunLocations, campaign: str) -> None:
 
 def run_id_of(folder: Path) -> str:
     """MLflow's id of the run in a folder; empty where it is not known."""
-    found = journals(folder)
+    found = find_journals(folder)
     here = read_run_file(folder)
     return (read_delivered(found[-1]).run_id if found else "") or (here.run_id if here else "")
 
@@ -116,13 +116,13 @@ def read_figures(folder: Path) -> dict[str, float]:
     where nothing does.
     """
     try:
-        found = journals(folder)
+        found = find_journals(folder)
         journal = Journal(found[-1]) if found else None
     except OSError:
         return {}
     figures: dict[str, float] = {}
     for one in journal.records() if journal is not None else ():
-        if isinstance(one, Damage):
+        if isinstance(one, DamagedLine):
             continue
         if isinstance(one.record, Metrics):
             figures |= {name: value for name, value in one.record.values.items() if name.startswith("best_")}
@@ -145,6 +145,6 @@ def last_lines(log: Path, count: int = 12) -> list[str]:
 def _tags(journal: Journal) -> dict[str, str]:
     tags: dict[str, str] = {}
     for found in journal.records():
-        if not isinstance(found, Damage) and isinstance(found.record, Tags):
+        if not isinstance(found, DamagedLine) and isinstance(found.record, Tags):
             tags |= found.record.values
     return tags

@@ -47,11 +47,11 @@ def run(argv: Sequence[str] | None) -> int:
         raise UserError(f"--plan is given {times}: name two, for example --plan relations_exp1 --plan relations_exp2")
 
     from flowerml.campaign.comparison.predictions import predictions_for, read_predicted_ranges
-    from flowerml.files import require_writable, write_text
+    from flowerml.files import check_writable, write_text
 
     folder = Path(args.output_dir)
     given = read_predicted_ranges(Path(args.predicted)) if args.predicted is not None else None
-    require_writable(folder / f"{NAME}.html")
+    check_writable(folder / f"{NAME}.html")
 
     # From here on it costs seconds: MLflow.
     from flowerml.campaign.comparison.data import load_comparison

@@ -155,7 +155,7 @@ def _check_dataset(args: argparse.Namespace) -> int:
         raise UserError("--device is for the model that looks for wrong labels: give it with --checkpoint PATH")
 
     from flowerml.data.quality.summary import folder_report, report_lines
-    from flowerml.files import require_writable
+    from flowerml.files import check_writable
     from flowerml.runs.data_check import label_suspects, write_page
     from flowerml.tasks.flowers import FlowersTask
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
@@ -163,7 +163,7 @@ def _check_dataset(args: argparse.Namespace) -> int:
     root = Path(args.train_dir)
     page = Path(args.html) if args.html else None
     if page is not None:
-        require_writable(page)
+        check_writable(page)
     checkpoint = load_checkpoint(Path(args.checkpoint)) if args.checkpoint else None
     scanned = FlowersTask().scan(root, resolve_setting("classes", args.classes))
     report = folder_report(scanned)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowerml.errors import UserError
-from flowerml.files import missing_reason, require_writable
+from flowerml.files import check_writable, missing_reason
 from flowerml.progress_bar import track
 from flowerml.settings.flags import CommandParser
 
@@ -41,7 +41,7 @@ def run(argv: Sequence[str] | None) -> int:
     args = parser.parse(argv)
     target = None if args.csv is None else Path(args.csv)
     if target is not None:
-        require_writable(target)  # before the work, not after it
+        check_writable(target)  # before the work, not after it
     if reason := missing_reason(Path(args.model)):
         raise UserError(f"--model {args.model}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
 

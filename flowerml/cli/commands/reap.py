@@ -68,13 +68,13 @@ def _reap_folders(runs_root: Path) -> _ReapReport:
     """Close dead runs below `runs_root`, and deliver the journals of ended ones, which may hold their final status."""
     from flowerml.runs.lifecycle.lease import lease_owner
     from flowerml.runs.lifecycle.reap import reap_folder, run_folders
-    from flowerml.tracking import belongs_here, run_ids
+    from flowerml.tracking import belongs_to_current_store, delivered_run_ids
 
     found = _ReapReport()
     for root in run_folders(runs_root):
         who = lease_owner(root)
         if who is not None and not who.expired:
-            found.spared |= set(run_ids(root))
+            found.spared |= set(delivered_run_ids(root))
             continue
         try:
             closed = reap_folder(root)
@@ -82,23 +82,23 @@ def _reap_folders(runs_root: Path) -> _ReapReport:
             logger.warning(f"{root}: {error}")
             found.left.append(str(root))
             continue
-        if (closed or belongs_here(root)) and (why := _deliver_pending(root, found)):
+        if (closed or belongs_to_current_store(root)) and (why := _deliver_pending(root, found)):
             logger.warning(f"{root}: {why}")
             found.left.append(str(root))
-            found.spared |= set(run_ids(root))
+            found.spared |= set(delivered_run_ids(root))
         if closed:
-            found.add(str(root), (run_ids(root) or [""])[-1], closed.status, closed.reason)
+            found.add(str(root), (delivered_run_ids(root) or [""])[-1], closed.status, closed.reason)
     return found
 
 
 def _deliver_pending(root: Path, found: _ReapReport) -> str:
     """Deliver a folder's pending events. Returns why some are left; "" if none are."""
     from flowerml.runs.lifecycle.late_run_id import note_run_id
-    from flowerml.tracking import belongs_here, has_pending, sync_folder
+    from flowerml.tracking import belongs_to_current_store, has_pending, sync_folder
 
     if not has_pending(root):
         return ""
-    if not belongs_here(root):
+    if not belongs_to_current_store(root):
         return (
             f"it is recorded at another store: with MLFLOW_TRACKING_URI set to that one, `flowerml sync {root}`"
             " delivers its end"
@@ -106,6 +106,6 @@ def _deliver_pending(root: Path, found: _ReapReport) -> str:
     if not found.answered:
         return "not delivered, as the server does not answer"
     done = sync_folder(root)
-    found.answered = done.answered
+    found.answered = done.server_answered
     note_run_id(root, done.run_id)
-    return f"{done.pending} events left: {done.why}" if done.why else ""
+    return f"{done.pending} events left: {done.reason}" if done.reason else ""

@@ -137,10 +137,10 @@ def _check_select_flags(args: argparse.Namespace) -> None:
 def _run_opener(args: argparse.Namespace) -> "Callable[[str], Recorder] | None":
     if args.no_record:
         return None
-    from flowerml.tracking import start_child
+    from flowerml.tracking import start_child_run
 
     experiment = args.experiment or ("relations" if args.family == "relation" else "flowers")
-    return lambda name: start_child(None, experiment, name, "select")
+    return lambda name: start_child_run(None, experiment, name, "select")
 
 
 def _registrar(args: argparse.Namespace) -> "Register | None":
@@ -149,7 +149,7 @@ def _registrar(args: argparse.Namespace) -> "Register | None":
     from flowerml.tracking import register
 
     options = {"retrained_id": args.final, "force": args.force}
-    return lambda decision, run_id: register(decision, args.family, selection_id=run_id, **options).words
+    return lambda decision, run_id: register(decision, args.family, selection_id=run_id, **options).summary
 
 
 def _selection_json(decision: "Decision", selected: "Selected | None") -> str:

@@ -34,11 +34,11 @@ def run(argv: Sequence[str] | None) -> int:
     if bool(args.folders) == args.all:
         raise UserError("say what to deliver: the folders of runs (flowerml sync runs/X ...), or --all")
 
-    from flowerml.journal import journals
+    from flowerml.journal import find_journals
 
     folders = [Path(name) for name in args.folders]
     for folder in folders:
-        if not journals(folder):
+        if not find_journals(folder):
             raise UserError(f"{folder} holds no journal of a run: name the --output-dir of a training, like runs/X")
     if args.all:
         folders = _folders_with_pending(Path(args.runs_root))
@@ -48,11 +48,13 @@ def run(argv: Sequence[str] | None) -> int:
 
 
 def _folders_with_pending(runs_root: Path) -> list[Path]:
-    from flowerml.journal import has_undelivered, journals
+    from flowerml.journal import find_journals, has_undelivered
 
     if not runs_root.is_dir():
         raise UserError(f"--runs-root {runs_root}: no such folder. Give the folder that holds the runs' own folders")
-    return [root for root in sorted(runs_root.iterdir()) if any(has_undelivered(folder) for folder in journals(root))]
+    return [
+        root for root in sorted(runs_root.iterdir()) if any(has_undelivered(folder) for folder in find_journals(root))
+    ]
 
 
 def _sync_folders(folders: Sequence[Path]) -> int:
@@ -74,15 +76,15 @@ def _sync_folders(folders: Sequence[Path]) -> int:
         done = sync_folder(root)
         note_run_id(root, done.run_id)
         logger.info(f"{root}: {_result_line(done)}")
-        left += bool(done.pending or done.why)
-        silent = "" if done.answered else "as the server does not answer"
+        left += bool(done.pending or done.reason)
+        silent = "" if done.server_answered else "as the server does not answer"
     return 1 if left else 0
 
 
 def _result_line(done: "SyncResult") -> str:
-    if done.why:
-        return f"{done.pending} events left, {done.delivered} delivered: {done.why}"
-    cut = "" if done.ended else "; the run was cut off: started again it goes on, and `flowerml reap` closes it"
+    if done.reason:
+        return f"{done.pending} events left, {done.delivered} delivered: {done.reason}"
+    cut = "" if done.run_ended else "; the run was cut off: started again it goes on, and `flowerml reap` closes it"
     if done.delivered:
         return f"{done.delivered} events delivered to run {done.run_id}{cut}"
     return f"everything is at run {done.run_id} already{cut}"

@@ -22,7 +22,7 @@ from pathlib import Path
 from flowerml.errors import LeaseLost, UserError
 from flowerml.files import fenced_writes_to, staging_dir, write_json
 from flowerml.human_units import duration
-from flowerml.journal import journals
+from flowerml.journal import find_journals
 from flowerml.runs.lifecycle.process_identity import is_alive, machine, start_time
 
 logger = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ def clean_fenced(attempt: Lease) -> None:
     """Remove what earlier attempts have left: the newest journal has all they had. The journal of a run that was
     started over stays, as something of it may have to be delivered.
     """
-    own = journals(attempt.root)
+    own = find_journals(attempt.root)
     for place, _, fenced in _all(attempt.root):
         if fenced and place not in own:
             shutil.rmtree(place, ignore_errors=True)

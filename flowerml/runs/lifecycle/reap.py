@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.events import Ended, Status
-from flowerml.journal import Entry, Journal, Opening, journals, read_delivered
+from flowerml.journal import Journal, JournalEntry, RunStarted, find_journals, read_delivered
 from flowerml.runs.lifecycle.lease import Lease, LeaseOwner, acquire, fenced_writes, lease_owner
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RunFile, read_run_file, write_run_file
 
@@ -93,12 +93,12 @@ def _ended(attempt: Lease, who: LeaseOwner, standing: RunFile) -> tuple[Ended, b
     gone, time = f"its process {who.pid} on {who.host} is gone", int(1000 * max(who.since, who.seen))
     killed = Ended(Status.KILLED, gone, time)
     try:
-        journal = Journal.passed_on(_newest_journal(attempt.root), attempt.folder)
+        journal = Journal.continue_from(_newest_journal(attempt.root), attempt.folder)
     except OSError:
         logger.warning(f"{attempt.root}: its journal can't be read; only the folder says that the run is over")
         return killed, True
     begun = standing.status == "RUNNING" or not all(
-        isinstance(found, Entry) and isinstance(found.record, Opening) for found in journal.records()
+        isinstance(found, JournalEntry) and isinstance(found.record, RunStarted) for found in journal.records()
     )
     if journal.ended is not None:
         return journal.ended, begun  # it came as far as this
@@ -113,7 +113,7 @@ def _newest_journal(root: Path) -> Path:
     """Where the newest journal lies: an attempt that was ended early has none. Raises OSError where there is none at
     all.
     """
-    found = journals(root)
+    found = find_journals(root)
     if not found:
         raise FileNotFoundError(root)
     return found[-1]

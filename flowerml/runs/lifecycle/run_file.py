@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.files import remove, write_bytes, write_json
+from flowerml.files import remove_file, write_bytes, write_json
 from flowerml.settings.differences import describe_differences
 
 RUN_FILE = "run.json"
@@ -116,6 +116,6 @@ def clear_folder(folder: Path) -> None:
     for place in (*(folder / name for name in EVALUATIONS), folder):
         for name in RUN_FILES:
             if name != RUN_FILE:
-                remove(place / name)
+                remove_file(place / name)
         if place != folder and place.is_dir() and not any(place.iterdir()):
             place.rmdir()

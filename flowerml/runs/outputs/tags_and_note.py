@@ -60,7 +60,9 @@ def description(run: Prepared, outcome: TrainingResult, scores: Scores | None, t
             *map(_class_row, scores.per_class),
         ]
     else:
-        lines.append(f"Trained on everything, without validation; {len(outcome.history)} epochs ({outcome.stop_cause}).")
+        lines.append(
+            f"Trained on everything, without validation; {len(outcome.history)} epochs ({outcome.stop_cause})."
+        )
     if test is not None:
         low, high = test.interval
         lines += [

@@ -1,1 +1,1 @@
-"""The connection to the tracking server, and its errors as one line for the user."""
+"""Connection to the tracking store, and its errors as one line for the user."""

@@ -1,4 +1,4 @@
-"""The tracking store: the first contact with it, and how long its answers are waited for."""
+"""Connect to the tracking store. Probe the database first: MLflow retries permanent errors for minutes."""
 
 import fcntl
 import logging
@@ -18,78 +18,74 @@ from flowerml.progress_bar import on_terminal
 from flowerml.tracking.client.errors import redact_secrets
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-_PATIENCE = {_TIMEOUT: "15", _RETRIES: "3"}
-_TURN_S = 60.0  # making a database's tables takes 2 to 10 s: a process that holds its turn for longer hangs
+_HTTP_DEFAULTS = {_TIMEOUT: "15", _RETRIES: "3"}
+_LOCK_TIMEOUT_S = 60.0  # creating a database's tables takes 2 to 10 s: a process that holds the lock longer hangs
 
-# MLflow's own patience with a dead server is minutes (7 retries, 120 s each).
-for _name, _value in _PATIENCE.items():
+# MLflow's defaults wait minutes for a dead server (7 retries, 120 s each).
+for _name, _value in _HTTP_DEFAULTS.items():
     os.environ.setdefault(_name, _value)
-# With a server it prints links on stdout, which belongs to --json; and in a log its progress bars are a line for every
-# step.
+# With a server MLflow prints links on stdout, which is for --json only; in a log its progress bars are a line per step.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(on_terminal()).lower())
-os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; without it a Postgres that hangs is waited for without end
+os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; libpq's default waits for a hanging Postgres for ever
+
+_timeout_set_here: str | None = None  # by `set_request_timeout`, to tell it from the user's own
 
 
 def connect() -> MlflowClient:
-    """A client of the tracking store. A database is knocked at once: MLflow tries ten times, for minutes, what no time
-    mends.
+    """A client of the current tracking store. A database is probed first, created if new, and migrated if old.
 
     Raises:
-        Exception: whatever MLflow, SQLAlchemy or a driver raise; see `refusals.refusal`.
+        Exception: what MLflow, SQLAlchemy or a driver raise; see `client.errors.to_user_error`.
     """
     address = get_tracking_uri()
     if get_uri_scheme(address) not in DATABASE_ENGINES:
         return MlflowClient(tracking_uri=address)
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
-    logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(
-        logging.CRITICAL
-    )  # a traceback before what it raises anyway
-    with _in_turn(database_file(address)):
+    # It logs a traceback of what it then raises.
+    logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)
+    file = database_file(address)
+    with _database_lock(file):
         engine = create_sqlalchemy_engine(address)
-        file = database_file(address)
-        if file is not None and _is_new(file):
-            _make(address, file)
-        elif (
-            engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir()
-        ):  # a new one's folder MLflow makes itself
+        if file is not None and _is_new_database(file):
+            _create_database(address, file)
+        # The missing folder of a SQLite file is created by MLflow.
+        elif engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():
             engine.connect().close()
         engine.dispose()
         client = MlflowClient(tracking_uri=address)
         if engine.dialect.name == "sqlite":
-            client.search_experiments(max_results=1)  # brings those of an earlier version of MLflow up to date
+            client.search_experiments(max_results=1)  # migrates the tables of an earlier MLflow version
     return client
 
 
-def _is_new(file: Path) -> bool:
+def _is_new_database(file: Path) -> bool:
     try:
         return not file.exists() or (file.is_file() and file.stat().st_size == 0)
     except OSError:
         return False
 
 
-def _make(address: str, file: Path) -> None:
-    """Make a new SQLite store, whole or not at all: MLflow makes its tables one by one, and can't go on with some of
-    them.
-    """
+def _create_database(address: str, file: Path) -> None:
+    """Create a SQLite store atomically: MLflow creates its tables one by one and fails on an incomplete set."""
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
     with suppress(OSError):
-        part.unlink(missing_ok=True)  # of a process that was killed meanwhile
-    beside = make_url(address).set(database=str(part)).render_as_string(hide_password=False)
-    engine = create_sqlalchemy_engine(beside)
+        part.unlink(missing_ok=True)  # left by a killed process
+    part_address = make_url(address).set(database=str(part)).render_as_string(hide_password=False)
+    engine = create_sqlalchemy_engine(part_address)
     engine.connect().close()
     engine.dispose()
-    MlflowClient(tracking_uri=beside).search_experiments(max_results=1)
+    MlflowClient(tracking_uri=part_address).search_experiments(max_results=1)
     part.replace(file)
 
 
 def database_file(address: str) -> Path | None:
-    """The file of an SQLite store, absolute; None for a store of another kind."""
+    """The absolute path of a SQLite store's file; None for any other store, or one in memory."""
     if get_uri_scheme(address) != "sqlite":
         return None
     try:
@@ -100,41 +96,36 @@ def database_file(address: str) -> Path | None:
 
 
 def store_name(address: str) -> str:
-    """By what a store is told from others in a record that lies on a disk: its address without secrets, whatever the
-    working folder.
-    """
+    """A store's identity in `delivered.json`: its address, absolute and without secrets."""
     file = database_file(address)
     return f"sqlite:///{file}" if file else redact_secrets(address).rstrip("/")
 
 
 def is_remote(address: str) -> bool:
-    """Whether a network may stand between here and the store, so that nothing may wait for its answer."""
+    """Whether the store may be behind a network, so that nothing may block on its response."""
     return get_uri_scheme(address) != "sqlite"
 
 
 def set_request_timeout(seconds: float) -> None:
-    """From now on this process's requests over http are tried once, for `seconds`, or for as long as the user's
-    environment says: whoever calls this tries again in his own way.
+    """Set the timeout of this process's HTTP requests, without retries: the caller retries in its own way.
+
+    A timeout that the user has set in the environment is kept.
     """
-    if os.environ.get(_RETRIES) != "0":  # written as rarely as can be: libraries read the environment without a lock
+    global _timeout_set_here  # noqa: PLW0603 - the environment is of the process too
+    if os.environ.get(_RETRIES) != "0":  # written only on a change: C libraries read the environment without a lock
         os.environ[_RETRIES] = "0"
     timeout = f"{seconds:.0f}"
-    if (
-        os.environ.get(_TIMEOUT) in (None, _PATIENCE[_TIMEOUT], _set_here.get(_TIMEOUT))
-        and os.environ.get(_TIMEOUT) != timeout
-    ):
-        os.environ[_TIMEOUT] = _set_here[_TIMEOUT] = timeout
-
-
-_set_here: dict[str, str] = {}
+    current = os.environ.get(_TIMEOUT)
+    if current in (None, _HTTP_DEFAULTS[_TIMEOUT], _timeout_set_here) and current != timeout:
+        os.environ[_TIMEOUT] = _timeout_set_here = timeout
 
 
 @contextmanager
-def _in_turn(file: Path | None) -> Iterator[None]:
-    """One process at a time: several that make the tables of one SQLite file at once all crash.
+def _database_lock(file: Path | None) -> Iterator[None]:
+    """One process at a time: several that create the tables of one SQLite file at once all crash.
 
-    The lock is on the file's folder: it leaves nothing behind, and it goes with the process that holds it, however that
-    one ends. Where a file system has no locks nobody waits.
+    The lock is on the file's folder: it leaves no file, and the kernel frees it when the process ends. On a file system
+    without locks there is none.
     """
     if file is None:
         yield
@@ -143,19 +134,19 @@ def _in_turn(file: Path | None) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder = os.open(file.parent, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # MLflow will say so in its own way
+    except OSError:  # MLflow raises its own error
         yield
         return
     try:
-        _take(folder)
+        _wait_for_lock(folder)
         yield
     finally:
         os.close(folder)
 
 
-def _take(folder: int) -> None:
-    until = time.monotonic() + _TURN_S
-    while time.monotonic() < until:
+def _wait_for_lock(folder: int) -> None:
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while time.monotonic() < deadline:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,6 +1,4 @@
-"""What went wrong with MLflow, in a line a person can act on: no answer, a refusal, or an address that can't be one.
-Never a password.
-"""
+"""Map errors of MLflow, SQLAlchemy and requests to one-line user errors, without passwords."""
 
 import re
 from http import HTTPStatus
@@ -15,21 +13,18 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from flowerml.errors import UserError
 
-_KINDS = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE"
-_UNANSWERED = (
-    "INTERNAL_ERROR",
-    "TEMPORARILY_UNAVAILABLE",
-)  # MLflow's codes for a connection that failed, and for much else
-_CONTENT = (
+_ALLOWED_STORES = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE"
+_NO_RESPONSE_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # MLflow's codes for a failed connection, and others
+_CONTENT_CODES = (
     "INVALID_PARAMETER_VALUE",
     "BAD_REQUEST",
     "RESOURCE_DOES_NOT_EXIST",
     "RESOURCE_ALREADY_EXISTS",
     "INVALID_STATE",
 )
-_NEVER = (400, 411, 413, 414, 415, 422)
-_PASSING = r"starting up|shutting down|recovery|too many|remaining connection slots"
-_SILENCES = (
+_PERMANENT_HTTP_STATUS = (400, 411, 413, 414, 415, 422)
+_TRANSIENT_FATAL = r"starting up|shutting down|recovery|too many|remaining connection slots"
+_SHORT_REASONS = (  # (pattern in an MlflowException, text)
     (r"\[Errno -?\d+\] ([^\"'\])]+?)(?=: |[\"'\])]|$)", "{}"),
     (r"timed out", "no answer in time"),
     (r"RemoteDisconnected|Connection aborted", "the connection broke off"),
@@ -40,11 +35,10 @@ _SILENCES = (
 
 
 def to_user_error(error: Exception) -> UserError:
-    """The line for whatever MLflow, SQLAlchemy or requests have raised. The store is the one that is set at this
-    moment.
+    """The user error for an exception of MLflow, SQLAlchemy or requests; it names the current store.
 
     Raises:
-        NameError, AssertionError: passed on; they say that code is wrong, and never that a server is away.
+        NameError, AssertionError: re-raised, as they are bugs and not a server's fault.
     """
     if isinstance(error, UserError):
         return error
@@ -55,7 +49,8 @@ def to_user_error(error: Exception) -> UserError:
     reason = short_reason(error)
     if isinstance(error, UnsupportedModelRegistryStoreURIException) or get_uri_scheme(address) in ("", "file"):
         return UserError(
-            f"{store} is of a kind that is not taken. Allowed: {_KINDS}. Set MLFLOW_TRACKING_URI to one of these"
+            f"{store} is of a kind that is not taken. Allowed: {_ALLOWED_STORES}."
+            " Set MLFLOW_TRACKING_URI to one of these"
         )
     if isinstance(error, ModuleNotFoundError):
         return UserError(
@@ -67,28 +62,25 @@ def to_user_error(error: Exception) -> UserError:
 
 
 def is_server_response(error: Exception) -> bool:
-    """Whether something is there and has said no, or the address is one that can't be; an error without answer may mend
-    itself.
-    """
+    """Whether the server refused or the address is invalid; False if there was no response and a retry may help."""
     if isinstance(error, UserError | ModuleNotFoundError | UnsupportedModelRegistryStoreURIException):
         return True
-    if not isinstance(error, MlflowException):  # a database that is there says FATAL and why
-        return isinstance(error, SQLAlchemyError) and "FATAL:" in str(error) and not re.search(_PASSING, str(error))
-    database = (
-        get_uri_scheme(get_tracking_uri()) in DATABASE_ENGINES
-    )  # one that does not answer raises errors of SQLAlchemy's
-    return database or error.error_code not in _UNANSWERED or _is_page(error)
+    if not isinstance(error, MlflowException):  # a running Postgres refuses with FATAL
+        text = str(error)
+        return isinstance(error, SQLAlchemyError) and "FATAL:" in text and not re.search(_TRANSIENT_FATAL, text)
+    # A database that does not respond raises SQLAlchemy's errors, never MlflowException.
+    is_database = get_uri_scheme(get_tracking_uri()) in DATABASE_ENGINES
+    return is_database or error.error_code not in _NO_RESPONSE_CODES or _is_html_page(error)
 
 
 def is_content_error(error: Exception) -> bool:
-    """Whether the store is well and takes only these contents not: no use in asking again.
+    """Whether a healthy store rejects the content of the request, so that a retry is useless.
 
-    Also for a run that is deleted or unknown, which can be asked for. Not for what a server says whose own database is
-    ill.
+    True also for a deleted or unknown run; False if the server's own database fails.
     """
-    if isinstance(error, HTTPError):  # of a file
-        return error.response is not None and error.response.status_code in _NEVER
-    if not isinstance(error, MlflowException) or error.error_code not in _CONTENT or _is_page(error):
+    if isinstance(error, HTTPError):  # an upload
+        return error.response is not None and error.response.status_code in _PERMANENT_HTTP_STATUS
+    if not isinstance(error, MlflowException) or error.error_code not in _CONTENT_CODES or _is_html_page(error):
         return False
     return isinstance(error.__cause__, IntegrityError | DataError) or not re.search(
         r"\((sqlite3|psycopg2|pymysql)[.\w]*\)", str(error)
@@ -96,29 +88,27 @@ def is_content_error(error: Exception) -> bool:
 
 
 def is_unknown_run(error: Exception) -> bool:
-    """Whether the store says that there is no such run."""
+    """Whether the store has no such run."""
     unknown = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-    return isinstance(error, MlflowException) and error.error_code in unknown and not _is_page(error)
+    return isinstance(error, MlflowException) and error.error_code in unknown and not _is_html_page(error)
 
 
-def _is_page(error: MlflowException) -> bool:
-    """Whether the answer is a page and not MLflow's JSON: MLflow makes an error code of its HTTP status."""
+def _is_html_page(error: MlflowException) -> bool:
+    """Whether the response was a page and not MLflow's JSON: MLflow makes an error code of its HTTP status."""
     return str(error).startswith("API request to endpoint")
 
 
 def short_reason(error: Exception) -> str:
-    """The reason in a few words, without the address's password: MLflow's own text has it deep in the names of four
-    libraries.
-    """
+    """The reason as a short text without passwords; MLflow's own message nests it in those of four libraries."""
     text = redact_secrets(str(error) or type(error).__name__)
-    for pattern, words in _SILENCES if isinstance(error, MlflowException) else ():
+    for pattern, template in _SHORT_REASONS if isinstance(error, MlflowException) else ():
         if found := re.search(pattern, text):
             detail = "".join(found.groups())
-            return words.format(f"{detail} {HTTPStatus(int(detail)).phrase}" if detail.isdigit() else detail)
+            return template.format(f"{detail} {HTTPStatus(int(detail)).phrase}" if detail.isdigit() else detail)
     return text.splitlines()[0][:160]
 
 
 def redact_secrets(text: str) -> str:
-    """`text` with every user and password of an address in it, and every password in a query, as `***`."""
+    """Replace users and passwords of addresses, and passwords in query strings, by `***`."""
     text = re.sub(r"://(?:[^/@\s]*|[^/@:\s]*:(?!\d+/)\S*)@", "://***@", text)
     return re.sub(r"(?i)([?&][a-z_]*(?:password|passwd|pwd|token|secret)=)[^&\s]*", r"\1***", text)

@@ -1,4 +1,4 @@
-"""The thread that delivers a run's journal while it is being written. A server that is away costs the training nothing."""
+"""Background thread that delivers a run's journal during training; a server outage never blocks the training."""
 
 import logging
 import os
@@ -15,226 +15,227 @@ from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 
 logger = logging.getLogger(__name__)
 
-_SILENCE_S = 0.5  # of a server on a network, after which the start goes on without it
-_FAREWELL_S, _AWAY_FAREWELL_S = (
-    2.0,
-    0.4,
-)  # of silence that the end waits for; the second where the server was away already
-_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between tries
-_BEAT_S = 30.0
+_START_TIMEOUT_S = 0.5  # without a response of a remote server, after which the training starts anyway
+_CLOSE_TIMEOUT_S, _CLOSE_TIMEOUT_DOWN_S = 2.0, 0.4  # without a response at the end; the second if the server is down
+_RETRY_DELAYS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_HEARTBEAT_INTERVAL_S = 30.0
 
 
 class BackgroundSender:
-    """Delivers until it is closed; `opened` is the run that `mlflow run` has opened for this process.
+    """Delivers a journal in a daemon thread until it is closed; `env_run_id` is this process's MLFLOW_RUN_ID.
 
-    An answer that refuses the run stops it at the start, and only there: later it is one more reason to try again.
+    A refusal by the server is fatal only in `start`; later it is retried like any other error.
     """
 
-    def __init__(self, make: Callable[[Callable[[], None]], JournalDelivery], opened: str | None) -> None:
-        self._state = threading.Condition()
-        self._delivery = make(self._heard)
-        self._opened = opened
+    def __init__(self, make_delivery: Callable[[Callable[[], None]], JournalDelivery], env_run_id: str | None) -> None:
+        """`make_delivery` is called with the callback for the server's responses."""
+        self._changed = threading.Condition()
+        self._delivery = make_delivery(self._on_response)
+        self._env_run_id = env_run_id
         self._remote = is_remote(get_tracking_uri())
         self._store = f"the MLflow tracking store {redact_secrets(get_tracking_uri())}"
-        self._where = self._delivery.journal.root
-        self._answers = 0  # of the server, and so a sign that waiting is of use
-        self._fails = 0  # since its last answer
-        self._starting, self._closing, self._over = True, False, False
-        self._told = False  # that it is away
-        self._refused: Exception | None = None
-        self._news = False
+        self._root = self._delivery.journal.root
+        self._responses = 0  # of the server so far; while it grows, waiting makes sense
+        self._failures = 0  # since the last success
+        self._starting, self._closing, self._stopped = True, False, False
+        self._outage_reported = False
+        self._refusal: Exception | None = None
+        self._has_new_records = False
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run; empty until the server has answered."""
+        """MLflow's run id; empty until the server has responded."""
         return self._delivery.run_id
 
     @property
     def delivery(self) -> JournalDelivery:
-        """What it delivers."""
+        """The journal's delivery."""
         return self._delivery
 
     def start(self) -> None:
-        """Begin. Waits until the run is there; for a server on a network only as long as it answers.
+        """Start the thread and wait until the run exists; for a remote server only as long as it responds.
 
         Raises:
-            UserError: it refuses, or it is no address at all; a file that can't be opened is no more than that.
-            Fenced: another process has taken the run over.
+            UserError: the server refuses, the address is invalid, or a local store can't be opened.
+            LeaseLost: a newer attempt owns the run.
         """
         self._thread.start()
-        with self._state:
-            self._wait(
-                lambda: self._delivery.is_open or self._fails > 0 or self._over, _SILENCE_S if self._remote else None
+        with self._changed:
+            self._wait_while_responding(
+                lambda: self._delivery.is_open or self._failures > 0 or self._stopped,
+                _START_TIMEOUT_S if self._remote else None,
             )
             self._starting = False
-            gone = self._over and not self._fails
-            refused = self._refused
-            silent = not self._told and not self._delivery.is_open and self._fails == 0
-            self._told = self._told or silent
-        if refused is not None:
+            lease_lost = self._stopped and not self._failures
+            refusal = self._refusal
+            no_response = not self._outage_reported and not self._delivery.is_open and self._failures == 0
+            self._outage_reported = self._outage_reported or no_response
+        if refusal is not None:
             self.abandon()
-            raise to_user_error(refused) from refused
-        if gone:
-            raise LeaseLost(f"{self._where}: another process has taken this run over; nothing more is written here")
-        if silent:
+            raise to_user_error(refusal) from refusal
+        if lease_lost:
+            raise LeaseLost(f"{self._root}: another process has taken this run over; nothing more is written here")
+        if no_response:
             logger.warning(
-                f"{self._store} has not answered yet: the training begins, its events are kept in {self._where}"
+                f"{self._store} has not answered yet: the training begins, its events are kept in {self._root}"
             )
 
     def notify(self) -> None:
-        """There is something to deliver."""
-        with self._state:
-            self._news = True
-            self._state.notify_all()
+        """Wake the thread: the journal has new records."""
+        with self._changed:
+            self._has_new_records = True
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Deliver the rest and stop. Waits as long as the server takes it, or nobody interrupts it; says what is left."""
+        """Deliver the rest and stop; waits as long as the server responds, then logs how much is left."""
         try:
-            with self._state:
+            with self._changed:
                 self._closing = True
-                self._state.notify_all()
-                self._wait_for_the_end()
+                self._changed.notify_all()
+                self._wait_for_delivery()
         finally:
-            self._part()
+            self._stop_and_report()
 
-    def _part(self) -> None:
-        if self._over and self.pending() == 0:
+    def _stop_and_report(self) -> None:
+        if self._stopped and self.pending() == 0:
             return
         self.abandon()
-        self._thread.join(0.1)  # it is between two tries, or in one that nobody answers
-        left = self.pending()
-        if left:
+        self._thread.join(0.1)  # it sleeps between retries, or hangs in a request
+        pending = self.pending()
+        if pending:
             logger.warning(
-                f"{left} events are not at MLflow yet; they are kept in {self._where}: `flowerml sync {self._where}`"
+                f"{pending} events are not at MLflow yet; they are kept in {self._root}: `flowerml sync {self._root}`"
                 " delivers them"
             )
 
     def abandon(self) -> None:
-        """Stop without delivering the rest. A request that is under way is not waited for."""
-        with self._state:
-            self._over = True
-            self._state.notify_all()
+        """Stop without delivering the rest; does not wait for a pending request."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
 
     def pending(self) -> int:
-        """How many events are not at MLflow."""
+        """The number of undelivered events."""
         try:
             return self._delivery.pending()
         except OSError:
-            return 0  # taken over: the journal is another process's
+            return 0  # fenced: the journal is the newer attempt's
 
-    def _wait(self, ready: Callable[[], bool], silence_s: float | None) -> None:
-        """Until `ready`, or until the server has said nothing for so long."""
-        while not ready():
-            answers = self._answers
-            self._state.wait_for(lambda: ready() or self._answers > answers, silence_s)  # noqa: B023 - same iteration
-            if silence_s is not None and self._answers == answers:
+    def _wait_while_responding(self, is_ready: Callable[[], bool], timeout_s: float | None) -> None:
+        """Wait until `is_ready`, or until the server has not responded for `timeout_s`."""
+        while not is_ready():
+            responses = self._responses
+            self._changed.wait_for(
+                lambda: is_ready() or self._responses > responses,  # noqa: B023 - same iteration
+                timeout_s,
+            )
+            if timeout_s is not None and self._responses == responses:
                 return
 
-    def _wait_for_the_end(self) -> None:
-        """Until everything is delivered, or until the server has said nothing for so long; for a file it has what its
-        size takes.
-        """
-        answers, since = self._answers, time.monotonic()
-        patience_s = _AWAY_FAREWELL_S if self._fails else _FAREWELL_S
-        while not self._over:
-            self._state.wait(0.05)
-            if answers != self._answers:
-                answers, since, patience_s = self._answers, time.monotonic(), _FAREWELL_S
-            silent_s = time.monotonic() - since
-            if silent_s > patience_s and (self._fails or (self._remote and silent_s > patience_s + self._upload_s())):
+    def _wait_for_delivery(self) -> None:
+        """Wait until all is delivered or the server stops responding; an upload gets extra time for its size."""
+        responses, since = self._responses, time.monotonic()
+        timeout_s = _CLOSE_TIMEOUT_DOWN_S if self._failures else _CLOSE_TIMEOUT_S
+        while not self._stopped:
+            self._changed.wait(0.05)
+            if responses != self._responses:
+                responses, since, timeout_s = self._responses, time.monotonic(), _CLOSE_TIMEOUT_S
+            waited_s = time.monotonic() - since
+            if waited_s > timeout_s and (
+                self._failures or (self._remote and waited_s > timeout_s + self._upload_allowance_s())
+            ):
                 return
 
-    def _upload_s(self) -> float:
+    def _upload_allowance_s(self) -> float:
         try:
-            return self._delivery.upload_s()
+            return self._delivery.estimate_upload_s()
         except OSError:
             return 0.0
 
-    def _heard(self) -> None:
-        with self._state:
-            self._answers += 1
-            self._state.notify_all()
+    def _on_response(self) -> None:
+        with self._changed:
+            self._responses += 1
+            self._changed.notify_all()
 
     def _run(self) -> None:
-        due = time.monotonic() + _BEAT_S
+        heartbeat_due = time.monotonic() + _HEARTBEAT_INTERVAL_S
         try:
-            while self._go_on(due):
-                self._news = False
+            while self._wait_for_work(heartbeat_due):
+                self._has_new_records = False
                 try:
                     self._deliver()
-                    if self._is_taken_over():  # by a process that may have ended the run: it must not be opened again
+                    if self._lease_lost():  # the newer attempt may have ended the run: don't set it to RUNNING again
                         return
-                    if time.monotonic() >= due and not self._closing:
+                    if time.monotonic() >= heartbeat_due and not self._closing:
                         self._delivery.send_heartbeat()
                         self._delivery.assert_running()
-                        due = time.monotonic() + _BEAT_S
-                except (
-                    Exception
-                ) as error:  # whatever a server, a disk or a network in between may raise: the training goes on
-                    if self._is_taken_over() or self._is_refused(error):
+                        heartbeat_due = time.monotonic() + _HEARTBEAT_INTERVAL_S
+                except Exception as error:  # of the server, the disk or the network: none may end the training
+                    if self._lease_lost() or self._is_refused_at_start(error):
                         return
-                    self._fail(error)
+                    self._on_failure(error)
         finally:
-            with self._state:
-                self._over = True
-                self._state.notify_all()
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
             self._delivery.close()
 
-    def _go_on(self, due: float) -> bool:
-        """Wait until there is something to do; False where nothing ever will be."""
-        with self._state:
-            if self._over:
+    def _wait_for_work(self, heartbeat_due: float) -> bool:
+        """Wait for new records, the next heartbeat or the next retry; False when the thread should end."""
+        with self._changed:
+            if self._stopped:
                 return False
-            if self._fails:
+            if self._failures:
                 closing = self._closing
-                pause_s = 0.2 if closing else _PAUSES_S[min(self._fails, len(_PAUSES_S)) - 1]
-                self._state.wait_for(lambda: self._over or self._closing != closing, pause_s)
+                delay_s = 0.2 if closing else _RETRY_DELAYS_S[min(self._failures, len(_RETRY_DELAYS_S)) - 1]
+                self._changed.wait_for(lambda: self._stopped or self._closing != closing, delay_s)
             elif self._closing:
-                return not self._over and self.pending() > 0
+                return not self._stopped and self.pending() > 0
             elif self._delivery.is_open:
-                self._state.wait_for(
-                    lambda: self._over or self._closing or self._news, max(0.0, due - time.monotonic())
+                self._changed.wait_for(
+                    lambda: self._stopped or self._closing or self._has_new_records,
+                    max(0.0, heartbeat_due - time.monotonic()),
                 )
-            return not self._over
+            return not self._stopped
 
     def _deliver(self) -> None:
         if not self._delivery.is_open:
-            self._delivery.open(self._opened, alive=True)
-        if self._fails:
+            self._delivery.open(self._env_run_id, alive=True)
+        if self._failures:
             self._delivery.assert_running()
-            self._back()
-        while not self._over and self._delivery.deliver_batch():
+            self._on_recovery()
+        while not self._stopped and self._delivery.deliver_batch():
             if not self._delivery.is_open:
                 self._delivery.open(None, alive=True)
 
-    def _back(self) -> None:
-        left = self.pending()
-        with self._state:
-            self._fails = 0
-            told, self._told = self._told, False
-        if told:
-            logger.info(f"{self._store} is there again: {left} events go to it")
+    def _on_recovery(self) -> None:
+        pending = self.pending()
+        with self._changed:
+            self._failures = 0
+            was_reported, self._outage_reported = self._outage_reported, False
+        if was_reported:
+            logger.info(f"{self._store} is there again: {pending} events go to it")
 
-    def _is_refused(self, error: Exception) -> bool:
-        """At the start only: whether this ends the run before it has begun."""
-        with self._state:
+    def _is_refused_at_start(self, error: Exception) -> bool:
+        """Whether `error` is fatal: only during `start`, if the server refuses or the store is local."""
+        with self._changed:
             if self._starting and (is_server_response(error) or not self._remote):
-                self._refused = error
-                self._fails = 1
-                self._state.notify_all()
+                self._refusal = error
+                self._failures = 1
+                self._changed.notify_all()
                 return True
         return False
 
-    def _is_taken_over(self) -> bool:
+    def _lease_lost(self) -> bool:
         return not os.path.exists(self._delivery.journal.path)  # noqa: PTH110 - never raises
 
-    def _fail(self, error: Exception) -> None:
-        with self._state:
-            self._fails += 1
-            told, self._told = self._told, True
-            self._state.notify_all()
-        if not told and not self._over:
-            does = "refuses" if is_server_response(error) and not isinstance(error, UserError) else "does not answer"
-            why = str(error) if isinstance(error, UserError) else f"{self._store} {does} ({short_reason(error)})"
-            logger.warning(f"{why}: events are kept in {self._where} and go there later")
+    def _on_failure(self, error: Exception) -> None:
+        with self._changed:
+            self._failures += 1
+            was_reported, self._outage_reported = self._outage_reported, True
+            self._changed.notify_all()
+        if not was_reported and not self._stopped:
+            verb = "refuses" if is_server_response(error) and not isinstance(error, UserError) else "does not answer"
+            reason = str(error) if isinstance(error, UserError) else f"{self._store} {verb} ({short_reason(error)})"
+            logger.warning(f"{reason}: events are kept in {self._root} and go there later")

@@ -1,49 +1,50 @@
-"""A journal's records in the portions in which a server is asked to take them."""
+"""Group a journal's records into batches of one request each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.events import Artifact, Event, Metrics, Params, Tags
-from flowerml.journal import Damage, Journal, Opening, Record, Reopening
+from flowerml.journal import DamagedLine, Journal, Record, RunResumed, RunStarted
 
-_RECORDS, _BYTES = 100, 500_000  # of one request; MLflow takes 1 MB
-BYTES_PER_S = 1e6  # a slow upload
+_MAX_RECORDS, _MAX_BYTES = 100, 500_000  # per request; MLflow's limit is 1 MB
+_UPLOAD_BYTES_PER_S = 1e6  # of a slow connection
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Records that go in one request: figures, params and tags together, everything else alone. `end` is the place
-    behind them.
+    """Records of one request: metrics, params and tags together, any other record alone.
+
+    `damaged` are the damaged lines among them; `end` is the offset in the journal after the batch.
     """
 
     records: Sequence[Record]
-    damages: Sequence[Damage]
+    damaged: Sequence[DamagedLine]
     end: int
 
 
-def next_batch(journal: Journal, begin: int) -> Batch | None:
-    """What stands behind the place `begin`; None where nothing does. Raises OSError where the journal is gone."""
+def next_batch(journal: Journal, start: int) -> Batch | None:
+    """The batch after the offset `start`; None at the end of the journal. Raises OSError if the journal is gone."""
     records: list[Record] = []
-    damages: list[Damage] = []
-    end = begin
-    for found in journal.records(begin):
-        if isinstance(found, Damage):
-            damages.append(found)
-            end = found.end
+    damaged: list[DamagedLine] = []
+    end = start
+    for entry in journal.records(start):
+        if isinstance(entry, DamagedLine):
+            damaged.append(entry)
+            end = entry.end
             continue
-        together = isinstance(found.record, Params | Metrics | Tags)
-        if records and (not together or len(records) == _RECORDS or found.end - begin > _BYTES):
+        can_batch = isinstance(entry.record, Params | Metrics | Tags)
+        if records and (not can_batch or len(records) == _MAX_RECORDS or entry.end - start > _MAX_BYTES):
             break
-        records.append(found.record)
-        end = found.end
-        if not together:
+        records.append(entry.record)
+        end = entry.end
+        if not can_batch:
             break
-    return Batch(records, damages, end) if end > begin else None
+    return Batch(records, damaged, end) if end > start else None
 
 
-def pieces(record: Record) -> Iterator[Event]:
-    """The smallest events that a record is made of: one for each name."""
+def split_record(record: Record) -> Iterator[Event]:
+    """Split a record into the smallest events: one per name."""
     match record:
         case Params(values):
             yield from (Params({name: text}) for name, text in values.items())
@@ -51,14 +52,14 @@ def pieces(record: Record) -> Iterator[Event]:
             yield from (Tags({name: text}) for name, text in values.items())
         case Metrics(values, step, timestamp):
             yield from (Metrics({name: value}, step, timestamp) for name, value in values.items())
-        case Opening() | Reopening():
+        case RunStarted() | RunResumed():
             return
         case _:
             yield record
 
 
-def named(event: Event) -> str:
-    """An event in a person's words."""
+def describe_event(event: Event) -> str:
+    """An event as text for a log message."""
     match event:
         case Params(values):
             return f"the param {', '.join(values)}"
@@ -71,14 +72,14 @@ def named(event: Event) -> str:
     return f"the run's {type(event).__name__}"
 
 
-def upload_s(record: Record) -> float:
-    """How long a slow server may take for a record's file, in seconds; 0 for a record without."""
+def estimate_upload_s(record: Record) -> float:
+    """Seconds a slow connection may need for a record's file; 0 for a record without one."""
     if not isinstance(record, Artifact):
         return 0.0
-    return _size(record.path) / BYTES_PER_S
+    return _file_size_or_zero(record.path) / _UPLOAD_BYTES_PER_S
 
 
-def _size(path: Path) -> int:
+def _file_size_or_zero(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:

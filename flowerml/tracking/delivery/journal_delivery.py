@@ -1,4 +1,4 @@
-"""A journal brought to MLflow, record by record in order: each counts once, however often the way is cut off."""
+"""Replay a journal into MLflow in order, with exactly-once effect across disconnects."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,283 +8,238 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient, get_tracking_uri
 
 from flowerml.errors import UserError
-from flowerml.events import Artifact, Ended, Metrics, Params, Tags
+from flowerml.events import Ended
 from flowerml.journal import (
     JOURNAL,
-    Damage,
+    DamagedLine,
     Delivered,
     Journal,
-    Opening,
     Record,
-    Reopening,
+    RunResumed,
+    RunStarted,
     read_delivered,
     write_delivered,
 )
+from flowerml.journal.lock import JournalLock
 from flowerml.tracking.client.connection import connect, is_remote, set_request_timeout, store_name
-from flowerml.tracking.client.errors import is_content_error, is_server_response, short_reason
-from flowerml.tracking.delivery.batches import named, next_batch, pieces, upload_s
-from flowerml.tracking.delivery.lock import JournalLock
-from flowerml.tracking.delivery.reconcile import (
-    FILE_S,
-    delete_duplicate_runs,
-    ensure_terminated,
-    opened_at,
-    send_missing,
-)
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, find_run, launcher_run, make_run, run_heartbeat, run_of
-from flowerml.tracking.delivery.run_writer import RunWriter
+from flowerml.tracking.client.errors import is_content_error, is_server_response
+from flowerml.tracking.delivery import reconcile
+from flowerml.tracking.delivery.batches import estimate_upload_s, next_batch
+from flowerml.tracking.delivery.record_writer import RecordWriter, write_acceptable
+from flowerml.tracking.delivery.run_lookup import create_journal_run, find_journal_run, find_run, get_env_run
+from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 
 logger = logging.getLogger(__name__)
 
-_ANSWER_S = 5.0  # how long an answer is waited for
-
-
-def _nothing() -> None:
-    """For whoever need not hear of answers."""
+_TIMEOUT_S = 5.0  # of a request
 
 
 class JournalDelivery:
-    """Delivers a journal to the tracking store that is set. One process at a time has it: a lock that goes with the
-    process.
+    """Delivers a journal to the current tracking store, under an exclusive lock on the journal.
 
-    `heard` is called at every answer of the server. `superseded`: another run was begun in the folder since, and the
-    files there may be that one's. What is delivered stands in `delivered.json` once it was answered: a process that
-    dies between the two repeats it, and that adds nothing.
+    The offset in `delivered.json` advances after the server's response: a process that dies in between repeats the
+    batch, which is idempotent. `on_response` is called at every response of the server. `superseded`: the folder was
+    reused by a later run, and files in it may be that run's.
     """
 
-    def __init__(self, journal: Journal, heard: Callable[[], None] = _nothing, *, superseded: bool = False) -> None:
-        """Raises Busy, or OSError where the journal is gone."""
+    def __init__(
+        self, journal: Journal, on_response: Callable[[], None] = lambda: None, *, superseded: bool = False
+    ) -> None:
+        """Raises LockHeld, or OSError if the journal is gone."""
         self.journal = journal
-        self._heard = heard
+        self._on_response = on_response
         self._superseded = superseded
-        self._hold = JournalLock(journal.folder / JOURNAL)
+        self._lock = JournalLock(journal.folder / JOURNAL)
         state = read_delivered(journal.folder)
         self._state = replace(state, bytes=min(state.bytes, journal.end))
-        self._run: tuple[MlflowClient, RunWriter] | None = None
-        self._last_words: Ended | None = None
-        self._is_over = False
-        self._damaged: set[int] = set()
-        self._unanswered = False
+        self._record_writer: RecordWriter | None = None  # once the run is found
+        self._final_status: Ended | None = None
+        self._run_ended = False
+        self._reported_damage: set[int] = set()
+        self._had_lost_response = False  # so an old request may still be executed
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run; empty until it is known."""
+        """MLflow's run id; empty until it is known."""
         return self._state.run_id
 
     @property
     def is_open(self) -> bool:
-        """Whether the run is known to be there."""
-        return self._run is not None
+        """Whether the run was found at the server."""
+        return self._record_writer is not None
 
     def close(self) -> None:
-        """Let others deliver it."""
-        self._hold.release()
+        """Release the lock."""
+        self._lock.release()
 
-    def add_last_words(self, ended: Ended) -> None:
-        """An end that the journal could not take any more (a full disk): it is delivered all the same."""
-        self._last_words, self._is_over = ended, True
+    def add_final_status(self, ended: Ended) -> None:
+        """Deliver the run's end although the journal could not store it (a full disk)."""
+        self._final_status, self._run_ended = ended, True
 
     def pending(self) -> int:
-        """How many records are not delivered. Raises OSError where the journal is gone."""
-        found = self.journal.records(self._state.bytes)
-        return sum(not isinstance(one, Damage) for one in found) + (self._last_words is not None)
+        """The number of undelivered records. Raises OSError if the journal is gone."""
+        entries = self.journal.records(self._state.bytes)
+        undelivered = sum(not isinstance(entry, DamagedLine) for entry in entries)
+        return undelivered + (self._final_status is not None)
 
-    def upload_s(self) -> float:
-        """How long a slow server may take for the next record, if that is a file, in seconds. Raises OSError as
-        `waiting`.
-        """
+    def estimate_upload_s(self) -> float:
+        """Seconds the next record's file may take to upload, 0 if it is no file. Raises OSError as `pending`."""
         batch = next_batch(self.journal, self._state.bytes)
-        return upload_s(batch.records[0]) if batch and batch.records else 0.0
+        return estimate_upload_s(batch.records[0]) if batch and batch.records else 0.0
 
-    def open(self, opened: str | None = None, *, alive: bool = False) -> None:
-        """Find the journal's run, or make it. `opened` is the run `mlflow run` has opened for this process; `alive`: it
-        trains.
+    def open(self, env_run_id: str | None = None, *, alive: bool = False) -> None:
+        """Find the journal's run, or create it.
+
+        `env_run_id` is this process's MLFLOW_RUN_ID, `alive` whether this process is training the run.
 
         Raises:
-            UserError: the run can't be there: a deleted experiment, an `opened` that the store does not have, a journal
-                without beginning.
-            Exception: whatever MLflow raises.
+            UserError: a deleted experiment, an `env_run_id` that the store does not have, a journal without first line.
+            Exception: what MLflow raises.
         """
-        self._settle_store()
-        set_request_timeout(_ANSWER_S)
+        self._reset_if_store_changed()
+        set_request_timeout(_TIMEOUT_S)
         client = connect()
-        if opened:
-            launcher_run(client, opened)
-            self._heard()
+        if env_run_id:
+            get_env_run(client, env_run_id)
+            self._on_response()
         run = find_run(client, self.run_id)
         if self.run_id:
-            self._heard()
+            self._on_response()
         if run is None and self.run_id:
             logger.warning(
                 f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its"
                 " beginning"
             )
-            self._keep(replace(self._state, run_id="", bytes=0))
+            self._save_state(replace(self._state, run_id="", bytes=0))
         if run is None:
-            run = run_of(client, self._opening(), self._heard) or self._made(client, self._opening(), alive=alive)
-        self._keep(replace(self._state, run_id=run.info.run_id))
-        self._run = client, RunWriter(client, run)
+            started = self._require_started()
+            run = find_journal_run(client, started, self._on_response)
+            run = run or self._create_run(client, started, alive=alive)
+        self._save_state(replace(self._state, run_id=run.info.run_id))
+        self._record_writer = RecordWriter(client, run, self.journal, superseded=self._superseded)
         if alive:
             self.send_heartbeat()
-        self._heard()
+        self._on_response()
 
     def send_heartbeat(self) -> None:
-        """Say at MLflow that the run is alive. Raises whatever MLflow raises."""
-        set_request_timeout(_ANSWER_S)
-        self._client.set_tag(self.run_id, HEARTBEAT, run_heartbeat())
+        """Update the run's heartbeat tag. Raises what MLflow raises."""
+        set_request_timeout(_TIMEOUT_S)
+        self._writer.client.set_tag(self.run_id, HEARTBEAT, heartbeat_json())
 
     def assert_running(self) -> None:
-        """RUNNING again where somebody has taken the run for dead, or a launcher has ended it whose own process had
-        been followed by this one. Nothing once the run has ended. Raises whatever MLflow raises.
+        """Set the run to RUNNING again if it was closed as stale or by a launcher; nothing once it has ended.
+
+        Raises what MLflow raises.
         """
-        if self._is_over or self.journal.ended is not None:
+        if self._run_ended or self.journal.ended is not None:
             return
-        set_request_timeout(_ANSWER_S)
-        if self._client.get_run(self.run_id).info.status != "RUNNING":
-            self._writer.reopen()
+        set_request_timeout(_TIMEOUT_S)
+        if self._writer.client.get_run(self.run_id).info.status != "RUNNING":
+            self._writer.run_writer.set_running()
 
     def deliver_batch(self) -> bool:
-        """Deliver some records; False where there are none. Raises whatever MLflow raises, or OSError where the journal
-        is gone.
+        """Deliver the next batch; False if there is none.
+
+        If the run was deleted at the server, `is_open` is False afterwards, and `open` starts over. Raises OSError if
+        the journal is gone, or what MLflow raises.
         """
         batch = next_batch(self.journal, self._state.bytes)
         if batch is None:
-            return self._say_last_words()
-        for damage in batch.damages:
-            self._name(damage)
-        set_request_timeout(_ANSWER_S)
+            return self._deliver_final_status()
+        for line in batch.damaged:
+            self._report_damage(line)
+        set_request_timeout(_TIMEOUT_S)
         try:
             self._write(batch.records)
         except Exception as error:
-            self._unanswered = self._unanswered or not is_server_response(error)
+            self._had_lost_response = self._had_lost_response or not is_server_response(error)
             if not is_content_error(error):
                 raise
-            if self._is_lost():
+            if self._run_is_gone():
                 return True
             for record in batch.records:
-                self._write_or_name(record)
-        self._keep(replace(self._state, bytes=batch.end))
-        self._heard()
+                write_acceptable(record, self._write, self.journal.path)
+        self._save_state(replace(self._state, bytes=batch.end))
+        self._on_response()
         return True
 
     @property
-    def _client(self) -> MlflowClient:
-        assert self._run is not None
-        return self._run[0]
+    def _writer(self) -> RecordWriter:
+        assert self._record_writer is not None
+        return self._record_writer
 
-    @property
-    def _writer(self) -> RunWriter:
-        assert self._run is not None
-        return self._run[1]
-
-    def _opening(self) -> Opening:
-        if self.journal.opening is None:
+    def _require_started(self) -> RunStarted:
+        if self.journal.started is None:
             raise UserError(
                 f"{self.journal.path}: its first line is damaged, so which run it belongs to is lost; nothing can be"
                 " delivered"
             )
-        return self.journal.opening
+        return self.journal.started
 
-    def _made(self, client: MlflowClient, opening: Opening, *, alive: bool) -> Run:
-        """A new run. Noted before it is asked for, so that whoever goes on, whenever, looks for a second one."""
+    def _create_run(self, client: MlflowClient, started: RunStarted, *, alive: bool) -> Run:
+        """Create the run. `unclear` is saved before the request, so that any later process looks for a duplicate."""
         before = self._state
-        self._keep(replace(before, unclear=True))
-        run = make_run(client, opening, {HEARTBEAT: run_heartbeat(None if alive else opening)})
-        self._keep(replace(before, run_id=run.info.run_id))
+        self._save_state(replace(before, unclear=True))
+        run = create_journal_run(client, started, {HEARTBEAT: heartbeat_json(None if alive else started)})
+        self._save_state(replace(before, run_id=run.info.run_id))
         return run
 
-    def _settle_store(self) -> None:
-        """Everything anew where the journal was being delivered to another store."""
-        here = store_name(get_tracking_uri())
-        if self._state.store and self._state.store != here:
+    def _reset_if_store_changed(self) -> None:
+        """Start over, in a new run, if the journal was being delivered to another store."""
+        current = store_name(get_tracking_uri())
+        if self._state.store and self._state.store != current:
             if self.run_id:
                 logger.info(
                     f"{self.journal.root}: recorded at {self._state.store} so far; everything goes into a new run at"
-                    f" {here}"
+                    f" {current}"
                 )
-            self._keep(Delivered(here))
-        self._keep(replace(self._state, store=here))
+            self._save_state(Delivered(current))
+        self._save_state(replace(self._state, store=current))
 
-    def _is_lost(self) -> bool:
-        """Whether the run is not there any more; then everything begins anew with `open`."""
-        if find_run(self._client, self.run_id) is None:
-            self._run = None
-        return self._run is None
+    def _run_is_gone(self) -> bool:
+        if find_run(self._writer.client, self.run_id) is None:
+            self._record_writer = None
+        return self._record_writer is None
 
-    def _name(self, damage: Damage) -> None:
-        if damage.end not in self._damaged:
+    def _report_damage(self, line: DamagedLine) -> None:
+        if line.end not in self._reported_damage:
             logger.warning(
-                f"{self.journal.path}, line {damage.line}: {damage.reason}; what it held is lost to MLflow, everything"
-                " else goes there"
+                f"{self.journal.path}, line {line.line}: {line.reason}; what it held is lost to MLflow, everything else"
+                " goes there"
             )
-        self._damaged.add(damage.end)
+        self._reported_damage.add(line.end)
 
     def _write(self, records: Sequence[Record]) -> None:
-        together = [record for record in records if isinstance(record, Params | Metrics | Tags)]
-        if together:
-            self._writer.write_batch(together)
-            return
-        for record in records:
-            match record:
-                case Opening():
-                    self._mark_as_launcher(record.opened)
-                case Reopening():
-                    self._is_over = False
-                    self._writer.reopen()
-                    self._mark_as_launcher(record.opened)
-                case Artifact(path) if self._superseded and path.is_relative_to(self.journal.root):
-                    logger.warning(
-                        f"{path} may be a later run's, started over in its folder: the earlier one is delivered without"
-                        " this file"
-                    )
-                case Artifact(path) if not path.is_file():
-                    logger.warning(f"{path} is gone before MLflow had it: the run is delivered without this file")
-                case Artifact():
-                    set_request_timeout(FILE_S + upload_s(record))
-                    self._writer.write(record)
-                case Ended():
-                    self._end(record)
-                case _:
-                    self._writer.write(record)
-
-    def _mark_as_launcher(self, opened: str | None) -> None:
-        """What `mlflow run` has opened for an attempt only launched it, where it is not the journal's own run."""
-        if opened and opened != self.run_id:
-            self._writer.mark_as_launcher(opened)
+        match records:
+            case [Ended() as ended]:
+                self._end(ended)
+                return
+            case [RunResumed()]:
+                self._run_ended = False
+        self._writer.write(records)
 
     def _end(self, ended: Ended) -> None:
-        self._is_over = True
+        client, run_writer = self._writer.client, self._writer.run_writer
+        self._run_ended = True
         if is_remote(get_tracking_uri()) and not self._superseded:
-            send_missing(self._client, self._writer, self.journal, self._heard)
-        opened = opened_at(self.journal, self._state.bytes)
-        self._writer.write(ended, opened if opened != self.run_id else None)
-        if self._unanswered:
-            ensure_terminated(self._client, self._writer, ended)
+            reconcile.upload_missing_files(client, run_writer, self.journal, self._on_response)
+        env_run_id = reconcile.env_run_id_at(self.journal, self._state.bytes)
+        run_writer.write(ended, env_run_id if env_run_id != self.run_id else None)
+        if self._had_lost_response:
+            reconcile.ensure_terminated(client, run_writer, ended)
         if self._state.unclear:
-            delete_duplicate_runs(self._client, self.run_id, self.journal)
-            self._keep(replace(self._state, unclear=False))
+            reconcile.delete_duplicate_runs(client, self.run_id, self.journal)
+            self._save_state(replace(self._state, unclear=False))
 
-    def _say_last_words(self) -> bool:
-        if self._last_words is None:
+    def _deliver_final_status(self) -> bool:
+        if self._final_status is None:
             return False
-        self._end(self._last_words)
-        self._last_words = None
+        self._end(self._final_status)
+        self._final_status = None
         return True
 
-    def _write_or_name(self, record: Record) -> None:
-        """Write what the server takes of a record, and name what it does not."""
-        for piece in pieces(record):
-            try:
-                self._write([piece])
-            except Exception as error:
-                if not is_content_error(error):
-                    raise
-                logger.warning(
-                    f"MLflow does not take {named(piece)} ({short_reason(error)}): it stands in {self.journal.path} only"
-                )
-
-    def _keep(self, state: Delivered) -> None:
-        """Raises FileNotFoundError where the folder is gone. A full disk only lets the next process repeat something."""
+    def _save_state(self, state: Delivered) -> None:
+        """Raises FileNotFoundError if the folder is gone. A full disk is ignored: a delivery is repeated then."""
         if state != self._state:
             self._state = state
             try:

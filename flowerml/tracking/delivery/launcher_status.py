@@ -1,8 +1,8 @@
-"""The last word on how a run ended, after `mlflow run` has had its own.
+"""Restore KILLED after `mlflow run` overwrites it with FAILED (MLflow 3.17).
 
-A launcher that is interrupted, or whose command ends with another exit code than 0, marks the run it has opened as
-FAILED, also where that run was closed as KILLED before (MLflow 3.17 asks whether the run has ended, and compares a text
-with a number). So a small process outlives both, waits until the launcher is gone, and puts the state back.
+When the launcher is interrupted, or its command exits with a code other than 0, it marks the run it created as FAILED,
+even if that run was terminated as KILLED before: its check for a terminated run compares a string with an enum's
+number. So a small detached process waits until the launcher is gone and restores the status.
 """
 
 import os
@@ -14,47 +14,43 @@ from contextlib import suppress
 import psutil
 from mlflow.tracking import MlflowClient
 
-_PATIENCE_S = 600.0
+_TIMEOUT_S = 600.0
 
 
 def restore_status_after_launcher(run_id: str, status: str) -> None:
-    """See to it that `run_id` is in state `status` once the parent of this process is gone. Returns at once; never
-    raises.
-    """
-    if os.getppid() == 1:  # it died already
+    """Start a process that sets `run_id` to `status` once this process's parent is gone. Never blocks, never raises."""
+    if os.getppid() == 1:  # the launcher is gone already
         return
     with suppress(psutil.Error, OSError):
         launcher = psutil.Process(os.getppid())
-        words = [run_id, status, str(launcher.pid), repr(launcher.create_time())]
+        arguments = [run_id, status, str(launcher.pid), repr(launcher.create_time())]
         subprocess.Popen(
-            [sys.executable, "-m", "flowerml.tracking.delivery.launcher_status", *words],
+            [sys.executable, "-m", "flowerml.tracking.delivery.launcher_status", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C in the launcher's terminal is not meant for it
+            start_new_session=True,  # not reached by a Ctrl-C in the launcher's terminal
         )
 
 
-def main() -> int:
-    """Wait for the launcher's end, then put the state back, with the end it had."""
-    run_id, status, pid, born = sys.argv[1:]
+def wait_and_restore(run_id: str, status: str, pid: int, create_time: float) -> None:
+    """Wait for the end of the launcher process, then restore the run's status and end time."""
     client = MlflowClient()
-    ended = client.get_run(run_id).info.end_time
-    until = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until and _lives(int(pid), float(born)):
+    end_time = client.get_run(run_id).info.end_time
+    deadline = time.monotonic() + _TIMEOUT_S
+    while time.monotonic() < deadline and _launcher_is_alive(pid, create_time):
         time.sleep(0.1)
     if client.get_run(run_id).info.status != status:
-        client.set_terminated(run_id, status, ended)
-    return 0
+        client.set_terminated(run_id, status, end_time)
 
 
-def _lives(pid: int, born: float) -> bool:
+def _launcher_is_alive(pid: int, create_time: float) -> bool:
     try:
         process = psutil.Process(pid)
-        return process.create_time() == born and process.status() != psutil.STATUS_ZOMBIE
+        return process.create_time() == create_time and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    wait_and_restore(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

@@ -1,72 +1,70 @@
-"""The end of a delivery: what a bad network may have lost, doubled or reordered is put right before the run counts as
-ended.
-"""
+"""Reconcile the server with the journal as the run ends: upload lost files, delete duplicates, fix the status."""
 
 from collections.abc import Callable, Iterator
 
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Ended
-from flowerml.journal import Damage, Journal, Opening, Record, Reopening
+from flowerml.journal import DamagedLine, Journal, Record, RunResumed, RunStarted
 from flowerml.tracking.client.connection import set_request_timeout
-from flowerml.tracking.delivery.batches import upload_s
+from flowerml.tracking.delivery.batches import estimate_upload_s
 from flowerml.tracking.delivery.run_lookup import runs_of_journal
 from flowerml.tracking.delivery.run_writer import RunWriter
 
-FILE_S = 30.0  # how long the answer to a file is waited for, beside what its size takes
+UPLOAD_TIMEOUT_S = 30.0  # for the response to an upload, in addition to the estimated upload time
 
 
-def send_missing(client: MlflowClient, writer: RunWriter, journal: Journal, heard: Callable[[], None]) -> None:
-    """Files the server does not have, or not whole: a proxy that answers with a page of its own looks like success to
-    MLflow.
+def upload_missing_files(
+    client: MlflowClient, writer: RunWriter, journal: Journal, on_response: Callable[[], None]
+) -> None:
+    """Upload files that the server lacks or has with another size: MLflow takes a proxy's HTML page for success.
 
-    `heard` is called at every answer. Raises whatever MLflow raises.
+    `on_response` is called at every response. Raises what MLflow raises.
     """
-    wanted = [record for record, _ in _records(journal) if isinstance(record, Artifact) and record.path.is_file()]
-    for folder in {artifact.folder for artifact in wanted}:
-        listed = {
-            one.path.rsplit("/", 1)[-1]: one.file_size for one in client.list_artifacts(writer.run_id, folder or None)
+    artifacts = [
+        record for record, _ in _records_with_end(journal) if isinstance(record, Artifact) and record.path.is_file()
+    ]
+    for folder in {artifact.folder for artifact in artifacts}:
+        sizes = {
+            file.path.rsplit("/", 1)[-1]: file.file_size
+            for file in client.list_artifacts(writer.run_id, folder or None)
         }
-        heard()
-        for artifact in {one.path: one for one in wanted if one.folder == folder}.values():
-            if listed.get(artifact.path.name, -1) not in (artifact.path.stat().st_size, None):
-                set_request_timeout(FILE_S + upload_s(artifact))
+        on_response()
+        for artifact in {entry.path: entry for entry in artifacts if entry.folder == folder}.values():
+            if sizes.get(artifact.path.name, -1) not in (artifact.path.stat().st_size, None):
+                set_request_timeout(UPLOAD_TIMEOUT_S + estimate_upload_s(artifact))
                 writer.write(artifact)
-                heard()
+                on_response()
 
 
 def ensure_terminated(client: MlflowClient, writer: RunWriter, ended: Ended) -> None:
-    """End the run once more where an older request was heard after the one that ended it. Raises whatever MLflow
-    raises.
-    """
+    """Terminate the run again if an older request, delayed on the network, changed its status. Raises as MLflow."""
     if client.get_run(writer.run_id).info.status != ended.status.value:
         writer.write(ended)
 
 
 def delete_duplicate_runs(client: MlflowClient, run_id: str, journal: Journal) -> None:
-    """Delete other runs of the journal: a request that was given up may have been heard after all. Raises whatever
-    MLflow raises.
-    """
-    if journal.opening is None:
+    """Delete other runs of the journal, created by requests that timed out but were executed. Raises as MLflow."""
+    if journal.started is None:
         return
     experiment = client.get_run(run_id).info.experiment_id
-    for other in runs_of_journal(client, experiment, journal.opening.journal):
-        if other.info.run_id != run_id:
-            client.delete_run(other.info.run_id)
+    for run in runs_of_journal(client, experiment, journal.started.journal):
+        if run.info.run_id != run_id:
+            client.delete_run(run.info.run_id)
 
 
-def opened_at(journal: Journal, place: int) -> str | None:
-    """The run that `mlflow run` has opened for the attempt that wrote at this place of the journal."""
-    opened = None
-    for record, end in _records(journal):
-        if end > place:
+def env_run_id_at(journal: Journal, offset: int) -> str | None:
+    """The MLFLOW_RUN_ID of the attempt that wrote at this offset of the journal."""
+    env_run_id = None
+    for record, end in _records_with_end(journal):
+        if end > offset:
             break
-        if isinstance(record, Opening | Reopening):
-            opened = record.opened
-    return opened
+        if isinstance(record, RunStarted | RunResumed):
+            env_run_id = record.opened
+    return env_run_id
 
 
-def _records(journal: Journal) -> Iterator[tuple[Record, int]]:
-    for found in journal.records():
-        if not isinstance(found, Damage):
-            yield found.record, found.end
+def _records_with_end(journal: Journal) -> Iterator[tuple[Record, int]]:
+    for entry in journal.records():
+        if not isinstance(entry, DamagedLine):
+            yield entry.record, entry.end

@@ -1,11 +1,6 @@
-"""Which MLflow run the records of a journal belong to: one that has it already, the one `mlflow run` has opened, or a
-new one.
-"""
+"""Find or create the MLflow run of a journal: its own, the one `mlflow run` created (MLFLOW_RUN_ID), or a new one."""
 
-import json
-import os
 import re
-import socket
 from collections.abc import Callable, Mapping
 
 from mlflow.entities import Run
@@ -15,64 +10,47 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import ValidationError
 
 from flowerml.errors import UserError
-from flowerml.events import now_ms
-from flowerml.journal import Opening
+from flowerml.journal import RunStarted
 from flowerml.settings import Settings
 from flowerml.settings.serialization import conflicting_params
 from flowerml.tracking.client.errors import is_unknown_run, redact_secrets
 
 JOURNAL_TAG = "flowerml.journal"
-HEARTBEAT = "flowerml.heartbeat"
-_MADE_UP = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # the names MLflow invents: bold-crow-123
+_GENERATED_NAME = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # by MLflow: bold-crow-123
 
 
-def run_heartbeat(opening: Opening | None = None) -> str:
-    """Who lives, where and when (ms), as JSON: by its age a run of the store that died is told from one that runs.
+def find_journal_run(client: MlflowClient, started: RunStarted, on_response: Callable[[], None]) -> Run | None:
+    """The run of this journal, or the one of MLFLOW_RUN_ID, which is adopted; None if one must be created.
 
-    Of this process; or of the one that began a journal, whose number is not known any more (0).
+    `on_response` is called at every response. Raises what MLflow raises.
     """
-    if opening is not None:
-        return json.dumps({"host": opening.host, "pid": 0, "time": opening.timestamp})
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "time": now_ms()})
+    env_run = find_run(client, started.opened)
+    if started.opened:
+        on_response()
+    if env_run is not None and not _has_other_params(env_run, started):
+        return _adopt_run(client, env_run, started)
+    experiment = journal_experiment(client, started, env_run)
+    on_response()
+    runs = runs_of_journal(client, experiment, started.journal)
+    on_response()
+    return runs[0] if runs else None
 
 
-def run_of(client: MlflowClient, opening: Opening, heard: Callable[[], None]) -> Run | None:
-    """The run that has this journal, or the one `mlflow run` has opened for it, which is taken for it; None where one
-    has to be made.
-
-    `heard` is called at every answer. Raises whatever MLflow raises.
-    """
-    launcher = find_run(client, opening.opened)
-    if opening.opened:
-        heard()
-    if launcher is not None and not _contradicts(launcher, opening):
-        return _taken(client, launcher, opening)
-    experiment = experiment_of(client, opening, launcher)
-    heard()
-    found = runs_of_journal(client, experiment, opening.journal)
-    heard()
-    return found[0] if found else None
-
-
-def make_run(client: MlflowClient, opening: Opening, tags: Mapping[str, str]) -> Run:
-    """A new run for the journal, in the experiment it names; beside the run that `mlflow run` has opened, where that
-    can't be used.
-    """
-    all_tags = {**opening.tags, **tags, JOURNAL_TAG: opening.journal, MLFLOW_RUN_NAME: opening.run_name}
-    experiment = experiment_of(client, opening, find_run(client, opening.opened))
-    return client.create_run(experiment, start_time=opening.timestamp, tags=all_tags, run_name=opening.run_name)
+def create_journal_run(client: MlflowClient, started: RunStarted, tags: Mapping[str, str]) -> Run:
+    """Create the run of a journal, in its experiment or, if MLFLOW_RUN_ID can't be adopted, in that run's."""
+    all_tags = {**started.tags, **tags, JOURNAL_TAG: started.journal, MLFLOW_RUN_NAME: started.run_name}
+    experiment = journal_experiment(client, started, find_run(client, started.opened))
+    return client.create_run(experiment, start_time=started.timestamp, tags=all_tags, run_name=started.run_name)
 
 
 def runs_of_journal(client: MlflowClient, experiment_id: str, journal: str) -> list[Run]:
-    """The runs of an experiment that have this journal, oldest first. More than one: a request to make it was heard too
-    late.
-    """
-    found = client.search_runs([experiment_id], f"tags.`{JOURNAL_TAG}` = '{journal}'")
-    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+    """The runs of a journal in an experiment, oldest first; several if a request that timed out was executed later."""
+    runs = client.search_runs([experiment_id], f"tags.`{JOURNAL_TAG}` = '{journal}'")
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def find_run(client: MlflowClient, run_id: str | None) -> Run | None:
-    """A run by its id; None where the store does not have it, or not any more."""
+    """A run by its id; None if the store does not have it or it was deleted."""
     if not run_id:
         return None
     try:
@@ -84,64 +62,69 @@ def find_run(client: MlflowClient, run_id: str | None) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def launcher_run(client: MlflowClient, opened: str | None) -> Run | None:
-    """The run that `mlflow run` has opened for this process; None elsewhere.
+def get_env_run(client: MlflowClient, env_run_id: str | None) -> Run | None:
+    """The run that `mlflow run` created for this process (MLFLOW_RUN_ID); None if the variable is not set.
 
     Raises:
-        UserError: the store does not have it, or not any more.
+        UserError: the store does not have it, or it was deleted.
     """
-    if not opened:
+    if not env_run_id:
         return None
     store = redact_secrets(get_tracking_uri())
     remedy = "unset it, or set MLFLOW_TRACKING_URI to the store that has it"
     try:
-        run = client.get_run(opened)
+        run = client.get_run(env_run_id)
     except MlflowException as error:
         if not is_unknown_run(error):
             raise
-        raise UserError(f"MLFLOW_RUN_ID {opened} is no run of the MLflow tracking store {store}: {remedy}") from error
+        raise UserError(
+            f"MLFLOW_RUN_ID {env_run_id} is no run of the MLflow tracking store {store}: {remedy}"
+        ) from error
     if run.info.lifecycle_stage != "active":
-        raise UserError(f"MLFLOW_RUN_ID {opened} was deleted in the MLflow tracking store {store}: {remedy}")
+        raise UserError(f"MLFLOW_RUN_ID {env_run_id} was deleted in the MLflow tracking store {store}: {remedy}")
     return run
 
 
-def experiment_of(client: MlflowClient, opening: Opening, launcher: Run | None) -> str:
-    """The experiment the run of a journal is in. Raises UserError for a deleted one."""
-    if launcher is not None:
-        return str(launcher.info.experiment_id)
-    return experiment_id(client, opening.experiment, " or choose another --experiment")
+def journal_experiment(client: MlflowClient, started: RunStarted, env_run: Run | None) -> str:
+    """The id of the experiment of a journal's run. Raises UserError for a deleted one."""
+    if env_run is not None:
+        return str(env_run.info.experiment_id)
+    return get_or_create_experiment(client, started.experiment, " or choose another --experiment")
 
 
-def experiment_id(client: MlflowClient, name: str, otherwise: str = "") -> str:
-    """An experiment by its name, made where there is none. Raises UserError for a deleted one."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
+def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") -> str:
+    """The id of an experiment by name, created if there is none. Raises UserError for a deleted one."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = client.get_experiment_by_name(name)  # somebody else made it in this moment
-    if found is None or found.lifecycle_stage != "active":
-        raise UserError(
-            f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore){otherwise}"
-        )
-    return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(name)  # another process created it meanwhile
+    if experiment is None or experiment.lifecycle_stage != "active":
+        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore){hint}")
+    return str(experiment.experiment_id)
 
 
-def _contradicts(run: Run, opening: Opening) -> bool:
-    """Whether the run's params, which can't be changed, say something else than what runs (a `-P lr_head=auto`)."""
+def has_generated_name(run: Run) -> bool:
+    """Whether MLflow made up the run's name, so that it may be replaced."""
+    return bool(_GENERATED_NAME.match(run.info.run_name or ""))
+
+
+def _has_other_params(run: Run, started: RunStarted) -> bool:
+    """Whether the run's params, which are immutable, differ from the settings of this run (a `-P lr_head=auto`)."""
     try:
-        return bool(conflicting_params(run.data.params, Settings.model_validate(opening.settings)))
-    except ValidationError:  # of another version: nobody can say
+        return bool(conflicting_params(run.data.params, Settings.model_validate(started.settings)))
+    except ValidationError:  # settings of another version can't be compared
         return True
 
 
-def _taken(client: MlflowClient, run: Run, opening: Opening) -> Run:
+def _adopt_run(client: MlflowClient, run: Run, started: RunStarted) -> Run:
     run_id = run.info.run_id
-    # A name given with `mlflow run --run-name` stays, unless the setting was given too; settings here always have a
-    # name.
-    if "run_name" in run.data.params or _MADE_UP.match(run.info.run_name or ""):
-        client.update_run(run_id, name=opening.run_name)
-    client.set_tag(run_id, JOURNAL_TAG, opening.journal)
+    # A name given with `mlflow run --run-name` is kept, unless the setting run_name was given too: resolved settings
+    # always have a run name.
+    if "run_name" in run.data.params or has_generated_name(run):
+        client.update_run(run_id, name=started.run_name)
+    client.set_tag(run_id, JOURNAL_TAG, started.journal)
     return run

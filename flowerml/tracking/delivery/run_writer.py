@@ -1,6 +1,4 @@
-"""How events are written into one MLflow run. Everything may be written twice: what stands there already stays as it
-is.
-"""
+"""Write events into one MLflow run. Idempotent: writing an event again changes nothing."""
 
 import json
 from collections.abc import Sequence
@@ -18,25 +16,22 @@ KIND = "flowerml.kind"
 CONTINUES = "flowerml.continues"
 REASON = "flowerml.reason"
 NOTE = "mlflow.note.content"
-_PARAM_LIMIT = 6000  # characters MLflow keeps of a param
+_PARAM_LIMIT = 6000  # characters; MLflow's limits
 _TAG_LIMIT = 8000
 _DIGEST_LIMIT = 36
 
 
 class RunWriter:
-    """Writes into the run `run` as it was a moment ago. Every method raises whatever MLflow, SQLAlchemy and requests
-    raise.
-    """
+    """Writes into `run`. Every method raises whatever MLflow, SQLAlchemy and requests raise."""
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client = client
         self.run_id = str(run.info.run_id)
-        # Params can't be changed: what `mlflow run` logged before us says the same already (see `opening`), so it
-        # stays.
-        self._standing = set(run.data.params)
+        # Params are immutable. Those logged by `mlflow run` have equal values (see `run_lookup`) and are kept.
+        self._logged_params = set(run.data.params)
 
     def write(self, event: Event, launcher_id: str | None = None) -> None:
-        """Write one event. `launcher_id` is the run that ends as this one does."""
+        """Write one event; an `Ended` also terminates the run `launcher_id`."""
         match event:
             case Params() | Metrics() | Tags():
                 self.write_batch([event])
@@ -51,14 +46,14 @@ class RunWriter:
                 self._end(event, launcher_id)
 
     def write_batch(self, events: Sequence[Params | Metrics | Tags]) -> None:
-        """Write events in one request, as far as its limits let it be one; of two tags of a name the later counts."""
+        """Write events in one `log_batch` (MLflow splits it at its limits); the last of several equal tags wins."""
         params: dict[str, str] = {}
         metrics: list[Metric] = []
         tags: dict[str, str] = {}
         for event in events:
             match event:
                 case Params(values):
-                    params |= {name: text for name, text in values.items() if name not in self._standing}
+                    params |= {name: text for name, text in values.items() if name not in self._logged_params}
                 case Metrics(values, step, timestamp):
                     metrics += [Metric(name, value, timestamp, step) for name, value in values.items()]
                 case Tags(values):
@@ -69,25 +64,25 @@ class RunWriter:
             params=[Param(name, text[:_PARAM_LIMIT]) for name, text in params.items()],
             tags=[RunTag(name, text[:_TAG_LIMIT]) for name, text in tags.items()],
         )
-        self._standing |= set(params)
+        self._logged_params |= set(params)
 
-    def reopen(self) -> None:
-        """RUNNING again, without the reason why it had ended."""
-        self._forget_reason()
+    def set_running(self) -> None:
+        """Set the run to RUNNING and remove the reason why it had ended."""
+        self._clear_reason()
         self._client.update_run(self.run_id, status="RUNNING")
 
-    def _forget_reason(self) -> None:
-        standing = self._client.get_run(self.run_id).data.tags
-        if reason := standing.get(REASON):
-            note = standing.get(NOTE, "")
+    def _clear_reason(self) -> None:
+        tags = self._client.get_run(self.run_id).data.tags
+        if reason := tags.get(REASON):
+            note = tags.get(NOTE, "")
             for status in Status:
-                note = note.removeprefix(_headed(status, reason, ""))
+                note = note.removeprefix(_note_head(status, reason))
             self._client.set_tag(self.run_id, NOTE, note)
-            with suppress(MlflowException):  # gone meanwhile
+            with suppress(MlflowException):  # another process deleted it
                 self._client.delete_tag(self.run_id, REASON)
 
     def mark_as_launcher(self, launcher_id: str) -> None:
-        """Let another run say that it only started this one; nothing where the store does not know that run."""
+        """Mark another run as the launcher of this one; nothing if the store does not have that run."""
         try:
             self._client.set_tag(launcher_id, KIND, "launcher")
             self._client.set_tag(launcher_id, CONTINUES, self.run_id)
@@ -99,7 +94,7 @@ class RunWriter:
                 raise
 
     def end_launcher(self, launcher_id: str, status: str, timestamp: int) -> None:
-        """Give another run its final state; nothing where the store does not know that run."""
+        """Terminate the launcher with a status, at `timestamp` (ms); nothing if the store does not have it."""
         try:
             self._client.set_terminated(launcher_id, status, timestamp)
         except MlflowException as error:
@@ -107,20 +102,20 @@ class RunWriter:
                 raise
 
     def _end(self, ended: Ended, launcher_id: str | None) -> None:
-        standing = self._client.get_run(self.run_id).data.tags.get(REASON, "")
-        if standing != ended.reason[:_TAG_LIMIT]:
-            self._forget_reason()  # of somebody who took it for dead
+        old_reason = self._client.get_run(self.run_id).data.tags.get(REASON, "")
+        if old_reason != ended.reason[:_TAG_LIMIT]:
+            self._clear_reason()  # the run had been closed as stale
         if ended.reason:
             self._client.set_tag(self.run_id, REASON, ended.reason[:_TAG_LIMIT])
             note = self._client.get_run(self.run_id).data.tags.get(NOTE, "")
-            head = _headed(ended.status, ended.reason, "")
+            head = _note_head(ended.status, ended.reason)
             if not note.startswith(head):
-                self._client.set_tag(self.run_id, NOTE, _headed(ended.status, ended.reason, note)[:_TAG_LIMIT])
+                self._client.set_tag(self.run_id, NOTE, f"{head}{note}"[:_TAG_LIMIT])
         self._client.set_terminated(self.run_id, ended.status.value, ended.timestamp)
         if launcher_id is not None:
             self.end_launcher(launcher_id, ended.status.value, ended.timestamp)
 
 
-def _headed(status: Status, reason: str, note: str) -> str:
-    """The run's description with why it ended above it."""
-    return f"**{status.value}**: {reason[: _TAG_LIMIT // 2]}\n\n{note}"
+def _note_head(status: Status, reason: str) -> str:
+    """The reason for a run's end, to go above its description (note)."""
+    return f"**{status.value}**: {reason[: _TAG_LIMIT // 2]}\n\n"

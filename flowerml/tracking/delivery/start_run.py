@@ -1,4 +1,4 @@
-"""The run a command writes to: a training's own, through its journal; or an evaluation's, straight at MLflow."""
+"""Start the MLflow run of a command: a training run through its journal, or a child run (evaluation) directly."""
 
 import logging
 import os
@@ -11,13 +11,13 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.events import Ended, Status
-from flowerml.journal import JOURNAL, Journal, Opening, Reopening, journals
+from flowerml.journal import JOURNAL, Journal, RunResumed, RunStarted, find_journals
 from flowerml.settings import Settings
 from flowerml.tracking.client.connection import connect, set_request_timeout
 from flowerml.tracking.client.errors import is_unknown_run, short_reason, to_user_error
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.run_lookup import experiment_id, find_run, launcher_run
+from flowerml.tracking.delivery.run_lookup import find_run, get_env_run, get_or_create_experiment
 from flowerml.tracking.delivery.run_writer import KIND, REASON
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 
@@ -27,66 +27,58 @@ logger = logging.getLogger(__name__)
 def start_run(
     settings: Settings, experiment: str, run_name: str, attempt: Path, previous: Path | None = None
 ) -> JournalRecorder:
-    """The run of a training with these complete settings. Its journal lies in `attempt`, one attempt's folder in the
-    run's own.
+    """Start or resume the run of a training with these resolved settings; its journal is in the folder `attempt`.
 
-    With `previous`, the folder of an earlier attempt, it goes on in that one's journal and MLflow run. Under `mlflow
-    run` a new run is the one opened there, unless its params, which can't be changed, say something else than what runs
-    (a `-P lr_head=auto`): then a run of its own, and the opened one becomes its launcher, as it does where an earlier
-    run goes on.
+    With `previous`, the folder of an earlier attempt, its journal and MLflow run are continued. Under `mlflow run` a
+    new run adopts the run of MLFLOW_RUN_ID, unless that run's params, which are immutable, differ from the settings (a
+    `-P lr_head=auto`): then a run is created, and that of MLFLOW_RUN_ID becomes its launcher, as it does on a resume.
 
-    A server on a network that does not answer is not waited for: what is in the journal goes there later.
+    A server on a network that does not respond is not waited for: the journal is delivered to it later.
 
     Raises:
-        UserError: the tracking store refuses, or its address can't be one; or the folder can't be written to.
-        Fenced: another process has taken the run over.
-        KeyboardInterrupt: stopped meanwhile; a run that was made is KILLED.
+        UserError: the tracking store refuses, its address is invalid, or the folder can't be written to.
+        LeaseLost: a newer attempt owns the run.
+        KeyboardInterrupt: interrupted while starting; a run that was created is KILLED.
     """
-    opened = os.environ.get("MLFLOW_RUN_ID") or None
-    journal = None if previous is None else _passed_on(previous, attempt)
-    goes_on = journal is not None
-    if journal is None:
-        journal = Journal.create(attempt, _opening(settings, experiment, run_name, opened))
-    begun = journal
-    sender = BackgroundSender(lambda heard: JournalDelivery(begun, heard), opened)
+    env_run_id = os.environ.get("MLFLOW_RUN_ID") or None
+    continued = None if previous is None else _continue_journal(previous, attempt)
+    journal = continued or Journal.create(attempt, _start_record(settings, experiment, run_name, env_run_id))
+    sender = BackgroundSender(lambda on_response: JournalDelivery(journal, on_response), env_run_id)
     try:
         sender.start()
     except KeyboardInterrupt:
-        if not goes_on:  # else the run at MLflow is in the state that it had
+        if continued is None:  # a resumed run keeps the status it has
             journal.append(Ended(Status.KILLED, "stopped before it began"))
         sender.close()
         raise
-    if goes_on:
-        journal.append(Reopening(socket.gethostname(), opened))
+    if continued is not None:
+        journal.append(RunResumed(socket.gethostname(), env_run_id))
     sender.notify()
     return JournalRecorder(journal, sender)
 
 
-def _opening(settings: Settings, experiment: str, run_name: str, opened: str | None) -> Opening:
-    return Opening(
+def _start_record(settings: Settings, experiment: str, run_name: str, env_run_id: str | None) -> RunStarted:
+    return RunStarted(
         journal=uuid.uuid4().hex,
         experiment=experiment,
         run_name=run_name,
         host=socket.gethostname(),
-        opened=opened,
+        opened=env_run_id,
         settings=settings.model_dump(mode="json"),
         tags=resolve_tags(),
     )
 
 
-def _passed_on(previous: Path, attempt: Path) -> Journal | None:
-    """The journal of the earlier attempt, to go on with; None where there is none, or where its beginning can't be read
-    any more.
-    """
+def _continue_journal(previous: Path, attempt: Path) -> Journal | None:
+    """Continue the journal of an earlier attempt; None if there is none or its first line is damaged."""
     root = attempt.parent.parent
-    found = (
-        [previous] if (previous / JOURNAL).is_file() else journals(root)[-1:]
-    )  # an attempt may have ended before it wrote one
+    # An attempt may have ended before it wrote a journal: then the newest one of the folder is continued.
+    folders = [previous] if (previous / JOURNAL).is_file() else find_journals(root)[-1:]
     try:
-        journal = Journal.passed_on(found[0] if found else previous, attempt)
+        journal = Journal.continue_from(folders[0] if folders else previous, attempt)
     except OSError:
         return None
-    if journal.opening is None:
+    if journal.started is None:
         logger.warning(
             f"{previous}: the journal's first line is damaged, so which run it belongs to is lost: a new one begins"
         )
@@ -94,10 +86,10 @@ def _passed_on(previous: Path, attempt: Path) -> Journal | None:
     return journal
 
 
-def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str) -> MlflowRecorder:
-    """A run of another kind (an evaluation) under the training run `parent_id`, if the server knows that one.
+def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind: str) -> MlflowRecorder:
+    """Start a run of another kind (an evaluation), a child of the training run `parent_id` if the server has that one.
 
-    Under `mlflow run` it is the run opened there.
+    Under `mlflow run` it is the run of MLFLOW_RUN_ID.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
@@ -106,28 +98,27 @@ def start_child(parent_id: str | None, experiment: str, run_name: str, kind: str
         client = connect()
         parent = find_run(client, parent_id)
         tags = {KIND: kind} | ({MLFLOW_PARENT_RUN_ID: parent_id} if parent and parent_id else {})
-        run = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        run = get_env_run(client, os.environ.get("MLFLOW_RUN_ID"))
         if run is not None:
             for name, text in tags.items():
                 client.set_tag(run.info.run_id, name, text)
             return MlflowRecorder(client, str(run.info.run_id))
-        where = str(parent.info.experiment_id) if parent else experiment_id(client, experiment)
+        experiment_id = str(parent.info.experiment_id) if parent else get_or_create_experiment(client, experiment)
         all_tags = {**resolve_tags(), **tags, MLFLOW_RUN_NAME: run_name}
-        return MlflowRecorder(client, str(client.create_run(where, tags=all_tags, run_name=run_name).info.run_id))
+        run = client.create_run(experiment_id, tags=all_tags, run_name=run_name)
+        return MlflowRecorder(client, str(run.info.run_id))
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 
 
 def note_failure(reason: str) -> None:
-    """Under `mlflow run`, write on the run it opened why nothing was begun; it will show as FAILED. Elsewhere nothing
-    to do.
-    """
-    opened = os.environ.get("MLFLOW_RUN_ID")
-    if not opened:
+    """Under `mlflow run`, tag the run of MLFLOW_RUN_ID, which will end as FAILED, with the reason; else do nothing."""
+    env_run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not env_run_id:
         return
     set_request_timeout(5)
     try:
-        MlflowClient().set_tag(opened, REASON, reason[:5000])
-    except Exception as error:  # the reason stands on the console already: it must not be buried under another one
+        MlflowClient().set_tag(env_run_id, REASON, reason[:5000])
+    except Exception as error:  # the reason is printed already and must not be hidden by another error
         if not is_unknown_run(error):
             logger.warning(f"MLflow could not be told ({short_reason(error)})")

@@ -1,6 +1,4 @@
-"""Journals that no living process delivers, brought to MLflow: all that is in a run's folder, and what it takes with
-it.
-"""
+"""Deliver the journals of a run's folder that no live process delivers: `flowerml sync`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,70 +6,71 @@ from pathlib import Path
 from mlflow.tracking import get_tracking_uri
 
 from flowerml.events import Ended, Status
-from flowerml.journal import Journal, has_undelivered, journals, read_delivered
+from flowerml.journal import Journal, find_journals, has_undelivered, read_delivered
+from flowerml.journal.lock import LockHeld
 from flowerml.tracking.client.connection import store_name
 from flowerml.tracking.client.errors import is_server_response, to_user_error
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.lock import LockHeld
 
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What came of one run's folder: how many records were delivered and to which run, how many are left, and why."""
+    """Result for one run's folder: delivered and pending records, the MLflow run, and the reason for any pending ones.
+
+    `server_answered` is False if the server is unreachable, so that trying other folders is useless; `run_ended` is
+    False for an interrupted run.
+    """
 
     root: Path
     delivered: int = 0
     run_id: str = ""
     pending: int = 0
-    why: str = ""
-    answered: bool = True  # whether asking for other folders may be of use
-    ended: bool = True
+    reason: str = ""
+    server_answered: bool = True
+    run_ended: bool = True
 
 
 def sync_folder(root: Path) -> SyncResult:
-    """Deliver what a run's folder holds. A run that was started over there is closed as KILLED; one that was cut off
-    stays as it is.
+    """Deliver the journals in a run's folder. Never raises because of MLflow.
 
-    Never raises for MLflow's sake.
+    A run that was started over in the folder is closed as KILLED; an interrupted one is left RUNNING.
     """
-    folders = journals(root)
-    done = SyncResult(root)
+    folders = find_journals(root)
+    result = SyncResult(root)
     for folder in folders:
-        done = _added(done, _deliver(root, folder, superseded=folder != folders[-1]))
-        if not done.answered:
+        result = _merge_results(result, _deliver_journal(root, folder, superseded=folder != folders[-1]))
+        if not result.server_answered:
             break
-    return done
+    return result
 
 
-def run_ids(root: Path) -> list[str]:
-    """The ids of the runs at MLflow that the journals of a folder belong to, as far as they are known."""
-    return [run_id for folder in journals(root) if (run_id := read_delivered(folder).run_id)]
+def delivered_run_ids(root: Path) -> list[str]:
+    """The MLflow run ids of the journals in a folder, as far as they are known."""
+    return [run_id for folder in find_journals(root) if (run_id := read_delivered(folder).run_id)]
 
 
-def belongs_here(root: Path) -> bool:
-    """Whether the journals of a run's folder go to the store that is set, or have not been begun to be delivered; False
-    without any.
-    """
-    stores = {read_delivered(folder).store for folder in journals(root)}
+def belongs_to_current_store(root: Path) -> bool:
+    """Whether all journals of a run's folder go to the current store or to none yet; False without any journal."""
+    stores = {read_delivered(folder).store for folder in find_journals(root)}
     return bool(stores) and stores <= {"", store_name(get_tracking_uri())}
 
 
 def has_pending(root: Path) -> bool:
-    """Whether a run's folder may hold something that has to be delivered. Cheap: no journal is read."""
-    return any(has_undelivered(folder) for folder in journals(root))
+    """Whether a run's folder may have undelivered records. Cheap: no journal is read."""
+    return any(has_undelivered(folder) for folder in find_journals(root))
 
 
-def _deliver(root: Path, folder: Path, *, superseded: bool) -> SyncResult:
+def _deliver_journal(root: Path, folder: Path, *, superseded: bool) -> SyncResult:
     try:
         journal = Journal(folder)
         delivery = JournalDelivery(journal, superseded=superseded)
     except LockHeld:
-        return SyncResult(root, why="another process delivers it just now")
-    except OSError:  # taken over, or removed, in this moment
+        return SyncResult(root, reason="another process delivers it just now")
+    except OSError:  # fenced or removed since it was listed
         return SyncResult(root)
 
-    def run_id() -> str:
-        return "" if superseded else delivery.run_id  # the folder is the newer run's
+    def reported_run_id() -> str:
+        return "" if superseded else delivery.run_id  # the folder is the later run's
 
     try:
         before = delivery.pending()
@@ -83,34 +82,29 @@ def _deliver(root: Path, folder: Path, *, superseded: bool) -> SyncResult:
             while delivery.deliver_batch():
                 if not delivery.is_open:
                     delivery.open()
-            before = before or len(list(journal.records()))  # all of it, at another store
-        return SyncResult(root, max(0, before - delivery.pending()), run_id(), ended=journal.ended is not None)
-    except Exception as error:  # whatever a server, a disk or a network in between may raise
+            before = before or len(list(journal.records()))  # all records, if it went to another store
+        delivered = max(0, before - delivery.pending())
+        return SyncResult(root, delivered, reported_run_id(), run_ended=journal.ended is not None)
+    except Exception as error:  # any error of the server, the disk or the network
         try:
-            left = delivery.pending()
-        except OSError:  # taken over: what is left of it is somebody else's
+            pending = delivery.pending()
+        except OSError:  # fenced: the rest is the newer attempt's
             return SyncResult(root)
-        return SyncResult(
-            root,
-            max(0, before - left),
-            run_id(),
-            left,
-            str(to_user_error(error)),
-            is_server_response(error),
-            journal.ended is not None,
-        )
+        delivered = max(0, before - pending)
+        reason, answered = str(to_user_error(error)), is_server_response(error)
+        return SyncResult(root, delivered, reported_run_id(), pending, reason, answered, journal.ended is not None)
     finally:
         delivery.close()
 
 
-def _added(before: SyncResult, after: SyncResult) -> SyncResult:
-    """Of one folder, the newer journal's words and both's counts."""
+def _merge_results(first: SyncResult, second: SyncResult) -> SyncResult:
+    """Results of two journals of a folder: counts are added, the newer journal's other fields win."""
     return SyncResult(
-        before.root,
-        before.delivered + after.delivered,
-        after.run_id,
-        before.pending + after.pending,
-        after.why or before.why,
-        after.answered,
-        after.ended,
+        first.root,
+        first.delivered + second.delivered,
+        second.run_id,
+        first.pending + second.pending,
+        second.reason or first.reason,
+        second.server_answered,
+        second.run_ended,
     )

@@ -1,1 +1,1 @@
-"""The MLflow model registry: versions, aliases, decision tags, the served model."""
+"""The MLflow model registry: register and fetch versions, aliases, version tags, the pyfunc model."""

@@ -1,4 +1,4 @@
-"""Registered versions brought onto this disk: the weights file, and what the run behind it recorded."""
+"""Download a registered version: its weights file, and artifacts of the run it was made from."""
 
 import json
 from dataclasses import dataclass
@@ -17,10 +17,9 @@ from flowerml.tracking.registry.register import REGISTERED
 
 @dataclass(frozen=True)
 class FetchedVersion:
-    """A registered version: its weights file, and from the run behind it `probe.npz`, `predictions.csv` and the folder
-    it was trained on.
+    """A registered version: its weights file, and `probe.npz`, `predictions.csv` and training folder of its source run.
 
-    None where the run has none of it (any more).
+    The latter three are None if the run does not have them.
     """
 
     name: str
@@ -36,15 +35,15 @@ def fetch_registered(family: str, into: Path, *, alias: str = "champion", versio
     """Download a family's version (by number, else by alias) into the folder `into`.
 
     Raises:
-        UserError: no such model, version or alias; or its files are gone.
+        UserError: no such model, version or alias, or its files are gone.
     """
     try:
-        return _fetch(connect(), family, into, alias, version)
+        return _fetch_version(connect(), family, into, alias, version)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 
 
-def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: str | None) -> FetchedVersion:
+def _fetch_version(client: MlflowClient, family: str, into: Path, alias: str, version: str | None) -> FetchedVersion:
     name = REGISTERED[family]
     try:
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
@@ -69,24 +68,24 @@ def _fetch(client: MlflowClient, family: str, into: Path, alias: str, version: s
             f"{name}, version {found.version} holds no {weights.name}: it was not registered by flowerml; name another"
             " version"
         )
-    settings = _artifact(client, run_id, "settings.json", into)
+    settings = _download_artifact(client, run_id, "settings.json", into)
     return FetchedVersion(
         name=name,
         version=str(found.version),
         run_id=run_id,
         weights=weights,
-        probe=_artifact(client, run_id, "probe.npz", into),
-        predictions=_artifact(client, run_id, "predictions.csv", into),
+        probe=_download_artifact(client, run_id, "probe.npz", into),
+        predictions=_download_artifact(client, run_id, "predictions.csv", into),
         train_dir=Path(json.loads(settings.read_text("utf-8"))["settings"]["train_dir"]) if settings else None,
     )
 
 
-def _artifact(client: MlflowClient, run_id: str, name: str, into: Path) -> Path | None:
-    """An artifact of the run; None where it has none of that name, or is gone itself."""
+def _download_artifact(client: MlflowClient, run_id: str, name: str, into: Path) -> Path | None:
+    """Download an artifact of the run; None if it has none of that name, or was deleted."""
     folder = into / "run"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        if not any(one.path == name for one in client.list_artifacts(run_id)):
+        if not any(file.path == name for file in client.list_artifacts(run_id)):
             return None
         return Path(client.download_artifacts(run_id, name, str(folder)))
     except (MlflowException, OSError):

@@ -1,8 +1,7 @@
-"""A delivered weights file as a real MLflow model: a loader module and a data file, so that nothing in it is ever
-unpickled.
+"""Package a weights file as an MLflow pyfunc model: a loader module and a data file, without any pickle.
 
 Its only code is `flowers_classifier.py` (for pairs of boxed objects also `relations_classifier.py`); its requirements
-are those files' and MLflow's own, pinned to what is installed here.
+are those of these files and of MLflow, pinned to the installed versions.
 """
 
 import base64
@@ -17,17 +16,17 @@ from flowerml.prediction.delivered import served_code
 from flowerml.prediction.relations_served import COLUMNS as BOXES
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 
-_NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pandas", "pillow")
+_PACKAGES = ("mlflow", "torch", "torchvision", "numpy", "pandas", "pillow")
 _LIBRARIES = {"timm": "timm", "open_clip": "open_clip_torch"}
 
 
 def save_served_model(
     folder: Path, weights: Path, digest: str, checkpoint: Checkpoint, run_id: str, model_id: str
 ) -> None:
-    """Write the MLflow model of `weights` (whose content is `checkpoint`, whose sha256 is `digest`) into the new folder
-    `folder`.
+    """Write the MLflow model of the file `weights` into the new folder `folder`.
 
-    `run_id` is the training's run, `model_id` MLflow's logged model that the folder is uploaded to.
+    `checkpoint` is the content of the file, `digest` its sha256; `run_id` is the training run, `model_id` the MLflow
+    logged model that the folder will be uploaded to.
     """
     import mlflow.pyfunc
     from mlflow.models import Model
@@ -45,13 +44,13 @@ def save_served_model(
         mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id, signature=signature),
         pip_requirements=requirements(checkpoint),
         signature=signature,
-        input_example=_example(checkpoint.description.size, boxes),
+        input_example=_input_example(checkpoint.description.size, boxes),
     )
 
 
 def requirements(checkpoint: Checkpoint) -> list[str]:
-    """Pinned requirements of a checkpoint's model, without the local part of a version (`+cpu`), which no registry has."""
-    packages = [*_NEEDED, _LIBRARIES[str(checkpoint.spec.library)]]
+    """Pinned requirements of a checkpoint's model, without local version parts (`+cpu`), which PyPI does not have."""
+    packages = [*_PACKAGES, _LIBRARIES[str(checkpoint.spec.library)]]
     return [f"{package}=={version(package).partition('+')[0]}" for package in packages]
 
 
@@ -67,10 +66,8 @@ def _signature(classes: tuple[str, ...], boxes: tuple[str, ...]):  # type: ignor
     )
 
 
-def _example(size: int, boxes: tuple[str, ...]) -> pd.DataFrame:
-    """One request: a plain square in base64, all of it in both boxes. It shows the form; what the model sees in it
-    means nothing.
-    """
+def _input_example(size: int, boxes: tuple[str, ...]) -> pd.DataFrame:
+    """One request that shows the format: a plain image in base64, with both boxes covering all of it."""
     picture = io.BytesIO()
     Image.new("RGB", (size, size), (200, 60, 90)).save(picture, "JPEG")
     edges = {name: [0.0 if name.endswith("0") else float(size)] for name in boxes}

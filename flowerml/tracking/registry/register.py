@@ -1,4 +1,4 @@
-"""Registered models: a decision's weights as a version, and who holds the aliases `champion` and `previous`."""
+"""Register a decision's weights as a model version, and move the aliases `champion` and `previous`."""
 
 import logging
 import tempfile
@@ -20,7 +20,7 @@ from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import Action, Verdict, verdict
 from flowerml.tracking.client.errors import short_reason, to_user_error
 from flowerml.tracking.registry.pyfunc_model import save_served_model
-from flowerml.tracking.registry.version_tags import champion_of, description, version_tags
+from flowerml.tracking.registry.version_tags import read_champion, version_description, version_tags
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ CHAMPION, PREVIOUS = "champion", "previous"
 
 @dataclass(frozen=True)
 class Registration:
-    """What became of a decision in the registry: its version, whether that is new, and the verdict about the alias."""
+    """Result of `register`: the version, whether it was created, and the verdict on the champion alias."""
 
     name: str
     version: str
@@ -39,8 +39,8 @@ class Registration:
     verdict: Verdict
 
     @property
-    def words(self) -> str:
-        """For people: the version, and why it is champion or not."""
+    def summary(self) -> str:
+        """The version, and why it is champion or not, as text."""
         new = "registered as" if self.created else "stands already as"
         alias = f" with alias {CHAMPION}" if self.verdict.takes_alias or self.verdict.action is Action.SAME else ""
         return f"{new} {self.name}, version {self.version}{alias}. {self.verdict.words}"
@@ -54,25 +54,25 @@ def register(
     retrained_id: str | None = None,
     force: bool = False,
 ) -> Registration:
-    """Register the chosen run's weights of a decision that has a winner, and give the alias to whom it belongs.
+    """Register the weights of the decision's chosen run, and move the champion alias if they are better.
 
-    `retrained_id` names the final run whose weights stand in for the best seed's; `selection_id` is the run of kind
-    `select` that the model's metrics are logged on. A decision that has a version gets no second one. A candidate that
-    is no better than the champion within one split digest is registered without the alias, unless `force`.
+    `retrained_id` is a final run whose weights are registered instead of the best seed's; `selection_id` the run of
+    kind `select` that the model's metrics are logged to. A decision is registered only once. A candidate that is no
+    better than the champion on the same split digest is registered without the alias, unless `force`.
 
     Raises:
-        UserError: a family without a registered model, weights that are not there or not those of the run, or a
-            refusing server.
+        UserError: a family without a registered model, weights that are missing or not those of the run, or the server
+            refuses.
     """
     if family not in REGISTERED:
         raise UserError(f"family {family} has no registered model. Allowed: {', '.join(REGISTERED)}")
     try:
-        return _register(MlflowClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
+        return _register_decision(MlflowClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 
 
-def _register(
+def _register_decision(
     client: MlflowClient,
     name: str,
     decision: Decision,
@@ -82,36 +82,36 @@ def _register(
     force: bool,
 ) -> Registration:
     if retrained_id is not None:
-        _require_final(client, retrained_id, decision)
-    standing = _by_alias(client, name, CHAMPION)
-    judged = verdict(decision, champion_of(standing), retrained=retrained_id is not None, force=force)
+        _check_final_run(client, retrained_id, decision)
+    champion = _version_by_alias(client, name, CHAMPION)
+    judged = verdict(decision, read_champion(champion), retrained=retrained_id is not None, force=force)
     if judged.action is Action.SAME:
-        assert standing is not None
-        return Registration(name, str(standing.version), created=False, verdict=judged)
-    version = _existing(client, name, decision, retrained=retrained_id is not None)
+        assert champion is not None
+        return Registration(name, str(champion.version), created=False, verdict=judged)
+    version = _find_version(client, name, decision, retrained=retrained_id is not None)
     created = version is None
     if version is None:
-        version = _create(client, name, decision, judged, selection_id, retrained_id)
+        version = _create_version(client, name, decision, judged, selection_id, retrained_id)
     if judged.takes_alias:
-        if standing is not None:
-            client.set_registered_model_alias(name, PREVIOUS, standing.version)
+        if champion is not None:
+            client.set_registered_model_alias(name, PREVIOUS, champion.version)
         client.set_registered_model_alias(name, CHAMPION, version)
     return Registration(name, version, created=created, verdict=judged)
 
 
-def _require_final(client: MlflowClient, run_id: str, decision: Decision) -> None:
-    """Raises UserError where a run is no FINISHED final one of the decision's family."""
+def _check_final_run(client: MlflowClient, run_id: str, decision: Decision) -> None:
+    """Raises UserError unless the run is a FINISHED final run of the decision's family."""
     run = client.get_run(run_id)
     kind, family = (run.data.tags.get(f"flowerml.{name}") for name in ("kind", "family"))
-    wanted = decision.chosen.family if decision.chosen else None
-    if (kind, family, run.info.status) != ("final", wanted, "FINISHED"):
+    expected = decision.chosen.family if decision.chosen else None
+    if (kind, family, run.info.status) != ("final", expected, "FINISHED"):
         raise UserError(
-            f"run {run_id} is {run.info.status}, of kind {kind} and family {family}: a FINISHED final run of a {wanted}"
-            " is wanted"
+            f"run {run_id} is {run.info.status}, of kind {kind} and family {family}: a FINISHED final run of a"
+            f" {expected} is wanted"
         )
 
 
-def _by_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+def _version_by_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
     try:
         return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
@@ -120,16 +120,16 @@ def _by_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | Non
         raise
 
 
-def _existing(client: MlflowClient, name: str, decision: Decision, *, retrained: bool) -> str | None:
-    """The newest version of this very decision."""
-    for version in sorted(client.search_model_versions(f"name = '{name}'"), key=lambda one: -int(one.version)):
-        found = champion_of(version)
-        if found is not None and (found.key, found.retrained) == (decision.key, retrained):
+def _find_version(client: MlflowClient, name: str, decision: Decision, *, retrained: bool) -> str | None:
+    """The newest version that was registered for this decision."""
+    for version in sorted(client.search_model_versions(f"name = '{name}'"), key=lambda found: -int(found.version)):
+        registered = read_champion(version)
+        if registered is not None and (registered.key, registered.retrained) == (decision.key, retrained):
             return str(version.version)
     return None
 
 
-def _create(
+def _create_version(
     client: MlflowClient,
     name: str,
     decision: Decision,
@@ -140,7 +140,7 @@ def _create(
     assert decision.chosen is not None
     run_id = retrained_id or decision.chosen.run_id
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = _weights_of(client, run_id, None if retrained_id else decision.chosen, Path(scratch))
+        checkpoint = _load_weights(client, run_id, None if retrained_id else decision.chosen, Path(scratch))
         weights = Path(scratch) / REGISTERED_WEIGHTS[str(checkpoint.spec.family)]
         save_checkpoint(weights, checkpoint)
         digest = file_digest(weights)
@@ -152,17 +152,15 @@ def _create(
         client.create_registered_model(
             name, description="Champions chosen by `flowerml select`: alias champion, and previous before it."
         )
-    text = f"{decision.words}\n\n{judged.words}\n\n{description(decision)}"
-    made = client.create_model_version(
+    text = f"{decision.words}\n\n{judged.words}\n\n{version_description(decision)}"
+    created = client.create_model_version(
         name, f"models:/{model_id}", run_id=run_id, tags=tags, description=text, model_id=model_id
     )
-    return str(made.version)
+    return str(created.version)
 
 
-def _weights_of(client: MlflowClient, run_id: str, chosen: CandidateRun | None, scratch: Path) -> Checkpoint:
-    """The delivered form of a run's best.pth; of a chosen run it must be the weights whose accuracy the decision speaks
-    of.
-    """
+def _load_weights(client: MlflowClient, run_id: str, chosen: CandidateRun | None, scratch: Path) -> Checkpoint:
+    """A run's best.pth, prepared for delivery; that of the chosen run must have the accuracy of the decision."""
     try:
         path = Path(client.download_artifacts(run_id, "best.pth", str(scratch)))
     except (MlflowException, OSError) as error:
@@ -188,7 +186,7 @@ def _log_model(
     run_id: str,
     tags: Mapping[str, str],
 ) -> str:
-    """A logged model of the training's run: READY with all its files, or FAILED."""
+    """Create a logged model of the training run: READY with all its files, or FAILED. Returns its id."""
     experiment = client.get_run(run_id).info.experiment_id
     params = {
         "model": checkpoint.spec.name,
@@ -210,21 +208,21 @@ def _log_model(
 
 
 def _log_metrics(client: MlflowClient, model_id: str, decision: Decision, run_id: str) -> None:
-    """The decision's figures, tied to the model and to the validation data they were measured on."""
+    """Log the decision's metrics, linked to the model and to the validation dataset they were measured on."""
     winner, chosen = decision.winner, decision.chosen
     assert winner is not None
     assert chosen is not None
-    data = next((one.dataset for one in client.get_run(chosen.run_id).inputs.dataset_inputs), None)
+    data = next((used.dataset for used in client.get_run(chosen.run_id).inputs.dataset_inputs), None)
     values = {
         "mean_val_accuracy": winner.accuracy.mean,
         "mean_val_macro_f1": winner.macro_f1.mean,
         "chosen_val_accuracy": chosen.accuracy,
         "chosen_val_macro_f1": chosen.macro_f1,
     }
-    where = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
+    dataset = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
     time = now_ms()
     metrics = [
-        Metric(name, value, time, 0, model_id=model_id, run_id=run_id, **where)
+        Metric(name, value, time, 0, model_id=model_id, run_id=run_id, **dataset)
         for name, value in values.items()
         if value is not None
     ]

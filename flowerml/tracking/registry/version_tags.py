@@ -1,4 +1,4 @@
-"""A decision on a registered version: written as tags and a table, and read back from the tags."""
+"""Tags and description of a registered version: the decision that chose it, and reading it back."""
 
 from mlflow.entities.model_registry import ModelVersion
 
@@ -12,8 +12,7 @@ _KEY = "flowerml.decision"
 
 
 def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: bool) -> dict[str, str]:
-    """What a version says about itself: rule, runs, seeds, figures and digests, so that later decisions can be compared
-    with it.
+    """The tags of a version (rule, runs, seeds, metrics, digests), with which later decisions are compared.
 
     `run_id` is the run whose weights it has, `digest` the sha256 of the weights file.
     """
@@ -45,8 +44,8 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
     return tags
 
 
-def champion_of(version: ModelVersion | None) -> Champion | None:
-    """The decision on a version's tags; None for no version, and for one that nobody decided on (registered by hand)."""
+def read_champion(version: ModelVersion | None) -> Champion | None:
+    """The decision in a version's tags; None for no version or one registered by hand."""
     if version is None or _KEY not in version.tags:
         return None
     tags = version.tags
@@ -54,7 +53,7 @@ def champion_of(version: ModelVersion | None) -> Champion | None:
     def number(name: str) -> float | None:
         return float(tags[name]) if name in tags else None
 
-    def whole(name: str) -> int | None:
+    def integer(name: str) -> int | None:
         return int(tags[name]) if name in tags else None
 
     return Champion(
@@ -64,16 +63,16 @@ def champion_of(version: ModelVersion | None) -> Champion | None:
         split_digest=tags["flowerml.split_digest"],
         seeds=tuple(int(seed) for seed in tags["flowerml.seeds"].split(",")),
         mean=float(tags["flowerml.mean_val_accuracy"]),
-        hits=whole("flowerml.hits"),
-        total=whole("flowerml.total"),
+        hits=integer("flowerml.hits"),
+        total=integer("flowerml.total"),
         macro_f1=number("flowerml.mean_val_macro_f1"),
         deviation=number("flowerml.deviation"),
         retrained=tags["flowerml.retrained"] == "true",
     )
 
 
-def description(decision: Decision) -> str:
-    """The winner's runs as a Markdown table, and the rule."""
+def version_description(decision: Decision) -> str:
+    """The selection rule and the winner's runs, as Markdown with a table."""
     winner = decision.winner
     assert winner is not None
     rows = [

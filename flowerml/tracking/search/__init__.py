@@ -1,1 +1,1 @@
-"""Queries to the tracking server, answered as plain records."""
+"""Queries to the tracking server; results are plain records without MLflow types."""

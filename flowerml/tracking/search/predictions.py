@@ -1,4 +1,4 @@
-"""What runs got right picture by picture, from their `predictions.csv` on the tracking server."""
+"""Per-picture results of runs, from their artifact `predictions.csv`."""
 
 import csv
 import tempfile
@@ -16,54 +16,53 @@ from flowerml.selection.records import PictureResults
 from flowerml.tracking.client.errors import short_reason
 
 _FILE = "predictions.csv"
-_AT_ONCE = 4  # with a server over http the downloads wait for each other's answers
+_THREADS = 4  # downloads over HTTP are latency-bound
 
 
 def fetch_predictions(artifacts: Mapping[str, str]) -> dict[str, PictureResults | str]:
-    """By run_id what each run got right; or why that is not known, in words. `artifacts`: by run_id, the address of the
-    run's files.
+    """Per-picture results by run id, or the reason why there are none; `artifacts` are artifact addresses by run id.
 
-    Not by `MlflowClient.download_artifacts`, which asks for each whole run again first, nor by `mlflow.artifacts`, half
-    a second of import.
+    Not with `MlflowClient.download_artifacts`, which fetches each run again, nor with `mlflow.artifacts`, whose import
+    takes 0.5 s.
     """
-    with _no_bars(), tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = pool.map(lambda item: _fetch(item[1], Path(scratch) / item[0]), artifacts.items())
-        return dict(zip(artifacts, answers, strict=True))
+    with _no_progress_bars(), tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(_THREADS) as pool:
+        results = pool.map(lambda item: _download_results(item[1], Path(scratch) / item[0]), artifacts.items())
+        return dict(zip(artifacts, results, strict=True))
 
 
-def _fetch(address: str, folder: Path) -> PictureResults | str:
+def _download_results(address: str, folder: Path) -> PictureResults | str:
     folder.mkdir()
     try:
         path = get_artifact_repository(address).download_artifacts(_FILE, str(folder))
         with Path(path).open(encoding="utf-8", newline="") as handle:
-            return _read(handle)
+            return _parse_results(handle)
     except (MlflowException, OSError) as error:
-        return f"no {_FILE}" if _is_absent(error) else f"{_FILE} can't be had ({short_reason(error)})"
-    except (ValueError, csv.Error, UserError) as error:  # half a file, or somebody else's
+        return f"no {_FILE}" if _is_not_found(error) else f"{_FILE} can't be had ({short_reason(error)})"
+    except (ValueError, csv.Error, UserError) as error:  # truncated, or not written by flowerml
         return f"{_FILE} can't be used ({short_reason(error)})"
 
 
-def _is_absent(error: Exception) -> bool:
-    """Whether the answer is that there is no such file: each kind of artifact store has its own words."""
+def _is_not_found(error: Exception) -> bool:
+    """Whether there is no such artifact: each kind of artifact store has its own message."""
     return isinstance(error, FileNotFoundError) or any(
-        words in str(error) for words in ("No such artifact", "No such file", "404")
+        text in str(error) for text in ("No such artifact", "No such file", "404")
     )
 
 
-def _read(lines: Iterator[str]) -> PictureResults:
+def _parse_results(lines: Iterator[str]) -> PictureResults:
     rows = csv.DictReader(lines)
     missing = {"image", "label", "predicted"} - set(rows.fieldnames or ())
     if missing:
         raise ValueError(f"no column {sorted(missing)[0]}")
-    read = [(row["image"], row["label"], row["predicted"]) for row in rows]
-    if any(value is None for row in read for value in row):
+    values = [(row["image"], row["label"], row["predicted"]) for row in rows]
+    if any(value is None for row in values for value in row):
         raise ValueError("a row is cut off")
-    return PictureResults.of(*([row[place] for row in read] for place in range(3)))
+    return PictureResults.of(*([row[column] for row in values] for column in range(3)))
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """Without MLflow's progress bars, one for each file, each of which is there in a moment."""
+def _no_progress_bars() -> Iterator[None]:
+    """Disable MLflow's progress bars, one for each small file."""
     before = MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get_raw()
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     try:

@@ -1,4 +1,4 @@
-"""Questions to the tracking server, answered as plain records."""
+"""Runs of an experiment by kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from flowerml.tracking.delivery.start_run import KIND
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as the server knows it. `seconds` is None while it runs; metrics are the last values."""
+    """A run at the server; metrics are the last values, `seconds` its duration, None while it runs."""
 
     run_id: str
     status: str
@@ -22,14 +22,12 @@ class RunRecord:
 
 
 def create_experiment(name: str, artifacts: Path) -> None:
-    """Make an experiment whose artifacts lie in a local folder."""
+    """Create an experiment whose artifacts are stored in a local folder."""
     MlflowClient().create_experiment(name, artifact_location=artifacts.resolve().as_uri())
 
 
 def runs_of_kind(experiment: str, kind: str) -> list[RunRecord]:
-    """The runs of one experiment with tag `flowerml.kind` = `kind`, oldest first; none where the experiment does not
-    exist.
-    """
+    """The runs of an experiment with the tag `flowerml.kind` = `kind`, oldest first; [] if there is no experiment."""
     client = MlflowClient()
     found = client.get_experiment_by_name(experiment)
     if found is None:

@@ -1,4 +1,4 @@
-"""A sweep at the tracking server: one run, whoever begins it, goes on with it, or works on it from another host."""
+"""The parent run of a sweep: one run, shared by all commands and hosts that work on the sweep."""
 
 import os
 from collections.abc import Mapping
@@ -10,63 +10,64 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect
 from flowerml.tracking.client.errors import to_user_error
-from flowerml.tracking.delivery.run_lookup import HEARTBEAT, experiment_id, launcher_run, run_heartbeat
+from flowerml.tracking.delivery.run_lookup import get_env_run, get_or_create_experiment
 from flowerml.tracking.delivery.run_writer import KIND, RunWriter
+from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.campaigns import CAMPAIGN, CampaignRun, runs_of_campaign
 
 
 def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) -> CampaignRun:
-    """The run of a sweep: the one that it has, or the one that `mlflow run` has opened, or a new one. It is RUNNING
-    then.
+    """Find the sweep's run, adopt that of MLFLOW_RUN_ID, or create one; set it to RUNNING.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
     """
     try:
         client = connect()
-        opened = launcher_run(client, os.environ.get("MLFLOW_RUN_ID"))
-        all_tags = {KIND: "sweep", CAMPAIGN: sweep, **tags, HEARTBEAT: run_heartbeat()}
-        own: Run | None = opened
+        env_run = get_env_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        all_tags = {KIND: "sweep", CAMPAIGN: sweep, **tags, HEARTBEAT: heartbeat_json()}
+        own: Run | None = env_run
         if not runs_of_campaign(sweep, ("sweep",)):
             if own is None:
-                where = experiment_id(client, experiment)
+                experiment_id = get_or_create_experiment(client, experiment)
                 own = client.create_run(
-                    where, tags={**resolve_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name
+                    experiment_id, tags={**resolve_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name
                 )
-            _tell(client, own, all_tags)
-        # Two commands that begin at once each make one: the older one is the sweep's.
+            _set_tags(client, own, all_tags)
+        # Two commands that start at once each create one: the older one is the sweep's.
         run_id = min((run.started, run.run_id) for run in runs_of_campaign(sweep, ("sweep",)))[1]
         run = client.get_run(run_id)
         launcher = None
         if own is not None and own.info.run_id != run_id:
-            if opened is None:
+            if env_run is None:
                 client.delete_run(own.info.run_id)
             else:
                 launcher = str(own.info.run_id)
                 RunWriter(client, run).mark_as_launcher(launcher)
         if run.info.status != "RUNNING":
-            RunWriter(client, run).reopen()
-        _tell(client, run, all_tags)
+            RunWriter(client, run).set_running()
+        _set_tags(client, run, all_tags)
         return CampaignRun(MlflowRecorder(client, run_id), client.get_experiment(run.info.experiment_id).name, launcher)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 
 
 def write_heartbeat(run_id: str) -> None:
-    """Say that a sweep is being worked on; RUNNING again, where another of its commands has ended it. A server that is
-    away costs nothing: the next sign may get through.
+    """Update the sweep's heartbeat, and set it to RUNNING again if another of its commands has ended it.
+
+    Errors of the server are ignored: the next heartbeat may succeed.
     """
     try:
         client = connect()
-        client.set_tag(run_id, HEARTBEAT, run_heartbeat())
+        client.set_tag(run_id, HEARTBEAT, heartbeat_json())
         run = client.get_run(run_id)
         if run.info.status != "RUNNING":
-            RunWriter(client, run).reopen()
+            RunWriter(client, run).set_running()
     except Exception:  # as above
         return
 
 
-def _tell(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
+def _set_tags(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
     for name, text in tags.items():
         client.set_tag(run.info.run_id, name, text)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from flowerml.errors import UserError
-from flowerml.files import FULL, copy, file_digest, free, staging_dir, sync_folder, write_bytes
+from flowerml.files import DISK_FULL, copy_file, file_digest, free_space, fsync_dir, staging_dir, write_bytes
 from flowerml.training.checkpoints.checkpoint import save_plain, size_in_bytes
 from flowerml.training.checkpoints.progress import Progress, StateDict
 
@@ -42,7 +42,7 @@ class StoredCheckpoint:
             UserError: the file can't be written.
         """
         if (self.folder / BEST).exists():
-            copy(self.folder / BEST, path)
+            copy_file(self.folder / BEST, path)
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class CheckpointStore:
                 part.mkdir()  # without parents: a run folder that was moved away must not reappear
                 save_plain(part / STATE, state)
                 if best.exists():
-                    copy(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
+                    copy_file(best, part / BEST)  # no hard link: one bad block would spoil every checkpoint
                 write_bytes(part / MANIFEST, self._expected_manifest(part, progress))
-                sync_folder(part)
+                fsync_dir(part)
                 staging_dir(final)  # raises LeaseLost if another process has taken the run over
                 # A damaged or earlier checkpoint of the same position is removed once the new one is in place.
                 replaced = _move_aside(final) if final.exists() else None
@@ -91,7 +91,7 @@ class CheckpointStore:
             finally:
                 shutil.rmtree(part, ignore_errors=True)  # ignore_errors: keep the original error
             for parent in (self.folder, self.folder.parent):
-                sync_folder(parent)
+                fsync_dir(parent)
             up_to_here = [position for position in self.positions() if position <= progress]
             for position in set(self.positions()) - set(up_to_here[-self.keep :]):
                 _remove_checkpoint(self.folder_of(position))
@@ -183,12 +183,12 @@ def _user_errors(path: Path, state: StateDict | None = None) -> Iterator[None]:
         yield
     except UserError as error:
         cause = error.__cause__
-        if state is None or not isinstance(cause, OSError) or cause.errno not in FULL:
+        if state is None or not isinstance(cause, OSError) or cause.errno not in DISK_FULL:
             raise
         raise _disk_full_error(path, state, cause) from cause
     except OSError as error:
         staging_dir(path)  # raises LeaseLost where that is the reason
-        if state is not None and error.errno in FULL:
+        if state is not None and error.errno in DISK_FULL:
             raise _disk_full_error(path, state, error) from error
         raise UserError(
             f"checkpoint {path}: {error.strerror or error}. Choose another folder, or free space or permissions there"
@@ -197,6 +197,6 @@ def _user_errors(path: Path, state: StateDict | None = None) -> Iterator[None]:
 
 def _disk_full_error(path: Path, state: StateDict, error: OSError) -> UserError:
     return UserError(
-        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(state):,} bytes, {free(path)} are free."
+        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(state):,} bytes, {free_space(path)} are free."
         " The earlier checkpoints stay as they are; free space, and the same command goes on from there"
     )

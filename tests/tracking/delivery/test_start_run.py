@@ -1,4 +1,4 @@
-"""Events in a real MLflow store (sqlite): what lands where, and which run is written to."""
+"""Events in a real MLflow store (sqlite): where they are stored, and which run is used."""
 
 import json
 import shutil
@@ -8,22 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Status, Tags
-from flowerml.settings import resolve
 from flowerml.settings.serialization import as_params
-from flowerml.tracking import start_child
-
-
-def settings(**changes):
-    asked = {
-        "model": "convnextv2_atto",
-        "weights": "none",
-        "epochs": 10,
-        "output_dir": "runs/x",
-        "run_name": "x",
-        "classes": "a,b",
-        **changes,
-    }
-    return resolve(asked)[0]
+from flowerml.tracking import start_child_run
+from tests.tracking.delivery.helpers import settings
 
 
 @pytest.fixture
@@ -33,7 +20,7 @@ def client(empty_store, tmp_path):
 
 
 def opened_by_mlflow_run(client, monkeypatch, params, name="bold-crow-123"):
-    """What `mlflow run` does before the script starts: a run in Default, every parameter logged as raw text."""
+    """What `mlflow run` does before it starts the script: a run in Default, with each parameter logged as raw text."""
     run = client.create_run("0", run_name=name)
     for key, text in params.items():
         client.log_param(run.info.run_id, key, text)
@@ -79,7 +66,7 @@ def test_a_failed_run_says_why(client, start):
     assert (run.info.status, run.data.tags["flowerml.reason"]) == ("FAILED", "the loss is nan")
 
 
-def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(client, start, monkeypatch):
+def test_under_mlflow_run_its_run_is_adopted_and_equal_params_are_kept(client, start, monkeypatch):
     raw = {
         "model": "convnextv2_atto",
         "lr_head": "1e-4",
@@ -102,20 +89,20 @@ def test_under_mlflow_run_the_opened_run_is_used_and_collisions_end_nothing(clie
     assert client.get_experiment_by_name("ignored") is None
 
 
-def test_a_name_the_user_gave_stays(client, start, monkeypatch):
+def test_a_name_given_by_the_user_is_kept(client, start, monkeypatch):
     opened = opened_by_mlflow_run(client, monkeypatch, {}, name="My best idea")
     start(settings(), "flowers", "x")
     assert client.get_run(opened).info.run_name == "My best idea"
 
 
-def test_a_name_asked_for_as_a_setting_wins(client, start, monkeypatch):
+def test_a_name_given_as_a_setting_wins(client, start, monkeypatch):
     opened = opened_by_mlflow_run(client, monkeypatch, {"run_name": "x"}, name="My best idea")
     start(settings(), "flowers", "x")
     assert client.get_run(opened).info.run_name == "x"
 
 
 @pytest.mark.parametrize("param", [{"lr_head": "auto"}, {"epochs": "11"}, {"classes": "a,b,c"}])
-def test_a_param_that_says_something_else_makes_the_opened_run_a_launcher(client, start, monkeypatch, param):
+def test_a_different_param_makes_the_run_of_mlflow_run_a_launcher(client, start, monkeypatch, param):
     opened = opened_by_mlflow_run(client, monkeypatch, param)
     chosen = settings()
     recorder = start(chosen, "ignored", "x")
@@ -132,13 +119,13 @@ def test_a_param_that_says_something_else_makes_the_opened_run_a_launcher(client
     assert launcher.data.metrics == {}
 
 
-def test_an_evaluation_stands_under_its_training_run(client, start):
+def test_an_evaluation_is_a_child_of_its_training_run(client, start):
     parent = start(settings(), "flowers", "x").run_id
-    child = client.get_run(start_child(parent, "elsewhere", "eval val of x", "eval").run_id)
+    child = client.get_run(start_child_run(parent, "elsewhere", "eval val of x", "eval").run_id)
     assert child.data.tags["mlflow.parentRunId"] == parent
     assert child.data.tags["flowerml.kind"] == "eval"
     assert child.info.experiment_id == client.get_run(parent).info.experiment_id
-    orphan = client.get_run(start_child("0" * 32, "elsewhere", "eval", "eval").run_id)
+    orphan = client.get_run(start_child_run("0" * 32, "elsewhere", "eval", "eval").run_id)
     assert "mlflow.parentRunId" not in orphan.data.tags
     assert client.get_experiment(orphan.info.experiment_id).name == "elsewhere"
 
@@ -147,3 +134,11 @@ def test_a_deleted_experiment_is_named(client, start):
     client.delete_experiment(client.create_experiment("flowers"))
     with pytest.raises(UserError, match="'flowers' was deleted"):
         start(settings(), "flowers", "x")
+
+
+def test_a_child_run_needs_a_response(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9 does not answer .*MLFLOW_TRACKING_URI") as caught:
+        start_child_run(None, "flowers", "x", "eval")
+    assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""`mlflow models serve` of a registered champion: the real server on loopback, asked as a client would."""
+"""`mlflow models serve` of a registered champion: the real server on loopback, with a client's requests."""
 
 import base64
 import json
@@ -24,8 +24,8 @@ SECONDS = 180
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """(address, delivered model): the champion of a fresh store, served by MLflow in an empty folder, pickle forbidden."""
+def served_champion(tmp_path, monkeypatch):
+    """(address, delivered model): a fresh store's champion, served by MLflow in an empty folder, pickle forbidden."""
     store = Store(tmp_path)
     register(store.decide(), "cnn")
     (tmp_path / "elsewhere").mkdir()
@@ -70,8 +70,8 @@ def answers(url):
         return False
 
 
-def ask(address, body):
-    """(HTTP status, the parsed answer)."""
+def post(address, body):
+    """(HTTP status, the parsed response)."""
     request = urllib.request.Request(
         f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -82,9 +82,9 @@ def ask(address, body):
         return error.code, json.loads(error.read())
 
 
-def test_a_picture_several_and_bad_ones(server):
-    """One server for all of it: it has to live on after each bad request."""
-    address, model = server
+def test_one_picture_several_and_invalid_ones(served_champion):
+    """One server for all requests: it must survive each bad one."""
+    address, model = served_champion
     pictures = [encode(scene(seed), "JPEG") for seed in range(3)]
     texts = [base64.b64encode(picture).decode("ascii") for picture in pictures]
     shares = flowers_classifier.predict_proba(model, pictures)
@@ -93,7 +93,7 @@ def test_a_picture_several_and_bad_ones(server):
         {"dataframe_split": {"columns": ["image"], "data": [[text] for text in texts]}},
         {"inputs": {"image": texts}},
     ):
-        status, answer = ask(address, body)
+        status, answer = post(address, body)
         assert status == 200, answer
         assert [row["label"] for row in answer["predictions"]] == flowers_classifier.predict(model, pictures)
         for row, expected in zip(answer["predictions"], shares, strict=True):
@@ -105,8 +105,8 @@ def test_a_picture_several_and_bad_ones(server):
         ("%%%", "picture 1: not base64"),
         (7, "the base64 text of a picture file is wanted, not int"),
     ):
-        status, answer = ask(address, {"dataframe_records": [{"image": image}]})
+        status, answer = post(address, {"dataframe_records": [{"image": image}]})
         assert (status, reason in answer["message"]) == (400, True), answer
-        assert ask(address, {"dataframe_records": [{"image": texts[0]}]})[0] == 200
-    status, answer = ask(address, {"dataframe_records": [{"picture": texts[0]}]})
+        assert post(address, {"dataframe_records": [{"image": texts[0]}]})[0] == 200
+    status, answer = post(address, {"dataframe_records": [{"picture": texts[0]}]})
     assert (status, "image" in answer["message"]) == (400, True)

@@ -1,4 +1,4 @@
-"""The tracking server of docker/compose.yaml, started here with the very same command, on a real Postgres."""
+"""Start the tracking server of docker/compose.yaml with the same command, on a real Postgres."""
 
 import os
 import pwd
@@ -14,21 +14,21 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import mlflow
 import pytest
 import yaml
-from mlflow.tracking import MlflowClient
-
-from flowerml.events import Artifact, Ended, Metrics, Params, Status
-from flowerml.settings import resolve
-from flowerml.tracking import start_run
-
-pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
 SERVICE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["mlflow"]
+
+
 STORE = "postgresql+psycopg2://mlflow@postgres:5432/mlflow"
+
+
 PASSWORD = "p@ss:w/rd%2F"  # no character of it may matter
+
+
 SECONDS = 120
 
 
@@ -39,9 +39,7 @@ def free_port():
 
 
 def stat(pid):
-    """(parent's id, start time) of a process, by which its id is told from a later one's; None where it is gone or only
-    waited for.
-    """
+    """(parent id, start time) of a process; None if it is gone or a zombie. The start time detects a reused id."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
@@ -50,7 +48,7 @@ def stat(pid):
 
 
 def tree(pid):
-    """{process id: start time} of a process and all that came from it."""
+    """{process id: start time} of a process and its descendants."""
     known = {int(entry.name): stat(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
     found = {pid}
     while more := {child for child, about in known.items() if about and about[0] in found} - found:
@@ -59,16 +57,16 @@ def tree(pid):
 
 
 def alive(processes):
-    """Those of `processes` that still run."""
+    """Those of `processes` that are still running."""
     return [pid for pid, started in processes.items() if (stat(pid) or (0, None))[1] == started]
 
 
-def words(pid):
+def command_line(pid):
     return [word for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0") if word]
 
 
 def wait_until(ready, process, log):
-    """Ask `ready` until it says yes. Fails, with what the process said, when that ends first or SECONDS are over."""
+    """Wait until `ready()`. Fails with the log if the process ends first or after SECONDS."""
     end = time.monotonic() + SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > end:
@@ -78,9 +76,7 @@ def wait_until(ready, process, log):
 
 @contextmanager
 def running(command, ready, log, stop, **options):
-    """A process that is up, with the processes it had then. Stopped by its own id at the end, and nothing of it is
-    left.
-    """
+    """Run a process; yields its process tree. Asserts at the end that stopping it leaves no process behind."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
     processes = {}
@@ -102,9 +98,7 @@ def running(command, ready, log, stop, **options):
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A Postgres of its own on a free port of loopback, with an empty database `mlflow`. Postgres refuses to run as
-    root.
-    """
+    """A new Postgres on a free loopback port, with an empty database `mlflow`; it refuses to run as root."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = str(programs[-1]) if programs else shutil.which("initdb")
     if found is None:
@@ -126,7 +120,7 @@ def postgres():
 
 
 def cluster(programs, folder, owner):
-    """Make, start and stop the database in `folder`; gives its port."""
+    """Create, start and stop the database in `folder`; yields its port."""
     secret, data, port, log = folder / "secret", folder / "data", free_port(), folder / "log"
     secret.write_text(PASSWORD + "\n")
     secret.chmod(0o644)  # read by the other user, once
@@ -156,7 +150,7 @@ def cluster(programs, folder, owner):
 
 
 def command_here(port, store_port, artifacts):
-    """compose.yaml's command with this machine's address, ports and folder in it, and nothing else changed."""
+    """The command of compose.yaml, with only addresses, ports and folder replaced."""
     changes = {
         "--host=0.0.0.0": "--host=127.0.0.1",
         "--port=5000": f"--port={port}",
@@ -168,7 +162,7 @@ def command_here(port, store_port, artifacts):
 
 
 def answer(port, path, host=None, method="GET"):
-    """Status and body of one request, under the `Host:` a client would send."""
+    """Status and body of one request with this `Host:` header."""
     headers = {"Host": host or f"127.0.0.1:{port}", "Content-Type": "application/json"}
     body = b"{}" if method == "POST" else None
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers, method=method)
@@ -183,8 +177,8 @@ def answer(port, path, host=None, method="GET"):
 
 
 @pytest.fixture(scope="module")
-def server(postgres, tmp_path_factory):
-    """(port, its processes, folder of artifacts) of the running server."""
+def compose_server(postgres, tmp_path_factory):
+    """(port, processes, artifact folder) of the running server."""
     folder = tmp_path_factory.mktemp("server")
     port, artifacts = free_port(), folder / "artifacts"
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("MLFLOW_", "PG"))}
@@ -193,81 +187,3 @@ def server(postgres, tmp_path_factory):
     command = command_here(port, postgres, artifacts)
     with running(command, ready, folder / "log", signal.SIGTERM, cwd=folder, env=environment) as processes:
         yield port, processes, artifacts
-
-
-def workers(processes):
-    """The processes that answer requests: those that hold the listening socket and run the application."""
-    return [pid for pid in processes if any("spawn_main" in word for word in words(pid))]
-
-
-@pytest.mark.parametrize(
-    ("host", "status"), [("mlflow:5000", 200), ("localhost:5055", 200), ("evil.example", 403), ("mlflow:5001", 403)]
-)
-def test_only_listed_hosts_are_answered(server, host, status):
-    """What containers and this machine's browser send, and what a page elsewhere would make a browser send."""
-    port, _, _ = server
-    assert answer(port, "/api/2.0/mlflow/experiments/get?experiment_id=0", host)[0] == status
-
-
-def test_a_run_comes_back_through_http(server, tmp_path, monkeypatch):
-    """Params, curve and file, written by our recorder; the file lies where the server's volume is."""
-    port, _, artifacts = server
-    mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
-    try:
-        asked = {
-            "model": "convnextv2_atto",
-            "weights": "none",
-            "epochs": 10,
-            "output_dir": "runs/x",
-            "run_name": "x",
-            "classes": "a,b",
-        }
-        attempt = tmp_path / "out" / "attempts" / "0001"
-        attempt.mkdir(parents=True)
-        recorder = start_run(resolve(asked)[0], "flowers", "x", attempt)
-        history = tmp_path / "history.csv"
-        history.write_text("epoch,val_accuracy\n1,0.5\n2,0.75\n")
-        recorder.record(Params({"lr_head": "0.0001"}))
-        for epoch, value in ((1, 0.5), (2, 0.75)):
-            recorder.record(Metrics({"val_accuracy": value}, step=epoch, timestamp=1000 * epoch))
-        recorder.record(Artifact(history))
-        recorder.record(Ended(Status.FINISHED))
-        recorder.close()
-        client = MlflowClient()
-        run = client.get_run(recorder.run_id)
-        assert (run.info.status, run.data.params) == ("FINISHED", {"lr_head": "0.0001"})
-        points = client.get_metric_history(recorder.run_id, "val_accuracy")
-        assert [(point.step, point.value, point.timestamp) for point in points] == [(1, 0.5, 1000), (2, 0.75, 2000)]
-        back = client.download_artifacts(recorder.run_id, "history.csv", str(tmp_path))
-        assert Path(back).read_bytes() == history.read_bytes()
-        assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
-        assert [path.name for path in artifacts.rglob("*.csv")] == ["history.csv"]
-    finally:
-        mlflow.set_tracking_uri(None)
-
-
-def test_every_worker_runs_on_uvloop(server):
-    """Its machine code is mapped into the workers, and the server was told to end rather than go without."""
-    _, processes, _ = server
-    assert "--uvicorn-opts=--loop uvloop" in SERVICE["command"]
-    mapped = {pid: "/uvloop/loop." in Path(f"/proc/{pid}/maps").read_text() for pid in workers(processes)}
-    assert list(mapped.values()) == [True, True]
-
-
-def test_nothing_runs_that_nobody_asked_for(server):
-    """`mlflow server`, uvicorn, two workers and Python's own helper of the three: no runner of jobs, no queue, no
-    gateway.
-    """
-    port, processes, _ = server
-    lines = {pid: " ".join(words(pid)) for pid in processes}
-    helpers = [pid for pid, line in lines.items() if "multiprocessing.resource_tracker" in line]
-    assert len(processes) - len(helpers) == 4, lines
-    assert [line for line in lines.values() if "huey" in line or "jobs" in line] == []
-    assert answer(port, "/gateway/mlflow/v1/chat/completions", method="POST")[0] == 501
-    told = {pid: Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in processes}
-    assert [pid for pid, names in told.items() if "MLFLOW_DISABLE_TELEMETRY=true" not in names] == []
-
-
-def test_the_password_is_in_no_command_line(server):
-    _, processes, _ = server
-    assert [pid for pid in processes if PASSWORD in " ".join(words(pid))] == []

@@ -1,6 +1,4 @@
-"""The registered model of the second task: registered, champion, loaded by MLflow without this package, without
-unpickling anything.
-"""
+"""The registered pyfunc model of the relations task: MLflow loads it without this package and without pickle."""
 
 import base64
 import json
@@ -20,18 +18,18 @@ from tests.tracking.finished_runs import LOCAL, Store
 
 
 @pytest.fixture
-def registered(tmp_path):
+def registered_pairs(tmp_path):
     return register(Store(tmp_path).decide("relation"), "relation")
 
 
-def test_the_best_of_the_decision_is_champion_of_relations(registered):
-    assert (registered.name, registered.version, registered.created) == ("relations", "1", True)
+def test_the_best_of_the_decision_is_champion_of_relations(registered_pairs):
+    assert (registered_pairs.name, registered_pairs.version, registered_pairs.created) == ("relations", "1", True)
     version = MlflowClient().get_model_version_by_alias("relations", "champion")
     assert version.tags["flowerml.seeds"] == "11,23"
     assert "mean" in version.description
 
 
-def test_mlflow_loads_it_and_answers_a_picture_with_two_boxes(registered, monkeypatch, tmp_path):
+def test_mlflow_loads_it_and_answers_a_picture_with_two_boxes(registered_pairs, monkeypatch, tmp_path):
     files = Path(download_artifacts(artifact_uri="models:/relations@champion", dst_path=str(tmp_path / "model")))
     assert {path.name for path in (files / "code").rglob("*.py")} == {
         "relations_classifier.py",
@@ -53,7 +51,7 @@ def test_mlflow_loads_it_and_answers_a_picture_with_two_boxes(registered, monkey
     command = [sys.executable, "-I", "-c", script, json.dumps(rows)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    (answer,), ours = json.loads(done.stdout.splitlines()[-1])
-    assert ours == []
+    (answer,), imported = json.loads(done.stdout.splitlines()[-1])
+    assert imported == []
     assert list(answer["probabilities"]) == list(RELATIONS)
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)

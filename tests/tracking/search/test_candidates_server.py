@@ -1,4 +1,4 @@
-"""The selector's questions to a real tracking server over http, and to the Postgres behind it."""
+"""The queries of the selection, on a real tracking server over HTTP and on the Postgres behind it."""
 
 import math
 
@@ -10,27 +10,25 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns
-from tests.tracking import test_server
+from tests.tracking import compose_server as compose
 from tests.tracking.made_runs import DATA, SPLIT, TOTAL, predictions_csv
 
 pytestmark = pytest.mark.slow
-postgres, server = test_server.postgres, test_server.server
+postgres, compose_server = compose.postgres, compose.compose_server
 
 
 @pytest.fixture(scope="module")
-def addresses(postgres, server):
-    """(http address, Postgres address) of one store with runs in it, put there over http."""
-    http = f"http://127.0.0.1:{server[0]}"
+def addresses(postgres, compose_server):
+    """(HTTP address, Postgres address) of one store with runs, written over HTTP."""
+    http = f"http://127.0.0.1:{compose_server[0]}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PGPASSWORD", test_server.PASSWORD)
-        put(MlflowClient(tracking_uri=http))
+        patch.setenv("PGPASSWORD", compose.PASSWORD)
+        add_runs(MlflowClient(tracking_uri=http))
         yield http, f"postgresql+psycopg2://mlflow@127.0.0.1:{postgres}/mlflow"
 
 
-def put(client):
-    """Configuration a with seeds 11, 23, 47 (one without a file), b that is NaN, RUNNING and FAILED; and one run of
-    another split.
-    """
+def add_runs(client):
+    """Configuration a with seeds 11, 23, 47 (one without a file), b with NaN, RUNNING, FAILED; one of another split."""
     rows = [("a", 11, 90, "FINISHED"), ("a", 23, 91, "FINISHED"), ("a", 47, 92, "FINISHED")]
     rows += [
         ("b", 11, math.nan, "FINISHED"),
@@ -39,7 +37,7 @@ def put(client):
         ("other", 11, 99, "FINISHED"),
     ]
     for place, (config, seed, hits, status) in enumerate(rows):
-        said = {
+        fields = {
             "kind": "train",
             "family": "cnn",
             "config_id": config,
@@ -47,8 +45,12 @@ def put(client):
             "classes": "a,b",
             "val_total": TOTAL,
         }
-        said |= {"data_digest": DATA, "split_digest": "6" * 64 if config == "other" else SPLIT, "campaign": "it's 50%"}
-        tags = {f"flowerml.{name}": str(text) for name, text in said.items()}
+        fields |= {
+            "data_digest": DATA,
+            "split_digest": "6" * 64 if config == "other" else SPLIT,
+            "campaign": "it's 50%",
+        }
+        tags = {f"flowerml.{name}": str(text) for name, text in fields.items()}
         run_id = client.create_run("0", 1_000_000 + place, tags, f"{config}-s{seed}").info.run_id
         if hits is not None:
             accuracy = hits / TOTAL
@@ -63,14 +65,14 @@ def put(client):
 
 @pytest.fixture(params=[0, 1], ids=["http", "postgres"])
 def store(request, addresses, monkeypatch):
-    """Which of the two is set."""
+    """Sets one of the two addresses; returns its name."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", addresses[request.param])
-    monkeypatch.setenv("PGPASSWORD", test_server.PASSWORD)
+    monkeypatch.setenv("PGPASSWORD", compose.PASSWORD)
     mlflow.set_tracking_uri(None)
     return ("http", "postgres")[request.param]
 
 
-def test_the_runs_come_back_as_they_are(store):
+def test_runs_are_read_back(store):
     runs = TrackedRuns().find(Scope(family="cnn", split_digest="55", campaign="it's 50%"))
     assert [(run.run_name, run.status) for run in runs] == [
         *((f"a-s{seed}", "FINISHED") for seed in (11, 23, 47)),
@@ -87,7 +89,7 @@ def test_several_digests_are_listed(store):
     assert "  data dddddddd split 55555555: 6 runs, 4 FINISHED" in str(caught.value).splitlines()
 
 
-def test_pictures_come_through_the_server_and_one_without_them_is_a_remark(store):
+def test_picture_results_are_fetched_and_a_run_without_them_is_a_remark(store):
     tracked = TrackedRuns()
     runs = tracked.find(Scope(family="cnn", split_digest="55"))
     results = tracked.pictures(runs[:3])
@@ -96,6 +98,6 @@ def test_pictures_come_through_the_server_and_one_without_them_is_a_remark(store
         assert tracked.remarks == [
             f"a run has no per-picture results: no predictions.csv: a-s47 ({runs[2].run_id[:8]})"
         ]
-    else:  # the files are the server's: who asks its database for them is told so
+    else:  # artifacts are served over HTTP only
         assert results == {}
         assert all("no per-picture results: predictions.csv can't be had" in remark for remark in tracked.remarks)

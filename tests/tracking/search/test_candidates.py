@@ -1,9 +1,6 @@
-"""What the tracking server is asked, and what comes back, on a real MLflow store (sqlite); the same on Postgres and
-http is slow.
-"""
+"""Queries for candidate runs on a real MLflow store (sqlite); the slow tests run them on Postgres and over HTTP."""
 
 import math
-import os
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -71,26 +68,26 @@ class TestARecord:
             ({"classes": ""}, "has no tag flowerml.classes"),
         ],
     )
-    def test_is_not_made_of_a_run_that_lacks_what_it_is_ranked_by_and_that_is_said(self, made, change, reason):
+    def test_is_not_made_of_a_run_that_lacks_a_required_tag_and_a_remark_says_so(self, made, change, reason):
         made.put("a")
-        strange = made.client.create_run("0", tags={}, run_name="strange").info.run_id
+        incomplete = made.client.create_run("0", tags={}, run_name="strange").info.run_id
         tags = {**made.client.get_run(found()[0].run_id).data.tags, "mlflow.runName": "strange"}
         tags |= {f"flowerml.{name}": text for name, text in change.items()}
         for name, text in tags.items():
             if text is not None:
-                made.client.set_tag(strange, name, text)
+                made.client.set_tag(incomplete, name, text)
         tracked = TrackedRuns()
         assert [run.run_name for run in tracked.find(CNN)] == ["a-s11"]
-        assert tracked.remarks == [f"run strange ({strange[:8]}) {reason}: it is not looked at"]
+        assert tracked.remarks == [f"run strange ({incomplete[:8]}) {reason}: it is not looked at"]
 
 
-class TestWhatIsAskedFor:
-    def test_is_looked_for_in_every_experiment(self, made):
+class TestFind:
+    def test_searches_all_experiments(self, made):
         for place, experiment in enumerate(("Default", "flowers", "somebody's own")):
             made.put(seed=place, experiment=experiment)
         assert [run.seed for run in found()] == [0, 1, 2]
 
-    def test_is_of_the_kind_and_family_and_deleted_runs_are_gone(self, made):
+    def test_filters_kind_and_family_and_deleted_runs(self, made):
         made.put("mine")
         for kind in ("smoke", "final", "trial", "eval", "select", "campaign", "launcher", None):
             made.put(f"kind {kind}", kind=kind)
@@ -117,20 +114,20 @@ class TestWhatIsAskedFor:
             made.put(phase, campaign="x", phase=phase)
         assert [run.config_id for run in found(Scope(family="cnn", campaign="x", phases=("D", "B")))] == ["B", "D"]
 
-    def test_nothing_is_nothing(self, made):
+    def test_returns_nothing_if_there_is_nothing(self, made):
         assert found() == []
         made.put(family="vit")
         assert found() == []
 
-    def test_comes_in_pages(self, made, monkeypatch):
-        """Each run once, in the order of their start."""
+    def test_fetches_all_pages(self, made, monkeypatch):
+        """Each run once, in the order of their start times."""
         monkeypatch.setattr(candidates, "_PAGE", 2)
         ids = [made.put(seed=seed) for seed in range(5)]
         assert [run.run_id for run in found()] == ids
 
 
 class TestDigests:
-    def test_one_is_found_unnamed_and_a_failed_try_on_another_folder_is_no_rival(self, made):
+    def test_one_is_found_without_a_name_and_a_failed_try_on_another_folder_is_ignored(self, made):
         made.put("a")
         made.put("a", 23, split_digest="6" * 64, status="FAILED")
         made.put("a", 23, data_digest="e" * 64, status="RUNNING")
@@ -162,16 +159,16 @@ class TestDigests:
         assert [run.config_id for run in found(Scope(family="cnn", split_digest="66"))] == ["six"]
         assert [run.config_id for run in found(Scope(family="cnn", data_digest="e", split_digest="7"))] == ["seven"]
 
-    def test_one_that_is_not_there_is_answered_with_those_that_are(self, made):
+    def test_an_unknown_one_is_an_error_that_lists_the_known(self, made):
         made.put()
         with pytest.raises(UserError) as caught:
             found(Scope(family="cnn", split_digest="abc"))
         assert str(caught.value).splitlines()[1:] == ["  data dddddddd split 55555555: 1 run, 1 FINISHED"]
 
-    def test_many_digests_and_runs_are_not_counted_to_the_end(self, made, monkeypatch):
-        """The list is to be quick too: it says where it stopped."""
-        monkeypatch.setattr(candidates, "_LISTED", 2)
-        monkeypatch.setattr(candidates, "_COUNTED", 6)
+    def test_many_digests_and_runs_are_counted_only_to_a_limit(self, made, monkeypatch):
+        """The list should be quick too: it says where it stopped."""
+        monkeypatch.setattr(candidates, "_MAX_DIGESTS", 2)
+        monkeypatch.setattr(candidates, "_MAX_COUNTED", 6)
         for split in "6789":
             for seed in range(3 if split == "8" else 1):
                 made.put(seed=seed, split_digest=split * 64)
@@ -186,69 +183,8 @@ class TestDigests:
         ]
 
 
-class TestPictures:
-    def test_are_what_each_run_got_right(self, made):
-        ids = [made.put(seed=seed, hits=hits, predictions=True) for seed, hits in ((11, 90), (23, 80))]
-        tracked = TrackedRuns()
-        results = tracked.pictures(tracked.find(CNN))
-        assert list(results) == ids
-        assert [int(results[run_id].right.sum()) for run_id in ids] == [90, 80]
-        assert results[ids[0]].ids == tuple(f"rose/{i:03d}.jpg" for i in range(TOTAL))
-        assert tracked.remarks == []
-
-    @pytest.mark.parametrize(
-        ("text", "reason"),
-        [
-            (None, "no predictions.csv"),
-            ("", "predictions.csv can't be used (no column image)"),
-            ("image,label\na,b\n", "predictions.csv can't be used (no column predicted)"),
-            ("image,label,predicted\na,rose\n", "predictions.csv can't be used (a row is cut off)"),
-            (
-                "image,label,predicted\na,x,x\na,x,x\n",
-                "predictions.csv can't be used (per-picture results name a picture twice",
-            ),
-            (
-                "image,label,predicted\n",
-                "predictions.csv can't be used (per-picture results need one value per picture",
-            ),
-            (b"image,label,predicted\n\xff,x,x\n", "predictions.csv can't be used ('utf-8' codec can't decode"),
-        ],
-    )
-    def test_of_a_run_whose_file_is_missing_or_broken_are_left_out_with_a_remark(self, made, tmp_path, text, reason):
-        good, bad = made.put(predictions=True), made.put(seed=23)
-        if text is not None:
-            path = tmp_path / "predictions.csv"
-            path.write_bytes(text if isinstance(text, bytes) else text.encode())
-            made.client.log_artifact(bad, str(path))
-        tracked = TrackedRuns()
-        assert list(tracked.pictures(tracked.find(CNN))) == [good]
-        (remark,) = tracked.remarks
-        assert remark.startswith(f"a run has no per-picture results: {reason}")
-        assert remark.endswith(f": a-s23 ({bad[:8]})")
-        assert "\n" not in remark
-
-    def test_that_many_runs_lack_for_one_reason_are_one_remark(self, made):
-        for seed in range(8):
-            made.put(seed=seed)
-        tracked = TrackedRuns()
-        tracked.pictures(tracked.find(CNN))
-        (remark,) = tracked.remarks
-        assert remark.startswith("8 runs have no per-picture results: no predictions.csv: a-s0 (")
-        assert remark.endswith(") and 2 more")
-
-    def test_are_fetched_without_a_bar_and_what_was_set_stays_set(self, made, capfd, monkeypatch):
-        made.put(predictions=True)
-        for before in (None, "true"):
-            if before:
-                monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", before)
-            tracked = TrackedRuns()
-            tracked.pictures(tracked.find(CNN))
-            assert os.environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR") == before
-        assert "Downloading" not in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "postgresql+psycopg2://x:secret@127.0.0.1:9/y"])
-def test_a_server_that_is_away_is_one_line(address, monkeypatch):
+def test_a_server_that_is_down_is_a_one_line_error(address, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match="does not answer") as caught:
@@ -257,19 +193,17 @@ def test_a_server_that_is_away_is_one_line(address, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
-def test_only_few_runs_come_back_from_the_server(made, monkeypatch):
-    """Of 43, 20 in another family and 20 of another kind: what is returned is the digest's runs, and one for each
-    question.
-    """
+def test_few_runs_are_returned_by_the_server(made, monkeypatch):
+    """Of 43 runs, 20 of another family and 20 of another kind, one per query and the digest's runs are returned."""
     for number in range(20):
         made.put(f"other {number}", family="vit", split_digest="6" * 64)
         made.put(f"eval {number}", kind="eval")
     made.seeds("mine", 90, 91, 92)
     returned = []
-    asked = MlflowClient.search_runs
+    search_runs = MlflowClient.search_runs
 
-    def counted(self, *words, **named):
-        page = asked(self, *words, **named)
+    def counted(self, *args, **kwargs):
+        page = search_runs(self, *args, **kwargs)
         returned.append(len(page))
         return page
 

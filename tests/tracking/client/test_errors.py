@@ -1,6 +1,4 @@
-"""Addresses are shown without what opens them, and reasons in the words of a person. What commands make of it:
-tests/cli.
-"""
+"""Addresses are shown without secrets, and reasons are short; tests/cli has what commands print of them."""
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -26,11 +24,11 @@ SHOWN = {
 
 
 @pytest.mark.parametrize(("address", "shown"), SHOWN.items())
-def test_what_opens_an_address_is_not_shown(address, shown):
+def test_secrets_of_an_address_are_not_shown(address, shown):
     assert redact_secrets(address) == shown
 
 
-def test_a_reason_is_short_and_has_no_password_either():
+def test_a_reason_is_short_and_has_no_password():
     long = (
         "API request to http://team:secret@host failed with exception HTTPConnectionPool(host='host'): Max retries"
         " exceeded with url: /a "
@@ -44,13 +42,12 @@ def test_a_reason_is_short_and_has_no_password_either():
 
 
 @pytest.mark.parametrize("error", [NameError("name 'x' is not defined"), AssertionError("no chosen run")], ids=repr)
-def test_a_mistake_in_code_is_not_told_as_a_server_that_does_not_answer(error):
+def test_a_bug_is_not_reported_as_a_server_error(error):
     with pytest.raises(type(error)):
         to_user_error(error)
 
 
-def test_a_run_that_mlflow_run_has_not_opened_is_not_written_to(monkeypatch, tmp_path):
-    """One that was deleted, and one that never was."""
+def test_an_unknown_or_deleted_mlflow_run_id_is_refused(monkeypatch, tmp_path):
     client = MlflowClient()
     deleted = client.create_run("0").info.run_id
     client.delete_run(deleted)

@@ -1,0 +1,79 @@
+"""Write journal records into the journal's MLflow run: which request each kind of record becomes."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from flowerml.events import Artifact, Metrics, Params, Tags
+from flowerml.journal import Journal, Record, RunResumed, RunStarted
+from flowerml.tracking.client.connection import set_request_timeout
+from flowerml.tracking.client.errors import is_content_error, short_reason
+from flowerml.tracking.delivery.batches import describe_event, estimate_upload_s, split_record
+from flowerml.tracking.delivery.reconcile import UPLOAD_TIMEOUT_S
+from flowerml.tracking.delivery.run_writer import RunWriter
+
+logger = logging.getLogger(__name__)
+
+
+class RecordWriter:
+    """Writes the records of `journal` into `run`. Methods raise what MLflow raises.
+
+    `superseded`: the folder was reused by a later run, and files in it may be that run's.
+    """
+
+    def __init__(self, client: MlflowClient, run: Run, journal: Journal, *, superseded: bool) -> None:
+        self.client = client
+        self.run_writer = RunWriter(client, run)
+        self._journal = journal
+        self._superseded = superseded
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write a batch: metrics, params and tags in one request, or any other record alone."""
+        batchable = [record for record in records if isinstance(record, Params | Metrics | Tags)]
+        if batchable:
+            self.run_writer.write_batch(batchable)
+            return
+        for record in records:
+            self._write_single(record)
+
+    def _write_single(self, record: Record) -> None:
+        match record:
+            case RunStarted():
+                self._mark_env_run_as_launcher(record.opened)
+            case RunResumed():
+                self.run_writer.set_running()
+                self._mark_env_run_as_launcher(record.opened)
+            case Artifact(path) if self._superseded and path.is_relative_to(self._journal.root):
+                logger.warning(
+                    f"{path} may be a later run's, started over in its folder: the earlier one is delivered without"
+                    " this file"
+                )
+            case Artifact(path) if not path.is_file():
+                logger.warning(f"{path} is gone before MLflow had it: the run is delivered without this file")
+            case Artifact():
+                set_request_timeout(UPLOAD_TIMEOUT_S + estimate_upload_s(record))
+                self.run_writer.write(record)
+            case _:
+                self.run_writer.write(record)
+
+    def _mark_env_run_as_launcher(self, env_run_id: str | None) -> None:
+        """Mark an attempt's MLFLOW_RUN_ID as a launcher if it is not the journal's own run."""
+        if env_run_id and env_run_id != self.run_writer.run_id:
+            self.run_writer.mark_as_launcher(env_run_id)
+
+
+def write_acceptable(record: Record, write: Callable[[Sequence[Record]], None], journal_path: Path) -> None:
+    """Write what the server accepts of a record it has rejected, one name at a time, and log what it rejects."""
+    for event in split_record(record):
+        try:
+            write([event])
+        except Exception as error:
+            if not is_content_error(error):
+                raise
+            logger.warning(
+                f"MLflow does not take {describe_event(event)} ({short_reason(error)}): it stands in {journal_path}"
+                " only"
+            )
