@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from flowerml.data.quality.summary import shown
+from flowerml.data.quality.summary import printable_name
 
 FOLDS = 5
 _REGULARISATION = (
@@ -61,7 +61,7 @@ class LabelErrors:
         for name, found in self.by_class.items():
             lines.append(f"  {name}: {self.estimated[name]} likely wrong")
             lines += [
-                f"    {shown(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}"
+                f"    {printable_name(one.key)}  {one.suggested} {one.p_suggested:.2f}, {one.label} {one.p_label:.2f}"
                 for one in found[:first]
             ]
         return lines

@@ -8,7 +8,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
-from flowerml.data.relations.split import part_of
+from flowerml.data.relations.split import fold_of
 from flowerml.models.pairs.box_tables import Encoder, as_logarithms, labels_of, mirror_places, spread
 
 _FOLDS = 10
@@ -80,7 +80,7 @@ class Trees:
         self._mirrored = mirror_places(classes)
         self._encoder = Encoder(pairs, BoxFeatures.RICH)
         codes, labels = self._encoder.codes(pairs), labels_of(pairs, classes)
-        part = np.array([part_of(pair.image, _FOLDS, "statistics") for pair in pairs])
+        part = np.array([fold_of(pair.image, _FOLDS, "statistics") for pair in pairs])
         statistics = np.zeros((len(pairs), 3 * self._classes))
         for fold in np.unique(part):
             inside = part == fold

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from flowerml.data.decode import read_image
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.data.pair_views import PairExample, Sides, crop, swapped
+from flowerml.data.pair_views import PairExample, Sides, crop_box, swap_boxes
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.files import write_with
@@ -62,7 +62,7 @@ class CachedPairSource:
 
     def swapped(self) -> "CachedPairSource":
         """As `Sight.exchanged`."""
-        return replace(self, pair=swapped(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
+        return replace(self, pair=swap_boxes(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
 
 
 def cached_views(
@@ -107,7 +107,7 @@ def cached_views(
     for example, flip in zip(examples, flips, strict=True):
         first, second, *others = (rows[wanted] for wanted in _crops_of(example.pair, flip=flip))
         mirror = (others[0], others[1]) if others else None
-        kept = CachedPairSource(example.pair, example.label, example.mirrored, path, (first, second), mirror)
+        kept = CachedPairSource(example.pair, example.label, example.flipped_label, path, (first, second), mirror)
         made.append(replace(example, read=partial(_same, kept)))
     return made
 
@@ -186,7 +186,7 @@ def _cut(path: Path, one: Crop) -> tuple[Image.Image, Box]:
 
 
 def _view(description: InputDescription, cut: tuple[Image.Image, Box]) -> torch.Tensor:
-    return crop(*cut, description)
+    return crop_box(*cut, description)
 
 
 @lru_cache(maxsize=2)  # crops of one picture follow each other: it is decoded once

@@ -11,11 +11,11 @@ from PIL import Image
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.folders import Layout, read_layout
+from flowerml.data.folders import FolderLayout, read_layout
 from flowerml.data.loader import Example, Transform
-from flowerml.data.quality.label_conflicts import conflicting_labels, settle_duplicates
+from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
 from flowerml.data.quality.near_duplicates import group_numbers
-from flowerml.data.scan import Scan, require_readable, scan
+from flowerml.data.scan import Scan, require_readable, scan_folder
 from flowerml.data.scan_cache import ScanCache
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
@@ -36,7 +36,7 @@ class FlowersTask:
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
 
-    def layout(self, root: Path, classes: Sequence[str] | None) -> Layout:
+    def layout(self, root: Path, classes: Sequence[str] | None) -> FolderLayout:
         """The folder's pictures by class. Raises UserError as `read_layout`."""
         return read_layout(root, CLASSES if classes is None else classes, ALIASES)
 
@@ -44,7 +44,7 @@ class FlowersTask:
         """`layout`, every picture read once; with a `memory`, those that are not known from it. Raises UserError as
         `layout`.
         """
-        return scan(root, self.layout(root, classes), memory)
+        return scan_folder(root, self.layout(root, classes), memory)
 
     def prepare(self, settings: Settings) -> TaskData:
         """Scan, check, group and split the training folder. Raises UserError."""
@@ -53,7 +53,7 @@ class FlowersTask:
         require_readable(scanned, settings.bad_images)
         every = scanned.pictures
         groups, source = group_numbers(every, root)
-        scanned, groups = settle_duplicates(scanned, groups, settings.duplicates)
+        scanned, groups = resolve_label_conflicts(scanned, groups, settings.duplicates)
         dropped = len(every) - len(scanned.pictures)
         split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
         skipped = {found.key for found in self.layout(root, settings.classes).files} - {
@@ -90,7 +90,7 @@ class FlowersTask:
             if found.key in digests and file_digest(root / found.file) != digests[found.key]
         ]
         require_readable(
-            scan(root, Layout((), tuple(other), ())), None
+            scan_folder(root, FolderLayout((), tuple(other), ())), None
         )  # what has not changed could be read at training
         changed = [found.key for found in other]
         kinds = (

@@ -14,11 +14,11 @@ from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loader import Example, Transform
 from flowerml.data.pair_views import ImagePairSource, PairExample, PairSource, PairView
-from flowerml.data.relations.checks import checks, experiment_checks
-from flowerml.data.relations.folder import PairFolder, read_id, read_pair_folder, require_pairs
+from flowerml.data.relations.checks import settings_checks, experiment_checks
+from flowerml.data.relations.folder import PairFolder, parse_pair_id, read_pair_folder, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import FLIPPED, Box, Pair
-from flowerml.data.relations.split import PairSplit, ambiguity, require_disjoint, split_by_image
+from flowerml.data.relations.split import PairSplit, measure_ambiguity, require_disjoint, split_by_image
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions, compute_metrics
@@ -159,7 +159,7 @@ class RelationsTask:
         counts["embeddings"] = built.head_parameters - sum(counts.values())
         if settings.freeze_backbone_epochs < (settings.stop_epoch or settings.epochs):
             counts["backbone"] = built.parameters - built.head_parameters
-        return [*checks(balance, settings, counts), *(f"the experiment's page: {line}" for line in experiment_checks())]
+        return [*settings_checks(balance, settings, counts), *(f"the experiment's page: {line}" for line in experiment_checks())]
 
     def baselines(
         self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
@@ -207,7 +207,7 @@ class RelationsTask:
 
     def picture_named(self, root: Path, name: str) -> Image.Image | None:
         """As `picture`, from what the pair's name says."""
-        found = read_id(name)
+        found = parse_pair_id(name)
         return None if found is None else _boxed(read_image(root / found[0], upright=False), *found[1:])
 
 
@@ -261,14 +261,14 @@ def _read_exchanged(example: Example) -> PairSource:
 def _remarks(folder: PairFolder, sides: PairSplit) -> tuple[str, ...]:
     counts = ", ".join(f"{name} {count:,}" for name, count in folder.counts().items())
     lines = [f"{folder.annotations.source}: {len(folder.pairs):,} pairs in {len(folder.sha256):,} pictures: {counts}"]
-    lines += folder.annotations.remarks
-    if folder.annotations.other:
-        often = sorted(folder.annotations.other.items(), key=lambda one: (-one[1], one[0]))[:5]
-        total = sum(folder.annotations.other.values())
+    lines += folder.annotations.notes
+    if folder.annotations.other_relations:
+        often = sorted(folder.annotations.other_relations.items(), key=lambda one: (-one[1], one[0]))[:5]
+        total = sum(folder.annotations.other_relations.values())
         lines.append(
             f"other relations, left out: {total:,} ({', '.join(f'{text!r} {count:,}' for text, count in often)} …)"
         )
-    lines += [*sides.lines(), ambiguity(folder.pairs).line()]
+    lines += [*sides.summary_lines(), measure_ambiguity(folder.pairs).summary()]
     if folder.bad:
         lines.append(
             f"warning: {len(folder.bad)} pictures or pairs can't be used and are left out (listed in bad_images.txt)"

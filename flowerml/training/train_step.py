@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from flowerml.data.balance import Balance
-from flowerml.data.inputs import Inputs, batch_size_of, chunks
+from flowerml.data.inputs import Inputs, batch_size_of, chunk
 from flowerml.errors import RunFailed
 from flowerml.models.memory import give_back, out_of_memory
 from flowerml.settings import Settings
@@ -92,7 +92,7 @@ class TrainStep:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for part, wanted in zip(chunks(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True):
+        for part, wanted in zip(chunk(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True):
             with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
                 logits = self.model(part)
             loss = self.losses(logits, wanted).sum() / len(targets)

@@ -12,7 +12,7 @@ import torch
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
-from flowerml.data.rng import seed_of
+from flowerml.data.rng import derive_seed
 from flowerml.evaluation.metrics import compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.models.builders import Built
@@ -194,7 +194,7 @@ class Trainer:
             mixed, targets = self.mixer(there, wanted, self.settings.seed, epoch, step)
             mixed = to_memory_format(mixed, self.memory_format)
             where = f"epoch {epoch}, step {step + 1}, {_rates(rates(self.optimizer))}, pictures {', '.join(ids)}"
-            loss, norm = self.stepper.step(mixed, targets, seed_of(self.settings.seed, "step", epoch, step), where)
+            loss, norm = self.stepper.step(mixed, targets, derive_seed(self.settings.seed, "step", epoch, step), where)
             if self.ema is not None:
                 self.ema.update(self.model)
             sums.add(loss, norm, len(ids))

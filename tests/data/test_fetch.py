@@ -21,7 +21,7 @@ import pytest
 from flowerml.data.download import archive as unpack
 from flowerml.data.download import http as connection
 from flowerml.data.download import resumable as download
-from flowerml.data.download.flower_photos import PUBLIC_SHA256, PUBLIC_SIZE, RENAMED, fetch_photos, unpack_photos
+from flowerml.data.download.flower_photos import FOLDER_ALIASES, PUBLIC_SHA256, PUBLIC_SIZE, fetch_photos, unpack_photos
 from flowerml.errors import UserError
 from flowerml.human_units import amount
 from flowerml.progress_bar import track_bytes
@@ -61,7 +61,9 @@ def train(tmp_path):
 
 
 def fetch(train, server, sha256=SHA, **options):
-    return fetch_photos(train, server if isinstance(server, str) else server.url, sha256, pauses_s=AT_ONCE, **options)
+    return fetch_photos(
+        train, server if isinstance(server, str) else server.url, sha256, retry_delays_s=AT_ONCE, **options
+    )
 
 
 def refusal(train, *arguments, **options):
@@ -72,7 +74,7 @@ def refusal(train, *arguments, **options):
     assert "\n" not in message
     assert caught.value.exit_code == 2
     assert not train.exists()
-    assert not unpack.stage_of(train).exists()
+    assert not unpack.unpacking_dir(train).exists()
     return message
 
 
@@ -94,7 +96,7 @@ def put_part(train, data, note=None):
 def test_the_renamed_folders_are_the_tasks_aliases():
     from flowerml.tasks.flowers import ALIASES
 
-    assert RENAMED == ALIASES
+    assert FOLDER_ALIASES == ALIASES
 
 
 def test_photos_arrive_under_the_classes_names_with_their_licence(serve, train):
@@ -176,7 +178,7 @@ def test_a_server_that_always_cuts_is_given_up_and_the_next_start_goes_on(serve,
 
 
 def test_tries_that_bring_much_are_not_counted(serve, train, monkeypatch):
-    monkeypatch.setattr(download, "PROGRESS", 5000)
+    monkeypatch.setattr(download, "MIN_PROGRESS", 5000)
     server = serve(Turn(ARCHIVE, cut=6000))
     fetch(train, server)
     assert whole(train)
@@ -560,7 +562,7 @@ def test_two_at_once_do_not_share_a_part(serve, train):
 
 
 def test_what_a_killed_unpacking_left_does_not_count(serve, train):
-    stage = unpack.stage_of(train)
+    stage = unpack.unpacking_dir(train)
     (stage / "flower_photos" / "roses").mkdir(parents=True)
     (stage / "flower_photos" / "roses" / "half.jpg").write_bytes(b"half")
     assert fetch(train, serve(Turn(ARCHIVE))) == COUNTS

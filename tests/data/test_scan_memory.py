@@ -8,8 +8,8 @@ import time
 import pytest
 
 from flowerml.data.folders import read_layout
-from flowerml.data.scan import scan
-from flowerml.data.scan_cache import FOLDER, ScanCache
+from flowerml.data.scan import scan_folder
+from flowerml.data.scan_cache import CACHE_DIR_VARIABLE, ScanCache
 from flowerml.data.synthetic.flowers import make_flowers
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
@@ -18,7 +18,7 @@ OLD_NS = 60 * 10**9
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache" / "scans"
 
 
@@ -37,7 +37,7 @@ def later(monkeypatch):
 
 
 def scanned(root, memory=None):
-    return scan(root, read_layout(root, CLASSES, {}), memory)
+    return scan_folder(root, read_layout(root, CLASSES, {}), memory)
 
 
 def tamper(cache, change):
@@ -143,7 +143,7 @@ def test_facts_of_another_decoder_are_not_used(pictures, cache):
 @pytest.mark.usefixtures("later")
 def test_a_cache_that_cannot_be_written_costs_only_time(pictures, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "file"))
     assert scanned(pictures, ScanCache(pictures)) == scanned(pictures)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.near_duplicates import group_numbers
-from flowerml.data.scan import Picture, Scan, scan
+from flowerml.data.scan import Picture, Scan, scan_folder
 from flowerml.data.split import Split, draw_split
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import ALIASES, FlowersTask
@@ -306,7 +306,7 @@ def test_copies_of_a_photo_on_disk_stay_on_one_side(tmp_path, split_seed):
     for number in range(6):
         path = put(root / "a" / f"copy{number}.jpg", encode(scene(number).resize((70, 60)), "JPEG", quality=60))
         copies.append((f"a/{number:02d}.jpg", f"a/{path.name}"))
-    scanned = scan(root, read_layout(root, ("a", "b"), ALIASES))
+    scanned = scan_folder(root, read_layout(root, ("a", "b"), ALIASES))
     split = draw_split(scanned, group_numbers(scanned.pictures, root)[0], 0.4, split_seed)
     assert all((original in split.val) == (copy in split.val) for original, copy in copies)
     assert any(original in split.val for original, _ in copies)

@@ -11,7 +11,7 @@ import tarfile
 import pytest
 
 from flowerml.data.download import archive as module
-from flowerml.data.download.archive import BadArchive, require_space, stage_of, unpack
+from flowerml.data.download.archive import BadArchive, require_space, unpack, unpacking_dir
 from flowerml.data.download.flower_photos import unpack_photos
 from flowerml.errors import UserError
 from tests.data.archive_server import COUNTS, PHOTOS, digest, file_member, tgz, tree, whole
@@ -97,7 +97,7 @@ def test_a_sparse_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("where", ["one large file", "many files", "behind the end", "a header"])
 def test_a_bomb_is_refused_before_it_has_filled_the_disk(tmp_path, monkeypatch, where):
-    monkeypatch.setattr(module, "FREE_GROWTH", 300_000)
+    monkeypatch.setattr(module, "GROWTH_ALLOWANCE", 300_000)
     zeros = bytes(30_000_000)
     if where == "one large file":
         data = tgz([*GOOD, (file_member("flower_photos/roses/bomb.jpg", len(zeros)), zeros)])
@@ -126,7 +126,7 @@ def test_a_size_that_is_only_claimed_is_refused(tmp_path):
 
 
 def test_too_many_entries_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_MEMBERS", len(GOOD))
+    monkeypatch.setattr(module, "MAX_MEMBERS", len(GOOD))
     assert photos(tmp_path, GOOD) == COUNTS
     (tmp_path / "b").mkdir()
     assert f"more than {len(GOOD)} entries" in refusal(
@@ -248,7 +248,7 @@ def test_what_stands_in_the_way_at_the_last_moment_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match=r"can't unpack into .*not empty"):
         unpack(archive, target, arrange)
     assert tree(target) == {"mine.jpg": b"mine"}
-    assert not stage_of(target).exists()
+    assert not unpacking_dir(target).exists()
 
 
 def test_random_bytes_and_random_damage_never_end_otherwise(tmp_path):
@@ -264,7 +264,7 @@ def test_random_bytes_and_random_damage_never_end_otherwise(tmp_path):
         message = outcome(put_archive(tmp_path, gzip.compress(bytes(damaged), 1)), target)
         assert target.exists() == (message == "")
         assert "\n" not in message
-        assert not stage_of(target).exists()
+        assert not unpacking_dir(target).exists()
 
 
 def test_space_is_counted_for_the_archive_and_what_it_holds(tmp_path):

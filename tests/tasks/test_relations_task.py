@@ -6,7 +6,7 @@ from collections import defaultdict
 import pytest
 import torch
 
-from flowerml.data.balance import balance
+from flowerml.data.balance import compute_balance
 from flowerml.data.relations.vrd import write_vrd
 from flowerml.data.synthetic.scenes import make_scenes, relation_counts
 from flowerml.errors import UserError
@@ -118,7 +118,7 @@ def test_checks_count_what_is_trained(scenes, prepared):
     settings = settings_for(scenes, class_weights="balanced", scheduler="plateau", patience=5)
     built = task.build(find_model(MODEL), settings, prepared.classes)
     labels = [example.label for example in prepared.train]
-    lines = task.checks(built, settings, balance(prepared.classes, labels, "balanced"))
+    lines = task.checks(built, settings, compute_balance(prepared.classes, labels, "balanced"))
     counted = next(line for line in lines if line.startswith("trainable parameters"))
     assert f"{built.head_parameters:,} (visual" in counted
     assert "backbone" not in counted
@@ -127,7 +127,7 @@ def test_checks_count_what_is_trained(scenes, prepared):
     thawed = settings_for(scenes, freeze_backbone_epochs=1)
     assert any(
         f"backbone {built.parameters - built.head_parameters:,}" in line
-        for line in task.checks(built, thawed, balance(prepared.classes, labels))
+        for line in task.checks(built, thawed, compute_balance(prepared.classes, labels))
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from flowerml.data.relations.folder import find_file, ids_of, read_pair_folder, require_pairs
+from flowerml.data.relations.folder import find_annotation_file, pair_ids, read_pair_folder, require_pairs
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.vrd import write_vrd
 from flowerml.errors import UserError
@@ -50,18 +50,20 @@ def test_all_pairs_in_the_order_of_the_relations(root):
 
 
 def test_the_annotations_are_found_or_named(root, tmp_path_factory):
-    assert find_file(root) == root / "annotations_train.json"
+    assert find_annotation_file(root) == root / "annotations_train.json"
     elsewhere = tmp_path_factory.mktemp("boxes")
     for path in root.glob("*.json"):
         shutil.move(path, elsewhere / path.name)
-    assert "no annotations" in refusal(find_file, root)
+    assert "no annotations" in refusal(find_annotation_file, root)
     assert len(read(root, annotations=elsewhere / "annotations_train.json").pairs) == 8
 
 
 def test_of_several_annotations_one_must_be_named(root):
     shutil.copy(root / "annotations_train.json", root / "annotations_test.json")
-    assert "several files of annotations (annotations_test.json, annotations_train.json)" in refusal(find_file, root)
-    assert "--annotations" in refusal(find_file, root)
+    assert "several files of annotations (annotations_test.json, annotations_train.json)" in refusal(
+        find_annotation_file, root
+    )
+    assert "--annotations" in refusal(find_annotation_file, root)
 
 
 @pytest.mark.parametrize("spoil", ["missing", "text", "other size"])
@@ -109,7 +111,7 @@ def test_a_class_that_is_no_relation_is_refused(root):
 
 def test_a_pair_is_named_by_picture_boxes_and_relation_and_a_repeat_has_a_number():
     pair = Pair("a.jpg", 48, 40, Box(2, 3, 20, 30), Box(10.5, 12, 44, 38), "left of")
-    assert ids_of([pair, pair]) == [
+    assert pair_ids([pair, pair]) == [
         "a.jpg [2 3 20 30] left of [10.5 12 44 38]",
         "a.jpg [2 3 20 30] left of [10.5 12 44 38] (2)",
     ]

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from flowerml.data.relations.formats import COLUMNS, read_annotations, read_csv
-from flowerml.data.relations.image_sizes import size_on_disk
+from flowerml.data.relations.image_sizes import image_size_reader
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.vocabulary import Vocabulary, load_vocabulary
-from flowerml.data.relations.vrd import find_annotations, read_vrd, write_vrd
+from flowerml.data.relations.vrd import find_vrd_files, read_vrd, write_vrd
 from flowerml.errors import UserError
 from tests.conftest import SHARED
 from tests.data.relations.made import FORMS, LAMP, SIZE, TABLE, scene_graph, table, visual_genome, vrd
@@ -105,8 +105,8 @@ class TestWhatCantBeRight:
         assert read.problems == (
             "a.jpg: above: object box left 20, top 60, right 300, bottom 95: not inside the image of 200x100",
         )
-        assert any("left out, 1 pair(s)" in line for line in read.lines())
-        assert any(read.problems[0] in line for line in read.lines())
+        assert any("left out, 1 pair(s)" in line for line in read.summary_lines())
+        assert any(read.problems[0] in line for line in read.summary_lines())
 
     def test_an_image_whose_size_is_not_told(self, tmp_path):
         path = vrd(tmp_path)
@@ -121,7 +121,7 @@ class TestWhatCantBeRight:
         (tmp_path / "train_image_metadata.json").write_text(json.dumps({"a.gif": {"width": 200, "height": 100}}))
         read = read_annotations(path, NAMES)
         assert len(read.pairs) == 1
-        assert read.remarks == ("a.jpg: its size stands under a.gif in train_image_metadata.json",)
+        assert read.notes == ("a.jpg: its size stands under a.gif in train_image_metadata.json",)
 
     def test_two_sizes_under_other_suffixes_are_not_chosen_from(self, tmp_path):
         path = vrd(tmp_path)
@@ -134,7 +134,7 @@ class TestWhatCantBeRight:
         (tmp_path / "relations.csv").write_text(rows)
         assert "a.png: above: the size of the image is not known" in refusal(tmp_path / "relations.csv")
         Image.new("RGB", SIZE).save(tmp_path / "a.png")
-        (pair,) = read_csv(tmp_path / "relations.csv", NAMES, size_on_disk(tmp_path)).pairs
+        (pair,) = read_csv(tmp_path / "relations.csv", NAMES, image_size_reader(tmp_path)).pairs
         assert (pair.width, pair.height) == SIZE
 
 
@@ -165,8 +165,8 @@ class TestNames:
         ]
         path.write_text(json.dumps([graph]))
         read = read_annotations(path, NAMES)
-        assert dict(read.other) == {"beside": 2, "wears": 1}
-        assert any("3 of 2 texts ('beside' 2, 'wears' 1" in line for line in read.lines())
+        assert dict(read.other_relations) == {"beside": 2, "wears": 1}
+        assert any("3 of 2 texts ('beside' 2, 'wears' 1" in line for line in read.summary_lines())
         assert len(read_annotations(path, load_vocabulary(Vocabulary.SYNONYMS)).pairs) == 3
 
     def test_a_table_of_ones_own(self, tmp_path):
@@ -304,7 +304,7 @@ class TestRoundTrip:
             for _ in range(2)
         ]
         write_vrd(tmp_path, "train", pairs)
-        assert find_annotations(tmp_path) == [tmp_path / "annotations_train.json"]
+        assert find_vrd_files(tmp_path) == [tmp_path / "annotations_train.json"]
         read = read_vrd(tmp_path / "annotations_train.json", NAMES)
         assert read.pairs == tuple(pairs)
         assert read.counts() == [2] * 10
@@ -316,7 +316,7 @@ class TestRoundTrip:
 
     def test_a_folder_of_another_form_has_none(self, tmp_path):
         (tmp_path / "annotations_train.json").write_text("{}")
-        assert find_annotations(tmp_path) == []
+        assert find_vrd_files(tmp_path) == []
 
 
 @needs_vrd
@@ -339,7 +339,7 @@ class TestRealAnnotations:
         assert sum(not pairs for pairs in json.loads((VRD / f"annotations_{part}.json").read_text()).values()) == empty
 
     def test_the_image_keyed_with_another_suffix_is_named(self):
-        (remark,) = read_annotations(VRD / "annotations_test.json", NAMES).remarks
+        (remark,) = read_annotations(VRD / "annotations_test.json", NAMES).notes
         assert remark.startswith("4392556686_44d71ff5a0_o.jpg: its size stands under 4392556686_44d71ff5a0_o.gif")
 
     def test_what_is_above_lies_higher(self):
