@@ -3,7 +3,13 @@
 import pytest
 
 from flowerml.data.balance import compute_balance
-from flowerml.data.relations.checks import EXPERIMENT_2, class_weights, epochs_at_lower_rate, experiment_checks, settings_checks
+from flowerml.data.relations.checks import (
+    EXPERIMENT_2,
+    class_weights,
+    epochs_at_lower_rate,
+    experiment_checks,
+    settings_checks,
+)
 from flowerml.data.relations.records import RELATIONS
 from flowerml.settings import resolve
 from flowerml.training.schedule import Plateau
@@ -24,7 +30,9 @@ def run_lines(counts=EXPERIMENT_2.counts, **changed):
 
 
 def test_the_pages_weights_are_those_of_its_total():
-    assert [round(weight, 2) for weight in class_weights(EXPERIMENT_2.counts, EXPERIMENT_2.total)] == list(EXPERIMENT_2.weights)
+    assert [round(weight, 2) for weight in class_weights(EXPERIMENT_2.counts, EXPERIMENT_2.total)] == list(
+        EXPERIMENT_2.weights
+    )
     assert list(EXPERIMENT_2.weights) == [0.24, 1.06, 0.62, 1.77, 3.92, 4.72, 1.28, 0.75, 22.53, 81.21]
 
 

@@ -70,10 +70,19 @@ def test_skip_goes_on_without_them(with_bad_files):
     assert scanned.digest == scan_folders(clean).digest
 
 
-def test_nothing_bad_passes_either_way(tmp_path):
+@pytest.mark.parametrize("bad_images", ["stop", "skip", None])
+def test_a_folder_without_bad_files_passes_any_policy(tmp_path, bad_images):
     scanned = scan_folders(put_classes(tmp_path, {"a": 1, "b": 1}))
-    for choice in ("stop", "skip"):
-        require_readable(scanned, choice)
+    assert scanned.bad == ()
+    assert require_readable(scanned, bad_images) is None
+    put(tmp_path / "b" / "bad.jpg", b"no picture")
+    with_bad = scan_folders(tmp_path)
+    assert len(with_bad.bad) == 1
+    if bad_images == "skip":
+        assert require_readable(with_bad, bad_images) is None
+    else:
+        with pytest.raises(UserError, match="1 of 3 pictures can't be read"):
+            require_readable(with_bad, bad_images)
 
 
 def test_a_class_left_without_a_readable_picture_stops_even_with_skip(tmp_path):

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import main
 from tests.cli.test_commands import ROOT, call
-from tests.data.archive_server import COUNTS, PHOTOS, ArchiveServer, Turn, digest, tgz, tree, whole
+from tests.data.download.archive_server import COUNTS, PHOTOS, ArchiveServer, Turn, digest, tgz, tree, whole
 from tests.data.pictures import encode, scene
 
 ARCHIVE = tgz(PHOTOS)

@@ -10,7 +10,7 @@ from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import measure_ambiguity, require_disjoint, split_by_image
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.errors import UserError
-from tests.data.relations.test_readers import VRD, needs_vrd
+from tests.data.relations.readers_common import VRD, needs_vrd
 
 A, B = Box(0, 0, 10, 10), Box(20, 20, 40, 40)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from flowerml.data.relations.records import RELATIONS
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.data.relations.vrd import read_vrd
-from flowerml.data.synthetic.scene_layout import PLACE_PAIR, FLAT, FLOATING, HOLLOW, SOLID, POSTS, SMALL, Placement
+from flowerml.data.synthetic.scene_layout import FLAT, FLOATING, HOLLOW, PLACE_PAIR, POSTS, SMALL, SOLID, Placement
 from flowerml.data.synthetic.scene_shapes import DRAW_OBJECT
 from flowerml.data.synthetic.scenes import EXPERIMENT_2_COUNTS, make_scenes, relation_counts
 
