@@ -61,7 +61,7 @@ class CachedPairSource:
         return torch.from_numpy(np.array(kept[rows[0]])), torch.from_numpy(np.array(kept[rows[1]]))
 
     def swapped(self) -> "CachedPairSource":
-        """As `Sight.exchanged`."""
+        """As `PairSource.swapped`."""
         return replace(self, pair=swap_boxes(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
 
 

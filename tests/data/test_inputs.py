@@ -11,7 +11,7 @@ SEVERAL = (torch.arange(5.0)[:, None], torch.arange(10.0).view(5, 2))
 
 
 @pytest.mark.parametrize("batch", [ONE, SEVERAL], ids=["one", "several"])
-def test_chunks_put_together_are_the_batch(batch):
+def test_concatenated_chunks_are_the_batch(batch):
     for parts in (1, 2, 3, 5, 8):
         cut = chunk(batch, parts)
         assert sum(map(batch_size_of, cut)) == batch_size_of(batch) == 5
@@ -28,17 +28,17 @@ def test_several_tensors_are_cut_at_the_same_places_as_their_targets():
 
 def test_stacked_rows_are_a_batch_of_the_same_structure():
     rows = [(torch.tensor([float(n)]), torch.tensor([2.0 * n, 2.0 * n + 1])) for n in range(5)]
-    for made, wanted in zip(stack(rows), SEVERAL, strict=True):
-        assert torch.equal(made, wanted)
+    for stacked, expected in zip(stack(rows), SEVERAL, strict=True):
+        assert torch.equal(stacked, expected)
     assert torch.equal(stack([row[0] for row in rows]), ONE)
 
 
 def test_only_pictures_are_laid_out_channels_last():
     pictures, numbers = torch.zeros(2, 3, 4, 4), torch.zeros(2, 8)
-    there = to_memory_format(to_device((pictures, numbers), torch.device("cpu")), torch.channels_last)
-    assert there[0].is_contiguous(memory_format=torch.channels_last)
-    assert not there[0].is_contiguous()
-    assert there[1].is_contiguous()
+    converted = to_memory_format(to_device((pictures, numbers), torch.device("cpu")), torch.channels_last)
+    assert converted[0].is_contiguous(memory_format=torch.channels_last)
+    assert not converted[0].is_contiguous()
+    assert converted[1].is_contiguous()
 
 
 def test_a_view_may_belong_to_another_class_than_its_example():

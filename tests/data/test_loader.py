@@ -1,4 +1,4 @@
-"""Trap 6: the same batches for any number of workers; oversampling, the last partial batch, and pictures that vanish."""
+"""The same batches for any number of workers; oversampling, the last partial batch, pictures that vanish."""
 
 import multiprocessing
 import os
@@ -96,7 +96,7 @@ def test_the_rest_of_an_epoch_is_the_same_without_its_beginning(examples, worker
 
 
 def test_order_and_views_differ_by_epoch_and_by_seed(examples):
-    """Seed 0 is a seed like any other (trap 7: `if seed:`)."""
+    """Seed 0 is a seed like any other, which `if seed:` would overlook."""
     epochs = {(seed, number): list(loader(examples, seed=seed).epoch(number)) for seed in (0, 1) for number in (1, 2)}
     again = list(loader(examples, seed=0).epoch(1))
     assert order_of(again) == order_of(epochs[0, 1])

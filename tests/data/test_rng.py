@@ -1,4 +1,4 @@
-"""Trap 6: a draw depends on what it is for (seed, epoch, picture), never on who makes it or on what was drawn before."""
+"""Keyed random numbers depend on their key (seed, epoch, picture) alone, not on the process or earlier draws."""
 
 import itertools
 import random
@@ -81,7 +81,7 @@ def test_the_state_comes_back_after_an_error():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_shuffled_is_a_permutation_by_key():
+def test_permutation_depends_on_the_key_alone():
     before = torch.get_rng_state()
     orders = [permutation(50, seed, "order", epoch) for seed in (0, 1) for epoch in (1, 2)]
     assert all(sorted(order) == list(range(50)) for order in orders)

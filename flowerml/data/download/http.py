@@ -81,7 +81,7 @@ def iter_body(response: requests.Response, limit: int | None) -> Iterator[bytes]
         try:
             chunk: bytes = raw.read1(_CHUNK if limit is None else min(_CHUNK, limit), decode_content=False)
         except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, ValueError) as error:
-            raise RetryableError(_reason(_root_cause(error)), retries=1, responded=True) from error
+            raise RetryableError(_error_reason(_root_cause(error)), retries=1, responded=True) from error
         if not chunk:
             return
         limit = None if limit is None else limit - len(chunk)
@@ -89,17 +89,17 @@ def iter_body(response: requests.Response, limit: int | None) -> Iterator[bytes]
 
 
 def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
-    wanted = {"User-Agent": "flowerml", "Accept-Encoding": "identity", **headers}
+    headers = {"User-Agent": "flowerml", "Accept-Encoding": "identity", **headers}
     try:
         return session.get(
-            url, headers=wanted, stream=True, timeout=(CONNECT_S, READ_S), verify=_trusted_certificates()
+            url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S), verify=_trusted_certificates()
         )
     except requests.TooManyRedirects as error:
         raise _endless_redirect(url, None if error.response is None else error.response.status_code) from error
     except (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema) as error:
         raise UserError(
-            f"the proxy of the environment can't be used ({_reason(error)}): mend it, or {ALTERNATIVES}"
-        ) from (error)
+            f"the proxy of the environment can't be used ({_error_reason(error)}): mend it, or {ALTERNATIVES}"
+        ) from error
     except requests.exceptions.InvalidHeader as error:
         raise RetryableError("the answer is not HTTP", retries=1, responded=False) from error
     except ValueError as error:  # InvalidURL, and what urllib.parse raises for a redirect to an impossible host name
@@ -137,10 +137,10 @@ def _to_retryable(cause: Exception) -> RetryableError:
         return RetryableError(str(cause), cause.retries, responded=False)
     # A second time-out, or waiting for a certificate to become valid, only costs time.
     permanent = isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError | ssl.SSLError)
-    return RetryableError(_reason(cause), retries=0 if permanent else 1, responded=False)
+    return RetryableError(_error_reason(cause), retries=0 if permanent else 1, responded=False)
 
 
-def _reason(error: Exception) -> str:
+def _error_reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}; a company's own certificates can be named by SSL_CERT_FILE=FILE.pem"
     if isinstance(error, ssl.SSLError):

@@ -80,15 +80,15 @@ def experiment_checks(published: ExperimentSettings = EXPERIMENT_2) -> list[str]
     balance = Balance(RELATIONS, published.counts, tuple(repeats), tuple(weights))
     epochs_left = epochs_at_lower_rate(published.plateau_patience, published.patience)
     return [
-        f"N: the page says {total:,}, its ten counts sum to {counted:,}",
+        f"N: published as {total:,}, the ten counts sum to {counted:,}",
         (
             "weights N/(C n):"
             f" {', '.join(f'{name} {weight:.2f}' for name, weight in zip(RELATIONS, weights, strict=True))} (N ="
             f" {total:,})"
         ),
         (
-            f"oversampling {published.oversample}: inside {seen['inside']} (the page: {published.inside}), outside"
-            f" {seen['outside']}, train {total + added:,} (the page: about {published.oversampled:,})"
+            f"oversampling {published.oversample}: inside {seen['inside']} (published: {published.inside}), outside"
+            f" {seen['outside']}, train {total + added:,} (published: about {published.oversampled:,})"
         ),
         (
             "weights from before oversampling, applied after it: one pair of outside pulls"
@@ -103,11 +103,11 @@ def experiment_checks(published: ExperimentSettings = EXPERIMENT_2) -> list[str]
             f" {epochs_left} epoch(s) at the lower rate before the end"
         ),
         (
-            f"trainable: the page says about {published.trainable:,}; the projection 4096 -> 1024 -> 128 alone has"
+            f"trainable: published as about {published.trainable:,}; the projection 4096 -> 1024 -> 128 alone has"
             f" {_linear_parameters(4096, 1024, 128):,}; a run prints its own count"
         ),
         (
-            f"accuracy: the page predicts {_percent(published.accuracy)}, and {_percent(published.val_accuracy)} for"
+            f"accuracy: published as {_percent(published.accuracy)}, and {_percent(published.val_accuracy)} for"
             " validation: not both can be met"
         ),
     ]

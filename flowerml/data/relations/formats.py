@@ -128,7 +128,7 @@ def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[
             boxes = Box(x0, y0, x1, y1), Box(*others)
             collector.add_pair(
                 image,
-                _image_size(row, image, sizes, f"{path}, line {line}"),
+                _row_image_size(row, image, sizes, f"{path}, line {line}"),
                 relation,
                 boxes,
                 [row.get(side) or None for side in _SIDES],
@@ -160,7 +160,7 @@ def _pixel_value(row: Mapping[str, str], name: str, location: str) -> float:
     return value
 
 
-def _image_size(
+def _row_image_size(
     row: Mapping[str, str], image: str, sizes: Callable[[str], tuple[int, int] | None], location: str
 ) -> tuple[int, int] | None:
     if not row.get("width") or not row.get("height"):

@@ -15,7 +15,7 @@ ARCHIVE = tgz(PHOTOS)
 SHA = digest(ARCHIVE)
 
 
-AT_ONCE = (0, 0, 0, 0)
+NO_DELAYS = (0, 0, 0, 0)
 
 
 WAYS = ("--archive FILE", "--url", "photos of your own into one sub-folder per class", "flowerml dataset make")
@@ -23,7 +23,7 @@ WAYS = ("--archive FILE", "--url", "photos of your own into one sub-folder per c
 
 def fetch(train, server, sha256=SHA, **options):
     return fetch_photos(
-        train, server if isinstance(server, str) else server.url, sha256, retry_delays_s=AT_ONCE, **options
+        train, server if isinstance(server, str) else server.url, sha256, retry_delays_s=NO_DELAYS, **options
     )
 
 
@@ -39,7 +39,7 @@ def refusal(train, *arguments, **options):
     return message
 
 
-def beside(train):
+def names_beside(train):
     """Names in the folder around the train folder, but for it."""
     return sorted(path.name for path in train.parent.iterdir() if path != train) if train.parent.exists() else []
 

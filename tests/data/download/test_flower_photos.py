@@ -18,7 +18,7 @@ from tests.data.download.archive_server import (
     tree,
     whole,
 )
-from tests.data.download.fetch_helpers import ARCHIVE, SHA, WAYS, beside, fetch, refusal
+from tests.data.download.fetch_helpers import ARCHIVE, SHA, WAYS, fetch, names_beside, refusal
 
 
 def test_the_renamed_folders_are_the_tasks_aliases():
@@ -32,7 +32,7 @@ def test_photos_arrive_under_the_classes_names_with_their_licence(serve, train):
     assert fetch(train, server) == COUNTS
     assert whole(train)
     assert (train / "LICENSE.txt").read_bytes() == PHOTOS["flower_photos/LICENSE.txt"]
-    assert beside(train) == [], "archive, part and note are gone"
+    assert names_beside(train) == [], "archive, part and note are gone"
     assert server.ranges == [None]
 
 
@@ -61,19 +61,19 @@ def test_a_folder_in_use_is_refused_before_anything_is_fetched(serve, tmp_path, 
     server = serve(Turn(ARCHIVE))
     with pytest.raises(UserError, match="name another folder" if "file" in kind else "name .*photos"):
         fetch(train, server)
-    assert server.asked == []
+    assert server.requests == []
     assert tree(tmp_path) == before
 
 
 def test_the_archive_stays_when_asked_for_and_is_never_written_over_another(serve, train):
     server = serve(Turn(ARCHIVE))
     fetch(train, server, keep_archive=True)
-    assert beside(train) == ["flower_photos.tgz"]
+    assert names_beside(train) == ["flower_photos.tgz"]
     assert (train.parent / "flower_photos.tgz").read_bytes() == ARCHIVE
     other = train.with_name("other")
     message = refusal(other, server, keep_archive=True)
     assert f"--archive {train.parent / 'flower_photos.tgz'}" in message
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [404, 403, 410, 416, 204])
@@ -82,7 +82,7 @@ def test_a_refusal_is_said_at_once(serve, train, status):
     message = refusal(train, server)
     assert f"the server answers {status}" in message
     assert all(way in message for way in WAYS)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_other_content_is_removed_and_both_digests_are_named(serve, train):
@@ -92,14 +92,14 @@ def test_other_content_is_removed_and_both_digests_are_named(serve, train):
     assert SHA in message
     assert "removed" in message
     assert all(way in message for way in ("--sha256", *WAYS))
-    assert beside(train) == []
+    assert names_beside(train) == []
 
 
 def test_one_flipped_bit_is_seen(serve, train):
     damaged = bytearray(ARCHIVE)
     damaged[len(damaged) // 2] ^= 1
     refusal(train, serve(Turn(bytes(damaged))))
-    assert beside(train) == []
+    assert names_beside(train) == []
 
 
 def test_a_file_of_another_size_is_refused_before_it_is_fetched(serve, train):
@@ -107,7 +107,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(serve, train):
     server = serve(Turn(b"<html>log in</html>", headers={"Content-Type": "text/html"}))
     message = refusal(train, server, PUBLIC_SHA256)
     assert f"offers 19 bytes (text/html) where the archive has {PUBLIC_SIZE}" in message
-    assert beside(train) == []
+    assert names_beside(train) == []
 
 
 def test_a_body_without_a_length_is_taken(serve, train):
@@ -120,7 +120,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(serve, train):
     assert f"{train.parent}: " in message
     assert "210000000.0 GB needed" in message
     assert "--train-dir" in message
-    assert beside(train) == []
+    assert names_beside(train) == []
 
 
 def test_two_at_once_do_not_share_a_part(serve, train):
@@ -132,7 +132,7 @@ def test_two_at_once_do_not_share_a_part(serve, train):
         assert "another `dataset fetch` is at work" in refusal(train, server)
     finally:
         os.close(other)
-    assert server.asked == []
+    assert server.requests == []
     assert fetch(train, server) == COUNTS
 
 
@@ -142,7 +142,7 @@ def test_what_a_killed_unpacking_left_does_not_count(serve, train):
     (stage / "flower_photos" / "roses" / "half.jpg").write_bytes(b"half")
     assert fetch(train, serve(Turn(ARCHIVE))) == COUNTS
     assert whole(train)
-    assert beside(train) == []
+    assert names_beside(train) == []
 
 
 def test_an_archive_that_is_refused_is_not_kept(serve, train):
@@ -151,7 +151,7 @@ def test_an_archive_that_is_refused_is_not_kept(serve, train):
     )
     message = refusal(train, serve(Turn(bad)), digest(bad))
     assert "entry '../x' points outside its folder" in message
-    assert beside(train) == []
+    assert names_beside(train) == []
 
 
 def test_an_archive_on_disk_is_checked_unpacked_and_left_alone(train, tmp_path):
@@ -160,7 +160,7 @@ def test_an_archive_on_disk_is_checked_unpacked_and_left_alone(train, tmp_path):
     assert unpack_photos(train, mine, SHA) == COUNTS
     assert whole(train)
     assert mine.read_bytes() == ARCHIVE
-    assert beside(train) == []
+    assert names_beside(train) == []
     with pytest.raises(UserError, match="not empty"):
         unpack_photos(train, mine, SHA)
     other = train.with_name("other")

@@ -11,7 +11,7 @@ import pytest
 
 from flowerml.data.download import http as connection
 from tests.data.download.archive_server import COUNTS, Turn
-from tests.data.download.fetch_helpers import ARCHIVE, WAYS, beside, fetch, refusal
+from tests.data.download.fetch_helpers import ARCHIVE, WAYS, fetch, names_beside, refusal
 
 
 def test_redirects_are_followed_with_the_range(serve, train):
@@ -29,7 +29,7 @@ def test_redirects_to_other_schemes_are_refused(serve, train, target):
     message = refusal(train, server)
     assert repr(target) in message
     assert "neither http nor https" in message
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_redirects_in_a_circle_or_to_nowhere_end(serve, train):
@@ -55,7 +55,7 @@ def test_redirects_in_a_circle_or_to_nowhere_end(serve, train):
 def test_an_address_that_is_none_is_refused(train, url):
     message = refusal(train, url)
     assert f"--url is {url!r}" in message
-    assert beside(train) == []
+    assert names_beside(train) == []
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(train):
@@ -108,7 +108,7 @@ def test_an_answer_may_take_longer_than_the_connection(serve, train, monkeypatch
     monkeypatch.setattr(connection, "CONNECT_S", 0.4)
     server = serve(Turn(ARCHIVE, delay_s=0.9))
     assert fetch(train, server) == COUNTS
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_proxys_refusal_is_said_at_once(serve, train, monkeypatch, capsys):
@@ -117,7 +117,7 @@ def test_a_proxys_refusal_is_said_at_once(serve, train, monkeypatch, capsys):
     message = refusal(train, "https://mirror.example/x.tgz")
     assert "can't be reached (the proxy refuses: 403 Forbidden): " in message
     assert all(way in message for way in WAYS)
-    assert len(proxy.asked) == 1
+    assert len(proxy.requests) == 1
 
 
 def test_a_proxy_that_is_away_is_named(train, monkeypatch):
@@ -178,3 +178,31 @@ def test_an_answer_that_is_not_http_is_said(train, monkeypatch):
         finally:
             server.kill()
     assert "can't be reached (the answer is not HTTP)" in message
+
+
+def test_credentials_of_netrc_are_never_sent(serve, train, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password s3cret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    mirror = serve(Turn(ARCHIVE))
+    server = serve(Turn(b"", status=302, location=mirror.url))
+    assert fetch(train, server) == COUNTS
+    assert not any("Authorization" in headers for headers in (*server.requests, *mirror.requests))
+
+
+def test_one_address_of_each_family_is_tried(train, monkeypatch):
+    """Behind a firewall that drops packets, each of sixteen addresses would cost a time-out."""
+    stream = socket.SOCK_STREAM
+    found = [(socket.AF_INET6, stream, 6, "", (f"2001:db8::{number}", 80, 0, 0)) for number in range(8)]
+    found += [(socket.AF_INET, stream, 6, "", (f"192.0.2.{number}", 80)) for number in range(8)]
+    tried = []
+
+    def connect(address, timeout_s):
+        tried.append((address, timeout_s))
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert "(mirror.example:80: no connection within 10 s)" in refusal(train, "http://mirror.example/x.tgz")
+    assert tried == [(("2001:db8::0", 80), 10.0), (("192.0.2.0", 80), 10.0)]

@@ -18,7 +18,7 @@ from flowerml.errors import UserError
 from flowerml.human_units import amount
 from flowerml.progress_bar import track_bytes
 from tests.data.download.archive_server import COUNTS, Turn, digest, tgz, whole
-from tests.data.download.fetch_helpers import ARCHIVE, PART, SHA, beside, fetch, put_part, refusal
+from tests.data.download.fetch_helpers import ARCHIVE, PART, SHA, fetch, names_beside, put_part, refusal
 
 
 @pytest.mark.parametrize("how", ["length", "chunked"])
@@ -32,21 +32,21 @@ def test_a_connection_cut_in_the_middle_goes_on_from_there_in_one_call(serve, tr
     assert first is None
     assert got == cut or (how == "chunked" and cut <= got <= cut + 100), "every byte that came is kept"
     assert third == f"bytes={got + 1000}-"
-    assert [headers.get("If-Range") for headers in server.asked] == [None, '"v1"', '"v1"']
+    assert [headers.get("If-Range") for headers in server.requests] == [None, '"v1"', '"v1"']
     assert capsys.readouterr().err.count("trying again in 0 s") == 2
 
 
 def test_a_server_that_always_cuts_is_given_up_and_the_next_start_goes_on(serve, train):
     server = serve(Turn(ARCHIVE, cut=5000))
     message = refusal(train, server)
-    assert len(server.asked) == 5, "one try and four more"
+    assert len(server.requests) == 5, "one try and four more"
     assert "broke off too often" in message
     assert f"25.0 kB are kept in {train.parent / PART}: the same command goes on from there" in message
     assert (train.parent / PART).read_bytes() == ARCHIVE[:25_000]
     again = serve(Turn(ARCHIVE))
     assert fetch(train, again, keep_archive=True) == COUNTS
     assert again.ranges == ["bytes=25000-"]
-    assert "If-Range" not in again.asked[0], "another server's versions have other names"
+    assert "If-Range" not in again.requests[0], "another server's versions have other names"
     assert (train.parent / "flower_photos.tgz").read_bytes() == ARCHIVE
 
 
@@ -55,7 +55,7 @@ def test_tries_that_bring_much_are_not_counted(serve, train, monkeypatch):
     server = serve(Turn(ARCHIVE, cut=6000))
     fetch(train, server)
     assert whole(train)
-    assert len(server.asked) == -(-len(ARCHIVE) // 6000) > 6
+    assert len(server.requests) == -(-len(ARCHIVE) // 6000) > 6
 
 
 def test_pauses_grow_and_end(serve, train, monkeypatch):
@@ -91,7 +91,7 @@ def test_a_weak_etag_is_no_condition_but_its_change_is_seen(serve, train):
     server = serve(Turn(b"x" * len(ARCHIVE), cut=7000, etag='W/"a"'), Turn(ARCHIVE, etag='W/"b"'))
     assert fetch(train, server) == COUNTS
     assert server.ranges == [None, "bytes=7000-", None]
-    assert not any("If-Range" in headers for headers in server.asked)
+    assert not any("If-Range" in headers for headers in server.requests)
 
 
 def test_a_range_that_was_not_asked_for_is_not_appended(serve, train):
@@ -109,19 +109,19 @@ def test_a_part_whose_note_is_lost_or_damaged_still_counts(serve, train, note):
     assert server.ranges == ["bytes=9000-"]
 
 
-@pytest.mark.parametrize("noted", [False, True])
-def test_a_part_longer_than_the_file_is_thrown_away(serve, train, noted):
-    put_part(train, ARCHIVE + b"more", {"size": len(ARCHIVE)} if noted else None)
+@pytest.mark.parametrize("has_record", [False, True])
+def test_a_part_longer_than_the_file_is_thrown_away(serve, train, has_record):
+    put_part(train, ARCHIVE + b"more", {"size": len(ARCHIVE)} if has_record else None)
     server = serve(Turn(ARCHIVE))
     assert fetch(train, server) == COUNTS
-    assert server.ranges == ([None] if noted else [f"bytes={len(ARCHIVE) + 4}-", None])
+    assert server.ranges == ([None] if has_record else [f"bytes={len(ARCHIVE) + 4}-", None])
 
 
 def test_a_part_that_is_whole_needs_no_network_or_one_question(serve, train):
     put_part(train, ARCHIVE, {"size": len(ARCHIVE)})
     server = serve(Turn(ARCHIVE))
     assert fetch(train, server) == COUNTS
-    assert server.asked == []
+    assert server.requests == []
     shutil.rmtree(train.parent)
     put_part(train, ARCHIVE)
     assert fetch(train, server) == COUNTS
@@ -134,7 +134,7 @@ def test_parts_of_different_digests_do_not_mix(serve, train):
     server = serve(Turn(other))
     assert fetch(train, server, digest(other)) == {"a": 1, "b": 1}
     assert server.ranges == [None]
-    assert beside(train) == [PART]
+    assert names_beside(train) == [PART]
 
 
 def test_a_refusal_leaves_the_part(serve, train):
@@ -150,7 +150,7 @@ def test_a_busy_server_is_asked_again(serve, train, status):
     always = serve(Turn(b"busy", status=status))
     message = refusal(train.with_name("b"), always)
     assert f"the server answers {status}" in message
-    assert len(always.asked) == 5
+    assert len(always.requests) == 5
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def test_a_disk_that_fills_up_while_unpacking_keeps_the_archive(serve, train):
         assert "File too large" in refusal(train, server)
     assert fetch(train, server) == COUNTS
     assert whole(train)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_log_gets_plain_lines_of_bytes_rate_and_time_left(capsys):

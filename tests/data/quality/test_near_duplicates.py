@@ -1,4 +1,4 @@
-"""Trap 9: copies and edits of one photo are one group, whoever says so: the hash, the manifest, or equal bytes."""
+"""Copies and edits of one photo are one group, whoever says so: the hash, the manifest, or equal bytes."""
 
 import random
 
@@ -46,8 +46,8 @@ def test_pairs_are_found_across_the_blocks_of_the_comparison():
     """1,200 pictures are compared in three blocks: against the plain definition."""
     rng = random.Random(1)
     hashes = [rng.getrandbits(64) for _ in range(1200)]
-    for here, there in ((3, 1190), (511, 512), (1023, 1024), (700, 701)):
-        hashes[there] = hashes[here] ^ (1 << rng.randrange(64))
+    for first, second in ((3, 1190), (511, 512), (1023, 1024), (700, 701)):
+        hashes[second] = hashes[first] ^ (1 << rng.randrange(64))
     expected = [(i, j) for i in range(1200) for j in range(i + 1, 1200) if (hashes[i] ^ hashes[j]).bit_count() <= 4]
     assert near_duplicate_pairs([fake(value) for value in hashes]) == expected
     assert {(3, 1190), (511, 512), (1023, 1024), (700, 701)} <= set(expected)

@@ -1,4 +1,4 @@
-"""The arithmetic of Experiment 2: the page's weights to the second digit, and what its other figures really come to."""
+"""The arithmetic of Experiment 2: its weights to the second digit, and its other figures beside those of its rules."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def run_lines(counts=EXPERIMENT_2.counts, **changed):
     return settings_checks(made, settings, {"visual projection": 4_326_528, "spatial encoder": 25_408})
 
 
-def test_the_pages_weights_are_those_of_its_total():
+def test_the_published_weights_are_those_of_the_published_total():
     assert [round(weight, 2) for weight in class_weights(EXPERIMENT_2.counts, EXPERIMENT_2.total)] == list(
         EXPERIMENT_2.weights
     )
@@ -43,7 +43,7 @@ def test_the_counts_sum_to_another_total_and_other_weights():
     assert own == pytest.approx(compute_balance(RELATIONS, labels_of(EXPERIMENT_2.counts), "balanced").weights)
 
 
-def test_every_line_about_the_page_has_both_figures():
+def test_every_line_on_experiment_2_has_both_figures():
     lines = experiment_checks()
     found = {
         "N": ("30,860", "30,876"),
@@ -61,7 +61,7 @@ def test_every_line_about_the_page_has_both_figures():
         assert [figure for figure in figures if figure not in line] == []
 
 
-def test_a_run_with_the_pages_settings_says_what_they_amount_to():
+def test_a_run_with_the_settings_of_experiment_2_prints_their_effect():
     lines = run_lines(
         class_weights="balanced",
         oversample="100:3,500:2",

@@ -78,11 +78,13 @@ def test_a_picture_that_can_not_be_used_is_listed_and_stops_the_run(root, spoil)
     found = read(root)
     assert len(found.pairs) == 6
     assert [bad.file for bad in found.bad] == ["2.png"]
-    said = refusal(require_pairs, found, "stop")
-    assert said.startswith("1 annotated pictures can't be used (mend them, or go on without them: --bad-images skip):")
-    assert "2.png" in said
+    message = refusal(require_pairs, found, "stop")
+    assert message.startswith(
+        "1 annotated pictures can't be used (mend them, or go on without them: --bad-images skip):"
+    )
+    assert "2.png" in message
     if spoil == "other size":
-        assert "40x48 pixels, annotated as 48x40" in said
+        assert "40x48 pixels, annotated as 48x40" in message
     require_pairs(found, "skip")
 
 
@@ -98,9 +100,9 @@ def test_boxes_that_can_not_be_right_are_listed_and_stop_nothing(root):
 def test_a_relation_without_a_pair_is_refused_with_the_flag_that_leaves_it_out(root):
     found = read(root, classes=None)
     assert found.classes == RELATIONS
-    said = refusal(require_pairs, found, "stop")
-    assert "no usable pair of under, above, below" in said
-    assert "--classes 'on,near'" in said
+    message = refusal(require_pairs, found, "stop")
+    assert "no usable pair of under, above, below" in message
+    assert "--classes 'on,near'" in message
 
 
 def test_a_class_that_is_no_relation_is_refused(root):

@@ -19,7 +19,7 @@ class TestBoxOrder:
     """y before x, or width instead of an edge, would cut other pixels without an error."""
 
     def test_the_crops_are_the_objects_that_were_drawn(self, write, tmp_path):
-        """A red lamp and a blue table on white: each box must hold its colour and nothing else, up to its very edges."""
+        """A red lamp and a blue table on white: each box must hold only its colour, up to its edges."""
         picture = Image.new("RGB", SIZE, "white")
         draw = ImageDraw.Draw(picture)
         for (x0, y0, x1, y1), colour in ((LAMP, "red"), (TABLE, "blue")):

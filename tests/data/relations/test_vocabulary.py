@@ -49,7 +49,7 @@ class TestNames:
         assert load_vocabulary(path=own) == {"hovers over": "above"}
 
     @pytest.mark.parametrize(
-        ("content", "said"),
+        ("content", "expected"),
         [
             ("text,relation\nover,atop\n", "line 2: 'atop' is none of the ten relations: on, under"),
             ("text,relation\nover,above\nOVER,on\n", "line 3: 'OVER' is both 'above' and 'on'"),
@@ -58,9 +58,9 @@ class TestNames:
             ("text,relation\n", "no names in it"),
         ],
     )
-    def test_a_wrong_table_is_refused(self, tmp_path, content, said):
+    def test_a_wrong_table_is_refused(self, tmp_path, content, expected):
         (tmp_path / "mine.csv").write_text(content)
         with pytest.raises(UserError) as caught:
             load_vocabulary(path=tmp_path / "mine.csv")
-        assert said in str(caught.value)
+        assert expected in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -70,7 +70,7 @@ class TestWrongFiles:
         assert "above 0" in self.spoil(scene_graph(tmp_path), lambda value: value[0].__setitem__("height", 0))
 
     @pytest.mark.parametrize(
-        ("old", "new", "said"),
+        ("old", "new", "expected"),
         [
             ("subject_x0", "x0", "no column subject_x0; the first line must name image,subject_x0"),
             ("120,", "left,", "line 2: subject_x0 is 'left'; a number of pixels is needed"),
@@ -81,11 +81,11 @@ class TestWrongFiles:
             (",200,100,", ",0,100,", "whole numbers of pixels above 0"),
         ],
     )
-    def test_table(self, tmp_path, old, new, said):
+    def test_table(self, tmp_path, old, new, expected):
         path = table(tmp_path)
         path.write_text(path.read_text().replace(old, new, 1))
         message = refusal(path)
-        assert said in message
+        assert expected in message
         assert "\n" not in message
 
     @pytest.mark.parametrize("content", ["{", "", "[1, 2", "<html>", "[" * 100_000])

@@ -59,8 +59,8 @@ def test_the_rules_hold_for_any_groups(seed):
         held = sum(key.startswith(f"{name}/") for key in val)
         assert 1 <= held < total, "each class on both sides"
         pure = [group for group in groups if {key.split("/")[0] for key in group} == {name}]
-        wanted = min(max(1, round(val_split * total)), total - 1)
-        assert abs(held - wanted) < max(map(len, pure)) or held == sum(map(len, pure)), (
+        target = min(max(1, round(val_split * total)), total - 1)
+        assert abs(held - target) < max(map(len, pure)) or held == sum(map(len, pure)), (
             "as near to the share as groups allow"
         )
 

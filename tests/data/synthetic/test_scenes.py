@@ -84,7 +84,7 @@ def test_boxes_alone_do_not_tell_all_ten_apart():
     assert sum(within(one) for one in areas["inside"]) == DRAWS
 
 
-def test_equal_counts_or_the_users_long_tail():
+def test_equal_counts_or_the_long_tail_of_experiment_2():
     assert relation_counts(1000, long_tail=False) == dict.fromkeys(RELATIONS, 100)
     tail = relation_counts(3000, long_tail=True)
     assert max(tail, key=tail.__getitem__) == "on"
@@ -98,12 +98,12 @@ def test_equal_counts_or_the_users_long_tail():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
-    heard: list[int] = []
-    pairs = make_scenes(root, relation_counts(40, long_tail=False), size=64, seed=3, on_image=heard.append)
-    return root, pairs, heard
+    reported: list[int] = []
+    pairs = make_scenes(root, relation_counts(40, long_tail=False), size=64, seed=3, on_image=reported.append)
+    return root, pairs, reported
 
 
-def test_annotations_say_what_was_drawn(made):
+def test_annotations_match_the_drawing(made):
     root, pairs, _ = made
     read = read_vrd(root / "annotations_train.json", load_vocabulary())
     assert Counter(read.pairs) == Counter(pairs)
@@ -112,10 +112,10 @@ def test_annotations_say_what_was_drawn(made):
 
 
 def test_each_picture_has_the_size_and_the_pairs_that_the_annotations_say(made):
-    root, pairs, heard = made
+    root, pairs, reported = made
     images = {pair.image for pair in pairs}
     assert images == {path.name for path in root.glob("*.jpg")}
-    assert sum(heard) == len(pairs) == 40
+    assert sum(reported) == len(pairs) == 40
     assert {*Counter(pair.image for pair in pairs).values()} == {1, 2, 3}
     for pair in pairs:
         assert Image.open(root / pair.image).size == (pair.width, pair.height)
