@@ -27,7 +27,7 @@ import numpy as np
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Pair
-from flowerml.data.relations.split import measure_ambiguity, fold_of, require_disjoint
+from flowerml.data.relations.split import fold_of, measure_ambiguity, require_disjoint
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.evaluation.metrics import wilson
 from flowerml.evaluation.operating_point import Point, choose, decide, frontier, measure, over_images, weighted_figures

@@ -48,7 +48,7 @@ class CachedPairSource:
 
     pair: Pair
     label: int
-    mirrored: int | None
+    flipped_label: int | None
     features: Path
     rows: tuple[int, int]
     mirrored_rows: tuple[int, int] | None

@@ -14,7 +14,7 @@ from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loader import Example, Transform
 from flowerml.data.pair_views import ImagePairSource, PairExample, PairSource, PairView
-from flowerml.data.relations.checks import settings_checks, experiment_checks
+from flowerml.data.relations.checks import experiment_checks, settings_checks
 from flowerml.data.relations.folder import PairFolder, parse_pair_id, read_pair_folder, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import FLIPPED, Box, Pair
@@ -159,7 +159,8 @@ class RelationsTask:
         counts["embeddings"] = built.head_parameters - sum(counts.values())
         if settings.freeze_backbone_epochs < (settings.stop_epoch or settings.epochs):
             counts["backbone"] = built.parameters - built.head_parameters
-        return [*settings_checks(balance, settings, counts), *(f"the experiment's page: {line}" for line in experiment_checks())]
+        published = [f"the experiment's page: {line}" for line in experiment_checks()]
+        return [*settings_checks(balance, settings, counts), *published]
 
     def baselines(
         self, built: Built, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int

@@ -66,7 +66,7 @@ def test_mirrored_pairs_too(kept):
 def test_subject_and_object_in_each_others_place(kept):
     (views, _, built, _), _ = kept
     sight = views.val[0].read()
-    plain, turned = (one.sides(built.description, flipped=False) for one in (sight, sight.exchanged()))
+    plain, turned = (one.sides(built.description, flipped=False) for one in (sight, sight.swapped()))
     assert torch.equal(plain[0], turned[1])
     assert torch.equal(plain[1], turned[0])
 

@@ -141,6 +141,6 @@ def test_a_folder_without_annotations_is_refused_in_one_line(tmp_path):
 def test_the_mirrored_label_of_a_subset_without_the_other_side(scenes):
     data = RelationsTask().prepare(settings_for(scenes, classes="left of,on"))
     assert data.classes == ("on", "left of")
-    mirrored = {example.label: example.mirrored for example in data.train}
+    mirrored = {example.label: example.flipped_label for example in data.train}
     assert mirrored == {0: 0, 1: None}
     assert torch.tensor([example.label for example in data.train]).unique().tolist() == [0, 1]

@@ -105,8 +105,8 @@ def test_a_new_picture_is_read_and_a_bad_one_each_time(pictures, cache):
 
 def test_a_file_changed_a_second_ago_is_not_cached(pictures, cache, monkeypatch):
     """It could change once more, and leave the same times behind."""
-    newest = max(path.stat().st_ctime_ns for path in pictures.rglob("*.jpg"))
-    monkeypatch.setattr(time, "time_ns", lambda: newest + 10**9)
+    oldest = min(path.stat().st_ctime_ns for path in pictures.rglob("*.jpg"))
+    monkeypatch.setattr(time, "time_ns", lambda: oldest + 10**9)
     scanned(pictures, ScanCache(pictures))
     assert not cache.exists()
 
