@@ -28,7 +28,7 @@ from benchmarks.pair_trees import TreePairModel
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Pair
-from flowerml.data.relations.split import ambiguity, part_of, require_disjoint
+from flowerml.data.relations.split import fold_of, measure_ambiguity, require_disjoint
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.evaluation.metrics import wilson_interval
 from flowerml.evaluation.operating_point import (
@@ -121,13 +121,13 @@ def read(folder: Path) -> Data:
     names = load_vocabulary()
     train, test = (read_annotations(folder / f"annotations_{part}.json", names) for part in ("train", "test"))
     for line in [
-        *train.lines(),
-        *test.lines(),
-        *require_disjoint(train.pairs, test.pairs).lines(),
-        ambiguity(test.pairs).line(),
+        *train.summary_lines(),
+        *test.summary_lines(),
+        *require_disjoint(train.pairs, test.pairs).summary_lines(),
+        measure_ambiguity(test.pairs).summary(),
     ]:
         logger.info(line)
-    every = {text: text for text in train.other} | names
+    every = {text: text for text in train.other_relations} | names
     others = [
         pair
         for pair in read_annotations(folder / "annotations_train.json", every).pairs
@@ -149,10 +149,10 @@ def makers(networks: int) -> dict[str, Callable[[Sequence[Pair]], PairModel]]:
 
 def out_of_part(make: Callable[[Sequence[Pair]], PairModel], data: Data, parts: int, what: str) -> np.ndarray:
     """Log-probabilities (N, C) of the training pairs, each part's from a model that has seen none of its images."""
-    inside = np.array([part_of(pair.image, parts, "chosen") for pair in data.train])
+    inside = np.array([fold_of(pair.image, parts, "chosen") for pair in data.train])
     made = np.zeros((len(data.train), len(RELATIONS)))
     for part in track(range(parts), what):
-        model = make([pair for pair in data.others if part_of(pair.image, parts, "chosen") != part])
+        model = make([pair for pair in data.others if fold_of(pair.image, parts, "chosen") != part])
         model.fit([pair for pair, place in zip(data.train, inside, strict=True) if place != part], RELATIONS)
         made[inside == part] = model.log_probabilities(
             [pair for pair, place in zip(data.train, inside, strict=True) if place == part]

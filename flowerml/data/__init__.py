@@ -1,1 +1,1 @@
-"""Pictures: found, read safely, grouped, split, augmented, loaded."""
+"""Data sets: find, decode, check, split, augment and load pictures."""

@@ -1,4 +1,4 @@
-"""Rare classes: loss weights, targeted oversampling, logit adjustment, and what they amount to together. For any task."""
+"""Class imbalance: loss weights, oversampling, logit adjustment, and their combined effect. For any task."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,18 @@ import numpy as np
 
 
 def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """N / (C n_c) for each class: the weights of scikit-learn's `balanced`. `counts` are training examples per class,
-    each >= 1.
-    """
+    """N / (C n_c) for each class, as scikit-learn's `balanced`. `counts`: training examples per class, each >= 1."""
     total = sum(counts)
     return [total / (len(counts) * count) for count in counts]
 
 
 def effective_weights(counts: Sequence[int], beta: float) -> list[float]:
-    """Weights by the effective number of pictures, (1 - beta^n) / (1 - beta): Cui et al. 2019, "Class-Balanced Loss".
+    """Inverse effective number of samples, (1 - beta^n) / (1 - beta) (Cui et al., "Class-Balanced Loss", CVPR 2019).
 
-    Every further picture of a class tells less that is new; a class counts as if it had that many pictures. `counts` as
-    above, `beta` in [0, 1). Scaled to mean 1 over the training pictures, as balanced weights are (the paper scales them
-    to the sum C): 0 gives weights of 1, and towards 1 they become the balanced ones.
+    `counts` as above, `beta` in [0, 1). Scaled to mean 1 over the training examples, like balanced weights (the paper
+    scales to the sum C): beta 0 gives weights of 1, and towards 1 they become the balanced ones.
     """
-    # expm1 and log1p keep their digits where beta is so near 1 that 1 - beta^n loses them.
+    # expm1 keeps the digits that 1 - beta^n loses where beta is near 1.
     numbers = [
         1.0 if beta == 0 else math.expm1(count * math.log(beta)) / math.expm1(math.log(beta)) for count in counts
     ]
@@ -40,15 +37,13 @@ def parse_oversampling(text: str) -> list[tuple[int, int]]:
 
 
 def class_repeats(counts: Sequence[int], rules: Sequence[tuple[int, int]]) -> list[int]:
-    """How often each class's examples appear in an epoch: the first rule whose bound lies above the class's count."""
+    """Repeats of each class's examples per epoch, by the first rule (bound, repeats) with a bound above the count."""
     return [next((times for below, times in rules if count < below), 1) for count in counts]
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Per class, in label order: training examples, repeats in an epoch, loss weight. `adjustment` is the logit
-    adjustment's tau.
-    """
+    """Training examples, repeats per epoch and loss weight by class, in label order; tau of the logit adjustment."""
 
     classes: tuple[str, ...]
     counts: tuple[int, ...]
@@ -57,16 +52,15 @@ class Balance:
     adjustment: float = 0.0
 
     @property
-    def seen(self) -> tuple[int, ...]:
-        """Examples of each class seen in one epoch."""
+    def examples_per_epoch(self) -> tuple[int, ...]:
+        """Examples per class in one epoch, after oversampling."""
         return tuple(count * times for count, times in zip(self.counts, self.repeats, strict=True))
 
     @property
     def effective_ratio(self) -> float:
-        """Largest over smallest pull of ONE picture on the loss: repeats x weight. 1 means every picture counts the
-        same.
+        """Largest over smallest share of ONE picture in the loss, repeats x weight; 1 means all count the same.
 
-        Weights that were computed before oversampling and applied after it multiply with it; this figure shows it.
+        Weights computed before oversampling and applied after it multiply with it, which this figure shows.
         """
         weights = self.weights or (1.0,) * len(self.counts)
         pull = [times * weight for times, weight in zip(self.repeats, weights, strict=True)]
@@ -74,36 +68,40 @@ class Balance:
 
     @property
     def logit_offsets(self) -> tuple[float, ...] | None:
-        """What the loss adds to each class's logit: tau x log of its share of an epoch (Menon et al. 2021); None where
-        tau is 0.
+        """Added to the logits in the loss: tau x log of each class's share of an epoch; None where tau is 0.
 
-        The share is the one the model meets, after oversampling: what that has evened out is not evened out twice.
+        Menon et al., "Long-tail learning via logit adjustment", ICLR 2021. The share is that after oversampling, so
+        that an imbalance is not corrected twice.
         """
         if self.adjustment == 0:
             return None
-        total = sum(self.seen)
-        return tuple(self.adjustment * math.log(seen / total) for seen in self.seen)
+        total = sum(self.examples_per_epoch)
+        return tuple(self.adjustment * math.log(seen / total) for seen in self.examples_per_epoch)
 
     @property
     def prior(self) -> tuple[float, ...]:
-        """The shares (C,) that the trained model takes the classes to have: seen x weight, less what the adjustment
-        took out.
-        """
-        weights, total = self.weights or (1.0,) * len(self.counts), sum(self.seen)
+        """The class prior (C,) that the loss implies: examples per epoch x weight / share^tau, normalized."""
+        weights, total = self.weights or (1.0,) * len(self.counts), sum(self.examples_per_epoch)
         pull = [
-            seen * weight / (seen / total) ** self.adjustment for seen, weight in zip(self.seen, weights, strict=True)
+            seen * weight / (seen / total) ** self.adjustment
+            for seen, weight in zip(self.examples_per_epoch, weights, strict=True)
         ]
         return tuple(value / sum(pull) for value in pull)
 
     @property
-    def imbalance(self) -> float:
+    def effective_imbalance(self) -> float:
         """Largest over smallest share of a CLASS in `prior`. 1 means every class counts the same."""
         return max(self.prior) / min(self.prior)
 
     def as_json(self) -> dict[str, Any]:
-        """Counts, repeats, pictures per epoch and weights by class, and the two effective ratios, as plain values."""
+        """Counts, repeats, examples per epoch and weights by class, and the effective ratios, as plain values."""
         columns = zip(
-            self.classes, self.counts, self.repeats, self.seen, self.weights or (1.0,) * len(self.counts), strict=True
+            self.classes,
+            self.counts,
+            self.repeats,
+            self.examples_per_epoch,
+            self.weights or (1.0,) * len(self.counts),
+            strict=True,
         )
         return {
             "classes": [
@@ -112,14 +110,14 @@ class Balance:
             ],
             "logit_adjustment": self.adjustment,
             "prior": list(self.prior),
-            "effective_imbalance": self.imbalance,
+            "effective_imbalance": self.effective_imbalance,
             "effective_ratio": self.effective_ratio,
         }
 
-    def lines(self) -> list[str]:
-        """What is printed and logged before training."""
+    def summary_lines(self) -> list[str]:
+        """The lines printed and logged before training."""
         weights = self.weights or (1.0,) * len(self.counts)
-        rows = zip(self.classes, self.counts, self.repeats, self.seen, weights, strict=True)
+        rows = zip(self.classes, self.counts, self.repeats, self.examples_per_epoch, weights, strict=True)
         table = [
             f"  {name}: {count} x{times} = {seen}, weight {weight:.2f}" for name, count, times, seen, weight in rows
         ]
@@ -129,13 +127,13 @@ class Balance:
         return [
             *table,
             (
-                f"  counts {largest / smallest:.2f}:1, effective imbalance of classes {self.imbalance:.2f}:1, "
-                f"of single pictures {self.effective_ratio:,.2f}:1, {sum(self.seen):,} per epoch"
+                f"  counts {largest / smallest:.2f}:1, effective imbalance of classes {self.effective_imbalance:.2f}:1,"
+                f" of single pictures {self.effective_ratio:,.2f}:1, {sum(self.examples_per_epoch):,} per epoch"
             ),
         ]
 
 
-def balance(
+def compute_balance(
     classes: Sequence[str],
     labels: Sequence[int],
     class_weights: str = "none",
@@ -144,7 +142,7 @@ def balance(
     effective_beta: float = 0.999,
     logit_adjustment: float = 0.0,
 ) -> Balance:
-    """The balance of training examples with these label numbers; the settings' names and meanings."""
+    """The balance of training examples with these labels; the other arguments are the settings of the same names."""
     counts = np.bincount(labels, minlength=len(classes)).tolist()
     weights: list[float] | None = None
     if class_weights == "balanced":

@@ -1,4 +1,4 @@
-"""From folders to class names: by name, never by position."""
+"""Folders of pictures: one sub-folder per class, matched to class names by name."""
 
 import re
 import unicodedata
@@ -13,8 +13,8 @@ ALL_FOLDERS = ("folders",)
 
 
 @dataclass(frozen=True)
-class Found:
-    """One picture file. `file` is `<folder>/<name>` as it lies on disk, `label` its class."""
+class PictureFile:
+    """One picture file: `file` is `<folder>/<name>` on disk, `label` its class."""
 
     file: str
     label: str
@@ -26,48 +26,45 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What a folder holds: the classes in label order, their picture files sorted by key, and folders that were left
-    out.
-    """
+class FolderLayout:
+    """The classes in label order, their picture files sorted by key, and the folders left out."""
 
     classes: tuple[str, ...]
-    files: tuple[Found, ...]
+    files: tuple[PictureFile, ...]
     left_out: tuple[str, ...]
 
 
-def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) -> Layout:
+def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) -> FolderLayout:
     """List the pictures of `root/<class>/`.
 
-    `classes` are the names wanted, or ("folders",) for every sub-folder. `aliases` maps other accepted folder names to
-    class names (`roses` -> `rose`).
+    `classes` are class names, or ("folders",) for every sub-folder. `aliases` maps other accepted folder names to class
+    names (`roses` -> `rose`).
 
     Raises:
-        UserError: no such folder, classes missing (expected against found), two folders for one class, or a class
-            without pictures.
+        UserError: no such folder, a missing class, two folders for one class, or a class without pictures.
     """
-    folders = _folders(root)
+    folders = _list_folders(root)
     by_class: dict[str, list[str]] = {}
     for folder in folders:
         by_class.setdefault(_class_of(folder, classes, aliases), []).append(folder)
-    wanted = tuple(sorted(by_class)) if tuple(classes) == ALL_FOLDERS else tuple(sorted(set(classes)))
-    _check(root, wanted, by_class, folders)
-    files = [Found(file, name) for name in wanted for file in _pictures(root, by_class[name][0])]
-    empty = sorted(set(wanted) - {found.label for found in files})
+    names = tuple(sorted(by_class)) if tuple(classes) == ALL_FOLDERS else tuple(sorted(set(classes)))
+    _check_classes(root, names, by_class, folders)
+    files = [PictureFile(file, name) for name in names for file in _list_pictures(root, by_class[name][0])]
+    empty = sorted(set(names) - {picture.label for picture in files})
     if empty:
         raise UserError(f"{root}: no pictures ({', '.join(sorted(SUFFIXES))}) in the folder of {', '.join(empty)}")
-    left_out = tuple(folder for folder in folders if _class_of(folder, classes, aliases) not in wanted)
-    return Layout(wanted, tuple(sorted(files, key=lambda found: found.key)), left_out)
+    left_out = tuple(folder for folder in folders if _class_of(folder, classes, aliases) not in names)
+    return FolderLayout(names, tuple(sorted(files, key=lambda picture: picture.key)), left_out)
 
 
 def _class_of(folder: str, classes: Sequence[str], aliases: Mapping[str, str]) -> str:
     plain = unicodedata.normalize("NFC", folder)  # macOS writes é as e and an accent
-    if plain in classes:  # a class that is really called `roses` beats the alias
+    if plain in classes:  # a class named `roses` takes precedence over the alias
         return plain
     return aliases.get(plain, plain)
 
 
-def _folders(root: Path) -> list[str]:
+def _list_folders(root: Path) -> list[str]:
     try:
         if not root.is_dir():
             what = "is a file" if root.is_file() else "does not exist"
@@ -82,25 +79,25 @@ def _folders(root: Path) -> list[str]:
         ) from error
 
 
-def _check(root: Path, wanted: Sequence[str], by_class: Mapping[str, list[str]], folders: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in by_class]
-    if missing or not wanted:
+def _check_classes(root: Path, names: Sequence[str], by_class: Mapping[str, list[str]], folders: Sequence[str]) -> None:
+    missing = [name for name in names if name not in by_class]
+    if missing or not names:
         found = ", ".join(folders) or "no sub-folders"
         raise UserError(
-            f"{root}: no folder for {', '.join(missing) or 'any class'}; expected {', '.join(wanted) or 'sub-folders'};"
+            f"{root}: no folder for {', '.join(missing) or 'any class'}; expected {', '.join(names) or 'sub-folders'};"
             f" found {found}. Name another folder, or, where a new model is trained, other classes: --classes a,b, or"
             " --classes folders for all of them"
         )
-    for name in wanted:
+    for name in names:
         if len(by_class[name]) > 1:
             raise UserError(
                 f"{root}: {' and '.join(by_class[name])} both mean class {name}: merge them into one folder"
             )
-    if len(wanted) < 2:
-        raise UserError(f"{root}: only one class ({wanted[0]}): a classifier needs at least two")
+    if len(names) < 2:
+        raise UserError(f"{root}: only one class ({names[0]}): a classifier needs at least two")
 
 
-def _pictures(root: Path, folder: str) -> list[str]:
+def _list_pictures(root: Path, folder: str) -> list[str]:
     try:
         paths = list((root / folder).iterdir())
     except OSError as error:
@@ -109,47 +106,45 @@ def _pictures(root: Path, folder: str) -> list[str]:
     return [f"{folder}/{name}" for name in names if not re.match(r"^\._", name)]  # macOS leaves ._x.jpg beside x.jpg
 
 
-def find_pictures(places: Sequence[Path]) -> tuple[list[Path], int]:
-    """The files that are named, and the pictures in the folders that are named: by suffix, at any depth, sorted, each
-    once.
+def find_pictures(paths: Sequence[Path]) -> tuple[list[Path], int]:
+    """The given files, and the pictures in the given folders: by suffix, at any depth, sorted, each once.
 
-    Also returns how many other files lie in those folders. What is hidden (a name that begins with a dot) is not looked
-    at.
+    Also returns the number of other files in those folders. Names that begin with a dot are skipped.
 
     Raises:
-        UserError: there is no such file or folder, a folder can't be read, or there are no pictures in it.
+        UserError: no such file or folder, an unreadable folder, or one without pictures.
     """
     found: dict[Path, None] = {}
-    others = 0
-    for place in places:
+    other_count = 0
+    for path in paths:
         try:
-            if place.is_file():
-                found[place] = None
+            if path.is_file():
+                found[path] = None
                 continue
-            if not place.is_dir():
+            if not path.is_dir():
                 raise UserError(
-                    f"{place}: no such file or folder. Name pictures, or a folder that holds them at any depth"
+                    f"{path}: no such file or folder. Name pictures, or a folder that holds them at any depth"
                 )
         except OSError as error:
             raise UserError(
-                f"{place}: {error.strerror}. Name pictures, or a folder that holds them at any depth"
+                f"{path}: {error.strerror}. Name pictures, or a folder that holds them at any depth"
             ) from error
-        files = list(_below(place))
-        pictures = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
+        files = list(_walk_files(path))
+        pictures = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
         if not pictures:
-            raise UserError(f"{place}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
+            raise UserError(f"{path}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
         found |= dict.fromkeys(pictures)
-        others += len(files) - len(pictures)
-    return list(found), others
+        other_count += len(files) - len(pictures)
+    return list(found), other_count
 
 
-def _below(root: Path) -> Iterator[Path]:
+def _walk_files(root: Path) -> Iterator[Path]:
     try:
         for path in root.iterdir():
             if path.name.startswith("."):
                 continue
-            if path.is_dir() and not path.is_symlink():  # links may lead round in a circle
-                yield from _below(path)
+            if path.is_dir() and not path.is_symlink():  # links may form a cycle
+                yield from _walk_files(path)
             elif not path.is_dir():
                 yield path
     except OSError as error:

@@ -1,6 +1,4 @@
-"""What a model is given: one tensor, or several that belong together. Whoever moves, cuts or stacks inputs does it
-here.
-"""
+"""Model inputs, one tensor or a tuple of them, and the operations on both: to a device, chunk, stack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,52 +6,50 @@ from dataclasses import dataclass
 import torch
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]
-"""Of a batch, every tensor begins with N; of one example, none does."""
+"""Of a batch, every tensor has the leading dimension N; of a single example, none has."""
 
 
 @dataclass(frozen=True)
 class Relabelled:
-    """A view of an example that belongs to another class than the example itself: `inputs` of one example, the class's
-    number.
-    """
+    """Inputs of one example with the label they have after a transform (a mirrored pair has another relation)."""
 
     inputs: Inputs
     label: int
 
 
-def parts_of(inputs: Inputs) -> tuple[torch.Tensor, ...]:
-    """The tensors, one or several."""
+def tensors_of(inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    """The tensors as a tuple."""
     return (inputs,) if isinstance(inputs, torch.Tensor) else inputs
 
 
 def batch_size_of(inputs: Inputs) -> int:
-    """How many examples the batch holds."""
-    return len(parts_of(inputs)[0])
+    """Number of examples N in the batch."""
+    return len(tensors_of(inputs)[0])
 
 
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
-    """The same on `device`; from pinned memory without waiting."""
+    """The inputs on `device`; asynchronous from pinned memory."""
     if isinstance(inputs, torch.Tensor):
         return inputs.to(device, non_blocking=True)
     return tuple(part.to(device, non_blocking=True) for part in inputs)
 
 
 def to_memory_format(inputs: Inputs, memory_format: torch.memory_format) -> Inputs:
-    """The same with its pictures (N, 3, S, S) laid out in memory as said; other tensors stay as they are."""
+    """The inputs with 4-dimensional tensors (N, 3, S, S) in `memory_format`; others are unchanged."""
     if isinstance(inputs, torch.Tensor):
         return inputs.contiguous(memory_format=memory_format) if inputs.ndim == 4 else inputs
     return tuple(part.contiguous(memory_format=memory_format) if part.ndim == 4 else part for part in inputs)
 
 
-def chunks(inputs: Inputs, parts: int) -> list[Inputs]:
-    """The batch in at most `parts` parts of near equal size, in order."""
+def chunk(inputs: Inputs, parts: int) -> list[Inputs]:
+    """The batch in at most `parts` parts of nearly equal size, in order, as `torch.chunk`."""
     if isinstance(inputs, torch.Tensor):
         return list(inputs.chunk(parts))
     return list(zip(*(part.chunk(parts) for part in inputs), strict=True))
 
 
 def stack(rows: Sequence[Inputs]) -> Inputs:
-    """Inputs of single examples as a batch."""
+    """Inputs of single examples as one batch, as `torch.stack`."""
     first = rows[0]
     if isinstance(first, torch.Tensor):
         return torch.stack([row for row in rows if isinstance(row, torch.Tensor)])

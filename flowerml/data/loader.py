@@ -1,6 +1,4 @@
-"""Batches for training and evaluation: keyed order, keyed augmentation, any number of worker processes with the same
-result.
-"""
+"""Batches for training and evaluation: order and augmentation are keyed, so the number of workers does not matter."""
 
 import os
 import signal
@@ -19,22 +17,20 @@ from flowerml.errors import RunFailed
 Batch = tuple[Inputs, torch.Tensor, list[str]]
 Transform = Callable[[Any], Inputs | Relabelled]  # from an example's raw input to the model's
 
-_LINGERS_S = 15  # how long a process that loads pictures outlives a SIGTERM
+_WORKER_GRACE_S = 15  # how long a worker process survives SIGTERM
 
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to classify: its id (shown in predictions and errors), the number of its class, and how to get its raw
-    input.
-    """
+    """One example: its id (used in predictions and errors), its label, and a function that reads its raw input."""
 
     id: str
     label: int
     read: Callable[[], Any]
 
 
-class Examples(Dataset[tuple[Inputs, int, str]]):
-    """Examples with a transform. An index is (epoch, position, repeat): draws are keyed by (seed, epoch, id, repeat)."""
+class ExampleDataset(Dataset[tuple[Inputs, int, str]]):
+    """Examples with a transform; the index (epoch, position, repeat) keys random draws by (seed, epoch, id, repeat)."""
 
     def __init__(self, examples: Sequence[Example], transform: Transform, seed: int) -> None:
         self._examples = examples
@@ -50,9 +46,8 @@ class Examples(Dataset[tuple[Inputs, int, str]]):
         try:
             raw = example.read()
         except BadImage as error:
-            name = (
-                example.id if example.id.isprintable() else repr(example.id)
-            )  # `epoch` below finds the reason on the last line
+            # On one line: Loader.epoch takes the reason from the last one.
+            name = example.id if example.id.isprintable() else repr(example.id)
             raise BadImage(f"{name}: {error}") from error
         with seeded(self._seed, "augment", epoch, example.id, repeat):
             view = self._transform(raw)
@@ -61,9 +56,10 @@ class Examples(Dataset[tuple[Inputs, int, str]]):
         return view, example.label, example.id
 
 
-class EpochOrder(Sampler[tuple[int, int, int]]):
-    """The order of one epoch: every example as often as `repeats` says, shuffled by (seed, epoch), or as it stands; the
-    first `skip` of them are left out.
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """Indices of one epoch: example i `repeats[i]` times, shuffled by (seed, epoch), in order where `seed` is None.
+
+    The first `skip` indices are left out.
     """
 
     def __init__(self, repeats: Sequence[int], seed: int | None) -> None:
@@ -77,35 +73,33 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         count = len(self._slots)
         order = range(count) if self._seed is None else permutation(count, self._seed, "order", self.epoch)
-        for place in order[self.skip :]:
-            position, repeat = self._slots[place]
+        for slot in order[self.skip :]:
+            position, repeat = self._slots[slot]
             yield self.epoch, position, repeat
 
 
 @dataclass
 class Loader:
-    """Batches `(inputs, labels, ids)`; `epoch(n)` yields those of epoch n (1-based). Worker processes live as long as
-    the loader.
-    """
+    """Batches `(inputs, labels, ids)`; `epoch(n)` yields those of epoch n (1-based). Workers live as long as this."""
 
     batches: DataLoader[Any]
-    order: EpochOrder
+    sampler: EpochSampler
     batch_size: int
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch but for the first `skip`, whose pictures are not read.
+        """The batches of one epoch without the first `skip`, whose pictures are not read.
 
         Raises:
-            RunFailed: a picture that was readable before training is not any more; names it.
+            RunFailed: names a picture that has become unreadable since the scan.
         """
-        self.order.epoch, self.order.skip = number, skip * self.batch_size
+        self.sampler.epoch, self.sampler.skip = number, skip * self.batch_size
         try:
             yield from self.batches
         except BadImage as error:
-            # From a worker process the message comes back with that process's whole traceback before it.
+            # From a worker process the message has that process's traceback before it.
             reason = (
                 error.args[0].strip().splitlines()[-1].removeprefix(f"{BadImage.__module__}.{BadImage.__qualname__}: ")
             )
@@ -123,20 +117,20 @@ def training_loader(
     pin: bool = False,
 ) -> Loader:
     """Shuffled batches; the last one may be smaller. `repeats` (one per example) oversamples."""
-    order = EpochOrder(repeats or [1] * len(examples), seed)
-    return _loader(Examples(examples, transform, seed), order, batch_size, workers, pin=pin)
+    order = EpochSampler(repeats or [1] * len(examples), seed)
+    return _loader(ExampleDataset(examples, transform, seed), order, batch_size, workers, pin=pin)
 
 
 def evaluation_loader(
     examples: Sequence[Example], transform: Transform, *, batch_size: int, workers: int, pin: bool = False
 ) -> Loader:
-    """Batches in the examples' own order."""
+    """Batches in the order of `examples`."""
     return _loader(
-        Examples(examples, transform, 0), EpochOrder([1] * len(examples), None), batch_size, workers, pin=pin
+        ExampleDataset(examples, transform, 0), EpochSampler([1] * len(examples), None), batch_size, workers, pin=pin
     )
 
 
-def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, *, pin: bool) -> Loader:
+def _loader(data: ExampleDataset, order: EpochSampler, batch_size: int, workers: int, *, pin: bool) -> Loader:
     batches: DataLoader[Any] = DataLoader(
         data,
         batch_size=batch_size,
@@ -145,25 +139,24 @@ def _loader(data: Examples, order: EpochOrder, batch_size: int, workers: int, *,
         collate_fn=collate,
         persistent_workers=workers > 0,
         pin_memory=pin,
-        # The loader draws a base seed for its workers from the global generator each epoch; a generator of its own
-        # keeps that draw, which nothing here uses, from shifting the training's random numbers.
+        # DataLoader draws a base seed for its workers each epoch. Nothing here uses it; a separate generator keeps the
+        # draw from shifting the training's random numbers.
         generator=torch.Generator(),
-        worker_init_fn=_start_worker,
+        worker_init_fn=_init_worker,
     )
     return Loader(batches, order, batch_size)
 
 
 def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
-    """Rows to `(inputs (N, ...) float32, one or several, labels (N,) int64, ids)`."""
+    """Rows to a batch: inputs (N, ...) float32, one tensor or several, labels (N,) int64, ids."""
     inputs, labels, ids = zip(*rows, strict=True)
     return stack(inputs), torch.tensor(labels), list(ids)
 
 
-def _start_worker(_number: int) -> None:
+def _init_worker(_number: int) -> None:
     torch.set_num_threads(1)  # workers share the cores with the training
-    # Ctrl-C and a SIGTERM to the whole group are the training's to answer. A worker that died of one would end the
-    # training wherever it is (torch raises its death as an error, at any moment), so it stays for a while: long enough
-    # for the step under way and its checkpoint.
+    # SIGINT and SIGTERM to the process group are handled by the training process. torch raises an error, at any moment,
+    # when a worker dies, so workers survive for a while: long enough for the current step and its checkpoint.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LINGERS_S))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))

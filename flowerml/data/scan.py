@@ -1,6 +1,4 @@
-"""Reading every picture once before training: what is there, what can't be read, and digests that name the data by
-content.
-"""
+"""Read every picture of a folder once before training: sizes, hashes, unreadable files, and a digest of the data."""
 
 import hashlib
 import os
@@ -16,7 +14,7 @@ import imagehash
 import numpy as np
 
 from flowerml.data.decode import BadImage, decode, read_bytes
-from flowerml.data.folders import Found, Layout
+from flowerml.data.folders import FolderLayout, PictureFile
 from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
@@ -24,7 +22,7 @@ from flowerml.progress_bar import track
 
 @dataclass(frozen=True)
 class Picture:
-    """A readable picture: its file, class, content and size. `phash` is the 64-bit perceptual hash."""
+    """A readable picture: file, class, sha256 (hex) of its content, size in pixels and 64-bit perceptual hash."""
 
     file: str
     label: str
@@ -45,7 +43,7 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Scan:
-    """A folder's pictures sorted by key, its bad files, its classes in label order."""
+    """A folder's pictures sorted by key, its unreadable files, and its classes in label order."""
 
     root: Path
     classes: tuple[str, ...]
@@ -55,9 +53,7 @@ class Scan:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) over every picture's class, name and content, in the order of the keys: the same on every
-        machine.
-        """
+        """sha256 (hex) over every picture's class, name and content, ordered by key: equal on every machine."""
         lines = "\n".join(f"{picture.key}\t{picture.sha256}" for picture in self.pictures)
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -67,71 +63,73 @@ class Scan:
         return {name: counted[name] for name in self.classes}
 
 
-def scan(root: Path, layout: Layout, memory: ScanCache | None = None) -> Scan:
-    """Decode every file of `layout` under `root`, on all cores (decoding releases the interpreter's lock).
+def scan_folder(root: Path, layout: FolderLayout, cache: ScanCache | None = None) -> Scan:
+    """Decode every file of `layout` under `root`, in threads (decoding releases the GIL).
 
-    With a `memory`, only those that may have changed since they were looked at; what can't be read is looked at each
-    time.
+    With a `cache`, files that have not changed since the last scan are not read again; unreadable ones always are.
     """
-    known = {found.file: picture for found in layout.files if (picture := _recalled(found, memory)) is not None}
-    to_read = [found for found in layout.files if found.file not in known]
-    # Filters belong to the process, so they are set here, once, and not in the threads: Pillow's remarks on odd EXIF
-    # data and large sizes.
+    known = {entry.file: picture for entry in layout.files if (picture := _from_cache(entry, cache)) is not None}
+    to_read = [entry for entry in layout.files if entry.file not in known]
+    # Warning filters are process-wide: set here once, not in the threads. Pillow warns of odd EXIF data and sizes.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
-        looked = pool.map(lambda found: _look(root, found, memory), to_read)
+        results_in_order = pool.map(lambda entry: _read_picture(root, entry, cache), to_read)
         read = dict(
-            zip((found.file for found in to_read), track(looked, "reading pictures", total=len(to_read)), strict=True)
+            zip(
+                (entry.file for entry in to_read),
+                track(results_in_order, "reading pictures", total=len(to_read)),
+                strict=True,
+            )
         )
-    if memory is not None:
-        memory.save()
-    results = [known.get(found.file) or read[found.file] for found in layout.files]
+    if cache is not None:
+        cache.save()
+    results = [known.get(entry.file) or read[entry.file] for entry in layout.files]
     pictures = tuple(result for result in results if isinstance(result, Picture))
     bad = tuple(result for result in results if isinstance(result, BadFile))
     return Scan(root, layout.classes, pictures, bad, layout.left_out)
 
 
 def require_readable(scanned: Scan, bad_images: str | None) -> None:
-    """Stop on unreadable pictures unless `bad_images` is "skip"; stop in any case where a class has none left.
+    """Raise on unreadable pictures unless `bad_images` is "skip", and always where a class has no picture left.
 
-    None is "stop" of a command without such a flag.
+    `bad_images` None means "stop", for commands without that flag.
 
     Raises:
-        UserError: lists every bad file by path and reason.
+        UserError: lists every unreadable file by path and reason.
     """
     if scanned.bad and bad_images != "skip":
-        otherwise = "" if bad_images is None else ", or go on without them: --bad-images skip"
+        skip_hint = "" if bad_images is None else ", or go on without them: --bad-images skip"
         total = len(scanned.bad) + len(scanned.pictures)
         raise UserError(
-            f"{len(scanned.bad)} of {total} pictures can't be read (mend or remove them{otherwise}):",
-            list_bad(scanned.bad),
+            f"{len(scanned.bad)} of {total} pictures can't be read (mend or remove them{skip_hint}):",
+            bad_file_lines(scanned.bad),
         )
     empty = [name for name, count in scanned.counts().items() if count == 0]
     if empty:
-        raise UserError(f"{scanned.root}: no readable picture of {', '.join(empty)}:", list_bad(scanned.bad))
+        raise UserError(f"{scanned.root}: no readable picture of {', '.join(empty)}:", bad_file_lines(scanned.bad))
 
 
-def list_bad(bad: Sequence[BadFile]) -> list[str]:
-    """One line per file: path, tab, reason. Paths are quoted so that odd names stay on their line."""
+def bad_file_lines(bad: Sequence[BadFile]) -> list[str]:
+    """One line per file: path, tab, reason. Paths are quoted, so that any name fits on its line."""
     return [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad]
 
 
-def _recalled(found: Found, memory: ScanCache | None) -> Picture | None:
-    facts = memory.get(found.file) if memory is not None else None
-    return None if facts is None else Picture(file=found.file, label=found.label, key=found.key, **facts)
+def _from_cache(entry: PictureFile, cache: ScanCache | None) -> Picture | None:
+    facts = cache.get(entry.file) if cache is not None else None
+    return None if facts is None else Picture(file=entry.file, label=entry.label, key=entry.key, **facts)
 
 
-def _look(root: Path, found: Found, memory: ScanCache | None) -> Picture | BadFile:
+def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Picture | BadFile:
     try:
-        found.file.encode()
+        entry.file.encode()
     except UnicodeEncodeError:
-        return BadFile(found.file, "the file name is not valid UTF-8: rename it")
-    before = memory.state(found.file) if memory is not None else None
+        return BadFile(entry.file, "the file name is not valid UTF-8: rename it")
+    before = cache.file_state(entry.file) if cache is not None else None
     try:
-        data = read_bytes(root / found.file)
+        data = read_bytes(root / entry.file)
         image = decode(data)
     except BadImage as error:
-        return BadFile(found.file, str(error))
+        return BadFile(entry.file, str(error))
     bits = imagehash.phash(image).hash.flatten()
     facts: dict[str, Any] = {
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -139,6 +137,6 @@ def _look(root: Path, found: Found, memory: ScanCache | None) -> Picture | BadFi
         "height": image.height,
         "phash": int.from_bytes(np.packbits(bits).tobytes(), "big"),
     }
-    if memory is not None:
-        memory.put(found.file, before, facts)
-    return Picture(file=found.file, label=found.label, key=found.key, **facts)
+    if cache is not None:
+        cache.put(entry.file, before, facts)
+    return Picture(file=entry.file, label=entry.label, key=entry.key, **facts)

@@ -1,6 +1,4 @@
-"""The split: stratified, near-duplicate groups on one side, the same on every machine and whatever the order of the
-files.
-"""
+"""The train/val split: stratified, near-duplicate groups on one side, independent of machine and order of files."""
 
 import hashlib
 from collections import defaultdict
@@ -16,9 +14,10 @@ FORMAT = "flowerml-split-1"
 
 @dataclass(frozen=True)
 class Split:
-    """Which picture is on which side. `sha256` holds each file's content, so that a later change of the folder shows;
-    `skipped` names files that were there and are on neither side on purpose (unreadable, or one photo under two
-    labels).
+    """The keys (`<class>/<name>`) of both sides.
+
+    `sha256` has each picture's content hash, to detect later changes of the folder; `skipped` are files left out on
+    purpose (unreadable, or one photo under two labels).
     """
 
     classes: tuple[str, ...]
@@ -38,7 +37,7 @@ class Split:
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
-        """The split as plain values, for `split.json` and checkpoints."""
+        """The split as plain values, as in `split.json` and checkpoints."""
         return {
             "format": FORMAT,
             "digest": self.digest,
@@ -54,23 +53,23 @@ class Split:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Split":
-        """The split that `as_json` wrote.
+        """The split from the values of `as_json`.
 
         Raises:
-            UserError: another format, or a digest that does not fit the content.
+            UserError: another format, or a digest that does not match the content.
         """
         if not isinstance(value, Mapping):
             raise UserError(f"the stored split is no split but {value!r:.40}")
         if value.get("format") != FORMAT:
             raise UserError(f"the stored split has format {value.get('format')!r}; this version reads {FORMAT!r}")
-        needed = {"classes", "train", "val", "sha256", "data_digest", "val_split", "split_seed", "digest"}
-        missing = needed - value.keys()
-        whole = (
+        required = {"classes", "train", "val", "sha256", "data_digest", "val_split", "split_seed", "digest"}
+        missing = required - value.keys()
+        well_formed = (
             not missing
             and isinstance(value["sha256"], Mapping)
             and all(isinstance(value[name], list) for name in ("train", "val"))
         )
-        if not whole or {*value["train"], *value["val"]} != value["sha256"].keys():
+        if not well_formed or {*value["train"], *value["val"]} != value["sha256"].keys():
             raise UserError("the stored split was changed by hand: its lists and contents do not fit each other")
         split = Split(
             classes=tuple(value["classes"]),
@@ -90,9 +89,9 @@ class Split:
 def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_seed: int) -> Split:
     """Hold out `val_split` of every class, whole groups at a time.
 
-    Groups are visited in the order of a hash of (seed, smallest key of the group): no order of files, no random
-    generator of a library version comes into it. A group that spans classes is a photo with two labels: it may be
-    trained on, but is never a judge.
+    Groups are visited in the order of a hash of (seed, smallest key of the group): the result depends neither on the
+    order of files nor on a library's random generator. A group that spans classes is one photo with two labels: it is
+    used for training, never for validation.
 
     Raises:
         UserError: a class can't have a picture on both sides.
@@ -116,7 +115,7 @@ def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_see
 
 
 def _hold_out(name: str, groups: Sequence[Sequence[Picture]], val_split: float, split_seed: int) -> set[str]:
-    """The keys of class `name` that are held out: as near to its share as whole groups allow, at least one, never all."""
+    """The held-out keys of class `name`: as near to its share as whole groups allow, at least one, never all."""
     in_class = [group for group in groups if any(picture.label == name for picture in group)]
     pure = [[picture.key for picture in group] for group in in_class if {picture.label for picture in group} == {name}]
     total = sum(picture.label == name for group in in_class for picture in group)
@@ -125,15 +124,15 @@ def _hold_out(name: str, groups: Sequence[Sequence[Picture]], val_split: float, 
             f"class {name} can't be split: its {total} picture(s) form {len(in_class)} group(s) of near-duplicates, and"
             " each side needs one. Add pictures, or train on everything with --val-split 0"
         )
-    wanted = min(max(1, round(val_split * total)), total - 1)
+    target = min(max(1, round(val_split * total)), total - 1)
     order = sorted(
         pure, key=lambda keys: hashlib.sha256(f"{split_seed}\t{min(keys)}".encode("utf-8", "surrogateescape")).digest()
     )
     held: set[str] = set()
     for keys in order:
-        if len(held) + len(keys) <= wanted:
+        if len(held) + len(keys) <= target:
             held.update(keys)
-    if not held:  # every group is larger than the share: the smallest one is nearest to it
+    if not held:  # every group is larger than the share: take the smallest
         smallest: list[str] = min(order, key=len)
         held.update(smallest)
     return held

@@ -1,4 +1,4 @@
-"""From a picture to a model's input: one fixed way for evaluation, an augmented one for training."""
+"""Transforms from a picture to a model's input: deterministic for evaluation, augmented for training."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 @dataclass(frozen=True)
 class InputDescription:
-    """What a model expects to see. It travels with the weights.
+    """The preprocessing a model expects; stored with its weights.
 
     `size` is the edge of the square in pixels; `mean` and `std` are per channel in RGB order on a 0..1 scale;
     `crop_pct` is the share of the resized short edge that the centre crop keeps.
@@ -23,7 +23,7 @@ class InputDescription:
     crop_pct: float
 
     def __post_init__(self) -> None:
-        """Raises ValueError: an interpolation that nobody knows, or figures that no picture can be brought to."""
+        """Raise ValueError for an unknown interpolation or invalid numbers."""
         InterpolationMode(self.interpolation)
         if (
             self.size < 1
@@ -38,24 +38,22 @@ class InputDescription:
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Resize the short edge to floor(size / crop_pct), cut out the centre, normalise: a picture to (3, size, size)
-    float32.
-    """
+    """Resize the short edge to floor(size / crop_pct), centre crop, normalise: (3, size, size) float32."""
 
     description: InputDescription
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """The one fixed view of a picture."""
+        """The evaluation view of a picture."""
         edge = int(self.description.size / self.description.crop_pct)
         mode = InterpolationMode(self.description.interpolation)
-        resized = F.resize(_middle(image), [edge], interpolation=mode, antialias=True)
-        return _normalised(F.center_crop(resized, [self.description.size, self.description.size]), self.description)
+        resized = F.resize(_limit_aspect(image), [edge], interpolation=mode, antialias=True)
+        return _to_normalised_tensor(
+            F.center_crop(resized, [self.description.size, self.description.size]), self.description
+        )
 
 
-def _middle(image: Image.Image) -> Image.Image:
-    """The middle of an extreme stripe: enlarging the short edge of a whole one would fill the memory. Others stay as
-    they are.
-    """
+def _limit_aspect(image: Image.Image) -> Image.Image:
+    """Centre crop to an aspect of at most 64: resizing the short edge of an extreme strip would exhaust the memory."""
     short, long = sorted(image.size)
     if long <= 64 * short:
         return image
@@ -66,28 +64,28 @@ def _middle(image: Image.Image) -> Image.Image:
 class TrainingTransform:
     """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), normalise, random erasing.
 
-    A picture to (3, size, size) float32. Draws from torch's global generator: call it inside `keyed.drawing`.
+    A picture to (3, size, size) float32. Draws from torch's global generator: call it inside `rng.seeded`.
     """
 
     def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
         self._description = description
         mode = InterpolationMode(description.interpolation)
-        # A third of the area at least: petals fill these photos, and ImageNet's 8 % often shows only leaves.
+        # At least a third of the area: the flower fills these photos, and ImageNet's 8 % often shows only leaves.
         steps: list[torch.nn.Module] = [
             v2.RandomResizedCrop(description.size, scale=(0.35, 1.0), interpolation=mode, antialias=True),
             v2.RandomHorizontalFlip(),
         ]
         if randaugment:
             steps.append(v2.RandAugment(num_ops=2, magnitude=randaugment, interpolation=InterpolationMode.BILINEAR))
-        self._on_picture = v2.Compose(steps)
+        self._augment = v2.Compose(steps)
         self._erase = v2.RandomErasing(p=random_erasing) if random_erasing else None
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """A fresh view of a picture."""
-        tensor = _normalised(self._on_picture(image), self._description)
+        """A random view of a picture."""
+        tensor = _to_normalised_tensor(self._augment(image), self._description)
         return tensor if self._erase is None else self._erase(tensor)
 
 
-def _normalised(image: Image.Image, description: InputDescription) -> torch.Tensor:
+def _to_normalised_tensor(image: Image.Image, description: InputDescription) -> torch.Tensor:
     tensor = F.to_dtype(F.to_image(image), torch.float32, scale=True)
     return F.normalize(tensor.as_subclass(torch.Tensor), list(description.mean), list(description.std))

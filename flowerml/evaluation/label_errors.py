@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from flowerml.data.quality.summary import shown
+from flowerml.data.quality.summary import printable_name
 
 FOLDS = 5
 _C = 0.01  # strong L2 penalty: features outnumber a class's images, and overconfidence would hide memorized labels
@@ -55,7 +55,7 @@ class LabelErrors:
         for name, errors in self.by_class.items():
             lines.append(f"  {name}: {self.estimated[name]} likely wrong")
             lines += [
-                f"    {shown(error.key)}  {error.suggested} {error.p_suggested:.2f}, {error.label} {error.p_label:.2f}"
+                f"    {printable_name(error.key)}  {error.suggested} {error.p_suggested:.2f}, {error.label} {error.p_label:.2f}"
                 for error in errors[:first]
             ]
         return lines

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowerml.data.inputs import Inputs, batch_size_of, chunks, to_device, to_memory_format
+from flowerml.data.inputs import Inputs, batch_size_of, chunk, to_device, to_memory_format
 from flowerml.data.loader import Batch
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
@@ -60,7 +60,7 @@ def predict_all(
 def _forward_in_chunks(model: nn.Module, inputs: Inputs, parts: int) -> torch.Tensor | None:
     """Logits of one batch, or None when memory runs out."""
     try:
-        return torch.cat([model(part).float() for part in chunks(inputs, parts)])
+        return torch.cat([model(part).float() for part in chunk(inputs, parts)])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from flowerml.data.balance import Balance, balance
-from flowerml.data.rng import seed_of
+from flowerml.data.balance import Balance, compute_balance
+from flowerml.data.rng import derive_seed
 from flowerml.errors import UserError
 from flowerml.models import BuiltModel, weights_digest
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
@@ -45,7 +45,7 @@ def prepare(settings: Settings) -> Prepared:
     weights = weights_digest(settings.weights, spec)  # a wrong path shows before the pictures are read
     task = task_for(spec)
     data = task.prepare(settings)
-    torch.manual_seed(seed_of(settings.seed, "init"))
+    torch.manual_seed(derive_seed(settings.seed, "init"))
     built = task.build(spec, settings, data.classes)
     described = built.description
     digests = Digests(data.split.data_digest, data.split.digest, weights)
@@ -65,7 +65,7 @@ def prepare(settings: Settings) -> Prepared:
     folder = Path(settings.output_dir or Path(settings.runs_root) / name)
     settled = settled.replace(output_dir=str(folder), run_name=settings.run_name or folder.name[:250])
     labels = [example.label for example in data.train]
-    weighed = balance(
+    weighed = compute_balance(
         data.classes,
         labels,
         settings.class_weights,

@@ -222,4 +222,5 @@ def _beginning(run: Prepared, labels: Mapping[str, str]) -> Iterator[Event]:
     yield Tags({**tags(run), **labels})
     yield Params(as_params(run.settings))
     yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
-    yield Metrics({"effective_imbalance": run.balance.imbalance, "effective_ratio": run.balance.effective_ratio})
+    balance = run.balance
+    yield Metrics({"effective_imbalance": balance.effective_imbalance, "effective_ratio": balance.effective_ratio})

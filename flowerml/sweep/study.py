@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from flowerml.data.rng import seed_of
+from flowerml.data.rng import derive_seed
 from flowerml.errors import UserError
 from flowerml.sweep.space import Choice, Dimension, Range
 from flowerml.sweep.storage import TROUBLE, away, named, open_storage
@@ -95,7 +95,7 @@ class ByNumber(BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """As Optuna's."""
-        drawn = seed_of(self._seed, "sweep", original(trial)) % 2**32
+        drawn = derive_seed(self._seed, "sweep", original(trial)) % 2**32
         self._own = TPESampler(seed=drawn, multivariate=True, constant_liar=True)
         self._own.before_trial(study, trial)
 

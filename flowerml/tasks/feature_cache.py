@@ -17,6 +17,8 @@ from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.data.pair_views import PairExample, Sides, swapped
 from flowerml.data.pair_views import crop as crop_box
+
+from flowerml.data.pair_views import PairExample, Sides, crop_box, swap_boxes
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.files import write_with
@@ -47,7 +49,7 @@ class CachedPairSource:
 
     pair: Pair
     label: int
-    mirrored: int | None
+    flipped_label: int | None
     features: Path
     rows: tuple[int, int]
     mirrored_rows: tuple[int, int] | None
@@ -61,7 +63,7 @@ class CachedPairSource:
 
     def swapped(self) -> "CachedPairSource":
         """As `PairSource.swapped`."""
-        return replace(self, pair=swapped(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
+        return replace(self, pair=swap_boxes(self.pair), rows=(self.rows[1], self.rows[0]), mirrored_rows=None)
 
 
 def cached_views(
@@ -100,7 +102,7 @@ def cached_views(
     for example, flip in with_flips:
         first, second, *mirrored = (rows[crop] for crop in _crops_of_pair(example.pair, flip=flip))
         mirrored_rows = (mirrored[0], mirrored[1]) if mirrored else None
-        source = CachedPairSource(example.pair, example.label, example.mirrored, path, (first, second), mirrored_rows)
+        source = CachedPairSource(example.pair, example.label, example.flipped_label, path, (first, second), mirrored_rows)
         cached.append(replace(example, read=partial(_return_source, source)))
     return cached
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.folders import Layout, read_layout
+from flowerml.data.folders import FolderLayout, read_layout
 from flowerml.data.loader import Example, Transform
-from flowerml.data.quality.label_conflicts import conflicting_labels, settle_duplicates
+from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
 from flowerml.data.quality.near_duplicates import group_numbers
-from flowerml.data.scan import Scan, require_readable, scan
+from flowerml.data.scan import Scan, require_readable, scan_folder
 from flowerml.data.scan_cache import ScanCache
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
@@ -36,13 +36,13 @@ class FlowersTask:
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
 
-    def layout(self, root: Path, classes: Sequence[str] | None) -> Layout:
+    def layout(self, root: Path, classes: Sequence[str] | None) -> FolderLayout:
         """The image files by class. Raises UserError as `read_layout`."""
         return read_layout(root, CLASSES if classes is None else classes, ALIASES)
 
     def scan(self, root: Path, classes: Sequence[str] | None, cache: ScanCache | None = None) -> Scan:
         """Read and check every image, except those unchanged since a scan in `cache`. Raises UserError as `layout`."""
-        return scan(root, self.layout(root, classes), cache)
+        return scan_folder(root, self.layout(root, classes), cache)
 
     def prepare(self, settings: Settings) -> TaskData:
         """Scan the training folder, check it, group near-duplicates and draw the split. Raises UserError."""
@@ -51,7 +51,7 @@ class FlowersTask:
         require_readable(scanned, settings.bad_images)
         all_pictures = scanned.pictures
         groups, source = group_numbers(all_pictures, root)
-        scanned, groups = settle_duplicates(scanned, groups, settings.duplicates)
+        scanned, groups = resolve_label_conflicts(scanned, groups, settings.duplicates)
         dropped = len(all_pictures) - len(scanned.pictures)
         split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
         files = self.layout(root, settings.classes).files
@@ -85,7 +85,7 @@ class FlowersTask:
         keys = {found.key for found in layout.files}
         known = [found for found in layout.files if found.key in digests]
         changed = [found for found in known if file_digest(root / found.file) != digests[found.key]]
-        require_readable(scan(root, Layout((), tuple(changed), ())), None)  # unchanged images were checked at training
+        require_readable(scan_folder(root, FolderLayout((), tuple(changed), ())), None)  # unchanged images were checked at training
         kinds = (
             ("not there any more", sorted(digests.keys() - keys)),
             ("changed", [found.key for found in changed]),

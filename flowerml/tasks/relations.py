@@ -12,10 +12,14 @@ from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loader import Example, Transform
 from flowerml.data.pair_views import ImagePairSource, PairView
-from flowerml.data.relations.checks import checks, experiment_checks
 from flowerml.data.relations.folder import read_id, require_pairs
+
+from flowerml.data.relations.checks import experiment_checks, settings_checks
+from flowerml.data.relations.folder import PairFolder, parse_pair_id, read_pair_folder, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import Box
+
+from flowerml.data.relations.split import PairSplit, measure_ambiguity, require_disjoint, split_by_image
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions, compute_metrics
@@ -162,7 +166,8 @@ class RelationsTask:
         counts["embeddings"] = built.head_parameters - sum(counts.values())
         if settings.freeze_backbone_epochs < (settings.stop_epoch or settings.epochs):
             counts["backbone"] = built.parameters - built.head_parameters
-        return [*checks(balance, settings, counts), *(f"the experiment's page: {line}" for line in experiment_checks())]
+        published = [f"the experiment's page: {line}" for line in experiment_checks()]
+        return [*settings_checks(balance, settings, counts), *published]
 
     def fit_baselines(
         self, built: BuiltModel, settings: Settings, data: TaskData, views: Views, device: torch.device, workers: int
@@ -206,7 +211,7 @@ class RelationsTask:
 
     def render_by_id(self, root: Path, name: str) -> Image.Image | None:
         """As `render`, from the image and boxes in the pair's id. Raises BadImage."""
-        parsed = read_id(name)
+        parsed = parse_pair_id(name)
         return None if parsed is None else _draw_boxes(read_image(root / parsed[0], upright=False), *parsed[1:])
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowerml.data.balance import Balance
-from flowerml.data.inputs import Inputs, batch_size_of, chunks
+from flowerml.data.inputs import Inputs, batch_size_of, chunk
 from flowerml.errors import RunFailed
 from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
@@ -95,7 +95,7 @@ class TrainStep:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         batch_loss = torch.zeros((), device=self.device)  # summed on the device: .item() here would be a sync per part
-        micro_batches = zip(chunks(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True)
+        micro_batches = zip(chunk(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True)
         for micro_inputs, micro_targets in micro_batches:
             # forward
             with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):

@@ -9,7 +9,7 @@ import torch
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
-from flowerml.data.rng import seed_of
+from flowerml.data.rng import derive_seed
 from flowerml.errors import Stopped
 from flowerml.evaluation.metrics import compute_metrics
 from flowerml.evaluation.predict import predict_all
@@ -140,7 +140,7 @@ class Trainer:
 
             # forward, backward, unscale and clip, optimizer step; sync point: it returns loss and norm as numbers
             context = f"epoch {epoch}, step {step + 1}, {self._rates_text()}, pictures {', '.join(ids)}"
-            loss, norm = self.train_step.step(inputs, targets, seed_of(seed, "step", epoch, step), context)
+            loss, norm = self.train_step.step(inputs, targets, derive_seed(seed, "step", epoch, step), context)
 
             # EMA: one more pass over all weights, on the device, without a sync point
             if self.ema is not None:

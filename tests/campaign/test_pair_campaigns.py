@@ -16,7 +16,7 @@ from flowerml.campaign.plan.parser import read_plan
 from flowerml.campaign.report.snapshot import CampaignStatus
 from flowerml.campaign.service import run_campaign
 from flowerml.cli.main import main
-from flowerml.data.relations.folder import read_id, read_pair_folder
+from flowerml.data.relations.folder import parse_pair_id, read_pair_folder
 from flowerml.errors import UserError
 from tests.campaign.campaigns import InThisProcess, carry_out_here, options
 
@@ -158,9 +158,9 @@ def test_a_plan_of_two_tasks_is_refused(scenes, tmp_path):
 def test_a_pairs_name_says_where_its_boxes_are(scenes):
     folder = read_pair_folder(scenes, None, "exact", None)
     for name, pair in zip(folder.ids, folder.pairs, strict=True):
-        assert read_id(name) == (pair.image, pair.subject, pair.object)
+        assert parse_pair_id(name) == (pair.image, pair.subject, pair.object)
     odd = "a [1 2 3 4] on [5 6 7 8].jpg [0.5 1 20 30] next to [1e+06 2 3e+06 4] (2)"
-    image, subject, other = read_id(odd)
+    image, subject, other = parse_pair_id(odd)
     assert (image, subject.x0, other.x1) == ("a [1 2 3 4] on [5 6 7 8].jpg", 0.5, 3e6)
-    assert read_id("rose/photo.jpg") is None
-    assert read_id(str(Path("a.jpg [1 2 3] on [1 2 3 4]"))) is None
+    assert parse_pair_id("rose/photo.jpg") is None
+    assert parse_pair_id(str(Path("a.jpg [1 2 3] on [1 2 3 4]"))) is None

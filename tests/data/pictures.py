@@ -1,4 +1,4 @@
-"""Small pictures for the data tests: made here, never taken from outside."""
+"""Small generated pictures for the tests of data."""
 
 import io
 from pathlib import Path
@@ -26,7 +26,7 @@ def quarters(width=48, height=32):
 
 
 def scene(seed, width=48, height=40):
-    """A smooth RGB picture that looks like none of another seed: blobs of colour, as survive JPEG and a change of size."""
+    """A smooth RGB picture of colour blobs, which survive JPEG and resizing; unlike that of any other seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
@@ -45,7 +45,7 @@ def put_scene(path: Path, seed, quality=90, **size):
 
 
 def put_classes(root: Path, counts, names="{number:02d}.jpg"):
-    """`{"rose": 3}` -> root/rose/00.jpg and so on, every picture different, but the same for the same (place, number)."""
+    """`{"rose": 3}` -> root/rose/00.jpg and so on; every picture differs, keyed by (place, number)."""
     for place, (folder, count) in enumerate(counts.items()):
         for number in range(count):
             put_scene(root / folder / names.format(number=number), 1000 * place + number)

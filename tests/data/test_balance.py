@@ -6,9 +6,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from flowerml.data.balance import (
     Balance,
-    balance,
     balanced_weights,
     class_repeats,
+    compute_balance,
     effective_weights,
     parse_oversampling,
 )
@@ -27,7 +27,7 @@ def labels_of(counts):
 @pytest.fixture(scope="module")
 def relations():
     """The ten relations under both settings together: the case that has misled people."""
-    return balance(NAMES, labels_of(COUNTS), "balanced", RULES)
+    return compute_balance(NAMES, labels_of(COUNTS), "balanced", RULES)
 
 
 @pytest.mark.parametrize("counts", [COUNTS, (1, 1), (5, 1, 3), (679, 966, 695, 647, 894)])
@@ -38,8 +38,8 @@ def test_balanced_weights_are_scikit_learns(counts):
 
 
 def test_balanced_weights_make_every_class_count_the_same():
-    assert balance("abc", labels_of((10, 2, 40)), "balanced", "none").imbalance == pytest.approx(1)
-    assert balance("abc", labels_of((10, 2, 40)), "none", "none").imbalance == pytest.approx(20)
+    assert compute_balance("abc", labels_of((10, 2, 40)), "balanced", "none").effective_imbalance == pytest.approx(1)
+    assert compute_balance("abc", labels_of((10, 2, 40)), "none", "none").effective_imbalance == pytest.approx(20)
 
 
 def test_rules_are_read_smallest_bound_first():
@@ -84,13 +84,13 @@ def test_every_accepted_rule_can_be_parsed():
 
 
 def test_the_relations_seen_in_an_epoch(relations):
-    seen = dict(zip(relations.classes, relations.seen, strict=True))
+    seen = dict(zip(relations.classes, relations.examples_per_epoch, strict=True))
     assert relations.counts == COUNTS
     assert relations.repeats == (1, 1, 1, 1, 1, 1, 1, 1, 2, 3)
     assert seen["inside"] == 274
     assert seen["outside"] == 114
     assert {name: seen[name] for name in NAMES[:8]} == dict(zip(NAMES[:8], COUNTS[:8], strict=True))
-    assert sum(relations.seen) == sum(COUNTS) + 137 + 2 * 38 == 31_089
+    assert sum(relations.examples_per_epoch) == sum(COUNTS) + 137 + 2 * 38 == 31_089
 
 
 def test_weights_and_repeats_multiply(relations):
@@ -100,24 +100,24 @@ def test_weights_and_repeats_multiply(relations):
     assert relations.weights == pytest.approx(tuple(sum(COUNTS) / (10 * count) for count in COUNTS))
     assert relations.effective_ratio == pytest.approx(3 * 13103 / 38)
     assert round(relations.effective_ratio) == 1034
-    assert relations.imbalance == pytest.approx(3)
+    assert relations.effective_imbalance == pytest.approx(3)
 
 
 def test_each_tool_alone():
-    weighted = balance(NAMES, labels_of(COUNTS), "balanced", "none")
+    weighted = compute_balance(NAMES, labels_of(COUNTS), "balanced", "none")
     assert weighted.effective_ratio == pytest.approx(13103 / 38)
-    assert weighted.imbalance == pytest.approx(1)
-    assert weighted.seen == COUNTS
-    repeated = balance(NAMES, labels_of(COUNTS), "none", RULES)
+    assert weighted.effective_imbalance == pytest.approx(1)
+    assert weighted.examples_per_epoch == COUNTS
+    repeated = compute_balance(NAMES, labels_of(COUNTS), "none", RULES)
     assert repeated.weights is None
     assert repeated.effective_ratio == pytest.approx(3)
-    assert repeated.imbalance == pytest.approx(13103 / 114)
-    untouched = balance(NAMES, labels_of(COUNTS), "none", "none")
-    assert (untouched.effective_ratio, untouched.imbalance) == (1, pytest.approx(13103 / 38))
+    assert repeated.effective_imbalance == pytest.approx(13103 / 114)
+    untouched = compute_balance(NAMES, labels_of(COUNTS), "none", "none")
+    assert (untouched.effective_ratio, untouched.effective_imbalance) == (1, pytest.approx(13103 / 38))
 
 
 def test_the_printed_lines_hold_the_figures(relations):
-    lines = relations.lines()
+    lines = relations.summary_lines()
     assert len(lines) == 11
     rows = dict(line.strip().split(": ", 1) for line in lines[:10])
     assert rows["inside"].startswith("137 x2 = 274, weight 22.54")
@@ -130,19 +130,19 @@ def test_the_printed_lines_hold_the_figures(relations):
 
 
 def test_lines_without_any_tool_show_plain_counts():
-    lines = balance(("a", "b"), [0, 0, 1, 0, 0], "none", "none").lines()
+    lines = compute_balance(("a", "b"), [0, 0, 1, 0, 0], "none", "none").summary_lines()
     assert lines[0].strip() == "a: 4 x1 = 4, weight 1.00"
     assert "counts 4.00:1" in lines[-1]
     assert "5 per epoch" in lines[-1]
 
 
 def test_counts_are_in_label_order_whatever_the_order_of_examples():
-    assert balance(("a", "b", "c"), [2, 0, 2, 1, 2, 0], "none", "3:2").counts == (2, 1, 3)
-    assert balance(("a", "b", "c"), [2, 0, 2, 1, 2, 0], "none", "3:2").repeats == (2, 2, 1)
+    assert compute_balance(("a", "b", "c"), [2, 0, 2, 1, 2, 0], "none", "3:2").counts == (2, 1, 3)
+    assert compute_balance(("a", "b", "c"), [2, 0, 2, 1, 2, 0], "none", "3:2").repeats == (2, 2, 1)
 
 
 def test_a_balance_is_a_value():
-    assert Balance(("a",), (3,), (2,), None).seen == (6,)
+    assert Balance(("a",), (3,), (2,), None).examples_per_epoch == (6,)
 
 
 @pytest.mark.parametrize("beta", [0.9, 0.99, 0.999, 0.9999])
@@ -160,26 +160,26 @@ def test_effective_weights_go_from_none_to_balanced():
 
 
 def test_effective_weights_reach_the_balance():
-    made = balance("abc", labels_of((10, 2, 40)), "effective", effective_beta=0.9)
+    made = compute_balance("abc", labels_of((10, 2, 40)), "effective", effective_beta=0.9)
     assert made.weights == pytest.approx(effective_weights((10, 2, 40), 0.9))
-    assert 1 < made.imbalance < 20
+    assert 1 < made.effective_imbalance < 20
 
 
 def test_logit_adjustment_offsets_are_the_log_shares_of_an_epoch():
-    made = balance("abc", labels_of((10, 2, 40)), logit_adjustment=2.0)
+    made = compute_balance("abc", labels_of((10, 2, 40)), logit_adjustment=2.0)
     assert made.logit_offsets == pytest.approx([2 * np.log(share / 52) for share in (10, 2, 40)])
-    assert balance("abc", labels_of((10, 2, 40))).logit_offsets is None
+    assert compute_balance("abc", labels_of((10, 2, 40))).logit_offsets is None
 
 
 def test_logit_adjustment_does_not_repeat_what_oversampling_has_evened_out():
-    made = balance("ab", labels_of((10, 20)), oversample="15:2", logit_adjustment=1.0)
+    made = compute_balance("ab", labels_of((10, 20)), oversample="15:2", logit_adjustment=1.0)
     assert made.logit_offsets == pytest.approx([np.log(0.5)] * 2)
 
 
 def test_the_prior_is_what_is_left_of_the_imbalance():
     """One full adjustment, or balanced weights, leave nothing; both together turn it round, and the figure shows it."""
     labels = labels_of((10, 2, 40))
-    assert balance("abc", labels).prior == pytest.approx([10 / 52, 2 / 52, 40 / 52])
-    assert balance("abc", labels, logit_adjustment=1.0).prior == pytest.approx([1 / 3] * 3)
-    assert balance("abc", labels, "balanced").prior == pytest.approx([1 / 3] * 3)
-    assert balance("abc", labels, "balanced", logit_adjustment=1.0).imbalance == pytest.approx(20)
+    assert compute_balance("abc", labels).prior == pytest.approx([10 / 52, 2 / 52, 40 / 52])
+    assert compute_balance("abc", labels, logit_adjustment=1.0).prior == pytest.approx([1 / 3] * 3)
+    assert compute_balance("abc", labels, "balanced").prior == pytest.approx([1 / 3] * 3)
+    assert compute_balance("abc", labels, "balanced", logit_adjustment=1.0).effective_imbalance == pytest.approx(20)

@@ -1,96 +1,19 @@
-"""Decoding: EXIF applied, every mode to RGB the same way, size limit before decoding, formats allow-listed, reasons for
-people.
-"""
+"""Decoding: EXIF orientation, every format and mode to the same RGB, transparency on white, the first frame."""
 
-import itertools
 import struct
 import subprocess
 import sys
-import threading
-import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import flowerml.data.decode
-from flowerml.data.decode import PIXEL_LIMIT, BadImage, decode, read_image
+from flowerml.data.decode import decode
+from tests.data.encoded_images import ORIENTATION, STORED, big_endian_tiff, pixels_of, with_orientation
 from tests.data.pictures import encode, put, quarters, scene
 
 ROOT = Path(__file__).resolve().parents[2]
-ORIENTATION = 0x0112
-
-
-def pixels_of(data):
-    picture = decode(data)
-    assert picture.mode == "RGB"
-    return np.asarray(picture)
-
-
-def reason_for(data):
-    with pytest.raises(BadImage) as caught:
-        decode(data)
-    reason = str(caught.value)
-    assert reason.strip()
-    assert "\n" not in reason
-    return reason
-
-
-def png_header(width, height, bits=8, colour=2):
-    """A PNG of the right form that promises this size and brings no pixels."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    size = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-def big_endian_tiff(values, orientation=1):
-    """A grey 16-bit TIFF in Motorola byte order, uncompressed."""
-    height, width = values.shape
-    body = values.astype(">u2").tobytes()
-    short, long = 3, 4
-    tags = [
-        (256, short, width),
-        (257, short, height),
-        (258, short, 16),
-        (259, short, 1),
-        (262, short, 1),
-        (273, long, 0),
-        (274, short, orientation),
-        (277, short, 1),
-        (278, short, height),
-        (279, long, len(body)),
-    ]
-    start = 8 + 2 + 12 * len(tags) + 4
-    entries = b"".join(
-        struct.pack(">HHI", tag, kind, 1)
-        + (struct.pack(">HH", value, 0) if kind == short else struct.pack(">I", value or start))
-        for tag, kind, value in tags
-    )
-    return b"MM\0*" + struct.pack(">I", 8) + struct.pack(">H", len(tags)) + entries + struct.pack(">I", 0) + body
-
-
-# How a camera that was held so stores the upright picture, by the EXIF standard; not by Pillow, which is under test.
-STORED = {
-    1: lambda upright: upright,
-    2: np.fliplr,
-    3: lambda upright: np.rot90(upright, 2),
-    4: np.flipud,
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: lambda upright: np.rot90(upright, 1),
-    7: lambda upright: np.rot90(upright, 2).swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
-}
-
-
-def with_orientation(upright, number, kind, **options):
-    exif = Image.Exif()
-    exif[ORIENTATION] = number
-    return encode(Image.fromarray(np.ascontiguousarray(STORED[number](upright))), kind, exif=exif, **options)
 
 
 @pytest.mark.parametrize("number", range(1, 9))
@@ -127,6 +50,8 @@ def test_a_damaged_exif_block_does_not_cost_the_picture(block):
 
 
 FOUR_COLOURS = Image.fromarray(quarters())
+
+
 PALETTE = FOUR_COLOURS.quantize(4)
 
 
@@ -195,18 +120,6 @@ def test_sixteen_bits_are_scaled_not_clipped(big_endian):
 def test_sixteen_bit_tiff_is_turned_upright():
     upright = np.arange(6, dtype=np.uint16).reshape(2, 3) * 2570
     assert np.array_equal(pixels_of(big_endian_tiff(STORED[6](upright), orientation=6))[..., 0], upright // 257)
-
-
-@pytest.mark.parametrize(
-    ("values", "word"),
-    [
-        (np.ones((2, 2), np.float32), "floating-point"),
-        (np.array([[70_000, 1]], np.int32), "32-bit"),
-        (np.array([[-5, 1]], np.int32), "32-bit"),
-    ],
-)
-def test_pixels_without_a_fixed_range_are_refused(values, word):
-    assert word in reason_for(encode(Image.fromarray(values), "TIFF"))
 
 
 def test_cmyk_jpeg_has_the_colours_of_the_picture():
@@ -287,109 +200,3 @@ def test_an_allowed_format_decodes_in_a_fresh_process(kind, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "(48, 32)\n", done.stderr[-500:]
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_truncated_file_is_refused(kind, share):
-    rng = np.random.default_rng(0)
-    whole = encode(Image.fromarray(rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)), kind)
-    assert decode(whole).size == (80, 64)
-    assert "limit" not in reason_for(whole[: int(len(whole) * share)])
-
-
-def test_a_truncated_jpeg_says_so():
-    whole = encode(scene(1, 400, 300), "JPEG")
-    assert "truncated" in reason_for(whole[: len(whole) // 2])
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"<!DOCTYPE html><html>",
-        b"<html><body>404</body></html>",
-        b"\n\n  <!doctype HTML>",
-        b"<HTML lang=en>",
-        b"\xef\xbb\xbf<!DOCTYPE html>",
-    ],
-    ids=["doctype", "html", "blank lines first", "capitals", "byte order mark"],
-)
-def test_a_web_page_is_called_one(text):
-    assert "looks like a web page" in reason_for(text + b"x" * 2000)
-
-
-@pytest.mark.parametrize(
-    "data", [b"plain text", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff", b"\0" * 100, bytes(range(256)) * 40]
-)
-def test_what_is_no_picture_is_refused_and_not_called_a_web_page(data):
-    assert "web page" not in reason_for(data)
-
-
-def test_an_empty_file_is_called_empty():
-    assert reason_for(b"") == "the file is empty"
-
-
-@pytest.mark.parametrize("kind", ["PPM", "ICO", "PCX", "TGA"])
-def test_formats_outside_the_list_are_refused_whatever_they_are_called(kind, tmp_path):
-    data = encode(scene(1).resize((16, 16)), kind)
-    assert Image.open(put(tmp_path / "picture.jpg", data)).format == kind  # Pillow alone would take it
-    assert "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF" in reason_for(data)
-
-
-@pytest.mark.parametrize("size", [(50_000, 50_000), (9_460, 9_459), (PIXEL_LIMIT + 1, 1), (1, PIXEL_LIMIT + 1)])
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(size, monkeypatch):
-    """The file holds no pixels at all: whoever tried to decode it would call it damaged, not too large."""
-    monkeypatch.setattr(Image.core, "zip_decoder", lambda *_: pytest.fail("decoding began"), raising=False)
-    assert f"over the limit of {PIXEL_LIMIT:,} pixels" in reason_for(png_header(*size))
-
-
-def test_the_limit_does_not_hang_on_pillows_own(monkeypatch):
-    """Libraries are known to switch Pillow's limit off for the whole process."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert "10000x10000 is over the limit" in reason_for(png_header(10_000, 10_000))
-
-
-def test_the_limit_itself_is_still_a_picture(monkeypatch):
-    monkeypatch.setattr(flowerml.data.decode, "PIXEL_LIMIT", 100)
-    assert decode(encode(Image.new("RGB", (10, 10)), "PNG")).size == (10, 10)
-    assert "10x11 is over the limit of 100 pixels" in reason_for(encode(Image.new("RGB", (10, 11)), "PNG"))
-
-
-def test_a_file_that_cannot_be_read_is_a_bad_image_too(tmp_path):
-    for path in (tmp_path / "nothing.jpg", tmp_path):
-        with pytest.raises(BadImage) as caught:
-            read_image(path)
-        assert str(caught.value)
-    path = put(tmp_path / "a.jpg", encode(scene(1), "JPEG"))
-    assert np.array_equal(np.asarray(read_image(path)), pixels_of(path.read_bytes()))
-
-
-def test_decoding_in_threads_leaves_the_warning_filters_as_they_were(monkeypatch):
-    """A scan decodes in threads, and warning filters belong to the process: two overlapping decodes must not leave
-    theirs behind.
-    """
-    data = encode(scene(1), "JPEG")
-    turns = {name: threading.Event() for name in ("first is in", "second is in", "first is out")}
-    calls = itertools.count()
-    real_open = Image.open
-
-    def open_in_turns(*args, **options):
-        if next(calls) == 0:
-            turns["first is in"].set()
-            turns["second is in"].wait(10)
-        else:
-            turns["second is in"].set()
-            turns["first is out"].wait(10)
-        return real_open(*args, **options)
-
-    with warnings.catch_warnings():
-        before = list(warnings.filters)
-        monkeypatch.setattr(Image, "open", open_in_turns)
-        first, second = (threading.Thread(target=decode, args=(data,)) for _ in range(2))
-        first.start()
-        assert turns["first is in"].wait(10)
-        second.start()
-        first.join()
-        turns["first is out"].set()
-        second.join()
-        assert list(warnings.filters) == before

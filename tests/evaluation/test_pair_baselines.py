@@ -13,7 +13,7 @@ from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.evaluation.operating_point import per_class_recall
 from flowerml.evaluation.pair_baselines import run_baselines
 from flowerml.models.pairs.tabular_models import LogisticPairModel, encode_labels
-from tests.data.relations.test_readers import VRD, needs_vrd
+from tests.data.relations.readers_common import VRD, needs_vrd
 
 CLASSES = ("above", "below", "left of", "right of")
 NAMES = (

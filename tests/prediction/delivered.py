@@ -10,8 +10,8 @@ from flowerml.data.transforms import InputDescription
 from flowerml.models import build
 from flowerml.settings import find_model
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from tests.data.encoded_images import big_endian_tiff, png_header, with_orientation
 from tests.data.pictures import encode, quarters, scene
-from tests.data.test_decode import big_endian_tiff, png_header, with_orientation
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 NAMES = {"cnn": "convnextv2_atto", "vit": "clip_vits32"}

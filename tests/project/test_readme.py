@@ -36,7 +36,7 @@ RUN_BY = {
     "flowerml export": "tests/delivery/test_export.py, test_whole_way.py",
     "flowerml predict": "tests/cli/test_predict.py, tests/delivery/test_whole_way.py",
     "mlflow models serve": "tests/tracking/registry/test_serving.py",
-    "flowerml dataset fetch": "tests/cli/test_fetch.py, against a server on loopback",
+    "flowerml dataset fetch": "tests/cli/dataset/test_fetch.py, against a server on loopback",
     "docker compose": (
         "tests/project/test_compose.py reads it with the real Compose, test_compose_server.py runs the server's command"
     ),

@@ -6,7 +6,7 @@ from collections import defaultdict
 import pytest
 import torch
 
-from flowerml.data.balance import balance
+from flowerml.data.balance import compute_balance
 from flowerml.data.relations.vrd import write_vrd
 from flowerml.data.synthetic.scenes import make_scenes, relation_counts
 from flowerml.errors import UserError
@@ -118,7 +118,7 @@ def test_describe_settings_counts_trained_parameters(scenes, prepared):
     settings = settings_for(scenes, class_weights="balanced", scheduler="plateau", patience=5)
     built = task.build(find_model(MODEL), settings, prepared.classes)
     labels = [example.label for example in prepared.train]
-    lines = task.describe_settings(built, settings, balance(prepared.classes, labels, "balanced"))
+    lines = task.describe_settings(built, settings, compute_balance(prepared.classes, labels, "balanced"))
     counted = next(line for line in lines if line.startswith("trainable parameters"))
     assert f"{built.head_parameters:,} (visual" in counted
     assert "backbone" not in counted
@@ -127,7 +127,7 @@ def test_describe_settings_counts_trained_parameters(scenes, prepared):
     thawed = settings_for(scenes, freeze_backbone_epochs=1)
     assert any(
         f"backbone {built.parameters - built.head_parameters:,}" in line
-        for line in task.describe_settings(built, thawed, balance(prepared.classes, labels))
+        for line in task.describe_settings(built, thawed, compute_balance(prepared.classes, labels))
     )
 
 
@@ -141,6 +141,6 @@ def test_a_folder_without_annotations_is_one_error_line(tmp_path):
 def test_the_mirrored_label_of_a_subset_without_the_other_side(scenes):
     data = RelationsTask().prepare(settings_for(scenes, classes="left of,on"))
     assert data.classes == ("on", "left of")
-    mirrored = {example.label: example.mirrored for example in data.train}
+    mirrored = {example.label: example.flipped_label for example in data.train}
     assert mirrored == {0: 0, 1: None}
     assert torch.tensor([example.label for example in data.train]).unique().tolist() == [0, 1]

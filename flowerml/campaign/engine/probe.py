@@ -14,7 +14,7 @@ from pathlib import Path
 from flowerml.campaign.engine.context import DataInfo, load_data_info
 from flowerml.campaign.plan.model import PhaseKind, Plan, PlanRun
 from flowerml.data.loader import Example
-from flowerml.data.scan_cache import cache_in
+from flowerml.data.scan_cache import use_cache_folder
 from flowerml.events import MemoryRecorder
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings, find_model
@@ -125,7 +125,7 @@ def _pace(settings: Settings, train_dir: str) -> EpochTime:
             return ""
 
         with (
-            cache_in(folder / "cache"),
+            use_cache_folder(folder / "cache"),
             redirect_stderr(io.StringIO()),
         ):  # what a training says of itself is of no interest here
             run_training(short, lambda *_: MemoryRecorder(), on_row=on_row)

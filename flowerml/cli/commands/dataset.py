@@ -122,10 +122,10 @@ def _make_dataset(args: argparse.Namespace) -> int:
 
 
 def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool) -> int:
-    from flowerml.data.synthetic.scenes import SMALLEST, make_scenes, relation_counts
+    from flowerml.data.synthetic.scenes import MIN_SIZE, make_scenes, relation_counts
 
-    if size < SMALLEST:
-        raise UserError(f"--size is {size}. Allowed with --kind relations: {SMALLEST} to 2048")
+    if size < MIN_SIZE:
+        raise UserError(f"--size is {size}. Allowed with --kind relations: {MIN_SIZE} to 2048")
     if per_class < 2:
         raise UserError(
             f"--per-class is {per_class}. Allowed with --kind relations: 2 and more, one for each side of a split"
@@ -186,12 +186,12 @@ def _check_pair_dataset(args: argparse.Namespace) -> int:
             raise UserError(f"{flag} looks at whole pictures in folders: leave it out with --kind relations")
 
     from flowerml.data.relations.folder import read_pair_folder
-    from flowerml.data.relations.split import ambiguity
+    from flowerml.data.relations.split import measure_ambiguity
 
     annotations = Path(args.annotations) if args.annotations else None
     folder = read_pair_folder(Path(args.train_dir), annotations, args.wording, resolve_setting("classes", args.classes))
     bad = [f"{one.file}: {one.reason}" for one in folder.bad]
-    doubt = ambiguity(folder.pairs) if folder.pairs else None
+    doubt = measure_ambiguity(folder.pairs) if folder.pairs else None
     if args.json:
         found = {
             "pairs": len(folder.pairs),
@@ -206,7 +206,7 @@ def _check_pair_dataset(args: argparse.Namespace) -> int:
     print(
         f"{folder.annotations.source}: {len(folder.pairs):,} usable pairs in {len(folder.sha256):,} pictures: {counts}"
     )
-    print("\n".join([*folder.annotations.remarks, *([doubt.line()] if doubt else [])]))
+    print("\n".join([*folder.annotations.notes, *([doubt.summary()] if doubt else [])]))
     if bad:
         print("\n".join([f"can't be used ({len(bad)}):", *(f"  {one_line(line)}" for line in bad)]))
     return 1 if bad else 0

@@ -1,1 +1,1 @@
-"""Downloads: HTTP with resume, safe unpacking, the public flower photos."""
+"""Downloads: resumable HTTP, safe unpacking, the public flower photos."""

@@ -1,7 +1,7 @@
-"""The public flower photos, or another archive of pictures, as a training folder: fetched, checked by digest, unpacked.
+"""Download an archive of pictures, check its digest and unpack it as a training folder.
 
-The default is the archive of TensorFlow's `tf_flowers`: 3,670 photos of five flowers under CC-BY; their authors stand
-in its LICENSE.txt.
+The default is the archive of TensorFlow's `tf_flowers`: 3,670 photos of five flowers under CC-BY, whose authors are
+listed in its LICENSE.txt.
 """
 
 import fcntl
@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flowerml.data.download.archive import BadArchive, require_space, unpack
-from flowerml.data.download.http import WAYS, require_address
-from flowerml.data.download.resumable import PAUSES_S, PartialFile, download
+from flowerml.data.download.http import ALTERNATIVES, require_url
+from flowerml.data.download.resumable import RETRY_DELAYS_S, PartialFile, download
 from flowerml.data.folders import ALL_FOLDERS, read_layout
 from flowerml.errors import UserError
 from flowerml.files import file_digest
@@ -27,11 +27,8 @@ logger = logging.getLogger(__name__)
 PUBLIC_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 PUBLIC_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
 PUBLIC_SIZE = 228_813_984  # bytes
-RENAMED = {
-    "roses": "rose",
-    "sunflowers": "sunflower",
-    "tulips": "tulip",
-}  # as tasks.flowers.ALIASES, which would cost torch's import
+# The same as tasks.flowers.ALIASES, whose import would load torch.
+FOLDER_ALIASES = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}
 
 
 def fetch_photos(
@@ -40,86 +37,84 @@ def fetch_photos(
     sha256: str = PUBLIC_SHA256,
     *,
     keep_archive: bool = False,
-    pauses_s: Sequence[float] = PAUSES_S,
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
 ) -> dict[str, int]:
-    """Fetch a .tgz of one folder per class into `train_dir`; return the number of pictures per class.
+    """Download a .tgz with one folder per class into `train_dir`; return the number of pictures per class.
 
-    A download that broke off is kept beside `train_dir` as `.<archive>.<digest>.part`, and the next call goes on from
-    there. The archive is removed at the end, or with `keep_archive` left beside `train_dir` under its own name.
-    `pauses_s`: see `download`.
+    An interrupted download is kept beside `train_dir` as `.<archive>.<digest>.part`, and the next call resumes it. The
+    archive is removed at the end, or left beside `train_dir` under its own name with `keep_archive`.
+    `retry_delays_s`: see `download`.
 
     Raises:
-        UserError: `train_dir` is not empty, no room, not reachable, a wrong digest, or an archive that is refused.
-            `train_dir` is then as it was before.
+        UserError: `train_dir` is not empty, no space, not reachable, a wrong digest, or an archive that is refused;
+            `train_dir` is unchanged then.
     """
-    require_address(url)
-    target = _target(train_dir)
+    require_url(url)
+    target = _resolve_target(train_dir)
     name = _archive_name(url)
-    kept = target.with_name(name)
-    if keep_archive and (kept.exists() or kept == target):
-        raise UserError(f"--keep-archive would overwrite {kept}: use it with --archive {kept}, or move it away")
+    archive = target.with_name(name)
+    if keep_archive and (archive.exists() or archive == target):
+        raise UserError(f"--keep-archive would overwrite {archive}: use it with --archive {archive}, or move it away")
     part = PartialFile(target.with_name(f".{name}.{sha256[:8]}.part"))
-    with _alone(target):
+    with _fetch_lock(target):
         try:
-            _bring(url, part, sha256, pauses_s)
-            counts = _unpack(part.path, target)
+            _download_checked(url, part, sha256, retry_delays_s)
+            counts = _unpack_classes(part.path, target)
         except KeyboardInterrupt:
-            if part.length():
-                logger.info(f"{amount(part.length())} are kept in {part.path}: the same command goes on from there")
+            if part.size():
+                logger.info(f"{amount(part.size())} are kept in {part.path}: the same command goes on from there")
             raise
         except BadArchive:
             part.remove()
             raise
         if keep_archive:
-            part.path.rename(kept)
+            part.path.rename(archive)
         part.remove()
     return counts
 
 
 def unpack_photos(train_dir: Path, archive: Path, sha256: str = PUBLIC_SHA256) -> dict[str, int]:
-    """As `fetch_photos` with an archive that is on disk already. It is left as it is. Raises UserError as
-    `fetch_photos`.
-    """
-    target = _target(train_dir)
-    found = file_digest(archive)
-    if found != sha256:
+    """As `fetch_photos`, from an archive on disk, which is left as it is. Raises UserError as `fetch_photos`."""
+    target = _resolve_target(train_dir)
+    digest = file_digest(archive)
+    if digest != sha256:
         raise UserError(
-            f"--archive {archive} has sha256 {found}, expected {sha256}: bring it again, or, where it is meant to be"
+            f"--archive {archive} has sha256 {digest}, expected {sha256}: bring it again, or, where it is meant to be"
             " another archive, name its digest: --sha256 HEX"
         )
-    with _alone(target):
+    with _fetch_lock(target):
         require_space(target.parent, archive.stat().st_size, 0)
-        return _unpack(archive, target)
+        return _unpack_classes(archive, target)
 
 
-def _bring(url: str, part: PartialFile, sha256: str, pauses_s: Sequence[float]) -> None:
+def _download_checked(url: str, part: PartialFile, sha256: str, retry_delays_s: Sequence[float]) -> None:
     size = PUBLIC_SIZE if sha256 == PUBLIC_SHA256 else None
 
-    def room(total: int) -> None:
-        require_space(part.path.parent, total, max(0, total - part.length()))
+    def check_space(total: int) -> None:
+        require_space(part.path.parent, total, max(0, total - part.size()))
 
     if size is not None:
-        room(size)
+        check_space(size)
     logger.info(
         f"fetching {url}"
         + (f" ({amount(size)})" if size else "")
-        + (f", {amount(part.length())} are here" if part.length() else "")
+        + (f", {amount(part.size())} are here" if part.size() else "")
     )
-    download(url, part, size, room, pauses_s)
-    found = file_digest(part.path)
-    if found != sha256:
+    download(url, part, size, check_space, retry_delays_s)
+    digest = file_digest(part.path)
+    if digest != sha256:
         part.remove()
         raise UserError(
-            f"{url}: what came has sha256 {found}, expected {sha256}: it is removed. Fetch it again; where it is meant"
-            f" to be another archive, name its digest with --sha256 HEX; or {WAYS}"
+            f"{url}: what came has sha256 {digest}, expected {sha256}: it is removed. Fetch it again; where it is meant"
+            f" to be another archive, name its digest with --sha256 HEX; or {ALTERNATIVES}"
         )
 
 
-def _unpack(archive: Path, target: Path) -> dict[str, int]:
+def _unpack_classes(archive: Path, target: Path) -> dict[str, int]:
     def arrange(stage: Path) -> Path:
-        root = _top(stage)
+        root = _class_root(stage)
         try:
-            layout = read_layout(root, ALL_FOLDERS, RENAMED)
+            layout = read_layout(root, ALL_FOLDERS, FOLDER_ALIASES)
         except UserError as error:
             folders = ", ".join(sorted(repr(path.name) for path in root.iterdir() if path.is_dir())[:8]) or "none"
             why = (
@@ -127,24 +122,24 @@ def _unpack(archive: Path, target: Path) -> dict[str, int]:
                 f" {folders})"
             )
             raise BadArchive(f"{why}: the archive is refused, nothing of it is kept") from error
-        for folder, label in sorted({(found.file.split("/")[0], found.label) for found in layout.files}):
+        for folder, label in sorted({(image.file.split("/")[0], image.label) for image in layout.files}):
             (root / folder).rename(root / label)
         return root
 
     unpack(archive, target, arrange)
-    return dict(sorted(Counter(found.label for found in read_layout(target, ALL_FOLDERS, {}).files).items()))
+    return dict(sorted(Counter(image.label for image in read_layout(target, ALL_FOLDERS, {}).files).items()))
 
 
-def _top(stage: Path) -> Path:
-    """The folder that holds the class folders: archives mostly have one folder around everything."""
+def _class_root(stage: Path) -> Path:
+    """The folder that holds the class folders: most archives have one folder around everything."""
     entries = [path for path in stage.iterdir() if not path.name.startswith(".")]
     if len(entries) == 1 and entries[0].is_dir() and any(path.is_dir() for path in entries[0].iterdir()):
         return entries[0]
     return stage
 
 
-def _target(train_dir: Path) -> Path:
-    """The folder that will be made, links resolved (the last rename must stay on one disk), its parent made."""
+def _resolve_target(train_dir: Path) -> Path:
+    """The folder to make, with links resolved (the last rename must stay on one disk) and its parent made."""
     target = Path(os.path.realpath(train_dir))
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -170,10 +165,8 @@ def _archive_name(url: str) -> str:
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Two at once would write into one part and one folder: the second is refused. The lock is the parent folder's, so
-    nothing is left.
-    """
+def _fetch_lock(target: Path) -> Iterator[None]:
+    """Refuse a second download into the same folder. The parent folder itself is locked, so no lock file is left."""
     try:
         handle = os.open(target.parent, os.O_RDONLY)
     except OSError as error:
@@ -186,7 +179,7 @@ def _alone(target: Path) -> Iterator[None]:
             f"another `dataset fetch` is at work in {target.parent}: wait for it, or name a folder elsewhere"
         ) from error
     except OSError:
-        pass  # some network disks have no locks for folders; the digest still guards what counts
+        pass  # some network file systems can't lock folders; the digest is still checked
     try:
         yield
     finally:

@@ -1,50 +1,47 @@
-"""One HTTP request: short time-outs, the proxy of the environment, http and https only, and a short reason for whatever
-goes wrong.
+"""One GET request with `requests`: time-outs, redirects within http and https, errors as short reasons.
+
+Differs from a plain `requests.get` in four ways: TLS trusts the system's certificates (and SSL_CERT_FILE) before
+certifi's, ~/.netrc is not read, at most one address per family is dialled, and the body is read as it arrives, so that
+an interrupted download keeps every byte received.
 """
 
 import http.client
 import re
-import socket
 import ssl
-import urllib.error
-import urllib.request
-from http.client import HTTPMessage
-from typing import IO, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit
 
+import requests
+import urllib3
+
+from flowerml.data.download.adapter import ConnectError, OneAddressAdapter
 from flowerml.errors import UserError
 
-CONNECT_S = 10.0
-READ_S = 30.0
-WAYS = (
+CONNECT_S = 10.0  # per address: TCP, TLS and a proxy's tunnel
+READ_S = 30.0  # without a byte
+MAX_REDIRECTS = 10
+ALTERNATIVES = (
     "bring the archive from elsewhere and give it as --archive FILE.tgz, name a mirror with --url URL, put photos of"
     " your own into one sub-folder per class, or draw a set with `flowerml dataset make`"
 )
+_CHUNK = 1 << 16
 
 
 class RetryableError(Exception):
-    """A try that failed; the message is the reason. `tries` is how often another one makes sense before anything has
-    arrived.
+    """A failed attempt; the message is the reason.
+
+    `retries` is how many more attempts are worthwhile while no server has responded; `responded` says whether one has.
     """
 
-    def __init__(self, reason: str, tries: int, answered: bool) -> None:  # noqa: FBT001 - an exception's own fields
+    def __init__(self, reason: str, retries: int, responded: bool) -> None:  # noqa: FBT001 - an exception's own fields
         super().__init__(reason)
-        self.tries = tries
-        self.answered = answered
+        self.retries = retries
+        self.responded = responded
 
 
-class NoConnection(OSError):
-    """A connection that did not come about; the message names the host (which may be a proxy) and why. `tries` as in
-    `Broken`.
-    """
-
-    def __init__(self, reason: str, tries: int) -> None:
-        super().__init__(reason)
-        self.tries = tries
-
-
-def require_address(url: str) -> None:
-    """Raises UserError where `url` is not an http or https address, or has a password in it (it would end up in logs)."""
+def require_url(url: str) -> None:
+    """Raises UserError where `url` is not an http or https URL, or holds a password (it would end up in logs)."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -62,56 +59,93 @@ def require_address(url: str) -> None:
         )
 
 
-def open_url(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    """Send a GET request, follow redirects, and return the answer, whatever its status. The body has not been read.
+@contextmanager
+def open_url(url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
+    """Send a GET request, follow redirects, and yield the response, whatever its status; the body is still unread.
 
     Raises:
-        Broken: no connection, or no answer on it.
-        UserError: a redirect to something that is not http or https.
+        RetryableError: no connection, or no response on it.
+        UserError: the redirects leave http and https, do not end, or lead to an invalid address.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "flowerml", "Accept-Encoding": "identity", **headers})
-    opener = urllib.request.OpenerDirector()  # not build_opener: that one also opens file: and ftp:
-    for handler in (
-        urllib.request.ProxyHandler(),
-        _Http(),
-        _Https(),
-        _Answers(),
-        _Redirects(),
-        urllib.request.HTTPDefaultErrorHandler(),
-    ):
-        opener.add_handler(handler)
+    with _Session() as session, _get(session, url, headers) as response:
+        if 300 <= response.status_code < 400:
+            raise _endless_redirect(url, response.status_code)
+        yield response
+
+
+def iter_body(response: requests.Response, limit: int | None) -> Iterator[bytes]:
+    """The body as it arrives, `limit` bytes at most. Raises RetryableError where the connection breaks."""
+    raw = response.raw
+    raw.enforce_content_length = False  # a body that ends early is the caller's to notice: it knows the whole size
+    while limit is None or limit > 0:
+        try:
+            chunk: bytes = raw.read1(_CHUNK if limit is None else min(_CHUNK, limit), decode_content=False)
+        except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, ValueError) as error:
+            raise RetryableError(_error_reason(_root_cause(error)), retries=1, responded=True) from error
+        if not chunk:
+            return
+        limit = None if limit is None else limit - len(chunk)
+        yield chunk
+
+
+def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
+    headers = {"User-Agent": "flowerml", "Accept-Encoding": "identity", **headers}
     try:
-        answer = opener.open(request, timeout=CONNECT_S)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise UserError(f"{url} redirects in a circle or to nowhere ({error.code}): {WAYS}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _broken(error) from error
-    except ValueError as error:  # a redirect to a host name that can't be one
-        raise UserError(f"{url} leads to an address that can't be one: {WAYS}") from error
-    assert isinstance(answer, http.client.HTTPResponse)
-    return answer
+        return session.get(
+            url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S), verify=_trusted_certificates()
+        )
+    except requests.TooManyRedirects as error:
+        raise _endless_redirect(url, None if error.response is None else error.response.status_code) from error
+    except (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema) as error:
+        raise UserError(
+            f"the proxy of the environment can't be used ({_error_reason(error)}): mend it, or {ALTERNATIVES}"
+        ) from error
+    except requests.exceptions.InvalidHeader as error:
+        raise RetryableError("the answer is not HTTP", retries=1, responded=False) from error
+    except ValueError as error:  # InvalidURL, and what urllib.parse raises for a redirect to an impossible host name
+        raise UserError(f"{url} leads to an address that can't be one: {ALTERNATIVES}") from error
+    except requests.RequestException as error:
+        raise _to_retryable(_root_cause(error)) from error
 
 
-def reading_failed(error: Exception) -> RetryableError:
-    """What to say of an answer that broke off in the middle."""
-    return RetryableError(_reason(error), tries=1, answered=True)
+def _endless_redirect(url: str, status: int | None) -> UserError:
+    return UserError(f"{url} redirects in a circle or to nowhere ({status}): {ALTERNATIVES}")
 
 
-def _broken(error: Exception) -> RetryableError:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    # Waiting for a time-out once more, or for a certificate to become valid, only keeps a person waiting.
-    lasting = isinstance(cause, TimeoutError | ssl.SSLError)
-    tries = cause.tries if isinstance(cause, NoConnection) else 0 if lasting else 1
-    return RetryableError(_reason(cause), tries, answered=False)
+def _trusted_certificates() -> str | bool:
+    """SSL_CERT_FILE or the system's certificates (a file or a folder); True, certifi's, where the system has none."""
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.capath or True
 
 
-def _reason(error: object) -> str:
+def _root_cause(error: Exception) -> Exception:
+    """The innermost exception: requests and urllib3 wrap the socket's in attributes or arguments of their own."""
+    while True:
+        inner = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
+        cause = next((value for value in inner if isinstance(value, Exception)), None)
+        if cause is None:
+            return error
+        error = cause
+
+
+def _to_retryable(cause: Exception) -> RetryableError:
+    refused = re.fullmatch(r"Tunnel connection failed: (\d+) ?(.*)", str(cause), re.DOTALL)  # http.client has no class
+    if refused:
+        phrase = http.client.responses.get(int(refused[1]), "")
+        return RetryableError(f"the proxy refuses: {refused[1]} {phrase}".rstrip(), retries=0, responded=False)
+    if isinstance(cause, ConnectError):
+        return RetryableError(str(cause), cause.retries, responded=False)
+    # A second time-out, or waiting for a certificate to become valid, only costs time.
+    permanent = isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError | ssl.SSLError)
+    return RetryableError(_error_reason(cause), retries=0 if permanent else 1, responded=False)
+
+
+def _error_reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}; a company's own certificates can be named by SSL_CERT_FILE=FILE.pem"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or 'the connection was closed'}"
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
         return "no answer in time"
     if isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead | ConnectionError):
         return "the connection was closed"
@@ -121,97 +155,27 @@ def _reason(error: object) -> str:
     return " ".join(text.split())
 
 
-def _dial(address: tuple[str, int], _timeout: object = None, _source: object = None) -> socket.socket:
-    """As socket.create_connection, but one address per family: where a firewall swallows packets, sixteen would take
-    sixteen time-outs.
-    """
-    host, port = address
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise NoConnection(f"the name {host} does not resolve", tries=1) from error
-    failed: OSError | None = None
-    for family in dict.fromkeys(entry[0] for entry in found):
-        _, kind, protocol, _, place = next(entry for entry in found if entry[0] == family)
-        try:
-            return _connected(socket.socket(family, kind, protocol), place)
-        except OSError as error:
-            failed = error
-    late = isinstance(failed, TimeoutError)
-    why = f"no connection within {CONNECT_S:g} s" if late else str(failed.strerror if failed else "no address").lower()
-    raise NoConnection(f"{host}:{port}: {why}", tries=0 if late else 1) from failed
+class _Session(requests.Session):
+    """A session without ~/.netrc, with redirects only to http and https."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_redirects = MAX_REDIRECTS
+        self.auth = lambda request: request  # an `auth` of any kind keeps requests from reading ~/.netrc
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, OneAddressAdapter())
 
-def _connected(line: socket.socket, place: Any) -> socket.socket:  # noqa: ANN401 - an address of any family
-    try:
-        line.settimeout(CONNECT_S)
-        line.connect(place)
-    except BaseException:
-        line.close()
-        raise
-    return line
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """No credentials on a redirect either."""
 
-
-class _Connection(http.client.HTTPConnection):
-    """Plain HTTP: `CONNECT_S` until the connection (and a proxy's tunnel) stands, `READ_S` of silence after that."""
-
-    def connect(self) -> None:
-        self._create_connection = _dial  # http.client sets its own on the instance
-        try:
-            super().connect()
-        except (NoConnection, TimeoutError, http.client.HTTPException):
-            raise
-        except OSError as error:
-            raise _refusal(error) from error
-        self.sock.settimeout(READ_S)
-
-
-class _SecureConnection(_Connection, http.client.HTTPSConnection):
-    """HTTPS: the same. http.client's own TLS step comes between, still within `CONNECT_S`."""
-
-
-def _refusal(error: OSError) -> OSError:
-    """http.client says a proxy's refusal as a plain OSError with a text."""
-    refused = re.fullmatch(r"Tunnel connection failed: (\d+) ?(.*)", str(error), re.DOTALL)
-    if not refused:
-        return error
-    phrase = http.client.responses.get(int(refused[1]), "")
-    return NoConnection(f"the proxy refuses: {refused[1]} {phrase}".rstrip(), tries=0)
-
-
-class _Http(urllib.request.AbstractHTTPHandler):
-    http_request = urllib.request.AbstractHTTPHandler.do_request_
-
-    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Connection, request)
-
-
-class _Https(urllib.request.AbstractHTTPHandler):
-    https_request = urllib.request.AbstractHTTPHandler.do_request_
-
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_SecureConnection, request)
-
-
-class _Answers(urllib.request.HTTPErrorProcessor):
-    """Only redirects are dealt with on the way: every other status is an answer to read."""
-
-    def http_response(self, request: urllib.request.Request, response: Any) -> Any:  # noqa: ANN401 - as urllib declares it
-        return super().http_response(request, response) if 300 <= response.status < 400 else response
-
-    https_response = http_response
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """http and https only: a server must not make us read a file: or ftp: address."""
-
-    def http_error_302(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage
-    ) -> Any | None:  # noqa: ANN401
-        target = urljoin(req.full_url, headers.get("location", ""))
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where the response redirects to. Raises UserError for any scheme but http and https (file:, ftp:, …)."""
+        location = super().get_redirect_target(resp)
+        if location is None:
+            return None
+        target = urljoin(resp.url, location)
         if urlsplit(target).scheme not in ("http", "https"):
-            fp.close()
-            raise UserError(f"{req.full_url} redirects to {target[:200]!r}, which is neither http nor https: {WAYS}")
-        return super().http_error_302(req, fp, code, msg, headers)
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+            raise UserError(
+                f"{resp.url} redirects to {target[:200]!r}, which is neither http nor https: {ALTERNATIVES}"
+            )
+        return location

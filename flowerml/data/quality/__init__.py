@@ -1,1 +1,1 @@
-"""Data quality: near-duplicates, conflicting labels, a summary of a folder."""
+"""Data quality: near-duplicates, label conflicts, a summary of a folder."""

@@ -1,4 +1,4 @@
-"""One photo under two labels: at least one of them is wrong, so a person decides what becomes of it."""
+"""One photo under two labels: at least one is wrong, so the user decides whether to stop, keep or drop it."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,44 +9,46 @@ from flowerml.errors import UserError
 
 
 def conflicting_labels(pictures: Sequence[Picture], groups: Sequence[int]) -> list[list[Picture]]:
-    """The near-duplicate groups (numbers as of `group_numbers`) that have more than one label, in the pictures' order."""
+    """The near-duplicate groups (numbers as of `group_numbers`) with more than one label, in the order of pictures."""
     members: dict[int, list[Picture]] = defaultdict(list)
     for picture, group in zip(pictures, groups, strict=True):
         members[group].append(picture)
     return [group for group in members.values() if len({picture.label for picture in group}) > 1]
 
 
-def settle_duplicates(scanned: Scan, groups: Sequence[int], duplicates: str) -> tuple[Scan, list[int]]:
-    """The scan and its group numbers after `duplicates`: "stop" refuses such photos, "keep" leaves all their copies in
-    (the split never judges by them), "drop" takes all their copies out, as nobody knows which label is right.
+def resolve_label_conflicts(scanned: Scan, groups: Sequence[int], duplicates: str) -> tuple[Scan, list[int]]:
+    """Apply the policy `duplicates` to photos under several labels; return the scan and its group numbers.
+
+    "stop" raises, "keep" keeps all copies (the split never validates on them), "drop" removes all copies, since the
+    right label is unknown.
 
     Raises:
-        UserError: lists the copies of each such photo; or "drop" leaves a class without pictures.
+        UserError: "stop" lists the copies of each such photo; "drop" leaves a class without pictures.
     """
-    doubtful = conflicting_labels(scanned.pictures, groups)
-    if not doubtful or duplicates == "keep":
+    conflicts = conflicting_labels(scanned.pictures, groups)
+    if not conflicts or duplicates == "keep":
         return scanned, list(groups)
     if duplicates == "stop":
         raise UserError(
-            f"{scanned.root}: {len(doubtful)} photo(s) stand under two labels (take the wrong copies out, or train on"
+            f"{scanned.root}: {len(conflicts)} photo(s) stand under two labels (take the wrong copies out, or train on"
             " all copies: --duplicates keep, or on none of them: --duplicates drop):",
-            list_doubtful(doubtful),
+            conflict_lines(conflicts),
         )
-    gone = {picture.key for group in doubtful for picture in group}
-    stays = [picture.key not in gone for picture in scanned.pictures]
-    left = replace(
-        scanned, pictures=tuple(picture for picture, stay in zip(scanned.pictures, stays, strict=True) if stay)
+    dropped = {picture.key for group in conflicts for picture in group}
+    is_kept = [picture.key not in dropped for picture in scanned.pictures]
+    remaining = replace(
+        scanned, pictures=tuple(picture for picture, keep in zip(scanned.pictures, is_kept, strict=True) if keep)
     )
-    empty = [name for name, count in left.counts().items() if count == 0]
+    empty = [name for name, count in remaining.counts().items() if count == 0]
     if empty:
         raise UserError(
-            f"{scanned.root}: --duplicates drop leaves no picture of {', '.join(empty)}:", list_doubtful(doubtful)
+            f"{scanned.root}: --duplicates drop leaves no picture of {', '.join(empty)}:", conflict_lines(conflicts)
         )
-    return left, [group for group, stay in zip(groups, stays, strict=True) if stay]
+    return remaining, [group for group, keep in zip(groups, is_kept, strict=True) if keep]
 
 
-def list_doubtful(groups: Sequence[Sequence[Picture]]) -> list[str]:
-    """One line per photo with its copies; at most 20 of them."""
+def conflict_lines(groups: Sequence[Sequence[Picture]]) -> list[str]:
+    """One line per photo with its copies; at most 20 photos."""
     lines = ["  ".join(repr(picture.key) for picture in group) for group in groups[:20]]
     more = len(groups) - len(lines)
     return [*lines, *([f"and {more} more: flowerml dataset check --html shows them side by side"] if more else [])]

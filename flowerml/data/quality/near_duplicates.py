@@ -1,4 +1,8 @@
-"""Near-duplicate groups: pictures that are one photo or an edit of it, and so must stay on one side of a split."""
+"""Near-duplicate groups: pictures that are one photo or an edit of it, and so must stay on one side of a split.
+
+Kept instead of imagededup and fastdup (large dependencies that read every picture again) because imagehash, which only
+computes the hashes, leaves 20 lines of numpy to compare them, on the scan's cached values.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -8,12 +12,12 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from flowerml.data.folders import Found
+from flowerml.data.folders import PictureFile
 from flowerml.data.scan import Picture
 from flowerml.errors import UserError
 
-MAX_DISTANCE = 4  # of 64 bits: edits of one photo stay below it, different photos of one flower do not
-_BLOCK = 512  # rows compared at a time: 512 x 10,000 distances are 5 MB
+MAX_DISTANCE = 4  # of 64 bits: edits of one photo are within it, different photos of one flower are not
+_BLOCK = 512  # rows compared at a time: 512 x 10,000 distances take 5 MB
 
 
 def near_duplicate_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) -> list[tuple[int, int]]:
@@ -30,27 +34,27 @@ def near_duplicate_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DI
 
 
 def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:
-    """A group number for each picture (equal: same group), and in words where the groups come from.
+    """A group number for each picture, and the source of the groups in words.
 
-    A column `near_dup_group` of `root/manifest.csv` decides where there is one, else the perceptual hash. Pictures of
-    equal content are in one group either way.
+    The groups come from the column `near_dup_group` of `root/manifest.csv` where there is one, else from the perceptual
+    hash. Pictures of equal content are in one group either way.
 
     Raises:
-        UserError: the manifest has the column but can't be read.
+        UserError: the manifest can't be read, or has the column but names none of the pictures.
     """
     links = _manifest_links(pictures, root)
     source = "manifest.csv"
     if links is None:
         links, source = near_duplicate_pairs(pictures), f"perceptual hash, distance <= {MAX_DISTANCE} of 64"
-    links = links + _same([picture.sha256 for picture in pictures])
+    links = links + _link_equal([picture.sha256 for picture in pictures])
     size = len(pictures)
     rows, columns = [i for i, _ in links], [j for _, j in links]
     graph = coo_matrix((np.ones(len(links)), (rows, columns)), shape=(size, size))
     return connected_components(graph, directed=False)[1].tolist(), source
 
 
-def _same(values: Sequence[str]) -> list[tuple[int, int]]:
-    """Link each index to the first one of equal, non-empty value."""
+def _link_equal(values: Sequence[str]) -> list[tuple[int, int]]:
+    """Index pairs that link each value to the first equal one; empty values have no links."""
     first: dict[str, int] = {}
     return [(first[value], i) for i, value in enumerate(values) if value and first.setdefault(value, i) != i]
 
@@ -67,11 +71,11 @@ def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, 
     if not rows or not {"class", "file", "near_dup_group"} <= rows[0].keys():
         return None
     groups = {
-        Found(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows
+        PictureFile(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows
     }
     if pictures and not any(picture.file in groups or picture.key in groups for picture in pictures):
         raise UserError(
             f"{path}: names none of the pictures here (columns class and file); mend it or take it out of the folder"
         )
     by_file = [groups.get(picture.file, groups.get(picture.key, "")) for picture in pictures]
-    return _same(by_file)
+    return _link_equal(by_file)

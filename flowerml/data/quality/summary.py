@@ -1,4 +1,4 @@
-"""What a folder holds, for a person to read before training on it."""
+"""A report on a folder of pictures, to read before training on it."""
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -6,12 +6,12 @@ from statistics import median
 from typing import Any
 
 from flowerml.data.quality.near_duplicates import group_numbers
-from flowerml.data.scan import BadFile, Picture, Scan, list_bad
+from flowerml.data.scan import BadFile, Picture, Scan, bad_file_lines
 
 
 @dataclass(frozen=True)
 class FolderReport:
-    """Counts, sizes and doubtful files of a folder.
+    """Counts, sizes, unreadable files and near-duplicates of a folder.
 
     `widths` and `heights` are (smallest, median, largest) in pixels, `sizes` every picture's (width, height).
     `near_duplicates` are groups of one class; `across_classes` groups of one photo under several labels; `identical`
@@ -33,12 +33,12 @@ class FolderReport:
     identical: tuple[tuple[str, ...], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain values, without what stands there once per picture (sizes, group numbers)."""
+        """The report as plain values, without the fields that have one value per picture (sizes, groups)."""
         return {name: value for name, value in asdict(self).items() if name not in ("sizes", "groups")}
 
 
 def folder_report(scanned: Scan) -> FolderReport:
-    """Look through a scan. Raises UserError where `manifest.csv` can't be read."""
+    """The report on a scan. Raises UserError where `manifest.csv` can't be read."""
     numbers, source = group_numbers(scanned.pictures, scanned.root)
     groups: dict[object, list[Picture]] = defaultdict(list)
     contents: dict[object, list[Picture]] = defaultdict(list)
@@ -50,8 +50,8 @@ def folder_report(scanned: Scan) -> FolderReport:
         root=str(scanned.root),
         digest=scanned.digest,
         counts=scanned.counts(),
-        widths=_range([picture.width for picture in scanned.pictures]),
-        heights=_range([picture.height for picture in scanned.pictures]),
+        widths=_size_range([picture.width for picture in scanned.pictures]),
+        heights=_size_range([picture.height for picture in scanned.pictures]),
         sizes=tuple((picture.width, picture.height) for picture in scanned.pictures),
         bad=scanned.bad,
         left_out=scanned.left_out,
@@ -64,18 +64,18 @@ def folder_report(scanned: Scan) -> FolderReport:
 
 
 def report_lines(report: FolderReport) -> list[str]:
-    """The report as lines for a terminal; long lists are cut after 20 groups."""
+    """The report as lines for a terminal, at most 20 groups of each kind."""
     total = sum(report.counts.values())
     width = max(len(name) for name in report.counts)
     lines = [f"{report.root}: {total} pictures, digest {report.digest[:8]}"]
     lines += [f"  {name:<{width}}  {count:6d}  {count / max(1, total):6.1%}" for name, count in report.counts.items()]
     lines.append(
-        f"widths {_spread(report.widths)} px, heights {_spread(report.heights)} px (smallest, median, largest)"
+        f"widths {_range_text(report.widths)} px, heights {_range_text(report.heights)} px (smallest, median, largest)"
     )
     lines.append(f"folders left out: {', '.join(report.left_out) or 'none'}")
     lines.append(f"files that can't be read: {len(report.bad)}")
     if report.bad:
-        lines += [f"  {line}" for line in list_bad(report.bad)]
+        lines += [f"  {line}" for line in bad_file_lines(report.bad)]
     lines += _group_lines(f"near-duplicates in a class ({report.groups_from})", report.near_duplicates)
     lines += _group_lines("the same photo under two classes", report.across_classes)
     lines += _group_lines("files of equal content", report.identical)
@@ -84,19 +84,23 @@ def report_lines(report: FolderReport) -> list[str]:
 
 def _group_lines(title: str, groups: tuple[tuple[str, ...], ...]) -> list[str]:
     more = [f"  and {len(groups) - 20} more groups"] if len(groups) > 20 else []
-    return [f"{title}: {len(groups)} groups", *("  " + "  ".join(map(shown, group)) for group in groups[:20]), *more]
+    return [
+        f"{title}: {len(groups)} groups",
+        *("  " + "  ".join(map(printable_name, group)) for group in groups[:20]),
+        *more,
+    ]
 
 
-def shown(name: str) -> str:
-    """A file's name for a terminal: as Python writes it where it can't be shown as it is."""
+def printable_name(name: str) -> str:
+    """The name for a terminal; its repr() where it has unprintable characters."""
     return name if name.isprintable() else repr(name)
 
 
-def _range(values: list[int]) -> tuple[int, float, int]:
+def _size_range(values: list[int]) -> tuple[int, float, int]:
     return (min(values), median(values), max(values)) if values else (0, 0, 0)
 
 
-def _spread(values: tuple[int, float, int]) -> str:
+def _range_text(values: tuple[int, float, int]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 

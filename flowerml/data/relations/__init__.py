@@ -1,1 +1,1 @@
-"""Spatial relations between two boxed objects: records, readers, split, box features, checks."""
+"""Spatial relations between two boxed objects: records, annotation readers, split by image, box features, checks."""

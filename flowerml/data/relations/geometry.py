@@ -1,4 +1,4 @@
-"""What two boxes say about a relation, as numbers: the kinds of box features a run can choose, each with its source."""
+"""Box features of a pair: the kinds that a run can choose, each with its source."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,22 +8,20 @@ import numpy as np
 
 from flowerml.data.relations.records import Pair
 
-_LEAST = 1e-6  # added where a logarithm or a division has no value at 0
+_EPS = 1e-6  # keeps logarithms and divisions finite at 0
 
 
 class BoxFeatures(StrEnum):
-    """The kinds."""
+    """The kinds of box features."""
 
     SEED = "seed"  # offsets, distance, angle, areas, ratio: all by the image's size
     PUBLISHED = "published"  # offsets and log ratios by the boxes' sizes, aspects, IoU
-    RICH = "rich"  # both, and how the edges lie to each other
+    RICH = "rich"  # both, and edges relative to each other
 
 
 @dataclass(frozen=True)
 class _Boxes:
-    """Columns (N,) of N pairs in pixels: edges, sizes and centres of subject (s) and object (o), width and height of
-    the image.
-    """
+    """Boxes of N pairs in pixels, subject (s) and object (o), with the width and height of their images."""
 
     s: np.ndarray  # (4, N): x0, y0, x1, y1
     o: np.ndarray
@@ -40,34 +38,34 @@ class _Boxes:
         return self.s[2:] - self.s[:2], self.o[2:] - self.o[:2]
 
     @property
-    def shared(self) -> np.ndarray:
-        """(2, N): what the boxes have in common along x and along y, in pixels; negative: the gap between them."""
+    def overlap(self) -> np.ndarray:
+        """(2, N): overlap of the boxes along x and y in pixels; a negative overlap is a gap."""
         return np.minimum(self.s[2:], self.o[2:]) - np.maximum(self.s[:2], self.o[:2])
 
 
 def feature_names(kind: BoxFeatures) -> tuple[str, ...]:
     """The names of the columns, in order."""
-    return tuple(_columns(kind, _boxes([])))
+    return tuple(_feature_columns(kind, _to_arrays([])))
 
 
 def box_features(pairs: Sequence[Pair], kind: BoxFeatures) -> np.ndarray:
     """Box features (N, F) float32 of N pairs; F = len(feature_names(kind)).
 
     * seed (8): offset of the centres along x and y, their distance, sine and cosine of its direction, both areas, all
-      by the image's size, and the logarithm of the areas' ratio. The kind of numbers that the user's experiment feeds
-      its spatial encoder.
+      relative to the image's size, and the logarithm of the areas' ratio: the input of Experiment 2's spatial
+      encoder.
     * published (12): offsets by the other box's size and log ratios of widths and heights, both ways round (Zhang et
       al., "Visual Translation Embedding Network", CVPR 2017); offsets by the root of the subject's area, root of the
       areas' ratio, both aspects as logarithms, IoU (Peyre et al., "Weakly-supervised learning of visual relations",
       ICCV 2017).
-    * rich (45): both; edges of the one box in units of the other, overlaps and gaps along each axis, shares of each box
-      that lie in the other, place and size in the image.
+    * rich (45): both; edges of each box in units of the other, overlaps and gaps along each axis, shares of each box
+      that lie in the other, position and size in the image.
     """
-    columns = _columns(kind, _boxes(pairs))
+    columns = _feature_columns(kind, _to_arrays(pairs))
     return np.stack(list(columns.values()), axis=1).astype(np.float32)
 
 
-def _boxes(pairs: Sequence[Pair]) -> _Boxes:
+def _to_arrays(pairs: Sequence[Pair]) -> _Boxes:
     subject = (
         np.array([[box.x0, box.y0, box.x1, box.y1] for box in (pair.subject for pair in pairs)], dtype=np.float64)
         .reshape(-1, 4)
@@ -82,14 +80,14 @@ def _boxes(pairs: Sequence[Pair]) -> _Boxes:
     return _Boxes(subject, other, image)
 
 
-def _columns(kind: BoxFeatures, boxes: _Boxes) -> dict[str, np.ndarray]:
-    made: dict[str, np.ndarray] = {}
-    for part in _PARTS[kind]:
-        made |= part(boxes)
-    return made
+def _feature_columns(kind: BoxFeatures, boxes: _Boxes) -> dict[str, np.ndarray]:
+    columns: dict[str, np.ndarray] = {}
+    for part in _FEATURE_FUNCTIONS[kind]:
+        columns |= part(boxes)
+    return columns
 
 
-def _seed(boxes: _Boxes) -> dict[str, np.ndarray]:
+def _seed_features(boxes: _Boxes) -> dict[str, np.ndarray]:
     (cs, co), (ss, so) = boxes.centres, boxes.sizes
     dx, dy = (co - cs) / boxes.image
     distance = np.hypot(dx, dy)
@@ -98,55 +96,55 @@ def _seed(boxes: _Boxes) -> dict[str, np.ndarray]:
         "offset x": dx,
         "offset y": dy,
         "distance": distance,
-        "sine": dy / (distance + _LEAST),
-        "cosine": dx / (distance + _LEAST),
+        "sine": dy / (distance + _EPS),
+        "cosine": dx / (distance + _EPS),
         "subject area": areas[0],
         "object area": areas[1],
-        "log area ratio": np.log((areas[0] + _LEAST) / (areas[1] + _LEAST)),
+        "log area ratio": np.log((areas[0] + _EPS) / (areas[1] + _EPS)),
     }
 
 
-def _published(boxes: _Boxes) -> dict[str, np.ndarray]:
+def _published_features(boxes: _Boxes) -> dict[str, np.ndarray]:
     (cs, co), (ss, so) = boxes.centres, boxes.sizes
     area_s, area_o = ss.prod(axis=0), so.prod(axis=0)
-    common = np.maximum(boxes.shared, 0).prod(axis=0)
-    made: dict[str, np.ndarray] = {}
-    for place, axis in enumerate("xy"):
-        made[f"offset {axis} by object"] = (cs - co)[place] / so[place]
-        made[f"offset {axis} by subject"] = (co - cs)[place] / ss[place]
-        made[f"offset {axis} by root area"] = (co - cs)[place] / np.sqrt(area_s)
-        made[f"log ratio {axis}"] = np.log(ss[place] / so[place])
-    made["root area ratio"] = np.sqrt(area_o / area_s)
-    made["subject aspect"], made["object aspect"] = np.log(ss[0] / ss[1]), np.log(so[0] / so[1])
-    made["IoU"] = common / (area_s + area_o - common)
-    return made
+    intersection = np.maximum(boxes.overlap, 0).prod(axis=0)
+    columns: dict[str, np.ndarray] = {}
+    for dim, axis in enumerate("xy"):
+        columns[f"offset {axis} by object"] = (cs - co)[dim] / so[dim]
+        columns[f"offset {axis} by subject"] = (co - cs)[dim] / ss[dim]
+        columns[f"offset {axis} by root area"] = (co - cs)[dim] / np.sqrt(area_s)
+        columns[f"log ratio {axis}"] = np.log(ss[dim] / so[dim])
+    columns["root area ratio"] = np.sqrt(area_o / area_s)
+    columns["subject aspect"], columns["object aspect"] = np.log(ss[0] / ss[1]), np.log(so[0] / so[1])
+    columns["IoU"] = intersection / (area_s + area_o - intersection)
+    return columns
 
 
-def _rich(boxes: _Boxes) -> dict[str, np.ndarray]:
+def _rich_features(boxes: _Boxes) -> dict[str, np.ndarray]:
     (ss, so), (cs, co) = boxes.sizes, boxes.centres
-    inside = np.maximum(boxes.shared, 0).prod(axis=0)
-    made = {"subject in object": inside / ss.prod(axis=0), "object in subject": inside / so.prod(axis=0)}
-    for place, axis in enumerate("xy"):
-        least = np.minimum(ss[place], so[place])
-        made[f"shared {axis}"] = boxes.shared[place] / least
-        made[f"shared {axis} by image"] = boxes.shared[place] / boxes.image[place]
-        made[f"angle {axis}"] = np.arctan2((co - cs)[place], (ss + so)[place] / 2)
-        for edge, row in (("0", place), ("1", place + 2)):
-            made[f"subject {axis}{edge} in object"] = _squash((boxes.s[row] - boxes.o[place]) / so[place])
-            made[f"object {axis}{edge} in subject"] = _squash((boxes.o[row] - boxes.s[place]) / ss[place])
-            made[f"subject {axis}{edge} in image"] = boxes.s[row] / boxes.image[place]
-            made[f"object {axis}{edge} in image"] = boxes.o[row] / boxes.image[place]
-    made["direction"] = np.arctan2((co - cs)[1], (co - cs)[0])
-    return made
+    intersection = np.maximum(boxes.overlap, 0).prod(axis=0)
+    columns = {"subject in object": intersection / ss.prod(axis=0), "object in subject": intersection / so.prod(axis=0)}
+    for dim, axis in enumerate("xy"):
+        smaller = np.minimum(ss[dim], so[dim])
+        columns[f"shared {axis}"] = boxes.overlap[dim] / smaller
+        columns[f"shared {axis} by image"] = boxes.overlap[dim] / boxes.image[dim]
+        columns[f"angle {axis}"] = np.arctan2((co - cs)[dim], (ss + so)[dim] / 2)
+        for edge, row in (("0", dim), ("1", dim + 2)):
+            columns[f"subject {axis}{edge} in object"] = _signed_log((boxes.s[row] - boxes.o[dim]) / so[dim])
+            columns[f"object {axis}{edge} in subject"] = _signed_log((boxes.o[row] - boxes.s[dim]) / ss[dim])
+            columns[f"subject {axis}{edge} in image"] = boxes.s[row] / boxes.image[dim]
+            columns[f"object {axis}{edge} in image"] = boxes.o[row] / boxes.image[dim]
+    columns["direction"] = np.arctan2((co - cs)[1], (co - cs)[0])
+    return columns
 
 
-def _squash(values: np.ndarray) -> np.ndarray:
-    """Signed logarithm: a tiny box in a unit of itself sees the other's edges at hundreds."""
+def _signed_log(values: np.ndarray) -> np.ndarray:
+    """Signed logarithm: in units of a tiny box the other's edges lie in the hundreds."""
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-_PARTS: dict[BoxFeatures, tuple[Callable[[_Boxes], dict[str, np.ndarray]], ...]] = {
-    BoxFeatures.SEED: (_seed,),
-    BoxFeatures.PUBLISHED: (_published,),
-    BoxFeatures.RICH: (_seed, _published, _rich),
+_FEATURE_FUNCTIONS: dict[BoxFeatures, tuple[Callable[[_Boxes], dict[str, np.ndarray]], ...]] = {
+    BoxFeatures.SEED: (_seed_features,),
+    BoxFeatures.PUBLISHED: (_published_features,),
+    BoxFeatures.RICH: (_seed_features, _published_features, _rich_features),
 }

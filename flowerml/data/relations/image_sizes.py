@@ -1,4 +1,4 @@
-"""The sizes of the pictures themselves, for annotations that do not tell them."""
+"""Image sizes read from the files, for annotations that do not have them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,22 +6,21 @@ from pathlib import Path
 from PIL import Image
 
 
-def size_on_disk(folder: Path) -> Callable[[str], tuple[int, int] | None]:
-    """A function from an image's name to the width and height in pixels of its file under `folder`; None where no file
-    can be read.
+def image_size_reader(folder: Path) -> Callable[[str], tuple[int, int] | None]:
+    """A function from an image's name to (width, height) in pixels of its file under `folder`, None if unreadable.
 
-    Only the head of the file is read, once an image. EXIF turns are not applied: boxes are drawn on the pixels as they
-    are stored.
+    Only the file's header is read, once per image. EXIF orientation is not applied: boxes are drawn on the pixels as
+    they are stored.
     """
-    known: dict[str, tuple[int, int] | None] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
 
-    def look(name: str) -> tuple[int, int] | None:
-        if name not in known:
+    def read_size(name: str) -> tuple[int, int] | None:
+        if name not in sizes:
             try:
                 with Image.open(folder / name) as image:
-                    known[name] = image.size
+                    sizes[name] = image.size
             except (OSError, ValueError, Image.DecompressionBombError):
-                known[name] = None
-        return known[name]
+                sizes[name] = None
+        return sizes[name]
 
-    return look
+    return read_size

@@ -1,5 +1,6 @@
-"""What all readers of annotations share: wrong JSON is refused in one line, boxes that can't be right are listed,
-nothing is guessed.
+"""Shared by all annotation readers: typed access to JSON with one-line errors, and validation of boxes.
+
+A pair whose boxes are invalid is left out and listed; nothing is guessed.
 """
 
 import json
@@ -11,44 +12,45 @@ from pathlib import Path
 from typing import Any
 
 from flowerml.data.relations.records import RELATIONS, Box, Pair
-from flowerml.data.relations.vocabulary import normal
+from flowerml.data.relations.vocabulary import normalize_text
 from flowerml.errors import UserError, one_line
 
-_SHOWN = 5
+_MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a file of annotations holds.
+    """The content of an annotation file.
 
-    `images` names every annotated image, also those without a pair; `problems` has a line for each pair that was left
-    out, beginning with its image; `remarks` is what a person should know all the same; `other` counts the relation
-    texts that are none of the ten.
+    `images` are all annotated images, also those without a pair. `problems` has a line for each pair left out, which
+    begins with its image. `notes` are remarks on pairs that are used. `other_relations` counts the relation texts that
+    are none of the ten.
     """
 
     source: str
     pairs: tuple[Pair, ...]
     images: tuple[str, ...]
     problems: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    other: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    other_relations: Mapping[str, int] = field(default_factory=dict)
 
     def counts(self) -> list[int]:
         """Pairs of each relation, in the order of RELATIONS."""
-        found = Counter(pair.relation for pair in self.pairs)
-        return [found[name] for name in RELATIONS]
+        counted = Counter(pair.relation for pair in self.pairs)
+        return [counted[name] for name in RELATIONS]
 
-    def lines(self) -> list[str]:
-        """What is printed after reading."""
+    def summary_lines(self) -> list[str]:
+        """The lines printed after reading."""
         counted = ", ".join(f"{name} {count:,}" for name, count in zip(RELATIONS, self.counts(), strict=True))
         lines = [f"{self.source}: {len(self.pairs):,} pairs in {len(self.images):,} images ({counted})"]
-        if self.other:
-            often = sorted(self.other.items(), key=lambda one: (-one[1], one[0]))
-            shown = ", ".join(f"{text!r} {count:,}" for text, count in often[:_SHOWN])
+        if self.other_relations:
+            most_common = sorted(self.other_relations.items(), key=lambda item: (-item[1], item[0]))
+            examples = ", ".join(f"{text!r} {count:,}" for text, count in most_common[:_MAX_LISTED])
+            left_out = sum(self.other_relations.values())
             lines.append(
-                f"  other relations, left out: {sum(self.other.values()):,} of {len(self.other):,} texts ({shown} …)"
+                f"  other relations, left out: {left_out:,} of {len(self.other_relations):,} texts ({examples} …)"
             )
-        lines += [f"  {remark}" for remark in self.remarks]
+        lines += [f"  {note}" for note in self.notes]
         if self.problems:
             lines.append(f"  left out, {len(self.problems):,} pair(s):")
             lines += [f"    {problem}" for problem in self.problems]
@@ -56,31 +58,29 @@ class Annotations:
 
 
 class AnnotationCollector:
-    """Pairs as a reader meets them: names are looked up, boxes are judged, what can't be used is put down with its
-    image.
-    """
+    """Collects the pairs of a file: looks up relation names, validates boxes, lists what can't be used."""
 
     def __init__(self, source: str, names: Mapping[str, str]) -> None:
-        """`names`: relation by normal text, from `names.load_names`."""
+        """`names`: relation by normalized text, from `vocabulary.load_vocabulary`."""
         self._source, self._names = source, names
         self._pairs: list[Pair] = []
         self._images: dict[str, None] = {}
         self._other: Counter[str] = Counter()
         self.problems: list[str] = []
-        self.remarks: list[str] = []
+        self.notes: list[str] = []
 
-    def image(self, image: str) -> None:
-        """There are annotations of this image, if only an empty list."""
+    def add_image(self, image: str) -> None:
+        """Record an annotated image, also one without pairs."""
         self._images[image] = None
 
-    def relation(self, text: str) -> str | None:
-        """Which of the ten this text means; None, and counted, where it is none of them."""
-        relation = self._names.get(normal(text))
+    def find_relation(self, text: str) -> str | None:
+        """The relation that `text` names; None where it is none of the ten, which is counted."""
+        relation = self._names.get(normalize_text(text))
         if relation is None:
-            self._other[normal(text)] += 1
+            self._other[normalize_text(text)] += 1
         return relation
 
-    def pair(
+    def add_pair(
         self,
         image: str,
         size: tuple[int, int] | None,
@@ -88,24 +88,24 @@ class AnnotationCollector:
         boxes: tuple[Box, Box],
         categories: Sequence[str | None],
     ) -> None:
-        """Take the pair, or list why not. `size`: width and height of its image, None where nothing tells it."""
-        reason = "the size of the image is not known" if size is None else _misfit(size, *boxes)
+        """Add the pair, or list why not. `size`: width and height of its image, None where they are unknown."""
+        reason = "the size of the image is not known" if size is None else _box_error(size, *boxes)
         if size is None or reason is not None:
             self.problems.append(f"{image}: {relation}: {reason}")
             return
         self._pairs.append(Pair(image, *size, *boxes, relation, *categories))
 
-    def done(self) -> Annotations:
-        """All of it.
+    def finish(self) -> Annotations:
+        """The collected annotations.
 
         Raises:
-            UserError: not one pair is left.
+            UserError: no pair is left.
         """
         if not self._pairs:
-            seen = ", ".join(repr(text) for text, _ in self._other.most_common(_SHOWN))
+            texts = ", ".join(repr(text) for text, _ in self._other.most_common(_MAX_LISTED))
             raise UserError(
                 f"{self._source}: no pair of the ten relations in it ({len(self._images)} images, {len(self.problems)}"
-                f" pairs left out, relations there: {seen or 'none'}). Name other annotations, or a file of names",
+                f" pairs left out, relations there: {texts or 'none'}). Name other annotations, or a file of names",
                 self.problems[:20],
             )
         return Annotations(
@@ -113,13 +113,13 @@ class AnnotationCollector:
             tuple(self._pairs),
             tuple(self._images),
             tuple(self.problems),
-            tuple(self.remarks),
+            tuple(self.notes),
             dict(self._other),
         )
 
 
-def _misfit(size: tuple[int, int], subject: Box, other: Box) -> str | None:
-    """Why these boxes can't be boxes in an image of this size (width, height); None where they can."""
+def _box_error(size: tuple[int, int], subject: Box, other: Box) -> str | None:
+    """Why a box is invalid in an image of `size` (width, height); None where both are valid."""
     width, height = size
     for role, box in (("subject", subject), ("object", other)):
         numbers = f"{role} box left {box.x0:g}, top {box.y0:g}, right {box.x1:g}, bottom {box.y1:g}"
@@ -144,77 +144,77 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         raise UserError(f"{path}: not JSON ({error}); is the download whole?") from error
 
 
-class Entry:
-    """A JSON value and its place in words, so that what is wrong with it can be said in one line."""
+class JsonNode:
+    """A JSON value with its location in words, for error messages in one line."""
 
-    def __init__(self, value: Any, place: str) -> None:  # noqa: ANN401 - any JSON value
-        self.value, self._place = value, place
+    def __init__(self, value: Any, location: str) -> None:  # noqa: ANN401 - any JSON value
+        self.value, self._location = value, location
 
-    def wrong(self, wanted: str) -> UserError:
-        """The refusal: `wanted` says what should stand here."""
+    def error(self, expected: str) -> UserError:
+        """The error to raise for this value; `expected` says what it should be."""
         return UserError(
-            f"{self._place}: {self.value!r:.60} where {wanted} should be. Mend the file, or take the entry out"
+            f"{self._location}: {self.value!r:.60} where {expected} should be. Mend the file, or take the entry out"
         )
 
-    def get(self, name: str) -> "Entry":
+    def get(self, name: str) -> "JsonNode":
         """The value of a key. Raises UserError."""
         if not isinstance(self.value, dict):
-            raise self.wrong("an object with keys")
+            raise self.error("an object with keys")
         if name not in self.value:
             raise UserError(
-                f"{self._place}: no {name!r} (keys here: {', '.join(map(str, self.value)) or 'none'}). Mend the file"
+                f"{self._location}: no {name!r} (keys here: {', '.join(map(str, self.value)) or 'none'}). Mend the file"
             )
-        return Entry(self.value[name], f"{self._place}, {name}")
+        return JsonNode(self.value[name], f"{self._location}, {name}")
 
     def has(self, name: str) -> bool:
         """Whether there is such a key."""
         return isinstance(self.value, dict) and name in self.value
 
-    def items(self) -> list["Entry"]:
+    def items(self) -> list["JsonNode"]:
         """The values of a list. Raises UserError."""
         if not isinstance(self.value, list):
-            raise self.wrong("a list")
-        return [Entry(value, f"{self._place}, entry {number}") for number, value in enumerate(self.value)]
+            raise self.error("a list")
+        return [JsonNode(value, f"{self._location}, entry {number}") for number, value in enumerate(self.value)]
 
-    def named(self) -> list[tuple[str, "Entry"]]:
+    def members(self) -> list[tuple[str, "JsonNode"]]:
         """The keys and values of an object. Raises UserError."""
         if not isinstance(self.value, dict):
-            raise self.wrong("an object with keys")
-        return [(name, Entry(value, f"{self._place}, {name}")) for name, value in self.value.items()]
+            raise self.error("an object with keys")
+        return [(name, JsonNode(value, f"{self._location}, {name}")) for name, value in self.value.items()]
 
-    def number(self) -> float:
+    def as_float(self) -> float:
         """A finite number. Raises UserError."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not math.isfinite(self.value):
-            raise self.wrong("a number")
+            raise self.error("a number")
         return float(self.value)
 
-    def whole(self, wanted: str = "a whole number >= 0") -> int:
+    def as_int(self, expected: str = "a whole number >= 0") -> int:
         """A whole number >= 0. Raises UserError."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
-            raise self.wrong(wanted)
+            raise self.error(expected)
         return self.value
 
-    def text(self) -> str:
-        """A text that is not empty. Raises UserError."""
+    def as_str(self) -> str:
+        """A string that is not blank. Raises UserError."""
         if not isinstance(self.value, str) or not self.value.strip():
-            raise self.wrong("a text")
+            raise self.error("a text")
         return self.value
 
-    def one_of(self, values: Sequence[str], what: str) -> str:
-        """The value this index points at. Raises UserError."""
-        index = self.whole(f"the number of one of the {len(values)} {what}")
+    def as_item_of(self, values: Sequence[str], what: str) -> str:
+        """The item of `values` with this index. Raises UserError."""
+        index = self.as_int(f"the number of one of the {len(values)} {what}")
         if index >= len(values):
-            raise self.wrong(f"the number of one of the {len(values)} {what} (0 to {len(values) - 1})")
+            raise self.error(f"the number of one of the {len(values)} {what} (0 to {len(values) - 1})")
         return values[index]
 
-    def box_by_size(self) -> Box:
+    def as_box(self) -> Box:
         """The box of `{x, y, w, h}`: left and top edge, width, height, in pixels. Raises UserError."""
-        x, y, w, h = (self.get(name).number() for name in ("x", "y", "w", "h"))
+        x, y, w, h = (self.get(name).as_float() for name in ("x", "y", "w", "h"))
         return Box(x, y, x + w, y + h)
 
-    def size(self) -> tuple[int, int]:
+    def as_size(self) -> tuple[int, int]:
         """Width and height in pixels, of `{width, height}`. Raises UserError."""
-        width, height = (self.get(name).whole("a number of pixels") for name in ("width", "height"))
+        width, height = (self.get(name).as_int("a number of pixels") for name in ("width", "height"))
         if not width or not height:
-            raise self.wrong("a width and a height above 0")
+            raise self.error("a width and a height above 0")
         return width, height

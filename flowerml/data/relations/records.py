@@ -1,13 +1,13 @@
-"""A pair of boxes in an image and the relation between them: plain records, and what mirroring and swapping do to both."""
+"""Records of a pair of boxes and its relation, with mirroring and swapping of both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 RELATIONS = ("on", "under", "above", "below", "left of", "right of", "near", "next to", "inside", "outside")
-"""The ten names in the user's order: a relation's label is its place here."""
+"""The ten relations; a relation's label is its index."""
 
 FLIPPED: Mapping[str, str] = {**{name: name for name in RELATIONS}, "left of": "right of", "right of": "left of"}
-"""The relation once the image and both boxes are mirrored left to right. Applied twice it changes nothing."""
+"""The relation after the image and both boxes are mirrored left to right. Its own inverse."""
 
 SWAPPED: Mapping[str, str | None] = {
     "on": "under",
@@ -21,18 +21,16 @@ SWAPPED: Mapping[str, str | None] = {
     "inside": None,
     "outside": None,
 }
-"""The relation once subject and object change places, None where none of the ten says it (what is inside a box has the box around it).
+"""The relation after subject and object are swapped, None where the ten have no name for it. Its own inverse.
 
-Applied twice it changes nothing where it is defined. Where VRD's annotations name the same two boxes in both orders, 3,220 of 5,001
-cases agree with this table; `on` and `under` are the loosest (the other order of `under` is `on` 399 times, `above` 329 times).
+Where VRD's annotations name the same two boxes in both orders, 3,220 of 5,001 cases agree with this table; `on` and
+`under` agree least (the swapped form of `under` is `on` 399 times, `above` 329 times).
 """
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box in pixels of its image: left, top, right and bottom edge, y downwards; x1 and y1 are the edges, not the
-    last pixels.
-    """
+    """A box in pixels: left, top, right and bottom edge, y downwards; x1 and y1 are edges, not the last pixels."""
 
     x0: float
     y0: float
@@ -55,7 +53,7 @@ class Box:
         return self.width * self.height
 
     def flipped(self, image_width: float) -> "Box":
-        """The box once an image of this width (pixels) is mirrored left to right."""
+        """The box after an image of this width (pixels) is mirrored left to right."""
         return Box(image_width - self.x1, self.y0, image_width - self.x0, self.y1)
 
 
@@ -63,9 +61,8 @@ class Box:
 class Pair:
     """One annotated relation: the subject is `relation` the object ("cup on table": the cup is the subject).
 
-    `image` is the picture's file name as the annotations have it, the group of the split too; `width` and `height` are
-    its size in pixels. `subject_category` and `object_category` are object names where the annotations have them, else
-    None.
+    `image` is the file name in the annotations and the group for splits; `width` and `height` are its size in pixels.
+    `subject_category` and `object_category` are object names, None where the annotations have none.
     """
 
     image: str
@@ -79,16 +76,16 @@ class Pair:
 
     @property
     def label(self) -> int:
-        """The relation's number in RELATIONS."""
+        """The relation's index in RELATIONS."""
         return RELATIONS.index(self.relation)
 
     def flipped(self) -> "Pair":
-        """The pair in the mirrored image. A relation that is none of the ten stays."""
+        """The pair in the mirrored image. A relation that is none of the ten is kept."""
         subject, other = self.subject.flipped(self.width), self.object.flipped(self.width)
         return replace(self, subject=subject, object=other, relation=FLIPPED.get(self.relation, self.relation))
 
     def swapped(self) -> "Pair | None":
-        """The pair with subject and object in each other's place; None where none of the ten relations says it."""
+        """The pair with subject and object swapped; None where the ten have no name for that relation."""
         relation = SWAPPED[self.relation]
         if relation is None:
             return None

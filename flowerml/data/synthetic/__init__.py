@@ -1,1 +1,1 @@
-"""Generated pictures: flowers and scenes drawn with Pillow."""
+"""Generated data sets: flowers and scenes of object pairs, drawn with Pillow."""

@@ -11,8 +11,8 @@ from platform import platform, python_version
 import numpy as np
 import torch
 
-from flowerml.data.inputs import parts_of
-from flowerml.data.loader import Example, Examples, collate
+from flowerml.data.inputs import tensors_of
+from flowerml.data.loader import Example, ExampleDataset, collate
 from flowerml.evaluation.metrics import Predictions, Scores
 from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.files import write_bytes, write_json, write_text, write_with
@@ -172,11 +172,11 @@ def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prep
     file as written, through the loader that users have: a best.pth that does not load shows here.
     """
     _, transform = task.transforms(run.built.description, run.settings)
-    shown = Examples(examples[:PROBES], transform, 0)
+    shown = ExampleDataset(examples[:PROBES], transform, 0)
     inputs, _, ids = collate([shown[0, place, 0] for place in range(len(shown))])
     with torch.inference_mode():
         logits = load_network(folder / "best.pth")(inputs).numpy()
-    parts = parts_of(inputs)
+    parts = tensors_of(inputs)
     arrays = {"inputs" if len(parts) == 1 else f"inputs_{place}": part.numpy() for place, part in enumerate(parts)}
     arrays |= {"logits": logits, "ids": np.array(ids)}
     path = folder / "probe.npz"

@@ -21,7 +21,7 @@ def print_header(run: Prepared, remark: str | None) -> None:
         f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest"
         f" {run.digests.split[:8]})"
     )
-    logger.info("\n".join(run.balance.lines()))
+    logger.info("\n".join(run.balance.summary_lines()))
     smallest = min(lr_multipliers(built.layer_groups, settings.llrd))
     logger.info(
         f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head),"

@@ -193,11 +193,3 @@ def test_a_run_of_odd_names_only(place, capfd):
     assert run_command("train", [*bad.command_of("train")[1], *words]) == 0, capfd.readouterr().err
     assert (place.root / "-out é\n2" / "best.pth").is_file()
     assert bad.runs(place.root) == ["FINISHED"]
-
-
-def test_the_tables_are_as_long_as_was_asked_for():
-    """At least 40 rows, no two of one name in tables that stand in one test."""
-    together = [(FLAGS, MODELS), (FOLDERS,), (WEIGHTS, CHECKPOINTS), (TRACKERS, PLACES), (CHECK, MAKE, FETCH, PREDICT)]
-    for tables in together:
-        assert len({name for table in tables for name in table}) == sum(map(len, tables))
-    assert sum(len(table) for tables in together for table in tables) >= 40

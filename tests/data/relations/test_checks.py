@@ -1,9 +1,15 @@
-"""The arithmetic of Experiment 2: the page's weights to the second digit, and what its other figures really come to."""
+"""The arithmetic of Experiment 2: its weights to the second digit, and its other figures beside those of its rules."""
 
 import pytest
 
-from flowerml.data.balance import balance
-from flowerml.data.relations.checks import PAGE, checks, class_weights, epochs_at_lower_rate, experiment_checks
+from flowerml.data.balance import compute_balance
+from flowerml.data.relations.checks import (
+    EXPERIMENT_2,
+    class_weights,
+    epochs_at_lower_rate,
+    experiment_checks,
+    settings_checks,
+)
 from flowerml.data.relations.records import RELATIONS
 from flowerml.settings import resolve
 from flowerml.training.schedule import Plateau
@@ -17,25 +23,27 @@ def settings_of(**changed):
     return resolve({"model": "convnextv2_atto", "weights": "none", **changed})[0]
 
 
-def run_lines(counts=PAGE.counts, **changed):
+def run_lines(counts=EXPERIMENT_2.counts, **changed):
     settings = settings_of(**changed)
-    made = balance(RELATIONS[: len(counts)], labels_of(counts), settings.class_weights, settings.oversample)
-    return checks(made, settings, {"visual projection": 4_326_528, "spatial encoder": 25_408})
+    made = compute_balance(RELATIONS[: len(counts)], labels_of(counts), settings.class_weights, settings.oversample)
+    return settings_checks(made, settings, {"visual projection": 4_326_528, "spatial encoder": 25_408})
 
 
-def test_the_pages_weights_are_those_of_its_total():
-    assert [round(weight, 2) for weight in class_weights(PAGE.counts, PAGE.total)] == list(PAGE.weights)
-    assert list(PAGE.weights) == [0.24, 1.06, 0.62, 1.77, 3.92, 4.72, 1.28, 0.75, 22.53, 81.21]
+def test_the_published_weights_are_those_of_the_published_total():
+    assert [round(weight, 2) for weight in class_weights(EXPERIMENT_2.counts, EXPERIMENT_2.total)] == list(
+        EXPERIMENT_2.weights
+    )
+    assert list(EXPERIMENT_2.weights) == [0.24, 1.06, 0.62, 1.77, 3.92, 4.72, 1.28, 0.75, 22.53, 81.21]
 
 
 def test_the_counts_sum_to_another_total_and_other_weights():
-    assert (PAGE.total, sum(PAGE.counts)) == (30_860, 30_876)
-    own = class_weights(PAGE.counts)
+    assert (EXPERIMENT_2.total, sum(EXPERIMENT_2.counts)) == (30_860, 30_876)
+    own = class_weights(EXPERIMENT_2.counts)
     assert (round(own[8], 2), round(own[9], 2)) == (22.54, 81.25)
-    assert own == pytest.approx(balance(RELATIONS, labels_of(PAGE.counts), "balanced").weights)
+    assert own == pytest.approx(compute_balance(RELATIONS, labels_of(EXPERIMENT_2.counts), "balanced").weights)
 
 
-def test_every_line_about_the_page_has_both_figures():
+def test_every_line_on_experiment_2_has_both_figures():
     lines = experiment_checks()
     found = {
         "N": ("30,860", "30,876"),
@@ -53,7 +61,7 @@ def test_every_line_about_the_page_has_both_figures():
         assert [figure for figure in figures if figure not in line] == []
 
 
-def test_a_run_with_the_pages_settings_says_what_they_amount_to():
+def test_a_run_with_the_settings_of_experiment_2_prints_their_effect():
     lines = run_lines(
         class_weights="balanced",
         oversample="100:3,500:2",

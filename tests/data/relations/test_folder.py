@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from flowerml.data.relations.folder import find_file, ids_of, read_pair_folder, require_pairs
+from flowerml.data.relations.folder import find_annotation_file, pair_ids, read_pair_folder, require_pairs
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.vrd import write_vrd
 from flowerml.errors import UserError
@@ -50,18 +50,20 @@ def test_all_pairs_in_the_order_of_the_relations(root):
 
 
 def test_the_annotations_are_found_or_named(root, tmp_path_factory):
-    assert find_file(root) == root / "annotations_train.json"
+    assert find_annotation_file(root) == root / "annotations_train.json"
     elsewhere = tmp_path_factory.mktemp("boxes")
     for path in root.glob("*.json"):
         shutil.move(path, elsewhere / path.name)
-    assert "no annotations" in refusal(find_file, root)
+    assert "no annotations" in refusal(find_annotation_file, root)
     assert len(read(root, annotations=elsewhere / "annotations_train.json").pairs) == 8
 
 
 def test_of_several_annotations_one_must_be_named(root):
     shutil.copy(root / "annotations_train.json", root / "annotations_test.json")
-    assert "several files of annotations (annotations_test.json, annotations_train.json)" in refusal(find_file, root)
-    assert "--annotations" in refusal(find_file, root)
+    assert "several files of annotations (annotations_test.json, annotations_train.json)" in refusal(
+        find_annotation_file, root
+    )
+    assert "--annotations" in refusal(find_annotation_file, root)
 
 
 @pytest.mark.parametrize("spoil", ["missing", "text", "other size"])
@@ -76,11 +78,13 @@ def test_a_picture_that_can_not_be_used_is_listed_and_stops_the_run(root, spoil)
     found = read(root)
     assert len(found.pairs) == 6
     assert [bad.file for bad in found.bad] == ["2.png"]
-    said = refusal(require_pairs, found, "stop")
-    assert said.startswith("1 annotated pictures can't be used (mend them, or go on without them: --bad-images skip):")
-    assert "2.png" in said
+    message = refusal(require_pairs, found, "stop")
+    assert message.startswith(
+        "1 annotated pictures can't be used (mend them, or go on without them: --bad-images skip):"
+    )
+    assert "2.png" in message
     if spoil == "other size":
-        assert "40x48 pixels, annotated as 48x40" in said
+        assert "40x48 pixels, annotated as 48x40" in message
     require_pairs(found, "skip")
 
 
@@ -96,9 +100,9 @@ def test_boxes_that_can_not_be_right_are_listed_and_stop_nothing(root):
 def test_a_relation_without_a_pair_is_refused_with_the_flag_that_leaves_it_out(root):
     found = read(root, classes=None)
     assert found.classes == RELATIONS
-    said = refusal(require_pairs, found, "stop")
-    assert "no usable pair of under, above, below" in said
-    assert "--classes 'on,near'" in said
+    message = refusal(require_pairs, found, "stop")
+    assert "no usable pair of under, above, below" in message
+    assert "--classes 'on,near'" in message
 
 
 def test_a_class_that_is_no_relation_is_refused(root):
@@ -109,7 +113,7 @@ def test_a_class_that_is_no_relation_is_refused(root):
 
 def test_a_pair_is_named_by_picture_boxes_and_relation_and_a_repeat_has_a_number():
     pair = Pair("a.jpg", 48, 40, Box(2, 3, 20, 30), Box(10.5, 12, 44, 38), "left of")
-    assert ids_of([pair, pair]) == [
+    assert pair_ids([pair, pair]) == [
         "a.jpg [2 3 20 30] left of [10.5 12 44 38]",
         "a.jpg [2 3 20 30] left of [10.5 12 44 38] (2)",
     ]

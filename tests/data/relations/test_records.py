@@ -18,7 +18,7 @@ def random_pair(seed):
     return Pair("a.jpg", 100, 80, box(), box(), rng.choice(RELATIONS), "cup", "table")
 
 
-def test_the_users_ten_in_his_order():
+def test_the_ten_relations_in_label_order():
     assert RELATIONS == ("on", "under", "above", "below", "left of", "right of", "near", "next to", "inside", "outside")
     assert [Pair("a", 9, 9, Box(0, 0, 1, 1), Box(0, 0, 1, 1), name).label for name in RELATIONS] == list(range(10))
     assert set(FLIPPED) == set(SWAPPED) == set(RELATIONS)
@@ -35,12 +35,12 @@ def test_swapping_exchanges_boxes_and_categories():
 
 
 @pytest.mark.parametrize("name", ["inside", "outside"])
-def test_what_the_ten_have_no_word_for_is_not_swapped(name):
+def test_inside_and_outside_have_no_swapped_relation(name):
     assert Pair("a", 9, 9, Box(0, 0, 1, 1), Box(0, 0, 1, 1), name).swapped() is None
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_twice_is_never(seed):
+def test_flipping_and_swapping_twice_changes_nothing(seed):
     pair = random_pair(seed)
     assert pair.flipped().flipped() == pair
     swapped = pair.swapped()

@@ -1,4 +1,4 @@
-"""A remembered scan is the scan that would be made; whatever may have changed is read again."""
+"""A cached scan equals a fresh one; whatever may have changed is read again."""
 
 import hashlib
 import json
@@ -8,8 +8,8 @@ import time
 import pytest
 
 from flowerml.data.folders import read_layout
-from flowerml.data.scan import scan
-from flowerml.data.scan_cache import FOLDER, ScanCache
+from flowerml.data.scan import scan_folder
+from flowerml.data.scan_cache import CACHE_DIR_VARIABLE, ScanCache
 from flowerml.data.synthetic.flowers import make_flowers
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
@@ -18,7 +18,7 @@ OLD_NS = 60 * 10**9
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache" / "scans"
 
 
@@ -31,17 +31,17 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def later(monkeypatch):
-    """A minute later: the time of change of a file can't be set, so the clock is."""
+    """The clock is set a minute ahead, since a file's ctime can't be set back."""
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + OLD_NS)
 
 
-def scanned(root, memory=None):
-    return scan(root, read_layout(root, CLASSES, {}), memory)
+def scanned(root, cache=None):
+    return scan_folder(root, read_layout(root, CLASSES, {}), cache)
 
 
 def tamper(cache, change):
-    """Change what is remembered, with a right checksum; what comes of it shows whether it is used."""
+    """Change the cache file, with a valid checksum, to see whether it is used."""
     (file,) = cache.iterdir()
     content = json.loads(file.read_bytes().partition(b"\n")[2])
     change(content)
@@ -49,7 +49,7 @@ def tamper(cache, change):
     file.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
 
-def remembered(cache):
+def cached_files(cache):
     (file,) = cache.iterdir()
     return json.loads(file.read_bytes().partition(b"\n")[2])["files"]
 
@@ -62,12 +62,12 @@ def test_the_second_scan_is_the_first(pictures):
 
 
 @pytest.mark.usefixtures("later")
-def test_what_is_remembered_is_not_read_again(pictures, cache):
+def test_cached_pictures_are_not_read_again(pictures, cache):
     scanned(pictures, ScanCache(pictures))
-    name = next(iter(remembered(cache)))
+    name = next(iter(cached_files(cache)))
     tamper(cache, lambda content: content["files"][name][1].update(phash=7))
-    (found,) = [one for one in scanned(pictures, ScanCache(pictures)).pictures if one.file == name]
-    assert found.phash == 7
+    (picture,) = [picture for picture in scanned(pictures, ScanCache(pictures)).pictures if picture.file == name]
+    assert picture.phash == 7
 
 
 @pytest.mark.usefixtures("cache", "later")
@@ -99,12 +99,14 @@ def test_a_new_picture_is_read_and_a_bad_one_each_time(pictures, cache):
     (pictures / "rose" / "bad.jpg").write_bytes(b"no picture")
     found = scanned(pictures, ScanCache(pictures))
     assert (len(found.pictures), [bad.file for bad in found.bad]) == (16, ["rose/bad.jpg"])
-    assert "rose/bad.jpg" not in remembered(cache)
-    assert "rose/new.jpg" in remembered(cache)
+    assert "rose/bad.jpg" not in cached_files(cache)
+    assert "rose/new.jpg" in cached_files(cache)
 
 
-def test_what_changed_a_moment_ago_is_not_remembered(pictures, cache):
+def test_a_file_changed_a_second_ago_is_not_cached(pictures, cache, monkeypatch):
     """It could change once more, and leave the same times behind."""
+    oldest = min(path.stat().st_ctime_ns for path in pictures.rglob("*.jpg"))
+    monkeypatch.setattr(time, "time_ns", lambda: oldest + 10**9)
     scanned(pictures, ScanCache(pictures))
     assert not cache.exists()
 
@@ -120,7 +122,7 @@ def test_what_changed_a_moment_ago_is_not_remembered(pictures, cache):
         lambda file: (file.unlink(), file.mkdir()),
     ],
 )
-def test_a_damaged_memory_is_none(pictures, cache, damage):
+def test_a_damaged_cache_is_ignored(pictures, cache, damage):
     plain = scanned(pictures, ScanCache(pictures))
     (file,) = cache.iterdir()
     damage(file)
@@ -133,8 +135,8 @@ def test_facts_of_another_decoder_are_not_used(pictures, cache):
 
     def age(content):
         content["format"][1] = "pillow 1.0"
-        for known in content["files"].values():
-            known[1]["phash"] = 7
+        for entry in content["files"].values():
+            entry[1]["phash"] = 7
 
     tamper(cache, age)
     assert scanned(pictures, ScanCache(pictures)) == plain
@@ -143,12 +145,12 @@ def test_facts_of_another_decoder_are_not_used(pictures, cache):
 @pytest.mark.usefixtures("later")
 def test_a_cache_that_cannot_be_written_costs_only_time(pictures, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "file"))
     assert scanned(pictures, ScanCache(pictures)) == scanned(pictures)
 
 
 @pytest.mark.usefixtures("later")
-def test_folders_have_memories_of_their_own(pictures, cache, tmp_path):
+def test_folders_have_separate_caches(pictures, cache, tmp_path):
     other = tmp_path / "other"
     make_flowers(other, per_class=2, size=32, seed=6)
     scanned(pictures, ScanCache(pictures))

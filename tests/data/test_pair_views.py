@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from flowerml.data.pair_views import ImagePairSource, PairView, crop, swapped
+from flowerml.data.pair_views import ImagePairSource, PairView, crop_box, swap_boxes
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import FLIPPED, RELATIONS, SWAPPED, Box, Pair
 from flowerml.data.rng import seeded
@@ -38,10 +38,10 @@ def sight(number: int) -> ImagePairSource:
 def test_a_crop_is_what_is_inside_the_box():
     picture = Image.new("RGB", (40, 30), (10, 20, 30))
     picture.paste((200, 100, 50), (12, 5, 22, 25))
-    inside = crop(picture, Box(12, 5, 22, 25), PLAIN)
+    inside = crop_box(picture, Box(12, 5, 22, 25), PLAIN)
     assert inside.shape == (3, 16, 16)
     assert torch.allclose(inside, torch.tensor([200.0, 100, 50])[:, None, None] / 255, atol=1e-6)
-    halves = crop(picture, Box(2, 5, 22, 25), PLAIN)
+    halves = crop_box(picture, Box(2, 5, 22, 25), PLAIN)
     assert torch.allclose(halves[:, :, :7], torch.tensor([10.0, 20, 30])[:, None, None] / 255, atol=1e-6)
     assert torch.allclose(halves[:, :, 9:], torch.tensor([200.0, 100, 50])[:, None, None] / 255, atol=1e-6)
 
@@ -49,7 +49,9 @@ def test_a_crop_is_what_is_inside_the_box():
 def test_a_crop_is_normalised_as_the_description_says():
     picture = Image.new("RGB", (10, 10), (255, 0, 51))
     described = InputDescription(8, (0.5, 0.5, 0.5), (0.5, 0.25, 0.1), "bicubic", 1.0)
-    assert crop(picture, Box(0, 0, 10, 10), described)[:, 4, 4].tolist() == pytest.approx([1.0, -2.0, -3.0], abs=1e-5)
+    assert crop_box(picture, Box(0, 0, 10, 10), described)[:, 4, 4].tolist() == pytest.approx(
+        [1.0, -2.0, -3.0], abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("number", range(COUNT))
@@ -64,7 +66,7 @@ def test_the_mirror_moves_picture_and_both_boxes(number):
 @pytest.mark.parametrize("number", range(COUNT))
 def test_a_mirrored_view_has_the_mirrored_pairs_numbers_and_label(number):
     seen = sight(number)
-    mirrored = PairView(PLAIN, BoxFeatures.SEED, flip=1.0)(seen)
+    mirrored = PairView(PLAIN, BoxFeatures.SEED, flip_probability=1.0)(seen)
     again = PairView(PLAIN, BoxFeatures.SEED)(
         ImagePairSource(
             seen.pair.flipped(), RELATIONS.index(FLIPPED[seen.pair.relation]), None, ImageOps.mirror(seen.picture)
@@ -77,7 +79,7 @@ def test_a_mirrored_view_has_the_mirrored_pairs_numbers_and_label(number):
 
 
 def test_mirroring_is_drawn_by_the_key_alone_and_as_often_as_asked():
-    view, seen = PairView(PLAIN, BoxFeatures.SEED, flip=0.3), sight(4)  # "left of"
+    view, seen = PairView(PLAIN, BoxFeatures.SEED, flip_probability=0.3), sight(4)  # "left of"
     assert seen.pair.relation == "left of"
 
     def labels() -> list[int]:
@@ -95,7 +97,7 @@ def test_mirroring_is_drawn_by_the_key_alone_and_as_often_as_asked():
 def test_without_a_class_for_the_mirrored_pair_nothing_is_mirrored():
     seen = sight(4)
     alone = ImagePairSource(seen.pair, 0, None, seen.picture)
-    assert PairView(PLAIN, BoxFeatures.SEED, flip=1.0)(alone).label == 0
+    assert PairView(PLAIN, BoxFeatures.SEED, flip_probability=1.0)(alone).label == 0
 
 
 @pytest.mark.parametrize("number", range(COUNT))
@@ -105,7 +107,7 @@ def test_exchanging_subject_and_object_exchanges_all_that_is_theirs(number):
     assert torch.equal(plain[0], turned[1])
     assert torch.equal(plain[1], turned[0])
     assert turned[2][:2].tolist() == pytest.approx([-value for value in plain[2][:2].tolist()], abs=1e-6)
-    assert swapped(swapped(seen.pair)) == seen.pair
+    assert swap_boxes(swap_boxes(seen.pair)) == seen.pair
     other = seen.pair.swapped()
     assert (other is None) == (SWAPPED[seen.pair.relation] is None)
     if other is not None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowerml.data.inputs import Relabelled, batch_size_of, chunks, parts_of, stack, to_device, to_memory_format
+from flowerml.data.inputs import Relabelled, batch_size_of, chunk, stack, tensors_of, to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
 
 ONE = torch.arange(5.0)[:, None]
@@ -11,34 +11,34 @@ SEVERAL = (torch.arange(5.0)[:, None], torch.arange(10.0).view(5, 2))
 
 
 @pytest.mark.parametrize("batch", [ONE, SEVERAL], ids=["one", "several"])
-def test_chunks_put_together_are_the_batch(batch):
+def test_concatenated_chunks_are_the_batch(batch):
     for parts in (1, 2, 3, 5, 8):
-        cut = chunks(batch, parts)
+        cut = chunk(batch, parts)
         assert sum(map(batch_size_of, cut)) == batch_size_of(batch) == 5
-        for place, whole in enumerate(parts_of(batch)):
-            assert torch.equal(torch.cat([parts_of(part)[place] for part in cut]), whole)
+        for place, whole in enumerate(tensors_of(batch)):
+            assert torch.equal(torch.cat([tensors_of(part)[place] for part in cut]), whole)
 
 
 def test_several_tensors_are_cut_at_the_same_places_as_their_targets():
     for parts in range(1, 8):
-        assert [batch_size_of(part) for part in chunks(SEVERAL, parts)] == [
+        assert [batch_size_of(part) for part in chunk(SEVERAL, parts)] == [
             len(part) for part in torch.arange(5).chunk(parts)
         ]
 
 
 def test_stacked_rows_are_a_batch_of_the_same_structure():
     rows = [(torch.tensor([float(n)]), torch.tensor([2.0 * n, 2.0 * n + 1])) for n in range(5)]
-    for made, wanted in zip(stack(rows), SEVERAL, strict=True):
-        assert torch.equal(made, wanted)
+    for stacked, expected in zip(stack(rows), SEVERAL, strict=True):
+        assert torch.equal(stacked, expected)
     assert torch.equal(stack([row[0] for row in rows]), ONE)
 
 
 def test_only_pictures_are_laid_out_channels_last():
     pictures, numbers = torch.zeros(2, 3, 4, 4), torch.zeros(2, 8)
-    there = to_memory_format(to_device((pictures, numbers), torch.device("cpu")), torch.channels_last)
-    assert there[0].is_contiguous(memory_format=torch.channels_last)
-    assert not there[0].is_contiguous()
-    assert there[1].is_contiguous()
+    converted = to_memory_format(to_device((pictures, numbers), torch.device("cpu")), torch.channels_last)
+    assert converted[0].is_contiguous(memory_format=torch.channels_last)
+    assert not converted[0].is_contiguous()
+    assert converted[1].is_contiguous()
 
 
 def test_a_view_may_belong_to_another_class_than_its_example():

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import main
 from tests.cli.test_commands import ROOT, call
-from tests.data.archive_server import COUNTS, PHOTOS, ArchiveServer, Turn, digest, tgz, tree, whole
+from tests.data.download.archive_server import COUNTS, PHOTOS, ArchiveServer, Turn, digest, tgz, tree, whole
 from tests.data.pictures import encode, scene
 
 ARCHIVE = tgz(PHOTOS)
@@ -96,8 +96,8 @@ def test_the_default_folder_is_data_train(fetch, server, tmp_path, monkeypatch):
 )
 def test_the_archive_stays_only_when_asked_for(fetch, server, tmp_path, words):
     assert fetch("--url", server.url, "--sha256", SHA, "--train-dir", tmp_path / "data" / "train", *words)[0] == 0
-    kept = bool(words) and "false" not in words[0]
-    assert names(tmp_path / "data") == (["flower_photos.tgz", "train"] if kept else ["train"])
+    is_kept = bool(words) and "false" not in words[0]
+    assert names(tmp_path / "data") == (["flower_photos.tgz", "train"] if is_kept else ["train"])
 
 
 def test_the_default_digest_applies_to_other_addresses_and_files(fetch, server, tmp_path):
@@ -143,7 +143,7 @@ def test_a_folder_with_pictures_is_refused(fetch, server, flowers):
     assert code == 2
     assert f"--train-dir {flowers} exists and is not empty" in last_line(err)
     assert tree(flowers) == before
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_the_command_does_not_wait_for_torch(server, tmp_path):
@@ -164,7 +164,7 @@ def test_a_terminal_shows_bytes_and_rate(tmp_path):
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
         child = subprocess.Popen([sys.executable, "-m", "flowerml.cli.main", *words], stderr=theirs, env=environment)
         os.close(theirs)
-        shown = b""
+        output = b""
         while True:
             try:
                 piece = os.read(ours, 4096)
@@ -172,12 +172,12 @@ def test_a_terminal_shows_bytes_and_rate(tmp_path):
                 break
             if not piece:
                 break
-            shown += piece
+            output += piece
         assert child.wait(timeout=60) == 0
     finally:
         os.close(ours)
         server.close()
-    text = shown.decode()
+    text = output.decode()
     assert "fetching" in text
     assert "/s" in text
     assert f"/{len(ARCHIVE) / 1000:.1f} kB" in text

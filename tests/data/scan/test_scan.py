@@ -8,15 +8,15 @@ import imagehash
 import pytest
 from PIL import Image
 
-from flowerml.data.folders import Found, Layout, read_layout
-from flowerml.data.scan import require_readable, scan
+from flowerml.data.folders import FolderLayout, PictureFile, read_layout
+from flowerml.data.scan import require_readable, scan_folder
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import FlowersTask
 from tests.data.pictures import encode, put, put_classes, put_scene, scene
 
 
 def scan_folders(root):
-    return scan(root, read_layout(root, ("folders",), {}))
+    return scan_folder(root, read_layout(root, ("folders",), {}))
 
 
 def flowers_in(root, plural=""):
@@ -70,10 +70,19 @@ def test_skip_goes_on_without_them(with_bad_files):
     assert scanned.digest == scan_folders(clean).digest
 
 
-def test_nothing_bad_passes_either_way(tmp_path):
+@pytest.mark.parametrize("bad_images", ["stop", "skip", None])
+def test_a_folder_without_bad_files_passes_any_policy(tmp_path, bad_images):
     scanned = scan_folders(put_classes(tmp_path, {"a": 1, "b": 1}))
-    for choice in ("stop", "skip"):
-        require_readable(scanned, choice)
+    assert scanned.bad == ()
+    assert require_readable(scanned, bad_images) is None
+    put(tmp_path / "b" / "bad.jpg", b"no picture")
+    with_bad = scan_folders(tmp_path)
+    assert len(with_bad.bad) == 1
+    if bad_images == "skip":
+        assert require_readable(with_bad, bad_images) is None
+    else:
+        with pytest.raises(UserError, match="1 of 3 pictures can't be read"):
+            require_readable(with_bad, bad_images)
 
 
 def test_a_class_left_without_a_readable_picture_stops_even_with_skip(tmp_path):
@@ -93,7 +102,7 @@ def test_a_file_that_goes_between_listing_and_reading_is_listed(tmp_path):
     put_classes(tmp_path, {"a": 2, "b": 2})
     layout = read_layout(tmp_path, ("a", "b"), {})
     (tmp_path / "a" / "01.jpg").unlink()
-    bad = scan(tmp_path, layout).bad
+    bad = scan_folder(tmp_path, layout).bad
     assert [(entry.file, entry.reason) for entry in bad] == [("a/01.jpg", "No such file or directory")]
 
 
@@ -173,8 +182,8 @@ def test_the_digest_of_a_known_folder_never_changes(tmp_path):
 
 def test_counts_keep_the_order_of_the_labels_and_show_empty_classes(tmp_path):
     put_scene(tmp_path / "b" / "1.jpg", 1)
-    layout = Layout(("a", "b", "c"), (Found("b/1.jpg", "b"),), ())
-    assert list(scan(tmp_path, layout).counts().items()) == [("a", 0), ("b", 1), ("c", 0)]
+    layout = FolderLayout(("a", "b", "c"), (PictureFile("b/1.jpg", "b"),), ())
+    assert list(scan_folder(tmp_path, layout).counts().items()) == [("a", 0), ("b", 1), ("c", 0)]
 
 
 def test_reports_of_progress_leave_stdout_alone(tmp_path, capsys):

@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance
 
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.near_duplicates import group_numbers, near_duplicate_pairs
-from flowerml.data.scan import Picture, scan
+from flowerml.data.scan import Picture, scan_folder
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import ALIASES
 from tests.data.pictures import encode, put, put_classes, scene
@@ -20,7 +20,7 @@ def fake(phash, key="a/1.jpg", sha256="0"):
 
 def groups_of(root, classes=("folders",), aliases=ALIASES):
     """The groups of more than one picture, as sets of keys, and where they come from."""
-    pictures = scan(root, read_layout(root, classes, aliases)).pictures
+    pictures = scan_folder(root, read_layout(root, classes, aliases)).pictures
     numbers, source = group_numbers(pictures, root)
     assert len(numbers) == len(pictures)
     groups = {}
@@ -46,8 +46,8 @@ def test_pairs_are_found_across_the_blocks_of_the_comparison():
     """1,200 pictures are compared in three blocks: against the plain definition."""
     rng = random.Random(1)
     hashes = [rng.getrandbits(64) for _ in range(1200)]
-    for here, there in ((3, 1190), (511, 512), (1023, 1024), (700, 701)):
-        hashes[there] = hashes[here] ^ (1 << rng.randrange(64))
+    for first, second in ((3, 1190), (511, 512), (1023, 1024), (700, 701)):
+        hashes[second] = hashes[first] ^ (1 << rng.randrange(64))
     expected = [(i, j) for i in range(1200) for j in range(i + 1, 1200) if (hashes[i] ^ hashes[j]).bit_count() <= 4]
     assert near_duplicate_pairs([fake(value) for value in hashes]) == expected
     assert {(3, 1190), (511, 512), (1023, 1024), (700, 701)} <= set(expected)
@@ -90,7 +90,7 @@ def test_an_edited_copy_is_found_and_nothing_else(tmp_path, edit):
 
 def test_a_folder_without_doubles_has_a_group_per_picture(tmp_path):
     put_classes(tmp_path, {"a": 4, "b": 4})
-    pictures = scan(tmp_path, read_layout(tmp_path, ("a", "b"), {})).pictures
+    pictures = scan_folder(tmp_path, read_layout(tmp_path, ("a", "b"), {})).pictures
     assert len(set(group_numbers(pictures, tmp_path)[0])) == 8
     assert group_numbers([], tmp_path)[0] == []
 
@@ -195,7 +195,7 @@ def test_pictures_of_one_scene_stay_near_over_formats(tmp_path):
     put(tmp_path / "a" / "2.gif", encode(picture.quantize(256), "GIF"))
     put(tmp_path / "a" / "3.bmp", encode(picture, "BMP"))
     put(tmp_path / "b" / "1.jpg", encode(Image.fromarray(np.asarray(scene(10, 120, 100))), "JPEG"))
-    pictures = scan(tmp_path, read_layout(tmp_path, ("a", "b"), {})).pictures
+    pictures = scan_folder(tmp_path, read_layout(tmp_path, ("a", "b"), {})).pictures
     distances = [(pictures[0].phash ^ other.phash).bit_count() for other in pictures[1:]]
     assert len(distances) == 3
     assert max(distances[:2]) <= 4 < distances[2]

@@ -1,44 +1,16 @@
-"""The split: stratified, groups on one side, the same on every machine, and stored so that nobody can change
-it unseen.
-"""
+"""Drawing a split: stratified, near-duplicate groups on one side, independent of machine and order of files."""
 
 import dataclasses
 import hashlib
-import json
 import random
-import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from flowerml.data.folders import read_layout
-from flowerml.data.quality.near_duplicates import group_numbers
-from flowerml.data.scan import Picture, Scan, scan
-from flowerml.data.split import Split, draw_split
+from flowerml.data.split import draw_split
 from flowerml.errors import UserError
-from flowerml.tasks.flowers import ALIASES, FlowersTask
-from tests.data.pictures import encode, put, put_classes, scene
-
-
-def fake(key):
-    return Picture(key, key.split("/")[0], key, hashlib.sha256(key.encode()).hexdigest(), 1, 1, 0)
-
-
-def scanned_of(keys):
-    pictures = tuple(fake(key) for key in sorted(keys))
-    return Scan(Path("anywhere"), tuple(sorted({picture.label for picture in pictures})), pictures, (), ())
-
-
-def of_groups(*groups):
-    """A scan and its group numbers from lists of keys."""
-    number_of = {key: number for number, group in enumerate(groups) for key in group}
-    scanned = scanned_of(number_of)
-    return scanned, [number_of[picture.key] for picture in scanned.pictures]
-
-
-def singles(**counts):
-    return of_groups(*([f"{name}/{number:03d}.jpg"] for name, count in counts.items() for number in range(count)))
+from tests.data.split.scans import of_groups, singles
 
 
 def refusal(*given):
@@ -87,8 +59,8 @@ def test_the_rules_hold_for_any_groups(seed):
         held = sum(key.startswith(f"{name}/") for key in val)
         assert 1 <= held < total, "each class on both sides"
         pure = [group for group in groups if {key.split("/")[0] for key in group} == {name}]
-        wanted = min(max(1, round(val_split * total)), total - 1)
-        assert abs(held - wanted) < max(map(len, pure)) or held == sum(map(len, pure)), (
+        target = min(max(1, round(val_split * total)), total - 1)
+        assert abs(held - target) < max(map(len, pure)) or held == sum(map(len, pure)), (
             "as near to the share as groups allow"
         )
 
@@ -195,146 +167,3 @@ def test_no_share_trains_on_everything_and_a_single_picture_is_enough():
     split = draw_split(scanned, numbers, 0.0, 11)
     assert split.val == ()
     assert split.train == tuple(picture.key for picture in scanned.pictures)
-
-
-def test_the_split_carries_what_it_was_drawn_from():
-    scanned, numbers = singles(a=5, b=5)
-    split = draw_split(scanned, numbers, 0.2, 7)
-    assert (split.classes, split.val_split, split.split_seed, split.data_digest) == (("a", "b"), 0.2, 7, scanned.digest)
-    assert split.sha256 == {picture.key: picture.sha256 for picture in scanned.pictures}
-
-
-def test_the_digest_sees_sides_names_and_contents():
-    split = draw_split(*singles(a=5, b=5), 0.2, 7)
-    moved = dataclasses.replace(split, train=split.train[1:], val=(*split.val, split.train[0]))
-    other = dataclasses.replace(split, sha256={**split.sha256, split.train[0]: "0" * 64})
-    assert len({split.digest, moved.digest, other.digest}) == 3
-    assert dataclasses.replace(split, train=split.train[::-1]).digest == split.digest, "the order is no part of it"
-
-
-def test_json_round_trip():
-    split = draw_split(*of_groups(["a/é 1.jpg"], ["a/two\nlines.jpg"], ["b/花.jpg"], ["b/2.jpg"]), 0.5, 0)
-    stored = json.loads(json.dumps(split.as_json()))
-    assert Split.from_json(stored) == split
-    assert stored["digest"] == split.digest
-    assert stored["format"] == "flowerml-split-1"
-
-
-def _move(stored):
-    stored["train"].append(stored["val"].pop())
-
-
-def _drop(stored):
-    stored["train"].pop()
-
-
-def _twice(stored):
-    stored["val"].append(stored["train"][0])
-
-
-def _content(stored):
-    stored["sha256"][stored["train"][0]] = "0" * 64
-
-
-def _digest(stored):
-    stored["digest"] = "0" * 64
-
-
-def _rename(stored):
-    stored["train"][0] = "a/other.jpg"
-
-
-def _no_content(stored):
-    del stored["sha256"][stored["val"][0]]
-
-
-def _no_list(stored):
-    del stored["train"]
-
-
-def _no_digest(stored):
-    del stored["digest"]
-
-
-def _format(stored):
-    stored["format"] = "flowerml-split-9"
-
-
-@pytest.mark.parametrize(
-    "tamper", [_move, _drop, _twice, _content, _digest, _rename, _no_content, _no_list, _no_digest, _format]
-)
-def test_a_stored_split_that_was_tampered_with_is_refused(tamper):
-    stored = json.loads(json.dumps(draw_split(*singles(a=5, b=5), 0.4, 7).as_json()))
-    tamper(stored)
-    with pytest.raises(UserError) as caught:
-        Split.from_json(stored)
-    assert "\n" not in str(caught.value)
-
-
-def split_of(root):
-    task = FlowersTask()
-    scanned = task.scan(root, None)
-    return draw_split(scanned, group_numbers(scanned.pictures, root)[0], 0.25, 11)
-
-
-def test_real_files_elsewhere_under_plural_names_split_the_same(tmp_path, monkeypatch):
-    counts = {"daisy": 8, "dandelion": 4, "rose": 9, "sunflower": 4, "tulip": 5}
-    root = put_classes(tmp_path / "one", counts)
-    put(root / "rose" / "copy.jpg", encode(scene(2001), "JPEG", quality=97))
-    expected = split_of(root)
-    plural = tmp_path / "two" / "deeper"
-    shutil.copytree(root, plural)
-    for name in ("rose", "sunflower", "tulip"):
-        (plural / name).rename(plural / f"{name}s")
-    listed = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda path: iter(sorted(listed(path), reverse=True)))
-    assert split_of(plural) == expected
-    assert expected.digest == split_of(plural).digest
-    assert Counter(key.split("/")[0] for key in expected.val) == {
-        "daisy": 2,
-        "dandelion": 1,
-        "rose": 2,
-        "sunflower": 1,
-        "tulip": 1,
-    }
-
-
-@pytest.mark.parametrize("split_seed", range(6))
-def test_copies_of_a_photo_on_disk_stay_on_one_side(tmp_path, split_seed):
-    root = put_classes(tmp_path, {"a": 6, "b": 6})
-    copies = []
-    for number in range(6):
-        path = put(root / "a" / f"copy{number}.jpg", encode(scene(number).resize((70, 60)), "JPEG", quality=60))
-        copies.append((f"a/{number:02d}.jpg", f"a/{path.name}"))
-    scanned = scan(root, read_layout(root, ("a", "b"), ALIASES))
-    split = draw_split(scanned, group_numbers(scanned.pictures, root)[0], 0.4, split_seed)
-    assert all((original in split.val) == (copy in split.val) for original, copy in copies)
-    assert any(original in split.val for original, _ in copies)
-
-
-@pytest.mark.slow
-def test_the_real_photos_keep_their_groups_and_shares(real_photos):
-    scanned = FlowersTask().scan(real_photos, None)
-    numbers, source = group_numbers(scanned.pictures, real_photos)
-    assert source == "manifest.csv"
-    assert not scanned.bad
-    split = draw_split(scanned, numbers, 0.2, 11)
-    val = set(split.val)
-    sides = defaultdict(set)
-    labels = defaultdict(set)
-    rows = [line.split(",") for line in (real_photos / "manifest.csv").read_text(encoding="utf-8").splitlines()[1:]]
-    for row in rows:
-        if row[-1]:
-            sides[row[-1]].add(f"{row[0]}/{row[1]}" in val)
-            labels[row[-1]].add(row[0])
-    assert len(sides) > 10
-    assert all(len(side) == 1 for side in sides.values())
-    assert all(sides[group] == {False} for group, names in labels.items() if len(names) > 1)
-    counts = scanned.counts()
-    assert counts == Counter(row[0] for row in rows)
-    held = Counter(key.split("/")[0] for key in split.val)
-    assert held == {name: round(0.2 * count) for name, count in counts.items()}
-    contents = defaultdict(set)
-    for picture in scanned.pictures:
-        contents[picture.sha256].add(picture.key in val)
-    assert all(len(side) == 1 for side in contents.values())

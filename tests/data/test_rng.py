@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from flowerml.data.rng import permutation, seed_of, seeded
+from flowerml.data.rng import derive_seed, permutation, seeded
 
 
 def test_seeds_are_the_same_on_every_machine():
     """sha256 of the parts joined by tabs, 63 bits: written out, so that a resume under a later version still fits."""
-    assert seed_of(0) == 3456079177858693020
-    assert seed_of(11, "augment", 3, "rose/é.jpg", 0) == 5397214272333872792
+    assert derive_seed(0) == 3456079177858693020
+    assert derive_seed(11, "augment", 3, "rose/é.jpg", 0) == 5397214272333872792
 
 
 def test_seeds_differ_in_every_part_and_fit_torch():
     parts = list(itertools.product((0, 1, 2), ("augment", "order"), range(5), ("a/1", "a/2", "b/1")))
-    seeds = [seed_of(*part) for part in parts]
+    seeds = [derive_seed(*part) for part in parts]
     assert len(set(seeds)) == len(parts)
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert seed_of(1, 23) != seed_of(12, 3), "parts are told apart"
-    assert seed_of("a/\udcff.jpg") != seed_of("a/?.jpg"), "names that are not UTF-8 have seeds too"
+    assert derive_seed(1, 23) != derive_seed(12, 3), "parts are told apart"
+    assert derive_seed("a/\udcff.jpg") != derive_seed("a/?.jpg"), "names that are not UTF-8 have seeds too"
 
 
 def test_inside_the_draws_hang_on_the_parts_alone():
@@ -81,7 +81,7 @@ def test_the_state_comes_back_after_an_error():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_shuffled_is_a_permutation_by_key():
+def test_permutation_depends_on_the_key_alone():
     before = torch.get_rng_state()
     orders = [permutation(50, seed, "order", epoch) for seed in (0, 1) for epoch in (1, 2)]
     assert all(sorted(order) == list(range(50)) for order in orders)

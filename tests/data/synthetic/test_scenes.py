@@ -11,21 +11,21 @@ from PIL import Image
 from flowerml.data.relations.records import RELATIONS
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.data.relations.vrd import read_vrd
-from flowerml.data.synthetic.scene_layout import ARRANGED, FLAT, FLOATING, HOLLOW, MASSIVE, POSTS, SMALL, Placed
-from flowerml.data.synthetic.scene_shapes import DRAWN
-from flowerml.data.synthetic.scenes import USERS_COUNTS, make_scenes, relation_counts
+from flowerml.data.synthetic.scene_layout import FLAT, FLOATING, HOLLOW, PLACE_PAIR, POSTS, SMALL, SOLID, Placement
+from flowerml.data.synthetic.scene_shapes import DRAW_OBJECT
+from flowerml.data.synthetic.scenes import EXPERIMENT_2_COUNTS, make_scenes, relation_counts
 
 DRAWS = 300
 
 
-def gap(placed: Placed) -> float:
+def gap(placement: Placement) -> float:
     """Free space between the two boxes along x; negative where they overlap."""
-    one, other = placed.subject_box, placed.object_box
+    one, other = placement.subject_box, placement.object_box
     return max(one.x0 - other.x1, other.x0 - one.x1)
 
 
-def within(placed: Placed) -> bool:
-    one, other = placed.subject_box, placed.object_box
+def within(placement: Placement) -> bool:
+    one, other = placement.subject_box, placement.object_box
     return other.x0 < one.x0 < one.x1 < other.x1 and other.y0 < one.y0 < one.y1 < other.y1
 
 
@@ -33,7 +33,7 @@ def middle(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-# What must be true of two placed things for the relation's name to be right.
+# What must be true of two placement things for the relation's name to be right.
 HOLDS = {
     "on": lambda p: (
         within(p)
@@ -47,8 +47,8 @@ HOLDS = {
     "below": lambda p: p.object in FLOATING and p.subject_box.y0 > middle(p.object_box.y0, p.object_box.y1),
     "left of": lambda p: p.object in POSTS and p.subject_box.x1 < p.object_box.x0,
     "right of": lambda p: p.object in POSTS and p.subject_box.x0 > p.object_box.x1,
-    "near": lambda p: p.object in FLAT + MASSIVE and 0.34 < gap(p) < 0.51,
-    "next to": lambda p: p.object in FLAT + MASSIVE and -1e-9 <= gap(p) < 0.07,
+    "near": lambda p: p.object in FLAT + SOLID and 0.34 < gap(p) < 0.51,
+    "next to": lambda p: p.object in FLAT + SOLID and -1e-9 <= gap(p) < 0.07,
     "inside": lambda p: p.object in HOLLOW and within(p),
     "outside": lambda p: p.object in HOLLOW and gap(p) > 0,
 }
@@ -59,13 +59,13 @@ def test_the_relation_holds_between_what_is_placed(relation):
     rng = np.random.default_rng(5)
     for _ in range(DRAWS):
         width = float(rng.uniform(1.15, 1.45))
-        placed = ARRANGED[relation](rng, width)
-        assert HOLDS[relation](placed), placed
-        assert {placed.subject, placed.object} <= {*DRAWN}
-        assert placed.subject in (FLOATING if relation == "above" else SMALL)
-        for box in (placed.subject_box, placed.object_box):
-            assert 0 <= box.x0 < box.x1 <= width + 1e-9, placed
-            assert 0 <= box.y0 < box.y1 <= 1, placed
+        placement = PLACE_PAIR[relation](rng, width)
+        assert HOLDS[relation](placement), placement
+        assert {placement.subject, placement.object} <= {*DRAW_OBJECT}
+        assert placement.subject in (FLOATING if relation == "above" else SMALL)
+        for box in (placement.subject_box, placement.object_box):
+            assert 0 <= box.x0 < box.x1 <= width + 1e-9, placement
+            assert 0 <= box.y0 < box.y1 <= 1, placement
 
 
 def test_boxes_alone_do_not_tell_all_ten_apart():
@@ -74,7 +74,7 @@ def test_boxes_alone_do_not_tell_all_ten_apart():
     """
     rng = np.random.default_rng(0)
     areas = {
-        name: [ARRANGED[name](rng, 1.3) for _ in range(DRAWS)]
+        name: [PLACE_PAIR[name](rng, 1.3) for _ in range(DRAWS)]
         for name in ("outside", "left of", "next to", "inside", "on", "under")
     }
     side = {name: [gap(one) for one in areas[name]] for name in ("outside", "left of", "next to")}
@@ -84,13 +84,13 @@ def test_boxes_alone_do_not_tell_all_ten_apart():
     assert sum(within(one) for one in areas["inside"]) == DRAWS
 
 
-def test_equal_counts_or_the_users_long_tail():
+def test_equal_counts_or_the_long_tail_of_experiment_2():
     assert relation_counts(1000, long_tail=False) == dict.fromkeys(RELATIONS, 100)
     tail = relation_counts(3000, long_tail=True)
     assert max(tail, key=tail.__getitem__) == "on"
     assert tail["on"] == round(3000 * 13_103 / 30_876)
     assert tail["outside"] == 5  # 3.7 by proportion: too few for a split
-    assert sum(USERS_COUNTS.values()) == 30_876
+    assert sum(EXPERIMENT_2_COUNTS.values()) == 30_876
     with pytest.raises(ValueError, match="at least 20"):
         relation_counts(19, long_tail=False)
 
@@ -98,12 +98,12 @@ def test_equal_counts_or_the_users_long_tail():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
-    heard: list[int] = []
-    pairs = make_scenes(root, relation_counts(40, long_tail=False), size=64, seed=3, on_image=heard.append)
-    return root, pairs, heard
+    reported: list[int] = []
+    pairs = make_scenes(root, relation_counts(40, long_tail=False), size=64, seed=3, on_image=reported.append)
+    return root, pairs, reported
 
 
-def test_annotations_say_what_was_drawn(made):
+def test_annotations_match_the_drawing(made):
     root, pairs, _ = made
     read = read_vrd(root / "annotations_train.json", load_vocabulary())
     assert Counter(read.pairs) == Counter(pairs)
@@ -112,10 +112,10 @@ def test_annotations_say_what_was_drawn(made):
 
 
 def test_each_picture_has_the_size_and_the_pairs_that_the_annotations_say(made):
-    root, pairs, heard = made
+    root, pairs, reported = made
     images = {pair.image for pair in pairs}
     assert images == {path.name for path in root.glob("*.jpg")}
-    assert sum(heard) == len(pairs) == 40
+    assert sum(reported) == len(pairs) == 40
     assert {*Counter(pair.image for pair in pairs).values()} == {1, 2, 3}
     for pair in pairs:
         assert Image.open(root / pair.image).size == (pair.width, pair.height)

@@ -4,12 +4,12 @@ import json
 
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.summary import folder_report, report_lines
-from flowerml.data.scan import scan
+from flowerml.data.scan import scan_folder
 from tests.data.pictures import encode, put, put_classes, put_scene, scene
 
 
 def report_of(root, classes=("folders",)):
-    return folder_report(scan(root, read_layout(root, classes, {})))
+    return folder_report(scan_folder(root, read_layout(root, classes, {})))
 
 
 def doubtful(root):
@@ -32,7 +32,7 @@ def test_the_report_names_everything_doubtful(tmp_path):
     assert report.across_classes == (("a/02.jpg", "b/other label.jpg"),)
     assert report.identical == (("b/01.jpg", "b/same.jpg"),)
     assert report.groups_from.startswith("perceptual hash")
-    assert report.digest == scan(tmp_path, read_layout(tmp_path, ("a", "b"), {})).digest
+    assert report.digest == scan_folder(tmp_path, read_layout(tmp_path, ("a", "b"), {})).digest
 
 
 def test_the_manifests_groups_are_reported_as_such(tmp_path):

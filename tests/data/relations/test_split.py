@@ -7,10 +7,10 @@ import pytest
 
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.records import RELATIONS, Box, Pair
-from flowerml.data.relations.split import ambiguity, require_disjoint, split_by_image
+from flowerml.data.relations.split import measure_ambiguity, require_disjoint, split_by_image
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.errors import UserError
-from tests.data.relations.test_readers import VRD, needs_vrd
+from tests.data.relations.readers_common import VRD, needs_vrd
 
 A, B = Box(0, 0, 10, 10), Box(20, 20, 40, 40)
 
@@ -43,7 +43,7 @@ def test_the_order_of_pairs_does_not_matter_but_the_seed_does():
 
 
 def test_the_proof_is_printed():
-    lines = split_by_image(random_pairs(0), 0.25, 11).lines()
+    lines = split_by_image(random_pairs(0), 0.25, 11).summary_lines()
     assert lines[0].endswith("images on both sides: 0")
     assert len(lines) == 1 + len(RELATIONS)
 
@@ -72,17 +72,17 @@ def test_the_ceiling_counts_what_one_answer_can_meet():
         pair("c", "under"),
         pair("a", "on", B, A),
     ]
-    found = ambiguity(pairs)
+    found = measure_ambiguity(pairs)
     assert (found.pairs, found.boxes, found.several, found.repeats, found.hits) == (6, 4, 1, 1, 5)
     assert found.ceiling == pytest.approx(5 / 6)
-    assert found.line().startswith("1 of 4 box pairs carry several relations, 1 annotations are repeats")
-    assert "83.3 %" in found.line()
+    assert found.summary().startswith("1 of 4 box pairs carry several relations, 1 annotations are repeats")
+    assert "83.3 %" in found.summary()
 
 
 @needs_vrd
 def test_the_ceiling_of_the_real_annotations():
-    test = ambiguity(read_annotations(VRD / "annotations_test.json", load_vocabulary()).pairs)
-    train = ambiguity(read_annotations(VRD / "annotations_train.json", load_vocabulary()).pairs)
+    test = measure_ambiguity(read_annotations(VRD / "annotations_test.json", load_vocabulary()).pairs)
+    train = measure_ambiguity(read_annotations(VRD / "annotations_train.json", load_vocabulary()).pairs)
     assert train.several + test.several == 713
     assert train.boxes + test.boxes == 17_013
     assert test.ceiling == pytest.approx(3584 / 3717)

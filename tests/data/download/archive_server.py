@@ -87,8 +87,8 @@ class Turn:
 
 
 class ArchiveServer(ThreadingHTTPServer):
-    """Answers the requests by `turns` one after the other; the last one stays. `asked` are the headers of every
-    request.
+    """Answers the requests by `turns` one after the other; the last one stays. `requests` has the headers of
+    every request.
     """
 
     daemon_threads = True
@@ -96,7 +96,7 @@ class ArchiveServer(ThreadingHTTPServer):
     def __init__(self, *turns):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.turns = list(turns)
-        self.asked = []
+        self.requests = []
         self.released = threading.Event()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -111,7 +111,7 @@ class ArchiveServer(ThreadingHTTPServer):
     @property
     def ranges(self):
         """The Range header of every request, None where there was none."""
-        return [headers.get("Range") for headers in self.asked]
+        return [headers.get("Range") for headers in self.requests]
 
     def close(self):
         self.released.set()
@@ -126,12 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_CONNECT(self):
-        self.server.asked.append(dict(self.headers))
+        self.server.requests.append(dict(self.headers))
         self.send_error(self.server.turns[0].status)
 
     def do_GET(self):
         server = self.server
-        server.asked.append(dict(self.headers))
+        server.requests.append(dict(self.headers))
         turn = server.turns.pop(0) if len(server.turns) > 1 else server.turns[0]
         server.released.wait(turn.delay_s)
         status, start = self._status(turn)
@@ -156,12 +156,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(turn, body)
 
     def _status(self, turn):
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
         unchanged = not turn.conditions or condition is None or condition == turn.etag
-        if turn.status != 200 or not asked or not turn.ranges or not unchanged:
+        if turn.status != 200 or not requested or not turn.ranges or not unchanged:
             return turn.status, 0
-        start = int(asked[1]) // 2 if turn.misplaced else int(asked[1])
+        start = int(requested[1]) // 2 if turn.misplaced else int(requested[1])
         return (206, start) if start < len(turn.content) else (416, 0)
 
     def _send(self, turn, body):

@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from flowerml.data.synthetic.flowers import CLASSES, draw_flower, keyed_rng, make_flowers
+from flowerml.data.synthetic.canvas import keyed_rng
+from flowerml.data.synthetic.flowers import CLASSES, draw_flower, make_flowers
 
 SIDE = 96
 FIT, HELD_OUT = 60, 40
