@@ -8,7 +8,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
-from flowerml.data.relations.split import part_of
+from flowerml.data.relations.split import fold_of
 from flowerml.models.pairs.tabular_models import (
     PairEncoder,
     encode_labels,
@@ -85,10 +85,10 @@ class TreePairModel:
         self._mirror = mirror_permutation(classes)
         self._encoder = PairEncoder(pairs, BoxFeatures.RICH)
         codes, labels = self._encoder.encode_categories(pairs), encode_labels(pairs, classes)
-        fold_of = np.array([part_of(pair.image, _FOLDS, "statistics") for pair in pairs])
+        folds = np.array([fold_of(pair.image, _FOLDS, "statistics") for pair in pairs])
         statistics = np.zeros((len(pairs), 3 * self._classes))
-        for fold in np.unique(fold_of):
-            inside = fold_of == fold
+        for fold in np.unique(folds):
+            inside = folds == fold
             statistics[inside] = self._fit_statistics(codes[~inside], labels[~inside])(codes[inside])
         self._statistics = self._fit_statistics(codes, labels)
         both = list(pairs)

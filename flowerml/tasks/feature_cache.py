@@ -15,9 +15,6 @@ from PIL import Image, ImageOps
 from flowerml.data.decode import read_image
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.data.pair_views import PairExample, Sides, swapped
-from flowerml.data.pair_views import crop as crop_box
-
 from flowerml.data.pair_views import PairExample, Sides, crop_box, swap_boxes
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
@@ -102,7 +99,9 @@ def cached_views(
     for example, flip in with_flips:
         first, second, *mirrored = (rows[crop] for crop in _crops_of_pair(example.pair, flip=flip))
         mirrored_rows = (mirrored[0], mirrored[1]) if mirrored else None
-        source = CachedPairSource(example.pair, example.label, example.flipped_label, path, (first, second), mirrored_rows)
+        source = CachedPairSource(
+            example.pair, example.label, example.flipped_label, path, (first, second), mirrored_rows
+        )
         cached.append(replace(example, read=partial(_return_source, source)))
     return cached
 

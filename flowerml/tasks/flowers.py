@@ -85,7 +85,9 @@ class FlowersTask:
         keys = {found.key for found in layout.files}
         known = [found for found in layout.files if found.key in digests]
         changed = [found for found in known if file_digest(root / found.file) != digests[found.key]]
-        require_readable(scan_folder(root, FolderLayout((), tuple(changed), ())), None)  # unchanged images were checked at training
+        require_readable(
+            scan_folder(root, FolderLayout((), tuple(changed), ())), None
+        )  # unchanged images were checked at training
         kinds = (
             ("not there any more", sorted(digests.keys() - keys)),
             ("changed", [found.key for found in changed]),

@@ -10,7 +10,7 @@ from flowerml.data.loader import Example
 from flowerml.data.pair_views import ImagePairSource, PairExample, PairSource
 from flowerml.data.relations.folder import PairFolder, read_pair_folder
 from flowerml.data.relations.records import FLIPPED, Pair
-from flowerml.data.relations.split import PairSplit, ambiguity, require_disjoint, split_by_image
+from flowerml.data.relations.split import PairSplit, measure_ambiguity, require_disjoint, split_by_image
 from flowerml.settings import Settings
 
 
@@ -62,13 +62,13 @@ def annotation_remarks(folder: PairFolder, parts: PairSplit) -> tuple[str, ...]:
     """Counts, other relations, split and bad images, as lines for the log."""
     counts = ", ".join(f"{name} {count:,}" for name, count in folder.counts().items())
     lines = [f"{folder.annotations.source}: {len(folder.pairs):,} pairs in {len(folder.sha256):,} pictures: {counts}"]
-    lines += folder.annotations.remarks
-    if folder.annotations.other:
-        most_common = sorted(folder.annotations.other.items(), key=lambda item: (-item[1], item[0]))[:5]
-        total = sum(folder.annotations.other.values())
+    lines += folder.annotations.notes
+    if folder.annotations.other_relations:
+        most_common = sorted(folder.annotations.other_relations.items(), key=lambda item: (-item[1], item[0]))[:5]
+        total = sum(folder.annotations.other_relations.values())
         listed = ", ".join(f"{text!r} {count:,}" for text, count in most_common)
         lines.append(f"other relations, left out: {total:,} ({listed} …)")
-    lines += [*parts.lines(), ambiguity(folder.pairs).line()]
+    lines += [*parts.summary_lines(), measure_ambiguity(folder.pairs).summary()]
     if folder.bad:
         lines.append(
             f"warning: {len(folder.bad)} pictures or pairs can't be used and are left out (listed in bad_images.txt)"

@@ -12,14 +12,10 @@ from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.loader import Example, Transform
 from flowerml.data.pair_views import ImagePairSource, PairView
-from flowerml.data.relations.folder import read_id, require_pairs
-
 from flowerml.data.relations.checks import experiment_checks, settings_checks
-from flowerml.data.relations.folder import PairFolder, parse_pair_id, read_pair_folder, require_pairs
+from flowerml.data.relations.folder import parse_pair_id, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import Box
-
-from flowerml.data.relations.split import PairSplit, measure_ambiguity, require_disjoint, split_by_image
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions, compute_metrics

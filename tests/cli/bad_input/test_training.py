@@ -12,10 +12,6 @@ from flowerml.cli.main import run_command
 from tests.cli.bad_input import damage as spoil
 from tests.cli.bad_input import rows as bad
 from tests.cli.bad_input.rows import Case
-from tests.cli.bad_input.test_commands import CHECK, FETCH, MAKE, PREDICT
-from tests.cli.bad_input.test_files import CHECKPOINTS, WEIGHTS
-from tests.cli.bad_input.test_folders import FOLDERS
-from tests.cli.bad_input.test_places import PLACES, TRACKERS
 
 FLAGS = {
     "unknown command": Case("trian", "command 'trian' is unknown. Did you mean train? Allowed: train, eval, …dataset"),
