@@ -17,10 +17,10 @@ from flowerml.prediction.delivered import (
     CLASSIFIER,
     WEIGHTS,
     for_delivery,
-    halved,
     infinite_weights,
     is_delivered,
     single_file,
+    to_half,
 )
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -121,7 +121,7 @@ def _write(path: Path, source: Source, checkpoint: Checkpoint, precision: Precis
     """
     delivered = for_delivery(checkpoint)
     if precision is Precision.HALF:
-        delivered = halved(delivered)
+        delivered = to_half(delivered)
         if lost := infinite_weights(delivered.state_dict):
             raise UserError(
                 f"{source.weights}: {lost[0]} has values beyond fp16's range (65,504): export it without --half"

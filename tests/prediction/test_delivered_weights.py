@@ -16,11 +16,13 @@ import torch
 from flowerml.data.transforms import InputDescription
 from flowerml.models import build_for_weights
 from flowerml.prediction import as_predictor
-from flowerml.prediction import flowers_classifier as fc
-from flowerml.prediction.flowers_classifier import BadWeights
 from flowerml.settings.model_catalog import Family, find_model, known_models
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.prediction.delivered import CLASSES, NAMES, deliver
+from tests.prediction.single_file import load_single_file
+
+fc = load_single_file()
+BadWeights = fc.BadWeights
 
 SMALL = (
     "convnextv2_atto",
@@ -85,14 +87,14 @@ def test_no_catalogue_model_keeps_values_outside_its_weights(name):
     """So each of them, the large ones too, is built once and without memory."""
     spec = find_model(name)
     with torch.device("meta"):
-        backbone, features = fc._backbone(asdict(spec), spec.img_size)
+        backbone, features = fc.build_backbone(asdict(spec), spec.img_size)
         head = torch.nn.Linear(features, 2)
     module = fc.FlowersClassifier(
         backbone, head, ("a", "b"), spec.family, fc.Input(spec.img_size, (0.5,) * 3, (0.5,) * 3, "bicubic", 1.0)
     )
     state = {key: torch.empty(1, dtype=own.dtype).expand(own.shape) for key, own in module.state_dict().items()}
     module.load_state_dict(state, strict=True, assign=True)
-    assert not fc._without_values(module)
+    assert not fc._has_meta_tensors(module)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_every_network_is_layer_for_layer_that_of_training(name):
     """What weights can't show: activations (QuickGELU, where the weights or the name ask for it), norms, pooling."""
     spec = find_model(name)
     with torch.device("meta"):
-        delivered, features = fc._backbone(asdict(spec), spec.img_size)
+        delivered, features = fc.build_backbone(asdict(spec), spec.img_size)
         trained = build_for_weights(spec, 2, img_size=spec.img_size)
     assert repr(delivered) == repr(trained.backbone)
     assert features == trained.head.in_features
@@ -112,7 +114,7 @@ def test_every_network_is_layer_for_layer_that_of_training(name):
 
 @pytest.mark.parametrize("family", NAMES)
 def test_nothing_is_drawn_and_nothing_is_built_twice_before_the_weights_land(files, family, monkeypatch):
-    monkeypatch.setattr(fc, "_built", lambda *_: pytest.fail("built with memory"))
+    monkeypatch.setattr(fc, "_build_on_cpu", lambda *_: pytest.fail("built with memory"))
     monkeypatch.setattr(
         torch.Tensor, "normal_", lambda self, *_, **__: self if self.is_meta else pytest.fail("random numbers drawn")
     )

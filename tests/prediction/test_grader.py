@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowerml import load_cnn_model, load_vit_model, predict
-from flowerml.prediction import flowers_classifier
+from flowerml.prediction.delivered import single_file
 from tests.data.pictures import put, put_scene
 from tests.prediction.delivered import CLASSES, NAMES, deliver
 
@@ -53,9 +53,7 @@ def delivery(tmp_path_factory) -> Path:
         path = folder / f"{family}_flowers.pth"
         deliver(path, name)
         digests[path.name] = sha256(path.read_bytes()).hexdigest()
-    source = Path(flowers_classifier.__file__).read_text()
-    empty = "SHA256: dict[str, str] = {}"
-    put(folder / "flowers_classifier.py", source.replace(empty, f"SHA256: dict[str, str] = {digests!r}").encode())
+    put(folder / "flowers_classifier.py", single_file(digests).encode())
     return folder
 
 

@@ -17,7 +17,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
-from flowerml.prediction import flowers_classifier
+from flowerml.prediction.standalone import flowers_classifier, pyfunc
 from flowerml.selection.registration import Action
 from flowerml.tracking import register
 from tests.data.pictures import encode, scene
@@ -258,7 +258,7 @@ class TestTheModel:
         ],
     )
     def test_a_bad_picture_is_mlflows_own_error_and_names_its_row(self, files, text, reason):
-        served = flowers_classifier._load_pyfunc(str(files / "data" / "cnn_flowers.pth"))
+        served = pyfunc._load_pyfunc(str(files / "data" / "cnn_flowers.pth"))
         good = base64.b64encode(encode(scene(3), "JPEG")).decode("ascii")
         with pytest.raises(mlflow.MlflowException, match=reason) as caught:
             served.predict(pd.DataFrame({"image": [good, text]}))
