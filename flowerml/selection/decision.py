@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flowerml.selection.candidates import Ineligible, gather
+from flowerml.selection.candidates import Ineligible
 from flowerml.selection.comparison import Comparison, compare, picture_matrices
 from flowerml.selection.explanation import sentences
 from flowerml.selection.intervals import RESAMPLES, certainty, interval_over_seeds
-from flowerml.selection.rank import Spread, Standing, best_run, known, rank
+from flowerml.selection.rank import Ranking, Spread, Standing, add_hits, best_run, known
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 
 
@@ -68,38 +68,28 @@ class Decision:
             "ranking": [_standing_json(standing) for standing in self.standings],
             "not_eligible": [
                 {
-                    "config_id": one.config_id,
-                    "label": one.label,
-                    "reasons": list(one.reasons),
-                    "runs": [_run_json(run) for run in one.runs],
+                    "config_id": left_out.config_id,
+                    "label": left_out.label,
+                    "reasons": list(left_out.reasons),
+                    "runs": [_run_json(run) for run in left_out.runs],
                 }
-                for one in self.ineligible
+                for left_out in self.ineligible
             ],
             "remarks": list(self.remarks),
         }
 
 
-def decide(
-    runs: Sequence[CandidateRun],
-    scope: Scope,
-    results: Mapping[str, PictureResults] | None = None,
-    resamples: int = RESAMPLES,
+def make_decision(
+    ranking: Ranking, results: Mapping[str, PictureResults] | None = None, resamples: int = RESAMPLES
 ) -> Decision:
-    """Choose among runs.
+    """Add intervals, comparison, chosen run and sentences to a ranking, whose order stays.
 
-    `results` are per-picture results by run_id, of as many runs as were fetched: those of the two best (which
-    `rank(gather(runs, scope).eligible)` names without any) give the comparison, those of all give P(best) over all. A
-    configuration without usable ones has Student's interval over its seeds. The order of the runs does not matter.
-
-    Raises:
-        UserError: as `gather`.
+    `results` are per-picture results by run_id, of as many runs as were fetched: those of the first two places give the
+    comparison, those of all give P(best) over all. A configuration without usable ones has Student's interval over its
+    seeds.
     """
-    results = results or {}
-    counted = [
-        run.counted(len(results[run.run_id].ids)) if run.hits is None and run.run_id in results else run for run in runs
-    ]
-    gathered = gather(counted, scope)
-    standings = rank(gathered.eligible)
+    results, gathered, scope = results or {}, ranking.gathered, ranking.scope
+    standings = tuple(add_hits(standing, results) for standing in ranking.standings)
     right, remarks = picture_matrices([standing.configuration for standing in standings], results)
     leaders = [standing.configuration.config_id for standing in standings[:2]]
     pair = (leaders[0], leaders[1]) if len(leaders) == 2 and all(name in right for name in leaders) else None

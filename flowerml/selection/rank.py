@@ -5,14 +5,14 @@ seeds, the plan's order, config_id.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from flowerml.selection.candidates import Configuration
+from flowerml.selection.candidates import Configuration, Gathered, gather
 from flowerml.selection.intervals import Interval
-from flowerml.selection.records import CandidateRun
+from flowerml.selection.records import CandidateRun, PictureResults, Scope
 
 F1_STEP = 1e-9  # macro-F1 closer than this are equal: sums in another order differ by less
 # Where hits are not known, accuracies: one hit of a million pictures over ten seeds is 1e-7, sums in another order
@@ -71,7 +71,26 @@ class Standing:
     p_best: float | None = None
 
 
-def rank(configurations: Sequence[Configuration]) -> tuple[Standing, ...]:
+@dataclass(frozen=True)
+class Ranking:
+    """The runs of a scope, gathered and ranked: what a decision is made from."""
+
+    scope: Scope
+    gathered: Gathered
+    standings: tuple[Standing, ...]
+
+    def leading_runs(self, places: int) -> list[CandidateRun]:
+        """The runs of the first `places` configurations."""
+        return [run for standing in self.standings[:places] for run in standing.configuration.runs]
+
+
+def rank_runs(runs: Sequence[CandidateRun], scope: Scope) -> Ranking:
+    """Gather the runs of the scope and rank the eligible configurations. Raises UserError as `gather`."""
+    gathered = gather(runs, scope)
+    return Ranking(scope, gathered, rank_configurations(gathered.eligible))
+
+
+def rank_configurations(configurations: Sequence[Configuration]) -> tuple[Standing, ...]:
     """Eligible configurations by the rule, the winner first. The order of the input does not matter."""
     count = hits_known([run for configuration in configurations for run in configuration.runs])
 
@@ -95,7 +114,7 @@ def rank(configurations: Sequence[Configuration]) -> tuple[Standing, ...]:
     placed = in_order(by_id, [criterion for _, criterion in levels])
     names = [*(level for level, _ in levels), Level.CONFIG_ID]
     return tuple(
-        _standing(place, configuration, None if place == len(placed) else names[depth])
+        _make_standing(place, configuration, None if place == len(placed) else names[depth])
         for place, (configuration, depth) in enumerate(placed, start=1)
     )
 
@@ -152,7 +171,19 @@ def known(value: float | None) -> float:
     return value
 
 
-def _standing(place: int, configuration: Configuration, ahead_by: Level | None) -> Standing:
+def add_hits(standing: Standing, results: Mapping[str, PictureResults]) -> Standing:
+    """The standing with its hits, counted from per-picture results (by run_id) where its runs do not have them.
+
+    Its place stays: accuracies that are whole numbers of pictures are in the same order as the hits.
+    """
+    runs = tuple(
+        run.counted(len(results[run.run_id].ids)) if run.hits is None and run.run_id in results else run
+        for run in standing.configuration.runs
+    )
+    return _make_standing(standing.place, replace(standing.configuration, runs=runs), standing.ahead_by)
+
+
+def _make_standing(place: int, configuration: Configuration, ahead_by: Level | None) -> Standing:
     runs = configuration.runs
     count = hits_known(runs)
     return Standing(

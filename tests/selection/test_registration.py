@@ -4,11 +4,11 @@ unasked.
 
 import pytest
 
-from flowerml.selection.decision import Decision, decide
-from flowerml.selection.rank import rank
+from flowerml.selection.decision import Decision
+from flowerml.selection.rank import rank_configurations
 from flowerml.selection.records import Scope
 from flowerml.selection.registration import Action, Champion, verdict
-from tests.selection.samples import run
+from tests.selection.samples import decide, run
 
 SEEDS = (11, 23, 47)
 
@@ -20,7 +20,7 @@ def decision(config: str, *hits: int, f1: float = 0.5, split: str = "split-one")
 
 def champion(chosen: Decision, **other: object) -> Champion:
     """The record that registering this decision would have left."""
-    winner = rank([chosen.standings[0].configuration])[0]
+    winner = rank_configurations([chosen.standings[0].configuration])[0]
     values = {
         "version": "3",
         "key": chosen.key,

@@ -12,7 +12,7 @@ from flowerml.settings.flags import Parser
 
 if TYPE_CHECKING:
     from flowerml.events import Recorder
-    from flowerml.runs.select import Register, Selected
+    from flowerml.runs.select import Register, SelectionResult
     from flowerml.selection.decision import Decision
     from flowerml.selection.records import Scope
 
@@ -32,15 +32,15 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: MLflow, and torch where weights are registered.
     from flowerml.cli.select_table import show
-    from flowerml.runs.select import choose, record
+    from flowerml.runs.select import record_decision, select_configuration
     from flowerml.tracking import TrackedRuns
 
     register = _register(asked)
-    decision = choose(scope, TrackedRuns())
+    decision = select_configuration(scope, TrackedRuns())
     if not asked.json:
         show(decision)
     try:
-        selected = record(decision, _open_run(asked), register)
+        selected = record_decision(decision, _open_run(asked), register)
     except RunFailed:
         if asked.json:
             print(_as_json(decision, None))
@@ -154,6 +154,6 @@ def _register(asked: argparse.Namespace) -> "Register | None":
     return lambda decision, run_id: register(decision, asked.family, selection_id=run_id, **options).words
 
 
-def _as_json(decision: "Decision", selected: "Selected | None") -> str:
+def _as_json(decision: "Decision", selected: "SelectionResult | None") -> str:
     outcome = {"run_id": selected.run_id if selected else None, "registered": selected.registered if selected else None}
     return json.dumps({**outcome, **decision.as_json()}, allow_nan=False)
