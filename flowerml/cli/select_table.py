@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowerml.selection.decision import Decision
-from flowerml.selection.table import SEEDS_ALONE, cells, has_seeds_alone, head, numeric
+from flowerml.selection.table import SEEDS_ALONE, column_names, has_seeds_alone, is_numeric, standing_cells
 
 _ROWS, _LINES = (
     30,
@@ -47,7 +47,7 @@ def show(decision: Decision) -> None:
 
 def _ranking(decision: Decision, console: Console) -> Table:
     """The table's columns side by side; where the terminal is too narrow for that, some stand below each other."""
-    columns, rows = head(decision), [cells(standing) for standing in decision.standings[:_ROWS]]
+    columns, rows = column_names(decision), [standing_cells(standing) for standing in decision.standings[:_ROWS]]
     table = _table(columns, rows)
     if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
         return table
@@ -58,7 +58,7 @@ def _ranking(decision: Decision, console: Console) -> Table:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if numeric(column) else "left", no_wrap=True)
+        table.add_column(column, justify="right" if is_numeric(column) else "left", no_wrap=True)
     for place, row in enumerate(rows):
         # As Text, not as a string: a model's name may have brackets, which are rich's own markup.
         table.add_row(*map(Text, row), style="bold" if place == 0 else "")

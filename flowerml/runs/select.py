@@ -16,7 +16,7 @@ from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.selection.decision import Decision, make_decision
 from flowerml.selection.rank import rank_runs
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from flowerml.selection.table import as_csv, markdown
+from flowerml.selection.table import decision_markdown, ranking_csv
 
 # P(best) is over the first places only: further down a configuration hardly ever wins a resample, and each costs one
 # download per seed.
@@ -97,11 +97,11 @@ def _decision_files(decision: Decision) -> Iterator[list[Path]]:
     """decision.md, decision.json and, where anything was eligible, table.csv and seeds.png; in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="flowerml-select-") as scratch:
         folder = Path(scratch)
-        write_text(folder / "decision.md", markdown(decision))
+        write_text(folder / "decision.md", decision_markdown(decision))
         write_json(folder / "decision.json", decision.as_json())
         names = ["decision.md", "decision.json"]
         if decision.standings:
-            write_text(folder / "table.csv", as_csv(decision))
+            write_text(folder / "table.csv", ranking_csv(decision))
             write_bytes(folder / "seeds.png", png_bytes(selection_figure(decision)))
             names += ["table.csv", "seeds.png"]
         yield [folder / name for name in names]
@@ -147,4 +147,4 @@ def _decision_events(decision: Decision) -> Iterator[Event]:
 def _run_note(decision: Decision, registered: str | None) -> str:
     """The run's description."""
     outcome = f"**{registered[:1].upper()}{registered[1:]}**\n\n" if registered else ""
-    return f"{outcome}{markdown(decision)}"[:_MAX_NOTE]
+    return f"{outcome}{decision_markdown(decision)}"[:_MAX_NOTE]

@@ -1,4 +1,4 @@
-"""The decision: ranking, intervals, winner, runner-up, the chosen run, and all of it in words and plain values."""
+"""The decision: ranking, intervals, winner, runner-up and chosen run, as sentences and as JSON."""
 
 import hashlib
 import json
@@ -8,18 +8,17 @@ from typing import Any
 
 from flowerml.selection.candidates import Ineligible
 from flowerml.selection.comparison import Comparison, compare, picture_matrices
-from flowerml.selection.explanation import sentences
-from flowerml.selection.intervals import RESAMPLES, certainty, interval_over_seeds
-from flowerml.selection.rank import Ranking, Spread, Standing, add_hits, best_run, known
+from flowerml.selection.explanation import decision_sentences
+from flowerml.selection.intervals import RESAMPLES, bootstrap_intervals, interval_over_seeds
+from flowerml.selection.rank import Ranking, Spread, Standing, add_hits, best_run, require_value
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was chosen among what, and why. `chosen` is the winner's best seed: the run whose weights are registered.
+    """The result of a selection. `chosen` is the winner's best seed: the run whose weights are registered.
 
-    `standings` are the eligible configurations by place; where there are none, `winner` and `chosen` are None and the
-    words say so.
+    `standings` are the eligible configurations by place; without any, `winner` and `chosen` are None.
     """
 
     scope: Scope
@@ -44,9 +43,7 @@ class Decision:
 
     @property
     def key(self) -> str:
-        """sha256 (hex) of what makes two decisions one: digests, winner, and the run that spoke for it with each asked
-        seed.
-        """
+        """sha256 (hex) of the decision's identity: data and split digest, and the winner's run for each seed."""
         runs = self.winner.configuration.runs if self.winner else ()
         chosen = [self.data_digest, self.split_digest, sorted([run.config_id, run.seed, run.run_id] for run in runs)]
         return hashlib.sha256(json.dumps(chosen, separators=(",", ":")).encode("utf-8")).hexdigest()
@@ -93,18 +90,19 @@ def make_decision(
     right, remarks = picture_matrices([standing.configuration for standing in standings], results)
     leaders = [standing.configuration.config_id for standing in standings[:2]]
     pair = (leaders[0], leaders[1]) if len(leaders) == 2 and all(name in right for name in leaders) else None
-    sure = certainty(right, pair, resamples)
-    # The share of a single configuration is no answer to "the best of how many?".
-    shares = sure.p_best if len(sure.p_best) > 1 else {}
+    bootstrap = bootstrap_intervals(right, pair, resamples)
+    # P(best) of a single configuration says nothing.
+    p_best = bootstrap.p_best if len(bootstrap.p_best) > 1 else {}
     standings = tuple(
         replace(
             standing,
-            interval=sure.intervals.get(standing.configuration.config_id) or interval_over_seeds(_accuracies(standing)),
-            p_best=shares.get(standing.configuration.config_id),
+            interval=bootstrap.intervals.get(standing.configuration.config_id)
+            or interval_over_seeds(_accuracies(standing)),
+            p_best=p_best.get(standing.configuration.config_id),
         )
         for standing in standings
     )
-    comparison = compare(standings, sure.difference) if len(standings) > 1 else None
+    comparison = compare(standings, bootstrap.difference) if len(standings) > 1 else None
     chosen = best_run(standings[0].configuration.runs) if standings else None
     return Decision(
         scope=scope,
@@ -115,12 +113,12 @@ def make_decision(
         remarks=(*gathered.remarks, *remarks),
         comparison=comparison,
         chosen=chosen,
-        sentences=sentences(gathered, scope, standings, comparison, chosen),
+        sentences=decision_sentences(gathered, scope, standings, comparison, chosen),
     )
 
 
 def _accuracies(standing: Standing) -> list[float]:
-    return [known(run.accuracy) for run in standing.configuration.runs]
+    return [require_value(run.accuracy) for run in standing.configuration.runs]
 
 
 def _standing_json(standing: Standing) -> dict[str, Any]:

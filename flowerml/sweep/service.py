@@ -12,7 +12,7 @@ from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, launcher_of, watched
+from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, watch_run
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.select import record_decision, select_configuration
 from flowerml.selection.decision import Decision
@@ -141,7 +141,7 @@ def _closing(parent: CampaignRun, stopping: StopRequest) -> Iterator[None]:
 
     try:
         with (
-            watched(lambda: None, _SIGN_S, stopping, launcher_of(stops=True)),
+            watch_run(lambda: None, _SIGN_S, stopping, find_launcher(stops=True)),
             finalize_status(parent.recorder, ended, stopping),
         ):
             yield

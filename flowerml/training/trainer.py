@@ -19,7 +19,7 @@ from flowerml.models.builders import Built
 from flowerml.models.classifier import Network
 from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
-from flowerml.selection.epochs import EarlyStopping, better
+from flowerml.selection.epochs import EarlyStopping, is_better
 from flowerml.settings import Settings
 from flowerml.training.callbacks import Callbacks, Candidate, DataLoaderDied, EpochMetrics, Outcome, Stopped
 from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
@@ -232,7 +232,7 @@ class Trainer:
         alone.
         """
         best = self.state.outcome.best
-        is_best = candidate.result is None or better(
+        is_best = candidate.result is None or is_better(
             candidate.result, best.result if best else None, self.settings.monitor
         )
         if is_best and (candidate.result is not None or candidate.epoch == last):

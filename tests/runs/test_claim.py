@@ -17,7 +17,8 @@ import pytest
 
 from flowerml.errors import LeaseLost, UserError
 from flowerml.files import fenced_writes_to, write_text
-from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes, lease_owner
+from flowerml.runs.lifecycle.attempts import lease_owner
+from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import clear_folder
 from tests.conftest import ROOT
 
@@ -46,7 +47,7 @@ def test_the_second_one_is_told_who_holds_it(tmp_path):
             acquire(tmp_path, 60)
         assert caught.value.exit_code == 2
     second = acquire(tmp_path, 60)
-    assert second.holder.token == 2
+    assert second.owner.token == 2
     assert second.previous == tmp_path / "attempts" / "0001.fenced"
 
 
@@ -105,12 +106,12 @@ def test_a_dead_process_holds_nothing_and_its_number_used_again_is_another(tmp_p
         tmp_path,
     )
     process.communicate()
-    assert lease_owner(tmp_path).dead
+    assert lease_owner(tmp_path).is_dead
     assert not lease_owner(tmp_path).released
-    assert acquire(tmp_path, 60).holder.token == 2
+    assert acquire(tmp_path, 60).owner.token == 2
     content = json.loads((tmp_path / "attempts" / "0002" / "claim.json").read_text())
     (tmp_path / "attempts" / "0002" / "claim.json").write_text(json.dumps({**content, "born": content["born"] - 100}))
-    assert acquire(tmp_path, 60).holder.token == 3
+    assert acquire(tmp_path, 60).owner.token == 3
 
 
 def test_on_another_host_only_the_lease_tells(tmp_path):
@@ -121,7 +122,7 @@ def test_on_another_host_only_the_lease_tells(tmp_path):
     with pytest.raises(UserError, match="on elsewhere"):
         acquire(tmp_path, 60)
     path.write_text(json.dumps({**content, "since": time.time() - 61}))
-    assert acquire(tmp_path, 60).holder.token == 2
+    assert acquire(tmp_path, 60).owner.token == 2
 
 
 def test_a_claim_that_can_not_be_read_is_over_once_it_is_old(tmp_path):
@@ -130,7 +131,7 @@ def test_a_claim_that_can_not_be_read_is_over_once_it_is_old(tmp_path):
     with pytest.raises(UserError, match="an unknown host"):
         acquire(tmp_path, 60)
     os.utime(tmp_path / "attempts" / "0001", (time.time() - 61,) * 2)
-    assert acquire(tmp_path, 60).holder.token == 2
+    assert acquire(tmp_path, 60).owner.token == 2
 
 
 CLAIMANT = """
@@ -228,17 +229,17 @@ SLOW = """
     import sys, time
     from pathlib import Path
     from flowerml.errors import UserError
-    from flowerml.runs import claim as claims
-    root, write = Path(sys.argv[1]), claims._write_claim
+    from flowerml.runs.lifecycle import lease as leases
+    root, write = Path(sys.argv[1]), leases.write_claim
 
     def slow(folder, who):
         write(folder, who)
         print("looked", flush=True)
         sys.stdin.readline()
 
-    claims._write_claim = slow
+    leases.write_claim = slow
     try:
-        print(claims.acquire(root, 60).holder.token)
+        print(leases.acquire(root, 60).owner.token)
     except UserError as error:
         print(error)
 """

@@ -259,9 +259,9 @@ def test_json_is_plain_and_has_no_nan():
 class CountingScope(Scope):
     """Counts how often each run is held against the scope."""
 
-    def holds(self, run: CandidateRun) -> bool:
+    def includes(self, run: CandidateRun) -> bool:
         asked_of.append(run.run_id)
-        return super().holds(run)
+        return super().includes(run)
 
 
 asked_of: list[str] = []

@@ -68,7 +68,7 @@ class _Found:
 
 def _close_folders(runs_root: Path) -> _Found:
     """Close what is dead below `runs_root`, and deliver what ended runs have kept: their end may be among it."""
-    from flowerml.runs.lifecycle.lease import lease_owner
+    from flowerml.runs.lifecycle.attempts import lease_owner
     from flowerml.runs.lifecycle.reap import reap_folder, run_folders
     from flowerml.tracking import belongs_here, run_ids
 

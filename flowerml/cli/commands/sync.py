@@ -56,8 +56,8 @@ def _undelivered(runs_root: Path) -> list[Path]:
 
 
 def _sync(folders: Sequence[Path]) -> int:
+    from flowerml.runs.lifecycle.attempts import lease_owner
     from flowerml.runs.lifecycle.late_run_id import note_run_id
-    from flowerml.runs.lifecycle.lease import lease_owner
     from flowerml.tracking import sync_folder
 
     left = 0

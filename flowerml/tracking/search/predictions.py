@@ -58,7 +58,7 @@ def _read(lines: Iterator[str]) -> PictureResults:
     read = [(row["image"], row["label"], row["predicted"]) for row in rows]
     if any(value is None for row in read for value in row):
         raise ValueError("a row is cut off")
-    return PictureResults.of(*([row[place] for row in read] for place in range(3)))
+    return PictureResults.from_columns(*([row[place] for row in read] for place in range(3)))
 
 
 @contextmanager
