@@ -20,9 +20,11 @@ from tests.prediction.delivered import CLASSES, NAMES, deliver
 WATCH = """
 import sys
 tried = []
-NET = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.sendto", "socket.sendmsg")
+LOOK_UPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+NET = ("socket.connect", *LOOK_UPS, "socket.sendto", "socket.sendmsg")
 def watch(event, args):
-    if event in NET or (event in ("subprocess.Popen", "os.system") and args[0] != "/sbin/ldconfig"):  # torch looks for libraries so
+    # torch looks for libraries with ldconfig
+    if event in NET or (event in ("subprocess.Popen", "os.system") and args[0] != "/sbin/ldconfig"):
         tried.append(event)
 sys.addaudithook(watch)
 """
@@ -33,7 +35,8 @@ for load in (load_cnn_model, load_vit_model):
     model = load()
     answers[load.__name__] = [predict(model, path) for path in sys.argv[1:]]
 import json
-print(json.dumps({"answers": answers, "tried": tried, "foreign": [name for name in ("flowerml", "mlflow") if name in sys.modules]}))
+foreign = [name for name in ("flowerml", "mlflow") if name in sys.modules]
+print(json.dumps({"answers": answers, "tried": tried, "foreign": foreign}))
 """
 
 

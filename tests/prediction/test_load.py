@@ -217,7 +217,8 @@ import flowerml
 print("torch" in sys.modules)
 import flowerml.prediction
 from flowerml import load_cnn_model, load_vit_model, predict
-print(all(type(f).__name__ == "function" for f in (load_cnn_model, load_vit_model, predict)), callable(flowerml.predict))
+functions = (load_cnn_model, load_vit_model, predict)
+print(all(type(f).__name__ == "function" for f in functions), callable(flowerml.predict))
 print(sorted(name for name in ("mlflow", "optuna") if name in sys.modules))
 """
     assert in_fresh_python(code) == ["False", "True", "True", "[]"]

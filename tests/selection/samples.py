@@ -67,3 +67,25 @@ def decide(
 ) -> Decision:
     """Rank the runs and decide."""
     return make_decision(rank_runs(runs, scope), results, resamples)
+
+
+SEEDS = (11, 23, 47)
+
+
+Fetched = tuple[list[CandidateRun], dict[str, PictureResults]]
+
+
+def drawn(
+    accuracies: dict[str, float], seeds: tuple[int, ...] = SEEDS, pictures: int = 776, **other: object
+) -> Fetched:
+    """Runs with per-picture results: hard pictures are hard for all, the rest is chance."""
+    generator = np.random.default_rng(2)
+    ease = generator.random(pictures)
+    runs, fetched = [], {}
+    for config, accuracy in accuracies.items():
+        for seed in seeds:
+            right = 0.8 * ease + 0.2 * generator.random(pictures) > np.quantile(ease, 1 - accuracy)
+            one, result = judged(config, seed, right, **other)
+            runs.append(one)
+            fetched[one.run_id] = result
+    return runs, fetched

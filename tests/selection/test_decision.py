@@ -8,31 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flowerml.runs.select import select_configuration
 from flowerml.selection.decision import Decision, make_decision
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Level, rank_runs
-from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from tests.selection.samples import THREE, decide, judged, results, run
-
-SEEDS = (11, 23, 47)
-Fetched = tuple[list[CandidateRun], dict[str, PictureResults]]
-
-
-def drawn(
-    accuracies: dict[str, float], seeds: tuple[int, ...] = SEEDS, pictures: int = 776, **other: object
-) -> Fetched:
-    """Runs with per-picture results: hard pictures are hard for all, the rest is chance."""
-    generator = np.random.default_rng(2)
-    ease = generator.random(pictures)
-    runs, fetched = [], {}
-    for config, accuracy in accuracies.items():
-        for seed in seeds:
-            right = 0.8 * ease + 0.2 * generator.random(pictures) > np.quantile(ease, 1 - accuracy)
-            one, result = judged(config, seed, right, **other)
-            runs.append(one)
-            fetched[one.run_id] = result
-    return runs, fetched
+from flowerml.selection.records import PictureResults, Scope
+from tests.selection.samples import SEEDS, THREE, decide, drawn, judged, results, run
 
 
 def has(decision: Decision, *texts: str) -> None:
@@ -254,46 +234,6 @@ def test_json_is_plain_and_has_no_nan():
     ]
     assert found["ranking"][1]["interval_95"].keys() == {"low", "high", "over", "seeds", "pictures"}
     assert found["chosen_run"]["hits"] == max(one["hits"] for one in found["ranking"][0]["runs"])
-
-
-class CountingScope(Scope):
-    """Counts how often each run is held against the scope."""
-
-    def includes(self, run: CandidateRun) -> bool:
-        asked_of.append(run.run_id)
-        return super().includes(run)
-
-
-asked_of: list[str] = []
-
-
-class Fixed:
-    """A source of given runs."""
-
-    remarks = ("two runs were left out",)
-
-    def __init__(self, runs: list[CandidateRun], fetched: dict[str, PictureResults]) -> None:
-        self.runs, self.fetched = runs, fetched
-        self.calls: list[str] = []
-
-    def find(self, scope: Scope) -> list[CandidateRun]:
-        self.calls.append("find")
-        return self.runs
-
-    def pictures(self, runs: list[CandidateRun]) -> dict[str, PictureResults]:
-        self.calls.append("pictures")
-        return {run.run_id: self.fetched[run.run_id] for run in runs}
-
-
-def test_a_selection_gathers_once_and_fetches_once():
-    runs, fetched = drawn({"a": 0.95, "b": 0.9}, pictures=200)
-    source = Fixed(runs, fetched)
-    asked_of.clear()
-    decision = select_configuration(CountingScope(seeds=SEEDS), source)
-    assert source.calls == ["find", "pictures"]
-    assert sorted(asked_of) == sorted(run.run_id for run in runs)
-    assert decision.comparison is not None
-    assert decision.remarks == ("two runs were left out",)
 
 
 def test_a_decision_keeps_the_order_of_the_ranking_it_is_given():

@@ -22,9 +22,8 @@ from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.conftest import ROOT
 from tests.runs.conftest import SMALL
-from tests.runs.test_resuming import assert_whole, begin
+from tests.runs.interrupted_runs import assert_whole
 
-__all__ = ["begin"]
 PROGRAM = """
     import json, os, sys, time
     from pathlib import Path
@@ -43,8 +42,9 @@ PROGRAM = """
                 print(f"ENDED {event.status}: {event.reason}", file=sys.stderr, flush=True)
 
     settings, _ = resolve(dict(word.split("=", 1) for word in sys.argv[1:]))
+    pause = float(os.environ.get("PAUSE", "0"))
     try:
-        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(float(os.environ.get("PAUSE", "0"))) or "")
+        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(pause) or "")
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
