@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flowerml.models import build
-from flowerml.prediction import flowers_classifier
+from flowerml.prediction.standalone import flowers_classifier
 from flowerml.settings import find_model
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 

@@ -33,8 +33,9 @@ from rich.table import Table
 
 from flowerml.errors import UserError
 from flowerml.log import configure_logging
-from flowerml.runs.select import to_fetch
-from flowerml.selection.decision import decide
+from flowerml.runs.select import COMPARED
+from flowerml.selection.decision import make_decision
+from flowerml.selection.rank import rank_runs
 from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns
 
@@ -199,8 +200,9 @@ def one_round(scope: Scope, times: dict[str, list[float]]) -> int:
     except UserError:
         times.setdefault("all", []).append(time.perf_counter() - started)
         return 0
-    fetched = timed(times, "pictures", lambda: tracked.pictures(to_fetch(runs, scope)))
-    timed(times, "decide", lambda: decide(runs, scope, fetched))
+    ranking = timed(times, "rank", lambda: rank_runs(runs, scope))
+    fetched = timed(times, "pictures", lambda: tracked.pictures(ranking.leading_runs(COMPARED)))
+    timed(times, "decide", lambda: make_decision(ranking, fetched))
     times.setdefault("all", []).append(time.perf_counter() - started)
     return len(runs)
 
@@ -229,7 +231,7 @@ def main() -> None:
         "one digest, not named": Scope(family="vit"),
         "several digests: list": Scope(family="cnn"),
     }
-    stages = ("connect", "find", "pictures", "decide", "all")
+    stages = ("connect", "find", "rank", "pictures", "decide", "all")
     table = Table("store", "question", "runs", "hits", *stages, "all runs, no filter", "ratio", title="seconds, median")
     with stores(asked.stores.split(","), asked.runs) as opened:
         for name, uri in opened:

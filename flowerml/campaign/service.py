@@ -24,12 +24,12 @@ from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
 from flowerml.runs.lifecycle.lease import clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.stop_request import (
-    StoppedAtOnce,
+    StoppedImmediately,
     StopRequest,
+    find_launcher,
     graceful,
     handle_signals,
-    launcher_of,
-    watched,
+    watch_run,
 )
 from flowerml.runs.lifecycle.termination import finalize_status
 
@@ -55,13 +55,13 @@ def run_campaign(
         KeyboardInterrupt: it was asked to stop; its run is KILLED, and the same command goes on with it.
     """
     stopping = StopRequest()
-    launcher = launcher_of(stops=True)
+    launcher = find_launcher(stops=True)
     with closing(workers or LocalExecutor(parallel)) as hands:  # the imports of who starts runs go on beside this
         data = load_data_info(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
         logger.info(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
         attempt = acquire_lease(options.runs_root / campaign, campaign)
-        with fenced_writes(attempt), watched(attempt.heartbeat, LEASE_S / _BEATS, stopping, launcher):
+        with fenced_writes(attempt), watch_run(attempt.heartbeat, LEASE_S / _BEATS, stopping, launcher):
             clean_fenced(attempt)
             ground = _ground(plan, options, data, campaign, stopping)
             return _run(ground, hands, stopping, parallel, nullcontext(shown) if shown is not None else display())
@@ -74,7 +74,7 @@ def _ground(
     try:
         with handle_signals(stopping), graceful(stopping) as asked:
             ground = build_context(plan, options, data, campaign, asked)
-    except (Stopped, StoppedAtOnce) as error:
+    except (Stopped, StoppedImmediately) as error:
         raise KeyboardInterrupt from error
     return ground
 

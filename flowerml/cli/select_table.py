@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowerml.selection.decision import Decision
-from flowerml.selection.table import SEEDS_ALONE, cells, has_seeds_alone, head, numeric
+from flowerml.selection.table import SEEDS_ALONE, column_names, has_seeds_alone, is_numeric, standing_cells
 
 # Rows of the ranking, and lines of each list below it: a screen or two. The run's decision.md has all.
 _ROWS, _LINES = 30, 15
@@ -45,7 +45,7 @@ def print_decision(decision: Decision) -> None:
 
 def _ranking_table(decision: Decision, console: Console) -> Table:
     """The ranking as a table; on a narrow terminal some columns are stacked."""
-    columns, rows = head(decision), [cells(standing) for standing in decision.standings[:_ROWS]]
+    columns, rows = column_names(decision), [standing_cells(standing) for standing in decision.standings[:_ROWS]]
     table = _rich_table(columns, rows)
     if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
         return table
@@ -56,7 +56,7 @@ def _ranking_table(decision: Decision, console: Console) -> Table:
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if numeric(column) else "left", no_wrap=True)
+        table.add_column(column, justify="right" if is_numeric(column) else "left", no_wrap=True)
     for place, row in enumerate(rows):
         # As Text, not as a string: a model's name may have brackets, which are rich's own markup.
         table.add_row(*map(Text, row), style="bold" if place == 0 else "")

@@ -4,8 +4,8 @@ import logging
 import threading
 from pathlib import Path
 
+from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.late_run_id import note_run_id
-from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder, run_folders
 from flowerml.tracking import belongs_to_current_store, has_pending, sync_folder
 

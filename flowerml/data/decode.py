@@ -1,6 +1,4 @@
-"""Reading one picture safely: allow-listed formats, a pixel limit before decoding, EXIF applied, every mode to RGB the
-same way.
-"""
+"""Decode one picture safely: allowed formats, a pixel limit, EXIF orientation, every mode to RGB the same way."""
 
 import io
 from pathlib import Path
@@ -22,30 +20,29 @@ class BadImage(UserError):
     """A file that can't be used as a picture; the message is the reason, without the path."""
 
 
-def decode(data: bytes, *, upright: bool = True) -> Image.Image:
+def decode(source: bytes | Image.Image, *, upright: bool = True) -> Image.Image:
     """Turn a file's bytes into an RGB picture, upright, first frame, transparency on white.
 
-    With `upright` False it stays as the pixels are stored: where boxes were drawn on them.
+    With `upright` False it stays as the pixels are stored: where boxes were drawn on them. An open Pillow image is
+    converted the same way, and not changed.
 
     Raises:
         BadImage: not a picture of an allowed format, too large, truncated, or of a kind that has no fixed meaning as
             RGB.
     """
-    if not data:
-        raise BadImage("the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > PIXEL_LIMIT:
-                raise BadImage(_too_large(f"{width}x{height}"))
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+        if isinstance(source, Image.Image):
+            return _to_rgb(source, upright=upright)
+        if not source:
+            raise BadImage("the file is empty")
+        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
+            return _to_rgb(image, upright=upright)
     except (BadImage, MemoryError):  # a machine that is out of memory says nothing about the file
         raise
     except Image.DecompressionBombError:
         raise BadImage(_too_large("the picture")) from None
     except Image.UnidentifiedImageError:
-        raise BadImage(f"not a picture in {', '.join(FORMATS)}{_looks_like(data)}") from None
+        raise BadImage(f"not a picture in {', '.join(FORMATS)}{_looks_like(source)}") from None
     except Exception as error:  # a damaged file may raise anything in a decoder; whatever it is, the file can't be used
         raise BadImage(f"damaged: {str(error) or type(error).__name__}") from error
 
@@ -56,21 +53,25 @@ def read_image(path: Path, *, upright: bool = True) -> Image.Image:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A picture file's content. Raises BadImage where it can't be read, or is no file (a named pipe would be waited for
-    without end).
-    """
+    """A picture file's content. Raises BadImage where it can't be read or is no regular file."""
     try:
-        if not path.is_file() and path.exists():
+        if not path.is_file() and path.exists():  # reading a named pipe would block
             raise BadImage("not a regular file")
         return path.read_bytes()
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, *, upright: bool) -> Image.Image:
     """Every mode the same way: 16 bit scaled (Pillow's own conversion clips), transparency laid on white, the rest
     converted.
     """
+    width, height = image.size
+    if width * height > PIXEL_LIMIT:
+        raise BadImage(_too_large(f"{width}x{height}"))
+    image.load()
+    if upright:
+        image = ImageOps.exif_transpose(image)
     clear = image.info.get("transparency")
     if image.mode == "RGB" and clear is None:
         return image
@@ -93,6 +94,6 @@ def _too_large(what: str) -> str:
     return f"{what} is over the limit of {PIXEL_LIMIT:,} pixels"
 
 
-def _looks_like(data: bytes) -> str:
-    head = data[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+def _looks_like(source: bytes | Image.Image) -> str:
+    head = b"" if isinstance(source, Image.Image) else source[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return " (it looks like a web page)" if head.startswith((b"<!doctype", b"<html", b"<?xml")) else ""

@@ -1,3 +1,1 @@
-"""What a grader gets: weights, the one file that loads them, a manifest; written, then checked as a stranger would use
-them.
-"""
+"""What `export` writes: weights, `flowers_classifier.py` and a manifest, verified in a fresh process."""

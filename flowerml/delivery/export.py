@@ -1,4 +1,4 @@
-"""Writing a delivery: weights, manifest, the one file that loads them; every weights file checked after it was written."""
+"""Write a delivery: weights, `flowers_classifier.py`, manifest; then verify each weights file."""
 
 import logging
 import zipfile
@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from flowerml.delivery.manifest import NAME, entry, standing_entries, write_manifest
+from flowerml.delivery.manifest import NAME, manifest_entry, unchanged_entries, write_manifest
 from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
 from flowerml.files import check_writable, copy_file, file_digest, write_text, write_with
@@ -17,10 +17,10 @@ from flowerml.prediction.delivered import (
     CLASSIFIER,
     WEIGHTS,
     for_delivery,
-    halved,
     infinite_weights,
     is_delivered,
     single_file,
+    to_half,
 )
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -36,8 +36,7 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class Source:
-    """Weights to deliver: a `best.pth`, or a registered file that is delivered already; what its run recorded; where it
-    comes from.
+    """Weights to deliver (a `best.pth`, or a registered file in delivered form) and what their run recorded.
 
     `origin` goes into the manifest: run_id, registered_model, version.
     """
@@ -49,9 +48,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A written delivery: its files, the manifest's entries by file name, what the checks found.
+    """A written delivery: its folder, manifest entries by file name, and checks.
 
-    `archive` is None where none was packed: not asked for, or a check failed.
+    `archive` is None where none was requested or a check failed.
     """
 
     folder: Path
@@ -61,19 +60,18 @@ class Delivery:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with it, a line each; empty where all is well."""
+        """The failed checks, a line each."""
         return [f"{check.file}: {problem}" for check in self.checks for problem in check.problems]
 
 
 def export(
     sources: Sequence[Source], folder: Path, *, precision: Precision = Precision.FULL, archive: Path | None = None
 ) -> Delivery:
-    """Deliver into `folder`, then check. A file of another family that an earlier export left there stays part of the
-    delivery.
+    """Deliver into `folder`, then verify. The other family's file of an earlier export stays part of the delivery.
 
     Raises:
-        UserError: a source that can't be used, two of one family, or a folder that can't be written to; files are
-            replaced one by one, each whole or not at all.
+        UserError: an unusable source, two of one family, or an unwritable folder; files are replaced one by one,
+            each atomically.
     """
     for path in (folder / NAME, *([archive] if archive else [])):
         check_writable(path)
@@ -81,17 +79,18 @@ def export(
     by_name = {_file_name(source, checkpoint): (source, checkpoint) for source, checkpoint in loaded}
     if len(by_name) < len(sources):
         raise UserError("two sources of one family: a delivery holds one CNN and one ViT")
-    entries = {name: one for name, one in standing_entries(folder).items() if name not in by_name}
+    entries = {name: entry for name, entry in unchanged_entries(folder).items() if name not in by_name}
     kept = sorted(entries)
     written = {
-        name: _write(folder / name, source, checkpoint, precision) for name, (source, checkpoint) in by_name.items()
+        name: _write_weights(folder / name, source, checkpoint, precision)
+        for name, (source, checkpoint) in by_name.items()
     }
     entries |= written
-    write_text(folder / CLASSIFIER, single_file({name: one["sha256"] for name, one in entries.items()}))
+    write_text(folder / CLASSIFIER, single_file({name: entry["sha256"] for name, entry in entries.items()}))
     write_manifest(folder, entries)
-    for name, one in written.items():
+    for name, entry in written.items():
         logger.info(
-            f"{folder / name}: {one['model']}, {amount(one['bytes'])}, {precision}, sha256 {one['sha256'][:12]}…"
+            f"{folder / name}: {entry['model']}, {amount(entry['bytes'])}, {precision}, sha256 {entry['sha256'][:12]}…"
         )
     if kept:
         logger.info(f"kept from an earlier export: {', '.join(kept)}")
@@ -102,7 +101,7 @@ def export(
     delivery = Delivery(folder, entries, checks, None)
     if archive is None or delivery.problems:
         return delivery
-    _pack(archive, [folder / name for name in (*sorted(entries), CLASSIFIER, NAME)])
+    _write_zip(archive, [folder / name for name in (*sorted(entries), CLASSIFIER, NAME)])
     return replace(delivery, archive=archive)
 
 
@@ -115,13 +114,11 @@ def _file_name(source: Source, checkpoint: Checkpoint) -> str:
     return WEIGHTS[family]
 
 
-def _write(path: Path, source: Source, checkpoint: Checkpoint, precision: Precision) -> dict[str, Any]:
-    """The weights file, and its manifest entry. What is delivered already is copied byte for byte: its digest is the
-    registry's.
-    """
+def _write_weights(path: Path, source: Source, checkpoint: Checkpoint, precision: Precision) -> dict[str, Any]:
+    """Write a weights file; returns its manifest entry. A file in delivered form is copied byte for byte."""
     delivered = for_delivery(checkpoint)
     if precision is Precision.HALF:
-        delivered = halved(delivered)
+        delivered = to_half(delivered)
         if lost := infinite_weights(delivered.state_dict):
             raise UserError(
                 f"{source.weights}: {lost[0]} has values beyond fp16's range (65,504): export it without --half"
@@ -131,10 +128,10 @@ def _write(path: Path, source: Source, checkpoint: Checkpoint, precision: Precis
         copy_file(source.weights, path)
     else:
         save_checkpoint(path, delivered)
-    return entry(path, file_digest(path), delivered, source.origin, str(precision))
+    return manifest_entry(path, file_digest(path), delivered, source.origin, str(precision))
 
 
-def _pack(archive: Path, files: Sequence[Path]) -> None:
+def _write_zip(archive: Path, files: Sequence[Path]) -> None:
     def fill(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w") as packed:
             for file in files:  # weights do not compress

@@ -1,8 +1,6 @@
-"""Run by `verify` as a script, in a process that has nothing of flowerml: a delivered folder used as a stranger would
-use it.
+"""The script that `verify` runs without flowerml on the path: load a delivered folder, predict, print JSON.
 
-Its one argument is a JSON file: the folder, the weights file's name and family, a probe's inputs, photos. It answers
-with JSON on stdout.
+Its argument is a JSON file with the folder, the weights file's name and family, the probe's inputs, and photos.
 """
 
 import json
@@ -10,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-SHOWN_EVERY_S = 15.0
+PROGRESS_EVERY_S = 15.0
 
 
-def close_network() -> None:
-    """From here on, every attempt to look up a name or to connect anywhere is an error."""
+def block_network() -> None:
+    """Make every later attempt to resolve a name or to connect raise ConnectionRefusedError."""
 
     def refuse(event: str, _arguments: tuple) -> None:
         if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
@@ -24,8 +22,8 @@ def close_network() -> None:
 
 
 def main(request_path: str) -> int:
-    """Load, compute the probe's logits, name the photos."""
-    close_network()
+    """Load the model, compute the probe's logits, predict the photos; returns the exit code."""
+    block_network()
     request = json.loads(Path(request_path).read_text("utf-8"))
     sys.path.insert(0, request["folder"])
     started = time.monotonic()
@@ -40,7 +38,7 @@ def main(request_path: str) -> int:
     except delivered.BadWeights as error:
         print(json.dumps({"refused": str(error)}))
         return 0
-    answer = {
+    result = {
         "import_seconds": imported - started,
         "load_seconds": time.monotonic() - imported,
         "classes": list(model.classes),
@@ -48,23 +46,23 @@ def main(request_path: str) -> int:
     if request["inputs"]:
         with torch.inference_mode():
             logits = model(torch.from_numpy(np.load(request["inputs"])))
-        answer["logits"] = logits.double().tolist()
-    answer["labels"] = names_of(delivered, model, request["photos"])
-    print(json.dumps(answer))
+        result["logits"] = logits.double().tolist()
+    result["labels"] = predict_photos(delivered, model, request["photos"])
+    print(json.dumps(result))
     return 0
 
 
-def names_of(delivered, model, photos: list) -> list:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a module that exists only there
-    """The name of each photo; None for one that is not there or can't be used."""
+def predict_photos(delivered, model, photos: list) -> list:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a module that exists only there
+    """The predicted class of each photo; None for one that is missing or can't be used."""
     names: list[str | None] = []
-    shown = time.monotonic()
+    last_shown = time.monotonic()
     for path in photos:
         try:
             names.append(delivered.predict(model, path))
         except delivered.BadPicture:
             names.append(None)
-        if time.monotonic() - shown > SHOWN_EVERY_S:
-            shown = time.monotonic()
+        if time.monotonic() - last_shown > PROGRESS_EVERY_S:
+            last_shown = time.monotonic()
             print(
                 f"naming the validation photos with the delivered file: {len(names)} of {len(photos)}",
                 file=sys.stderr,

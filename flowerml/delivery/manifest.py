@@ -1,4 +1,4 @@
-"""`MANIFEST.json`: what lies in a delivered folder, by name, with digests."""
+"""`MANIFEST.json`: the files of a delivery, with their sha256."""
 
 import json
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ NAME = "MANIFEST.json"
 FORMAT = "flowerml-delivery-1"
 
 
-def entry(path: Path, digest: str, checkpoint: Checkpoint, origin: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """A weights file's entry. `origin` says which run and registered version it comes from, `precision` how its weights
-    are stored.
-    """
+def manifest_entry(
+    path: Path, digest: str, checkpoint: Checkpoint, origin: Mapping[str, Any], precision: str
+) -> dict[str, Any]:
+    """A weights file's entry: `digest` is its sha256, `origin` its run and version, `precision` fp32 or fp16."""
     return {
         "sha256": digest,
         "bytes": path.stat().st_size,
@@ -34,24 +34,24 @@ def entry(path: Path, digest: str, checkpoint: Checkpoint, origin: Mapping[str, 
     }
 
 
-def standing_entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """The weights files that an earlier export left in `folder` and that are still what its manifest says."""
+def unchanged_entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of an earlier manifest whose weights files still have the sha256 it says."""
     try:
         content = json.loads((folder / NAME).read_text("utf-8"))
         files = dict(content["files"]) if content["format"] == FORMAT else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
-    same = {
-        name: one
-        for name, one in files.items()
+    present = {
+        name: entry
+        for name, entry in files.items()
         if Path(name).name == name and (folder / name).is_file() and name != CLASSIFIER
     }
-    return {name: one for name, one in same.items() if file_digest(folder / name) == one.get("sha256")}
+    return {name: entry for name, entry in present.items() if file_digest(folder / name) == entry.get("sha256")}
 
 
 def write_manifest(folder: Path, weights: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Write the manifest of `folder` with these weights files' entries and the single file's. Raises UserError."""
-    single = folder / CLASSIFIER
-    files = {**weights, CLASSIFIER: {"sha256": file_digest(single), "bytes": single.stat().st_size}}
+    """Write the manifest of `folder`: these weights files and `flowers_classifier.py`. Raises UserError."""
+    classifier = folder / CLASSIFIER
+    files = {**weights, CLASSIFIER: {"sha256": file_digest(classifier), "bytes": classifier.stat().st_size}}
     write_json(folder / NAME, {"format": FORMAT, "files": files})
     return folder / NAME

@@ -1,4 +1,4 @@
-"""A weights file that is delivered alone, for who has flowerml: a copy that answers as the run did."""
+"""Deliver a weights file alone, for use with flowerml: a copy that is verified against the run's probe."""
 
 import logging
 from pathlib import Path
@@ -14,36 +14,37 @@ from flowerml.prediction import load_network
 logger = logging.getLogger(__name__)
 
 
-def deliver_plain(weights: Path, probe: Path | None, target: Path) -> str:
-    """Copy a registered file to `target` and hold its logits against the run's `probe.npz` (None: not at hand). Returns
-    its sha256 (hex).
+def deliver_weights(weights: Path, probe: Path | None, target: Path) -> str:
+    """Copy a registered file to `target` and compare its logits with the run's `probe.npz`, unless that is None.
+
+    Returns its sha256 (hex).
 
     Raises:
         UserError: the folder can't be written to, or the probe can't be read.
-        RunFailed: the copy does not answer as the run did.
+        RunFailed: a logit differs by more than LOGIT_TOLERANCE.
     """
     check_writable(target)
     copy_file(weights, target)
-    compared = "the run left no probe.npz: its logits could not be compared"
+    comparison = "the run left no probe.npz: its logits could not be compared"
     if probe is not None:
-        difference = _difference(target, probe)
+        difference = _max_logit_difference(target, probe)
         if not difference <= LOGIT_TOLERANCE:
             raise RunFailed(
                 f"{target} must not be handed on: its logits differ by {difference:.2e} from those of the run's"
                 " probe.npz"
             )
-        compared = f"logits within {difference:.1e} of the run's"
+        comparison = f"logits within {difference:.1e} of the run's"
     digest = file_digest(target)
-    logger.info(f"{target}: sha256 {digest[:12]}…; {compared}")
+    logger.info(f"{target}: sha256 {digest[:12]}…; {comparison}")
     return digest
 
 
-def _difference(weights: Path, probe: Path) -> float:
-    """The largest difference of a logit, fp32 on the CPU."""
+def _max_logit_difference(weights: Path, probe: Path) -> float:
+    """The largest absolute difference of a logit, fp32 on the CPU."""
     try:
-        with np.load(probe, allow_pickle=False) as kept:
-            names = sorted(name for name in kept.files if name.startswith("inputs"))
-            parts, logits = [torch.from_numpy(kept[name]) for name in names], kept["logits"]
+        with np.load(probe, allow_pickle=False) as arrays:
+            names = sorted(name for name in arrays.files if name.startswith("inputs"))
+            parts, logits = [torch.from_numpy(arrays[name]) for name in names], arrays["logits"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{probe}: can't be read as a run's probe.npz ({error}): deliver from a run whose files are whole"

@@ -1,6 +1,4 @@
-"""A delivered file against the run it comes from: the same logits on the probe, the same labels on the photos, in a
-fresh process.
-"""
+"""Verify a delivered file against its run, in a fresh process: the probe's logits and the photos' labels."""
 
 import csv
 import json
@@ -28,9 +26,7 @@ LABEL_TOLERANCE = 0.005  # share of photos whose label may differ
 
 @dataclass(frozen=True)
 class Expected:
-    """What the run recorded: `probe.npz`, `predictions.csv`, and the folder of the pictures in the latter. None: not at
-    hand.
-    """
+    """What the run recorded: `probe.npz`, `predictions.csv`, the folder of its pictures; None if missing."""
 
     probe: Path | None
     predictions: Path | None
@@ -39,11 +35,10 @@ class Expected:
 
 @dataclass(frozen=True)
 class Check:
-    """What the check found. `logit_difference` is the largest one on the probe, `differing` are (picture, recorded,
-    delivered) labels.
+    """The result of a verification.
 
-    `probe_labels` counts probe pictures whose label changed; None where there was no probe. `photos` is how many were
-    compared.
+    `logit_difference` is the largest one on the probe, `probe_labels` the number of its labels that changed (None
+    without a probe). `differing` are (picture, recorded, delivered) labels among the `photos` that were compared.
     """
 
     file: str
@@ -57,7 +52,7 @@ class Check:
 
     @property
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """For the terminal."""
         logits = "" if self.logit_difference is None else f"; logits within {self.logit_difference:.1e} of the run's"
         labels = f"; {len(self.differing)} of {self.photos} labels differ from predictions.csv" if self.photos else ""
         head = f"{self.file}: loads in a fresh process without a network ({self.load_seconds:.1f} s){logits}{labels}"
@@ -69,16 +64,18 @@ class Check:
 
 
 def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expected, *, exact: bool) -> Check:
-    """Check the file `weights` of `folder`, which has the content of `checkpoint`.
+    """Verify the file `weights` of `folder`, whose content is `checkpoint`.
 
-    With `exact` its logits have to be the run's; fp16 weights are held to the labels only.
+    With `exact` its logits have to be the run's within LOGIT_TOLERANCE; for fp16 weights only the labels count.
 
     Raises:
-        UserError: the process could not be run, or ended without an answer.
+        UserError: the process failed, or a recorded file can't be read.
     """
-    inputs, logits = _probe(expected.probe)
-    recorded = _recorded(expected, checkpoint.classes)
-    answer = _ask(folder, weights, str(checkpoint.spec.family), inputs, [str(path) for path, _ in recorded.values()])
+    inputs, logits = _load_probe(expected.probe)
+    recorded = _recorded_labels(expected, checkpoint.classes)
+    answer = _run_in_fresh_process(
+        folder, weights, str(checkpoint.spec.family), inputs, [str(path) for path, _ in recorded.values()]
+    )
     if "refused" in answer:
         return Check(weights, 0.0, None, None, 0, (), (answer["refused"],), ())
     remarks = [] if expected.probe else ["the run left no probe.npz: its logits could not be compared"]
@@ -119,7 +116,7 @@ def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expecte
     return Check(weights, seconds, difference, changed, len(compared), differing, tuple(problems), tuple(remarks))
 
 
-def _probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _load_probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     if path is None:
         return None, None
     try:
@@ -131,8 +128,8 @@ def _probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:
         ) from error
 
 
-def _recorded(expected: Expected, classes: Sequence[str]) -> dict[str, tuple[Path, str]]:
-    """Path and recorded label of each validation picture; empty where either is not at hand."""
+def _recorded_labels(expected: Expected, classes: Sequence[str]) -> dict[str, tuple[Path, str]]:
+    """Path and recorded label of each validation picture; empty where either is missing."""
     if expected.predictions is None or expected.photos is None:
         return {}
     try:
@@ -148,7 +145,9 @@ def _recorded(expected: Expected, classes: Sequence[str]) -> dict[str, tuple[Pat
     return {image: ((expected.photos / files.get(image, image)).resolve(), label) for image, label in rows}
 
 
-def _ask(folder: Path, weights: str, family: str, inputs: np.ndarray | None, photos: list[str]) -> dict:
+def _run_in_fresh_process(
+    folder: Path, weights: str, family: str, inputs: np.ndarray | None, photos: list[str]
+) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         request = {
             "folder": str(folder.resolve()),
@@ -162,11 +161,10 @@ def _ask(folder: Path, weights: str, family: str, inputs: np.ndarray | None, pho
             np.save(f"{scratch}/inputs.npy", inputs)
         path = Path(scratch) / "request.json"
         path.write_text(json.dumps(request), "utf-8")
-        # -I: neither the current folder nor PYTHONPATH: what the delivered file imports is installed, or it is in its
-        # folder. -B: nothing is left in that folder.
+        # -I: imports come from installed packages or the delivered folder only; -B: no __pycache__ in that folder.
         command = [sys.executable, "-I", "-B", str(fresh_process.__file__), str(path)]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "HF_"))}
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=scratch, env=clean, check=False)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "HF_"))}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=scratch, env=environment, check=False)
     if done.returncode != 0:
         raise UserError(
             f"{weights}: the process that checks it ended with exit code {done.returncode}; what it said stands above"

@@ -1,21 +1,18 @@
-"""Load a delivered or a best checkpoint and predict: no MLflow, no network, fp32, any device."""
+"""Load a `best.pth` or a delivered `.pth` and predict in fp32 on any device, without MLflow and without a network."""
 
-from flowerml.prediction.flowers_classifier import FlowersClassifier
-from flowerml.prediction.predictor import (
-    as_network,
-    as_predictor,
-    load_cnn_model,
-    load_model,
-    load_network,
-    load_vit_model,
-    predict,
-    predict_proba,
-)
+from flowerml.prediction.load import as_network, as_predictor, load_network, load_predictor
 from flowerml.prediction.relations import (
     RelationPredictor,
     load_relation_model,
     predict_relation,
     predict_relation_proba,
+)
+from flowerml.prediction.standalone.flowers_classifier import (
+    FlowersClassifier,
+    load_cnn_model,
+    load_vit_model,
+    predict,
+    predict_proba,
 )
 
 __all__ = [
@@ -24,8 +21,8 @@ __all__ = [
     "as_network",
     "as_predictor",
     "load_cnn_model",
-    "load_model",
     "load_network",
+    "load_predictor",
     "load_relation_model",
     "load_vit_model",
     "predict",

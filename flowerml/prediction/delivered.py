@@ -1,4 +1,4 @@
-"""What is delivered: weights without anything of this machine in them, and the one file that goes with them."""
+"""What is delivered: weights without local paths, and the generated file that loads them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,36 +6,39 @@ from pathlib import Path
 
 import torch
 
+from flowerml.data import decode
 from flowerml.data.relations import geometry, records
 from flowerml.models.pairs import head as pair_head
-from flowerml.prediction import flowers_classifier, relations_served
-from flowerml.prediction.bundle import bundled
+from flowerml.prediction import relations_served
+from flowerml.prediction.bundle import bundle
+from flowerml.prediction.standalone import flowers_classifier, messages, network, pictures, pyfunc, weights_file
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 WEIGHTS = {"cnn": "cnn_flowers.pth", "vit": "vit_flowers.pth"}  # the delivered file's name by family
 REGISTERED_WEIGHTS = {**WEIGHTS, "relation": "relations.pth"}  # the file's name in a registered version
 CLASSIFIER = "flowers_classifier.py"
-_LOCAL = ("train_dir", "test_dir", "output_dir")  # settings that are paths of the machine that trained
-_SLOT = "SHA256: dict[str, str] = {}\n"
+_CLASSIFIER_MODULES = (messages, decode, pictures, weights_file, network, flowers_classifier, pyfunc)
+# In the file the errors are ValueErrors, and that of a picture has had this name since the first delivery.
+_REPLACEMENTS = {"UserError": "ValueError", "BadImage": "BadPicture"}
+_LOCAL_PATHS = ("train_dir", "test_dir", "output_dir")  # settings that are paths of the machine that trained
+_NO_DIGESTS = "SHA256: dict[str, str] = {}\n"
 
 
 def for_delivery(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint without its split and without every local path (of a weights file the name stays)."""
-    settings = {name: value for name, value in checkpoint.settings.items() if name not in _LOCAL}
+    """The checkpoint without its split and without local paths (of a weights file the name stays)."""
+    settings = {name: value for name, value in checkpoint.settings.items() if name not in _LOCAL_PATHS}
     if settings.get("weights") not in (None, "hub", "none"):
         settings["weights"] = Path(str(settings["weights"])).name
     return replace(checkpoint, split=None, settings=settings)
 
 
 def is_delivered(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint is in its delivered form already."""
+    """Whether a checkpoint holds nothing that `for_delivery` removes."""
     return checkpoint.split is None and dict(for_delivery(checkpoint).settings) == dict(checkpoint.settings)
 
 
-def halved(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with its weights in fp16; whole numbers (counters, tables) stay. It is computed with in fp32 all
-    the same.
-    """
+def to_half(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its floating-point weights in fp16; loaded, it computes in fp32."""
     state = {
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in checkpoint.state_dict.items()
     }
@@ -43,28 +46,31 @@ def halved(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def single_file(digests: Mapping[str, str]) -> str:
-    """The source of `flowers_classifier.py` that knows the sha256 (hex) of these weights files, by their names."""
-    source = Path(flowers_classifier.__file__).read_text("utf-8")
-    assert source.count(_SLOT) == 1
+    """Generate `flowers_classifier.py` with the sha256 (hex) of these weights files, by their names."""
+    source = bundle(_CLASSIFIER_MODULES, title=flowers_classifier, replacements=_REPLACEMENTS)
+    assert source.count(_NO_DIGESTS) == 1
     rows = "".join(f'    "{name}": "{digests[name]}",\n' for name in sorted(digests))
-    return source.replace(_SLOT, f"SHA256: dict[str, str] = {{\n{rows}}}\n" if rows else _SLOT)
+    return source.replace(_NO_DIGESTS, f"SHA256: dict[str, str] = {{\n{rows}}}\n" if rows else _NO_DIGESTS)
 
 
 def served_code(family: str, digests: Mapping[str, str]) -> dict[str, str]:
-    """The files of code that a served model of this family needs, source by name; the first is the one that MLflow
-    loads.
+    """The code files of a served model of this family, source by name; the first is MLflow's loader module.
 
     `digests` are the sha256 (hex) of the weights files, by their names.
     """
     if family in WEIGHTS:
         return {CLASSIFIER: single_file(digests)}
-    beside = {flowers_classifier.__name__: Path(CLASSIFIER).stem}
-    own = bundled((records, geometry, pair_head, relations_served), beside)
+    own = bundle(
+        (records, geometry, pair_head, relations_served),
+        title=relations_served,
+        external={module.__name__: Path(CLASSIFIER).stem for module in _CLASSIFIER_MODULES},
+        replacements=_REPLACEMENTS,
+    )
     return {"relations_classifier.py": own, CLASSIFIER: single_file(digests)}
 
 
 def infinite_weights(state: Mapping[str, torch.Tensor]) -> list[str]:
-    """Names of tensors with a value that is no finite number: fp16 ends at 65,504."""
+    """Names of tensors with a value that is not finite: fp16 ends at 65,504."""
     return [
         name for name, tensor in state.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
     ]

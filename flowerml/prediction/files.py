@@ -1,4 +1,4 @@
-"""Predicting many picture files: those that can't be used are told apart, the others go through the model in batches."""
+"""Predict many picture files in batches; a file that can't be used is reported with its reason, the others go on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,32 +6,36 @@ from pathlib import Path
 
 import torch
 
-from flowerml.prediction.flowers_classifier import BATCH, BadPicture, FlowersClassifier
+from flowerml.data.decode import BadImage
+from flowerml.prediction.standalone.flowers_classifier import BATCH, FlowersClassifier
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of one file: a probability for each class of the model, or the reason why it can't be used."""
+class FilePrediction:
+    """One file: a probability for each class of the model, or None and the reason why it can't be used."""
 
     path: Path
-    shares: tuple[float, ...] | None
+    probabilities: tuple[float, ...] | None
     reason: str = ""
 
 
-def predict_files(model: FlowersClassifier, paths: Sequence[Path]) -> Iterator[Answer]:
-    """An answer for each path, in their order. Memory does not grow with their number."""
+def predict_files(model: FlowersClassifier, paths: Sequence[Path]) -> Iterator[FilePrediction]:
+    """A prediction for each path, in their order. Memory does not grow with their number."""
     for start in range(0, len(paths), BATCH):
-        part = paths[start : start + BATCH]
-        looked = [_look(model, path) for path in part]
-        inputs = [seen for seen in looked if isinstance(seen, torch.Tensor)]
+        batch = paths[start : start + BATCH]
+        results = [_preprocess(model, path) for path in batch]
+        inputs = [result for result in results if isinstance(result, torch.Tensor)]
         rows = iter(model.probabilities(inputs) if inputs else ())
-        for path, seen in zip(part, looked, strict=True):
-            yield Answer(path, None, seen) if isinstance(seen, str) else Answer(path, tuple(map(float, next(rows))))
+        for path, result in zip(batch, results, strict=True):
+            if isinstance(result, str):
+                yield FilePrediction(path, None, result)
+            else:
+                yield FilePrediction(path, tuple(map(float, next(rows))))
 
 
-def _look(model: FlowersClassifier, path: Path) -> torch.Tensor | str:
+def _preprocess(model: FlowersClassifier, path: Path) -> torch.Tensor | str:
     """The model's input, or why there is none."""
     try:
-        return model.look(path)
-    except BadPicture as error:
+        return model.preprocess(path)
+    except BadImage as error:
         return str(error)

@@ -1,6 +1,4 @@
-"""Naming the relation of two boxed objects with a trained model: `predict_relation(model, image, subject_box,
-object_box)`.
-"""
+"""Predict the relation of two boxed objects: `predict_relation(model, image, subject_box, object_box)`."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,8 @@ from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models import UnknownModel
 from flowerml.models.pairs.classifier import PairClassifier, build_pair_classifier_for_weights
-from flowerml.prediction import flowers_classifier as delivered
+from flowerml.prediction.standalone.network import with_weights
+from flowerml.prediction.standalone.weights_file import BadWeights
 from flowerml.settings import Family
 from flowerml.settings.declaration import Settings
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -29,7 +28,7 @@ Picture = str | os.PathLike[str] | bytes | Image.Image
 
 
 class RelationPredictor(PairClassifier):
-    """A pair classifier with the names of its relations and all it takes to make an input of a picture and two boxes."""
+    """A pair classifier with the names of its relations, its input description and its kind of box features."""
 
     def __init__(
         self, network: PairClassifier, classes: Sequence[str], description: InputDescription, kind: BoxFeatures
@@ -52,7 +51,7 @@ def load_relation_model(weights_path: str | Path, device: str = "cpu") -> Relati
 
 
 def as_relation_predictor(checkpoint: Checkpoint, device: str, origin: str) -> RelationPredictor:
-    """A checkpoint that has been read already, ready to predict; `origin` names it in messages. Raises UserError."""
+    """The model of a loaded checkpoint, in evaluation mode; `origin` names it in messages. Raises UserError."""
     spec = checkpoint.spec
     if spec.family is not Family.RELATION:
         raise UserError(
@@ -72,8 +71,8 @@ def as_relation_predictor(checkpoint: Checkpoint, device: str, origin: str) -> R
         return RelationPredictor(network, checkpoint.classes, checkpoint.description, kind)
 
     try:
-        return delivered.with_weights(make, checkpoint.state_dict, spec.name).to(device)
-    except (delivered.BadWeights, UnknownModel) as error:
+        return with_weights(make, checkpoint.state_dict, spec.name).to(device)
+    except (BadWeights, UnknownModel) as error:
         raise UserError(f"checkpoint {origin}: {error}") from error
 
 
@@ -81,10 +80,10 @@ def predict_relation(model: RelationPredictor, image: Picture, subject_box: Edge
     """The relation of the subject to the object ("cup on table": the cup is the subject).
 
     `image` is a path, a file's bytes or a Pillow image; boxes are (left, top, right, bottom) in pixels of the picture
-    as it is stored (a camera's note on how to turn it is not followed: boxes are drawn on stored pixels).
+    as it is stored (EXIF orientation is not applied: boxes are drawn on stored pixels).
 
     Raises:
-        UserError: no picture that can be used, or a box that is none in it.
+        UserError: an unusable picture, or a box that is empty or outside it.
     """
     return model.classes[int(predict_relation_proba(model, image, subject_box, object_box).argmax())]
 
@@ -94,11 +93,12 @@ def predict_relation_proba(
     model: RelationPredictor, image: Picture, subject_box: Edges, object_box: Edges
 ) -> np.ndarray:
     """Probabilities (C,) float32 in the order of `model.classes`. Raises UserError as `predict_relation`."""
-    picture = _picture(image)
-    subject, other = (
-        _box(edges, name, picture.size) for edges, name in ((subject_box, "subject_box"), (object_box, "object_box"))
+    picture = _read_rgb(image)
+    subject, object_ = (
+        _parse_box(edges, name, picture.size)
+        for edges, name in ((subject_box, "subject_box"), (object_box, "object_box"))
     )
-    pair = Pair("", picture.width, picture.height, subject, other, model.classes[0])
+    pair = Pair("", picture.width, picture.height, subject, object_, model.classes[0])
     view = PairView(model.description, model.kind)(ImagePairSource(pair, 0, None, picture))
     device = next(model.parameters()).device
     logits = model(tuple(part[None].to(device) for part in view.inputs))
@@ -112,7 +112,7 @@ def _setting(settings: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - a
     return settings.get(name, Settings.model_fields[name].default)
 
 
-def _picture(image: Picture) -> Image.Image:
+def _read_rgb(image: Picture) -> Image.Image:
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     try:
@@ -121,16 +121,16 @@ def _picture(image: Picture) -> Image.Image:
         raise UserError(f"{'the picture' if isinstance(image, bytes) else image}: {error}") from error
 
 
-def _box(edges: Edges, name: str, size: tuple[int, int]) -> Box:
+def _parse_box(edges: Edges, name: str, size: tuple[int, int]) -> Box:
     width, height = size
-    wanted = (
+    allowed = (
         f"left, top, right, bottom in pixels, within the picture of {width}x{height}, right of left and bottom"
         " below top"
     )
     try:
         x0, y0, x1, y1 = map(float, edges)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name} is {edges!r}. Allowed: four numbers: {wanted}") from error
+        raise UserError(f"{name} is {edges!r}. Allowed: four numbers: {allowed}") from error
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):  # also where one is NaN
-        raise UserError(f"{name} is {edges!r}. Allowed: {wanted}")
+        raise UserError(f"{name} is {edges!r}. Allowed: {allowed}")
     return Box(x0, y0, x1, y1)

@@ -1,14 +1,13 @@
-"""Name the relation of two boxed objects in a picture: the code that goes with served weights, beside
-`flowers_classifier.py`.
+"""Name the relation of two boxed objects in a picture, with the weights of a served model.
 
     from relations_classifier import load_relation_model, predict_relation
 
     model = load_relation_model("relations.pth")
     predict_relation(model, "photo.jpg", (12, 40, 90, 120), (0, 100, 200, 220))  # 'on'
 
-Boxes are (left, top, right, bottom) in pixels of the picture as its file stores it. What can't be used raises
-`BadPicture` or `BadBox`, weights that can't be trusted or do not fit `BadWeights`: all are ValueErrors with one line
-for people. Needs torch, timm and Pillow.
+Needs torch, timm, Pillow, numpy and `flowers_classifier.py` beside it. Boxes are (left, top, right, bottom) in pixels
+of the picture as its file stores it. What can't be used raises `BadImage` or `BadBox`, weights that can't be trusted or
+do not fit `BadWeights`: all are `UserError`s with a message of one line.
 """
 
 from __future__ import annotations
@@ -22,10 +21,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from flowerml.data.decode import BadImage
 from flowerml.data.relations.geometry import BoxFeatures, box_features, feature_names
 from flowerml.data.relations.records import Box, Pair
+from flowerml.errors import UserError
 from flowerml.models.pairs.head import PairHead
-from flowerml.prediction import flowers_classifier as base
+from flowerml.prediction.standalone.network import build_backbone, with_weights
+from flowerml.prediction.standalone.pictures import Input, Picture, read_picture
+from flowerml.prediction.standalone.pyfunc import decode_base64, pyfunc_error
+from flowerml.prediction.standalone.weights_file import BadWeights, read_weights
 
 FAMILY = "relation"
 SIDES = ("subject", "object")
@@ -33,15 +37,15 @@ COLUMNS = tuple(f"{side}_{edge}" for side in SIDES for edge in ("x0", "y0", "x1"
 """A request's columns besides `image`: left, top, right and bottom edge of both boxes, in pixels."""
 
 
-class BadBox(ValueError):
-    """A box that is none in its picture. One line."""
+class BadBox(UserError):
+    """A box that is empty or outside its picture. One line."""
 
 
 class RelationsClassifier(nn.Module):
     """Logits (N, C) from crops of subject and object (N, 3, S, S) each and the numbers of their boxes (N, B)."""
 
     def __init__(
-        self, backbone: nn.Module, head: PairHead, classes: Sequence[str], kind: BoxFeatures, description: base.Input
+        self, backbone: nn.Module, head: PairHead, classes: Sequence[str], kind: BoxFeatures, description: Input
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -53,34 +57,34 @@ class RelationsClassifier(nn.Module):
 
     def forward(self, inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Logits (N, C)."""
-        subject, other, numbers = inputs
-        first, second = self.backbone(torch.cat([subject, other])).chunk(2)
+        subject, object_, numbers = inputs
+        first, second = self.backbone(torch.cat([subject, object_])).chunk(2)
         logits: torch.Tensor = self.head(torch.cat([first, second], dim=1), numbers)
         return logits
 
     @torch.inference_mode()
-    def probabilities(self, picture: Image.Image, subject: Box, other: Box) -> np.ndarray:
-        """Probabilities (C,) float32 for two boxes in an RGB picture. Raises BadWeights where they are no numbers."""
-        pair = Pair("", picture.width, picture.height, subject, other, self.classes[0])
-        crops = [_crop(picture, box, self.description)[None] for box in (subject, other)]
+    def probabilities(self, picture: Image.Image, subject: Box, object_: Box) -> np.ndarray:
+        """Probabilities (C,) float32 for two boxes in an RGB picture. Raises BadWeights where one is not finite."""
+        pair = Pair("", picture.width, picture.height, subject, object_, self.classes[0])
+        crops = [_crop(picture, box, self.description)[None] for box in (subject, object_)]
         device = next(self.parameters()).device
         inputs = (*crops, torch.from_numpy(box_features([pair], self.kind)))
         logits = self(tuple(part.to(device) for part in inputs))
         shares: np.ndarray = logits.float().softmax(dim=1)[0].cpu().numpy()
         if not np.isfinite(shares).all():
-            raise base.BadWeights("the model answers with something that is no number: its weights are unusable")
+            raise BadWeights("the model answers with something that is no number: its weights are unusable")
         return shares
 
 
 def load_relation_model(weights_path: str | os.PathLike[str]) -> RelationsClassifier:
     """Load the model, on the CPU, in fp32 and evaluation mode. Raises BadWeights."""
-    content = base.read_weights(weights_path, (FAMILY,))
+    content = read_weights(weights_path, (FAMILY,))
     described, settings, model = content["input"], content["settings"], content["model"]
     kind = BoxFeatures(settings["box_features"])
-    description = base.Input(**{**described, "mean": tuple(described["mean"]), "std": tuple(described["std"])})
+    description = Input(**{**described, "mean": tuple(described["mean"]), "std": tuple(described["std"])})
 
     def make() -> RelationsClassifier:
-        backbone, features = base._backbone(model, description.size)
+        backbone, features = build_backbone(model, description.size)
         options = {
             "embedding": settings["embedding"],
             "temperature": settings["temperature"],
@@ -90,44 +94,45 @@ def load_relation_model(weights_path: str | os.PathLike[str]) -> RelationsClassi
         head = PairHead(features, len(feature_names(kind)), len(content["classes"]), **options)
         return RelationsClassifier(backbone, head, content["classes"], kind, description)
 
-    return base.with_weights(make, content["state_dict"], model["name"])
+    return with_weights(make, content["state_dict"], model["name"])
 
 
 def predict_relation(
-    model: RelationsClassifier, image: base.Picture, subject_box: Sequence[float], object_box: Sequence[float]
+    model: RelationsClassifier, image: Picture, subject_box: Sequence[float], object_box: Sequence[float]
 ) -> str:
-    """The relation of the subject to the object ("cup on table": the cup is the subject). Raises BadPicture, BadBox."""
+    """The relation of the subject to the object ("cup on table": the cup is the subject). Raises BadImage, BadBox."""
     return model.classes[int(predict_relation_proba(model, image, subject_box, object_box).argmax())]
 
 
 def predict_relation_proba(
-    model: RelationsClassifier, image: base.Picture, subject_box: Sequence[float], object_box: Sequence[float]
+    model: RelationsClassifier, image: Picture, subject_box: Sequence[float], object_box: Sequence[float]
 ) -> np.ndarray:
-    """Probabilities (C,) float32 in the order of `model.classes`. Raises BadPicture, BadBox."""
-    picture = base.read_picture(image, upright=False)
+    """Probabilities (C,) float32 in the order of `model.classes`. Raises BadImage, BadBox."""
+    picture = read_picture(image, upright=False)
     boxes = [
-        box_in(edges, f"{side}_box", picture.size) for side, edges in zip(SIDES, (subject_box, object_box), strict=True)
+        parse_box(edges, f"{side}_box", picture.size)
+        for side, edges in zip(SIDES, (subject_box, object_box), strict=True)
     ]
     return model.probabilities(picture, boxes[0], boxes[1])
 
 
-def box_in(edges: Sequence[float], name: str, size: tuple[int, int]) -> Box:
-    """The box of these edges in a picture of `size` (width, height) pixels. Raises BadBox, with its `name`."""
+def parse_box(edges: Sequence[float], name: str, size: tuple[int, int]) -> Box:
+    """The box with these edges in a picture of `size` (width, height) pixels. Raises BadBox, with its `name`."""
     width, height = size
-    wanted = (
+    allowed = (
         f"left, top, right, bottom in pixels, within the picture of {width}x{height}, right of left and bottom"
         " below top"
     )
     try:
         x0, y0, x1, y1 = map(float, edges)
     except (TypeError, ValueError):
-        raise BadBox(f"{name} is {edges!r:.80}. Allowed: four numbers: {wanted}") from None
+        raise BadBox(f"{name} is {edges!r:.80}. Allowed: four numbers: {allowed}") from None
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):  # also where one is NaN
-        raise BadBox(f"{name} is {edges!r:.80}. Allowed: {wanted}")
+        raise BadBox(f"{name} is {edges!r:.80}. Allowed: {allowed}")
     return Box(x0, y0, x1, y1)
 
 
-def _crop(picture: Image.Image, box: Box, description: base.Input) -> torch.Tensor:
+def _crop(picture: Image.Image, box: Box, description: Input) -> torch.Tensor:
     inside = picture.crop((math.floor(box.x0), math.floor(box.y0), math.ceil(box.x1), math.ceil(box.y1)))
     cut = inside.resize((description.size, description.size), Image.Resampling[description.interpolation.upper()])
     pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1)
@@ -136,9 +141,7 @@ def _crop(picture: Image.Image, box: Box, description: base.Input) -> torch.Tens
 
 
 class Served:
-    """The model behind `mlflow models serve`: a picture file in base64 and the edges of two boxes in, relation and
-    probabilities out.
-    """
+    """A picture file in base64 and the edges of two boxes in, relation and probabilities out."""
 
     def __init__(self, model: RelationsClassifier) -> None:
         self.model = model
@@ -147,16 +150,16 @@ class Served:
         """Per row, `{"label": name, "probabilities": {class: share}}`, from the columns `image` and COLUMNS.
 
         Raises:
-            BadPicture, BadBox: a row that can't be used, by its number (counted from 1); under MLflow as its own error.
+            BadImage, BadBox: a row that can't be used, by its number (counted from 1); under MLflow as its own error.
         """
         answers = []
-        for place, (text, *edges) in enumerate(
+        for number, (text, *edges) in enumerate(
             zip(rows["image"], *(rows[name] for name in COLUMNS), strict=True), start=1
         ):
             try:
-                shares = predict_relation_proba(self.model, base._from_base64(text, place), edges[:4], edges[4:])
-            except (base.BadPicture, BadBox) as error:
-                raise base._refusal(f"row {place}: {error}") from error
+                shares = predict_relation_proba(self.model, decode_base64(text, number), edges[:4], edges[4:])
+            except (BadImage, BadBox) as error:
+                raise pyfunc_error(f"row {number}: {error}") from error
             names = self.model.classes
             probabilities = {name: float(share) for name, share in zip(names, shares, strict=True)}
             answers.append({"label": names[shares.argmax()], "probabilities": probabilities})
@@ -164,5 +167,5 @@ class Served:
 
 
 def _load_pyfunc(path: str) -> Served:
-    """The function MLflow looks for in a model whose code is this file; `path` is its weights file. Raises BadWeights."""
+    """MLflow's entry point of a loader module; `path` is the weights file. Raises BadWeights."""
     return Served(load_relation_model(path))

@@ -28,8 +28,8 @@ from flowerml.reporting.figures import (
 )
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
-from flowerml.selection.rank import Standing, known
-from flowerml.selection.table import percent
+from flowerml.selection.rank import Standing, require_value
+from flowerml.selection.table import resample_percent
 
 SHOWN = 30  # rows: more are no figure any more; the table has all
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)  # of seeds, in the order in which they were asked for
@@ -88,7 +88,7 @@ def _name(standing: Standing) -> str:
 
 def _values(standing: Standing) -> list[float]:
     """Accuracies by seed, in percent."""
-    return [100 * known(run.accuracy) for run in standing.configuration.runs]
+    return [100 * require_value(run.accuracy) for run in standing.configuration.runs]
 
 
 def _frame(axes: Axes, shown: Sequence[Standing]) -> None:
@@ -157,7 +157,7 @@ def _texts(figure: Figure, shown: Sequence[Standing], height: float, above: floa
             figure.text(
                 at_best,
                 y,
-                "–" if one.p_best is None else percent(one.p_best).replace(" ", ""),
+                "–" if one.p_best is None else resample_percent(one.p_best).replace(" ", ""),
                 fontweight=weight,
                 **figures,
             )

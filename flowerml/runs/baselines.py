@@ -1,4 +1,4 @@
-"""A run measured against simpler models that its task fits on the same examples."""
+"""Compare a run with the simple models that its task fits on the same examples."""
 
 import logging
 import re
@@ -14,21 +14,19 @@ logger = logging.getLogger(__name__)
 
 
 def record_baselines(run: Prepared, recorder: Recorder, views: Views, scores: Scores) -> list[Path]:
-    """What the task's simpler models reach on the same examples: told, recorded, written down. Nothing where it has
-    none.
-    """
+    """Fit the task's baselines on the same examples; log, record and write their scores. Returns the files."""
     results = run.task.fit_baselines(run.built, run.settings, run.data, views, run.device, run.workers)
     if not results:
         return []
     logger.info(
         "\n".join(["", "baselines on the same validation examples:", *(f"  {result.line()}" for result in results)])
     )
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for result in results:
         name = "_".join(re.findall(r"[a-z]+", result.name))
-        figures |= {f"baseline_{name}_accuracy": result.accuracy, f"baseline_{name}_mean_recall": result.mean_recall}
-    recorder.record(Metrics(figures))
+        metrics |= {f"baseline_{name}_accuracy": result.accuracy, f"baseline_{name}_mean_recall": result.mean_recall}
+    recorder.record(Metrics(metrics))
     best = max(results, key=lambda result: (result.mean_recall, result.accuracy))
-    beaten = all(scores.accuracy > result.accuracy and scores.mean_recall > result.mean_recall for result in results)
-    recorder.record(Tags({"flowerml.best_baseline": best.line(), "flowerml.beats_baselines": str(beaten).lower()}))
+    beats_all = all(scores.accuracy > result.accuracy and scores.mean_recall > result.mean_recall for result in results)
+    recorder.record(Tags({"flowerml.best_baseline": best.line(), "flowerml.beats_baselines": str(beats_all).lower()}))
     return write_baselines(run.folder, results, str(run.settings.run_name), scores)

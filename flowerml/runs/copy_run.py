@@ -1,4 +1,4 @@
-"""A run that trains nothing: another run's best.pth, byte for byte, with what belongs to it."""
+"""A run without training: a byte copy of another run's best.pth and its artifacts."""
 
 import logging
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.files import copy_file
 from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RUN_FILES, read_run_file
-from flowerml.runs.lifecycle.stop_request import StopRequest, watched
-from flowerml.runs.lifecycle.termination import closing
+from flowerml.runs.lifecycle.stop_request import StopRequest, watch_run
+from flowerml.runs.lifecycle.termination import finalize_run_status
 from flowerml.runs.train import OpenRecorder
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
 
 logger = logging.getLogger(__name__)
 
-_BEATS = 6  # signs of life within a lease
+_HEARTBEATS_PER_LEASE = 6
 
 
 def run_copy(
@@ -29,29 +29,28 @@ def run_copy(
     labels: Mapping[str, str],
     figures: Mapping[str, float],
 ) -> Path:
-    """Make the run that `settings` name out of the finished run in the folder `source`; returns its best.pth.
+    """Copy the finished run in the folder `source` to the run that `settings` describe; returns its best.pth.
 
-    `labels` are all its tags, `figures` what the source reached at its best epoch (`best_epoch` is the step they are
-    noted at). Done anew where an earlier try was cut off.
+    `labels` are all its tags, `figures` the source's metrics at its best epoch (`best_epoch` is their step). An
+    interrupted copy is made again.
 
     Raises:
-        UserError: the source has no best.pth, or a finished run stands there already; RunFailed where it can't be
-            written.
+        UserError: the source has no best.pth, or the target holds a finished run; RunFailed where it can't be written.
     """
     assert settings.output_dir is not None
     assert settings.run_name is not None
     folder = Path(settings.output_dir)
     if not (source / "best.pth").is_file():
         raise UserError(f"{source} has no best.pth to copy: train that run again")
-    standing = read_run_file(folder)
-    if standing is not None and standing.status == "FINISHED":
-        raise UserError(f"{folder} holds a finished run (run {standing.run_id}): choose another --output-dir")
-    attempt, stopping = acquire(folder, settings.lease_seconds), StopRequest()
-    with fenced_writes(attempt), watched(attempt.heartbeat, settings.lease_seconds / _BEATS, stopping, None):
+    existing = read_run_file(folder)
+    if existing is not None and existing.status == "FINISHED":
+        raise UserError(f"{folder} holds a finished run (run {existing.run_id}): choose another --output-dir")
+    lease, stop = acquire(folder, settings.lease_seconds), StopRequest()
+    with fenced_writes(lease), watch_run(lease.heartbeat, settings.lease_seconds / _HEARTBEATS_PER_LEASE, stop, None):
         recorder = open_recorder(
-            settings, settings.experiment or "flowers", settings.run_name, attempt.folder, attempt.previous
+            settings, settings.experiment or "flowers", settings.run_name, lease.folder, lease.previous
         )
-        with closing(folder, config_id, settings.seed, recorder, stopping):
+        with finalize_run_status(folder, config_id, settings.seed, recorder, stop):
             recorder.record(Tags(labels))
             recorder.record(Params(as_params(settings)))
             for name in RUN_FILES:
@@ -60,6 +59,6 @@ def run_copy(
                     recorder.record(Artifact(folder / name))
             if figures:
                 recorder.record(Metrics(dict(figures), step=int(figures.get("best_epoch", 0))))
-        clean_fenced(attempt)
+        clean_fenced(lease)
     logger.info(f"{folder / 'best.pth'} is that of {source}")
     return folder / "best.pth"

@@ -1,6 +1,4 @@
-"""Looking through a folder with a trained model: which labels it doubts, out of sample; and the page that shows what
-was found.
-"""
+"""Find likely label errors in a folder with a trained model, out of sample, and write the folder's page."""
 
 import logging
 from pathlib import Path
@@ -30,20 +28,20 @@ from flowerml.training.device import pick_device
 logger = logging.getLogger(__name__)
 
 
-def label_suspects(
+def find_suspect_labels(
     checkpoint: Checkpoint, path: Path, scanned: Scan, report: FolderReport, device: str | None = None
 ) -> LabelErrors:
-    """The likeliest label errors among the scanned pictures, by the model of `checkpoint`, which was read from `path`.
+    """Find the likeliest label errors among the scanned pictures with `checkpoint`, which was loaded from `path`.
 
-    Validation pictures of the checkpoint's own split are judged by its own head, which never saw them. All others are
-    judged by a head fitted, without them, on the features of its backbone: a training picture's own label has shaped
-    the checkpoint's head, and a model that has learnt a wrong label by heart would defend it.
+    Probabilities are out of sample, as in confident learning (Northcutt et al., JAIR 2021): for validation pictures of
+    the checkpoint's split those of its own head; for all others those of heads cross-fitted on its backbone's features,
+    because a model has memorised the labels that it was trained on.
 
     Raises:
-        UserError: the weights can't be used, or a class has too few pictures for a judgement out of sample.
+        UserError: the weights can't be used, or a class has too few pictures to cross-fit.
     """
     labels = np.array([scanned.classes.index(picture.label) for picture in scanned.pictures])
-    features, logits = _look_at(checkpoint, path, scanned, device)
+    features, logits = _extract_features(checkpoint, path, scanned, device)
     logger.info(f"fitting {FOLDS} heads, each without a fifth of the pictures")
     try:
         probabilities = cross_validated_probabilities(features, labels, report.groups)
@@ -53,36 +51,42 @@ def label_suspects(
     if held_out.any():
         probabilities[held_out] = softmax(logits[held_out].astype(np.float64), axis=1)
     return find_label_errors(
-        [picture.key for picture in scanned.pictures], labels, probabilities, scanned.classes, _how(path, held_out)
+        [picture.key for picture in scanned.pictures],
+        labels,
+        probabilities,
+        scanned.classes,
+        _describe_method(path, held_out),
     )
 
 
-def _look_at(checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled features (N, F) and logits (N, C of the checkpoint) of the scanned pictures, fp32."""
+def _extract_features(
+    checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled features (N, F) and the checkpoint's logits (N, C) of the scanned pictures, fp32."""
     model = as_predictor(checkpoint, str(pick_device(device)), str(path))
-    where = next(model.parameters()).device
+    model_device = next(model.parameters()).device
     memory_format = set_channels_last(model, checkpoint.spec)
     settings = checkpoint.parse_settings()
     task = task_for(checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)
-    every, _ = task.examples(scanned.root, scanned.classes, None, settings)
+    all_examples, _ = task.examples(scanned.root, scanned.classes, None, settings)
     readable = {picture.key for picture in scanned.pictures}
-    examples = [example for example in every if example.id in readable]
-    loader = evaluation_loader(examples, transform, batch_size=32, workers=default_workers(where))
+    examples = [example for example in all_examples if example.id in readable]
+    loader = evaluation_loader(examples, transform, batch_size=32, workers=default_workers(model_device))
     backbone, head = model.get_submodule("backbone"), model.get_submodule("head")
     features, logits = [], []
     with torch.inference_mode():
         for inputs, _, _ in track(
             loader.epoch(1), f"looking at {len(examples)} pictures with {path}", total=len(loader)
         ):
-            pooled = backbone(to_memory_format(to_device(inputs, where), memory_format))
+            pooled = backbone(to_memory_format(to_device(inputs, model_device), memory_format))
             features.append(pooled.float().cpu().numpy())
             logits.append(head(pooled).float().cpu().numpy())
     return np.concatenate(features), np.concatenate(logits)
 
 
 def _held_out(checkpoint: Checkpoint, scanned: Scan) -> np.ndarray:
-    """Which pictures (N,) bool the checkpoint was validated on, by name and content; none where it knows other classes."""
+    """Mask (N,) of the checkpoint's validation pictures, by name and content; none where its classes differ."""
     split = checkpoint.parse_split()
     if split is None or checkpoint.classes != scanned.classes:
         return np.zeros(len(scanned.pictures), dtype=bool)
@@ -92,7 +96,7 @@ def _held_out(checkpoint: Checkpoint, scanned: Scan) -> np.ndarray:
     )
 
 
-def _how(path: Path, held_out: np.ndarray) -> str:
+def _describe_method(path: Path, held_out: np.ndarray) -> str:
     fitted = (
         f"by a linear head on the features of {path}, fitted on {FOLDS - 1} fifths of the pictures and judging the"
         " other fifth"
@@ -105,14 +109,14 @@ def _how(path: Path, held_out: np.ndarray) -> str:
     )
 
 
-def write_page(path: Path, scanned: Scan, report: FolderReport, suspects: LabelErrors | None) -> None:
-    """The page of a folder (see `data_page`), whole or not at all. Raises UserError as `write_text`."""
+def write_data_page(path: Path, scanned: Scan, report: FolderReport, suspects: LabelErrors | None) -> None:
+    """Write the page of a folder (`data_page`) atomically. Raises UserError as `write_text`."""
     files = {picture.key: scanned.root / picture.file for picture in scanned.pictures}
 
     def thumbnail(key: str) -> bytes | None:
         try:
             return thumbnail_jpeg(read_image(files[key]))
         except BadImage:
-            return None  # it went while the page was made
+            return None  # removed since the scan
 
     write_text(path, data_page(report, suspects, thumbnail=thumbnail))

@@ -1,4 +1,4 @@
-"""Evaluating a checkpoint on its own split, or on a folder it has never seen."""
+"""Evaluate a checkpoint on its own split, or on a test folder."""
 
 import logging
 import tempfile
@@ -24,12 +24,13 @@ from flowerml.training.device import pick_device
 
 logger = logging.getLogger(__name__)
 
-OpenChild = Callable[[str | None, str, str], Recorder]  # the training run's id if known, experiment, run name
+# Arguments: the training run's id if known, experiment, run name.
+OpenEvaluationRun = Callable[[str | None, str, str], Recorder]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a checkpoint on one part of its data, the one to show first, and what about the data is not as it was."""
+    """Scores of a checkpoint on one part of its data, the headline metric, and how the data has changed."""
 
     scores: Scores
     headline: str
@@ -42,8 +43,8 @@ class Evaluation:
 class Request:
     """What to evaluate: a checkpoint on `split` (train, val or all) of `folder` (default: the one it was trained on).
 
-    With `test_dir` every picture of that folder, which no split knows. `logit_adjustment` (tau, 0 is off) takes the
-    classes' training shares out of the logits afterwards.
+    With `test_dir` all pictures of that folder instead. `logit_adjustment` is tau of Menon et al., "Long-tail learning
+    via logit adjustment" (ICLR 2021): tau times the log training shares is subtracted from the logits (0: off).
     """
 
     checkpoint: Path
@@ -55,8 +56,8 @@ class Request:
     logit_adjustment: float = 0.0
 
 
-def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
-    """Evaluate in fp32, in the batches of the training's own evaluation: the same figures to the last digit.
+def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluation:
+    """Evaluate in fp32, in the same batches as the training's own evaluation: the figures are bit-equal.
 
     Raises:
         UserError: the checkpoint can't be used, has no split, or the pictures are gone.
@@ -70,7 +71,7 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
             " again"
         )
     task = task_for(checkpoint.spec)
-    part, folder, examples, remarks = _pictures(request, checkpoint, task, settings)
+    part, folder, examples, remarks = _select_examples(request, checkpoint, task, settings)
     for remark in remarks:
         logger.warning(f"{folder}: {remark}")
     predictor = as_network(checkpoint, str(device), str(request.checkpoint))
@@ -88,26 +89,26 @@ def run_evaluation(request: Request, open_child: OpenChild) -> Evaluation:
     source = read_run_file(request.checkpoint.parent)
     adjusted = f", logit adjustment {request.logit_adjustment:g}" if request.logit_adjustment else ""
     name = f"eval {part} of {settings.run_name or request.checkpoint.name}{adjusted}"
-    # Files first: a run is only opened for an evaluation that is there.
-    beside = request.checkpoint.parent / f"eval_{part}{'_adjusted' if adjusted else ''}"
-    paths = _write_files(beside, name, predictions, scores, task, examples)
+    # Files first: an MLflow run is only opened for a complete evaluation.
+    folder = request.checkpoint.parent / f"eval_{part}{'_adjusted' if adjusted else ''}"
+    paths = _write_files(folder, name, predictions, scores, task, examples)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
     with finalize_status(recorder):
-        recorder.record(Tags(_tags(checkpoint, settings, part, source.run_id if source else str(request.checkpoint))))
+        recorder.record(
+            Tags(_evaluation_tags(checkpoint, settings, part, source.run_id if source else str(request.checkpoint)))
+        )
         if adjusted:
             recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))
-        recorder.record(Metrics(_figures(scores, part)))
+        recorder.record(Metrics(_metrics_of(scores, part)))
         for path in paths:
             recorder.record(Artifact(path))
     return Evaluation(scores, task.headline, part, tuple(remarks), recorder.run_id)
 
 
-def _pictures(
+def _select_examples(
     request: Request, checkpoint: Checkpoint, task: Task, settings: Settings
 ) -> tuple[str, Path, list[Example], list[str]]:
-    """The part's name, its folder, its examples, and remarks. Raises UserError where there is nothing to evaluate, or
-    it can't be read.
-    """
+    """The part's name, its folder, its examples, and remarks. Raises UserError where there are none, or on bad data."""
     split = checkpoint.parse_split()
     if request.test_dir is not None:
         examples, remarks = task.test_examples(request.test_dir, checkpoint.classes, split, settings, None)
@@ -118,10 +119,10 @@ def _pictures(
         )
     part, folder = request.split, request.folder or Path(settings.train_dir)
     examples, changes = task.examples(folder, checkpoint.classes, split, settings)
-    wanted = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
-    if not wanted:
+    keys = set({"train": split.train, "val": split.val, "all": split.train + split.val}[part])
+    if not keys:
         raise UserError(f"{request.checkpoint}: its split has no {part} pictures (--val-split {split.val_split:g})")
-    examples = [example for example in examples if example.id in wanted]
+    examples = [example for example in examples if example.id in keys]
     if not examples:
         raise UserError(
             f"{folder}: none of the {part} pictures of {request.checkpoint} is there: name the folder it was trained on"
@@ -133,30 +134,28 @@ def _pictures(
 def _write_files(
     folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]
 ) -> list[Path]:
-    """The evaluation's files beside the checkpoint; where that folder can't be written to (a shared one), in a
-    temporary one.
-    """
+    """Write the evaluation's files beside the checkpoint, or to a temporary folder where that one is read-only."""
     try:
         return write_evaluation(folder, title, predictions, scores, task, examples)
     except UserError as error:
-        elsewhere = Path(tempfile.mkdtemp(prefix="flowerml-eval-"))
-        logger.warning(f"{error}; the files are in {elsewhere} and in MLflow")
-        return write_evaluation(elsewhere, title, predictions, scores, task, examples)
+        temporary = Path(tempfile.mkdtemp(prefix="flowerml-eval-"))
+        logger.warning(f"{error}; the files are in {temporary} and in MLflow")
+        return write_evaluation(temporary, title, predictions, scores, task, examples)
 
 
-def _figures(scores: Scores, part: str) -> dict[str, float]:
+def _metrics_of(scores: Scores, part: str) -> dict[str, float]:
     prefix = f"{part}_" if part != "all" else ""
-    figures = {
+    metrics = {
         "accuracy": scores.accuracy,
         "macro_f1": scores.macro_f1,
         "mean_recall": scores.mean_recall,
         "loss": scores.loss,
         "calibration_error": scores.calibration_error,
     }
-    return {prefix + name: value for name, value in figures.items()}
+    return {prefix + name: value for name, value in metrics.items()}
 
 
-def _tags(checkpoint: Checkpoint, settings: Settings, part: str, evaluates: str) -> dict[str, str]:
+def _evaluation_tags(checkpoint: Checkpoint, settings: Settings, part: str, evaluates: str) -> dict[str, str]:
     tags = {
         "flowerml.evaluated_split": part,
         "flowerml.evaluates": evaluates,

@@ -1,4 +1,4 @@
-"""Everything that must be known, and may fail, before a run begins: data, model, identity, folder."""
+"""Everything that can fail before a run starts: data, model, configuration id, folder."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from flowerml.training.device import pick_device
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can begin: `settings` are complete (nothing is None but what is not used)."""
+    """A run that can start. `settings` are complete: only unused ones are None."""
 
     settings: Settings
     spec: ModelSpec
@@ -34,38 +34,38 @@ class Prepared:
 
 
 def prepare(settings: Settings) -> Prepared:
-    """Read the data, build the model, settle what was left open.
+    """Scan the data, build the model, complete the settings; writes nothing.
 
     Raises:
-        UserError: anything wrong with device, weights, data or model; nothing has been written then.
+        UserError: a problem with device, weights, data or model.
     """
     _require_own_test_folder(settings)
     spec = find_model(settings.model)
     device = pick_device(settings.device)
-    weights = weights_digest(settings.weights, spec)  # a wrong path shows before the pictures are read
+    weights = weights_digest(settings.weights, spec)  # a wrong path fails before the pictures are read
     task = task_for(spec)
     data = task.prepare(settings)
     torch.manual_seed(derive_seed(settings.seed, "init"))
     built = task.build(spec, settings, data.classes)
-    described = built.description
+    description = built.description
     digests = Digests(data.split.data_digest, data.split.digest, weights)
     workers = default_workers(device) if settings.workers is None else settings.workers
-    settled = settings.replace(
+    complete = settings.replace(
         classes=data.classes,
-        mean=described.mean,
-        std=described.std,
-        interpolation=described.interpolation,
-        crop_pct=described.crop_pct,
+        mean=description.mean,
+        std=description.std,
+        interpolation=description.interpolation,
+        crop_pct=description.crop_pct,
         device=str(device),
         workers=workers,
         experiment=settings.experiment or task.name,
     )
-    identity = config_id(settled, digests)
+    identity = config_id(complete, digests)
     name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{identity[:8]}-s{settings.seed}"
     folder = Path(settings.output_dir or Path(settings.runs_root) / name)
-    settled = settled.replace(output_dir=str(folder), run_name=settings.run_name or folder.name[:250])
+    complete = complete.replace(output_dir=str(folder), run_name=settings.run_name or folder.name[:250])
     labels = [example.label for example in data.train]
-    weighed = compute_balance(
+    class_balance = compute_balance(
         data.classes,
         labels,
         settings.class_weights,
@@ -73,7 +73,7 @@ def prepare(settings: Settings) -> Prepared:
         effective_beta=settings.effective_beta,
         logit_adjustment=settings.logit_adjustment,
     )
-    return Prepared(settled, spec, task, data, built, weighed, digests, identity, folder, device, workers)
+    return Prepared(complete, spec, task, data, built, class_balance, digests, identity, folder, device, workers)
 
 
 def _require_own_test_folder(settings: Settings) -> None:
@@ -86,6 +86,6 @@ def _require_own_test_folder(settings: Settings) -> None:
 
 
 def default_workers(device: torch.device) -> int:
-    """Processes that load pictures: enough to feed a GPU, one beside a training that needs the cores itself."""
+    """Number of loader processes: up to 16 for a GPU; at most 1 on a CPU, which needs its cores for the training."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(16, cores) if device.type == "cuda" else min(1, cores - 1)

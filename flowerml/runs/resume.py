@@ -1,4 +1,4 @@
-"""How a run begins: from nothing, or from the last checkpoint of an earlier try of the same settings."""
+"""Where a run starts: at step 0, or at the latest checkpoint of an earlier attempt with the same settings."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,9 @@ from flowerml.training.checkpoints.store import CheckpointStore, StoredCheckpoin
 
 @dataclass(frozen=True)
 class StartPoint:
-    """What stood in the folder, in words; the checkpoint to go on from; and whether it is the same run that goes on, in
-    MLflow too (one that was cut off before its first checkpoint does from its start).
+    """The checkpoint to resume from (None: step 0), and what the folder held, in words.
+
+    `same_run`: the MLflow run of the earlier attempt goes on, also from step 0 if it had no checkpoint yet.
     """
 
     remark: str | None = None
@@ -20,13 +21,15 @@ class StartPoint:
 
 
 def checkpoints_of(run: Prepared) -> CheckpointStore:
-    """Where a run keeps its checkpoints: `state/` in its folder."""
+    """The run's checkpoint store: `state/` in its folder."""
     return CheckpointStore(run.folder / "state", run.config_id, run.settings.seed, run.settings.keep_checkpoints)
 
 
-def existing_run(run: Prepared) -> RunFile | None:
-    """What stands in the run's folder and does not forbid it: the unfinished run of the same settings. Raises
-    UserError: `require_free`.
+def find_existing_run(run: Prepared) -> RunFile | None:
+    """The unfinished run of the same settings in the run's folder, None where there is none.
+
+    Raises:
+        UserError: the folder may not be written to (`check_available`).
     """
     settings = run.settings
     return check_available(
@@ -35,21 +38,27 @@ def existing_run(run: Prepared) -> RunFile | None:
 
 
 def find_start_point(run: Prepared) -> StartPoint:
-    """Whether the run may write into its folder, and what it begins from; changes nothing there.
+    """Find what the run starts from; changes nothing in its folder.
 
     Raises:
-        UserError: as `standing`; or every checkpoint of the earlier try is damaged.
+        UserError: as `find_existing_run`, or every checkpoint of the earlier attempt is damaged.
     """
-    settings, checkpoints, before = run.settings, checkpoints_of(run), existing_run(run)
+    settings, checkpoints, existing = run.settings, checkpoints_of(run), find_existing_run(run)
     if settings.overwrite:
-        return StartPoint(f"{run.folder}: what stood there is replaced (--overwrite)" if before else None)
-    if before is None and not checkpoints.positions():
+        return StartPoint(f"{run.folder}: what stood there is replaced (--overwrite)" if existing else None)
+    if existing is None and not checkpoints.positions():
         return StartPoint()
-    how = "is unknown" if before is None else "was cut off" if before.status == "RUNNING" else f"ended {before.status}"
+    how = (
+        "is unknown"
+        if existing is None
+        else "was cut off"
+        if existing.status == "RUNNING"
+        else f"ended {existing.status}"
+    )
     earlier = f"{run.folder}: an earlier try of these settings {how}"
     if settings.resume == "never":
         return StartPoint(f"{earlier}; it starts over (--resume never)")
-    kept = checkpoints.latest()
-    if kept is None:
+    checkpoint = checkpoints.latest()
+    if checkpoint is None:
         return StartPoint(f"{earlier} before its first checkpoint; it starts over", same_run=True)
-    return StartPoint(f"{earlier}; it goes on {kept.progress}", kept, same_run=True)
+    return StartPoint(f"{earlier}; it goes on {checkpoint.progress}", checkpoint, same_run=True)

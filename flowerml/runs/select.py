@@ -1,6 +1,4 @@
-"""A selection: candidates from the tracking server, the decision, and a run of kind `select` that says how it came
-about.
-"""
+"""A selection: candidates from the tracking server, the decision, and a run of kind `select` that records it."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,29 +13,26 @@ from flowerml.files import write_bytes, write_json, write_text
 from flowerml.reporting.figures import png_bytes
 from flowerml.reporting.selection_figure import selection_figure
 from flowerml.runs.lifecycle.termination import finalize_status
-from flowerml.selection.candidates import gather
-from flowerml.selection.decision import Decision, decide
-from flowerml.selection.rank import rank
+from flowerml.selection.decision import Decision, make_decision
+from flowerml.selection.rank import rank_runs
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from flowerml.selection.table import as_csv, markdown
+from flowerml.selection.table import decision_markdown, ranking_csv
 
-# P(best) is over the first places only: further down a configuration hardly ever wins a resample, and each is a
-# download a seed.
+# P(best) is over the first places only: further down a configuration hardly ever wins a resample, and each costs one
+# download per seed.
 COMPARED = 10
-_NOTE = 60_000  # characters of a description that are worth sending; the whole stands in decision.md
+_MAX_NOTE = 60_000  # characters of the MLflow description; decision.md has all of it
 
 OpenRun = Callable[[str], Recorder]  # the run's name
-Register = Callable[
-    [Decision, str | None], str
-]  # the decision, the selection run's id if there is one; what became of it, in words
+Register = Callable[[Decision, str | None], str]  # decision, selection run's id or None; what was done, in words
 
 
 class CandidateSource(Protocol):
-    """Where runs come from. `remarks` grows with what people should know of what was found."""
+    """Where candidate runs come from."""
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What was left out, and why."""
+        """What was left out so far, and why."""
         ...
 
     def find(self, scope: Scope) -> Sequence[CandidateRun]:
@@ -45,60 +40,51 @@ class CandidateSource(Protocol):
         ...
 
     def pictures(self, runs: Sequence[CandidateRun]) -> Mapping[str, PictureResults]:
-        """What these runs got right, by run_id; a run of which it is not known is left out."""
+        """Per-picture results by run_id; a run without them is left out."""
         ...
 
 
 @dataclass(frozen=True)
-class Selected:
-    """A decision, the run that holds it (None: not recorded), and what became of it in the registry, in words (None:
-    not registered).
-    """
+class SelectionResult:
+    """A decision, its run (None: not recorded), and what the registry did with it, in words (None: not registered)."""
 
     decision: Decision
     run_id: str | None
     registered: str | None
 
 
-def choose(scope: Scope, source: CandidateSource) -> Decision:
-    """Ask, fetch what the leaders got right picture by picture, decide.
+def select_configuration(scope: Scope, source: CandidateSource) -> Decision:
+    """Find and rank the runs of a scope, fetch the per-picture results of the leaders, decide.
 
     Raises:
         UserError: no run in the scope, several digests and none named, or a server that does not answer.
     """
-    runs = source.find(scope)
-    results = source.pictures(to_fetch(runs, scope))
-    decision = decide(runs, scope, results)
+    ranking = rank_runs(source.find(scope), scope)
+    decision = make_decision(ranking, source.pictures(ranking.leading_runs(COMPARED)))
     return replace(decision, remarks=(*decision.remarks, *source.remarks))
 
 
-def to_fetch(runs: Sequence[CandidateRun], scope: Scope) -> list[CandidateRun]:
-    """The runs of the first places, by figures alone. Raises UserError as `gather`."""
-    places = rank(gather(runs, scope).eligible)[:COMPARED]
-    return [run for place in places for run in place.configuration.runs]
-
-
-def record(decision: Decision, open_run: OpenRun | None, register: Register | None) -> Selected:
-    """Write the decision into a run of its own (`open_run` None: into none), then register it if asked to.
+def record_decision(decision: Decision, open_run: OpenRun | None, register: Register | None) -> SelectionResult:
+    """Record the decision in a run of its own (none if `open_run` is None), then register it if `register` is given.
 
     Raises:
-        RunFailed: nothing was eligible, or it could not be registered; the run is closed as FAILED, and holds the table
-            all the same.
+        RunFailed: nothing was eligible, or it could not be registered; the run is FAILED and holds the table all the
+            same.
     """
     if open_run is None:
         _require_winner(decision)
-        return Selected(decision, None, register(decision, None) if register else None)
-    with _files(decision) as paths:  # files first: once a run has been opened, nothing may keep it from being closed
+        return SelectionResult(decision, None, register(decision, None) if register else None)
+    with _decision_files(decision) as paths:  # files first: an opened run must always be closed
         recorder = open_run(f"select {decision.scope.family or 'all'}, split {decision.split_digest[:8]}")
         with finalize_status(recorder):
-            for event in (*_events(decision), *map(Artifact, paths)):
+            for event in (*_decision_events(decision), *map(Artifact, paths)):
                 recorder.record(event)
             _require_winner(decision)
             registered = register(decision, recorder.run_id) if register else None
             if registered is not None:
                 recorder.record(Tags({"flowerml.registered": registered}))
-                recorder.record(Tags({"mlflow.note.content": _note(decision, registered)}))
-    return Selected(decision, recorder.run_id, registered)
+                recorder.record(Tags({"mlflow.note.content": _run_note(decision, registered)}))
+    return SelectionResult(decision, recorder.run_id, registered)
 
 
 def _require_winner(decision: Decision) -> None:
@@ -107,23 +93,21 @@ def _require_winner(decision: Decision) -> None:
 
 
 @contextmanager
-def _files(decision: Decision) -> Iterator[list[Path]]:
-    """table.csv, decision.md, decision.json and, where anything was eligible, seeds.png; in a folder that is gone
-    afterwards.
-    """
+def _decision_files(decision: Decision) -> Iterator[list[Path]]:
+    """decision.md, decision.json and, where anything was eligible, table.csv and seeds.png; in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="flowerml-select-") as scratch:
         folder = Path(scratch)
-        write_text(folder / "decision.md", markdown(decision))
+        write_text(folder / "decision.md", decision_markdown(decision))
         write_json(folder / "decision.json", decision.as_json())
         names = ["decision.md", "decision.json"]
         if decision.standings:
-            write_text(folder / "table.csv", as_csv(decision))
+            write_text(folder / "table.csv", ranking_csv(decision))
             write_bytes(folder / "seeds.png", png_bytes(selection_figure(decision)))
             names += ["table.csv", "seeds.png"]
         yield [folder / name for name in names]
 
 
-def _events(decision: Decision) -> Iterator[Event]:
+def _decision_events(decision: Decision) -> Iterator[Event]:
     scope, winner, comparison = decision.scope, decision.winner, decision.comparison
     tags = {
         "flowerml.family": scope.family,
@@ -133,7 +117,7 @@ def _events(decision: Decision) -> Iterator[Event]:
         "flowerml.decision": decision.key if winner else None,
         "flowerml.winner": winner.configuration.config_id if winner else None,
         "flowerml.chosen_run": decision.chosen.run_id if decision.chosen else None,
-        "mlflow.note.content": _note(decision, None),
+        "mlflow.note.content": _run_note(decision, None),
     }
     yield Tags({name: text for name, text in tags.items() if text is not None})
     params = {
@@ -160,7 +144,7 @@ def _events(decision: Decision) -> Iterator[Event]:
     yield Metrics({name: float(value) for name, value in figures.items() if value is not None})
 
 
-def _note(decision: Decision, registered: str | None) -> str:
+def _run_note(decision: Decision, registered: str | None) -> str:
     """The run's description."""
     outcome = f"**{registered[:1].upper()}{registered[1:]}**\n\n" if registered else ""
-    return f"{outcome}{markdown(decision)}"[:_NOTE]
+    return f"{outcome}{decision_markdown(decision)}"[:_MAX_NOTE]

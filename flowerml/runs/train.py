@@ -1,4 +1,4 @@
-"""A training run, from complete settings to the last artifact."""
+"""A training run: acquire the lease, train or resume, evaluate, write artifacts, record the final status."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +11,14 @@ from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Reco
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import clear_folder
-from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, handle_signals, launcher_of, watched
-from flowerml.runs.lifecycle.termination import closing
+from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, handle_signals, watch_run
+from flowerml.runs.lifecycle.termination import finalize_run_status
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.finalize import RunResult, finalize_run
 from flowerml.runs.outputs.run_header import print_header
-from flowerml.runs.outputs.tags_and_note import tags
+from flowerml.runs.outputs.tags_and_note import run_tags
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.resume import StartPoint, checkpoints_of, existing_run, find_start_point
+from flowerml.runs.resume import StartPoint, checkpoints_of, find_existing_run, find_start_point
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
 from flowerml.tasks import Views
@@ -30,10 +30,9 @@ from flowerml.training.trainer import train
 
 logger = logging.getLogger(__name__)
 
-# Complete settings, experiment, run name; the folder for what it keeps, and that of the earlier try which goes on, or
-# None.
+# Arguments: settings, experiment, run name, the attempt's folder, and the folder of the attempt it resumes or None.
 OpenRecorder = Callable[[Settings, str, str, Path, Path | None], Recorder]
-_BEATS = 6  # signs of life within a lease
+_HEARTBEATS_PER_LEASE = 6
 
 
 def run_training(
@@ -43,90 +42,89 @@ def run_training(
     labels: Mapping[str, str] | None = None,
     on_row: Callable[[EpochMetrics], str] | None = None,
 ) -> RunResult:
-    """Prepare, train (from the last checkpoint of an earlier try, where there is one), evaluate, write everything down.
+    """Prepare, train (from the latest checkpoint of an earlier lease, if any), evaluate, write all artifacts.
 
-    `open_recorder` is called once everything that can be checked has been checked. `labels` are further tags of the run
-    (or others than its own); `on_row` hears of each epoch, and may say that this was enough, and why: the run then ends
-    there as it would have by itself, with the tag flowerml.pruned.
+    `open_recorder` is called after all checks. `labels` are additional tags, which override the run's own. `on_row` is
+    called after each epoch; a reason that it returns ends the run as FINISHED there, with the tag flowerml.pruned.
 
     Raises:
-        UserError: wrong settings, data, weights or folder, or somebody else works on it (nothing was begun), or
-            RunFailed (the run is closed as FAILED).
-        Fenced: another process has taken the run over.
-        KeyboardInterrupt: it was asked to stop; the run is closed as KILLED, and goes on when started again.
+        UserError: wrong settings, data, weights or folder, or a lease held by another process (nothing was started), or
+            RunFailed (the run is FAILED).
+        LeaseLost: another process has taken the run over.
+        KeyboardInterrupt: a stop was requested; the run is KILLED, and resumes when it is started again.
     """
-    launcher = launcher_of(stops=settings.on_launcher_death == "stop")
+    launcher = find_launcher(stops=settings.on_launcher_death == "stop")
     run = prepare(settings)
     test_examples = _test_examples(run)
-    existing_run(run)  # refuses before anything is touched
-    attempt = acquire(run.folder, run.settings.lease_seconds)
-    stopping = StopRequest()
+    find_existing_run(run)  # raises before anything is written
+    lease = acquire(run.folder, run.settings.lease_seconds)
+    stop = StopRequest()
     with (
-        fenced_writes(attempt),
-        handle_signals(stopping),
-        watched(attempt.heartbeat, run.settings.lease_seconds / _BEATS, stopping, launcher),
+        fenced_writes(lease),
+        handle_signals(stop),
+        watch_run(lease.heartbeat, run.settings.lease_seconds / _HEARTBEATS_PER_LEASE, stop, launcher),
     ):
-        begins, recorder = _open(run, attempt, open_recorder)
-        with closing(run.folder, run.config_id, run.settings.seed, recorder, stopping, checkpoints_of(run).clear):
-            finished = _execute(_TrainingRun(run, recorder, begins, stopping, labels or {}, on_row), test_examples)
-        clean_fenced(attempt)
+        start, recorder = _open_recorder(run, lease, open_recorder)
+        with finalize_run_status(
+            run.folder, run.config_id, run.settings.seed, recorder, stop, checkpoints_of(run).clear
+        ):
+            finished = _execute(_TrainingRun(run, recorder, start, stop, labels or {}, on_row), test_examples)
+        clean_fenced(lease)
     return replace(finished, run_id=recorder.run_id)
 
 
-def _open(run: Prepared, attempt: Lease, open_recorder: OpenRecorder) -> tuple[StartPoint, Recorder]:
-    """What the run begins from, and who hears of it. Where it can't begin, all is as it was."""
+def _open_recorder(run: Prepared, lease: Lease, open_recorder: OpenRecorder) -> tuple[StartPoint, Recorder]:
+    """The run's start point and its recorder. Where it can't begin, the attempt is withdrawn."""
     assert run.settings.experiment is not None
     assert run.settings.run_name is not None
     try:
-        begins = find_start_point(run)
-        print_header(run, begins.remark)
-        earlier = attempt.previous if begins.same_run else None
-        return begins, open_recorder(
-            run.settings, run.settings.experiment, run.settings.run_name, attempt.folder, earlier
-        )
+        start = find_start_point(run)
+        print_header(run, start.remark)
+        earlier = lease.previous if start.same_run else None
+        return start, open_recorder(run.settings, run.settings.experiment, run.settings.run_name, lease.folder, earlier)
     except BaseException:
-        attempt.withdraw()
+        lease.withdraw()
         raise
 
 
 @dataclass(frozen=True)
 class _TrainingRun:
-    """A run under way: what was prepared, who hears of it, what it begins from, and what may ask it to stop."""
+    """What the steps of a run share."""
 
     prepared: Prepared
     recorder: Recorder
-    begins: StartPoint
-    stopping: StopRequest
+    start: StartPoint
+    stop: StopRequest
     labels: Mapping[str, str]
     on_row: Callable[[EpochMetrics], str] | None
 
 
-def _execute(under_way: _TrainingRun, test_examples: Sequence[Example]) -> RunResult:
-    run, recorder, begins = under_way.prepared, under_way.recorder, under_way.begins
+def _execute(training: _TrainingRun, test_examples: Sequence[Example]) -> RunResult:
+    run, recorder, start = training.prepared, training.recorder, training.start
     checkpoints = checkpoints_of(run)
     if run.settings.overwrite:
         clear_folder(run.folder)
-    if begins.checkpoint is None:
+    if start.checkpoint is None:
         checkpoints.clear()
-    for event in _beginning(run, under_way.labels):
+    for event in _start_events(run, training.labels):
         recorder.record(event)
-    for path in artifacts.write_beginnings(run):
+    for path in artifacts.write_start_files(run):
         recorder.record(Artifact(path))
     views = run.task.views(run.built, run.settings, run.data, run.device, run.workers)
-    with graceful(under_way.stopping) as asked, async_writer() as writes:
-        outcome = _train(under_way, views, asked, writes)
-    if reason := under_way.stopping.reason:  # it came after the last step
+    with graceful(training.stop) as stop_reason, async_writer() as writer:
+        outcome = _train_model(training, views, stop_reason, writer)
+    if reason := training.stop.reason:  # requested after the last step
         raise Stopped(reason)
     return finalize_run(run, recorder, outcome, views, test_examples)
 
 
-def _train(
-    under_way: _TrainingRun, views: Views, asked: Callable[[], str | None], writes: AsyncWriter
+def _train_model(
+    training: _TrainingRun, views: Views, stop_reason: Callable[[], str | None], writer: AsyncWriter
 ) -> TrainingResult:
-    run, recorder, kept = under_way.prepared, under_way.recorder, under_way.begins.checkpoint
+    run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
     best, checkpoints = run.folder / "best.pth", checkpoints_of(run)
-    if kept is not None:
-        kept.restore_best(best)
+    if checkpoint is not None:
+        checkpoint.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
     loader, val = _loaders(run, views)
     history: list[EpochMetrics] = []
@@ -138,7 +136,7 @@ def _train(
         recorder.record(
             Metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
         )
-        if under_way.on_row is not None and (words := under_way.on_row(row)):
+        if training.on_row is not None and (words := training.on_row(row)):
             pruned.append(words)
             recorder.record(Tags({"flowerml.pruned": words}))
 
@@ -146,14 +144,14 @@ def _train(
         logger.warning(f"{words}; the batch and its gradient stay the same")
         recorder.record(Tags({"flowerml.out_of_memory": words}))
 
-    # Both are written beside the training, from copies, best.pth before the state that belongs to it.
+    # Both are written in a background thread, from copies in host memory; best.pth before the state that refers to it.
     def on_best(candidate: Candidate) -> None:
         copied = replace(candidate, state_dict=copy_to_cpu(candidate.state_dict))
-        writes.submit(lambda: _save_best(run, best, copied))
+        writer.submit(lambda: _save_best(run, best, copied))
 
-    def on_state(place: Progress, content: StateDict) -> None:
-        copied = copy_to_cpu(content)
-        writes.submit(lambda: checkpoints.save(place, copied, best))
+    def on_state(progress: Progress, state: StateDict) -> None:
+        copied = copy_to_cpu(state)
+        writer.submit(lambda: checkpoints.save(progress, copied, best))
 
     return train(
         run.built,
@@ -164,13 +162,13 @@ def _train(
         device=run.device,
         memory_format=memory_format,
         balance=run.balance,
-        callbacks=Callbacks(on_epoch, on_best, on_memory, on_state, asked, lambda: "".join(pruned[:1])),
-        load_state=kept.load if kept is not None else None,
+        callbacks=Callbacks(on_epoch, on_best, on_memory, on_state, stop_reason, lambda: "".join(pruned[:1])),
+        load_state=checkpoint.load if checkpoint is not None else None,
     )
 
 
 def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
-    """What to train on and, where some was held out, what to validate on."""
+    """The training loader and, unless nothing was held out, the validation loader."""
     size, pin, workers = run.settings.batch_size, run.device.type == "cuda", views.workers
     repeats = [run.balance.repeats[example.label] for example in views.train]
     train_loader = training_loader(
@@ -218,8 +216,8 @@ def _test_examples(run: Prepared) -> list[Example]:
     return examples
 
 
-def _beginning(run: Prepared, labels: Mapping[str, str]) -> Iterator[Event]:
-    yield Tags({**tags(run), **labels})
+def _start_events(run: Prepared, labels: Mapping[str, str]) -> Iterator[Event]:
+    yield Tags({**run_tags(run), **labels})
     yield Params(as_params(run.settings))
     yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
     balance = run.balance

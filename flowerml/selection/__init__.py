@@ -1,1 +1,1 @@
-"""Choices, as plain functions over plain records: no files, no torch, no MLflow."""
+"""Ranking and selection as plain functions on plain records: no I/O, no MLflow."""

@@ -26,7 +26,7 @@ class Configuration:
     @property
     def label(self) -> str:
         """How it is called in sentences."""
-        return _label(self.runs[0])
+        return _config_label(self.runs[0])
 
     @property
     def plan_order(self) -> float:
@@ -61,27 +61,27 @@ def gather(runs: Sequence[CandidateRun], scope: Scope) -> Gathered:
     Raises:
         UserError: no run is in the scope, or several data and split digests are and none is named.
     """
-    held = [run for run in runs if scope.holds(run)]
+    held = [run for run in runs if scope.includes(run)]
     asked = [run for run in held if not run.pruned]
     pruned = len(held) - len(asked)
     data_digest, split_digest = _one_digest(asked, scope)
     asked = [run for run in asked if (run.data_digest, run.split_digest) == (data_digest, split_digest)]
-    classes = scope.classes if scope.classes is not None else _usual_classes(asked)
+    classes = scope.classes if scope.classes is not None else _most_frequent_classes(asked)
     eligible: list[Configuration] = []
     ineligible: list[Ineligible] = []
     remarks = [f"{pruned} trial{'s' * (pruned > 1)} ended early by a sweep: not ranked"] if pruned else []
     for config_id in sorted({run.config_id for run in asked}):
-        own = sorted((run for run in asked if run.config_id == config_id), key=_age)
-        counted, reasons, said = _judge(own, scope.seeds, classes)
+        own = sorted((run for run in asked if run.config_id == config_id), key=_sort_key)
+        counted, reasons, said = _judge_configuration(own, scope.seeds, classes)
         remarks += said
         if reasons:
-            ineligible.append(Ineligible(config_id, _label(own[-1]), tuple(reasons), tuple(own)))
+            ineligible.append(Ineligible(config_id, _config_label(own[-1]), tuple(reasons), tuple(own)))
         else:
             eligible.append(Configuration(config_id, tuple(counted)))
     return Gathered(tuple(eligible), tuple(ineligible), tuple(remarks), data_digest, split_digest)
 
 
-def _judge(
+def _judge_configuration(
     runs: Sequence[CandidateRun], seeds: Sequence[int], classes: int
 ) -> tuple[list[CandidateRun], list[str], list[str]]:
     """The run that counts for each seed, reasons against the configuration, remarks. `runs`: of one configuration,
@@ -98,20 +98,20 @@ def _judge(
     counted = [by_seed[seed][-1] for seed in seeds if seed in by_seed]
     for newest in counted:
         *older, _ = by_seed[newest.seed]
-        problem = _problem(newest)
+        problem = _run_problem(newest)
         if problem is None:
             remarks += [_superseded(run, newest) for run in older]
             continue
-        finished = next((run for run in reversed(older) if _problem(run) is None), None)
-        newer = f", and is newer than the FINISHED {_name(finished)}: repeat or delete it" if finished else ""
-        reasons.append(f"seed {newest.seed}: run {_name(newest)} {problem}{newer}")
+        finished = next((run for run in reversed(older) if _run_problem(run) is None), None)
+        newer = f", and is newer than the FINISHED {_name_with_id(finished)}: repeat or delete it" if finished else ""
+        reasons.append(f"seed {newest.seed}: run {_name_with_id(newest)} {problem}{newer}")
     found = sorted({run.classes for run in counted if run.classes != classes})
     if found:
         reasons.append(f"has {' and '.join(map(str, found))} classes, not {classes}")
     return counted, reasons, remarks
 
 
-def _problem(run: CandidateRun) -> str | None:
+def _run_problem(run: CandidateRun) -> str | None:
     """Why a run can't count, in words."""
     if run.status != "FINISHED":
         return f"is {run.status}"
@@ -124,16 +124,16 @@ def _problem(run: CandidateRun) -> str | None:
 
 
 def _superseded(older: CandidateRun, newest: CandidateRun) -> str:
-    who = f"{_label(newest)}, seed {newest.seed}"
-    problem = _problem(older)
+    who = f"{_config_label(newest)}, seed {newest.seed}"
+    problem = _run_problem(older)
     if problem is not None:
-        return f"{who}: run {_name(older)} {problem} and was repeated: {_name(newest)} counts"
+        return f"{who}: run {_name_with_id(older)} {problem} and was repeated: {_name_with_id(newest)} counts"
     where = (
         ""
         if older.campaign == newest.campaign
         else f", of another campaign ({older.campaign or 'none'}, {newest.campaign or 'none'})"
     )
-    return f"{who}: two FINISHED runs{where}: the newest, {_name(newest)}, counts, not {_name(older)}"
+    return f"{who}: two FINISHED runs{where}: the newest, {_name_with_id(newest)}, counts, not {_name_with_id(older)}"
 
 
 def _one_digest(runs: Sequence[CandidateRun], scope: Scope) -> tuple[str, str]:
@@ -148,7 +148,7 @@ def _one_digest(runs: Sequence[CandidateRun], scope: Scope) -> tuple[str, str]:
         raise UserError(
             f"no run of kind {kinds}{of} to choose from: train some first, or ask for another family or campaign"
         )
-    named = [run for run in runs if scope.of_digests(run)]
+    named = [run for run in runs if scope.has_named_digests(run)]
     if not named:
         raise unknown_digests(runs, scope)
     pairs = {(run.data_digest, run.split_digest) for run in named if run.status == "FINISHED"}
@@ -202,7 +202,7 @@ def _digest_list(runs: Sequence[CandidateRun], counted: int | None, listed: int 
     return [*shown, *(["and others"] if len(pairs) > len(shown) else [])]
 
 
-def _usual_classes(runs: Sequence[CandidateRun]) -> int:
+def _most_frequent_classes(runs: Sequence[CandidateRun]) -> int:
     """The number of classes that most runs have; UserError where two numbers are equally frequent."""
     counts = Counter(run.classes for run in runs).most_common()
     if len(counts) > 1 and counts[0][1] == counts[1][1]:
@@ -210,13 +210,13 @@ def _usual_classes(runs: Sequence[CandidateRun]) -> int:
     return counts[0][0]
 
 
-def _label(run: CandidateRun) -> str:
+def _config_label(run: CandidateRun) -> str:
     return f"{run.model or run.family} {run.config_id[:8]}"
 
 
-def _name(run: CandidateRun) -> str:
+def _name_with_id(run: CandidateRun) -> str:
     return f"{run.run_name} ({run.run_id[:8]})"
 
 
-def _age(run: CandidateRun) -> tuple[int, str]:
+def _sort_key(run: CandidateRun) -> tuple[int, str]:
     return run.started, run.run_id

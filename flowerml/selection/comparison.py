@@ -1,4 +1,4 @@
-"""Winner against runner-up: the difference, how sure it is, and which of the two is cheaper."""
+"""Winner against runner-up: the difference, its interval, and which of the two is cheaper."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from flowerml.selection.candidates import Configuration
 from flowerml.selection.intervals import Interval, interval_over_seeds
-from flowerml.selection.rank import Level, Standing, known
+from flowerml.selection.rank import Level, Standing, require_value
 from flowerml.selection.records import CandidateRun, PictureResults
 
 
@@ -16,8 +16,8 @@ from flowerml.selection.records import CandidateRun, PictureResults
 class Comparison:
     """Winner against runner-up, by config_id. `difference` of their mean accuracies is winner minus runner-up, in 0..1.
 
-    `separated`: whether the interval leaves out zero; None without per-picture results: the spread of a few seeds can't
-    show a difference, as the chance in the pictures is common to all of them. `cheaper` is None where both cost the
+    `separated`: whether the interval leaves out zero; None without per-picture results: a few seeds can't show a
+    difference, as the variance over pictures is common to all of them. `cheaper` is None where both cost the
     same or it is not known; `cost_known` tells the two apart.
     """
 
@@ -44,15 +44,13 @@ class Comparison:
 
 
 def compare(standings: Sequence[Standing], over_pictures: Interval | None) -> Comparison:
-    """The first two places. `over_pictures` is the paired bootstrap's interval, None without per-picture results of
-    both.
-    """
+    """Compare the first two places. `over_pictures` is the paired bootstrap's interval, None without results."""
     winner, runner_up = (standing.configuration for standing in standings[:2])
     level = standings[0].ahead_by
     assert level is not None
-    by_seed = {run.seed: known(run.accuracy) for run in runner_up.runs}
-    differences = [known(run.accuracy) - by_seed[run.seed] for run in winner.runs]
-    costs = costs_of(winner, runner_up)
+    by_seed = {run.seed: require_value(run.accuracy) for run in runner_up.runs}
+    differences = [require_value(run.accuracy) - by_seed[run.seed] for run in winner.runs]
+    costs = costs_of_both(winner, runner_up)
     return Comparison(
         winner=winner.config_id,
         runner_up=runner_up.config_id,
@@ -71,19 +69,19 @@ def compare(standings: Sequence[Standing], over_pictures: Interval | None) -> Co
     )
 
 
-def costs_of(one: Configuration, other: Configuration) -> tuple[float, float] | None:
-    """What both cost to run, in the same unit: `cost` where both know it, else `parameters`, else None."""
-    a, b = one.runs[0], other.runs[0]
-    for first, second in ((a.cost, b.cost), (a.parameters, b.parameters)):
-        if first is not None and second is not None:
-            return first, second
+def costs_of_both(first: Configuration, second: Configuration) -> tuple[float, float] | None:
+    """The costs of both in one unit: `cost` where both have it, else `parameters`, else None."""
+    a, b = first.runs[0], second.runs[0]
+    for costs in ((a.cost, b.cost), (a.parameters, b.parameters)):
+        if costs[0] is not None and costs[1] is not None:
+            return costs[0], costs[1]
     return None
 
 
 def picture_matrices(
     configurations: Sequence[Configuration], results: Mapping[str, PictureResults]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What the bootstrap needs: by config_id (S, N) bool, seeds (ascending) by pictures (in the order of their ids).
+    """The bootstrap's input: by config_id (S, N) bool, seeds (ascending) by pictures (sorted by id).
 
     `results` are by run_id. Left out is a configuration of which a run has none; and, with a remark, one whose pictures
     are not those of the first configuration that has any, or whose results contradict its best_val_accuracy.
@@ -103,7 +101,7 @@ def picture_matrices(
                 places = sorted(range(len(result.ids)), key=result.ids.__getitem__)
                 orders[result.ids] = tuple(result.ids[place] for place in places), places
             names, places = orders[result.ids]
-            problem = _misfit(run, result, names, pictures or orders[results[runs[0].run_id].ids][0])
+            problem = _results_problem(run, result, names, pictures or orders[results[runs[0].run_id].ids][0])
             if problem:
                 remarks.append(f"{configuration.label}: {problem}; its pictures are in no interval")
                 break
@@ -114,10 +112,12 @@ def picture_matrices(
     return right, remarks
 
 
-def _misfit(run: CandidateRun, result: PictureResults, names: tuple[str, ...], pictures: tuple[str, ...]) -> str | None:
+def _results_problem(
+    run: CandidateRun, result: PictureResults, names: tuple[str, ...], pictures: tuple[str, ...]
+) -> str | None:
     if names != pictures:
         return f"run {run.run_name} was judged on other pictures than the others"
-    if abs(result.accuracy - known(run.accuracy)) > 1e-6:
+    if abs(result.accuracy - require_value(run.accuracy)) > 1e-6:
         return (
             f"the pictures of run {run.run_name} give accuracy {result.accuracy:.6g}, its best_val_accuracy is"
             f" {run.accuracy:.6g}"

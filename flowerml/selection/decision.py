@@ -1,25 +1,24 @@
-"""The decision: ranking, intervals, winner, runner-up, the chosen run, and all of it in words and plain values."""
+"""The decision: ranking, intervals, winner, runner-up and chosen run, as sentences and as JSON."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flowerml.selection.candidates import Ineligible, gather
+from flowerml.selection.candidates import Ineligible
 from flowerml.selection.comparison import Comparison, compare, picture_matrices
-from flowerml.selection.explanation import sentences
-from flowerml.selection.intervals import RESAMPLES, certainty, interval_over_seeds
-from flowerml.selection.rank import Spread, Standing, best_run, known, rank
+from flowerml.selection.explanation import decision_sentences
+from flowerml.selection.intervals import RESAMPLES, bootstrap_intervals, interval_over_seeds
+from flowerml.selection.rank import Ranking, Spread, Standing, add_hits, best_run, require_value
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was chosen among what, and why. `chosen` is the winner's best seed: the run whose weights are registered.
+    """The result of a selection. `chosen` is the winner's best seed: the run whose weights are registered.
 
-    `standings` are the eligible configurations by place; where there are none, `winner` and `chosen` are None and the
-    words say so.
+    `standings` are the eligible configurations by place; without any, `winner` and `chosen` are None.
     """
 
     scope: Scope
@@ -44,9 +43,7 @@ class Decision:
 
     @property
     def key(self) -> str:
-        """sha256 (hex) of what makes two decisions one: digests, winner, and the run that spoke for it with each asked
-        seed.
-        """
+        """sha256 (hex) of the decision's identity: data and split digest, and the winner's run for each seed."""
         runs = self.winner.configuration.runs if self.winner else ()
         chosen = [self.data_digest, self.split_digest, sorted([run.config_id, run.seed, run.run_id] for run in runs)]
         return hashlib.sha256(json.dumps(chosen, separators=(",", ":")).encode("utf-8")).hexdigest()
@@ -68,53 +65,44 @@ class Decision:
             "ranking": [_standing_json(standing) for standing in self.standings],
             "not_eligible": [
                 {
-                    "config_id": one.config_id,
-                    "label": one.label,
-                    "reasons": list(one.reasons),
-                    "runs": [_run_json(run) for run in one.runs],
+                    "config_id": left_out.config_id,
+                    "label": left_out.label,
+                    "reasons": list(left_out.reasons),
+                    "runs": [_run_json(run) for run in left_out.runs],
                 }
-                for one in self.ineligible
+                for left_out in self.ineligible
             ],
             "remarks": list(self.remarks),
         }
 
 
-def decide(
-    runs: Sequence[CandidateRun],
-    scope: Scope,
-    results: Mapping[str, PictureResults] | None = None,
-    resamples: int = RESAMPLES,
+def make_decision(
+    ranking: Ranking, results: Mapping[str, PictureResults] | None = None, resamples: int = RESAMPLES
 ) -> Decision:
-    """Choose among runs.
+    """Add intervals, comparison, chosen run and sentences to a ranking, whose order stays.
 
-    `results` are per-picture results by run_id, of as many runs as were fetched: those of the two best (which
-    `rank(gather(runs, scope).eligible)` names without any) give the comparison, those of all give P(best) over all. A
-    configuration without usable ones has Student's interval over its seeds. The order of the runs does not matter.
-
-    Raises:
-        UserError: as `gather`.
+    `results` are per-picture results by run_id, of as many runs as were fetched: those of the first two places give the
+    comparison, those of all give P(best) over all. A configuration without usable ones has Student's interval over its
+    seeds.
     """
-    results = results or {}
-    counted = [
-        run.counted(len(results[run.run_id].ids)) if run.hits is None and run.run_id in results else run for run in runs
-    ]
-    gathered = gather(counted, scope)
-    standings = rank(gathered.eligible)
+    results, gathered, scope = results or {}, ranking.gathered, ranking.scope
+    standings = tuple(add_hits(standing, results) for standing in ranking.standings)
     right, remarks = picture_matrices([standing.configuration for standing in standings], results)
     leaders = [standing.configuration.config_id for standing in standings[:2]]
     pair = (leaders[0], leaders[1]) if len(leaders) == 2 and all(name in right for name in leaders) else None
-    sure = certainty(right, pair, resamples)
-    # The share of a single configuration is no answer to "the best of how many?".
-    shares = sure.p_best if len(sure.p_best) > 1 else {}
+    bootstrap = bootstrap_intervals(right, pair, resamples)
+    # P(best) of a single configuration says nothing.
+    p_best = bootstrap.p_best if len(bootstrap.p_best) > 1 else {}
     standings = tuple(
         replace(
             standing,
-            interval=sure.intervals.get(standing.configuration.config_id) or interval_over_seeds(_accuracies(standing)),
-            p_best=shares.get(standing.configuration.config_id),
+            interval=bootstrap.intervals.get(standing.configuration.config_id)
+            or interval_over_seeds(_accuracies(standing)),
+            p_best=p_best.get(standing.configuration.config_id),
         )
         for standing in standings
     )
-    comparison = compare(standings, sure.difference) if len(standings) > 1 else None
+    comparison = compare(standings, bootstrap.difference) if len(standings) > 1 else None
     chosen = best_run(standings[0].configuration.runs) if standings else None
     return Decision(
         scope=scope,
@@ -125,12 +113,12 @@ def decide(
         remarks=(*gathered.remarks, *remarks),
         comparison=comparison,
         chosen=chosen,
-        sentences=sentences(gathered, scope, standings, comparison, chosen),
+        sentences=decision_sentences(gathered, scope, standings, comparison, chosen),
     )
 
 
 def _accuracies(standing: Standing) -> list[float]:
-    return [known(run.accuracy) for run in standing.configuration.runs]
+    return [require_value(run.accuracy) for run in standing.configuration.runs]
 
 
 def _standing_json(standing: Standing) -> dict[str, Any]:

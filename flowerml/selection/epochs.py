@@ -1,4 +1,4 @@
-"""Which epoch of a run is the best one, and when to stop looking for a better."""
+"""The best epoch of a run, and early stopping."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ _F1_STEP = 1e-9  # macro-F1 or mean recalls closer than this are equal: sums in 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch reached on the validation pictures. `hits` of `total` are right; `epoch` is 1-based."""
+    """An epoch's validation result. `hits` of `total` predictions are right; `epoch` is 1-based."""
 
     epoch: int
     hits: int
@@ -22,8 +22,8 @@ class EpochResult:
         return self.hits / self.total
 
 
-def better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
-    """Whether `new`, a later epoch, takes the place of `old`.
+def is_better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
+    """Whether `new`, a later epoch, replaces `old` as the best.
 
     What `monitor` names decides (val_accuracy, val_macro_f1, val_mean_recall or val_loss), then accuracy in integer
     hits, then macro-F1, then the earlier epoch.
@@ -31,10 +31,10 @@ def better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
     if old is None:
         return True
     criteria = {
-        "val_loss": _sign(old.loss - new.loss, 0.0),
-        "val_accuracy": _sign(new.hits - old.hits, 0.0),
-        "val_macro_f1": _sign(new.macro_f1 - old.macro_f1, _F1_STEP),
-        "val_mean_recall": _sign(new.mean_recall - old.mean_recall, _F1_STEP),
+        "val_loss": _compare_values(old.loss - new.loss, 0.0),
+        "val_accuracy": _compare_values(new.hits - old.hits, 0.0),
+        "val_macro_f1": _compare_values(new.macro_f1 - old.macro_f1, _F1_STEP),
+        "val_mean_recall": _compare_values(new.mean_recall - old.mean_recall, _F1_STEP),
     }
     for name in (monitor, "val_accuracy", "val_macro_f1"):
         if criteria[name]:
@@ -42,8 +42,8 @@ def better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
     return False
 
 
-def improves(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
-    """Whether `new` is better in what `monitor` names, ties aside: the question early stopping asks."""
+def is_improvement(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
+    """Whether `new` is strictly better in the metric `monitor`, without tie-breakers: the test of early stopping."""
     if old is None:
         return True
     if monitor == "val_loss":
@@ -66,13 +66,13 @@ class EarlyStopping:
     leader: EpochResult | None = None
 
     def stop_after(self, result: EpochResult) -> bool:
-        """Take an epoch's result; whether training should end here."""
-        if improves(result, self.leader, self.monitor):
+        """Add an epoch's result; returns whether training should stop."""
+        if is_improvement(result, self.leader, self.monitor):
             self.leader, self.without = result, 0
         else:
             self.without += 1
         return 0 < self.patience <= self.without and result.epoch >= self.min_epochs
 
 
-def _sign(difference: float, step: float) -> int:
+def _compare_values(difference: float, step: float) -> int:
     return 0 if abs(difference) <= step else 1 if difference > 0 else -1

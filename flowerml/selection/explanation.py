@@ -1,4 +1,4 @@
-"""The decision in plain sentences: who won, by what, how sure it is, and what the figures can't say."""
+"""The decision in sentences: the winner, the deciding criterion, the uncertainty, and the reservations."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from flowerml.selection.rank import Level, Standing
 from flowerml.selection.records import CandidateRun, Scope
 
 
-def sentences(
+def decision_sentences(
     gathered: Gathered,
     scope: Scope,
     standings: Sequence[Standing],
@@ -23,13 +23,13 @@ def sentences(
             f"No configuration is eligible: {len(gathered.ineligible)} found, each left out for a reason.",
             f"Asked for was a finished run with each of the seeds {seeds}, on split {gathered.split_digest[:8]}.",
         )
-    said = [_winner(standings[0], len(standings), len(gathered.ineligible))]
+    said = [_winner_sentence(standings[0], len(standings), len(gathered.ineligible))]
     if comparison is None:
         said.append("No other configuration was eligible, so it is compared with none.")
     else:
-        said.append(_decided(standings[0], standings[1], comparison))
-        said.append(_separation(standings[0], standings[1], comparison))
-    said.append(_chance(standings))
+        said.append(_decided_by(standings[0], standings[1], comparison))
+        said.append(_separation_sentence(standings[0], standings[1], comparison))
+    said.append(_uncertainty_sentence(standings))
     said.append(f"The winner's best seed is {chosen.seed}, run {chosen.run_name} ({chosen.run_id[:8]}).")
     said.append(
         "All figures are after selection, on the pictures that also chose each run's epoch, and on one split, so they"
@@ -38,12 +38,12 @@ def sentences(
     return tuple(sentence for sentence in said if sentence)
 
 
-def _winner(winner: Standing, eligible: int, others: int) -> str:
+def _winner_sentence(winner: Standing, eligible: int, others: int) -> str:
     runs = winner.configuration.runs
     seeds = ", ".join(str(run.seed) for run in runs)
     spread = f"; standard deviation {winner.accuracy.deviation:.4f}" if winner.accuracy.deviation is not None else ""
     hits = f"; {winner.hits:,} hits of {winner.total:,}" if winner.hits is not None else ""
-    interval = f", {_interval(winner.interval)}" if winner.interval else ""
+    interval = f", {_interval_text(winner.interval)}" if winner.interval else ""
     left_out = f" ({others} not eligible)" if others else ""
     over = f"over seeds {seeds}" if len(runs) > 1 else f"with seed {seeds}"
     field = f"{eligible} eligible configuration{'' if eligible == 1 else 's'}{left_out}"
@@ -53,8 +53,8 @@ def _winner(winner: Standing, eligible: int, others: int) -> str:
     )
 
 
-def _decided(winner: Standing, second: Standing, comparison: Comparison) -> str:
-    """By what the winner stands before the runner-up; every level that was equal is named."""
+def _decided_by(winner: Standing, second: Standing, comparison: Comparison) -> str:
+    """The criterion that decided against the runner-up; criteria that were tied are named."""
     runner_up = f"The runner-up is {second.configuration.label}"
     if comparison.decided_by is Level.ACCURACY:
         hits = (
@@ -77,7 +77,7 @@ def _decided(winner: Standing, second: Standing, comparison: Comparison) -> str:
     return f"{runner_up}, equal in {' and '.join(equal)}: {figures[comparison.decided_by]}."
 
 
-def _separation(winner: Standing, second: Standing, comparison: Comparison) -> str:
+def _separation_sentence(winner: Standing, second: Standing, comparison: Comparison) -> str:
     points = f"{100 * comparison.difference:+.2f} points"
     if comparison.interval is None:
         return (
@@ -102,8 +102,8 @@ def _separation(winner: Standing, second: Standing, comparison: Comparison) -> s
     return f"{measured}: not separated; {cost}, and the rule still decides."
 
 
-def _chance(standings: Sequence[Standing]) -> str:
-    """P(best), and what the intervals leave out."""
+def _uncertainty_sentence(standings: Sequence[Standing]) -> str:
+    """P(best), and which variance the interval leaves out."""
     winner = standings[0]
     said: list[str] = []
     if winner.p_best is not None:
@@ -122,5 +122,5 @@ def _chance(standings: Sequence[Standing]) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _interval(interval: Interval) -> str:
+def _interval_text(interval: Interval) -> str:
     return f"95 % interval {interval.low:.4f} to {interval.high:.4f} over {interval.over}"

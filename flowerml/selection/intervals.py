@@ -1,24 +1,28 @@
-"""How sure a mean and a difference are: 95 % intervals over pictures and seeds.
+"""95 % intervals of a mean accuracy and of a difference, over pictures and seeds.
 
-A result has two sources of chance that cross: every run saw the same validation pictures, every picture was judged by
-one run per seed. So one resample draws both (the multi-bootstrap of Sellam et al., "The MultiBERTs", ICLR 2022):
-pictures with replacement, the same ones for all configurations and seeds; seeds with the same weights for all
-configurations. What is compared is thereby paired by picture and by seed. Two departures, because that bootstrap is too
-sure of itself with three seeds and few mistakes:
+A result has two crossed sources of variance: every run is validated on the same pictures, and every picture is
+predicted by one run per seed. So one resample draws both (the multi-bootstrap of Sellam et al., "The MultiBERTs", ICLR
+2022): pictures with replacement, the same ones for all configurations and seeds; seeds with the same weights for all
+configurations. Comparisons are thereby paired by picture and by seed. Two departures, because that bootstrap is
+overconfident with three seeds and few mistakes:
 
 * Drawing 3 of 3 seeds with replacement can't leave the range of the three, in which the true mean lies in only 3 of 4
-  cases. So a seed's deviation is drawn with normal weights over a chi-square, which gives their mean Student's t with n
-  - 1 degrees of freedom, as textbooks have it for so few values. What pictures and seeds have in common is counted in
-  both: the intervals err on the wide side.
-* Four made-up pictures are added to the real ones: both models right, only the first, only the second, neither. For one
-  model that is two right and two wrong (Agresti & Coull, The American Statistician 52, 1998), for a difference one for
-  each side (Bonett & Price, Journal of Educational and Behavioral Statistics 37, 2012). Without them 100 % right has an
-  interval of width 0, and 4 pictures against none are a "significant" difference, which McNemar's exact test (p =
-  0.125) denies.
+  cases. So the seeds' deviations are weighted with normal values over a chi-square, which gives their mean Student's t
+  with n - 1 degrees of freedom. The interaction of pictures and seeds is counted in both: the intervals are
+  conservative.
+* Four pseudo-observations are added: both models right, only the first, only the second, neither. For one model that
+  is two right and two wrong (Agresti & Coull, The American Statistician 52, 1998), for a difference one for each side
+  (Bonett & Price, Journal of Educational and Behavioral Statistics 37, 2012). Without them 100 % right has an interval
+  of width 0, and 4 pictures against none are a "significant" difference, where McNemar's exact test has
+  p = 0.125.
 
-Simulated with 776 pictures and 95 % accuracy, intervals of a difference hold the truth in 95 % of cases or more with
-one to five seeds, whatever the spread between seeds; those of the plain bootstrap in 77 to 99 %. The price: with three
-seeds that hardly differ they are a third wider.
+Simulated with 776 pictures and 95 % accuracy, intervals of a difference have a coverage of 95 % or more with one to
+five seeds, whatever the spread between seeds; those of the plain bootstrap of 77 to 99 %. The price: with three seeds
+that hardly differ they are a third wider.
+
+Weighed against `scipy.stats.bootstrap`, which resamples one axis (no
+crossed pictures and seeds, no coverage with three values), and statsmodels, which has exact intervals of one proportion
+but no pairing over seeds; so the bootstrap is kept here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,12 +38,12 @@ RESAMPLES = 10_000
 _SEED = 20220  # of the generator: the same runs give the same intervals
 _TAILS = (0.025, 0.975)
 _CHUNK = 200  # resamples at a time: 200 x 5,000 pictures are 8 MB
-_ONE = np.array([1, 1, 0, 0])  # the made-up pictures for one model
-_PAIR = np.array([0, 1, -1, 0])  # and for the difference of two
+_ONE = np.array([1, 1, 0, 0])  # pseudo-observations of one model
+_PAIR = np.array([0, 1, -1, 0])  # and of the difference of two
 
 
 class Over(StrEnum):
-    """What an interval takes into account."""
+    """The sources of variance in an interval."""
 
     BOTH = "pictures and seeds"
     PICTURES = "pictures"
@@ -68,26 +72,24 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Certainty:
-    """Intervals of each configuration's mean accuracy, the share of resamples in which it is best, and the first one
-    minus the second.
-    """
+class BootstrapResult:
+    """By config_id the interval of the mean accuracy and P(best); and the interval of the difference of a pair."""
 
     intervals: Mapping[str, Interval]
     p_best: Mapping[str, float]
     difference: Interval | None
 
 
-def certainty(
+def bootstrap_intervals(
     right: Mapping[str, np.ndarray], pair: tuple[str, str] | None = None, resamples: int = RESAMPLES
-) -> Certainty:
-    """Bootstrap configurations that were judged on the same pictures with the same seeds.
+) -> BootstrapResult:
+    """Bootstrap configurations that were validated on the same pictures with the same seeds.
 
     Args:
         right: by config_id, (S, N) bool: seeds by pictures, in one order for all.
         pair: the two configurations of `difference`, or None.
-        resamples: how often; 10,000 leave half an interval's width 1 % uncertain with one seed, 3 % with three (from
-            Student's tails).
+        resamples: their number; with 10,000 the Monte Carlo error of half an interval's width is 1 % with one seed,
+            3 % with three (Student's tails).
 
     With one seed only pictures are resampled. The order of `right` does not matter.
 
@@ -96,7 +98,7 @@ def certainty(
     """
     names = sorted(right)
     if not names:
-        return Certainty({}, {}, None)
+        return BootstrapResult({}, {}, None)
     shapes = {right[name].shape for name in names}
     if len(shapes) > 1:
         raise UserError(
@@ -123,7 +125,7 @@ def certainty(
         low, high = np.clip(np.quantile(values, _TAILS), floor, 1.0)
         return Interval(float(low), float(high), over, seeds, pictures)
 
-    return Certainty(
+    return BootstrapResult(
         intervals={name: interval(draws[:, place], 0.0) for place, name in enumerate(names)},
         p_best=dict(zip(names, _share_best(draws), strict=True)),
         difference=None if pair is None else interval(drawn[:, -1] + effects[:, first] - effects[:, second], -1.0),
@@ -131,11 +133,9 @@ def certainty(
 
 
 def interval_over_seeds(values: Sequence[float], floor: float = 0.0) -> Interval | None:
-    """Student's interval of the mean of some values (accuracies, or differences with floor=-1), for want of per-picture
-    results.
+    """Student's interval of the mean of values by seed (accuracies, or differences with floor=-1).
 
-    None for one value, and where all are equal: hits that coincide are no sign of certainty. Pictures are not in it:
-    their chance is common to all seeds and does not show in the spread.
+    None for one value, and where all are equal. The variance over pictures is not in it: it is common to all seeds.
     """
     n = len(values)
     if n < 2 or max(values) - min(values) < 1e-12:

@@ -1,18 +1,18 @@
-"""The rule: mean validation accuracy over the seeds, and what decides where it is equal.
+"""The ranking rule: mean validation accuracy over the seeds, then the tie-breakers.
 
 In this order: mean best_val_accuracy (in integer hits), mean macro-F1 (within 1e-9), the smaller variance between
 seeds, the plan's order, config_id.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from flowerml.selection.candidates import Configuration
+from flowerml.selection.candidates import Configuration, Gathered, gather
 from flowerml.selection.intervals import Interval
-from flowerml.selection.records import CandidateRun
+from flowerml.selection.records import CandidateRun, PictureResults, Scope
 
 F1_STEP = 1e-9  # macro-F1 closer than this are equal: sums in another order differ by less
 # Where hits are not known, accuracies: one hit of a million pictures over ten seeds is 1e-7, sums in another order
@@ -27,7 +27,7 @@ _Criterion = tuple[
 
 
 class Level(StrEnum):
-    """At which level of the rule two configurations differ."""
+    """The criterion of the rule by which two configurations differ."""
 
     ACCURACY = "mean accuracy"
     MACRO_F1 = "mean macro-F1"
@@ -46,7 +46,7 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> "Spread":
-        """Of at least one value, whatever their order."""
+        """Of at least one value; their order does not matter."""
         ordered = sorted(values)
         return Spread(statistics.fmean(ordered), statistics.stdev(ordered) if len(ordered) > 1 else None, len(ordered))
 
@@ -55,9 +55,9 @@ class Spread:
 class Standing:
     """A configuration at its place (1 is the winner).
 
-    `ahead_by` is the level at which it stands before the next place (None: it is the last). `hits` of `total` are
-    summed over the seeds. `interval` (95 %, of the mean accuracy) and `p_best` are None where there is nothing to say
-    them by.
+    `ahead_by` is the criterion that puts it before the next place (None: it is the last). `hits` of `total` are
+    summed over the seeds. `interval` (95 %, of the mean accuracy) and `p_best` are None where they can't be
+    computed.
     """
 
     place: int
@@ -71,47 +71,70 @@ class Standing:
     p_best: float | None = None
 
 
-def rank(configurations: Sequence[Configuration]) -> tuple[Standing, ...]:
+@dataclass(frozen=True)
+class Ranking:
+    """The runs of a scope, gathered and ranked: what a decision is made from."""
+
+    scope: Scope
+    gathered: Gathered
+    standings: tuple[Standing, ...]
+
+    def leading_runs(self, places: int) -> list[CandidateRun]:
+        """The runs of the first `places` configurations."""
+        return [run for standing in self.standings[:places] for run in standing.configuration.runs]
+
+
+def rank_runs(runs: Sequence[CandidateRun], scope: Scope) -> Ranking:
+    """Gather the runs of the scope and rank the eligible configurations. Raises UserError as `gather`."""
+    gathered = gather(runs, scope)
+    return Ranking(scope, gathered, rank_configurations(gathered.eligible))
+
+
+def rank_configurations(configurations: Sequence[Configuration]) -> tuple[Standing, ...]:
     """Eligible configurations by the rule, the winner first. The order of the input does not matter."""
-    count = hits_known([run for configuration in configurations for run in configuration.runs])
+    count = has_comparable_hits([run for configuration in configurations for run in configuration.runs])
 
     def accuracy(configuration: Configuration) -> float:
         runs = configuration.runs
-        return -sum(hits(run) for run in runs) if count else -Spread.of([known(run.accuracy) for run in runs]).mean
+        return (
+            -sum(hits_of(run) for run in runs)
+            if count
+            else -Spread.of([require_value(run.accuracy) for run in runs]).mean
+        )
 
     def variance(configuration: Configuration) -> float:
         if count:  # an integer: n^2 times the variance, as exact as the hits
-            values = [hits(run) for run in configuration.runs]
+            values = [hits_of(run) for run in configuration.runs]
             return len(values) * sum(value * value for value in values) - sum(values) ** 2
-        return (Spread.of([known(run.accuracy) for run in configuration.runs]).deviation or 0.0) ** 2
+        return (Spread.of([require_value(run.accuracy) for run in configuration.runs]).deviation or 0.0) ** 2
 
     levels: list[tuple[Level, _Criterion[Configuration]]] = [
         (Level.ACCURACY, (accuracy, 0.0 if count else ACCURACY_STEP)),
-        (Level.MACRO_F1, (lambda c: -Spread.of([known(run.macro_f1) for run in c.runs]).mean, F1_STEP)),
+        (Level.MACRO_F1, (lambda c: -Spread.of([require_value(run.macro_f1) for run in c.runs]).mean, F1_STEP)),
         (Level.VARIANCE, (variance, 0.0 if count else _VARIANCE_STEP)),
         (Level.PLAN, (lambda c: c.plan_order, 0.0)),
     ]
     by_id = sorted(configurations, key=lambda configuration: configuration.config_id)
-    placed = in_order(by_id, [criterion for _, criterion in levels])
+    sorted_configurations = sort_with_ties(by_id, [criterion for _, criterion in levels])
     names = [*(level for level, _ in levels), Level.CONFIG_ID]
     return tuple(
-        _standing(place, configuration, None if place == len(placed) else names[depth])
-        for place, (configuration, depth) in enumerate(placed, start=1)
+        _make_standing(place, configuration, None if place == len(sorted_configurations) else names[depth])
+        for place, (configuration, depth) in enumerate(sorted_configurations, start=1)
     )
 
 
 def best_run(runs: Sequence[CandidateRun]) -> CandidateRun:
     """The best of a configuration's runs: most hits, then macro-F1, then the smaller seed."""
-    count = hits_known(runs)
+    count = has_comparable_hits(runs)
     criteria: list[_Criterion[CandidateRun]] = [
-        (lambda run: -hits(run) if count else -known(run.accuracy), 0.0 if count else ACCURACY_STEP),
-        (lambda run: -known(run.macro_f1), F1_STEP),
+        (lambda run: -hits_of(run) if count else -require_value(run.accuracy), 0.0 if count else ACCURACY_STEP),
+        (lambda run: -require_value(run.macro_f1), F1_STEP),
     ]
-    return in_order(sorted(runs, key=lambda run: run.seed), criteria)[0][0]
+    return sort_with_ties(sorted(runs, key=lambda run: run.seed), criteria)[0][0]
 
 
-def in_order(items: Sequence[_Item], criteria: Sequence[_Criterion[_Item]]) -> list[tuple[_Item, int]]:
-    """Items by the first criterion, equal ones by the next, and so on; where all are equal, as they came.
+def sort_with_ties(items: Sequence[_Item], criteria: Sequence[_Criterion[_Item]]) -> list[tuple[_Item, int]]:
+    """Sort by the first criterion, ties by the next, and so on; stable where all are equal.
 
     With each item the number of the criterion that puts it before its successor (len(criteria) where all were equal).
     Values form a tie when each is within a step of its neighbour: so a tie is one for all its members, and the order of
@@ -129,38 +152,50 @@ def in_order(items: Sequence[_Item], criteria: Sequence[_Criterion[_Item]]) -> l
     placed: list[tuple[_Item, int]] = []
     for tie in ties:
         # Back into the order they came in: values within a step of each other are equal, not sorted.
-        inner = in_order([item for item in items if any(item is member for member in tie)], criteria[1:])
+        inner = sort_with_ties([item for item in items if any(item is member for member in tie)], criteria[1:])
         placed += [(item, depth + 1) for item, depth in inner[:-1]]
         placed.append((inner[-1][0], 0))
     return placed
 
 
-def hits_known(runs: Sequence[CandidateRun]) -> bool:
-    """Whether all runs have hits of the same number of pictures, so that hits can be compared."""
+def has_comparable_hits(runs: Sequence[CandidateRun]) -> bool:
+    """Whether all runs have hits of the same number of pictures."""
     return all(run.hits is not None and run.total is not None for run in runs) and len({run.total for run in runs}) <= 1
 
 
-def hits(run: CandidateRun) -> int:
-    """The hits of a run that has them."""
+def hits_of(run: CandidateRun) -> int:
+    """The hits of a run that has them (asserted)."""
     assert run.hits is not None
     return run.hits
 
 
-def known(value: float | None) -> float:
-    """A figure of an eligible run: eligibility has made sure of it."""
+def require_value(value: float | None) -> float:
+    """A metric of an eligible run, which is never None."""
     assert value is not None
     return value
 
 
-def _standing(place: int, configuration: Configuration, ahead_by: Level | None) -> Standing:
+def add_hits(standing: Standing, results: Mapping[str, PictureResults]) -> Standing:
+    """The standing with its hits, counted from per-picture results (by run_id) where its runs do not have them.
+
+    Its place stays: accuracies that are whole numbers of pictures are in the same order as the hits.
+    """
+    runs = tuple(
+        run.with_hits(len(results[run.run_id].ids)) if run.hits is None and run.run_id in results else run
+        for run in standing.configuration.runs
+    )
+    return _make_standing(standing.place, replace(standing.configuration, runs=runs), standing.ahead_by)
+
+
+def _make_standing(place: int, configuration: Configuration, ahead_by: Level | None) -> Standing:
     runs = configuration.runs
-    count = hits_known(runs)
+    count = has_comparable_hits(runs)
     return Standing(
         place=place,
         configuration=configuration,
-        accuracy=Spread.of([known(run.accuracy) for run in runs]),
-        macro_f1=Spread.of([known(run.macro_f1) for run in runs]),
-        hits=sum(hits(run) for run in runs) if count else None,
+        accuracy=Spread.of([require_value(run.accuracy) for run in runs]),
+        macro_f1=Spread.of([require_value(run.macro_f1) for run in runs]),
+        hits=sum(hits_of(run) for run in runs) if count else None,
         total=sum(run.total or 0 for run in runs) if count else None,
         ahead_by=ahead_by,
     )

@@ -45,7 +45,7 @@ class CandidateRun:
     params: Mapping[str, str] = field(default_factory=dict)
     pruned: bool = False
 
-    def counted(self, total: int) -> "CandidateRun":
+    def with_hits(self, total: int) -> "CandidateRun":
         """The same run with its hits, where its accuracy is a whole number of `total` validation pictures; else
         unchanged.
         """
@@ -80,7 +80,7 @@ class PictureResults:
             )
 
     @staticmethod
-    def of(ids: Sequence[str], labels: Sequence[str], predicted: Sequence[str]) -> "PictureResults":
+    def from_columns(ids: Sequence[str], labels: Sequence[str], predicted: Sequence[str]) -> "PictureResults":
         """From the columns image, label and predicted of `predictions.csv`."""
         if not len(ids) == len(labels) == len(predicted):
             raise UserError(
@@ -119,7 +119,7 @@ class Scope:
         if not set(self.kinds) <= {"train", "trial"}:
             raise UserError(f"kinds {', '.join(self.kinds)}: only train is ranked, and trial on request")
 
-    def holds(self, run: CandidateRun) -> bool:
+    def includes(self, run: CandidateRun) -> bool:
         """Whether a run is of the kind, family, campaign and phase asked for; its digests are another question."""
         return (
             run.kind in self.kinds
@@ -128,7 +128,7 @@ class Scope:
             and (self.phases is None or run.phase in self.phases)
         )
 
-    def of_digests(self, run: CandidateRun) -> bool:
+    def has_named_digests(self, run: CandidateRun) -> bool:
         """Whether a run is of the digests that were named."""
         return run.data_digest.startswith(self.data_digest or "") and run.split_digest.startswith(
             self.split_digest or ""

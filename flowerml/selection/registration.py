@@ -1,6 +1,4 @@
-"""Whether a new decision takes the alias `champion` from the standing one. Decisions are compared only within one split
-digest.
-"""
+"""Whether a new decision takes the alias `champion`. Decisions are compared only within one split digest."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,10 +28,10 @@ class Champion:
     retrained: bool = False
 
 
-class Action(StrEnum):
-    """What becomes of the alias."""
+class AliasAction(StrEnum):
+    """What happens to the alias."""
 
-    FIRST = "first"  # nobody held it
+    FIRST = "first"  # no version had it
     SAME = "same"  # the same decision again: nothing to do
     RETRAINED = "retrained"  # the same decision, now with weights trained on everything
     BETTER = "better"
@@ -44,63 +42,66 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with a decision that is to be registered, and why, in words. Who loses the alias `champion` gets
-    `previous`.
-    """
+    """What happens to the alias `champion`, and why, in words. The version that loses it gets `previous`."""
 
-    action: Action
+    action: AliasAction
     words: str
 
     @property
     def takes_alias(self) -> bool:
         """Whether the new version becomes champion."""
-        return self.action not in (Action.SAME, Action.KEEP)
+        return self.action not in (AliasAction.SAME, AliasAction.KEEP)
 
 
-def verdict(decision: Decision, champion: Champion | None, *, retrained: bool = False, force: bool = False) -> Verdict:
-    """Judge a decision that has a winner against the standing champion (None: nobody holds the alias).
+def compare_with_champion(
+    decision: Decision, champion: Champion | None, *, retrained: bool = False, force: bool = False
+) -> Verdict:
+    """Compare a decision that has a winner with the current champion (None: no version has the alias).
 
     Within one split digest the rule of the ranking decides (mean accuracy, in hits where both have as many pictures;
-    macro-F1; variance), and the champion keeps the alias where they are equal: a change needs a reason. The same
-    decision is nothing to do, also with `force`; only weights that were retrained on everything (`retrained`) replace
-    its best seed's, and never the other way round.
+    macro-F1; variance), and the champion keeps the alias where they are equal. For the same decision nothing is done,
+    also with `force`; only weights that were retrained on everything (`retrained`) replace its best seed's, and never
+    the other way round.
     """
     winner = decision.winner
     assert winner is not None
     if champion is None:
-        return Verdict(Action.FIRST, f"{winner.configuration.label} is the first champion.")
+        return Verdict(AliasAction.FIRST, f"{winner.configuration.label} is the first champion.")
     old = f"the champion, version {champion.version} ({champion.config_id[:8]})"
     if champion.key == decision.key:
         if retrained and not champion.retrained:
-            return Verdict(Action.RETRAINED, f"The decision is that of {old}; the retrained model takes the alias.")
-        return Verdict(Action.SAME, f"The decision is that of {old}: nothing to do.")
+            return Verdict(
+                AliasAction.RETRAINED, f"The decision is that of {old}; the retrained model takes the alias."
+            )
+        return Verdict(AliasAction.SAME, f"The decision is that of {old}: nothing to do.")
     if champion.split_digest != decision.split_digest:
         return Verdict(
-            Action.OTHER_SPLIT,
+            AliasAction.OTHER_SPLIT,
             f"{winner.configuration.label} takes the alias, and {old}, becomes previous: they were judged on different"
             f" splits ({decision.split_digest[:8]} and {champion.split_digest[:8]}), so the two can't be compared.",
         )
-    better, why = _against(winner, champion)
+    better, why = _compare_by_rule(winner, champion)
     if better:
-        return Verdict(Action.BETTER, f"{winner.configuration.label} takes the alias from {old}: {why}.")
+        return Verdict(AliasAction.BETTER, f"{winner.configuration.label} takes the alias from {old}: {why}.")
     same = ", of the same configuration" if champion.config_id == winner.configuration.config_id else ""
     if force:
         return Verdict(
-            Action.FORCED,
+            AliasAction.FORCED,
             f"{winner.configuration.label} takes the alias from {old}{same}, because forced, not better: {why}.",
         )
     return Verdict(
-        Action.KEEP, f"{old[0].upper()}{old[1:]}{same}, keeps the alias: {why}. Only force gives it away on this split."
+        AliasAction.KEEP,
+        f"{old[0].upper()}{old[1:]}{same}, keeps the alias: {why}. Only force gives it away on this split.",
     )
 
 
-def _against(winner: Standing, champion: Champion) -> tuple[bool, str]:
+def _compare_by_rule(winner: Standing, champion: Champion) -> tuple[bool, str]:
     """Whether the winner is better than the champion by the rule, and by what, in words."""
     seeds = sorted(run.seed for run in winner.configuration.runs)
     other = (
         ""
         if seeds == sorted(champion.seeds)
-        else f", over seeds {_listed(seeds)} against {_listed(sorted(champion.seeds))}"
+        else f", over seeds {_join_seeds(seeds)} against {_join_seeds(sorted(champion.seeds))}"
     )
     means = f"mean accuracy {winner.accuracy.mean:.4f} against {champion.mean:.4f}{other}"
     if None not in (winner.hits, champion.hits) and winner.total == champion.total:
@@ -125,5 +126,5 @@ def _against(winner: Standing, champion: Champion) -> tuple[bool, str]:
     return False, f"{equal} and in all else that the rule looks at"
 
 
-def _listed(seeds: list[int]) -> str:
+def _join_seeds(seeds: list[int]) -> str:
     return ", ".join(map(str, seeds))

@@ -1,4 +1,4 @@
-"""The ranking as a table: for people (Markdown, and the terminal's cells) and for programs (CSV with all digits)."""
+"""The ranking as a table: Markdown, cells for the terminal, and CSV with all digits."""
 
 import csv
 import io
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
-from flowerml.selection.rank import Standing, known
+from flowerml.selection.rank import Standing, require_value
 
 SEEDS_ALONE = "* over seeds alone (Student's t): of these runs no per-picture results were used"
 _RIGHT = ("", "n", "mean", "sd", "macro-F1", "P(best)")  # columns of numbers
 
 
-def head(decision: Decision) -> list[str]:
-    """The columns' names."""
+def column_names(decision: Decision) -> list[str]:
+    """The column names."""
     seeds = ", ".join(str(seed) for seed in decision.scope.seeds)
     return [
         "",
@@ -29,12 +29,12 @@ def head(decision: Decision) -> list[str]:
     ]
 
 
-def numeric(column: str) -> bool:
-    """Whether a column is set to the right."""
+def is_numeric(column: str) -> bool:
+    """Whether a column is right-aligned."""
     return column in _RIGHT
 
 
-def cells(standing: Standing) -> list[str]:
+def standing_cells(standing: Standing) -> list[str]:
     """One configuration in the order of `head`; accuracies with four digits."""
     runs, interval = standing.configuration.runs, standing.interval
     star = "*" if interval is not None and interval.over is Over.SEEDS else ""
@@ -47,12 +47,12 @@ def cells(standing: Standing) -> list[str]:
         "" if standing.accuracy.deviation is None else f"{standing.accuracy.deviation:.4f}",
         "" if interval is None else f"{interval.low:.4f}–{interval.high:.4f}{star}",
         f"{standing.macro_f1.mean:.4f}",
-        "" if standing.p_best is None else percent(standing.p_best),
-        " ".join(f"{known(run.accuracy):.4f}" for run in runs),
+        "" if standing.p_best is None else resample_percent(standing.p_best),
+        " ".join(f"{require_value(run.accuracy):.4f}" for run in runs),
     ]
 
 
-def percent(share: float) -> str:
+def resample_percent(share: float) -> str:
     """A share of resamples in whole percent; `<1 %` is not 0, and `>99 %` is not 100."""
     if 0 < share < 0.01:
         return "<1 %"
@@ -60,21 +60,22 @@ def percent(share: float) -> str:
 
 
 def has_seeds_alone(standings: Sequence[Standing]) -> bool:
-    """Whether `SEEDS_ALONE` is to be said below a table of these."""
+    """Whether a table of these needs the footnote `SEEDS_ALONE`."""
     return any(standing.interval is not None and standing.interval.over is Over.SEEDS for standing in standings)
 
 
-def markdown(decision: Decision) -> str:
+def decision_markdown(decision: Decision) -> str:
     """The decision as a page: words, ranking, what was not eligible and why, remarks."""
     lines = [decision.words, ""]
     if decision.standings:
-        columns = head(decision)
+        columns = column_names(decision)
         lines += [
             "| " + " | ".join(columns) + " |",
-            "|" + "|".join("---:" if numeric(column) else "---" for column in columns) + "|",
+            "|" + "|".join("---:" if is_numeric(column) else "---" for column in columns) + "|",
         ]
         lines += [
-            "| " + " | ".join(_escaped(cell) for cell in cells(standing)) + " |" for standing in decision.standings
+            "| " + " | ".join(_escaped(cell) for cell in standing_cells(standing)) + " |"
+            for standing in decision.standings
         ]
         lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
     if decision.ineligible:
@@ -86,10 +87,8 @@ def markdown(decision: Decision) -> str:
     return "\n".join(lines)
 
 
-def as_csv(decision: Decision) -> str:
-    """A row per eligible configuration, every figure with all its digits; a column of accuracy and one of run id for
-    each seed.
-    """
+def ranking_csv(decision: Decision) -> str:
+    """A row per eligible configuration, all digits; for each seed a column of accuracy and one of run id."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     seeds = decision.scope.seeds
@@ -115,10 +114,10 @@ def as_csv(decision: Decision) -> str:
         ]
         row += [interval.low, interval.high, str(interval.over)] if interval else [None, None, None]
         row += [one.macro_f1.mean, one.hits, one.total, one.p_best, one.ahead_by and str(one.ahead_by)]
-        writer.writerow([*row, *(known(run.accuracy) for run in runs), *(run.run_id for run in runs)])
+        writer.writerow([*row, *(require_value(run.accuracy) for run in runs), *(run.run_id for run in runs)])
     return text.getvalue()
 
 
 def _escaped(text: str) -> str:
-    """A name that may have Markdown's own characters in it."""
+    """Escape Markdown's special characters."""
     return "".join(f"\\{char}" if char in "\\|*_`[]<" else char for char in text)

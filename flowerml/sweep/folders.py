@@ -9,7 +9,7 @@ from pathlib import Path
 from flowerml.errors import UserError
 from flowerml.events import Tags
 from flowerml.journal import DamagedLine, Journal, find_journals, has_undelivered, read_delivered
-from flowerml.runs.lifecycle.lease import lease_owner
+from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.tracking import sync_folder
 from flowerml.tracking.search.campaigns import CAMPAIGN

@@ -12,9 +12,9 @@ from typing import Any
 
 from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, launcher_of, watched
+from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, watch_run
 from flowerml.runs.lifecycle.termination import finalize_status
-from flowerml.runs.select import choose, record
+from flowerml.runs.select import record_decision, select_configuration
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from flowerml.settings import Family
@@ -140,7 +140,7 @@ def _closing(parent: CampaignRun, stopping: StopRequest) -> Iterator[None]:
 
     try:
         with (
-            watched(lambda: None, _SIGN_S, stopping, launcher_of(stops=True)),
+            watch_run(lambda: None, _SIGN_S, stopping, find_launcher(stops=True)),
             finalize_status(parent.recorder, ended, stopping),
         ):
             yield
@@ -151,6 +151,6 @@ def _closing(parent: CampaignRun, stopping: StopRequest) -> Iterator[None]:
 def _decide(campaign: str, family: Family, parent: CampaignRun) -> Decision:
     """Rank what was confirmed, by the selector's own rule, in a run of kind select under the sweep's."""
     scope = Scope(seeds=SEEDS, kinds=("trial",), family=family.value, campaign=campaign)
-    decision = choose(scope, TrackedRuns())
-    record(decision, lambda name: start_child_run(parent.recorder.run_id, parent.experiment, name, "select"), None)
+    decision = select_configuration(scope, TrackedRuns())
+    record_decision(decision, lambda name: start_child_run(parent.recorder.run_id, parent.experiment, name, "select"), None)
     return decision

@@ -20,8 +20,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from flowerml.errors import LeaseLost, RunFailed, UserError
 from flowerml.log import configure_logging
+from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.device_share import DeviceShare
-from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings

@@ -17,7 +17,7 @@ from flowerml.models.builders import BuiltModel
 from flowerml.models.classifier import Network
 from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
-from flowerml.selection.epochs import EarlyStopping, better
+from flowerml.selection.epochs import EarlyStopping, is_better
 from flowerml.settings import Settings
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult, worker_death_as_error
 from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
@@ -179,7 +179,7 @@ class Trainer:
         """Whether an epoch is the best so far; `on_best` is then called (without validation, for the last one only)."""
         best = self.result.best
         leader = best.result if best else None
-        is_best = candidate.result is None or better(candidate.result, leader, self.settings.monitor)
+        is_best = candidate.result is None or is_better(candidate.result, leader, self.settings.monitor)
         if is_best and (candidate.result is not None or candidate.epoch == last):
             self.callbacks.on_best(candidate)  # sync point: it copies the weights to the CPU
             self.result.best = Candidate(candidate.epoch, {}, candidate.result, candidate.predictions)

@@ -18,9 +18,8 @@ from flowerml.campaign.report.snapshot import (
     RunRow,
     RunStatus,
 )
-from flowerml.selection.decision import decide
 from flowerml.selection.records import Scope
-from tests.selection.samples import judged
+from tests.selection.samples import decide, judged
 
 CLASSES = ("daisy", "rose", "tulip")
 NAMES = ("B01_CNN_lr3e4_wd0.02_fb3", "B02_CNN_lr7e4_wd0.05_fb5", "B03_CNN_lr1e3_wd0.02_fb3")

@@ -6,9 +6,8 @@ from flowerml.campaign.plan.model import shaping
 from flowerml.campaign.plan.parser import read_plan
 from flowerml.campaign.state.promotion import PromotedConfig, mean_rounded, promote, scope_of, settings_of
 from flowerml.errors import UserError
-from flowerml.selection.decision import decide
 from tests.campaign.plans import SMALL, changed, plan_of
-from tests.selection.samples import run
+from tests.selection.samples import decide, run
 
 PLAN = plan_of(SMALL)
 

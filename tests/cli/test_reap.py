@@ -14,7 +14,8 @@ from flowerml.cli.main import run_command
 from flowerml.cli.stale_runs import close_stale_runs_in_background
 from flowerml.events import Ended, Metrics, Status, now_ms
 from flowerml.journal import Delivered, Journal, read_delivered, write_delivered
-from flowerml.runs.lifecycle.lease import acquire, lease_owner
+from flowerml.runs.lifecycle.attempts import lease_owner
+from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file, write_run_file
 from flowerml.settings import resolve
 from flowerml.tracking import start_run

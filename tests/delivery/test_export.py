@@ -14,7 +14,7 @@ import torch
 from flowerml.cli.main import main
 from flowerml.delivery.verify import Expected, verify
 from flowerml.errors import UserError
-from flowerml.prediction import as_predictor, flowers_classifier
+from flowerml.prediction import as_predictor, load_cnn_model
 from flowerml.tracking import fetch_registered, register
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from tests.data.pictures import put_classes
@@ -153,7 +153,7 @@ class TestFromACheckpoint:
         assert (check["probe_labels_changed"], check["photos"], check["differing"]) == (0, 40, [])
         assert 0 < check["logit_difference"] < 0.1
         assert (out / "cnn_flowers.pth").stat().st_size < 0.55 * best.stat().st_size
-        model = flowers_classifier.load_cnn_model(out / "cnn_flowers.pth")
+        model = load_cnn_model(out / "cnn_flowers.pth")
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
     def test_weights_beyond_the_range_of_fp16_are_refused(self, export, photos, tmp_path):

@@ -11,9 +11,9 @@ from PIL import Image
 
 from flowerml.reporting.figures import png_bytes
 from flowerml.reporting.selection_figure import SHOWN, selection_figure
-from flowerml.selection.decision import Decision, decide
+from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
-from tests.selection.samples import judged, run
+from tests.selection.samples import decide, judged, run
 
 SEEDS = (11, 23, 47)
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from flowerml.runs.lifecycle.run_file import read_run_file
-from tests.runs.test_claim import SLEEPER, start
-from tests.runs.test_resuming import left
+from tests.runs.interrupted_runs import left
+from tests.runs.lifecycle.lease_processes import SLEEPER, start
 
 
 def assert_as_undisturbed(folder, undisturbed):

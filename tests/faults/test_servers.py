@@ -208,7 +208,7 @@ def test_eight_runs_on_a_fresh_store_at_once(tally, nursery, pictures, tmp_path)
 @pytest.mark.slow
 @pytest.mark.fault("10 ten processes claim one run")
 def test_ten_claim_twenty_times(tally, tmp_path):
-    from tests.runs.test_claim import ten_claim
+    from tests.runs.lifecycle.lease_processes import ten_claim
 
     for trial in range(20):
         with tally.trial():

@@ -11,9 +11,11 @@ from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_image
 from flowerml.data.transforms import EvaluationTransform, InputDescription
-from flowerml.prediction import flowers_classifier as fc
-from flowerml.prediction.flowers_classifier import BadPicture
 from tests.prediction.delivered import CLASSES, NAMES, deliver, odd_pictures
+from tests.prediction.single_file import load_single_file
+
+fc = load_single_file()
+BadPicture = fc.BadPicture
 
 ODD = odd_pictures()
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -78,7 +80,7 @@ def test_the_odd_pictures_are_of_both_kinds():
 def test_the_input_is_that_of_evaluation_bit_for_bit(description):
     for name, data in USABLE.items():
         wanted = EvaluationTransform(description)(decode(data))
-        found = fc.as_input(fc.read_picture(data), given(description))
+        found = fc.to_input(fc.read_picture(data), given(description))
         assert found.dtype == torch.float32
         assert torch.equal(found, wanted), name
 
@@ -87,13 +89,13 @@ def test_every_shape_and_every_grey_is_that_of_evaluation():
     """Roundings of sizes and of pixel values, one by one."""
     levels = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("RGB")
     plain = InputDescription(16, *IMAGENET, "bilinear", 1.0)
-    assert torch.equal(fc.as_input(levels, given(plain)), EvaluationTransform(plain)(levels))
+    assert torch.equal(fc.to_input(levels, given(plain)), EvaluationTransform(plain)(levels))
     draw = np.random.default_rng(1)
     for description in DESCRIPTIONS[:2]:
         for width, height in draw.integers(1, 150, (150, 2)):
             image = Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
             wanted = EvaluationTransform(description)(image)
-            assert torch.equal(fc.as_input(image, given(description)), wanted), (width, height)
+            assert torch.equal(fc.to_input(image, given(description)), wanted), (width, height)
 
 
 @pytest.mark.parametrize("name", USABLE)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowerml import load_cnn_model, load_vit_model, predict
-from flowerml.prediction import flowers_classifier
+from flowerml.prediction.delivered import single_file
 from tests.data.pictures import put, put_scene
 from tests.prediction.delivered import CLASSES, NAMES, deliver
 
@@ -20,9 +20,11 @@ from tests.prediction.delivered import CLASSES, NAMES, deliver
 WATCH = """
 import sys
 tried = []
-NET = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.sendto", "socket.sendmsg")
+LOOK_UPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+NET = ("socket.connect", *LOOK_UPS, "socket.sendto", "socket.sendmsg")
 def watch(event, args):
-    if event in NET or (event in ("subprocess.Popen", "os.system") and args[0] != "/sbin/ldconfig"):  # torch looks for libraries so
+    # torch looks for libraries with ldconfig
+    if event in NET or (event in ("subprocess.Popen", "os.system") and args[0] != "/sbin/ldconfig"):
         tried.append(event)
 sys.addaudithook(watch)
 """
@@ -33,7 +35,8 @@ for load in (load_cnn_model, load_vit_model):
     model = load()
     answers[load.__name__] = [predict(model, path) for path in sys.argv[1:]]
 import json
-print(json.dumps({"answers": answers, "tried": tried, "foreign": [name for name in ("flowerml", "mlflow") if name in sys.modules]}))
+foreign = [name for name in ("flowerml", "mlflow") if name in sys.modules]
+print(json.dumps({"answers": answers, "tried": tried, "foreign": foreign}))
 """
 
 
@@ -53,9 +56,7 @@ def delivery(tmp_path_factory) -> Path:
         path = folder / f"{family}_flowers.pth"
         deliver(path, name)
         digests[path.name] = sha256(path.read_bytes()).hexdigest()
-    source = Path(flowers_classifier.__file__).read_text()
-    empty = "SHA256: dict[str, str] = {}"
-    put(folder / "flowers_classifier.py", source.replace(empty, f"SHA256: dict[str, str] = {digests!r}").encode())
+    put(folder / "flowers_classifier.py", single_file(digests).encode())
     return folder
 
 

@@ -17,13 +17,15 @@ from flowerml.data.relations import geometry, records
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS
 from flowerml.models.pairs.classifier import build_pair_classifier
-from flowerml.prediction import load_relation_model, predict_relation_proba, relations_served
-from flowerml.prediction.bundle import bundled
+from flowerml.prediction import load_relation_model, predict_relation_proba
+from flowerml.prediction.bundle import bundle
 from flowerml.prediction.delivered import served_code
 from flowerml.settings import find_model, resolve
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from tests.data.pictures import encode, scene
+from tests.prediction.single_file import load_relations_file
 
+relations_classifier = load_relations_file()
 NAME = "relation:timm:test_resnet"
 SUBJECT, OBJECT = (2.0, 3.0, 20.0, 30.0), (10.0, 12.5, 44.0, 38.0)
 
@@ -46,7 +48,7 @@ def weights(request, tmp_path_factory):
 
 
 def row(picture: bytes, subject=SUBJECT, other=OBJECT) -> dict:
-    edges = dict(zip(relations_served.COLUMNS, (*subject, *other), strict=True))
+    edges = dict(zip(relations_classifier.COLUMNS, (*subject, *other), strict=True))
     return {"image": [base64.b64encode(picture).decode("ascii")], **{name: [value] for name, value in edges.items()}}
 
 
@@ -73,7 +75,7 @@ def test_gives_the_packages_answers_in_a_process_without_the_package(weights, tm
 
 
 def test_answers_a_table_of_rows(weights):
-    served = relations_served._load_pyfunc(str(weights))
+    served = relations_classifier._load_pyfunc(str(weights))
     rows = pd.DataFrame(
         [{name: values[0] for name, values in row(encode(scene(number), "JPEG")).items()} for number in (3, 4)]
     )
@@ -92,7 +94,7 @@ def test_answers_a_table_of_rows(weights):
     ],
 )
 def test_a_bad_box_names_its_row(weights, changes, reason):
-    served = relations_served._load_pyfunc(str(weights))
+    served = relations_classifier._load_pyfunc(str(weights))
     with pytest.raises(Exception, match=reason):
         served.predict(row(encode(scene(3), "PNG"), **changes))
 
@@ -102,7 +104,7 @@ def test_weights_of_another_task_are_refused(tmp_path):
 
     deliver(tmp_path / "cnn.pth", "convnextv2_atto", 32)
     with pytest.raises(ValueError, match="is of family 'cnn', which is not relation"):
-        relations_served.load_relation_model(tmp_path / "cnn.pth")
+        relations_classifier.load_relation_model(tmp_path / "cnn.pth")
 
 
 def test_the_file_needs_nothing_of_the_package_and_runs():
@@ -114,12 +116,12 @@ def test_the_file_needs_nothing_of_the_package_and_runs():
 
 def test_modules_that_define_one_name_can_not_be_one_file():
     with pytest.raises(ValueError, match="is defined in"):
-        bundled((records, records_again()), {})
+        bundle((records, records_again()), title=records)
 
 
 def test_what_is_missing_is_named():
     with pytest.raises(ValueError, match=r"imports flowerml.data.relations.records, which is not in the file"):
-        bundled((geometry,), {})
+        bundle((geometry,), title=geometry)
 
 
 def records_again() -> types.ModuleType:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from flowerml.events import MemoryRecorder
+from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
+from tests.runs.interrupted_runs import Stops
 
 SMALL = {
     "model": "convnextv2_atto",
@@ -38,3 +39,23 @@ def train_small(flowers, tmp_path_factory):
 def small_run(train_small):
     """One finished run with mixing, augmentation, dropout and stochastic depth all on."""
     return train_small(dropout=0.2)
+
+
+@pytest.fixture
+def begin(flowers, tmp_path):
+    """Starts (or goes on with) one run; returns its recorder, which Ctrl-C has ended where `at` says so."""
+
+    def begin(at=None, run_id="again", **changes):
+        settings, _ = resolve(
+            {**SMALL, "dropout": 0.2, "train_dir": str(flowers), "output_dir": str(tmp_path / "out"), **changes}
+        )
+        recorder = MemoryRecorder(run_id) if at is None else Stops(at)
+        if at is None:
+            run_training(settings, lambda *_: recorder)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run_training(settings, lambda *_: recorder)
+            assert recorder.events[-1] == Ended(Status.KILLED, "stopped by Ctrl-C")
+        return recorder
+
+    return begin

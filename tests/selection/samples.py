@@ -1,10 +1,14 @@
 """Runs made up for the selection's tests: 100 pictures, split `s`, configuration `a` unless said otherwise."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from flowerml.selection.candidates import Configuration
+from flowerml.selection.decision import Decision, make_decision
+from flowerml.selection.intervals import RESAMPLES
+from flowerml.selection.rank import rank_runs
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 
 TOTAL = 100
@@ -53,3 +57,35 @@ def judged(config: str, seed: int, right: np.ndarray, **other: Any) -> tuple[Can
     hits = int(right.sum())
     one = run(config, seed, hits, accuracy=hits / len(right), total=len(right), **other)
     return one, results(right)
+
+
+def decide(
+    runs: Sequence[CandidateRun],
+    scope: Scope,
+    results: Mapping[str, PictureResults] | None = None,
+    resamples: int = RESAMPLES,
+) -> Decision:
+    """Rank the runs and decide."""
+    return make_decision(rank_runs(runs, scope), results, resamples)
+
+
+SEEDS = (11, 23, 47)
+
+
+Fetched = tuple[list[CandidateRun], dict[str, PictureResults]]
+
+
+def drawn(
+    accuracies: dict[str, float], seeds: tuple[int, ...] = SEEDS, pictures: int = 776, **other: object
+) -> Fetched:
+    """Runs with per-picture results: hard pictures are hard for all, the rest is chance."""
+    generator = np.random.default_rng(2)
+    ease = generator.random(pictures)
+    runs, fetched = [], {}
+    for config, accuracy in accuracies.items():
+        for seed in seeds:
+            right = 0.8 * ease + 0.2 * generator.random(pictures) > np.quantile(ease, 1 - accuracy)
+            one, result = judged(config, seed, right, **other)
+            runs.append(one)
+            fetched[one.run_id] = result
+    return runs, fetched

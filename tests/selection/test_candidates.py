@@ -212,23 +212,23 @@ def test_seeds_are_asked_for_once_each(seeds):
 
 def test_hits_are_counted_where_the_accuracy_is_a_whole_number_of_pictures():
     bare = run(hits=None, accuracy=730 / 776, total=None)
-    assert (bare.counted(776).hits, bare.counted(776).total) == (730, 776)
-    assert bare.counted(777).hits is None
+    assert (bare.with_hits(776).hits, bare.with_hits(776).total) == (730, 776)
+    assert bare.with_hits(777).hits is None
     for accuracy in (None, math.nan):
-        assert run(hits=None, accuracy=accuracy).counted(776).hits is None
+        assert run(hits=None, accuracy=accuracy).with_hits(776).hits is None
     for total in (1, 3, 7, 97, 776, 4409):
-        assert [run(accuracy=hits / total).counted(total).hits for hits in range(total + 1)] == list(range(total + 1))
+        assert [run(accuracy=hits / total).with_hits(total).hits for hits in range(total + 1)] == list(range(total + 1))
 
 
 def test_per_picture_results_are_whole():
-    made = PictureResults.of(["a", "b", "c"], ["rose", "tulip", "rose"], ["rose", "rose", "rose"])
+    made = PictureResults.from_columns(["a", "b", "c"], ["rose", "tulip", "rose"], ["rose", "rose", "rose"])
     assert (made.ids, made.right.tolist(), made.accuracy) == (("a", "b", "c"), [True, False, True], 2 / 3)
     with pytest.raises(UserError, match="a picture twice"):
         PictureResults(("a", "a"), np.array([True, False]))
     with pytest.raises(UserError, match="one value per picture"):
         PictureResults(("a", "b"), np.array([True]))
     with pytest.raises(UserError, match="not whole"):
-        PictureResults.of(["a", "b"], ["rose"], ["rose"])
+        PictureResults.from_columns(["a", "b"], ["rose"], ["rose"])
 
 
 def test_a_trial_that_a_sweep_ended_early_is_not_ranked_and_harms_nothing():

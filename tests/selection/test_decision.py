@@ -3,34 +3,16 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from flowerml.selection.decision import Decision, decide
+from flowerml.selection.decision import Decision, make_decision
 from flowerml.selection.intervals import Over
-from flowerml.selection.rank import Level
-from flowerml.selection.records import CandidateRun, PictureResults, Scope
-from tests.selection.samples import THREE, judged, results, run
-
-SEEDS = (11, 23, 47)
-Fetched = tuple[list[CandidateRun], dict[str, PictureResults]]
-
-
-def drawn(
-    accuracies: dict[str, float], seeds: tuple[int, ...] = SEEDS, pictures: int = 776, **other: object
-) -> Fetched:
-    """Runs with per-picture results: hard pictures are hard for all, the rest is chance."""
-    generator = np.random.default_rng(2)
-    ease = generator.random(pictures)
-    runs, fetched = [], {}
-    for config, accuracy in accuracies.items():
-        for seed in seeds:
-            right = 0.8 * ease + 0.2 * generator.random(pictures) > np.quantile(ease, 1 - accuracy)
-            one, result = judged(config, seed, right, **other)
-            runs.append(one)
-            fetched[one.run_id] = result
-    return runs, fetched
+from flowerml.selection.rank import Level, rank_runs
+from flowerml.selection.records import PictureResults, Scope
+from tests.selection.samples import SEEDS, THREE, decide, drawn, judged, results, run
 
 
 def has(decision: Decision, *texts: str) -> None:
@@ -252,3 +234,15 @@ def test_json_is_plain_and_has_no_nan():
     ]
     assert found["ranking"][1]["interval_95"].keys() == {"low", "high", "over", "seeds", "pictures"}
     assert found["chosen_run"]["hits"] == max(one["hits"] for one in found["ranking"][0]["runs"])
+
+
+def test_a_decision_keeps_the_order_of_the_ranking_it_is_given():
+    """It does not rank again: also an order that is not the rule's stays."""
+    runs, fetched = drawn({"a": 0.95, "b": 0.9}, pictures=200)
+    ranking = rank_runs(runs, THREE)
+    second, first = ranking.standings
+    given = replace(ranking, standings=(replace(first, place=1, ahead_by=Level.ACCURACY), replace(second, place=2)))
+    decision = make_decision(given, fetched)
+    assert [standing.configuration.config_id for standing in decision.standings] == ["b", "a"]
+    assert decision.winner is not None
+    assert decision.winner.configuration == first.configuration

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from flowerml.selection.epochs import EarlyStopping, EpochResult, better, improves
+from flowerml.selection.epochs import EarlyStopping, EpochResult, is_better, is_improvement
 
 MONITORS = ["val_accuracy", "val_macro_f1", "val_mean_recall", "val_loss"]
 
@@ -20,8 +20,8 @@ def test_accuracy_is_hits_over_total():
 
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_the_first_epoch_is_always_the_best_so_far(monitor):
-    assert better(result(1, 0, 0.0, 99.0), None, monitor)
-    assert improves(result(1, 0, 0.0, 99.0), None, monitor)
+    assert is_better(result(1, 0, 0.0, 99.0), None, monitor)
+    assert is_improvement(result(1, 0, 0.0, 99.0), None, monitor)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_first_epoch_is_always_the_best_so_far(monitor):
     ],
 )
 def test_val_accuracy_then_macro_f1_then_the_earlier_epoch(new, wins):
-    assert better(new, result(1, 90), "val_accuracy") is wins
+    assert is_better(new, result(1, 90), "val_accuracy") is wins
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_val_accuracy_then_macro_f1_then_the_earlier_epoch(new, wins):
     ],
 )
 def test_val_macro_f1_then_accuracy_then_the_earlier_epoch(new, wins):
-    assert better(new, result(1, 90), "val_macro_f1") is wins
+    assert is_better(new, result(1, 90), "val_macro_f1") is wins
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_val_macro_f1_then_accuracy_then_the_earlier_epoch(new, wins):
     ],
 )
 def test_the_lower_val_loss_then_accuracy_then_macro_f1_then_the_earlier_epoch(new, wins):
-    assert better(new, result(1, 90), "val_loss") is wins
+    assert is_better(new, result(1, 90), "val_loss") is wins
 
 
 @pytest.mark.parametrize(
@@ -76,16 +76,16 @@ def test_the_lower_val_loss_then_accuracy_then_macro_f1_then_the_earlier_epoch(n
     ],
 )
 def test_val_mean_recall_then_accuracy_then_macro_f1_then_the_earlier_epoch(new, wins):
-    assert better(new, result(1, 90), "val_mean_recall") is wins
+    assert is_better(new, result(1, 90), "val_mean_recall") is wins
 
 
 def test_macro_f1_that_differs_by_rounding_alone_is_a_tie():
     summed, written = 0.1 + 0.2, 0.3
     assert summed > written
     for monitor in ("val_accuracy", "val_macro_f1"):
-        assert not better(result(2, 90, summed), result(1, 90, written), monitor)
-    assert not improves(result(2, 90, summed), result(1, 90, written), "val_macro_f1")
-    assert better(result(2, 90, 0.3001), result(1, 90, 0.3), "val_accuracy")
+        assert not is_better(result(2, 90, summed), result(1, 90, written), monitor)
+    assert not is_improvement(result(2, 90, summed), result(1, 90, written), "val_macro_f1")
+    assert is_better(result(2, 90, 0.3001), result(1, 90, 0.3), "val_accuracy")
 
 
 @pytest.mark.parametrize("monitor", MONITORS)
@@ -99,7 +99,7 @@ def test_the_winner_of_a_run_is_independent_of_how_it_is_looked_for(monitor):
         ]
         leader = None
         for epoch in epochs:
-            if better(epoch, leader, monitor):
+            if is_better(epoch, leader, monitor):
                 leader = epoch
         keys = {"val_accuracy": lambda e: (), "val_macro_f1": lambda e: (e.macro_f1,), "val_loss": lambda e: (-e.loss,)}
         keys["val_mean_recall"] = lambda e: (e.mean_recall,)
@@ -110,9 +110,9 @@ def test_the_winner_of_a_run_is_independent_of_how_it_is_looked_for(monitor):
 def test_better_contradicts_itself_for_no_pair(monitor):
     kinds = [result(1, hits, f1, loss) for hits, f1, loss in itertools.product((90, 91), (0.4, 0.5), (0.9, 1.0))]
     for one, other in itertools.product(kinds, kinds):
-        assert not (better(one, other, monitor) and better(other, one, monitor))
+        assert not (is_better(one, other, monitor) and is_better(other, one, monitor))
         if (one.hits, one.macro_f1) != (other.hits, other.macro_f1):
-            assert better(one, other, monitor) or better(other, one, monitor)
+            assert is_better(one, other, monitor) or is_better(other, one, monitor)
 
 
 def stopped_after(stopping: EarlyStopping, epochs: list[EpochResult]) -> int | None:

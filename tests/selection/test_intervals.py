@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from flowerml.errors import UserError
 from flowerml.evaluation.metrics import wilson_interval
-from flowerml.selection.intervals import Interval, Over, certainty, interval_over_seeds
+from flowerml.selection.intervals import Interval, Over, bootstrap_intervals, interval_over_seeds
 
 Z = 1.959963984540054
 
@@ -31,14 +31,14 @@ def discordant(pictures: int, only_first: int, only_second: int) -> dict[str, np
 
 
 def difference(right: dict[str, np.ndarray], **other: int) -> Interval:
-    found = certainty(right, ("first", "second"), **other).difference
+    found = bootstrap_intervals(right, ("first", "second"), **other).difference
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize(("hits", "total"), [(730, 776), (776, 776), (388, 776), (97, 100), (0, 100), (9, 10)])
 def test_with_one_seed_a_mean_has_wilsons_interval(hits, total):
-    found = certainty({"a": rights(total, hits)}).intervals["a"]
+    found = bootstrap_intervals({"a": rights(total, hits)}).intervals["a"]
     low, high = wilson_interval(hits, total)
     # As near as one picture and the bootstrap's own noise let it come.
     assert found.low == pytest.approx(low, abs=1.6 / total + 0.002)
@@ -83,7 +83,7 @@ def test_pairing_counts_pictures_that_both_get_wrong_once():
 def test_where_seeds_differ_much_a_mean_has_students_interval(hits):
     total = 2000
     accuracies = np.array(hits) / total
-    found = certainty({"a": rights(total, *hits)}, resamples=20_000).intervals["a"]
+    found = bootstrap_intervals({"a": rights(total, *hits)}, resamples=20_000).intervals["a"]
     half = student.ppf(0.975, len(hits) - 1) * accuracies.std(ddof=1) / math.sqrt(len(hits))
     mean = accuracies.mean()
     assert found.low == pytest.approx(max(0.0, mean - half), abs=0.07 * half)
@@ -97,11 +97,11 @@ def test_seeds_are_paired():
     crossed = {"first": rights(2000, 1500, 1700, 1900), "second": rights(2000, 1800, 1600, 1400)}
     assert difference(together).low > 0
     assert difference(crossed).low < 0
-    assert certainty(together).p_best["first"] > certainty(crossed).p_best["first"]
+    assert bootstrap_intervals(together).p_best["first"] > bootstrap_intervals(crossed).p_best["first"]
 
 
 def test_one_seed_more_takes_its_chance_into_account():
-    one, three = (certainty({"a": rights(776, *hits)}).intervals["a"] for hits in ((730,), (715, 730, 745)))
+    one, three = (bootstrap_intervals({"a": rights(776, *hits)}).intervals["a"] for hits in ((730,), (715, 730, 745)))
     assert three.high - three.low > 1.5 * (one.high - one.low)
 
 
@@ -128,7 +128,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(seeds, seed_spread):
     held = {"difference": 0, "first": 0, "second": 0}
     for _ in range(200):
         right = simulated(generator, seeds, 400, seed_spread, truths)
-        found = certainty(right, ("first", "second"), resamples=400)
+        found = bootstrap_intervals(right, ("first", "second"), resamples=400)
         assert found.difference is not None
         held["difference"] += found.difference.low <= 0.01 <= found.difference.high
         for name, truth in zip(("first", "second"), truths, strict=True):
@@ -138,16 +138,16 @@ def test_intervals_hold_the_truth_as_often_as_they_say(seeds, seed_spread):
 
 def test_p_best_of_equal_models_is_shared_and_of_a_much_better_one_is_one():
     same = rights(500, 450, 455)
-    assert certainty({"a": same, "b": same.copy(), "c": same.copy()}).p_best == pytest.approx(
+    assert bootstrap_intervals({"a": same, "b": same.copy(), "c": same.copy()}).p_best == pytest.approx(
         dict.fromkeys("abc", 1 / 3)
     )
-    found = certainty({"a": rights(500, 490), "b": rights(500, 400), "c": rights(500, 300)}).p_best
+    found = bootstrap_intervals({"a": rights(500, 490), "b": rights(500, 400), "c": rights(500, 300)}).p_best
     assert found == {"a": 1.0, "b": 0.0, "c": 0.0}
 
 
 def test_p_best_of_one_seed_is_the_chance_that_the_difference_keeps_its_sign():
     right = discordant(776, 40, 30)
-    shares = certainty(right).p_best
+    shares = bootstrap_intervals(right).p_best
     assert sum(shares.values()) == pytest.approx(1.0)
     deviation = math.sqrt(70 - 10**2 / 780)
     assert shares["first"] == pytest.approx(norm.cdf(10 / deviation), abs=0.02)
@@ -156,11 +156,11 @@ def test_p_best_of_one_seed_is_the_chance_that_the_difference_keeps_its_sign():
 def test_the_same_input_gives_the_same_figures_however_it_lies():
     generator = np.random.default_rng(1)
     right = {name: generator.random((3, 200)) < 0.9 for name in "abcd"}
-    expected = certainty(right, ("b", "c"))
-    assert certainty(right, ("b", "c")) == expected
+    expected = bootstrap_intervals(right, ("b", "c"))
+    assert bootstrap_intervals(right, ("b", "c")) == expected
     turned = {name: right[name] for name in "dbca"}
-    assert certainty(turned, ("b", "c")) == expected
-    mirrored = certainty(right, ("c", "b")).difference
+    assert bootstrap_intervals(turned, ("b", "c")) == expected
+    mirrored = bootstrap_intervals(right, ("c", "b")).difference
     assert mirrored is not None
     assert expected.difference is not None
     assert (mirrored.high + mirrored.low) == pytest.approx(
@@ -169,17 +169,17 @@ def test_the_same_input_gives_the_same_figures_however_it_lies():
 
 
 def test_an_interval_of_a_mean_stays_within_0_and_1():
-    found = certainty({"a": rights(50, 50, 20), "b": rights(50, 0, 0)}).intervals
+    found = bootstrap_intervals({"a": rights(50, 50, 20), "b": rights(50, 0, 0)}).intervals
     assert (found["a"].low, found["a"].high) == (0.0, 1.0)
     assert found["b"].low == 0.0
     assert 0.02 < found["b"].high < 0.15
 
 
 def test_nothing_to_compare_gives_nothing_and_other_pictures_are_refused():
-    empty = certainty({})
+    empty = bootstrap_intervals({})
     assert (empty.intervals, empty.p_best, empty.difference) == ({}, {}, None)
     with pytest.raises(UserError, match="different pictures or seeds"):
-        certainty({"a": rights(10, 5), "b": rights(11, 5)})
+        bootstrap_intervals({"a": rights(10, 5), "b": rights(11, 5)})
 
 
 def test_students_interval_over_seeds_by_hand():

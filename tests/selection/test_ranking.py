@@ -10,12 +10,14 @@ from dataclasses import replace
 import pytest
 
 from flowerml.selection.candidates import Configuration
-from flowerml.selection.rank import Level, best_run, rank
+from flowerml.selection.rank import Level, best_run, rank_configurations
 from tests.selection.samples import TOTAL, configuration, run
 
 
 def order(*configurations: Configuration) -> list[tuple[str, str | None]]:
-    return [(one.configuration.config_id, one.ahead_by and one.ahead_by.name) for one in rank(configurations)]
+    return [
+        (one.configuration.config_id, one.ahead_by and one.ahead_by.name) for one in rank_configurations(configurations)
+    ]
 
 
 def without_hits(one: Configuration) -> Configuration:
@@ -85,7 +87,7 @@ def test_one_hit_among_a_million_pictures_decides():
 
 def test_mean_deviation_and_number_of_both_figures():
     runs = tuple(run("a", seed, hits, f1) for seed, hits, f1 in ((11, 90, 0.8), (23, 93, 0.7), (47, 96, 0.9)))
-    standing = rank([Configuration("a", runs)])[0]
+    standing = rank_configurations([Configuration("a", runs)])[0]
     assert standing.accuracy.mean == pytest.approx(0.93)
     assert standing.accuracy.deviation == pytest.approx(0.03)  # sqrt((9 + 0 + 9) / 2) = 3 of 100
     assert standing.macro_f1.mean == pytest.approx(0.8)
@@ -97,7 +99,7 @@ def test_mean_deviation_and_number_of_both_figures():
         1,
         None,
     )
-    assert rank([configuration("a", 90)])[0].accuracy.deviation is None
+    assert rank_configurations([configuration("a", 90)])[0].accuracy.deviation is None
 
 
 def test_each_place_says_by_what_it_is_before_the_next():
@@ -120,7 +122,7 @@ def test_each_place_says_by_what_it_is_before_the_next():
 
 
 def test_none_and_one_are_ranked_too():
-    assert rank([]) == ()
+    assert rank_configurations([]) == ()
     assert order(configuration("a", 90)) == [("a", None)]
 
 
@@ -141,9 +143,9 @@ def test_the_order_of_the_input_does_not_matter():
     draw = random.Random(7)
     for _ in range(50):
         configurations = random_configurations(draw)
-        expected = rank(configurations)
+        expected = rank_configurations(configurations)
         draw.shuffle(configurations)
-        assert rank(configurations) == expected
+        assert rank_configurations(configurations) == expected
 
 
 def test_the_ranking_is_that_of_sorting_by_a_tuple():
@@ -157,9 +159,9 @@ def test_the_ranking_is_that_of_sorting_by_a_tuple():
             return -sum(hits), -round(one.runs[0].macro_f1, 6), statistics.variance(hits), one.plan_order, one.config_id
 
         expected = sorted(configurations, key=key)
-        found = rank(configurations)
+        found = rank_configurations(configurations)
         assert [one.configuration for one in found] == expected
-        assert [one.configuration for one in rank([without_hits(one) for one in configurations])] == [
+        assert [one.configuration for one in rank_configurations([without_hits(one) for one in configurations])] == [
             without_hits(one) for one in expected
         ]
         for one, other in itertools.pairwise(found):

@@ -4,11 +4,11 @@ unasked.
 
 import pytest
 
-from flowerml.selection.decision import Decision, decide
-from flowerml.selection.rank import rank
+from flowerml.selection.decision import Decision
+from flowerml.selection.rank import rank_configurations
 from flowerml.selection.records import Scope
-from flowerml.selection.registration import Action, Champion, verdict
-from tests.selection.samples import run
+from flowerml.selection.registration import AliasAction, Champion, compare_with_champion
+from tests.selection.samples import decide, run
 
 SEEDS = (11, 23, 47)
 
@@ -20,7 +20,7 @@ def decision(config: str, *hits: int, f1: float = 0.5, split: str = "split-one")
 
 def champion(chosen: Decision, **other: object) -> Champion:
     """The record that registering this decision would have left."""
-    winner = rank([chosen.standings[0].configuration])[0]
+    winner = rank_configurations([chosen.standings[0].configuration])[0]
     values = {
         "version": "3",
         "key": chosen.key,
@@ -41,90 +41,93 @@ OLD = decision("old", 90, 91, 92)  # 273 of 300, deviation 0.01
 
 
 def test_the_first_decision_takes_the_alias():
-    found = verdict(OLD, None)
-    assert (found.action, found.takes_alias) == (Action.FIRST, True)
+    found = compare_with_champion(OLD, None)
+    assert (found.action, found.takes_alias) == (AliasAction.FIRST, True)
     assert found.words == "net old is the first champion."
 
 
 def test_the_same_decision_again_is_nothing_to_do_even_by_force():
     for force in (False, True):
-        found = verdict(OLD, champion(OLD), force=force)
-        assert (found.action, found.takes_alias) == (Action.SAME, False)
+        found = compare_with_champion(OLD, champion(OLD), force=force)
+        assert (found.action, found.takes_alias) == (AliasAction.SAME, False)
         assert found.words == "The decision is that of the champion, version 3 (old): nothing to do."
 
 
 @pytest.mark.parametrize(
     ("old", "new", "action"),
     [
-        (False, True, Action.RETRAINED),
-        (True, False, Action.SAME),
-        (True, True, Action.SAME),
-        (False, False, Action.SAME),
+        (False, True, AliasAction.RETRAINED),
+        (True, False, AliasAction.SAME),
+        (True, True, AliasAction.SAME),
+        (False, False, AliasAction.SAME),
     ],
 )
 def test_retrained_weights_replace_the_best_seeds_and_never_the_other_way_round(old, new, action):
-    assert verdict(OLD, champion(OLD, retrained=old), retrained=new).action is action
+    assert compare_with_champion(OLD, champion(OLD, retrained=old), retrained=new).action is action
 
 
 @pytest.mark.parametrize(
     ("hits", "f1", "action", "words"),
     [
-        ((90, 91, 93), 0.1, Action.BETTER, "mean accuracy 0.9133 against 0.9100 (274 against 273 hits of 300)"),
-        ((90, 91, 91), 0.9, Action.KEEP, "mean accuracy 0.9067 against 0.9100 (272 against 273 hits of 300)"),
-        ((88, 91, 94), 0.6, Action.BETTER, "equal in mean accuracy (0.9100); mean macro-F1 0.6 against 0.5"),
-        ((91, 91, 91), 0.4, Action.KEEP, "mean macro-F1 0.4 against 0.5"),
+        ((90, 91, 93), 0.1, AliasAction.BETTER, "mean accuracy 0.9133 against 0.9100 (274 against 273 hits of 300)"),
+        ((90, 91, 91), 0.9, AliasAction.KEEP, "mean accuracy 0.9067 against 0.9100 (272 against 273 hits of 300)"),
+        ((88, 91, 94), 0.6, AliasAction.BETTER, "equal in mean accuracy (0.9100); mean macro-F1 0.6 against 0.5"),
+        ((91, 91, 91), 0.4, AliasAction.KEEP, "mean macro-F1 0.4 against 0.5"),
         (
             (91, 91, 91),
             0.5 + 5e-10,
-            Action.BETTER,
+            AliasAction.BETTER,
             "and macro-F1; standard deviation between seeds 0.000000 against 0.010000",
         ),
-        ((89, 91, 93), 0.5, Action.KEEP, "standard deviation between seeds 0.020000 against 0.010000"),
-        ((92, 91, 90), 0.5, Action.KEEP, "in all else that the rule looks at"),
+        ((89, 91, 93), 0.5, AliasAction.KEEP, "standard deviation between seeds 0.020000 against 0.010000"),
+        ((92, 91, 90), 0.5, AliasAction.KEEP, "in all else that the rule looks at"),
     ],
 )
 def test_within_a_split_the_rule_decides_and_equal_is_no_reason_to_change(hits, f1, action, words):
     new = decision("new", *hits, f1=f1)
-    found = verdict(new, champion(OLD))
-    assert (found.action, found.takes_alias) == (action, action is Action.BETTER)
+    found = compare_with_champion(new, champion(OLD))
+    assert (found.action, found.takes_alias) == (action, action is AliasAction.BETTER)
     assert words in found.words
-    forced = verdict(new, champion(OLD), force=True)
-    assert forced.action is (Action.BETTER if action is Action.BETTER else Action.FORCED)
+    forced = compare_with_champion(new, champion(OLD), force=True)
+    assert forced.action is (AliasAction.BETTER if action is AliasAction.BETTER else AliasAction.FORCED)
     assert forced.takes_alias
-    without_hits = verdict(new, champion(OLD, hits=None, total=None))
+    without_hits = compare_with_champion(new, champion(OLD, hits=None, total=None))
     assert without_hits.action is action
 
 
 def test_what_keeps_the_alias_says_how_to_give_it_away():
-    found = verdict(decision("new", 80, 80, 80), champion(OLD))
+    found = compare_with_champion(decision("new", 80, 80, 80), champion(OLD))
     assert (
         found.words
         == "The champion, version 3 (old), keeps the alias: mean accuracy 0.8000 against 0.9100 (240 against 273 hits"
         " of 300). Only force gives it away on this split."
     )
-    assert "because forced, not better" in verdict(decision("new", 80, 80, 80), champion(OLD), force=True).words
+    assert (
+        "because forced, not better"
+        in compare_with_champion(decision("new", 80, 80, 80), champion(OLD), force=True).words
+    )
 
 
 def test_another_split_takes_the_alias_and_says_that_they_can_not_be_compared():
     """A demo's accuracy of 1.0 does not keep real photos from being champion, nor the other way round."""
     demo, real = decision("demo", 100, 100, 100, split="drawn"), decision("real", 93, 94, 95, split="photos")
     for new, old in ((real, demo), (demo, real)):
-        found = verdict(new, champion(old))
-        assert (found.action, found.takes_alias) == (Action.OTHER_SPLIT, True)
+        found = compare_with_champion(new, champion(old))
+        assert (found.action, found.takes_alias) == (AliasAction.OTHER_SPLIT, True)
         assert "becomes previous" in found.words
         assert "can't be compared" in found.words
 
 
 def test_a_champion_over_other_seeds_is_compared_by_its_mean_and_it_is_said():
     lucky = champion(decision("old", 93))
-    found = verdict(decision("old", 93, 91, 91), lucky)
-    assert found.action is Action.KEEP
+    found = compare_with_champion(decision("old", 93, 91, 91), lucky)
+    assert found.action is AliasAction.KEEP
     assert "of the same configuration" in found.words
     assert "mean accuracy 0.9167 against 0.9300, over seeds 11, 23, 47 against 11" in found.words
-    assert verdict(decision("new", 94, 93, 93), lucky).action is Action.BETTER
+    assert compare_with_champion(decision("new", 94, 93, 93), lucky).action is AliasAction.BETTER
 
 
 def test_a_champion_whose_macro_f1_is_not_known_keeps_a_tie():
-    found = verdict(decision("new", 92, 91, 90, f1=0.9), champion(OLD, macro_f1=None))
-    assert found.action is Action.KEEP
+    found = compare_with_champion(decision("new", 92, 91, 90, f1=0.9), champion(OLD, macro_f1=None))
+    assert found.action is AliasAction.KEEP
     assert "the champion's macro-F1 is not known" in found.words

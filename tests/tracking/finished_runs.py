@@ -12,10 +12,10 @@ from flowerml.data.relations.records import RELATIONS
 from flowerml.models import build
 from flowerml.models.pairs.classifier import build_pair_classifier
 from flowerml.prediction import as_predictor
-from flowerml.selection.decision import decide
 from flowerml.selection.records import CandidateRun, Scope
 from flowerml.settings import find_model, resolve
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from tests.selection.samples import decide
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 MODELS = {"cnn": ("convnextv2_atto", 32), "vit": ("clip_vits32", 64), "relation": ("relation:timm:test_resnet", 32)}

@@ -15,7 +15,8 @@ from flowerml.campaign.state.external_choice import ExternalChoice, resolve_exte
 from flowerml.campaign.state.ledger import check_run_names, open_ledger
 from flowerml.campaign.state.run_status import RunLocations, check_ownership
 from flowerml.errors import Stopped, UserError
-from flowerml.runs.lifecycle.lease import Lease, acquire, lease_owner
+from flowerml.runs.lifecycle.attempts import lease_owner
+from flowerml.runs.lifecycle.lease import Lease, acquire
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
 from flowerml.tracking.search.campaigns import CampaignRun, open_campaign, runs_of_campaign, unreachable_reason

@@ -13,7 +13,7 @@ from flowerml.campaign.plan.model import FinalMode, PlanRun
 from flowerml.campaign.report.snapshot import DecisionSummary, DeliveredFile
 from flowerml.campaign.state.run_status import run_id_of
 from flowerml.delivery.export import Source, export
-from flowerml.delivery.plain import deliver_plain
+from flowerml.delivery.plain import deliver_weights
 from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
@@ -94,7 +94,7 @@ def _plain(ground: CampaignContext, one: _Registered) -> DeliveredFile:
     target = ground.options.output_dir / REGISTERED_WEIGHTS[one.family]
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
         found = fetch_registered(one.family, Path(scratch), version=one.registration.version)
-        return _delivered(one, target, deliver_plain(found.weights, found.probe, target))
+        return _delivered(one, target, deliver_weights(found.weights, found.probe, target))
 
 
 def _delivered(one: _Registered, path: Path, sha256: str) -> DeliveredFile:

@@ -12,7 +12,7 @@ from flowerml.campaign.report.snapshot import DecisionSummary
 from flowerml.campaign.state.external_choice import ExternalChoice
 from flowerml.campaign.state.promotion import PromotedConfig, Promotions, promote, scope_of
 from flowerml.events import Recorder, Tags
-from flowerml.runs.select import choose, record
+from flowerml.runs.select import record_decision, select_configuration
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking import TrackedRuns, start_child_run
@@ -33,10 +33,10 @@ def decide_phase(
     scope = scope_of(ground.plan, phase, ground.id)
     other = ground.external_choices.get(phase.confirm.of) if phase.confirm else None
     if other is None:
-        decision = choose(scope, TrackedRuns())
+        decision = select_configuration(scope, TrackedRuns())
         picked = promote(ground.plan, phase, decision, choices)
     else:  # what it was before it was changed is a candidate too
-        decision = choose(replace(scope, campaign=None, phases=None), CombinedRunSource(scope, other))
+        decision = select_configuration(replace(scope, campaign=None, phases=None), CombinedRunSource(scope, other))
         picked = promote(ground.plan, phase, decision, choices, {other.config_id: other.choice})
     text = DecisionSummary(
         phase=phase.name,
@@ -87,7 +87,7 @@ def _write(ground: CampaignContext, phase: Phase, decision: Decision) -> str:
         recorder.record(Tags({"flowerml.phase": phase.name, "flowerml.plan": ground.plan.name}))
         return recorder
 
-    return record(decision, open_run, None).run_id or ""
+    return record_decision(decision, open_run, None).run_id or ""
 
 
 def _said(

@@ -25,7 +25,7 @@ from flowerml.campaign.state.run_status import last_lines, run_states
 from flowerml.campaign.state.scheduler import Action, NextAction, RunState, next_action
 from flowerml.errors import RunFailed, Stopped, UserError
 from flowerml.events import now_ms
-from flowerml.runs.lifecycle.lease import lease_owner
+from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder
 from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.settings import Settings

@@ -80,14 +80,14 @@ def warm_up() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from flowerml.runs.outputs.artifacts import installed
+    from flowerml.runs.outputs.artifacts import installed_packages
     from flowerml.tracking.preload import preload
 
     preload()
     figure = Figure(figsize=(1, 1))
     figure.add_subplot().set_title("flowers")
     FigureCanvasAgg(figure).draw()
-    installed()
+    installed_packages()
     gc.collect()
     gc.freeze()
 

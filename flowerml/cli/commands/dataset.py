@@ -156,7 +156,7 @@ def _check_dataset(args: argparse.Namespace) -> int:
 
     from flowerml.data.quality.summary import folder_report, report_lines
     from flowerml.files import check_writable
-    from flowerml.runs.data_check import label_suspects, write_page
+    from flowerml.runs.data_check import find_suspect_labels, write_data_page
     from flowerml.tasks.flowers import FlowersTask
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
@@ -168,14 +168,14 @@ def _check_dataset(args: argparse.Namespace) -> int:
     scanned = FlowersTask().scan(root, resolve_setting("classes", args.classes))
     report = folder_report(scanned)
     suspects = (
-        None if checkpoint is None else label_suspects(checkpoint, Path(args.checkpoint), scanned, report, args.device)
+        None if checkpoint is None else find_suspect_labels(checkpoint, Path(args.checkpoint), scanned, report, args.device)
     )
     if args.json:
         print(json.dumps(report.as_json() | ({"suspects": suspects.as_json()} if suspects else {})))
     else:
         print("\n".join([*report_lines(report), *(suspects.lines() if suspects else [])]))
     if page is not None:
-        write_page(page, scanned, report, suspects)
+        write_data_page(page, scanned, report, suspects)
         logger.info(f"the page with the pictures side by side: {page}")
     return 1 if report.bad or report.across_classes else 0
 

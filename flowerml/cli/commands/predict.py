@@ -17,7 +17,7 @@ from flowerml.progress_bar import track
 from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
-    from flowerml.prediction.files import Answer
+    from flowerml.prediction.files import FilePrediction
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +49,12 @@ def run(argv: Sequence[str] | None) -> int:
 
     paths, others = find_pictures([Path(place) for place in args.pictures])
 
-    from flowerml.prediction import load_model
+    from flowerml.prediction import load_predictor
     from flowerml.prediction.files import predict_files
     from flowerml.training.device import pick_device
 
     device = pick_device(args.device)
-    model = load_model(args.model, str(device))
+    model = load_predictor(args.model, str(device))
     if others:
         logger.info(f"passed over, as their names are not those of pictures: {others}")
     answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
@@ -67,22 +67,26 @@ def run(argv: Sequence[str] | None) -> int:
     return _summary_line(model.classes, answers, target)
 
 
-def _write_predictions_csv(path: Path, classes: Sequence[str], answers: Sequence[Answer]) -> None:
+def _write_predictions_csv(path: Path, classes: Sequence[str], answers: Sequence[FilePrediction]) -> None:
     from flowerml.files import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "predicted", *(f"p_{name}" for name in classes)])
     for answer in answers:
-        if answer.shares is not None:
+        if answer.probabilities is not None:
             writer.writerow(
-                [answer.path, _best_class(classes, answer.shares)[0], *(f"{share:.9g}" for share in answer.shares)]
+                [
+                    answer.path,
+                    _best_class(classes, answer.probabilities)[0],
+                    *(f"{share:.9g}" for share in answer.probabilities),
+                ]
             )
     write_text(path, text.getvalue())
 
 
-def _predictions_json(classes: Sequence[str], answers: Sequence[Answer]) -> dict[str, object]:
-    good = [(str(answer.path), answer.shares) for answer in answers if answer.shares is not None]
+def _predictions_json(classes: Sequence[str], answers: Sequence[FilePrediction]) -> dict[str, object]:
+    good = [(str(answer.path), answer.probabilities) for answer in answers if answer.probabilities is not None]
     pictures = [
         {
             "image": path,
@@ -91,14 +95,16 @@ def _predictions_json(classes: Sequence[str], answers: Sequence[Answer]) -> dict
         }
         for path, shares in good
     ]
-    bad = [{"image": str(answer.path), "reason": answer.reason} for answer in answers if answer.shares is None]
+    bad = [{"image": str(answer.path), "reason": answer.reason} for answer in answers if answer.probabilities is None]
     return {"classes": list(classes), "pictures": pictures, "bad": bad}
 
 
-def _prediction_lines(classes: Sequence[str], answers: Sequence[Answer]) -> list[str]:
+def _prediction_lines(classes: Sequence[str], answers: Sequence[FilePrediction]) -> list[str]:
     """A line for each picture: its class, how sure the model is, its path."""
     width = max(map(len, classes))
-    best = [(*_best_class(classes, answer.shares), answer.path) for answer in answers if answer.shares is not None]
+    best = [
+        (*_best_class(classes, answer.probabilities), answer.path) for answer in answers if answer.probabilities is not None
+    ]
     return [f"{name:<{width}}  {share:.3f}  {path}" for name, share, path in best]
 
 
@@ -107,10 +113,10 @@ def _best_class(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, f
     return classes[place], shares[place]
 
 
-def _summary_line(classes: Sequence[str], answers: Sequence[Answer], target: Path | None) -> int:
+def _summary_line(classes: Sequence[str], answers: Sequence[FilePrediction], target: Path | None) -> int:
     """What was found, and every file that can't be used, on stderr. Returns the exit code."""
-    good = Counter(_best_class(classes, answer.shares)[0] for answer in answers if answer.shares is not None)
-    bad = [answer for answer in answers if answer.shares is None]
+    good = Counter(_best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None)
+    bad = [answer for answer in answers if answer.probabilities is None]
     counts = ", ".join(f"{name} {good[name]}" for name in classes if good[name])
     written = f"; written to {target}" if target is not None else ""
     logger.info(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")

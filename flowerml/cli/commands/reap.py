@@ -66,7 +66,7 @@ class _ReapReport:
 
 def _reap_folders(runs_root: Path) -> _ReapReport:
     """Close dead runs below `runs_root`, and deliver the journals of ended ones, which may hold their final status."""
-    from flowerml.runs.lifecycle.lease import lease_owner
+    from flowerml.runs.lifecycle.attempts import lease_owner
     from flowerml.runs.lifecycle.reap import reap_folder, run_folders
     from flowerml.tracking import belongs_to_current_store, delivered_run_ids
 

@@ -12,7 +12,7 @@ from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.events import Recorder
-    from flowerml.runs.select import Register, Selected
+    from flowerml.runs.select import Register, SelectionResult
     from flowerml.selection.decision import Decision
     from flowerml.selection.records import Scope
 
@@ -30,15 +30,15 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: MLflow, and torch where weights are registered.
     from flowerml.cli.select_table import print_decision
-    from flowerml.runs.select import choose, record
+    from flowerml.runs.select import record_decision, select_configuration
     from flowerml.tracking import TrackedRuns
 
     register = _registrar(args)
-    decision = choose(scope, TrackedRuns())
+    decision = select_configuration(scope, TrackedRuns())
     if not args.json:
         print_decision(decision)
     try:
-        selected = record(decision, _run_opener(args), register)
+        selected = record_decision(decision, _run_opener(args), register)
     except RunFailed:
         if args.json:
             print(_selection_json(decision, None))
@@ -152,6 +152,6 @@ def _registrar(args: argparse.Namespace) -> "Register | None":
     return lambda decision, run_id: register(decision, args.family, selection_id=run_id, **options).summary
 
 
-def _selection_json(decision: "Decision", selected: "Selected | None") -> str:
+def _selection_json(decision: "Decision", selected: "SelectionResult | None") -> str:
     outcome = {"run_id": selected.run_id if selected else None, "registered": selected.registered if selected else None}
     return json.dumps({**outcome, **decision.as_json()}, allow_nan=False)

@@ -58,8 +58,8 @@ def _folders_with_pending(runs_root: Path) -> list[Path]:
 
 
 def _sync_folders(folders: Sequence[Path]) -> int:
+    from flowerml.runs.lifecycle.attempts import lease_owner
     from flowerml.runs.lifecycle.late_run_id import note_run_id
-    from flowerml.runs.lifecycle.lease import lease_owner
     from flowerml.tracking import sync_folder
 
     left = 0

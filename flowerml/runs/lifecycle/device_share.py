@@ -1,4 +1,4 @@
-"""A machine that several trainings share: its GPUs, or its cores where there is none."""
+"""How several trainings share one machine: its GPUs, or its cores where there is no GPU."""
 
 import os
 import shutil
@@ -6,26 +6,24 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Libraries that would start threads of their own when they are imported: a process that forks must not have any.
+# For libraries that start threads when they are imported: a process that forks must have none.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 @dataclass(frozen=True)
 class DeviceShare:
-    """What one of them is to put into its environment, and how many threads torch may have (None: as it would)."""
+    """One training's environment variables, and the number of torch threads (None: torch's default)."""
 
     environment: dict[str, str]
     threads: int | None
 
 
-def device_share(place: int, places: int, gpus: Sequence[str]) -> DeviceShare:
-    """The share of a place (from 0) of several. A machine's only training has all of it, and whoever has set
-    OMP_NUM_THREADS is obeyed.
-    """
-    environment = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus and places > 1 else {}
-    if gpus or places == 1 or "OMP_NUM_THREADS" in os.environ:
+def device_share(index: int, workers: int, gpus: Sequence[str]) -> DeviceShare:
+    """The share of worker `index` (from 0) of `workers`; all of the machine for one. OMP_NUM_THREADS wins."""
+    environment = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus and workers > 1 else {}
+    if gpus or workers == 1 or "OMP_NUM_THREADS" in os.environ:
         return DeviceShare(environment, None)
-    return DeviceShare(environment, max(1, cores() // places))
+    return DeviceShare(environment, max(1, cores() // workers))
 
 
 def cores() -> int:
@@ -34,9 +32,7 @@ def cores() -> int:
 
 
 def visible_gpus() -> Sequence[str]:
-    """The names by which CUDA_VISIBLE_DEVICES knows this machine's GPUs, asked without touching them: CUDA does not
-    survive a fork.
-    """
+    """This machine's GPUs by their names in CUDA_VISIBLE_DEVICES, without initialising CUDA, which can't be forked."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]

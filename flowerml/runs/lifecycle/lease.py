@@ -1,125 +1,85 @@
-"""Who may work on a run's folder: attempts with rising numbers, each a lease with a sign of life, fenced off when
-another one follows.
+"""A lease on a run's folder: attempts with rising numbers, each with a heartbeat; a newer one fences the older one.
 
-A run may be started more than once, on several hosts that share its folder, and counts once. Nothing here needs locks
-of the file system: one rename makes a claim (it fails where another has made it), and one rename ends the writing of
-whoever held the one before (`flowerml.files.staged`).
+A run may be started more than once, on several hosts that share its folder, and counts once. Two renames do it, without
+locks of the file system: one makes the attempt's folder (it fails where another process has made it), one fences the
+attempt before it, whose writes fail from then on (`flowerml.files.staging_dir`). Weighed against filelock and
+portalocker: their locks tell a process neither that it was taken over nor who holds them, and are not reliable on NFS,
+so a process that wakes up after its lease could still write.
 """
 
-import json
 import logging
 import os
-import re
 import shutil
 import socket
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.errors import LeaseLost, UserError
 from flowerml.files import fenced_writes_to, staging_dir, write_json
-from flowerml.human_units import duration
 from flowerml.journal import find_journals
-from flowerml.runs.lifecycle.process_identity import is_alive, machine, start_time
+
+from flowerml.runs.lifecycle.attempts import (
+    ATTEMPTS,
+    CLAIM,
+    FENCED,
+    HEARTBEAT,
+    LeaseOwner,
+    lease_owner,
+    list_attempts,
+    write_claim,
+)
+from flowerml.runs.lifecycle.process_identity import machine, start_time
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS, CLAIM, HEARTBEAT = "attempts", "claim.json", "heartbeat.json"
 JOURNAL_FILES = ("journal.jsonl", "delivered.json")
-_FENCED = ".fenced"
-_NAME = re.compile(rf"(\d{{4,}})({re.escape(_FENCED)})?")
-_UNKNOWN_LEASE = 60.0  # seconds
-_TRIES = 10  # of a claimant that others overtake
-_PATIENCE = 5.0  # seconds in which one that only closes a dead run has let go of it
-
-
-@dataclass(frozen=True)
-class LeaseOwner:
-    """Who made an attempt: its number, the process (`born` and `machine`: see
-    `flowerml.runs.lifecycle.process_identity`), when it began, its lease in seconds, and whether it has let go;
-    `closes`: it does not go on with the run, and has let go in a moment. `seen` is its last sign of life. Times are
-    seconds since 1970.
-    """
-
-    token: int
-    host: str
-    pid: int
-    born: float
-    since: float
-    lease: float
-    machine: str = ""
-    released: bool = False
-    closes: bool = False
-    seen: float = 0.0
-
-    @property
-    def silent(self) -> float:
-        """Seconds since the last sign of life."""
-        return max(0.0, time.time() - max(self.since, self.seen))
-
-    @property
-    def expired(self) -> bool:
-        """Whether nobody works on it any more: let go of, its process is dead, or it was silent for longer than its
-        lease.
-        """
-        return self.released or self.dead or self.silent > self.lease
-
-    @property
-    def dead(self) -> bool:
-        """Whether its process has ended, as far as this host can tell."""
-        return (
-            self.machine != ""
-            and (self.host, self.machine) == (socket.gethostname(), machine())
-            and not is_alive(self.pid, self.born)
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"process {self.pid} on {self.host} (attempt {self.token}, last sign of life {duration(self.silent)} ago)"
-        )
+_MAX_TRIES = 10  # to make an attempt, where other processes are faster
+_CLOSING_WAIT_S = 5.0  # for a process that only closes a dead run
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A claim that was made: its folder, and the folder in that where everything on its way into the run's folder is
-    made (of a name that never comes again, while a number may: see `_taken`). `previous` is the folder of the attempt
-    before it, fenced off, None for the first.
+    """An attempt that was made: the run's folder `root`, the attempt's own, and its owner.
+
+    `staging`, within the attempt's folder, is where every file is written before it is renamed into the run's folder;
+    its name is unique, while an attempt's number may be used again (see `_create_attempt`). `previous` is the fenced
+    folder of the attempt before, None for the first.
     """
 
     root: Path
     folder: Path
     staging: Path
-    holder: LeaseOwner
+    owner: LeaseOwner
     previous: Path | None
 
     def heartbeat(self) -> None:
-        """Give a sign of life. Raises Fenced where another attempt has followed."""
+        """Write the current time. Raises LeaseLost where another attempt has followed."""
         write_json(self.folder / HEARTBEAT, {"time": time.time()})
 
     def withdraw(self) -> None:
-        """Undo the claim of an attempt that could not begin: all is as it was before."""
+        """Undo an attempt that could not begin: the folder is as it was before."""
         if self.previous is not None and self.folder.is_dir():
-            self.previous.rename(self.previous.with_name(self.previous.name.removesuffix(_FENCED)))
-        gone = self.folder.with_name(f".{uuid.uuid4().hex}")  # at once: half of it would look like somebody's
-        with suppress(FileNotFoundError):  # it was followed already
-            self.folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            self.previous.rename(self.previous.with_name(self.previous.name.removesuffix(FENCED)))
+        removed = self.folder.with_name(f".{uuid.uuid4().hex}")  # in one step: half of a folder would look like a claim
+        with suppress(FileNotFoundError):  # another attempt has followed
+            self.folder.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def release(self) -> None:
-        """Let go: another attempt may follow at once. Only the claim and the journal stay; a fenced attempt leaves all
-        as it is.
+        """End the lease: another attempt may follow at once. Only claim and journal stay; a fenced attempt stays whole.
 
-        Never raises: the end of the process lets go as well.
+        Never raises: the end of the process ends the lease as well.
         """
         try:
             staging_dir(self.folder)
             for path in self.folder.iterdir():
                 if path.name not in (CLAIM, *JOURNAL_FILES, self.staging.name):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-            _write_claim(self.folder, replace(self.holder, released=True))
+            write_claim(self.folder, replace(self.owner, released=True))
             shutil.rmtree(self.staging, ignore_errors=True)
         except LeaseLost:
             return
@@ -127,43 +87,30 @@ class Lease:
             logger.warning(f"{self.root}: that this process has let go of it could not be written down ({error})")
 
 
-def lease_owner(root: Path) -> LeaseOwner | None:
-    """Who made the newest attempt on a run's folder, None where there was none."""
-    newest = _newest(root)
-    return None if newest is None else _read(newest)
-
-
 def acquire(root: Path, lease: float, *, closes: bool = False) -> Lease:
-    """Make an attempt on a run's folder. `lease`: seconds without a sign of life after which others may take the run
-    over. `closes`: only to close it. Every start closes what is dead: one that begins in this moment waits for that,
-    instead of being refused.
+    """Make an attempt on a run's folder.
+
+    Args:
+        root: the run's folder.
+        lease: seconds without a heartbeat after which others may take the run over.
+        closes: only to close a dead run. Others wait a moment for such an attempt instead of being refused.
 
     Raises:
-        UserError: somebody works on it (says who), or the folder can't be written to.
+        UserError: another process holds the lease (says which), or the folder can't be written to.
     """
-    patience = time.monotonic() + _PATIENCE
+    give_up = time.monotonic() + _CLOSING_WAIT_S
     try:
-        for _ in range(_TRIES):
-            before = lease_owner(root)
-            while before is not None and before.closes and not before.expired and time.monotonic() < patience:
+        for _ in range(_MAX_TRIES):
+            current = lease_owner(root)
+            while current is not None and current.closes and not current.expired and time.monotonic() < give_up:
                 time.sleep(0.02)
-                before = lease_owner(root)
-            if before is not None and not before.expired:
-                raise UserError(f"{root} is being worked on by {before}: wait for it, or choose another --output-dir")
-            token = 1 if before is None else before.token + 1
-            mine = LeaseOwner(
-                token,
-                socket.gethostname(),
-                os.getpid(),
-                start_time(os.getpid()),
-                time.time(),
-                lease,
-                machine(),
-                closes=closes,
-            )
-            staging = _taken(root, mine)
+                current = lease_owner(root)
+            if current is not None and not current.expired:
+                raise UserError(f"{root} is being worked on by {current}: wait for it, or choose another --output-dir")
+            owner = _this_process(1 if current is None else current.token + 1, lease, closes=closes)
+            staging = _create_attempt(root, owner)
             if staging is not None:
-                return Lease(root, staging.parent, staging, mine, _fence_off(root, token))
+                return Lease(root, staging.parent, staging, owner, _fence_earlier(root, owner.token))
     except OSError as error:
         raise UserError(
             f"can't claim {root}: {error.strerror or error}. Choose another folder, or free space or permissions there"
@@ -173,104 +120,67 @@ def acquire(root: Path, lease: float, *, closes: bool = False) -> Lease:
     )
 
 
-def _taken(root: Path, mine: LeaseOwner) -> Path | None:
-    """The folder `Attempt.staging`, in the attempt's own; None where somebody else was faster. Raises OSError."""
+def _this_process(token: int, lease: float, *, closes: bool) -> LeaseOwner:
+    pid = os.getpid()
+    return LeaseOwner(
+        token, socket.gethostname(), pid, start_time(pid), time.time(), lease, machine=machine(), closes=closes
+    )
+
+
+def _create_attempt(root: Path, owner: LeaseOwner) -> Path | None:
+    """The folder `Lease.staging`, in the attempt's own; None where another process was faster. Raises OSError."""
     attempts, name = root / ATTEMPTS, f".{uuid.uuid4().hex}"
-    folder, made = attempts / f"{mine.token:04d}", attempts / name
+    folder, temporary = attempts / f"{owner.token:04d}", attempts / name
     try:
-        (made / name).mkdir(parents=True)
-        _write_claim(made, mine)
+        (temporary / name).mkdir(parents=True)
+        write_claim(temporary, owner)
         try:
-            made.rename(folder)  # fails where another one stands: exactly one of several wins
+            temporary.rename(folder)  # fails where it exists: exactly one of several processes wins
         except OSError:
             if folder.is_dir():
                 return None
             raise
-        # Whoever was slow from its look at the folder to here finds the number free again: its owner was followed, and
-        # fenced off.
-        if any(number > mine.token or (number == mine.token and fenced) for _, number, fenced in _all(root)):
-            with suppress(FileNotFoundError):  # it was fenced off already
-                folder.rename(made)
+        # Between `lease_owner` and here another attempt of this number may have come, been fenced and been removed.
+        if any(number > owner.token or (number == owner.token and fenced) for _, number, fenced in list_attempts(root)):
+            with suppress(FileNotFoundError):  # it was fenced already
+                folder.rename(temporary)
             return None
         return folder / name
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fence_off(root: Path, token: int) -> Path | None:
-    """End the writing of all attempts before `token`; the last one's folder as it is named now. Raises OSError."""
+def _fence_earlier(root: Path, token: int) -> Path | None:
+    """Fence all attempts before `token`; returns the last one's folder under its new name. Raises OSError."""
     previous = None
-    for place, number, fenced in _all(root):
+    for folder, number, fenced in list_attempts(root):
         if number < token:
-            previous = place.with_name(f"{number:04d}{_FENCED}")
+            previous = folder.with_name(f"{number:04d}{FENCED}")
             if not fenced:
                 try:
-                    place.rename(previous)
+                    folder.rename(previous)
                 except OSError:
-                    if not previous.exists():  # else it was one that was slow, see above, and will see that itself
+                    if not previous.exists():  # else it was a late one, which withdraws by itself: `_create_attempt`
                         raise
     return previous
 
 
 @contextmanager
-def fenced_writes(attempt: Lease) -> Iterator[None]:
-    """Inside, whatever is written below the run's folder is this attempt's, and fails (Fenced) once another has
-    followed. Lets go at the end.
-    """
-    with fenced_writes_to(attempt.root, attempt.staging):
+def fenced_writes(lease: Lease) -> Iterator[None]:
+    """Inside, writes below the run's folder raise LeaseLost once another attempt has followed. Releases at the end."""
+    with fenced_writes_to(lease.root, lease.staging):
         try:
             yield
         finally:
-            attempt.release()
+            lease.release()
 
 
-def clean_fenced(attempt: Lease) -> None:
-    """Remove what earlier attempts have left: the newest journal has all they had. The journal of a run that was
-    started over stays, as something of it may have to be delivered.
+def clean_fenced(lease: Lease) -> None:
+    """Remove the folders of earlier attempts, whose records the latest journal has.
+
+    The journal of a run that was started over stays: something of it may have to be delivered.
     """
-    own = find_journals(attempt.root)
-    for place, _, fenced in _all(attempt.root):
-        if fenced and place not in own:
-            shutil.rmtree(place, ignore_errors=True)
-
-
-def _all(root: Path) -> list[tuple[Path, int, bool]]:
-    """Every attempt's folder, its number, and whether it is fenced off; in the order of the numbers."""
-    try:
-        found = [(path, _NAME.fullmatch(path.name)) for path in (root / ATTEMPTS).iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(
-        ((path, int(match[1]), bool(match[2])) for path, match in found if match), key=lambda entry: entry[1:]
-    )
-
-
-def _newest(root: Path) -> Path | None:
-    entries = _all(root)
-    return entries[-1][0] if entries else None
-
-
-def _read(folder: Path) -> LeaseOwner:
-    """Who made the attempt in `folder`. One whose claim can't be read is nobody's: it is over once it is as old as a
-    lease.
-    """
-    match = _NAME.fullmatch(folder.name)
-    assert match is not None
-    try:
-        written = LeaseOwner(**json.loads((folder / CLAIM).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        since = 0.0
-        with suppress(OSError):
-            since = folder.stat().st_mtime
-        return LeaseOwner(int(match[1]), "an unknown host", 0, 0.0, since, _UNKNOWN_LEASE)
-    try:
-        seen = float(json.loads((folder / HEARTBEAT).read_text("utf-8"))["time"])
-    except (OSError, ValueError, TypeError, KeyError):
-        seen = 0.0
-    return replace(written, seen=seen, released=written.released or bool(match[2]))
-
-
-def _write_claim(folder: Path, who: LeaseOwner) -> None:
-    content = asdict(who)
-    del content["seen"]
-    write_json(folder / CLAIM, content)
+    journal_folders = journals(lease.root)
+    for folder, _, fenced in list_attempts(lease.root):
+        if fenced and folder not in journal_folders:
+            shutil.rmtree(folder, ignore_errors=True)

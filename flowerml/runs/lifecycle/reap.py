@@ -1,16 +1,14 @@
-"""Runs whose process is gone, found by what lies in their folders, and closed there: KILLED, with the reason, to be
-gone on with later.
-"""
+"""Close runs whose process is gone: KILLED in their folder and journal, with the reason; they can be resumed."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.events import Ended, Status
 from flowerml.journal import Journal, JournalEntry, RunStarted, find_journals, read_delivered
-from flowerml.runs.lifecycle.lease import Lease, LeaseOwner, acquire, fenced_writes, lease_owner
+from flowerml.runs.lifecycle.attempts import LeaseOwner, lease_owner
+from flowerml.runs.lifecycle.lease import Lease, acquire, fenced_writes
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RunFile, read_run_file, write_run_file
 
 logger = logging.getLogger(__name__)
@@ -19,8 +17,8 @@ _LEASE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Reaped:
-    """A run that was closed: its folder, its id at MLflow ("" where that is not known), its state now, and why."""
+class ReapedRun:
+    """A run that was closed: its folder, its MLflow run id ("" where not known), its status now, and why."""
 
     root: Path
     run_id: str
@@ -29,90 +27,81 @@ class Reaped:
 
 
 def run_folders(runs_root: Path) -> list[Path]:
-    """The folders of runs below `runs_root`, by name. Raises UserError where there is no such folder."""
+    """The run folders below `runs_root`, by name. Raises UserError where it can't be read."""
     try:
         return sorted(path.parent for path in runs_root.glob(f"*/{RUN_FILE}"))
     except OSError as error:
         raise UserError(f"{runs_root}: {error.strerror or error}") from error
 
 
-def is_active(runs_root: Path) -> Iterator[Path]:
-    """The folders of runs that somebody works on."""
-    for root in run_folders(runs_root):
-        who = lease_owner(root)
-        if who is not None and not who.expired:
-            yield root
-
-
-def reap_folder(root: Path) -> Reaped | None:
-    """Close the run in `root` where it has not come to its end and nobody works on it any more; None where that is not
-    so.
+def reap_folder(root: Path) -> ReapedRun | None:
+    """Close the run in `root` if it has not ended and its lease has expired; None if there is nothing to close.
 
     Raises:
         UserError: the folder can't be written to.
     """
-    who = lease_owner(root)
-    if who is None or not who.expired or not _is_open(root, who):
+    owner = lease_owner(root)
+    if owner is None or not owner.expired or not _is_open(root, owner):
         return None
     try:
-        attempt = acquire(root, _LEASE_S, closes=True)
+        lease = acquire(root, _LEASE_S, closes=True)
     except UserError:
         if (now := lease_owner(root)) is not None and not now.expired:
-            return None  # somebody was faster: to close it as well, or to go on with it
+            return None  # another process was faster: it closes the run too, or resumes it
         raise
-    with fenced_writes(attempt):
-        standing = read_run_file(root)
-        if standing is None or not _is_open(root, who):
-            attempt.withdraw()
+    with fenced_writes(lease):
+        run_file = read_run_file(root)
+        if run_file is None or not _is_open(root, owner):
+            lease.withdraw()
             return None
-        ended, begun = _ended(attempt, who, standing)
-        if begun:
-            write_run_file(root, replace(standing, status=ended.status.value))
-    return Reaped(
-        root, standing.run_id if begun else read_delivered(attempt.folder).run_id, ended.status.value, ended.reason
+        ended, has_begun = _end_journal(lease, owner, run_file)
+        if has_begun:
+            write_run_file(root, replace(run_file, status=ended.status.value))
+    return ReapedRun(
+        root, run_file.run_id if has_begun else read_delivered(lease.folder).run_id, ended.status.value, ended.reason
     )
 
 
-def _is_open(root: Path, who: LeaseOwner) -> bool:
-    """Whether the run in `root`, which `who` was the last to work on, says RUNNING, or its journal has no end: its
-    process may have died between the two.
+def _is_open(root: Path, owner: LeaseOwner) -> bool:
+    """Whether the run, last owned by `owner`, is RUNNING or its journal has no end.
+
+    A process may have died between writing the two; one that released its lease has written both.
     """
-    standing = read_run_file(root)
-    if standing is None or standing.status == "RUNNING" or who.released:  # whoever lets go has written both
-        return standing is not None and standing.status == "RUNNING"
+    run_file = read_run_file(root)
+    if run_file is None or run_file.status == "RUNNING" or owner.released:
+        return run_file is not None and run_file.status == "RUNNING"
     try:
-        return Journal(_newest_journal(root)).ended is None
+        return Journal(_latest_journal(root)).ended is None
     except OSError:
         return False
 
 
-def _ended(attempt: Lease, who: LeaseOwner, standing: RunFile) -> tuple[Ended, bool]:
-    """The end of the run, which stands in its journal afterwards; its time is that of the last sign of life. And
-    whether the folder is this run's already: it may still be that of a run which was to be replaced.
+def _end_journal(lease: Lease, owner: LeaseOwner, run_file: RunFile) -> tuple[Ended, bool]:
+    """The run's end, which its journal has afterwards, at the time of the last heartbeat; and whether it had begun.
+
+    A run that had not begun has not replaced the earlier run in its folder: that run's `run.json` is still there.
     """
-    gone, time = f"its process {who.pid} on {who.host} is gone", int(1000 * max(who.since, who.seen))
+    gone, time = f"its process {owner.pid} on {owner.host} is gone", int(1000 * max(owner.since, owner.seen))
     killed = Ended(Status.KILLED, gone, time)
     try:
-        journal = Journal.continue_from(_newest_journal(attempt.root), attempt.folder)
+        journal = Journal.continue_from(_latest_journal(lease.root), lease.folder)
     except OSError:
-        logger.warning(f"{attempt.root}: its journal can't be read; only the folder says that the run is over")
+        logger.warning(f"{lease.root}: its journal can't be read; only the folder says that the run is over")
         return killed, True
-    begun = standing.status == "RUNNING" or not all(
-        isinstance(found, JournalEntry) and isinstance(found.record, RunStarted) for found in journal.records()
+    has_begun = run_file.status == "RUNNING" or not all(
+        isinstance(entry, JournalEntry) and isinstance(entry.record, RunStarted) for entry in journal.records()
     )
     if journal.ended is not None:
-        return journal.ended, begun  # it came as far as this
+        return journal.ended, has_begun  # it came as far as this
     ended = killed
-    if begun and standing.status != "RUNNING":
-        ended = Ended(Status(standing.status), "" if standing.status == Status.FINISHED else gone, time)
+    if has_begun and run_file.status != "RUNNING":
+        ended = Ended(Status(run_file.status), "" if run_file.status == Status.FINISHED else gone, time)
     journal.append(ended)
-    return ended, begun
+    return ended, has_begun
 
 
-def _newest_journal(root: Path) -> Path:
-    """Where the newest journal lies: an attempt that was ended early has none. Raises OSError where there is none at
-    all.
-    """
+def _latest_journal(root: Path) -> Path:
+    """The folder of the latest journal: an attempt that ended early has none. Raises OSError without any."""
     found = find_journals(root)
     if not found:
         raise FileNotFoundError(root)

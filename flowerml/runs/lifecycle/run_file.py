@@ -1,4 +1,4 @@
-"""A run's folder: who may write into it, and the small `run.json` that says what it holds."""
+"""A run's folder: `run.json`, which says what it holds, and the check whether a run may be written into it."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ RUN_FILES = (
 
 @dataclass(frozen=True)
 class RunFile:
-    """What a folder holds. `status` is RUNNING until the run has ended."""
+    """The content of `run.json`. `status` is RUNNING until the run has ended."""
 
     run_id: str
     config_id: str
@@ -52,7 +52,7 @@ def write_run_file(folder: Path, run: RunFile) -> None:
 
 
 def read_run_file(folder: Path) -> RunFile | None:
-    """What stands in `folder`, None where no run does (or where its `run.json` can't be read)."""
+    """The `run.json` of `folder`, None where there is none or it can't be read."""
     try:
         return RunFile(**json.loads((folder / RUN_FILE).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -62,37 +62,33 @@ def read_run_file(folder: Path) -> RunFile | None:
 def check_available(
     folder: Path, config_id: str, seed: int, shaping: Mapping[str, object], *, overwrite: bool
 ) -> RunFile | None:
-    """Make sure a run of this configuration and seed may, and can, write here; touches nothing yet. Returns the
-    unfinished run of the same settings that stands there (with `overwrite`: any run), or None.
+    """Check that a run of this configuration and seed may write into `folder`; changes nothing there.
 
-    `shaping` is the configuration's `identity`, for the line that says what differs.
+    Returns the unfinished run of the same settings that it holds (with `overwrite`: any run), or None. `shaping` is the
+    configuration's `identity`, for the message that says what differs.
 
     Raises:
-        UserError: a finished run, or a run of other settings, stands there; or the folder can't be made.
+        UserError: it holds a finished run, or a run of other settings; or it can't be written to.
     """
-    standing = read_run_file(folder)
-    write_bytes(
-        folder / ".writable", b""
-    )  # a folder that can't be written to shows now, not when a run has been opened
+    existing = read_run_file(folder)
+    write_bytes(folder / ".writable", b"")  # fails now, before a run has been opened
     (folder / ".writable").unlink()
     if overwrite:
-        return standing
-    if standing is not None:
-        same = (standing.config_id, standing.seed) == (config_id, seed)
+        return existing
+    if existing is not None:
+        same = (existing.config_id, existing.seed) == (config_id, seed)
         remedy = "choose another --output-dir, or replace it with --overwrite"
-        if same and standing.status == "FINISHED":
-            raise UserError(f"{folder} holds the finished run of just these settings (run {standing.run_id}): {remedy}")
+        if same and existing.status == "FINISHED":
+            raise UserError(f"{folder} holds the finished run of just these settings (run {existing.run_id}): {remedy}")
         if not same:
-            there = {**_shaping(folder), "seed": standing.seed}
-            differ = (
-                describe_differences(there, {**shaping, "seed": seed})
-                if len(there) > 1
-                else "which ones can't be read any more"
-            )
+            recorded = {**_recorded_identity(folder), "seed": existing.seed}
+            differ = "which ones can't be read any more"
+            if len(recorded) > 1:
+                differ = describe_differences(recorded, {**shaping, "seed": seed})
             raise UserError(
-                f"{folder} holds a run of other settings ({differ}; configuration {standing.config_id[:8]}): {remedy}"
+                f"{folder} holds a run of other settings ({differ}; configuration {existing.config_id[:8]}): {remedy}"
             )
-        return standing
+        return existing
     if (folder / "best.pth").exists():
         raise UserError(
             f"{folder} holds a best.pth of unknown origin: choose another --output-dir, or replace it with --overwrite"
@@ -100,8 +96,8 @@ def check_available(
     return None
 
 
-def _shaping(folder: Path) -> dict[str, object]:
-    """The identity that the run in `folder` has written down; empty where that can't be read."""
+def _recorded_identity(folder: Path) -> dict[str, object]:
+    """The `identity` in the folder's `settings.json`; empty where it can't be read."""
     try:
         return dict(json.loads((folder / "settings.json").read_text("utf-8"))["identity"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -109,13 +105,13 @@ def _shaping(folder: Path) -> dict[str, object]:
 
 
 def clear_folder(folder: Path) -> None:
-    """Remove what an earlier run has left, all but `run.json`, which is the new run's already.
+    """Remove the files of an earlier run, all but `run.json`, which is the new run's already.
 
-    By name, not the folder as a whole: it may hold somebody's other files, and `--output-dir .` is easily typed.
+    By name, not the folder as a whole: it may hold other files, as with `--output-dir .`.
     """
-    for place in (*(folder / name for name in EVALUATIONS), folder):
+    for path in (*(folder / name for name in EVALUATIONS), folder):
         for name in RUN_FILES:
             if name != RUN_FILE:
-                remove_file(place / name)
-        if place != folder and place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
+                remove_file(path / name)
+        if path != folder and path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

@@ -1,4 +1,4 @@
-"""What asks a run to stop: a signal, the death of whoever started it, another process that has taken it over."""
+"""Requests to stop a run: SIGTERM and SIGINT, the death of its launcher, the loss of its lease."""
 
 import logging
 import os
@@ -17,93 +17,91 @@ from flowerml.runs.lifecycle.process_identity import is_alive, start_time
 
 logger = logging.getLogger(__name__)
 
-# seconds in which a second signal is taken for the first: on Ctrl-C `mlflow run` sends SIGTERM right behind the
-# terminal's
-_PAUSE = 1.0
-_NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_SAME_SIGNAL_S = 1.0  # on Ctrl-C `mlflow run` sends SIGTERM right after the terminal's SIGINT: that is one request
+_SIGNAL_NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 _SHELLS = {"bash", "sh", "dash", "zsh", "ksh", "busybox"}
 
 
-class StoppedAtOnce(KeyboardInterrupt):
-    """A signal arrived where nothing is left to do first: unwinds as Ctrl-C does."""
+class StoppedImmediately(KeyboardInterrupt):
+    """A signal that is not waited with: unwinds as Ctrl-C does."""
 
 
 class StopRequest:
-    """Hears what asks the run to stop, and answers the loop, which asks between two steps (`reason`).
+    """A stop that was requested; the training loop reads `reason` between two steps.
 
-    Where no loop asks (`patient` is off), or at a second signal, the run is stopped at once.
+    Outside the loop (`is_graceful` is False), or at a second signal, the run is stopped immediately.
     """
 
     def __init__(self) -> None:
-        self.patient = False
-        self._holds, self._held_back = False, ""
+        self.is_graceful = False
+        self._is_deferring, self._deferred = False, ""
         self._reason: str | None = None
-        self._fenced: LeaseLost | None = None
-        self._first = 0.0
+        self._lease_lost: LeaseLost | None = None
+        self._first_signal = 0.0
 
     @property
     def reason(self) -> str | None:
-        """Why the run is to stop, in words; None while it may go on.
+        """Why the run is to stop, in words; None where no stop was requested.
 
         Raises:
-            Fenced: another process has taken the run over.
+            LeaseLost: another process has taken the run over.
         """
-        if self._fenced is not None:
-            raise self._fenced
+        if self._lease_lost is not None:
+            raise self._lease_lost
         return self._reason
 
     @property
-    def is_requested(self) -> str | None:
-        """As `reason`, without the error."""
+    def requested_reason(self) -> str | None:
+        """As `reason`, without raising LeaseLost."""
         return self._reason
 
     def request(self, reason: str) -> None:
-        """Ask the run to stop where it can go on later."""
+        """Request a stop after the current step, with a checkpoint. The first reason counts."""
         if self._reason is None:
             self._reason = reason
 
-    def fence(self, error: LeaseLost) -> None:
-        """Another process has taken the run over."""
-        self._fenced = error
+    def lose_lease(self, error: LeaseLost) -> None:
+        """Make `reason` raise `error`: another process has taken the run over."""
+        self._lease_lost = error
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """The handler of SIGTERM and SIGINT."""
-        words = f"stopped by {_NAMES[signal.Signals(number)]}"
-        if self._first and time.monotonic() - self._first < _PAUSE:
+        reason = f"stopped by {_SIGNAL_NAMES[signal.Signals(number)]}"
+        if self._first_signal and time.monotonic() - self._first_signal < _SAME_SIGNAL_S:
             return
-        again, self._first = self._first > 0, time.monotonic()
-        self.request(words)
-        if self._holds:
-            self._held_back = words
+        is_second, self._first_signal = self._first_signal > 0, time.monotonic()
+        self.request(reason)
+        if self._is_deferring:
+            self._deferred = reason
             return
-        if again or not self.patient:
-            raise StoppedAtOnce(words)
-        with suppress(RuntimeError):  # where the signal met another line that was just being printed
+        if is_second or not self.is_graceful:
+            raise StoppedImmediately(reason)
+        with suppress(RuntimeError):  # the signal interrupted the printing of another line
             logger.info(
-                f"{words.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at"
+                f"{reason.replace('stopped', 'stopping')}, after this step and with a checkpoint (once more stops at"
                 " once)"
             )
 
     @contextmanager
-    def holding_back(self) -> Iterator[None]:
-        """Inside, a signal interrupts nothing: it raises at the end, if all went well until then."""
-        self._holds = True
+    def defer_signals(self) -> Iterator[None]:
+        """Inside, a signal does not interrupt; StoppedImmediately is raised at the end, unless another error was."""
+        self._is_deferring = True
         try:
             yield
         finally:
-            self._holds = False
-        if self._held_back:
-            words, self._held_back = self._held_back, ""
-            raise StoppedAtOnce(words)
+            self._is_deferring = False
+        if self._deferred:
+            reason, self._deferred = self._deferred, ""
+            raise StoppedImmediately(reason)
 
 
 @contextmanager
-def handle_signals(stopping: StopRequest) -> Iterator[None]:
-    """Inside, SIGTERM and SIGINT are told to `stopping`. Only the main thread of a process can hear signals."""
+def handle_signals(stop: StopRequest) -> Iterator[None]:
+    """Inside, `stop` handles SIGTERM and SIGINT. Does nothing outside the main thread, which alone receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stopping.on_signal) for number in _NAMES}
+    before = {number: signal.signal(number, stop.on_signal) for number in _SIGNAL_NAMES}
     try:
         yield
     finally:
@@ -112,70 +110,69 @@ def handle_signals(stopping: StopRequest) -> Iterator[None]:
 
 
 @contextmanager
-def graceful(stopping: StopRequest) -> Iterator[Callable[[], str | None]]:
-    """Inside, a first signal waits for the loop to ask; gives what it asks with."""
-    stopping.patient = True
+def graceful(stop: StopRequest) -> Iterator[Callable[[], str | None]]:
+    """Inside, a first signal only sets the reason, which the loop reads with the function this yields."""
+    stop.is_graceful = True
     try:
-        yield lambda: stopping.reason
+        yield lambda: stop.reason
     finally:
-        stopping.patient = False
+        stop.is_graceful = False
 
 
 @contextmanager
-def watched(
-    beat: Callable[[], None], every: float, stopping: StopRequest, launcher: "Launcher | None"
+def watch_run(
+    heartbeat: Callable[[], None], interval: float, stop: StopRequest, launcher: "Launcher | None"
 ) -> Iterator[None]:
-    """Inside, a thread gives a sign of life every so many seconds, and looks whether the launcher still lives (None: it
-    does not matter). Tells `stopping` what it finds.
+    """Inside, a thread calls `heartbeat` every `interval` seconds and checks that the launcher (if any) is alive.
+
+    It requests a stop where the launcher died, and passes a LeaseLost on to `stop`.
     """
-    over = threading.Event()
+    ended = threading.Event()
 
     def watch() -> None:
-        due, well = time.monotonic() + every, True
-        while not over.wait(min(every, 1.0)):
-            if launcher is not None and launcher.gone:
-                stopping.request("its launcher (mlflow run) died")
+        due, is_ok = time.monotonic() + interval, True
+        while not ended.wait(min(interval, 1.0)):
+            if launcher is not None and launcher.is_dead:
+                stop.request("its launcher (mlflow run) died")
             if time.monotonic() < due:
                 continue
-            due = time.monotonic() + every
+            due = time.monotonic() + interval
             try:
-                beat()
-                well = True
+                heartbeat()
+                is_ok = True
             except LeaseLost as error:
-                stopping.fence(error)
+                stop.lose_lease(error)
                 return
-            except (
-                Exception
-            ) as error:  # a disk that is full must not end a training; whoever waits for the sign may take it over
-                if well:
+            except Exception as error:  # a full disk must not end a training; without heartbeats another may take over
+                if is_ok:
                     logger.warning(f"no sign of life can be written: {error}")
-                well = False
+                is_ok = False
 
-    thread = threading.Thread(target=watch, name="sign-of-life", daemon=True)
+    thread = threading.Thread(target=watch, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join(timeout=5)
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """`mlflow run`, and the shell between it and this process, where one is: (number, start) of each, the parent first."""
+    """`mlflow run`, and the shell between it and this process, if any: (pid, start time) of each, the parent first."""
 
     processes: tuple[tuple[int, float], ...]
 
     @property
-    def gone(self) -> bool:
-        """Whether one of them has died. An orphan gets another parent; a shell in between would survive."""
+    def is_dead(self) -> bool:
+        """Whether one of them has died: an orphan gets another parent, but a shell in between would survive."""
         return os.getppid() != self.processes[0][0] or not all(
             is_alive(pid, started) for pid, started in self.processes[1:]
         )
 
 
-def launcher_of(*, stops: bool) -> Launcher | None:
-    """Who started this process, where that is `mlflow run` and its death is to stop the run."""
+def find_launcher(*, stops: bool) -> Launcher | None:
+    """The `mlflow run` that started this process, None where there is none or its death is not to stop the run."""
     if not stops or not os.environ.get("MLFLOW_RUN_ID"):
         return None
     processes = [(os.getppid(), 0.0)]

@@ -1,4 +1,4 @@
-"""The end of a run: whatever happens, it is in the right state, in MLflow and in its folder."""
+"""Record the final status of a run, in MLflow and in its folder, whatever ended it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -8,86 +8,87 @@ from pathlib import Path
 from flowerml.errors import LeaseLost, RunFailed, Stopped, UserError
 from flowerml.events import Ended, Recorder, Status
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
-from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, StopRequest, handle_signals
+from flowerml.runs.lifecycle.stop_request import StoppedImmediately, StopRequest, handle_signals
 from flowerml.training.callbacks import DataLoaderDied
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def closing(
+def finalize_run_status(
     folder: Path,
     config_id: str,
     seed: int,
     recorder: Recorder,
-    stopping: StopRequest,
-    finished: Callable[[], None] = lambda: None,
+    stop: StopRequest,
+    clean_up: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """`ending`, and the same in the folder's `run.json`: RUNNING inside. `finished` tidies up once it says FINISHED
-    there. Raises as `ending`.
+    """`finalize_status`, with the status also in the folder's `run.json`: RUNNING inside.
+
+    `clean_up` is called once `run.json` says FINISHED. Raises as `finalize_status`.
     """
 
-    def state(status: str) -> None:
+    def write_status(status: str) -> None:
         write_run_file(folder, RunFile(recorder.run_id, config_id, seed, status))
 
-    def tidy_up() -> None:
+    def clean_up_or_warn() -> None:
         try:
-            finished()
+            clean_up()
         except UserError as error:
             logger.warning(f"the run is FINISHED, but not all could be tidied up: {error}")
 
-    with finalize_status(recorder, state, stopping, tidy_up):
-        state("RUNNING")
+    with finalize_status(recorder, write_status, stop, clean_up_or_warn):
+        write_status("RUNNING")
         yield
 
 
 @contextmanager
 def finalize_status(
     recorder: Recorder,
-    state: Callable[[str], None] = lambda _status: None,
-    stopping: StopRequest | None = None,
-    finished: Callable[[], None] = lambda: None,
+    write_status: Callable[[str], None] = lambda _status: None,
+    stop: StopRequest | None = None,
+    on_finished: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Afterwards the run is FINISHED, KILLED (SIGTERM, Ctrl-C, whatever else asked it to stop) or FAILED with the
-    reason; `state` hears of it too, and `finished` is called where it is FINISHED. SIGTERM and Ctrl-C are told to
-    `stopping`, until the very end: on Ctrl-C a second one follows at once. None of them comes between the recorder's
-    word and that of `state`.
+    """Record FINISHED, KILLED (a stop was requested) or FAILED with the reason, with the recorder and `write_status`.
+
+    `on_finished` is called after FINISHED was recorded. `stop` handles SIGTERM and SIGINT until the very end (Ctrl-C
+    under `mlflow run` sends two signals), and none interrupts between the recorder and `write_status`.
 
     Raises:
-        KeyboardInterrupt: for whatever asked it to stop; also where that came when the run was FINISHED.
-        Fenced: another process has taken the run over, which is in that one's state now: nothing is said of this one.
-        RunFailed: for any other UserError, as a run was under way; any other error passes through.
+        KeyboardInterrupt: a stop was requested, also where the run was FINISHED by then.
+        LeaseLost: another process has taken the run over and owns its status: nothing is recorded.
+        RunFailed: for any other UserError, as the run had started; any other error passes through.
     """
 
-    signals = stopping or StopRequest()
+    stop = stop or StopRequest()
 
     def end(status: Status, reason: str) -> None:
-        with suppress(StoppedAtOnce), signals.holding_back():  # it ends already
+        with suppress(StoppedImmediately), stop.defer_signals():  # it ends anyway
             recorder.record(Ended(status, reason))
             try:
-                state(status.value)
-            except UserError as error:  # a disk that is full, mostly: what ended the run must not be hidden by that
+                write_status(status.value)
+            except UserError as error:  # mostly a full disk; it must not hide what ended the run
                 logger.warning(f"the run is {status.value}, but its folder could not be told: {error}")
-        with suppress(StoppedAtOnce):  # only the server is not waited for any longer
+        with suppress(StoppedImmediately):  # it only ends the waiting for the server
             recorder.close()
 
-    over = False
-    with handle_signals(signals):
+    is_recorded = False
+    with handle_signals(stop):
         try:
             yield
-            with signals.holding_back():
-                state(Status.FINISHED.value)
+            with stop.defer_signals():
+                write_status(Status.FINISHED.value)
                 recorder.record(Ended(Status.FINISHED))
-                over = True
-            finished()
+                is_recorded = True
+            on_finished()
         except LeaseLost:
             raise
         except BaseException as error:
-            if over:
+            if is_recorded:
                 recorder.close()
                 raise
-            if signals.is_requested or isinstance(error, KeyboardInterrupt | Stopped):
-                end(Status.KILLED, _why_killed(signals.is_requested or "stopped by Ctrl-C", error))
+            if stop.requested_reason or isinstance(error, KeyboardInterrupt | Stopped):
+                end(Status.KILLED, _kill_reason(stop.requested_reason or "stopped by Ctrl-C", error))
                 raise KeyboardInterrupt from error
             end(Status.FAILED, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
             if isinstance(error, UserError) and not isinstance(error, RunFailed):
@@ -96,12 +97,13 @@ def finalize_status(
         recorder.close()
 
 
-def _why_killed(asked: str, error: BaseException) -> str:
-    """With what went wrong on the way to the stop: a checkpoint that could not be written, mostly."""
-    # A signal to the whole group ends the loading processes too, and torch's complaint about them may overtake the
-    # signal.
+def _kill_reason(requested: str, error: BaseException) -> str:
+    """The requested reason, and what went wrong on the way to the stop: mostly an unwritable checkpoint."""
+    # A signal to the process group ends the loader processes too, and torch's error about them may arrive first.
     if not isinstance(error, Exception) or isinstance(error, Stopped | DataLoaderDied):
-        return asked
-    words = f"{asked}, and meanwhile: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
+        return requested
+    words = (
+        f"{requested}, and meanwhile: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
+    )
     logger.warning(words)
     return words

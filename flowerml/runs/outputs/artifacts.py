@@ -1,4 +1,4 @@
-"""The files a run leaves in its folder. Each function writes some and returns their paths."""
+"""The artifacts in a run's folder. Each `write_…` function returns the paths of its files."""
 
 import csv
 import io
@@ -41,9 +41,10 @@ _COLUMNS = (
 PROBES = 32
 
 
-def write_beginnings(run: Prepared) -> list[Path]:
-    """What is known before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`, and what was
-    found, if anything: `checks.txt`, `bad_images.txt`.
+def write_start_files(run: Prepared) -> list[Path]:
+    """Before training: `settings.json`, `split.json`, `balance.json`, `environment.txt`.
+
+    And `checks.txt` and `bad_images.txt`, where there is something to report.
     """
     folder = run.folder
     settings = {
@@ -53,7 +54,7 @@ def write_beginnings(run: Prepared) -> list[Path]:
     }
     write_json(folder / "settings.json", settings)
     write_json(folder / "split.json", run.data.split.as_json())
-    write_text(folder / "environment.txt", environment(run.device))
+    write_text(folder / "environment.txt", environment_text(run.device))
     write_json(folder / "balance.json", run.balance.as_json())
     names = ["settings.json", "split.json", "balance.json", "environment.txt"]
     if checks := run.task.describe_settings(run.built, run.settings, run.balance):
@@ -65,7 +66,7 @@ def write_beginnings(run: Prepared) -> list[Path]:
     return [folder / name for name in names]
 
 
-def environment(device: torch.device) -> str:
+def environment_text(device: torch.device) -> str:
     """Python, system, device and every installed distribution with its version."""
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     head = [
@@ -74,17 +75,17 @@ def environment(device: torch.device) -> str:
         f"device {device}{gpu}",
         f"threads {torch.get_num_threads()}",
     ]
-    return "\n".join([*head, "", *installed()]) + "\n"
+    return "\n".join([*head, "", *installed_packages()]) + "\n"
 
 
 @cache
-def installed() -> tuple[str, ...]:
-    """Every installed distribution with its version; the same for as long as the process lives."""
+def installed_packages() -> tuple[str, ...]:
+    """Every installed distribution with its version, cached for the process."""
     return tuple(sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}, key=str.lower))
 
 
 def write_history(folder: Path, history: Sequence[EpochMetrics]) -> Path:
-    """`history.csv`: a row per epoch, every figure with all its digits."""
+    """`history.csv`: a row per epoch, all digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -97,7 +98,7 @@ def write_history(folder: Path, history: Sequence[EpochMetrics]) -> Path:
 def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
     """`curves.png`."""
     best = outcome.best.epoch if outcome.best else None
-    chance, reached = 1 / len(run.data.classes), max(row.get("val_accuracy", 0.0) for row in outcome.history)
+    chance, best_accuracy = 1 / len(run.data.classes), max(row.get("val_accuracy", 0.0) for row in outcome.history)
     figure = curves_figure(
         outcome.history,
         best_epoch=best,
@@ -105,7 +106,7 @@ def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
         freeze_epochs=run.settings.freeze_backbone_epochs,
         title=f"{run.settings.run_name}",
         headline=run.task.headline,
-        chance=chance if reached < 3 * chance else None,  # far above it, its line would only press the curves together
+        chance=chance if best_accuracy < 3 * chance else None,  # a chance line far below would compress the curves
     )
     path = run.folder / "curves.png"
     write_bytes(path, png_bytes(figure))
@@ -115,7 +116,7 @@ def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
 def write_evaluation(
     folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]
 ) -> list[Path]:
-    """`confusion_matrix.{png,json}`, `per_class.json`, `predictions.csv`, `errors.html` of some evaluated examples."""
+    """`confusion_matrix.{png,json}`, `per_class.json`, `predictions.csv`, `errors.html` of evaluated examples."""
     classes = list(scores.classes)
     write_json(folder / "confusion_matrix.json", scores.as_json()["confusion_matrix"])
     write_bytes(folder / "confusion_matrix.png", png_bytes(confusion_figure(scores.confusion, classes, title)))
@@ -127,7 +128,7 @@ def write_evaluation(
 
 
 def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str, scores: Scores) -> list[Path]:
-    """`baselines.json`, and `baselines.md`: a table with the run itself, `name`, as its last row."""
+    """`baselines.json` and `baselines.md`, a table whose last row is the run itself, `name`."""
     own = {
         "name": name,
         "accuracy": scores.accuracy,
@@ -168,16 +169,16 @@ def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prep
     """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32
     on the CPU.
 
-    Where a model takes more than a picture, its inputs are `inputs_0`, `inputs_1` and so on. The logits come from the
-    file as written, through the loader that users have: a best.pth that does not load shows here.
+    Several inputs of a model are `inputs_0`, `inputs_1` and so on. The logits come from the file on disk through the
+    public loader, so a best.pth that does not load fails here.
     """
     _, transform = task.transforms(run.built.description, run.settings)
-    shown = ExampleDataset(examples[:PROBES], transform, 0)
-    inputs, _, ids = collate([shown[0, place, 0] for place in range(len(shown))])
+    probed = ExampleDataset(examples[:PROBES], transform, 0)
+    inputs, _, ids = collate([probed[0, index, 0] for index in range(len(probed))])
     with torch.inference_mode():
         logits = load_network(folder / "best.pth")(inputs).numpy()
     parts = tensors_of(inputs)
-    arrays = {"inputs" if len(parts) == 1 else f"inputs_{place}": part.numpy() for place, part in enumerate(parts)}
+    arrays = {"inputs" if len(parts) == 1 else f"inputs_{index}": part.numpy() for index, part in enumerate(parts)}
     arrays |= {"logits": logits, "ids": np.array(ids)}
     path = folder / "probe.npz"
 

@@ -1,4 +1,4 @@
-"""What comes after the last epoch: scores, figures, pages, the probe, the description."""
+"""After the last epoch: scores, figures, pages, the export probe, the run's description."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from flowerml.models.builders import set_channels_last
 from flowerml.prediction import load_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.outputs import artifacts
-from flowerml.runs.outputs.tags_and_note import closing_tags, description
+from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
 from flowerml.training.callbacks import TrainingResult
@@ -23,9 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that ended well: where it lies, what it reached (None without validation), on the test folder too (None
-    without one).
-    """
+    """A finished run: its folder, ids, best epoch, and scores on validation and test data (None: no data)."""
 
     folder: Path
     run_id: str
@@ -45,16 +43,16 @@ def finalize_run(
         artifacts.write_history(run.folder, outcome.history),
         artifacts.write_curves(run, outcome),
     ]
-    closing: dict[str, float] = {"best_epoch": outcome.best.epoch}
+    metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
     scores: Scores | None = None
     if outcome.best.predictions is not None:
         scores = compute_metrics(outcome.best.predictions)
-        closing |= {
+        metrics |= {
             "best_val_accuracy": scores.accuracy,
             "best_val_macro_f1": scores.macro_f1,
             "best_val_mean_recall": scores.mean_recall,
         }
-        closing |= run.task.extra_metrics(
+        metrics |= run.task.extra_metrics(
             outcome.best.predictions, views, lambda examples: _predict_with_best(run, examples, views.workers)
         )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
@@ -64,7 +62,7 @@ def finalize_run(
     if test_examples:
         test_predictions = _predict_with_best(run, test_examples, run.workers)
         test = compute_metrics(test_predictions)
-        closing |= {
+        metrics |= {
             "test_accuracy": test.accuracy,
             "test_macro_f1": test.macro_f1,
             "test_mean_recall": test.mean_recall,
@@ -75,9 +73,9 @@ def finalize_run(
         )
         for path in test_paths:
             recorder.record(Artifact(path, "test"))
-    recorder.record(Metrics(closing, step=outcome.best.epoch))
+    recorder.record(Metrics(metrics, step=outcome.best.epoch))
     recorder.record(
-        Tags({"mlflow.note.content": description(run, outcome, scores, test), **closing_tags(outcome, scores)})
+        Tags({"mlflow.note.content": run_description(run, outcome, scores, test), **final_tags(outcome, scores)})
     )
     for path in paths:
         recorder.record(Artifact(path))
@@ -91,7 +89,7 @@ def finalize_run(
 
 
 def _predict_with_best(run: Prepared, examples: Sequence[Example], workers: int) -> Predictions:
-    """Predictions of the written `best.pth` on any examples."""
+    """Predictions of the `best.pth` on disk."""
     predictor = load_network(run.folder / "best.pth", str(run.device))
     memory_format = set_channels_last(predictor, run.spec)
     _, transform = run.task.transforms(run.built.description, run.settings)

@@ -1,9 +1,9 @@
-"""What is about to run, on the console, before the first step."""
+"""The header on the console before the first step."""
 
 import logging
 
 from flowerml.models.layer_groups import lr_multipliers
-from flowerml.runs.outputs.tags_and_note import weights_name
+from flowerml.runs.outputs.tags_and_note import describe_weights
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.serialization import as_params
 
@@ -11,9 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def print_header(run: Prepared, remark: str | None) -> None:
-    """Say data, split, balance, model, checks, weights and settings of a run; `remark` is what it begins from, if that
-    is worth a line.
-    """
+    """Log data, split, class balance, model, checks, weights and settings; `remark` says what the run resumes from."""
     settings, built = run.settings, run.built
     for line in (*([remark] if remark else []), *run.data.remarks):
         logger.warning(line.removeprefix("warning: ")) if line.startswith("warning: ") else logger.info(line)
@@ -29,8 +27,8 @@ def print_header(run: Prepared, remark: str | None) -> None:
     )
     for line in run.task.describe_settings(built, settings, run.balance):
         logger.info(f"check: {line}")
-    unused = f"; not used of the file: {', '.join(_shortened(built.unused))}" if built.unused else ""
-    logger.info(f"weights: {weights_name(run)}{unused}")
+    unused = f"; not used of the file: {', '.join(_shorten_list(built.unused))}" if built.unused else ""
+    logger.info(f"weights: {describe_weights(run)}{unused}")
     logger.info("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
     logger.info(
         f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device}, into"
@@ -38,5 +36,5 @@ def print_header(run: Prepared, remark: str | None) -> None:
     )
 
 
-def _shortened(names: tuple[str, ...]) -> list[str]:
+def _shorten_list(names: tuple[str, ...]) -> list[str]:
     return [*names[:5], f"and {len(names) - 5} more"] if len(names) > 6 else list(names)

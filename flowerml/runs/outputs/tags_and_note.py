@@ -1,4 +1,4 @@
-"""A run in words: the description in the MLflow UI, and the tags it is found by."""
+"""A run's tags, by which it is found, and its description in the MLflow UI."""
 
 import subprocess
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from flowerml.runs.prepare import Prepared
 from flowerml.training.callbacks import TrainingResult
 
 
-def tags(run: Prepared) -> dict[str, str]:
-    """The tags by which everything finds this run."""
+def run_tags(run: Prepared) -> dict[str, str]:
+    """The run's `flowerml.*` tags, known before training."""
     return {
         # Without validation there is nothing to rank by: such a run is a final one.
         "flowerml.kind": "train" if run.settings.val_split > 0 else "final",
@@ -32,17 +32,15 @@ def tags(run: Prepared) -> dict[str, str]:
     }
 
 
-def closing_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]:
-    """What is known at the end: how it ended, the best epoch's hits among the validation pictures, which the selection
-    counts, and after which epochs a plateau cut the rates.
-    """
+def final_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]:
+    """Tags known at the end: why it ended, hits of the best epoch (for the selection), epochs of plateau rate cuts."""
     counted = {} if scores is None else {"flowerml.val_hits": str(scores.hits), "flowerml.val_total": str(scores.total)}
     cuts = {"flowerml.rates_cut_after": ",".join(map(str, outcome.cuts))} if outcome.cuts else {}
     return {"flowerml.ended": outcome.stop_cause, **counted, **cuts}
 
 
-def description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
-    """The run as a short Markdown text."""
+def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
+    """The run in Markdown, for `mlflow.note.content`."""
     settings = run.settings
     lines = [f"**{settings.model}** on {len(run.data.train)} training pictures of {', '.join(run.data.classes)}.", ""]
     if scores is not None and outcome.best is not None:
@@ -76,7 +74,7 @@ def description(run: Prepared, outcome: TrainingResult, scores: Scores | None, t
         "",
         (
             f"Configuration `{run.config_id[:8]}`, seed {settings.seed}, split `{run.digests.split[:8]}`, weights"
-            f" {weights_name(run)}."
+            f" {describe_weights(run)}."
         ),
         f"Folder `{run.folder}`.",
     ]
@@ -92,14 +90,14 @@ def _class_row(row: Mapping[str, Any]) -> str:
     )
 
 
-def weights_name(run: Prepared) -> str:
-    """The starting weights in words."""
+def describe_weights(run: Prepared) -> str:
+    """The initial weights in words."""
     words = {"hub": run.digests.weights, "none": "none (random start)"}
     return words.get(run.settings.weights, f"{Path(run.settings.weights).name} (sha256 {run.digests.weights[:8]})")
 
 
 def _git_tags() -> dict[str, str]:
-    """Commit of the code and whether the tree had changes; nothing where the code is no git checkout."""
+    """Git commit of the code and whether the tree was dirty; empty where it is no git checkout."""
     root = Path(__file__).resolve().parents[3]
 
     def git(*words: str) -> str | None:

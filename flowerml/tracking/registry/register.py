@@ -17,7 +17,7 @@ from flowerml.files import file_digest
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, for_delivery
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
-from flowerml.selection.registration import Action, Verdict, verdict
+from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion
 from flowerml.tracking.client.errors import short_reason, to_user_error
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.version_tags import read_champion, version_description, version_tags
@@ -42,7 +42,7 @@ class Registration:
     def summary(self) -> str:
         """The version, and why it is champion or not, as text."""
         new = "registered as" if self.created else "stands already as"
-        alias = f" with alias {CHAMPION}" if self.verdict.takes_alias or self.verdict.action is Action.SAME else ""
+        alias = f" with alias {CHAMPION}" if self.verdict.takes_alias or self.verdict.action is AliasAction.SAME else ""
         return f"{new} {self.name}, version {self.version}{alias}. {self.verdict.words}"
 
 
@@ -84,8 +84,8 @@ def _register_decision(
     if retrained_id is not None:
         _check_final_run(client, retrained_id, decision)
     champion = _version_by_alias(client, name, CHAMPION)
-    judged = verdict(decision, read_champion(champion), retrained=retrained_id is not None, force=force)
-    if judged.action is Action.SAME:
+    judged = compare_with_champion(decision, read_champion(champion), retrained=retrained_id is not None, force=force)
+    if judged.action is AliasAction.SAME:
         assert champion is not None
         return Registration(name, str(champion.version), created=False, verdict=judged)
     version = _find_version(client, name, decision, retrained=retrained_id is not None)

@@ -181,7 +181,7 @@ class TrackedRuns:
             params=run.data.params,
             pruned="pruned" in tags,
         )
-        return record.counted(total) if total else record
+        return record.with_hits(total) if total else record
 
     def _all_experiments(self) -> list[str]:
         found: list[str] = []

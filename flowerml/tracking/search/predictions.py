@@ -57,7 +57,7 @@ def _parse_results(lines: Iterator[str]) -> PictureResults:
     values = [(row["image"], row["label"], row["predicted"]) for row in rows]
     if any(value is None for row in values for value in row):
         raise ValueError("a row is cut off")
-    return PictureResults.of(*([row[column] for row in values] for column in range(3)))
+    return PictureResults.from_columns(*([row[column] for row in values] for column in range(3)))
 
 
 @contextmanager

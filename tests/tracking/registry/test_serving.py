@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flowerml.prediction import flowers_classifier
+from flowerml.prediction.standalone import flowers_classifier
 from flowerml.tracking import register
 from tests.data.pictures import encode, scene
 from tests.tracking.finished_runs import CLASSES, Store

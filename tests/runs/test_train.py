@@ -7,13 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from flowerml import load_cnn_model, load_vit_model, predict
 from flowerml.errors import UserError
 from flowerml.events import Artifact, DatasetInput, Ended, MemoryRecorder, Params, Status
-from flowerml.runs.evaluate import Request, run_evaluation
-from flowerml.runs.lifecycle.run_file import RUN_FILES, read_run_file
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings, resolve
 from flowerml.training.train_step import NotFinite
@@ -121,42 +119,6 @@ def test_tags_params_and_data_are_recorded(small_run):
     assert "Validation accuracy" in tags["mlflow.note.content"]
 
 
-def test_eval_gives_what_training_logged_to_the_last_digit(small_run, train_small):
-    for finished in (small_run[0], train_small(ema=False, freeze_backbone_epochs=0)[0]):
-        evaluation = run_evaluation(
-            Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder()
-        )
-        assert evaluation.scores.accuracy == finished.scores.accuracy
-        assert evaluation.scores.macro_f1 == finished.scores.macro_f1
-        assert evaluation.scores.loss == finished.scores.loss
-        assert (evaluation.scores.confusion == finished.scores.confusion).all()
-        assert (finished.folder / "eval_val" / "predictions.csv").read_bytes() == (
-            finished.folder / "predictions.csv"
-        ).read_bytes()
-        assert evaluation.changes == ()
-
-
-def test_eval_uses_the_stored_split_and_says_what_changed(train_small, flowers, tmp_path):
-    copy = tmp_path / "photos"
-    shutil.copytree(flowers, copy)
-    finished, _ = train_small(train_dir=str(copy))
-    split = json.loads((finished.folder / "split.json").read_text())
-    gone, changed = split["val"][0], split["train"][0]
-    (copy / gone).unlink()
-    Image.new("RGB", (64, 64), "blue").save(copy / changed)
-    Image.new("RGB", (64, 64), "red").save(copy / "tulip" / "new.jpg")
-    evaluation = run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder())
-    assert evaluation.scores.total == len(split["val"]) - 1, (
-        "a picture that is gone is not replaced, a new one not counted"
-    )
-    text = " ".join(evaluation.changes)
-    assert gone in text
-    assert changed in text
-    assert "tulip/new.jpg" in text
-    whole = run_evaluation(Request(finished.folder / "best.pth", "all", workers=0), lambda *_: MemoryRecorder())
-    assert whole.scores.total == len(split["train"]) + len(split["val"]) - 1
-
-
 def test_load_and_predict_agree_with_the_logged_predictions(small_run, flowers):
     finished, _ = small_run
     model = load_cnn_model(finished.folder / "best.pth")
@@ -245,48 +207,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_best_pth_untouched(flowers,
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
 
-def test_a_finished_run_is_never_overwritten_unasked(small_run, train_small):
-    finished, _ = small_run
-    before = {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.is_file()}
-    with pytest.raises(UserError, match=r"holds the finished run of just these settings.*--overwrite") as caught:
-        train_small(dropout=0.2, output_dir=str(finished.folder))
-    assert caught.value.exit_code == 2
-    with pytest.raises(UserError, match="holds a run of other settings"):
-        train_small(dropout=0.3, output_dir=str(finished.folder))
-    assert {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.is_file()} == before
-
-
-def test_overwrite_replaces_a_run(train_small):
-    first, _ = train_small(epochs=1, warmup_epochs=0)
-    second, _ = train_small(epochs=2, output_dir=str(first.folder), overwrite=True)
-    assert len(history(second.folder)) == 2
-
-
-def test_overwrite_takes_only_what_runs_leave(train_small, tmp_path):
-    """Also where a run has been before: `--output-dir .` must not cost anybody's files."""
-    mine = tmp_path / "mine"
-    (mine / "eval_val").mkdir(parents=True)
-    (mine / "thesis.txt").write_text("years")
-    (mine / "eval_val" / "notes.txt").write_text("months")
-    for epochs in (1, 2):
-        train_small(epochs=epochs, warmup_epochs=0, output_dir=str(mine), overwrite=True)
-    assert (mine / "thesis.txt").read_text() == "years"
-    assert (mine / "eval_val" / "notes.txt").read_text() == "months"
-    assert len(history(mine)) == 2
-
-
-def test_overwrite_knows_every_file_of_a_run(small_run):
-    """A new artifact that is not in the list would outlive the run it belongs to."""
-    of_other_tasks = {"baselines.json", "baselines.md", "checks.txt"}
-    assert ON_DISK | {"run.json", "bad_images.txt"} | of_other_tasks == set(RUN_FILES)
-
-
-def test_default_folder_names_model_configuration_and_seed(train_small, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    finished, _ = train_small(output_dir="auto", epochs=1, warmup_epochs=0)
-    assert str(finished.folder) == f"runs/convnextv2_atto-{finished.config_id[:8]}-s11"
-
-
 def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small, capsys):
     finished, recorder = train_small(oversample="100:2", class_weights="balanced", epochs=1, warmup_epochs=0)
     told = capsys.readouterr().err
@@ -294,46 +214,3 @@ def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small,
     logged = json.loads((finished.folder / "balance.json").read_text())
     assert [row["seen_per_epoch"] for row in logged["classes"]] == [20] * 5
     assert recorder.metric("effective_imbalance") == [(0, 1.0)]
-
-
-def test_overwrite_loses_nothing_when_the_new_run_can_not_begin(train_small, flowers):
-    finished, _ = train_small(epochs=1, warmup_epochs=0)
-    before = {
-        path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()
-    }
-    settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": str(finished.folder), "overwrite": True})
-
-    def refuse(*_):
-        raise UserError("the MLflow tracking store does not answer")
-
-    with pytest.raises(UserError, match="does not answer"):
-        run_training(settings, refuse)
-    assert {
-        path.relative_to(finished.folder): path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()
-    } == before
-
-
-def test_an_output_folder_that_can_not_be_made_is_refused_before_a_run_is_opened(flowers, tmp_path):
-    (tmp_path / "file").write_text("")
-    settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": str(tmp_path / "file" / "out")})
-    opened = []
-    with pytest.raises(UserError, match="can't write") as caught:
-        run_training(settings, lambda *_: opened.append(1))
-    assert opened == []
-    assert "\n" not in str(caught.value)
-
-
-def test_eval_beside_a_checkpoint_where_nothing_can_be_written_still_gives_its_figures(train_small, capsys):
-    finished, _ = train_small(epochs=1, warmup_epochs=0)
-    (finished.folder / "eval_val").write_text("a file where the folder should be")
-    recorder = MemoryRecorder()
-    evaluation = run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: recorder)
-    assert evaluation.scores.accuracy == finished.scores.accuracy
-    assert "can't write" in capsys.readouterr().err
-    artifacts = [event.path for event in recorder.events if isinstance(event, Artifact)]
-    assert artifacts
-    assert all(path.is_file() for path in artifacts)
-    assert recorder.events[-1].status is Status.FINISHED
-    assert (
-        recorder.tags()["flowerml.split_digest"] == json.loads((finished.folder / "split.json").read_text())["digest"]
-    )

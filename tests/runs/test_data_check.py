@@ -7,7 +7,7 @@ import pytest
 
 from flowerml.cli.main import main
 from flowerml.data.quality.summary import folder_report
-from flowerml.runs.data_check import label_suspects
+from flowerml.runs.data_check import find_suspect_labels
 from flowerml.tasks.flowers import FlowersTask
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
@@ -19,7 +19,7 @@ def judged(flowers, small_run):
     """A small model, and what it doubts of the pictures it was trained and validated on."""
     path = small_run[0].folder / "best.pth"
     scanned = FlowersTask().scan(flowers, None)
-    return path, label_suspects(load_checkpoint(path), path, scanned, folder_report(scanned), "cpu")
+    return path, find_suspect_labels(load_checkpoint(path), path, scanned, folder_report(scanned), "cpu")
 
 
 def test_validation_pictures_are_judged_by_the_checkpoint_itself_and_no_others(judged):
@@ -38,7 +38,7 @@ def test_validation_pictures_are_judged_by_the_checkpoint_itself_and_no_others(j
 def test_pictures_of_another_folder_are_judged_by_fitted_heads_only(judged, flowers):
     path, _ = judged
     scanned = FlowersTask().scan(flowers, ["daisy", "rose"])
-    found = label_suspects(load_checkpoint(path), path, scanned, folder_report(scanned), "cpu")
+    found = find_suspect_labels(load_checkpoint(path), path, scanned, folder_report(scanned), "cpu")
     assert set(found.by_class) == {"daisy", "rose"}
     assert "no picture by a head that has seen its label" in found.how
 
@@ -100,6 +100,6 @@ def test_real_daisies_among_real_dandelions_are_found(real_photos, real_backbone
     finished, _ = train_small(train_dir=str(tmp_path / "data"), **backbone, **frozen)
     path = finished.folder / "best.pth"
     scanned = FlowersTask().scan(tmp_path / "data", None)
-    suspects = label_suspects(load_checkpoint(path), path, scanned, folder_report(scanned), "cpu")
+    suspects = find_suspect_labels(load_checkpoint(path), path, scanned, folder_report(scanned), "cpu")
     first = {one.key for one in suspects.by_class["dandelion"][:20]}
     assert len(first & planted) >= 8

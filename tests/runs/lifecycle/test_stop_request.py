@@ -15,16 +15,15 @@ import pytest
 
 from flowerml.errors import LeaseLost
 from flowerml.events import Ended, MemoryRecorder, Status
-from flowerml.runs.lifecycle.lease import lease_owner
+from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, StopRequest, watched
+from flowerml.runs.lifecycle.stop_request import StoppedImmediately, StopRequest, watch_run
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.conftest import ROOT
 from tests.runs.conftest import SMALL
-from tests.runs.test_resuming import assert_whole, begin
+from tests.runs.interrupted_runs import assert_whole
 
-__all__ = ["begin"]
 PROGRAM = """
     import json, os, sys, time
     from pathlib import Path
@@ -43,8 +42,9 @@ PROGRAM = """
                 print(f"ENDED {event.status}: {event.reason}", file=sys.stderr, flush=True)
 
     settings, _ = resolve(dict(word.split("=", 1) for word in sys.argv[1:]))
+    pause = float(os.environ.get("PAUSE", "0"))
     try:
-        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(float(os.environ.get("PAUSE", "0"))) or "")
+        run_training(settings, lambda *_: Slow("first"), on_row=lambda row: time.sleep(pause) or "")
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
@@ -124,18 +124,18 @@ def test_a_second_signal_stops_at_once(flowers, tmp_path):
 def test_a_second_signal_right_behind_the_first_is_the_same_wish():
     """On Ctrl-C, `mlflow run` sends SIGTERM to what it has started, which the terminal has told already."""
     stopping = StopRequest()
-    stopping.patient = True
+    stopping.is_graceful = True
     stopping.on_signal(signal.SIGINT, None)
     stopping.on_signal(signal.SIGTERM, None)
     assert stopping.reason == "stopped by Ctrl-C"
-    stopping._first -= 1.1
-    with pytest.raises(StoppedAtOnce):
+    stopping._first_signal -= 1.1
+    with pytest.raises(StoppedImmediately):
         stopping.on_signal(signal.SIGTERM, None)
     assert stopping.reason == "stopped by Ctrl-C"
 
 
 def test_where_no_loop_asks_the_first_signal_stops_at_once():
-    with pytest.raises(StoppedAtOnce):
+    with pytest.raises(StoppedImmediately):
         StopRequest().on_signal(signal.SIGTERM, None)
 
 
@@ -237,7 +237,7 @@ def test_signs_of_life_are_given_until_the_attempt_is_fenced():
         if len(beats) == 2:
             raise OSError(28, "No space left on device")
 
-    with watched(beat, 0.02, stopping, None):
+    with watch_run(beat, 0.02, stopping, None):
         deadline = time.monotonic() + 10
         while len(beats) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -6,9 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -17,25 +14,10 @@ import pytest
 
 from flowerml.errors import LeaseLost, UserError
 from flowerml.files import fenced_writes_to, write_text
-from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes, lease_owner
+from flowerml.runs.lifecycle.attempts import lease_owner
+from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import clear_folder
-from tests.conftest import ROOT
-
-
-def start(program, *words):
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), *map(str, words)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def files(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+from tests.runs.lifecycle.lease_processes import SLEEPER, SLOW, files, start, ten_claim
 
 
 def test_the_second_one_is_told_who_holds_it(tmp_path):
@@ -46,7 +28,7 @@ def test_the_second_one_is_told_who_holds_it(tmp_path):
             acquire(tmp_path, 60)
         assert caught.value.exit_code == 2
     second = acquire(tmp_path, 60)
-    assert second.holder.token == 2
+    assert second.owner.token == 2
     assert second.previous == tmp_path / "attempts" / "0001.fenced"
 
 
@@ -105,12 +87,12 @@ def test_a_dead_process_holds_nothing_and_its_number_used_again_is_another(tmp_p
         tmp_path,
     )
     process.communicate()
-    assert lease_owner(tmp_path).dead
+    assert lease_owner(tmp_path).is_dead
     assert not lease_owner(tmp_path).released
-    assert acquire(tmp_path, 60).holder.token == 2
+    assert acquire(tmp_path, 60).owner.token == 2
     content = json.loads((tmp_path / "attempts" / "0002" / "claim.json").read_text())
     (tmp_path / "attempts" / "0002" / "claim.json").write_text(json.dumps({**content, "born": content["born"] - 100}))
-    assert acquire(tmp_path, 60).holder.token == 3
+    assert acquire(tmp_path, 60).owner.token == 3
 
 
 def test_on_another_host_only_the_lease_tells(tmp_path):
@@ -121,7 +103,7 @@ def test_on_another_host_only_the_lease_tells(tmp_path):
     with pytest.raises(UserError, match="on elsewhere"):
         acquire(tmp_path, 60)
     path.write_text(json.dumps({**content, "since": time.time() - 61}))
-    assert acquire(tmp_path, 60).holder.token == 2
+    assert acquire(tmp_path, 60).owner.token == 2
 
 
 def test_a_claim_that_can_not_be_read_is_over_once_it_is_old(tmp_path):
@@ -130,56 +112,11 @@ def test_a_claim_that_can_not_be_read_is_over_once_it_is_old(tmp_path):
     with pytest.raises(UserError, match="an unknown host"):
         acquire(tmp_path, 60)
     os.utime(tmp_path / "attempts" / "0001", (time.time() - 61,) * 2)
-    assert acquire(tmp_path, 60).holder.token == 2
-
-
-CLAIMANT = """
-    import sys, time
-    from pathlib import Path
-    from flowerml.errors import UserError
-    from flowerml.files import write_text
-    from flowerml.runs.lifecycle.lease import acquire, fenced_writes
-    root, at = Path(sys.argv[1]), float(sys.argv[2])
-    time.sleep(max(0.0, at - time.time()))
-    try:
-        with fenced_writes(acquire(root, 60)) as _:
-            write_text(root / "won.txt", sys.argv[3])
-            time.sleep(1.0)
-            print("won")
-    except UserError as error:
-        print(error)
-"""
-
-
-def ten_claim(folder):
-    at = time.time() + 2.0
-    said = [process.communicate() for process in [start(CLAIMANT, folder, at, number) for number in range(10)]]
-    assert all(err == "" for _, err in said)
-    won = [number for number, (out, _) in enumerate(said) if out == "won\n"]
-    assert len(won) == 1
-    assert (folder / "won.txt").read_text() == str(won[0])
-    assert all("is being worked on by process" in out for number, (out, _) in enumerate(said) if number not in won)
+    assert acquire(tmp_path, 60).owner.token == 2
 
 
 def test_of_ten_that_claim_at_once_one_wins_and_the_others_are_told(tmp_path):
     ten_claim(tmp_path)
-
-
-SLEEPER = """
-    import sys, time
-    from pathlib import Path
-    from flowerml.errors import LeaseLost
-    from flowerml.files import write_text
-    from flowerml.runs.lifecycle.lease import acquire, fenced_writes
-    root, number = Path(sys.argv[1]), 0
-    try:
-        with fenced_writes(acquire(root, 1)):
-            while True:
-                number += 1
-                write_text(root / "best.pth", str(number))
-    except LeaseLost as error:
-        print(error)
-"""
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.037])
@@ -222,26 +159,6 @@ def test_after_a_new_start_or_in_another_container_a_number_says_nothing(tmp_pat
     assert not lease_owner(tmp_path).expired
     path.write_text(json.dumps({**content, "since": time.time() - 61}))
     assert lease_owner(tmp_path).expired
-
-
-SLOW = """
-    import sys, time
-    from pathlib import Path
-    from flowerml.errors import UserError
-    from flowerml.runs import claim as claims
-    root, write = Path(sys.argv[1]), claims._write_claim
-
-    def slow(folder, who):
-        write(folder, who)
-        print("looked", flush=True)
-        sys.stdin.readline()
-
-    claims._write_claim = slow
-    try:
-        print(claims.acquire(root, 60).holder.token)
-    except UserError as error:
-        print(error)
-"""
 
 
 @pytest.mark.parametrize("forgotten", [False, True])

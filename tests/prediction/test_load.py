@@ -18,7 +18,7 @@ from flowerml import load_cnn_model, load_vit_model, predict, predict_proba
 from flowerml.data.transforms import EvaluationTransform, InputDescription
 from flowerml.errors import UserError
 from flowerml.models import build
-from flowerml.prediction import load_model
+from flowerml.prediction import load_predictor
 from flowerml.settings import find_model
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -150,7 +150,7 @@ def test_a_file_whose_class_names_do_not_fit_its_head_is_refused(files, tmp_path
 
 
 @pytest.mark.parametrize("content", [None, b"", b"<!doctype html><html></html>", b"PK\x03\x04 nothing"])
-@pytest.mark.parametrize("load", [load_cnn_model, load_vit_model, load_model])
+@pytest.mark.parametrize("load", [load_cnn_model, load_vit_model, load_predictor])
 def test_missing_damaged_and_foreign_files_are_one_line(tmp_path, content, load):
     path = tmp_path / "flowers.pth"
     if content is not None:
@@ -160,7 +160,7 @@ def test_missing_damaged_and_foreign_files_are_one_line(tmp_path, content, load)
 
 def test_bare_weights_are_refused_with_where_they_belong(tmp_path):
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "weights.pth")
-    assert "--weights" in refusal(load_model, tmp_path / "weights.pth")
+    assert "--weights" in refusal(load_predictor, tmp_path / "weights.pth")
     assert "not written by flowerml" in refusal(load_cnn_model, tmp_path / "weights.pth")
 
 
@@ -217,7 +217,8 @@ import flowerml
 print("torch" in sys.modules)
 import flowerml.prediction
 from flowerml import load_cnn_model, load_vit_model, predict
-print(all(type(f).__name__ == "function" for f in (load_cnn_model, load_vit_model, predict)), callable(flowerml.predict))
+functions = (load_cnn_model, load_vit_model, predict)
+print(all(type(f).__name__ == "function" for f in functions), callable(flowerml.predict))
 print(sorted(name for name in ("mlflow", "optuna") if name in sys.modules))
 """
     assert in_fresh_python(code) == ["False", "True", "True", "[]"]

@@ -7,7 +7,8 @@ import pytest
 
 from flowerml.events import Ended, Metrics, Status
 from flowerml.journal import Journal, RunStarted
-from flowerml.runs.lifecycle.lease import ATTEMPTS, CLAIM, acquire, lease_owner
+from flowerml.runs.lifecycle.attempts import ATTEMPTS, CLAIM, lease_owner
+from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.reap import reap_folder
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file, write_run_file
 
@@ -76,7 +77,7 @@ def test_who_begins_while_a_dead_run_is_being_closed_waits_for_that(tmp_path):
     let_go.start()
     mine = acquire(root, 60)
     let_go.join()
-    assert (mine.holder.token, mine.previous) == (3, root / ATTEMPTS / "0002.fenced")
+    assert (mine.owner.token, mine.previous) == (3, root / ATTEMPTS / "0002.fenced")
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED"])

@@ -8,8 +8,8 @@ import pytest
 from flowerml.errors import LeaseLost, RunFailed, Stopped, UserError
 from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.runs.lifecycle.stop_request import StoppedAtOnce, StopRequest
-from flowerml.runs.lifecycle.termination import closing, finalize_status
+from flowerml.runs.lifecycle.stop_request import StoppedImmediately, StopRequest
+from flowerml.runs.lifecycle.termination import finalize_run_status, finalize_status
 from flowerml.training.callbacks import DataLoaderDied
 
 
@@ -44,7 +44,7 @@ def ended_by(error, recorder, asked=None, states=None):
             Ended(Status.KILLED, "stopped by SIGTERM"),
             KeyboardInterrupt,
         ),
-        (StoppedAtOnce("x"), "stopped by SIGTERM", Ended(Status.KILLED, "stopped by SIGTERM"), KeyboardInterrupt),
+        (StoppedImmediately("x"), "stopped by SIGTERM", Ended(Status.KILLED, "stopped by SIGTERM"), KeyboardInterrupt),
         (
             DataLoaderDied("signal 15"),
             "stopped by SIGTERM",
@@ -75,7 +75,7 @@ def test_of_a_run_that_was_taken_over_nothing_is_said(recorder):
 def test_checkpoints_go_once_the_folder_says_finished(recorder, tmp_path):
     """Killed in between, it is a finished run with some files too many, not an unfinished one without a checkpoint."""
     seen = []
-    with closing(
+    with finalize_run_status(
         tmp_path,
         "c" * 64,
         11,
@@ -92,7 +92,7 @@ def test_what_can_not_be_tidied_up_leaves_the_run_finished(recorder, tmp_path, c
     def refuses():
         raise UserError("permission denied")
 
-    with closing(tmp_path, "c" * 64, 11, recorder, StopRequest(), refuses):
+    with finalize_run_status(tmp_path, "c" * 64, 11, recorder, StopRequest(), refuses):
         pass
     assert recorder.events == [Ended(Status.FINISHED)]
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "FINISHED"
@@ -118,7 +118,7 @@ class Interrupted(MemoryRecorder):
         self.closed = True
 
     def interrupt(self):
-        self.stopping._first -= self.pause
+        self.stopping._first_signal -= self.pause
         signal.raise_signal(self.number)
 
 
@@ -126,7 +126,7 @@ class Interrupted(MemoryRecorder):
 def test_the_second_signal_of_one_ctrl_c_finds_the_run_ending(tmp_path, delivered):
     """The terminal's SIGINT ends it, and `mlflow run` sends SIGTERM right behind: that must not cut its end short."""
     recorder = Interrupted(signal.SIGTERM, delivered=delivered)
-    with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
+    with pytest.raises(KeyboardInterrupt), finalize_run_status(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
         signal.raise_signal(signal.SIGINT)
     assert recorder.events == [Ended(Status.KILLED, "stopped by Ctrl-C")]
     assert read_run_file(tmp_path).status == "KILLED"
@@ -136,7 +136,7 @@ def test_the_second_signal_of_one_ctrl_c_finds_the_run_ending(tmp_path, delivere
 @pytest.mark.parametrize("delivered", [False, True])
 def test_a_later_one_ends_the_waiting_for_the_server_at_most_and_the_state_is_right(tmp_path, delivered):
     recorder = Interrupted(signal.SIGTERM, delivered=delivered, pause=1.1)
-    with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
+    with pytest.raises(KeyboardInterrupt), finalize_run_status(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
         signal.raise_signal(signal.SIGTERM)
     assert recorder.events == [Ended(Status.KILLED, "stopped by SIGTERM")]
     assert read_run_file(tmp_path).status == "KILLED"
@@ -147,7 +147,7 @@ def test_a_later_one_ends_the_waiting_for_the_server_at_most_and_the_state_is_ri
 @pytest.mark.parametrize("delivered", [False, True])
 def test_a_signal_while_a_finished_run_is_written_down_or_delivered_leaves_it_finished(tmp_path, delivered):
     recorder = Interrupted(signal.SIGTERM, delivered=delivered)
-    with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
+    with pytest.raises(KeyboardInterrupt), finalize_run_status(tmp_path, "c" * 64, 11, recorder, recorder.stopping):
         pass
     assert recorder.events == [Ended(Status.FINISHED)]
     assert read_run_file(tmp_path).status == "FINISHED"
@@ -161,7 +161,10 @@ def test_a_signal_while_its_checkpoints_are_removed_leaves_it_finished(recorder,
     def interrupted():
         signal.raise_signal(number)
 
-    with pytest.raises(KeyboardInterrupt), closing(tmp_path, "c" * 64, 11, recorder, StopRequest(), interrupted):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        finalize_run_status(tmp_path, "c" * 64, 11, recorder, StopRequest(), interrupted),
+    ):
         pass
     assert recorder.events == [Ended(Status.FINISHED)]
     assert read_run_file(tmp_path).status == "FINISHED"

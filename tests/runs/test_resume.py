@@ -1,6 +1,5 @@
 """Runs that were interrupted and started again: they end as one that never was, with everything in its place."""
 
-import csv
 import json
 import os
 import random
@@ -13,80 +12,15 @@ import textwrap
 import time
 
 import pytest
-import torch
 
 from flowerml.errors import UserError
-from flowerml.events import Artifact, Ended, MemoryRecorder, Metrics, Status, Tags
+from flowerml.events import Tags
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.runs.train import run_training
-from flowerml.settings import resolve
 from tests.conftest import ROOT
 from tests.runs.conftest import SMALL
+from tests.runs.interrupted_runs import assert_whole, at_the_end, epoch
 
 OFTEN = {"checkpoint_every_steps": 1, "keep_checkpoints": 100}
-
-
-class Stops(MemoryRecorder):
-    """Ctrl-C at the first event that `at` picks."""
-
-    def __init__(self, at, run_id="first"):
-        super().__init__(run_id)
-        self.at = at
-
-    def record(self, event):
-        super().record(event)
-        if self.at(event) and not isinstance(event, Ended):
-            raise KeyboardInterrupt
-
-
-def epoch(number):
-    return lambda event: isinstance(event, Metrics) and "train_loss" in event.values and event.step == number
-
-
-def at_the_end(event):
-    return isinstance(event, Artifact) and event.path.name == "curves.png"
-
-
-@pytest.fixture
-def begin(flowers, tmp_path):
-    """Starts (or goes on with) one run; returns its recorder, which Ctrl-C has ended where `at` says so."""
-
-    def begin(at=None, run_id="again", **changes):
-        settings, _ = resolve(
-            {**SMALL, "dropout": 0.2, "train_dir": str(flowers), "output_dir": str(tmp_path / "out"), **changes}
-        )
-        recorder = MemoryRecorder(run_id) if at is None else Stops(at)
-        if at is None:
-            run_training(settings, lambda *_: recorder)
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                run_training(settings, lambda *_: recorder)
-            assert recorder.events[-1] == Ended(Status.KILLED, "stopped by Ctrl-C")
-        return recorder
-
-    return begin
-
-
-def left(folder):
-    """All that must be equal, of a finished run's folder."""
-    with (folder / "history.csv").open() as handle:
-        rows = [
-            {name: text for name, text in row.items() if name != "images_per_second"} for row in csv.DictReader(handle)
-        ]
-    best = torch.load(folder / "best.pth", weights_only=True)
-    weights = {name: tensor.numpy().tobytes() for name, tensor in best["state_dict"].items()}
-    others = {
-        name: (folder / name).read_bytes()
-        for name in ("predictions.csv", "per_class.json", "confusion_matrix.json", "split.json")
-    }
-    return rows, weights, best["epoch"], best["metrics"], others
-
-
-def assert_whole(folder, finished):
-    assert left(folder) == left(finished.folder)
-    assert read_run_file(folder).status == "FINISHED"
-    assert not (folder / "state").exists()
-    assert {path.name for path in folder.iterdir()} == {path.name for path in finished.folder.iterdir()}
 
 
 @pytest.mark.parametrize("at", [epoch(2), at_the_end], ids=["epoch 2", "figures"])

@@ -1,0 +1,140 @@
+"""Name the flower in a picture: one file, for the weights delivered beside it.
+
+    from flowers_classifier import load_cnn_model, load_vit_model, predict
+
+    model = load_cnn_model("cnn_flowers.pth")  # or load_vit_model("vit_flowers.pth")
+    predict(model, "photo.jpg")                # 'tulip'
+
+Needs torch, timm or open_clip, Pillow and numpy; no network. A picture is a path, a binary file object, the bytes of a
+file, a Pillow image, or a list of these (which gives a list). `predict_proba` gives the probabilities, one column for
+each of `model.classes`. A picture that can't be used raises `BadImage`, weights that can't be trusted or do not fit
+`BadWeights`: both are `UserError`s with a message of one line. Nothing in a weights file is ever executed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from flowerml.data.decode import BadImage
+from flowerml.prediction.standalone.messages import single_line
+from flowerml.prediction.standalone.network import build_backbone, with_weights
+from flowerml.prediction.standalone.pictures import Input, Picture, Pictures, picture_name, read_picture, to_input
+from flowerml.prediction.standalone.weights_file import BadWeights, read_weights
+
+BATCH = 16  # pictures per forward pass: bounds the memory that a long list takes
+
+
+class FlowersClassifier(nn.Module):
+    """Logits (N, C) from inputs (N, 3, S, S), with class names, family ("cnn", "vit") and input description."""
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, classes: Sequence[str], family: str, description: Input
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.classes = tuple(classes)
+        self.family = family
+        self.description = description
+        self.eval()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C)."""
+        logits: torch.Tensor = self.head(self.backbone(inputs))
+        return logits
+
+    def preprocess(self, picture: Picture, name: str = "") -> torch.Tensor:
+        """The input (3, S, S) float32 of a picture. Raises BadImage, with `name` before the reason."""
+        try:
+            return to_input(read_picture(picture), self.description)
+        except BadImage as error:
+            raise BadImage(single_line(f"{name}: {error}" if name else str(error))) from error
+
+    @torch.inference_mode()
+    def probabilities(self, inputs: Sequence[torch.Tensor]) -> np.ndarray:
+        """Probabilities (N, C) float32 of inputs (3, S, S), in one batch. Raises BadWeights where one is not finite."""
+        logits = self(torch.stack(list(inputs)).to(next(self.parameters()).device))
+        shares: np.ndarray = logits.float().softmax(dim=1).cpu().numpy()
+        if not np.isfinite(shares).all():
+            raise BadWeights("the model answers with something that is no number: its weights are unusable")
+        return shares
+
+
+def load_cnn_model(weights_path: str | os.PathLike[str] = "cnn_flowers.pth") -> FlowersClassifier:
+    """Load the CNN on the CPU, in fp32 and evaluation mode.
+
+    A relative path is looked up in the working directory, then beside this file.
+
+    Raises:
+        BadWeights: see there; also for the file of a ViT.
+    """
+    return _load_family(weights_path, "cnn")
+
+
+def load_vit_model(weights_path: str | os.PathLike[str] = "vit_flowers.pth") -> FlowersClassifier:
+    """Load the ViT, as `load_cnn_model`."""
+    return _load_family(weights_path, "vit")
+
+
+def load_model(weights_path: str | os.PathLike[str]) -> FlowersClassifier:
+    """Load a model of either family, as `load_cnn_model`."""
+    return build_model(read_weights(weights_path), str(weights_path))
+
+
+def _load_family(path: str | os.PathLike[str], family: str) -> FlowersClassifier:
+    content = read_weights(path)
+    if content["family"] != family:
+        found = content["family"]
+        raise BadWeights(
+            single_line(f"{path} holds a model of family {found}, not {family}: load it with load_{found}_model")
+        )
+    return build_model(content, str(path))
+
+
+def build_model(content: Mapping, origin: str) -> FlowersClassifier:
+    """The model of a weights file's content (`read_weights`); `origin` names it in messages. Raises BadWeights."""
+    model, described = content["model"], content["input"]
+    mean, std = tuple(described["mean"]), tuple(described["std"])
+    description = Input(described["size"], mean, std, described["interpolation"], described["crop_pct"])
+
+    def make() -> FlowersClassifier:
+        backbone, features = build_backbone(model, description.size)
+        head = nn.Linear(features, len(content["classes"]))
+        return FlowersClassifier(backbone, head, content["classes"], content["family"], description)
+
+    try:
+        return with_weights(make, content["state_dict"], model["name"])
+    except BadWeights as error:
+        raise BadWeights(single_line(f"{origin}: {error}")) from error
+
+
+def predict(model: FlowersClassifier, image_path: Pictures) -> str | list[str]:
+    """The name of the flower in a picture; a list of pictures gives a list of names.
+
+    Raises:
+        BadImage: one of them can't be used; says which and why.
+    """
+    names = [model.classes[index] for index in predict_proba(model, image_path).argmax(axis=1)]
+    return names if isinstance(image_path, (list, tuple)) else names[0]
+
+
+def predict_proba(model: FlowersClassifier, images: Pictures) -> np.ndarray:
+    """Probabilities (N, C) float32 of pictures, columns in the order of `model.classes`; one picture gives one row.
+
+    Raises:
+        BadImage: one of them can't be used; says which and why.
+    """
+    pictures: list[Picture] = list(images) if isinstance(images, (list, tuple)) else [images]
+    rows = [np.zeros((0, len(model.classes)), np.float32)]
+    for start in range(0, len(pictures), BATCH):
+        batch = pictures[start : start + BATCH]
+        inputs = [
+            model.preprocess(picture, picture_name(picture, start + index)) for index, picture in enumerate(batch)
+        ]
+        rows.append(model.probabilities(inputs))
+    return np.concatenate(rows)
