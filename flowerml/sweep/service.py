@@ -152,5 +152,7 @@ def _decide(campaign: str, family: Family, parent: CampaignRun) -> Decision:
     """Rank what was confirmed, by the selector's own rule, in a run of kind select under the sweep's."""
     scope = Scope(seeds=SEEDS, kinds=("trial",), family=family.value, campaign=campaign)
     decision = select_configuration(scope, TrackedRuns())
-    record_decision(decision, lambda name: start_child_run(parent.recorder.run_id, parent.experiment, name, "select"), None)
+    record_decision(
+        decision, lambda name: start_child_run(parent.recorder.run_id, parent.experiment, name, "select"), None
+    )
     return decision

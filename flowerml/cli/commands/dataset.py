@@ -168,7 +168,9 @@ def _check_dataset(args: argparse.Namespace) -> int:
     scanned = FlowersTask().scan(root, resolve_setting("classes", args.classes))
     report = folder_report(scanned)
     suspects = (
-        None if checkpoint is None else find_suspect_labels(checkpoint, Path(args.checkpoint), scanned, report, args.device)
+        None
+        if checkpoint is None
+        else find_suspect_labels(checkpoint, Path(args.checkpoint), scanned, report, args.device)
     )
     if args.json:
         print(json.dumps(report.as_json() | ({"suspects": suspects.as_json()} if suspects else {})))

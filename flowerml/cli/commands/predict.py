@@ -103,7 +103,9 @@ def _prediction_lines(classes: Sequence[str], answers: Sequence[FilePrediction])
     """A line for each picture: its class, how sure the model is, its path."""
     width = max(map(len, classes))
     best = [
-        (*_best_class(classes, answer.probabilities), answer.path) for answer in answers if answer.probabilities is not None
+        (*_best_class(classes, answer.probabilities), answer.path)
+        for answer in answers
+        if answer.probabilities is not None
     ]
     return [f"{name:<{width}}  {share:.3f}  {path}" for name, share, path in best]
 
@@ -115,7 +117,9 @@ def _best_class(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, f
 
 def _summary_line(classes: Sequence[str], answers: Sequence[FilePrediction], target: Path | None) -> int:
     """What was found, and every file that can't be used, on stderr. Returns the exit code."""
-    good = Counter(_best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None)
+    good = Counter(
+        _best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None
+    )
     bad = [answer for answer in answers if answer.probabilities is None]
     counts = ", ".join(f"{name} {good[name]}" for name in classes if good[name])
     written = f"; written to {target}" if target is not None else ""

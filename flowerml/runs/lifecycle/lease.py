@@ -21,7 +21,6 @@ from pathlib import Path
 from flowerml.errors import LeaseLost, UserError
 from flowerml.files import fenced_writes_to, staging_dir, write_json
 from flowerml.journal import find_journals
-
 from flowerml.runs.lifecycle.attempts import (
     ATTEMPTS,
     CLAIM,
@@ -180,7 +179,7 @@ def clean_fenced(lease: Lease) -> None:
 
     The journal of a run that was started over stays: something of it may have to be delivered.
     """
-    journal_folders = journals(lease.root)
+    journal_folders = find_journals(lease.root)
     for folder, _, fenced in list_attempts(lease.root):
         if fenced and folder not in journal_folders:
             shutil.rmtree(folder, ignore_errors=True)

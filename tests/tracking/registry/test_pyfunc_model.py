@@ -12,7 +12,7 @@ import pytest
 import yaml
 from mlflow.artifacts import download_artifacts
 
-from flowerml.prediction import flowers_classifier
+from flowerml.prediction.standalone import flowers_classifier, pyfunc
 from tests.data.pictures import encode, scene
 from tests.tracking.finished_runs import CLASSES, LOCAL
 
@@ -96,7 +96,7 @@ class TestTheModel:
         ],
     )
     def test_a_bad_picture_is_mlflows_own_error_and_names_its_row(self, files, text, reason):
-        served = flowers_classifier._load_pyfunc(str(files / "data" / "cnn_flowers.pth"))
+        served = pyfunc._load_pyfunc(str(files / "data" / "cnn_flowers.pth"))
         good = base64.b64encode(encode(scene(3), "JPEG")).decode("ascii")
         with pytest.raises(mlflow.MlflowException, match=reason) as caught:
             served.predict(pd.DataFrame({"image": [good, text]}))

@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
-from flowerml.selection.registration import Action
+from flowerml.selection.registration import AliasAction
 from flowerml.tracking import register
 from tests.tracking.finished_runs import TOTAL
 
@@ -23,32 +23,32 @@ class TestTheAlias:
     def test_the_first_decision_takes_it_and_is_registered_once(self, store):
         decision = store.decide()
         first, again = register(decision, "cnn"), register(decision, "cnn", force=True)
-        assert (first.version, first.created, first.verdict.action) == ("1", True, Action.FIRST)
-        assert (again.version, again.created, again.verdict.action) == ("1", False, Action.SAME)
+        assert (first.version, first.created, first.verdict.action) == ("1", True, AliasAction.FIRST)
+        assert (again.version, again.created, again.verdict.action) == ("1", False, AliasAction.SAME)
         assert aliases() == {"champion": "1"}
         assert len(versions()) == 1
 
     def test_a_better_one_takes_it_and_the_old_one_is_previous(self, store):
         register(store.decide(hits=20), "cnn")
         better = register(store.decide(hits=21, config="e" * 64), "cnn")
-        assert better.verdict.action is Action.BETTER
+        assert better.verdict.action is AliasAction.BETTER
         assert aliases() == {"champion": "2", "previous": "1"}
 
     def test_a_worse_one_is_registered_without_it_unless_forced(self, store):
         register(store.decide(hits=20), "cnn")
         worse = store.decide(hits=19, config="e" * 64)
         kept = register(worse, "cnn")
-        assert (kept.verdict.action, kept.version, kept.created) == (Action.KEEP, "2", True)
+        assert (kept.verdict.action, kept.version, kept.created) == (AliasAction.KEEP, "2", True)
         assert aliases() == {"champion": "1"}
         forced = register(worse, "cnn", force=True)
-        assert (forced.verdict.action, forced.version, forced.created) == (Action.FORCED, "2", False)
+        assert (forced.verdict.action, forced.version, forced.created) == (AliasAction.FORCED, "2", False)
         assert aliases() == {"champion": "2", "previous": "1"}
 
     def test_a_demo_with_accuracy_1_does_not_block_a_real_decision(self, store):
         """Synthetic flowers have another split digest: the real one takes the alias, as the two can't be compared."""
         register(store.decide(hits=TOTAL, split="1" * 64, data="2" * 64), "cnn")
         real = register(store.decide(hits=28, config="e" * 64), "cnn")
-        assert real.verdict.action is Action.OTHER_SPLIT
+        assert real.verdict.action is AliasAction.OTHER_SPLIT
         assert "can't be compared" in real.summary
         assert aliases() == {"champion": "2", "previous": "1"}
 
@@ -65,16 +65,16 @@ class TestTheAlias:
         register(decision, "cnn")
         final = store.put(hits=0, kind="final", config="f" * 64)
         retrained = register(decision, "cnn", retrained_id=final.run_id)
-        assert retrained.verdict.action is Action.RETRAINED
+        assert retrained.verdict.action is AliasAction.RETRAINED
         assert aliases() == {"champion": "2", "previous": "1"}
         assert MlflowClient().get_model_version("flowers-cnn", "2").run_id == final.run_id
         for again in ({}, {"retrained_id": final.run_id}):
-            assert register(decision, "cnn", **again).verdict.action is Action.SAME
+            assert register(decision, "cnn", **again).verdict.action is AliasAction.SAME
         assert len(versions()) == 2
 
     def test_the_two_families_are_independent(self, store):
         register(store.decide(hits=20), "cnn")
-        assert register(store.decide("vit", hits=10), "vit").verdict.action is Action.FIRST
+        assert register(store.decide("vit", hits=10), "vit").verdict.action is AliasAction.FIRST
         assert (aliases("flowers-cnn"), aliases("flowers-vit")) == ({"champion": "1"}, {"champion": "1"})
 
 
