@@ -10,23 +10,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flowerml.campaign.comparison import summary as words
 from flowerml.campaign.comparison.data import ComparisonData, SeedRun, Side
 from flowerml.campaign.comparison.html import comparison_html
 from flowerml.campaign.comparison.predictions import (
     PredictedRange,
     RangeVerdict,
-    judge,
+    judge_range,
     predictions_for,
     read_predicted_ranges,
 )
 from flowerml.campaign.comparison.statistics import compare_campaigns
-from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
+from flowerml.campaign.comparison.summary import summary_sentences
+from flowerml.campaign.comparison.text_formats import comparison_csv, comparison_markdown
 from flowerml.campaign.report.snapshot import Epoch
 from flowerml.cli.main import main
 from flowerml.errors import UserError
 from flowerml.evaluation.metrics import wilson
-from tests.campaign.test_report import Structure
+from tests.reporting.parsed_page import ParsedPage
 
 CLASSES = ("on", "left of", "inside", "outside")
 COUNTS = (60, 20, 4, 0)
@@ -107,7 +107,7 @@ TWO = [answers(range(0, 84, 7)), answers(range(0, 84, 9))]
     ],
 )
 def test_a_prediction_is_met_or_missed_only_where_the_whole_interval_says_so(low, high, verdict):
-    assert judge(PredictedRange(0.73, 0.79), low, high) == verdict
+    assert judge_range(PredictedRange(0.73, 0.79), low, high) == verdict
 
 
 def test_the_shipped_predictions_are_those_of_the_users_page():
@@ -159,12 +159,12 @@ def _written(folder, text):
 
 def test_shares_are_means_over_the_seeds_with_wilsons_interval_at_the_number_of_examples():
     found = compare_campaigns(material(ONE, TWO), {})
-    accuracy = found.line("accuracy").first
+    accuracy = found.metric("accuracy").first
     by_seed = tuple(float((one == LABELS).mean()) for one in ONE)
     assert accuracy.by_seed == by_seed
     assert accuracy.value == pytest.approx(np.mean(by_seed))
     assert (accuracy.low, accuracy.high) == wilson(accuracy.value * 84, 84)
-    left = next(line for line in found.recalls if line.of == "left of")
+    left = next(row for row in found.recalls if row.class_name == "left of")
     assert left.first.value == pytest.approx(np.mean([(one == LABELS)[60:80].mean() for one in ONE]))
     assert left.n == 20
 
@@ -172,30 +172,30 @@ def test_shares_are_means_over_the_seeds_with_wilsons_interval_at_the_number_of_
 def test_the_rarest_class_comes_first_and_too_few_examples_tell_nothing_apart():
     wanted = {("recall", name): PredictedRange(0.1, 0.2) for name in ("inside", "outside")}
     found = compare_campaigns(material(ONE, TWO), wanted)
-    assert [(line.of, line.n) for line in found.recalls] == [("inside", 4), ("left of", 20), ("on", 60)]
+    assert [(row.class_name, row.n) for row in found.recalls] == [("inside", 4), ("left of", 20), ("on", 60)]
     assert found.recalls[0].difference.low is None
     assert found.recalls[1].difference.low is not None
-    assert [name for name, _ in found.absent] == ["outside"]
-    assert found.count(RangeVerdict.OPEN) == 1 + (found.recalls[0].verdict is RangeVerdict.OPEN)
+    assert [name for name, _ in found.absent_classes] == ["outside"]
+    assert found.count_verdicts(RangeVerdict.OPEN) == 1 + (found.recalls[0].verdict is RangeVerdict.OPEN)
 
 
 def test_mean_recall_has_an_interval_over_the_classes_that_have_examples_enough():
     found = compare_campaigns(material(ONE, TWO), {})
-    every, often = found.line("mean_recall"), found.line("mean_recall_often")
+    every, often = found.metric("mean_recall"), found.metric("mean_recall_often")
     assert (every.n, every.first.low, every.difference.low) == (84, None, None)
-    recalls = [line.first.value for line in found.recalls]
+    recalls = [row.first.value for row in found.recalls]
     assert every.first.value == pytest.approx(np.mean(recalls))
     assert often.first.value == pytest.approx(np.mean(recalls[1:]))
     assert often.n == 80
     assert often.difference.low < often.difference.value < often.difference.high
     enough = compare_campaigns(material([ONE[0][:80]], [TWO[0][:80]], labels=LABELS[:80]), {})
-    assert enough.line("mean_recall").difference.low is not None
-    assert all(line.figure != "mean_recall_often" for line in enough.others)
+    assert enough.metric("mean_recall").difference.low is not None
+    assert all(row.metric != "mean_recall_often" for row in enough.metrics)
 
 
 def test_a_difference_is_paired_and_turns_round_with_the_sides():
     there, back = (
-        compare_campaigns(material(*sides), {}).line("accuracy").difference for sides in ((ONE, TWO), (TWO, ONE))
+        compare_campaigns(material(*sides), {}).metric("accuracy").difference for sides in ((ONE, TWO), (TWO, ONE))
     )
     assert there.value == pytest.approx(-back.value)
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=0.02)
@@ -204,10 +204,10 @@ def test_a_difference_is_paired_and_turns_round_with_the_sides():
 
 def test_equal_sides_are_not_shown_to_differ_nor_proven_equal():
     found = compare_campaigns(material(ONE, ONE), {})
-    for line in (found.line("accuracy"), *found.recalls[1:]):
-        assert line.difference.value == 0
-        assert line.difference.low < 0 < line.difference.high
-        assert line.difference.sign == 0
+    for row in (found.metric("accuracy"), *found.recalls[1:]):
+        assert row.difference.value == 0
+        assert row.difference.low < 0 < row.difference.high
+        assert row.difference.sign == 0
 
 
 def test_examples_of_one_picture_are_one_piece_of_evidence():
@@ -217,7 +217,7 @@ def test_examples_of_one_picture_are_one_piece_of_evidence():
     place = np.repeat(np.arange(len(LABELS)), 4)
 
     def width(found):
-        difference = found.line("accuracy").difference
+        difference = found.metric("accuracy").difference
         return difference.high - difference.low
 
     once = width(compare_campaigns(material(ONE, TWO), {}))
@@ -234,13 +234,13 @@ def test_figures_of_the_training_have_the_seeds_range_and_their_own_verdict():
         ("minutes_per_epoch", ""): PredictedRange(0, 1),
     }
     found = compare_campaigns(material(ONE, TWO), wanted)
-    assert (found.line("best_epoch").second.low, found.line("best_epoch").second.high) == (4, 4)
-    assert (found.line("best_epoch").verdict, found.line("best_epoch").side) == (RangeVerdict.MISSED, "below")
-    assert found.line("final_val_loss").verdict is RangeVerdict.MET
-    assert found.line("minutes_per_epoch").second.value == pytest.approx(120 / 60 / 6)
-    assert found.line("final_val_accuracy").first.value == pytest.approx(0.56)
-    assert found.line("gap_accuracy").n is None
-    assert all(line.figure != "gap_loss" for line in found.others), "no run has it"
+    assert (found.metric("best_epoch").second.low, found.metric("best_epoch").second.high) == (4, 4)
+    assert (found.metric("best_epoch").verdict, found.metric("best_epoch").side) == (RangeVerdict.MISSED, "below")
+    assert found.metric("final_val_loss").verdict is RangeVerdict.MET
+    assert found.metric("minutes_per_epoch").second.value == pytest.approx(120 / 60 / 6)
+    assert found.metric("final_val_accuracy").first.value == pytest.approx(0.56)
+    assert found.metric("gap_accuracy").n is None
+    assert all(row.metric != "gap_loss" for row in found.metrics), "no run has it"
 
 
 PREDICTED = {
@@ -263,12 +263,11 @@ def compared():
 
 def test_the_page_is_whole_and_loads_nothing(compared):
     page = comparison_html(compared, ("flowerml", "compare", "--plan", "one"))
-    structure = Structure()
-    structure.feed(page)
-    assert structure.open == []
-    assert len(structure.ids) == len(set(structure.ids))
-    assert structure.sources == structure.links == []
-    assert "script" not in structure.seen
+    parsed = ParsedPage(page)
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    assert parsed.values("src") == parsed.values("href") == []
+    assert not parsed.all("script")
     assert not re.search(r"https?://|url\(|@import|<b>|&lt;b&gt;.*<accuracy>", page)
     for text in (
         "missed: above it",
@@ -290,7 +289,7 @@ def test_without_predictions_there_are_no_columns_for_them():
 
 
 def test_the_words_say_what_is_shown_and_what_can_not_be(compared):
-    said = words.sentences(compared)
+    said = summary_sentences(compared)
     assert said[0].startswith("Mean recall over classes of at least 10 examples goes from")
     assert said[1].endswith("points over 84 examples of 84 pictures, mean of seeds 11, 23: higher, with these seeds.")
     assert "Recall is shown to be higher of left of, on, lower of none." in said[2]
@@ -299,7 +298,7 @@ def test_the_words_say_what_is_shown_and_what_can_not_be(compared):
 
 
 def test_the_csv_has_every_figure_as_plain_numbers(compared):
-    rows = list(csv.DictReader(io.StringIO(as_csv(compared))))
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(compared))))
     assert [row["class"] for row in rows if row["figure"] == "recall"] == ["inside", "left of", "on", "outside"]
     accuracy = rows[0]
     assert float(accuracy["second"]) - float(accuracy["first"]) == pytest.approx(float(accuracy["difference"]))
@@ -308,7 +307,7 @@ def test_the_csv_has_every_figure_as_plain_numbers(compared):
 
 
 def test_the_markdown_has_tables_of_one_width(compared):
-    text = as_markdown(compared)
+    text = comparison_markdown(compared)
     blocks = [block for block in text.split("\n\n") if block.startswith("|")]
     assert len(blocks) == 4
     for block in blocks:

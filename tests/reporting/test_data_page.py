@@ -13,9 +13,9 @@ from flowerml.data.quality.summary import FolderReport, folder_report
 from flowerml.data.scan import BadFile, scan
 from flowerml.evaluation.label_errors import LabelError, LabelErrors
 from flowerml.reporting.data_page import data_page
-from flowerml.reporting.html import thumbnail_jpeg
+from flowerml.reporting.thumbnail import thumbnail_jpeg
 from tests.data.pictures import put_classes
-from tests.evaluation.test_errors_page import ODD_NAMES, Page
+from tests.reporting.parsed_page import ODD_NAMES, ParsedPage
 
 EMPTY = FolderReport(
     root="data/train",
@@ -46,13 +46,6 @@ FOUND = replace(
 )
 
 
-class SvgPage(Page):
-    """The same checks; the SVG's shapes that close themselves are no open tags."""
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-
 def suspect(key: str, p_label: float = 0.1, *, likely: bool = False, suggested: str = "tulip") -> LabelError:
     return LabelError(key, key.partition("/")[0], suggested, p_label, 0.8, likely)
 
@@ -80,7 +73,7 @@ def tiles(text: str) -> dict[str, tuple[str, bool]]:
 
 
 def test_the_headline_names_pictures_classes_digest_and_folder():
-    parsed = SvgPage(page())
+    parsed = ParsedPage(page())
     assert parsed.words["h1"] == ["Data check: train"]
     assert "1,600 pictures in 2 classes" in parsed.text
     assert "data/train" in parsed.words["code"]
@@ -88,7 +81,7 @@ def test_the_headline_names_pictures_classes_digest_and_folder():
 
 
 def test_the_sections_come_in_order_and_every_finding_leads_to_one():
-    parsed = SvgPage(page())
+    parsed = ParsedPage(page())
     anchors = [attributes["id"] for attributes in parsed.all("section")]
     assert anchors == ["counts", "sizes", "bad", "across", "near", "labels"]
     assert [attributes["href"] for attributes in parsed.all("a")] == ["#bad", "#across", "#near", "#labels"]
@@ -106,7 +99,7 @@ def test_findings_are_counted_and_coloured_only_where_something_is_to_be_done():
 
 def test_counts_have_bars_numbers_shares_and_the_imbalance():
     text = part(page(), "counts")
-    parsed = SvgPage(text)
+    parsed = ParsedPage(text)
     assert parsed.words["td"] == ["1,200", "75.0%", "400", "25.0%"]
     assert re.findall(r'<i style="width:([0-9.]+)%">', text) == ["100.0", "33.3"]
     assert "Imbalance 3.00 : 1, from daisy (1,200) to rose (400)" in parsed.text
@@ -129,7 +122,7 @@ def test_the_imbalance_of_special_folders_is_told_in_words(counts, words, bars):
 
 
 def test_sizes_are_drawn_told_and_tabled():
-    parsed = SvgPage(part(page(), "sizes"))
+    parsed = ParsedPage(part(page(), "sizes"))
     assert parsed.words["td"] == ["300", "320", "640", "200", "240.5", "480"]
     assert (
         "3 different sizes; the most common is 320 × 240 px (2 pictures). 75.0% landscape, 25.0% square." in parsed.text
@@ -147,7 +140,7 @@ def test_sizes_are_drawn_told_and_tabled():
 
 @pytest.mark.parametrize("size", [(499, 665), (1, 1), (500, 500), (100_000, 3)])
 def test_a_folder_of_one_size_is_one_dot_inside_the_field(size):
-    parsed = SvgPage(part(page(replace(FOUND, sizes=(size,) * 5)), "sizes"))
+    parsed = ParsedPage(part(page(replace(FOUND, sizes=(size,) * 5)), "sizes"))
     assert f"All 5 pictures are {size[0]:,} × {size[1]:,} px." in parsed.text
     (dot,) = parsed.all("circle")
     _, _, width, height = map(float, parsed.all("svg")[0]["viewbox"].split())
@@ -166,7 +159,7 @@ def test_many_sizes_share_dots_so_that_the_figure_stays_small():
 
 
 def test_bad_files_are_listed_with_their_reasons_and_cut_after_500():
-    parsed = SvgPage(part(page(), "bad"))
+    parsed = ParsedPage(part(page(), "bad"))
     assert parsed.words["code"][1:] == ["rose/a.jpg", "rose/b.jpg"]
     assert parsed.words["td"] == ["not a picture", "truncated"]
     many = replace(FOUND, bad=tuple(BadFile(f"rose/{number}.jpg", "truncated") for number in range(512)))
@@ -178,16 +171,16 @@ def test_bad_files_are_listed_with_their_reasons_and_cut_after_500():
 
 def test_groups_stand_side_by_side_with_their_class_and_name():
     text = page()
-    across = SvgPage(part(text, "across"))
+    across = ParsedPage(part(text, "across"))
     assert [picture["alt"] for picture in across.all("img")] == ["daisy/5.jpg", "rose/5.jpg"]
     assert across.words["b"] == ["daisy", "rose"]
     assert {"--duplicates keep", "--duplicates drop", "5.jpg"} <= set(across.words["code"])
     near = part(text, "near")
     assert near.count('<li class="group">') == 2
-    assert [picture["alt"] for picture in SvgPage(near).all("img")] == [
+    assert [picture["alt"] for picture in ParsedPage(near).all("img")] == [
         key for group in FOUND.near_duplicates for key in group
     ]
-    assert "perceptual hash, distance <= 4 of 64" in SvgPage(near).text
+    assert "perceptual hash, distance <= 4 of 64" in ParsedPage(near).text
 
 
 def test_groups_of_equal_bytes_are_marked_whole_or_picture_by_picture():
@@ -228,7 +221,7 @@ def test_groups_are_cut_at_the_limit_and_large_groups_too():
 def test_a_suspect_says_both_classes_probabilities_and_whether_it_is_likely_wrong():
     rows = [LabelError("daisy/1.jpg", "daisy", "rose", 0.042, 0.931, True), suspect("daisy/2.jpg")]
     first, second = re.findall(r'<li class="card.*?</li>', page(doubts=suspects(*rows, daisy=1)), re.DOTALL)
-    parsed = SvgPage(first)
+    parsed = ParsedPage(first)
     assert parsed.words["dt"] == ["daisy", "rose"]
     assert parsed.words["dd"] == ["4.2%", "93.1%"]
     assert re.findall(r'<i style="width:([0-9.]+)%">', first) == ["4.2", "93.1"]
@@ -240,7 +233,7 @@ def test_a_suspect_says_both_classes_probabilities_and_whether_it_is_likely_wron
 
 def test_suspects_keep_their_order_within_the_classes_of_the_folder():
     rows = [suspect("rose/9.jpg", 0.5), suspect("rose/1.jpg", 0.1), suspect("daisy/3.jpg"), suspect("weed/1.jpg")]
-    parsed = SvgPage(part(page(doubts=suspects(*rows, rose=2)), "labels"))
+    parsed = ParsedPage(part(page(doubts=suspects(*rows, rose=2)), "labels"))
     assert [word for word in parsed.words["p"] if word.endswith(".jpg")] == [
         "daisy/3.jpg",
         "rose/9.jpg",
@@ -255,7 +248,7 @@ def test_suspects_keep_their_order_within_the_classes_of_the_folder():
 
 def test_the_filter_has_a_rule_for_each_class_with_cards_and_none_for_the_others():
     text = page(doubts=suspects(suspect("rose/1.jpg"), rose=3))
-    chips = SvgPage(text).all("input")
+    chips = ParsedPage(text).all("input")
     assert [chip.get("id") for chip in chips] == ["all", "c0", None]
     assert "checked" in chips[0]
     assert "disabled" not in chips[1]
@@ -290,7 +283,7 @@ def test_very_many_classes_share_the_cards_so_that_the_page_still_opens():
 
 def test_nothing_to_show_is_said_in_words():
     text = page(EMPTY, suspects())
-    SvgPage(text)
+    ParsedPage(text)
     assert "There is no picture to measure" in part(text, "sizes")
     assert "Every picture could be read" in part(text, "bad")
     assert "No photo stands under two labels" in part(text, "across")
@@ -317,7 +310,7 @@ def test_odd_names_stay_text(name):
     )
     doubts = LabelErrors({odd: [LabelError(key, odd, f"guess {name}", 0.1, 0.9, True)]}, f"how {name}", {odd: 1})
     text = page(report, doubts)
-    parsed, plain = SvgPage(text), SvgPage(page(replace(report, root="data/x"), doubts))
+    parsed, plain = ParsedPage(text), ParsedPage(page(replace(report, root="data/x"), doubts))
     text.encode("utf-8")
     assert not parsed.all("script")
     assert len(parsed.all("img")) == 5
@@ -334,14 +327,14 @@ def test_odd_names_stay_text(name):
 
 def test_an_undecodable_or_broken_name_is_visible():
     report = replace(FOUND, bad=(BadFile("rose/\udce9.jpg", "rename it"), BadFile("rose/two\nlines.jpg", "truncated")))
-    words = SvgPage(part(page(report), "bad")).words["code"]
+    words = ParsedPage(part(page(report), "bad")).words["code"]
     assert words[1:] == ["rose/\\udce9.jpg", "rose/two\\nlines.jpg"]
 
 
 def test_the_page_is_whole_in_itself():
     jpeg = thumbnail_jpeg(Image.new("RGB", (300, 200), "red"), 160)
     text = page(doubts=suspects(suspect("rose/1.jpg"), rose=1), thumbnail=lambda key: jpeg)
-    parsed = SvgPage(text)
+    parsed = ParsedPage(text)
     assert text.startswith("<!DOCTYPE html>")
     assert "http" not in text
     assert "url(" not in text
@@ -366,7 +359,7 @@ def test_missing_thumbnails_are_neutral_boxes():
 def test_a_suspect_of_unknown_probability_is_shown():
     row = LabelError("rose/1.jpg", "rose", "tulip", float("nan"), float("inf"), False)
     text = part(page(doubts=suspects(row, rose=0)), "labels")
-    assert SvgPage(text).words["dd"] == ["unknown", "unknown"]
+    assert ParsedPage(text).words["dd"] == ["unknown", "unknown"]
 
 
 def test_a_negative_limit_is_refused():
@@ -381,6 +374,6 @@ def test_a_real_folder_makes_a_page_and_its_raw_sizes_stay_out_of_the_json(tmp_p
     assert report.sizes == tuple((picture.width, picture.height) for picture in scanned.pictures)
     assert len(report.sizes) == 3
     assert "sizes" not in report.as_json()
-    parsed = SvgPage(page(report))
+    parsed = ParsedPage(page(report))
     assert "3 pictures in 2 classes" in parsed.text
     assert parsed.words["h1"] == ["Data check: set"]

@@ -5,40 +5,15 @@ import io
 import itertools
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
-from flowerml.campaign.report.champion_section import read_predictions
 from flowerml.campaign.report.html import report_html
-from flowerml.campaign.report.svg_figures import epoch_marks
-from flowerml.campaign.report.table import COLUMNS, as_csv, as_markdown
-from tests.campaign.stories import NAMES, campaign
-
-VOID = {"meta", "img", "input", "br", "link", "hr", "line", "circle", "path", "rect"}
-
-
-class Structure(HTMLParser):
-    """Fails on a tag that is not closed where it should be; keeps ids, links and sources."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.ids, self.links, self.sources, self.seen = [], [], [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.seen.append(tag)
-        self.ids += [found["id"]] if "id" in found else []
-        self.links += [found["href"]] if "href" in found else []
-        self.sources += [found["src"]] if "src" in found else []
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+from flowerml.campaign.report.svg_figures import epoch_ticks
+from flowerml.campaign.report.table import COLUMNS, tracking_table_csv, tracking_table_markdown
+from flowerml.evaluation.prediction_table import read_predictions
+from tests.campaign.report.snapshots import NAMES, campaign
+from tests.reporting.parsed_page import ParsedPage
 
 
 @pytest.fixture
@@ -49,7 +24,7 @@ def page(flowers, tmp_path):
 
 def test_the_table_has_the_plans_columns_and_every_run_once(tmp_path):
     story = campaign(tmp_path)
-    rows = list(csv.DictReader(io.StringIO(as_csv(story))))
+    rows = list(csv.DictReader(io.StringIO(tracking_table_csv(story))))
     assert (
         tuple(list(rows[0])[:7])
         == COLUMNS
@@ -59,20 +34,19 @@ def test_the_table_has_the_plans_columns_and_every_run_once(tmp_path):
     assert [row["Status"] for row in rows] == ["DONE"] * 3 + ["RUNNING", "FAILED", "INTERRUPTED", "TODO"]
     assert rows[0]["Val Acc"] == f"{story.runs[0].accuracy:.4f}"
     assert rows[3]["Val Acc"] == ""
-    lines = [line for line in as_markdown(story).splitlines() if line.startswith("|")]
+    lines = [line for line in tracking_table_markdown(story).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(story.runs)
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 8 for line in lines)
 
 
 def test_the_page_is_whole_and_loads_nothing(page):
-    structure = Structure()
-    structure.feed(page)
-    assert structure.open == []
-    assert len(structure.ids) == len(set(structure.ids))
-    assert all(link[0] == "#" and link[1:] in structure.ids for link in structure.links)
-    assert structure.sources
-    assert all(source.startswith("data:image/jpeg;base64,") for source in structure.sources)
-    assert "script" not in structure.seen
+    parsed = ParsedPage(page)
+    ids, sources = parsed.values("id"), parsed.values("src")
+    assert len(ids) == len(set(ids))
+    assert all(link[0] == "#" and link[1:] in ids for link in parsed.values("href"))
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not parsed.all("script")
     assert not re.search(r"https?://|url\(|@import", page)
     assert "C02 &lt;script&gt;" in page
 
@@ -137,7 +111,7 @@ def test_the_page_says_what_a_final_model_is(tmp_path):
 
 @pytest.mark.parametrize("last", [1, 2, 6, 12, 13, 45, 100, 333])
 def test_below_curves_stand_the_first_and_the_last_epoch_and_even_steps_between(last):
-    shown = epoch_marks(last)
+    shown = epoch_ticks(last)
     assert (shown[0], shown[-1]) == (1, last)
     assert len(shown) <= 13
     between = [1 if last <= 12 else 0, *shown[1:-1]]
