@@ -1,6 +1,4 @@
-"""A campaign made up for the tests of its table and report: two phases with runs in every state, one decision, one
-delivery.
-"""
+"""A sample snapshot for the tests of table and report: runs in every state, one decision, one delivered file."""
 
 import csv
 from pathlib import Path
@@ -136,7 +134,7 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
                 registered_model="flowers-cnn",
                 version="3",
                 source_run="id",
-                words="Version 3 is champion.",
+                alias_note="Version 3 is champion.",
             ),
         ),
     )
