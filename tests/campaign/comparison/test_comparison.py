@@ -26,7 +26,7 @@ from flowerml.campaign.report.snapshot import Epoch
 from flowerml.cli.main import main
 from flowerml.errors import UserError
 from flowerml.evaluation.metrics import wilson
-from tests.reporting.parsed_page import ParsedPage
+from tests.reporting.parsed_page import ODD_NAMES, ParsedPage
 
 CLASSES = ("on", "left of", "inside", "outside")
 COUNTS = (60, 20, 4, 0)
@@ -280,6 +280,33 @@ def test_the_page_is_whole_and_loads_nothing(compared):
     assert page.count('<g class="first"><line') == page.count('<g class="second"><line') == 3
     assert page.count('class="range" x=') == 3
     assert page.count('class="cut"') == 2 * 2, "two runs were cut once, in two figures"
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_every_value_is_escaped(name):
+    def page(name):
+        data = material(ONE, TWO)
+        runs = tuple(replace(run, name=name, end_reason=name) for run in data.first.runs)
+        first = Side(name, name, name, name, name, {"lr_head": name, "epochs": 15}, runs)
+        classes = tuple(f"{number} {name}" for number in range(4))
+        predicted = {
+            ("accuracy", ""): PredictedRange(0.73, 0.79, note=name),
+            **{("recall", one): PredictedRange(0.1, 0.2) for one in classes},
+        }
+        renamed = replace(data, classes=classes, first=first, data_digest=name, split_digest=name)
+        return comparison_html(compare_campaigns(renamed, predicted), ("flowerml", name))
+
+    text = page(name)
+    text.encode("utf-8")
+    parsed, expected = ParsedPage(text), ParsedPage(page("plain"))
+    assert "\u202e" not in text
+    assert "\0" not in text
+    assert [tag for tag, _ in parsed.tags if tag in ("script", "b")] == []
+    for tag in ("li", "td", "polyline", "rect"):
+        assert len(parsed.all(tag)) == len(expected.all(tag)), tag
+    assert {attribute for _, attributes in parsed.tags for attribute in attributes} == {
+        attribute for _, attributes in expected.tags for attribute in attributes
+    }
 
 
 def test_without_predictions_there_are_no_columns_for_them():
