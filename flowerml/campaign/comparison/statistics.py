@@ -148,8 +148,8 @@ def _bootstrap_intervals(
                 float(np.nanmean((np.bincount(labels, weights=real * share, minlength=size) / support)[frequent]))
                 for share in shares
             ]
-            recalls = np.bincount(classes, weights=counts * differences, minlength=size)
-            recalls /= np.bincount(classes, weights=counts, minlength=size)
+            hits = np.bincount(classes, weights=counts * differences, minlength=size)
+            recalls = hits / np.bincount(classes, weights=counts, minlength=size)
         accuracy = float((few * differences[: len(few)]).sum() / few.sum())
         return [*means, means[1] - means[0], accuracy, *recalls.tolist()]
 

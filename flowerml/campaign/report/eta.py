@@ -1,9 +1,9 @@
-"""Estimate how long a campaign still takes: the epochs left, times the seconds an epoch of the family has taken so far."""
+"""Estimate how long a campaign still takes: the epochs left times the seconds that an epoch of the family took."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow, RunStatus
 
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.SKIPPED)
 
@@ -14,7 +14,8 @@ def with_eta(
     """Fill in `left` of runs, phases and the campaign, where it can be estimated.
 
     `slots` is the number of runs at a time; `epoch_seconds` (by run) is used where no run of the family has been timed.
-    An upper bound where early stopping may end runs: runs to come take the share of their epochs that finished ones did.
+    An upper bound where early stopping may end runs: those to come take the share of their epochs that finished ones
+    did.
     """
     timed, shares = _family_epoch_seconds(campaign.runs), _family_epoch_shares(campaign.runs)
 
