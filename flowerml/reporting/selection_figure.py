@@ -52,22 +52,22 @@ def selection_figure(decision: Decision) -> Figure:
     """
     if not decision.standings:
         raise ValueError("no configuration to draw")
-    shown, scope = decision.standings[:MAX_ROWS], decision.scope
+    standings, scope = decision.standings[:MAX_ROWS], decision.scope
     campaign = f", campaign {scope.campaign}" if scope.campaign else ""
     title = f"Selection: {scope.family or 'all families'}, split {decision.split_digest[:8]}{campaign}"
-    left = _NAMES_LEFT + 0.25 + 0.082 * max(8, *(len(_display_name(standing)) for standing in shown))
-    header_height, axes_height = 0.72 + 0.22 * len(title_lines(title, _WIDTH)), _ROW_HEIGHT * len(shown)
+    left = _NAMES_LEFT + 0.25 + 0.082 * max(8, *(len(_display_name(standing)) for standing in standings))
+    header_height, axes_height = 0.72 + 0.22 * len(title_lines(title, _WIDTH)), _ROW_HEIGHT * len(standings)
     height = header_height + axes_height + _FOOTER
     with matplotlib.rc_context(STYLE):
         figure = Figure((_WIDTH, height))
         axes = figure.add_axes(
             (left / _WIDTH, _FOOTER / height, (_WIDTH - left - _NUMBERS_WIDTH) / _WIDTH, axes_height / height)
         )
-        _set_up_axes(axes, shown)
-        for row, standing in enumerate(shown):
+        _set_up_axes(axes, standings)
+        for row, standing in enumerate(standings):
             _draw_row(axes, row, standing)
-        _write_columns(figure, shown, height, header_height)
-        _add_legends(figure, shown, left / _WIDTH, height)
+        _write_columns(figure, standings, height, header_height)
+        _add_legends(figure, standings, left / _WIDTH, height)
         header(figure, title, _subtitle(decision))
     return figure
 
@@ -95,15 +95,15 @@ def _percent_accuracies(standing: Standing) -> list[float]:
     return [100 * known(run.accuracy) for run in standing.configuration.runs]
 
 
-def _set_up_axes(axes: Axes, shown: Sequence[Standing]) -> None:
+def _set_up_axes(axes: Axes, standings: Sequence[Standing]) -> None:
     """Limits, axis and grid; the winner's row is shaded."""
-    values = [value for standing in shown for value in _percent_accuracies(standing)]
-    intervals = [standing.interval for standing in shown if standing.interval is not None]
+    values = [value for standing in standings for value in _percent_accuracies(standing)]
+    intervals = [standing.interval for standing in standings if standing.interval is not None]
     values += [100 * end for interval in intervals for end in (interval.low, interval.high)]
     # At least half a point wide, so that the difference of a single picture is not magnified.
     margin = max(0.05 * (max(values) - min(values)), 0.25)
     axes.set_xlim(max(min(values) - margin, 0), min(max(values) + margin, 100))
-    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_ylim(len(standings) - 0.5, -0.5)
     axes.set_yticks([])
     axes.axhspan(-0.5, 0.5, color=_BAND, linewidth=0, zorder=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
@@ -141,15 +141,15 @@ def _draw_row(axes: Axes, row: int, standing: Standing) -> None:
         axes.plot(value, row + offset, color=_COLOURS[index % len(_COLOURS)], zorder=3, clip_on=False, **_DOT_STYLE)
 
 
-def _write_columns(figure: Figure, shown: Sequence[Standing], height: float, header_height: float) -> None:
+def _write_columns(figure: Figure, standings: Sequence[Standing], height: float, header_height: float) -> None:
     """Rank, model and configuration to the left of the axes, mean and P(best) to the right."""
     at_mean, at_best = (_WIDTH - _NUMBERS_WIDTH + 0.8) / _WIDTH, (_WIDTH - 0.15) / _WIDTH  # right edges
-    has_p_best = any(standing.p_best is not None for standing in shown)
+    has_p_best = any(standing.p_best is not None for standing in standings)
     style: dict[str, Any] = {"va": "center", "parse_math": False}
     right: dict[str, Any] = {"ha": "right", **style}
     for text, x in (("mean", at_mean), *([("P(best)", at_best)] if has_p_best else [])):
         figure.text(x, 1 - (header_height - 0.12) / height, text, color=MUTED, **right)
-    for row, standing in enumerate(shown):
+    for row, standing in enumerate(standings):
         y, line = 1 - (header_height + (row + 0.5) * _ROW_HEIGHT) / height, 0.075 / height
         weight = "bold" if row == 0 else "normal"
         figure.text(
@@ -175,9 +175,9 @@ def _write_columns(figure: Figure, shown: Sequence[Standing], height: float, hea
             )
 
 
-def _add_legends(figure: Figure, shown: Sequence[Standing], left: float, height: float) -> None:
+def _add_legends(figure: Figure, standings: Sequence[Standing], left: float, height: float) -> None:
     """Two lines of legend below the axis: seeds and mean, then the interval."""
-    runs = shown[0].configuration.runs
+    runs = standings[0].configuration.runs
     handles = [
         Line2D([], [], color=_COLOURS[index % len(_COLOURS)], label=f"seed {run.seed}", **_DOT_STYLE)
         for index, run in enumerate(runs)
@@ -194,7 +194,7 @@ def _add_legends(figure: Figure, shown: Sequence[Standing], left: float, height:
         "handlelength": 1.2,
     }
     figure.legend(handles=handles, bbox_to_anchor=(left, 0.5 / height), ncols=len(handles), **style)
-    over = sorted({standing.interval.over for standing in shown if standing.interval is not None})
+    over = sorted({standing.interval.over for standing in standings if standing.interval is not None})
     if over:
         others = [str(source) for source in over if source is not Over.SEEDS]
         words = (
