@@ -18,7 +18,7 @@ from flowerml.campaign.engine.context import (
 from flowerml.campaign.engine.runner import CampaignRunner
 from flowerml.campaign.execution.local_executor import Executor, LocalExecutor
 from flowerml.campaign.plan.model import Plan
-from flowerml.campaign.report.console import Display, display
+from flowerml.campaign.report.console import Display, open_display
 from flowerml.campaign.report.snapshot import CampaignSnapshot
 from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
@@ -64,7 +64,7 @@ def run_campaign(
         with fenced_writes(attempt), watch_run(attempt.heartbeat, LEASE_S / _BEATS, stopping, launcher):
             clean_fenced(attempt)
             ground = _ground(plan, options, data, campaign, stopping)
-            return _run(ground, hands, stopping, parallel, nullcontext(shown) if shown is not None else display())
+            return _run(ground, hands, stopping, parallel, nullcontext(shown) if shown is not None else open_display())
 
 
 def _ground(

@@ -1,4 +1,4 @@
-"""The figure of one training run over its epochs: losses, validation scores, learning rates."""
+"""The figure of a training run over its epochs: losses, validation scores, learning rates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,38 +25,36 @@ from flowerml.reporting.figures import (
     title_lines,
 )
 
-FEW_EPOCHS = 15  # up to this, single points are worth seeing
+FEW_EPOCHS = 15  # with no more, every point gets a marker
 
 
 def _series(history: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs and values of one column where it has a finite number; both empty when it never has."""
+    """Epochs and values of a column where it is finite, (K,) each."""
     x, y = (np.array([row.get(name) for row in history], dtype=float) for name in ("epoch", key))  # None is NaN
     return x[np.isfinite(y)], y[np.isfinite(y)]
 
 
-def _line(axes: Axes, x: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> None:
-    """Draw one series; points far from each other get markers, to be seen at all."""
-    sparse = len(x) <= FEW_EPOCHS or bool(np.any(np.diff(x) > 1))
+def _plot_series(axes: Axes, x: np.ndarray, y: np.ndarray, style: dict[str, Any]) -> None:
+    """Draw a series; few or isolated points get markers, as a line alone would not show them."""
+    is_sparse = len(x) <= FEW_EPOCHS or bool(np.any(np.diff(x) > 1))
     if len(x):
-        axes.plot(x, y, linewidth=1.8, marker="o" if sparse else "", markersize=4.5, **look)
+        axes.plot(x, y, linewidth=1.8, marker="o" if is_sparse else "", markersize=4.5, **style)
 
 
-def _score_panel(axes: Axes, history: Sequence[Mapping[str, float]], chance: float | None, first: str) -> None:
-    """Two validation scores in percent, the best of each ringed and named in the legend: accuracy and macro-F1, or mean
-    recall before accuracy where that is the `first`.
-    """
-    drawn = [] if chance is None else [100 * chance]
-    pair = (("val_accuracy", "accuracy"), ("val_macro_f1", "macro-F1"))
-    if first == "mean_recall":
-        pair = (("val_mean_recall", "mean recall"), ("val_accuracy", "accuracy"))
-    # The second ring is smaller: both stay visible where the two meet.
-    for (key, name), colour, ring in zip(pair, (GREEN, PURPLE), (10, 6), strict=True):
+def _score_panel(axes: Axes, history: Sequence[Mapping[str, float]], chance: float | None, headline: str) -> None:
+    """Two validation scores in percent, the best of each marked: accuracy and macro-F1, or mean recall and accuracy."""
+    values = [] if chance is None else [100 * chance]
+    columns = (("val_accuracy", "accuracy"), ("val_macro_f1", "macro-F1"))
+    if headline == "mean_recall":
+        columns = (("val_mean_recall", "mean recall"), ("val_accuracy", "accuracy"))
+    # The second ring is smaller: both are visible where the two curves meet.
+    for (key, name), colour, ring in zip(columns, (GREEN, PURPLE), (10, 6), strict=True):
         x, y = _series(history, key)
         if len(x):
             y, top = 100 * y, int(np.argmax(y))
-            drawn += [y.min(), y.max()]
-            # The legend is the one place where this text can't meet a line.
-            _line(axes, x, y, {"color": colour, "label": f"{name}\nbest {y[top]:.1f}% (epoch {x[top]:.0f})"})
+            values += [y.min(), y.max()]
+            # In the legend, as anywhere in the panel the text could overlap a curve.
+            _plot_series(axes, x, y, {"color": colour, "label": f"{name}\nbest {y[top]:.1f}% (epoch {x[top]:.0f})"})
             axes.plot(x[top], y[top], "o", color=colour, ms=ring, mfc="white", mew=2, zorder=5, clip_on=False)
     axes.set_ylabel("validation score")
     if not axes.lines:
@@ -66,25 +64,27 @@ def _score_panel(axes: Axes, history: Sequence[Mapping[str, float]], chance: flo
     if chance is not None:
         axes.axhline(100 * chance, color=MUTED, linewidth=1.2, linestyle=":", label=f"chance {100 * chance:.3g}%")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}%")
-    room = max(4.0, 0.08 * (max(drawn) - min(drawn)))
-    axes.set_ylim(max(min(drawn) - room, -0.8), min(max(drawn) + room, 100.8))
+    margin = max(4.0, 0.08 * (max(values) - min(values)))
+    axes.set_ylim(max(min(values) - margin, -0.8), min(max(values) + margin, 100.8))
 
 
 def _rate_panel(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    """Learning rates on a log scale; a rate of 0 (frozen) isn't drawn."""
+    """Learning rates on a log scale; a rate of 0 (frozen) is not drawn."""
     positive: list[float] = []
     for key, name, colour, dash in (("lr_head", "head", ORANGE, "-"), ("lr_backbone", "backbone", SKY, "--")):
         x, y = _series(history, key)
         positive += y[y > 0].tolist()
-        # Steps change halfway between two epochs, which is where a rate does change.
-        _line(axes, x[y > 0], y[y > 0], {"color": colour, "label": name, "linestyle": dash, "drawstyle": "steps-mid"})
+        # The rate changes between two epochs, so the steps do too.
+        _plot_series(
+            axes, x[y > 0], y[y > 0], {"color": colour, "label": name, "linestyle": dash, "drawstyle": "steps-mid"}
+        )
     axes.set(ylabel="learning rate", yscale="log")
     if positive:
         axes.set_ylim(min(positive) / 3, max(positive) * 3)
 
 
 def _mark_events(panels: Sequence[Axes], best: int | None, cuts: Sequence[int], frozen: int) -> None:
-    """Mark best epoch, learning-rate cuts and frozen phase in all panels; the names stand above the top one."""
+    """Mark best epoch, learning-rate cuts and frozen phase in all panels, labelled above the top one."""
     left, right = panels[0].get_xlim()
     thaw = min(frozen + 0.5, right)
     best = best if best is not None and left < best < right else None
@@ -103,7 +103,7 @@ def _mark_events(panels: Sequence[Axes], best: int | None, cuts: Sequence[int], 
     if best is not None:
         share = (best - left) / (right - left)
         side = "left" if share < 0.1 else "right" if share > 0.9 else "center"
-        up = 17 if thaw > left and share < 0.32 else 4  # a row higher where it would meet the other name
+        up = 17 if thaw > left and share < 0.32 else 4  # above the other label where they would overlap
         panels[0].annotate(f"best epoch {best}", (best, 1), (0, up), ha=side, fontweight="bold", **style)
 
 
@@ -119,8 +119,8 @@ def curves_figure(
 ) -> Figure:
     """Draw losses, validation scores and learning rates over the epochs, in three panels.
 
-    `history` has one row an epoch with `epoch` (from 1), `train_loss`, `val_loss`, `val_accuracy`, `val_macro_f1` and
-    `val_mean_recall` (0 to 1; `headline` says which is shown first), `lr_head` and `lr_backbone` (0 while frozen);
+    `history` has one row per epoch with `epoch` (from 1), `train_loss`, `val_loss`, `val_accuracy`, `val_macro_f1` and
+    `val_mean_recall` (0 to 1; `headline` names the first to show), `lr_head` and `lr_backbone` (0 while frozen);
     whatever is missing or not finite is left out. `lr_changes` are the epochs after which the rate was cut,
     `freeze_epochs` the number of first epochs with a frozen backbone, `chance` the accuracy (0 to 1) of guessing.
     Raises ValueError for an empty history.
@@ -133,8 +133,8 @@ def curves_figure(
         figure = Figure((9.5, 8.0), layout=ConstrainedLayoutEngine(rect=rect, w_pad=0.1, h_pad=0.08))
         panels = list(figure.subplots(3, 1, sharex=True))
         panels[0].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-        _line(panels[0], *_series(history, "train_loss"), {"color": BLUE, "label": "training"})
-        _line(panels[0], *_series(history, "val_loss"), {"color": VERMILLION, "label": "validation"})
+        _plot_series(panels[0], *_series(history, "train_loss"), {"color": BLUE, "label": "training"})
+        _plot_series(panels[0], *_series(history, "val_loss"), {"color": VERMILLION, "label": "validation"})
         panels[0].set(ylabel="loss", ylim=(0, 1.04 * panels[0].get_ylim()[1]))
         _score_panel(panels[1], history, chance, headline)
         _rate_panel(panels[2], history)
@@ -150,5 +150,5 @@ def curves_figure(
         figure.align_ylabels(panels)
         header(figure, title, f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch")
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once: each further drawing would move the panels a little
+        figure.set_layout_engine("none")  # laying out again at each drawing would shift the panels
     return figure

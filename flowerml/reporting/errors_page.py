@@ -1,14 +1,11 @@
-"""One self-contained HTML page of the wrongly classified pictures, the most confidently wrong ones first.
-
-The page is whole in itself (see `page`); the filter by kind of mistake is CSS only.
-"""
+"""The page of wrongly classified pictures (`errors.html`), the most confident mistakes first."""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flowerml.reporting.html import bar, html_document, picture, text
+from flowerml.reporting.html import render_page
 
 
 @dataclass(frozen=True)
@@ -16,7 +13,7 @@ class Mistake:
     """One wrongly classified picture.
 
     `image` is its path relative to the data set, `label` its true class, `predicted` the class the model chose;
-    `p_label` and `p_predicted` are the probabilities (0 to 1) the model gave to the two.
+    `p_label` and `p_predicted` are the probabilities (0 to 1) of the two.
     """
 
     image: str
@@ -27,27 +24,31 @@ class Mistake:
 
     @property
     def margin(self) -> float:
-        """How much surer the model was of the wrong class than of the true one; -1 where either is not a number."""
+        """Probability of the predicted class minus that of the true one; -1 where either is not finite."""
         margin = self.p_predicted - self.p_label
         return margin if math.isfinite(margin) else -1.0
 
 
-def _card(row: Mistake, kind: int, jpeg: bytes | None) -> str:
-    """One picture; `kind` is the number of its pair of classes in the filter."""
-    alt = f"{row.image}: {row.label}, taken for {row.predicted}"
-    bars = bar("wrong", row.predicted, "predicted", row.p_predicted) + bar("right", row.label, "true", row.p_label)
-    return f'<li class="card k{kind}">{picture(jpeg, alt)}<dl>{bars}</dl><p>{text(row.image)}</p></li>'
+@dataclass(frozen=True)
+class _MistakeKind:
+    """A pair of true and predicted class: an entry of the filter. `id` is its name in HTML and CSS."""
+
+    id: str
+    name: str
+    count: int
+    is_shown: bool
 
 
-def _filter(kinds: Sequence[tuple[tuple[str, str], int]], shown: set[int], total: int) -> str:
-    """Chips with the count of each pair of classes, also the filter; a pair without a card can't be chosen."""
-    radio = '<label class="chip"><input type="radio" name="kind" autocomplete="off"'
-    chips = [f'{radio} id="all" checked><span>all</span><b>{total}</b></label>']
-    for number, ((label, predicted), count) in enumerate(kinds):
-        off = "" if number in shown else " disabled"
-        name = f"{text(label)} → {text(predicted)}"
-        chips.append(f'{radio} id="k{number}"{off}><span>{name}</span><b>{count}</b></label>')
-    return f"<fieldset><legend>true class → predicted class</legend>{''.join(chips)}</fieldset>"
+@dataclass(frozen=True)
+class _MistakeCard:
+    mistake: Mistake
+    kind: str
+    jpeg: bytes | None
+
+    @property
+    def alt(self) -> str:
+        """The picture in words."""
+        return f"{self.mistake.image}: {self.mistake.label}, taken for {self.mistake.predicted}"
 
 
 def errors_page(
@@ -58,36 +59,29 @@ def errors_page(
     thumbnail: Callable[[Mistake], bytes | None],
     limit: int = 200,
 ) -> str:
-    """HTML page of the mistakes `rows` among `total` classified pictures, the largest margin first.
+    """Render the mistakes `rows` among `total` classified pictures, the largest margin first.
 
-    `thumbnail` gives a picture's JPEG file, or None for a neutral box; it is asked for shown pictures only, of which
-    there are at most `limit`, and what it raises is passed on. Write the page as UTF-8. Raises ValueError for a
-    negative limit, or a `total` below the number of mistakes.
+    `thumbnail` gives a picture's JPEG file, or None for a neutral box; it is called for shown pictures only, at most
+    `limit` times, and its exceptions propagate. Write the page as UTF-8. Raises ValueError for a negative limit, or a
+    `total` below the number of mistakes.
     """
     if limit < 0:
         raise ValueError(f"limit is {limit}, which is negative")
     if total < len(rows):
         raise ValueError(f"{len(rows)} mistakes among {total} pictures")
-    if not rows:
-        fine = "Every picture was classified correctly." if total else "No pictures were classified."
-        body = f'<p class="summary"><b>0 of {total} wrong</b></p>\n<p class="fine">{fine}</p>'
-        return html_document(title, "", body)
-    ordered = sorted(rows, key=lambda row: (-row.margin, row.image))
+    shown = sorted(rows, key=lambda row: (-row.margin, row.image))[:limit]
+    shown_pairs = {(row.label, row.predicted) for row in shown}
     pairs = Counter((row.label, row.predicted) for row in rows)
-    kinds = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
-    number = {pair: index for index, (pair, _) in enumerate(kinds)}
-    shown = [(row, number[row.label, row.predicted]) for row in ordered[:limit]]
-    cards = [_card(row, kind, thumbnail(row)) for row, kind in shown]
-    rest = len(rows) - len(cards)
-    note = "Surest mistakes first: by the probability of the predicted class minus that of the true class."
-    if rest:
-        note += f" {rest} more {'is' if rest == 1 else 'are'} not shown."
-    used = {kind for _, kind in shown}
-    rules = "".join(f"body:has(#k{kind}:checked) .card:not(.k{kind}) {{ display: none; }}\n" for kind in sorted(used))
-    body = (
-        f'<p class="summary"><b>{len(rows)} of {total} wrong</b> ({len(rows) / total:.1%})</p>\n'
-        f'<p class="note">{note}</p>\n{_filter(kinds, used, len(rows))}\n<ol class="grid">\n'
-        + "\n".join(cards)
-        + "\n</ol>"
+    kinds = {
+        pair: _MistakeKind(f"k{number}", " → ".join(pair), count, pair in shown_pairs)
+        for number, (pair, count) in enumerate(sorted(pairs.items(), key=lambda item: (-item[1], item[0])))
+    }
+    return render_page(
+        "errors.html.j2",
+        title=title,
+        total=total,
+        mistakes=len(rows),
+        kinds=list(kinds.values()),
+        cards=[_MistakeCard(row, kinds[row.label, row.predicted].id, thumbnail(row)) for row in shown],
+        hidden=len(rows) - len(shown),
     )
-    return html_document(title, rules, body)

@@ -1,7 +1,7 @@
-"""What all figures have in common: palette, style, header, the PNG; and the confusion matrix.
+"""Palette, style, header and PNG export of all matplotlib figures; the confusion matrix.
 
-Only matplotlib's object interface is used, so no window system, global figure list or global style is involved.
-Colours are the Okabe-Ito palette and a one-hue sequential map, both readable with the common colour-vision deficits.
+Only matplotlib's object interface is used: no pyplot, no global state. Colours are the Okabe-Ito palette and a
+one-hue sequential map, both readable with the common colour-vision deficiencies.
 """
 
 import io
@@ -21,22 +21,22 @@ INK, MUTED, FAINT = "#222222", "#595959", "#D9D9D9"
 _TEXT: dict[RcKeyType, Any] = {"font.family": "DejaVu Sans", "font.size": 9.0, "text.color": INK, "text.usetex": False}
 _AXES: dict[RcKeyType, Any] = {"axes.labelcolor": INK, "axes.edgecolor": MUTED, "axes.axisbelow": True}
 STYLE: dict[RcKeyType, Any] = {**_TEXT, **_AXES, "legend.frameon": False}
-MANY_CLASSES = 15  # above this, a cell has no room for a percentage
-WHITE_FROM = 0.67  # share of a row from which white reads better than ink on its shade (4:1 at worst)
+MANY_CLASSES = 15  # with more, a cell has no room for a percentage
+WHITE_FROM = 0.67  # share of a row from which white text has the better contrast (at least 4:1)
 
 
-def short(name: str, limit: int = 28) -> str:
-    """A name of at most `limit` characters; the middle is what goes, as ends tell names apart best."""
+def shorten(name: str, limit: int = 28) -> str:
+    """Cut a name to `limit` characters in its middle, as names differ most at their ends."""
     return name if len(name) <= limit else f"{name[: limit - 11]}…{name[-10:]}"
 
 
 def title_lines(title: str, width: float) -> list[str]:
-    """The title, broken to fit a figure `width` inches wide."""
+    """Wrap a title to a figure `width` inches wide."""
     return textwrap.wrap(title, max(20, int((width - 0.3) / 0.118))) or [""]
 
 
 def header(figure: Figure, title: str, subtitle: str) -> None:
-    """Write a bold title and a line below it at the top left: half an inch, and 0.22 inches for each title line."""
+    """Write a bold title and a subtitle at the top left: half an inch, and 0.22 inches per title line."""
     width, height = figure.get_size_inches()
     lines = title_lines(title, width)
     style: dict[str, Any] = {"ha": "left", "va": "top", "parse_math": False}
@@ -46,10 +46,10 @@ def header(figure: Figure, title: str, subtitle: str) -> None:
 
 
 def _cell_texts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    """Write count and row percentage in every cell; with many classes the count only, and none for 0."""
+    """Write count and row percentage into every cell; with many classes only counts above 0."""
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
-        colour = MUTED if not count else "white" if share > WHITE_FROM else INK  # zeros step back
+        colour = MUTED if not count else "white" if share > WHITE_FROM else INK
         style: dict[str, Any] = {"ha": "center", "color": colour, "parse_math": False}
         if len(counts) > MANY_CLASSES:
             axes.text(column, row, str(count or ""), va="center", fontsize=7.5 if count < 1000 else 5.5, **style)
@@ -77,10 +77,10 @@ def _class_axes(axes: Axes, names: Sequence[str], rows: np.ndarray, cell: float)
     axes.spines[:].set_color(FAINT)
 
 
-def _fit(figure: Figure, axes: Axes, bar: Axes, *, side: float, title: str, subtitle: str) -> None:
-    """Give the matrix a square of `side` inches and size the figure around it, its labels, bar and title."""
+def _fit_figure(figure: Figure, axes: Axes, bar: Axes, *, side: float, title: str, subtitle: str) -> None:
+    """Make the matrix a square of `side` inches, and the figure as large as it needs with labels, bar and title."""
     axes.set_position((0.0, 0.0, side / 6.0, side / 6.0))
-    # The automatic layouts lose long labels of a panel with a fixed aspect; measured ones always fit.
+    # Automatic layouts cut long labels of axes with a fixed aspect, so the labels are measured.
     box, inner = axes.get_tightbbox(), axes.get_window_extent()
     assert box is not None
     left, below = (inner.x0 - box.x0) / figure.dpi + 0.15, (inner.y0 - box.y0) / figure.dpi + 0.15
@@ -95,9 +95,9 @@ def _fit(figure: Figure, axes: Axes, bar: Axes, *, side: float, title: str, subt
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """Draw a confusion matrix with counts and row percentages, shaded by the share of the true class.
 
-    `matrix` has shape (C, C), non-negative whole numbers of images: rows are true classes, columns predicted ones,
-    both in the order of `classes`. A row without images is drawn with "–" for its percentages. With more than 15
-    classes the cells hold the count only. Raises ValueError for another shape, no class, or a negative count.
+    `matrix` (C, C) has non-negative integer counts: rows are true classes, columns predicted ones, both in the order of
+    `classes`. A row without images has "–" for percentages; with more than 15 classes the cells have counts only.
+    Raises ValueError for another shape, no class, or a negative count.
     """
     counts = np.asarray(matrix)
     size = len(classes)
@@ -105,7 +105,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
         raise ValueError(f"not counts for {size} classes: shape {counts.shape}, type {counts.dtype}, or a negative one")
     rows, right = counts.sum(axis=1), int(np.trace(counts))
     shares, total = counts / np.maximum(rows, 1)[:, None], int(rows.sum())
-    names = [short(" ".join(name.split())) for name in classes]
+    names = [shorten(" ".join(name.split())) for name in classes]
     cell = 1.2 if size <= 3 else 0.9 if size <= 6 else 0.68 if size <= MANY_CLASSES else 0.36
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 6.0))
@@ -117,12 +117,12 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
         bar.set_ylabel("share of the true class", color=MUTED)
         bar.tick_params(length=0, labelsize=8, labelcolor=MUTED)
         accuracy = f"accuracy {right / total:.1%} ({right} of {total} images)" if total else "no images"
-        _fit(figure, axes, bar, side=size * cell, title=title, subtitle=accuracy)
+        _fit_figure(figure, axes, bar, side=size * cell, title=title, subtitle=accuracy)
     return figure
 
 
 def png_bytes(figure: Figure, dpi: int = 130) -> bytes:
-    """PNG file of a figure at `dpi` dots per inch; equal figures give equal bytes (no version or date is written)."""
+    """Encode a figure as a PNG file at `dpi` dots per inch; reproducible, as no version or date is written."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})

@@ -19,7 +19,7 @@ from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
 from flowerml.progress_bar import track
 from flowerml.reporting.data_page import data_page
-from flowerml.reporting.html import thumbnail_jpeg
+from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.runs.prepare import default_workers
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flowerml.campaign.engine.snapshot_builder import display_name
-from flowerml.campaign.report.console import LogDisplay, changed, progress, table
+from flowerml.campaign.report.console import LogDisplay, live_table, progress_line, status_line
 from flowerml.campaign.report.eta import with_eta
 from flowerml.campaign.report.snapshot import (
     CampaignSnapshot,
@@ -91,12 +91,12 @@ class TestLines:
         ]
 
     def test_why_a_run_failed_is_said(self):
-        assert changed(row("B1", RunStatus.FAILED, tries=2, reason="no memory")) == "B1: failed (try 2): no memory"
+        assert status_line(row("B1", RunStatus.FAILED, tries=2, reason="no memory")) == "B1: failed (try 2): no memory"
 
     def test_progress_in_a_line(self):
         found = with_eta(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
         assert (
-            progress(found)
+            progress_line(found)
             == "0 of 2 runs finished; B1 epoch 4/10 0.0400; about 26 min 40 s left in phase B, 26 min 40 s in all"
         )
 
@@ -105,7 +105,7 @@ class TestLines:
 
         found = with_eta(campaign((row("B1", RunStatus.RUNNING, done=4, seconds=400.0), row("B2"))), 1)
         with Console(width=120, record=True) as console:
-            console.print(table(found))
+            console.print(live_table(found))
         text = console.export_text()
         assert "A campaign (c-1), about 26 min 40 s left" in text
         assert "B1" in text

@@ -1,6 +1,4 @@
-"""What two campaigns left at the tracking server, as plain records: their chosen configurations' runs, answer by
-answer.
-"""
+"""What two campaigns left at the tracking server: the runs of their chosen configurations, with predictions."""
 
 import json
 import tempfile
@@ -11,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from flowerml.campaign.report.champion_section import read_predictions
 from flowerml.campaign.report.snapshot import Epoch
 from flowerml.campaign.state.run_status import read_history
 from flowerml.errors import UserError
+from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.progress_bar import track
 from flowerml.settings.declaration import fields
 from flowerml.settings.serialization import as_text
@@ -26,8 +24,10 @@ _FILES = ("history.csv", "predictions.csv", "settings.json", "split.json")
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One run of a configuration. `predicted` (N,) are class numbers in the order of `Material.ids`; `cuts` the epochs
-    after which the rates were cut; `seconds` from its start to its end; `metrics` the last values at the server.
+    """One run of a configuration.
+
+    `predicted` (N,) are class numbers in the order of `ComparisonData.ids`; `lr_cuts` the epochs after which the
+    learning rates were reduced; `seconds` the wall time from start to end; `metrics` the last values at the server.
     """
 
     name: str
@@ -35,9 +35,9 @@ class SeedRun:
     seed: int
     best_epoch: int
     history: tuple[Epoch, ...]
-    cuts: tuple[int, ...]
+    lr_cuts: tuple[int, ...]
     seconds: float
-    ended: str
+    end_reason: str
     predicted: np.ndarray
     metrics: Mapping[str, float]
 
@@ -57,8 +57,10 @@ class Side:
 
 @dataclass(frozen=True)
 class ComparisonData:
-    """Both sides, judged on the same examples: `ids`, true class numbers `labels` (N,), and in `pictures` which belong
-    together as they are of one picture.
+    """Both sides, evaluated on the same examples.
+
+    `ids` name the N examples, `labels` (N,) are true class numbers, and `pictures` (N) says which picture an example is
+    of: examples of one picture are not independent.
     """
 
     classes: tuple[str, ...]
@@ -71,113 +73,119 @@ class ComparisonData:
     second: Side
 
     @property
-    def differing(self) -> list[tuple[str, str, str]]:
-        """Settings that are not the same: name, of the first, of the second, as text."""
+    def sides(self) -> tuple[Side, Side]:
+        """First and second."""
+        return self.first, self.second
+
+    @property
+    def differing_settings(self) -> list[tuple[str, str, str]]:
+        """Settings with different values, as text: name, value of the first, value of the second."""
         pairs = [
-            (name, *(_shown(side.settings.get(name)) for side in (self.first, self.second))) for name in _shaping()
+            (name, *(_setting_text(side.settings.get(name)) for side in self.sides)) for name in _compared_settings()
         ]
-        return [(name, one, other) for name, one, other in pairs if one != other]
+        return [(name, first, second) for name, first, second in pairs if first != second]
 
 
 def load_comparison(first: str, second: str) -> ComparisonData:
-    """The newest finished campaigns of two plans (or those two campaigns, by their names) on the same pictures and
-    split.
+    """Load the newest finished campaigns of two plans (or two campaigns by name) on the same pictures and split.
 
     Raises:
-        UserError: there are none, they have no seed in common, or their runs' files can't be had.
+        UserError: there are none, they have no seed in common, or files of their runs can't be fetched.
     """
-    one, other = _pair(first, second)
-    decided = [_decided(campaign) for campaign in (one, other)]
-    family = _common_family(decided, (one, other))
-    chosen = [_runs(campaign, found[family]) for campaign, found in zip((one, other), decided, strict=True)]
-    seeds = [seed for seed in sorted(chosen[0]) if seed in chosen[1]]
+    campaigns = _newest_matching_pair(first, second)
+    decisions = [_family_decisions(campaign) for campaign in campaigns]
+    family = _common_family(decisions, campaigns)
+    runs = [_chosen_runs(campaign, found[family]) for campaign, found in zip(campaigns, decisions, strict=True)]
+    seeds = [seed for seed in sorted(runs[0]) if seed in runs[1]]
     if not seeds:
-        raise UserError(
-            f"{_name(one)} and {_name(other)} have no seed in common: {sorted(chosen[0])}, {sorted(chosen[1])}"
-        )
-    wanted = [runs[seed] for runs in chosen for seed in seeds]
+        names = " and ".join(map(_campaign_name, campaigns))
+        raise UserError(f"{names} have no seed in common: {sorted(runs[0])}, {sorted(runs[1])}")
+    compared = [by_seed[seed] for by_seed in runs for seed in seeds]
     with tempfile.TemporaryDirectory(prefix="flowerml-compare-") as scratch:
-        folders = {run.run_id: Path(scratch) / run.run_id for run in wanted}
-        for run in track(wanted, "files of runs"):
+        folders = {run.run_id: Path(scratch) / run.run_id for run in compared}
+        for run in track(compared, "files of runs"):
             for name in _FILES:
                 fetch_artifact(run.run_id, name, folders[run.run_id])
-        ids, classes, labels, pictures = _examples(folders[wanted[0].run_id])
+        ids, classes, labels, pictures = _read_examples(folders[compared[0].run_id])
         sides = [
-            _side(campaign, found[family], [runs[seed] for seed in seeds], folders, ids, classes)
-            for campaign, found, runs in zip((one, other), decided, chosen, strict=True)
+            _read_side(campaign, found[family], [by_seed[seed] for seed in seeds], folders, ids, classes)
+            for campaign, found, by_seed in zip(campaigns, decisions, runs, strict=True)
         ]
-    return ComparisonData(classes, ids, labels, pictures, one.tags["data_digest"], one.tags["split_digest"], *sides)
+    digests = campaigns[0].tags["data_digest"], campaigns[0].tags["split_digest"]
+    return ComparisonData(classes, ids, labels, pictures, *digests, *sides)
 
 
-def _pair(first: str, second: str) -> tuple[ServerRun, ServerRun]:
-    """The newest of the second of which there is one of the first with the same digests; of these the newest."""
-    found = [_finished(first), _finished(second)]
-    for other in reversed(found[1]):
-        for one in reversed(found[0]):
-            if _digests(one) == _digests(other) and one.run_id != other.run_id:
-                return one, other
+def _newest_matching_pair(first: str, second: str) -> tuple[ServerRun, ServerRun]:
+    """The newest campaign of the second plan that has a match in data and split, and the newest match."""
+    found = [_finished_campaigns(first), _finished_campaigns(second)]
+    for late in reversed(found[1]):
+        for early in reversed(found[0]):
+            if _digests(early) == _digests(late) and early.run_id != late.run_id:
+                return early, late
     raise UserError(
         f"no finished campaigns of {first} and {second} on the same pictures and split are at the tracking server;"
         " there are:",
         [
-            f"{_name(run)}: data {run.tags['data_digest'][:8]} split {run.tags['split_digest'][:8]}"
+            f"{_campaign_name(run)}: data {run.tags['data_digest'][:8]} split {run.tags['split_digest'][:8]}"
             for run in (*found[0], *found[1])
         ],
     )
 
 
-def _finished(asked: str) -> list[ServerRun]:
-    runs = campaigns_of_plan(asked) or runs_of_campaign(asked, ("campaign",))
+def _finished_campaigns(name: str) -> list[ServerRun]:
+    """The finished campaigns of the plan, or the campaign, of that name, oldest first."""
+    runs = campaigns_of_plan(name) or runs_of_campaign(name, ("campaign",))
     if finished := [run for run in runs if run.status == "FINISHED"]:
         return finished
-    standing = f" ({len(runs)} not finished)" if runs else ""
+    unfinished = f" ({len(runs)} not finished)" if runs else ""
     raise UserError(
-        f"no finished campaign of {asked} is at the tracking server{standing}: run it first (flowerml campaign --plan"
-        f" {asked})"
+        f"no finished campaign of {name} is at the tracking server{unfinished}: run it first (flowerml campaign --plan"
+        f" {name})"
     )
 
 
-def _decided(campaign: ServerRun) -> dict[str, ServerRun]:
-    """By family the last decision of a campaign."""
-    found = runs_of_campaign(campaign.tags["campaign"], ("select",))
+def _family_decisions(campaign: ServerRun) -> dict[str, ServerRun]:
+    """The last decision of a campaign by family."""
+    runs = runs_of_campaign(campaign.tags["campaign"], ("select",))
     return {
         run.tags["family"]: run
-        for run in found
+        for run in runs
         if run.status == "FINISHED" and "winner" in run.tags and "family" in run.tags
     }
 
 
-def _common_family(decided: Sequence[Mapping[str, ServerRun]], campaigns: Sequence[ServerRun]) -> str:
-    common = [family for family in decided[0] if family in decided[1]]
+def _common_family(decisions: Sequence[Mapping[str, ServerRun]], campaigns: Sequence[ServerRun]) -> str:
+    common = [family for family in decisions[0] if family in decisions[1]]
     if len(common) == 1:
         return common[0]
-    names = " and ".join(map(_name, campaigns))
+    names = " and ".join(map(_campaign_name, campaigns))
     raise UserError(
         f"{names} have each chosen {' and '.join(common) or 'nothing of one family'}: exactly one family is compared"
     )
 
 
-def _runs(campaign: ServerRun, decided: ServerRun) -> dict[int, ServerRun]:
-    """The newest finished run of each seed of the configuration that was chosen."""
+def _chosen_runs(campaign: ServerRun, decision: ServerRun) -> dict[int, ServerRun]:
+    """The newest finished run of each seed of the chosen configuration."""
     runs = runs_of_campaign(campaign.tags["campaign"], ("train",))
     return {
         int(run.tags["seed"]): run
         for run in runs
-        if run.status == "FINISHED" and run.tags.get("config_id") == decided.tags["winner"]
+        if run.status == "FINISHED" and run.tags.get("config_id") == decision.tags["winner"]
     }
 
 
-def _examples(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, tuple[str, ...]]:
-    said = read_predictions(folder / "predictions.csv")
-    if said is None:
+def _read_examples(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, tuple[str, ...]]:
+    """Ids, classes, labels and pictures of the validation examples of the run with its files in `folder`."""
+    table = read_predictions(folder / "predictions.csv")
+    if table is None:
         raise UserError(f"predictions.csv of run {folder.name} can't be read")
-    content = json.loads((folder / "split.json").read_text("utf-8"))["sha256"]
-    return said.images, said.classes, said.labels, tuple(content.get(image, image) for image in said.images)
+    sha256 = json.loads((folder / "split.json").read_text("utf-8"))["sha256"]
+    return table.images, table.classes, table.labels, tuple(sha256.get(image, image) for image in table.images)
 
 
-def _side(
+def _read_side(
     campaign: ServerRun,
-    decided: ServerRun,
+    decision: ServerRun,
     runs: Sequence[ServerRun],
     folders: Mapping[str, Path],
     ids: tuple[str, ...],
@@ -187,44 +195,43 @@ def _side(
     return Side(
         plan=campaign.tags["plan"],
         campaign=campaign.tags["campaign"],
-        config_id=decided.tags["winner"],
+        config_id=decision.tags["winner"],
         overrides=campaign.tags.get("overrides", "none"),
         baseline=runs[0].tags.get("best_baseline", ""),
         settings=settings,
-        runs=tuple(_seed_run(run, folders[run.run_id], ids, classes) for run in runs),
+        runs=tuple(_read_seed_run(run, folders[run.run_id], ids, classes) for run in runs),
     )
 
 
-def _seed_run(run: ServerRun, folder: Path, ids: tuple[str, ...], classes: tuple[str, ...]) -> SeedRun:
-    said, history = read_predictions(folder / "predictions.csv"), read_history(folder)
-    if said is None or not history:
-        raise UserError(f"predictions.csv or history.csv of run {run.tags.get('plan_run', run.run_id)} can't be read")
-    place = {image: number for number, image in enumerate(said.images)}
-    if place.keys() != {*ids} or said.classes != classes:
-        raise UserError(
-            f"run {run.tags.get('plan_run', run.run_id)} was judged on other examples than the others: they can't be"
-            " compared"
-        )
+def _read_seed_run(run: ServerRun, folder: Path, ids: tuple[str, ...], classes: tuple[str, ...]) -> SeedRun:
+    name = run.tags.get("plan_run", run.run_id)
+    table, history = read_predictions(folder / "predictions.csv"), read_history(folder)
+    if table is None or not history:
+        raise UserError(f"predictions.csv or history.csv of run {name} can't be read")
+    positions = {image: position for position, image in enumerate(table.images)}
+    if positions.keys() != {*ids} or table.classes != classes:
+        raise UserError(f"run {name} was judged on other examples than the others: they can't be compared")
     cuts = run.tags.get("rates_cut_after", "")
     return SeedRun(
-        name=run.tags.get("plan_run", run.run_id),
+        name=name,
         run_id=run.run_id,
         seed=int(run.tags["seed"]),
         best_epoch=round(run.metrics["best_epoch"]),
         history=history,
-        cuts=tuple(map(int, cuts.split(","))) if cuts else (),
+        lr_cuts=tuple(map(int, cuts.split(","))) if cuts else (),
         seconds=run.seconds or float("nan"),
-        ended=run.tags.get("ended", ""),
-        predicted=said.predicted[[place[image] for image in ids]],
+        end_reason=run.tags.get("ended", ""),
+        predicted=table.predicted[[positions[image] for image in ids]],
         metrics=run.metrics,
     )
 
 
-def _shaping() -> list[str]:
+def _compared_settings() -> list[str]:
+    """Settings that are part of a configuration's identity, and the weights."""
     return [name for name, field in fields().items() if metadata(field, "identity") or name == "weights"]
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - a setting's plain value
+def _setting_text(value: Any) -> str:  # noqa: ANN401 - a setting's plain value
     text = as_text(tuple(value) if isinstance(value, list) else value)
     return Path(text).name if "/" in text else text
 
@@ -233,5 +240,5 @@ def _digests(campaign: ServerRun) -> tuple[str | None, str | None]:
     return campaign.tags.get("data_digest"), campaign.tags.get("split_digest")
 
 
-def _name(campaign: ServerRun) -> str:
+def _campaign_name(campaign: ServerRun) -> str:
     return campaign.tags.get("campaign", campaign.run_id)

@@ -1,4 +1,4 @@
-"""Ranges that somebody has predicted for a plan's figures, and whether what came out lies in them."""
+"""Ranges predicted for a plan's metrics, and whether the measured values lie in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from pathlib import Path
 from flowerml.campaign.plan.yaml_nodes import Node, parse_yaml, read_yaml
 from flowerml.errors import UserError
 
-SHARES = ("accuracy", "mean_recall", "recall", "final_val_accuracy")  # in percent in the file, in 0..1 here
-_RANGE = {"low": True, "high": True, "before": False, "note": False}
-_SINGLE = {
+SHARES = ("accuracy", "mean_recall", "recall", "final_val_accuracy")  # in percent in the file, 0 to 1 here
+_RANGE_KEYS = {"low": True, "high": True, "before": False, "note": False}  # key: is it required
+_METRIC_KEYS = {
     **{"accuracy": False, "mean_recall": False, "final_val_accuracy": False, "final_val_loss": False},
     **{"best_epoch": False, "minutes_per_epoch": False},
 }
 
 
 class RangeVerdict(StrEnum):
-    """What became of a prediction."""
+    """Whether a prediction came true."""
 
     MET = "met"
     MISSED = "missed"
@@ -27,70 +27,67 @@ class RangeVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class PredictedRange:
-    """A range of a figure, of one class where it is a recall. `before` is what the same text gives for the plan it is
-    compared with.
-    """
+    """A range of a metric; `reference` is the value the same source gives for the plan it is compared with."""
 
     low: float
     high: float
-    before: float | None = None
+    reference: float | None = None
     note: str = ""
 
 
-Predictions = Mapping[tuple[str, str], PredictedRange]  # by figure, and class ("" where it is of none)
+PredictedRanges = Mapping[tuple[str, str], PredictedRange]  # by metric and class ("" for metrics over all classes)
 
 
-def judge(wanted: PredictedRange, low: float, high: float) -> tuple[RangeVerdict, str]:
-    """Whether the interval from `low` to `high` lies in a range, outside of it (and on which side), or holds values of
-    both kinds.
-    """
-    if wanted.low <= low and high <= wanted.high:
+def judge_range(predicted: PredictedRange, low: float, high: float) -> tuple[RangeVerdict, str]:
+    """Whether the interval from `low` to `high` lies inside a range, `below` or `above` it, or partly inside."""
+    if predicted.low <= low and high <= predicted.high:
         return RangeVerdict.MET, ""
-    if high < wanted.low:
+    if high < predicted.low:
         return RangeVerdict.MISSED, "below"
-    if low > wanted.high:
+    if low > predicted.high:
         return RangeVerdict.MISSED, "above"
     return RangeVerdict.OPEN, ""
 
 
-def predictions_for(first: str, second: str) -> Predictions:
-    """What is shipped for a pair of plans; nothing where nothing is."""
-    for path in sorted(files("flowerml.campaign.comparison").joinpath("shipped").iterdir(), key=lambda one: one.name):
+def predictions_for(first: str, second: str) -> PredictedRanges:
+    """The shipped predictions for the plan `second` compared with `first`; empty where there are none."""
+    shipped = files("flowerml.campaign.comparison").joinpath("shipped")
+    for path in sorted(shipped.iterdir(), key=lambda path: path.name):
         document = parse_yaml(path.read_text("utf-8"), path.name)
         names = document.names()
         if (names["plan"].as_text(), names["against"].as_text()) == (second, first):
-            return understand(document)
+            return parse_predicted_ranges(document)
     return {}
 
 
-def read_predicted_ranges(path: Path) -> Predictions:
-    """Those of a file. Raises UserError for whatever is wrong with it, with its line."""
-    return understand(read_yaml(path, "--predicted"))
+def read_predicted_ranges(path: Path) -> PredictedRanges:
+    """Read a file of predictions. Raises UserError with the line of what is wrong with it."""
+    return parse_predicted_ranges(read_yaml(path, "--predicted"))
 
 
-def understand(document: Node) -> Predictions:
-    """A document as predictions. Raises UserError."""
+def parse_predicted_ranges(document: Node) -> PredictedRanges:
+    """Parse a document with the keys `plan`, `against` and `predicted`. Raises UserError."""
     parts = document.parts({"plan": True, "against": True, "predicted": True})
-    wanted = parts["predicted"].parts({**_SINGLE, "recall": False})
-    found = {(figure, ""): _range(figure, node) for figure, node in wanted.items() if figure != "recall"}
-    if "recall" in wanted:
-        found |= {("recall", name): _range("recall", node) for name, node in wanted["recall"].names().items()}
-    return found
+    metrics = parts["predicted"].parts({**_METRIC_KEYS, "recall": False})
+    ranges = {(metric, ""): _parse_range(metric, node) for metric, node in metrics.items() if metric != "recall"}
+    if "recall" in metrics:
+        ranges |= {("recall", name): _parse_range("recall", node) for name, node in metrics["recall"].names().items()}
+    return ranges
 
 
-def _range(figure: str, node: Node) -> PredictedRange:
-    parts = node.parts(_RANGE)
-    scale = 100.0 if figure in SHARES else 1.0
-    low, high = (_number(parts[name]) / scale for name in ("low", "high"))
+def _parse_range(metric: str, node: Node) -> PredictedRange:
+    parts = node.parts(_RANGE_KEYS)
+    scale = 100.0 if metric in SHARES else 1.0
+    low, high = (_parse_finite(parts[name]) / scale for name in ("low", "high"))
     if not low <= high:
         raise node.error(
             f"{node.where} goes from {parts['low'].as_text()} to {parts['high'].as_text()}: the lower end comes first"
         )
-    before = _number(parts["before"]) / scale if "before" in parts else None
-    return PredictedRange(low, high, before, parts["note"].as_text() if "note" in parts else "")
+    reference = _parse_finite(parts["before"]) / scale if "before" in parts else None
+    return PredictedRange(low, high, reference, parts["note"].as_text() if "note" in parts else "")
 
 
-def _number(node: Node) -> float:
+def _parse_finite(node: Node) -> float:
     try:
         value = float(node.as_text())
     except ValueError:

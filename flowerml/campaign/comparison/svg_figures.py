@@ -1,113 +1,106 @@
-"""The figures of a comparison as SVG inside the page: the first side in blue, the second in orange, predicted ranges as
-grey bands.
+"""Layout of a comparison's figures, in SVG user units; `comparison.html.j2` draws them.
+
+The first side is blue, the second orange, predicted ranges are grey bands.
 """
 
-from collections.abc import Callable, Sequence
-from math import isfinite
+from dataclasses import dataclass
 
-from flowerml.campaign.comparison.data import SeedRun, Side
-from flowerml.campaign.comparison.statistics import CampaignComparison, Estimate
-from flowerml.campaign.report.svg_figures import WIDTH, drawing, over_epochs
-from flowerml.reporting.html import text
+from flowerml.campaign.comparison.statistics import CampaignComparison, Estimate, MetricRow
+from flowerml.campaign.report.svg_figures import (
+    WIDTH,
+    Curve,
+    CurvePlot,
+    LinearScale,
+    Tick,
+    epoch_axes,
+    finite_points,
+)
 
-STYLE = """
-svg .range { fill: var(--muted); opacity: .28; }
-svg .second .bar, svg .line.second { stroke: var(--wrong-bar); } svg .second .dot { fill: var(--wrong-bar); }
-svg .line.first, svg .line.second { stroke-width: 1.8; opacity: .8; }
-svg .first .bar, svg .second .bar { opacity: .55; }
-svg .cut { stroke: var(--wrong-bar); stroke-width: 1.5; stroke-dasharray: 2 3; opacity: .8; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 8px 0 0; padding: 0; list-style: none; font-size: .9rem; }
-.legend i { display: inline-block; width: 14px; height: 10px; margin-right: 7px; border-radius: 3px; background: var(--right-bar); }
-.legend .second i { background: var(--wrong-bar); } .legend .range i { background: var(--muted); opacity: .4; }
-"""
-_LEFT, _RIGHT, _ROW = 150, 24, 40
+_NAME_WIDTH, _RIGHT_MARGIN, _ROW_HEIGHT = 150, 24, 40
 
 
-def legend(comparison: CampaignComparison, *, ranges: bool = False) -> str:
-    """Whose colour is which; with `ranges` also what the grey bands are, where there are any."""
-    sides = (("first", comparison.data.first.plan), ("second", comparison.data.second.plan))
-    entries = [f'<li class="{kind}"><i></i>{text(plan)}</li>' for kind, plan in sides]
-    if ranges and any(line.predicted for line in comparison.recalls):
-        entries.append('<li class="range"><i></i>predicted for the second</li>')
-    return f'<ul class="legend">{"".join(entries)}</ul>'
+@dataclass(frozen=True)
+class SideInterval:
+    """One side's recall with its interval; `kind` (first or second) is the CSS class of its colour."""
+
+    kind: str
+    y: float
+    low: float
+    center: float
+    high: float
 
 
-def recalls(comparison: CampaignComparison) -> str:
-    """Each class's recall on both sides with its interval, the rarest class first, and the predicted range behind."""
-    lines = comparison.recalls
-    height = 16 + _ROW * len(lines) + 24
+@dataclass(frozen=True)
+class RecallRow:
+    """A class with both sides' recalls, and the predicted range as (x, width), None where nothing is predicted."""
 
-    def x(share: float) -> float:
-        return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
-
-    parts = []
-    for mark in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-        parts.append(f'<path class="grid" d="M{x(mark):.1f} 4V{height - 24}"/>')
-        parts.append(f'<text class="faint" x="{x(mark):.1f}" y="{height - 6}" text-anchor="middle">{mark:.0%}</text>')
-    for place, line in enumerate(lines):
-        y = 16 + _ROW * place + _ROW / 2 - 6
-        if line.predicted is not None:
-            low, high = line.predicted.low, line.predicted.high
-            parts.append(
-                f'<rect class="range" x="{x(low):.1f}" y="{y - 15:.0f}" width="{x(high) - x(low):.1f}" height="30"'
-                ' rx="3"/>'
-            )
-        parts.append(
-            f'<text x="0" y="{y + 1:.0f}">{text(line.of)}</text><text class="faint" x="0" y="{y + 15:.0f}">n ='
-            f" {line.n}</text>"
-        )
-        parts += [
-            _dot(kind, one, x, y + shift)
-            for kind, one, shift in (("first", line.first, -6), ("second", line.second, 7))
-        ]
-    one, other = comparison.data.first.plan, comparison.data.second.plan
-    said = "; ".join(f"{line.of} {line.first.value:.1%} and {line.second.value:.1%}" for line in lines)
-    return drawing(WIDTH, height, f"Recall of each class in {one} and {other}, with 95 % intervals: {said}", parts)
+    name: str
+    n: int | None
+    y: float
+    predicted: tuple[float, float] | None
+    sides: tuple[SideInterval, SideInterval]
 
 
-def _dot(kind: str, one: Estimate, x: Callable[[float], float], y: float) -> str:
-    assert one.low is not None
-    assert one.high is not None
-    return (
-        f'<g class="{kind}"><line class="bar" x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y:.0f}" y2="{y:.0f}"/>'
-        f'<circle class="dot" cx="{x(one.value):.1f}" cy="{y:.0f}" r="5"/></g>'
+@dataclass(frozen=True)
+class RecallPlot:
+    """Classes below each other; `label` is the figure in words."""
+
+    label: str
+    height: float
+    ticks: tuple[Tick, ...]
+    rows: tuple[RecallRow, ...]
+
+
+def recall_plot(comparison: CampaignComparison) -> RecallPlot:
+    """Lay out each class's recall on both sides with its interval and predicted range, the rarest class first."""
+    x = LinearScale(0, 1, _NAME_WIDTH, WIDTH - _RIGHT_MARGIN)
+    plans = " and ".join(side.plan for side in comparison.data.sides)
+    values = "; ".join(
+        f"{row.class_name} {row.first.value:.1%} and {row.second.value:.1%}" for row in comparison.recalls
+    )
+    return RecallPlot(
+        label=f"Recall of each class in {plans}, with 95 % intervals: {values}",
+        height=16 + _ROW_HEIGHT * len(comparison.recalls) + 24,
+        ticks=tuple(Tick(x(share), f"{share:.0%}") for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
+        rows=tuple(_recall_row(row, 30 + _ROW_HEIGHT * index, x) for index, row in enumerate(comparison.recalls)),
     )
 
 
-def curves(comparison: CampaignComparison, figure: str) -> str:
-    """A figure of every run over its epochs, the best epoch as a dot, cuts of the rates as dotted lines; empty where no
-    run has it.
-    """
-    material = comparison.data
+def _recall_row(row: MetricRow, y: float, x: LinearScale) -> RecallRow:
+    predicted = None
+    if row.predicted is not None:
+        predicted = x(row.predicted.low), x(row.predicted.high) - x(row.predicted.low)
+    sides = _side_interval("first", row.first, y - 6, x), _side_interval("second", row.second, y + 7, x)
+    return RecallRow(row.class_name, row.n, y, predicted, sides)
+
+
+def _side_interval(kind: str, estimate: Estimate, y: float, x: LinearScale) -> SideInterval:
+    assert estimate.low is not None  # recalls are shares: they have Wilson's interval
+    assert estimate.high is not None
+    return SideInterval(kind, y, x(estimate.low), x(estimate.value), x(estimate.high))
+
+
+def training_curves(comparison: CampaignComparison, metric: str) -> CurvePlot | None:
+    """Lay out a metric of every run over its epochs, with best epochs and rate cuts; None where no run has it."""
     series = [
-        (kind, run, _points(run, figure)) for kind, side in _sides(material.first, material.second) for run in side.runs
+        (kind, run, points)
+        for kind, side in zip(("first", "second"), comparison.data.sides, strict=True)
+        for run in side.runs
+        if (points := finite_points(run.history, metric))
     ]
-    series = [one for one in series if one[2]]
     if not series:
-        return ""
-    frame = over_epochs([points for _, _, points in series])
-    parts, x, y = frame.parts, frame.x, frame.y
+        return None
+    axes = epoch_axes([points for _, _, points in series])
     last = max(points[-1][0] for _, _, points in series)
-    for kind, run, points in series:
-        way = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
-        parts.append(f'<polyline class="line {kind}" points="{way}"><title>{text(run.name)}</title></polyline>')
-        parts += [
-            f'<g><title>{text(run.name)}</title><path class="cut" d="M{x(epoch + 0.5):.1f} 8V{frame.height - 38}"/></g>'
-            for epoch in run.cuts
-            if epoch < last
-        ]
-        parts += [
-            f'<g class="{kind}"><circle class="dot" cx="{x(epoch):.1f}" cy="{y(value):.1f}" r="4.5"/></g>'
-            for epoch, value in points
-            if epoch == run.best_epoch
-        ]
-    return drawing(WIDTH, frame.height, f"{figure} over the epochs, one line per run", parts)
-
-
-def _sides(first: Side, second: Side) -> Sequence[tuple[str, Side]]:
-    return ("first", first), ("second", second)
-
-
-def _points(run: SeedRun, figure: str) -> list[tuple[int, float]]:
-    found = [(row.number, row.figures[figure]) for row in run.history if figure in row.figures]
-    return [(epoch, value) for epoch, value in found if isfinite(value)]
+    curves = [
+        Curve(
+            name=run.name,
+            kind=kind,
+            points=axes.polyline(points),
+            cuts=tuple(axes.x(epoch + 0.5) for epoch in run.lr_cuts if epoch < last),
+            dots=tuple((axes.x(epoch), axes.y(value)) for epoch, value in points if epoch == run.best_epoch),
+            radius=4.5,
+        )
+        for kind, run, points in series
+    ]
+    return CurvePlot(f"{metric} over the epochs, one line per run", axes, tuple(curves))

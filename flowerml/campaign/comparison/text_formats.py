@@ -2,93 +2,94 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
-from flowerml.campaign.comparison import summary as words
 from flowerml.campaign.comparison.data import Side
 from flowerml.campaign.comparison.predictions import RangeVerdict
 from flowerml.campaign.comparison.statistics import CampaignComparison, MetricRow
-
-
-def as_markdown(comparison: CampaignComparison) -> str:
-    """All figures in two tables, after the sentences."""
-    material = comparison.data
-    one, other = material.first.plan, material.second.plan
-    head = [
-        f"# {other} against {one}",
-        "",
-        *(f"- {line}" for line in words.sentences(comparison)),
-        "",
-        words.READING,
-        "",
-        "",
-    ]
-    columns = ["figure", "n", one, other, "difference", "predicted", "verdict"]
-    rows = [[words.name_of(line), *_cells(line)] for line in comparison.others]
-    recalls = [[line.of, *_cells(line)] for line in comparison.recalls]
-    recalls += [
-        [name, "0", "", "", "", words.wanted("recall", wanted), str(RangeVerdict.OPEN)]
-        for name, wanted in comparison.absent
-    ]
-    parts = [
-        "\n".join(head),
-        _table(columns, rows),
-        f"\n## Recall by class, the rarest first\n\n{_table(['class', *columns[1:]], recalls)}",
-    ]
-    parts.append("\n## Runs\n\n" + _table(RUN_COLUMNS, [*run_rows(material.first), *run_rows(material.second)]))
-    differing = [[name, here, there] for name, here, there in material.differing]
-    parts.append("\n## Settings that differ\n\n" + _table(["setting", one, other], differing))
-    parts.append(f"\nData {material.data_digest[:8]}, split {material.split_digest[:8]}.\n")
-    return "".join(parts)
-
+from flowerml.campaign.comparison.summary import (
+    READING_NOTE,
+    format_difference,
+    format_estimate,
+    format_range,
+    format_verdict,
+    metric_name,
+    summary_sentences,
+)
 
 RUN_COLUMNS = ["run", "seed", "best epoch", "epochs", "rates cut after", "ended", "seconds"]
 
 
-def run_rows(side: Side) -> list[list[str]]:
-    """A row per run of a side: how its training went."""
+def comparison_markdown(comparison: CampaignComparison) -> str:
+    """All metrics in two tables, after the sentences; then the runs and the settings that differ."""
+    data = comparison.data
+    first, second = data.first.plan, data.second.plan
+    sentences = "".join(f"- {line}\n" for line in summary_sentences(comparison))
+    columns = ["n", first, second, "difference", "predicted", "verdict"]
+    metrics = [[metric_name(row), *_metric_cells(row)] for row in comparison.metrics]
+    recalls = [[row.class_name, *_metric_cells(row)] for row in comparison.recalls]
+    recalls += [
+        [name, "0", "", "", "", format_range("recall", predicted), str(RangeVerdict.OPEN)]
+        for name, predicted in comparison.absent_classes
+    ]
+    runs = [cells for side in data.sides for cells in run_table(side)]
+    parts = [
+        f"# {second} against {first}\n\n{sentences}\n{READING_NOTE}\n\n",
+        _markdown_table(["figure", *columns], metrics),
+        f"\n## Recall by class, the rarest first\n\n{_markdown_table(['class', *columns], recalls)}",
+        f"\n## Runs\n\n{_markdown_table(RUN_COLUMNS, runs)}",
+        f"\n## Settings that differ\n\n{_markdown_table(['setting', first, second], data.differing_settings)}",
+        f"\nData {data.data_digest[:8]}, split {data.split_digest[:8]}.\n",
+    ]
+    return "".join(parts)
+
+
+def run_table(side: Side) -> list[list[str]]:
+    """A row per run of a side with how its training went, in the order of `RUN_COLUMNS`."""
     return [
         [
             run.name,
             str(run.seed),
             str(run.best_epoch),
             str(run.history[-1].number),
-            ", ".join(map(str, run.cuts)) or "–",
-            run.ended,
+            ", ".join(map(str, run.lr_cuts)) or "–",
+            run.end_reason,
             f"{run.seconds:.0f}",
         ]
         for run in side.runs
     ]
 
 
-def as_csv(comparison: CampaignComparison) -> str:
-    """A row per figure, plain numbers: shares in 0..1."""
+def comparison_csv(comparison: CampaignComparison) -> str:
+    """A row per metric, plain numbers: shares in 0..1."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = [f"{name}{end}" for name in ("first", "second", "difference") for end in ("", "_low", "_high")]
     writer.writerow(["figure", "class", "n", *ends, "predicted_low", "predicted_high", "verdict"])
-    for line in comparison.lines:
+    for row in comparison.rows:
         values: list[float | None] = []
-        for one in (line.first, line.second, line.difference):
-            values += [one.value, one.low, one.high]
-        values += [line.predicted.low, line.predicted.high] if line.predicted else [None, None]
-        shown = ["" if value is None else f"{value:.9g}" for value in values]
-        writer.writerow([line.figure, line.of, "" if line.n is None else line.n, *shown, line.verdict or ""])
-    for name, wanted in comparison.absent:
-        writer.writerow(["recall", name, 0, *[""] * 9, f"{wanted.low:.9g}", f"{wanted.high:.9g}", RangeVerdict.OPEN])
+        for estimate in (row.first, row.second, row.difference):
+            values += [estimate.value, estimate.low, estimate.high]
+        values += [row.predicted.low, row.predicted.high] if row.predicted else [None, None]
+        numbers = ["" if value is None else f"{value:.9g}" for value in values]
+        writer.writerow([row.metric, row.class_name, "" if row.n is None else row.n, *numbers, row.verdict or ""])
+    for name, predicted in comparison.absent_classes:
+        numbers = [*[""] * 9, f"{predicted.low:.9g}", f"{predicted.high:.9g}"]
+        writer.writerow(["recall", name, 0, *numbers, RangeVerdict.OPEN])
     return text.getvalue()
 
 
-def _cells(line: MetricRow) -> list[str]:
+def _metric_cells(row: MetricRow) -> list[str]:
     return [
-        "" if line.n is None else str(line.n),
-        words.estimate(line, line.first),
-        words.estimate(line, line.second),
-        words.difference(line, line.difference),
-        words.wanted(line.figure, line.predicted) if line.predicted else "",
-        words.verdict(line),
+        "" if row.n is None else str(row.n),
+        format_estimate(row, row.first),
+        format_estimate(row, row.second),
+        format_difference(row),
+        format_range(row.metric, row.predicted) if row.predicted else "",
+        format_verdict(row),
     ]
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> str:
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -105,5 +105,5 @@ def _delivered(one: _Registered, path: Path, sha256: str) -> DeliveredFile:
         registered_model=one.registration.name,
         version=one.registration.version,
         source_run=one.run_id,
-        words=one.registration.summary,
+        alias_note=one.registration.summary,
     )

@@ -5,7 +5,7 @@ import time
 from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.report.html import report_html
 from flowerml.campaign.report.snapshot import CampaignSnapshot, RunStatus
-from flowerml.campaign.report.table import as_csv, as_markdown
+from flowerml.campaign.report.table import tracking_table_csv, tracking_table_markdown
 from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import write_text
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
@@ -29,11 +29,11 @@ class Publisher:
         it is `urgent`.
         """
         recorder, folder = self._ground.parent.recorder, self._ground.folder
-        table = as_markdown(campaign)
+        table = tracking_table_markdown(campaign)
         if table != self._table:
             self._table, self._stale = table, True
             write_text(folder / "table.md", table)
-            write_text(folder / "table.csv", as_csv(campaign))
+            write_text(folder / "table.csv", tracking_table_csv(campaign))
             for name in ("table.md", "table.csv"):
                 recorder.record(Artifact(folder / name))
             finished = sum(run.status is RunStatus.FINISHED for run in campaign.runs)

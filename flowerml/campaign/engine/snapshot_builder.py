@@ -134,7 +134,6 @@ class SnapshotBuilder:
             title=display_name(settings.model) if settings else run.family.value.upper(),
             seed=settings.seed if settings else run.seed,
             status=RunStatus.SKIPPED if over and unfinished else state.status,
-            given=run.given,
             config=chosen[run.source.place - 1].name if run.source and chosen else run.configuration,
             epochs=(settings.stop_epoch or settings.epochs) if settings else None,
             history=history,

@@ -1,4 +1,4 @@
-"""A campaign as a person sees it while it runs: a table on a terminal, plain lines in a log. All of it on stderr."""
+"""The progress of a campaign on stderr: a live table on a terminal, plain lines in a log."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S = 60.0  # a line of progress in a log
+_PROGRESS_INTERVAL_S = 60.0  # between lines of progress in a log
 _COLUMNS = ("run", "model", "seed", "status", "epoch", "best", "left")
 _STYLES = {
     RunStatus.RUNNING: "bold",
@@ -27,46 +27,46 @@ _STYLES = {
 
 
 class Display(Protocol):
-    """Shows how a campaign stands, as often as it is told."""
+    """Shows the progress of a campaign."""
 
     def show(self, campaign: CampaignSnapshot) -> None:
-        """The newest story."""
+        """Show the newest snapshot."""
         ...
 
 
 class LogDisplay:
-    """A line for each run that begins or ends, and every minute one of progress."""
+    """Logs a line for each run that starts or ends, and a line of progress every minute."""
 
     def __init__(self) -> None:
-        self._before: dict[str, tuple[RunStatus, int]] = {}
-        self._shown = time.monotonic()
+        self._last_status: dict[str, tuple[RunStatus, int]] = {}
+        self._last_progress = time.monotonic()
 
     def show(self, campaign: CampaignSnapshot) -> None:
-        """What has changed since the last time."""
+        """Log what has changed since the last snapshot."""
         for run in campaign.runs:
-            now = run.status, run.tries
-            if now != self._before.get(run.name) and (line := changed(run)):
+            status = run.status, run.tries
+            if status != self._last_status.get(run.name) and (line := status_line(run)):
                 logger.info(line)
-            self._before[run.name] = now
-        if time.monotonic() - self._shown >= _EVERY_S:
-            self._shown = time.monotonic()
-            logger.info(progress(campaign))
+            self._last_status[run.name] = status
+        if time.monotonic() - self._last_progress >= _PROGRESS_INTERVAL_S:
+            self._last_progress = time.monotonic()
+            logger.info(progress_line(campaign))
 
 
 class TableDisplay:
-    """A table of all runs that is drawn anew in its place."""
+    """A live table of all runs."""
 
     def __init__(self, live: "Live") -> None:
         self._live = live
 
     def show(self, campaign: CampaignSnapshot) -> None:
-        """Draw it."""
-        self._live.update(table(campaign))
+        """Redraw the table."""
+        self._live.update(live_table(campaign))
 
 
 @contextmanager
-def display() -> Iterator[Display]:
-    """What fits where stderr goes."""
+def open_display() -> Iterator[Display]:
+    """The live table where stderr is a terminal, otherwise log lines."""
     if not on_terminal():
         yield LogDisplay()
         return
@@ -77,27 +77,27 @@ def display() -> Iterator[Display]:
         yield TableDisplay(live)
 
 
-def table(campaign: CampaignSnapshot) -> "Table":
-    """Every run with status, epoch, best value and time left; phases that are closed in a line each."""
+def live_table(campaign: CampaignSnapshot) -> "Table":
+    """Every run with status, epoch, best accuracy and time left; a closed phase takes one line."""
     from rich.table import Table
 
     left = f", about {duration(campaign.left)} left" if campaign.left else ""
-    drawn = Table(title=f"{campaign.title} ({campaign.id}){left}", title_justify="left", expand=False)
+    table = Table(title=f"{campaign.title} ({campaign.id}){left}", title_justify="left", expand=False)
     for name in _COLUMNS:
-        drawn.add_column(name, justify="right" if name in ("seed", "epoch", "best", "left") else "left", no_wrap=True)
+        table.add_column(name, justify="right" if name in ("seed", "epoch", "best", "left") else "left", no_wrap=True)
     for phase in campaign.phases:
-        shown = duration(phase.left) if phase.left else ""
-        drawn.add_row(f"[bold]{phase.name}[/] {phase.title}", "", "", str(phase.status), "", "", shown)
+        phase_left = duration(phase.left) if phase.left else ""
+        table.add_row(f"[bold]{phase.name}[/] {phase.title}", "", "", str(phase.status), "", "", phase_left)
         if phase.status is PhaseStatus.CLOSED:
-            drawn.add_row(f"   {_closed(phase)}", *[""] * 6, style="dim")
+            table.add_row(f"   {_closed_phase_line(phase)}", *[""] * 6, style="dim")
             continue
         for run in phase.runs:
-            drawn.add_row(*_cells(run), style=_STYLES.get(run.status, ""))
-    return drawn
+            table.add_row(*_live_row(run), style=_STYLES.get(run.status, ""))
+    return table
 
 
-def changed(run: RunRow) -> str:
-    """A run's new status as a line; empty where there is nothing to say."""
+def status_line(run: RunRow) -> str:
+    """A run's new status as a line, empty for a status that is not worth one."""
     if run.status is RunStatus.RUNNING:
         return f"{run.name}: running, up to {run.epochs} epochs" + (f" (try {run.tries})" if run.tries > 1 else "")
     if run.status is RunStatus.FINISHED:
@@ -105,45 +105,49 @@ def changed(run: RunRow) -> str:
         if run.accuracy is None:
             return f"{run.name}: finished{took}"
         f1 = f", macro-F1 {run.macro_f1:.4f}" if run.macro_f1 is not None else ""
-        return (
-            f"{run.name}: finished: val accuracy {run.accuracy:.4f}{f1} at epoch {run.best_epoch} of {run.epoch}{took}"
-        )
+        epoch = f"at epoch {run.best_epoch} of {run.epoch}"
+        return f"{run.name}: finished: val accuracy {run.accuracy:.4f}{f1} {epoch}{took}"
     if run.status is RunStatus.FAILED:
         return f"{run.name}: failed (try {run.tries}): {run.reason}"
     return f"{run.name}: {run.status.value.lower()}" if run.status is RunStatus.INTERRUPTED else ""
 
 
-def progress(campaign: CampaignSnapshot) -> str:
-    """How far it is, in a line."""
-    done = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
+def progress_line(campaign: CampaignSnapshot) -> str:
+    """Finished runs, epochs of the running ones and time left, in one line."""
+    finished = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
     running = [
-        f"{run.name} epoch {run.epoch}/{run.epochs}{_best(run)}"
+        f"{run.name} epoch {run.epoch}/{run.epochs}{_format_best(run)}"
         for run in campaign.runs
         if run.status is RunStatus.RUNNING
     ]
-    phase = next((one for one in campaign.phases if one.status in (PhaseStatus.OPEN, PhaseStatus.DELIVERING)), None)
-    of_phase = f"; about {duration(phase.left)} left in phase {phase.name}" if phase is not None and phase.left else ""
-    whole = f", {duration(campaign.left)} in all" if campaign.left else ""
-    return f"{done} of {len(campaign.runs)} runs finished{'; ' if running else ''}{', '.join(running)}{of_phase}{whole}"
+    active = (PhaseStatus.OPEN, PhaseStatus.DELIVERING)
+    phase = next((phase for phase in campaign.phases if phase.status in active), None)
+    line = f"{finished} of {len(campaign.runs)} runs finished{'; ' if running else ''}{', '.join(running)}"
+    if phase is not None and phase.left:
+        line += f"; about {duration(phase.left)} left in phase {phase.name}"
+    if campaign.left:
+        line += f", {duration(campaign.left)} in all"
+    return line
 
 
-def _closed(phase: PhaseSnapshot) -> str:
+def _closed_phase_line(phase: PhaseSnapshot) -> str:
     finished = [run for run in phase.runs if run.status is RunStatus.FINISHED]
     best = max((run.accuracy for run in finished if run.accuracy is not None), default=None)
-    shown = f", best {best:.4f}" if best is not None else ""
+    accuracy = f", best {best:.4f}" if best is not None else ""
     chosen = f"; chosen: {', '.join(phase.decision.chosen)}" if phase.decision else ""
-    return f"{len(finished)} of {len(phase.runs)} finished{shown}{chosen}"
+    return f"{len(finished)} of {len(phase.runs)} finished{accuracy}{chosen}"
 
 
-def _cells(run: RunRow) -> list[str]:
+def _live_row(run: RunRow) -> list[str]:
+    """The cells of a run in the order of `_COLUMNS`."""
     epoch = f"{run.epoch}/{run.epochs}" if run.epochs else ""
-    best = _best(run).strip()
     left = duration(run.left) if run.left and run.status is RunStatus.RUNNING else ""
-    return [f"   {run.name}", run.title, str(run.seed), run.status.value, epoch, best, left]
+    return [f"   {run.name}", run.title, str(run.seed), run.status.value, epoch, _format_best(run).strip(), left]
 
 
-def _best(run: RunRow) -> str:
+def _format_best(run: RunRow) -> str:
+    """The final or the best accuracy so far, after a space; empty where there is none yet."""
     if run.accuracy is not None:
         return f" {run.accuracy:.4f}"
-    reached = [epoch.figures["val_accuracy"] for epoch in run.history if "val_accuracy" in epoch.figures]
-    return f" {max(reached):.4f}" if reached else ""
+    accuracies = [epoch.figures["val_accuracy"] for epoch in run.history if "val_accuracy" in epoch.figures]
+    return f" {max(accuracies):.4f}" if accuracies else ""

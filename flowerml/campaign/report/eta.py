@@ -1,66 +1,70 @@
-"""How long a campaign still takes: epochs that are left, times what an epoch of the family has taken so far."""
+"""Estimate how long a campaign still takes: the epochs left times the seconds that an epoch of the family took."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow, RunStatus
 
-_OVER = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.SKIPPED)
+_ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.SKIPPED)
 
 
-def with_eta(campaign: CampaignSnapshot, places: int, guesses: Mapping[str, float] | None = None) -> CampaignSnapshot:
-    """The same with `left` filled in for runs, phases and the whole, where it can be said.
+def with_eta(
+    campaign: CampaignSnapshot, slots: int, epoch_seconds: Mapping[str, float] | None = None
+) -> CampaignSnapshot:
+    """Fill in `left` of runs, phases and the campaign, where it can be estimated.
 
-    `places`: runs at a time. `guesses`: seconds of an epoch by run, used where the family has none measured. An upper
-    bound where early stopping may end runs: the share of epochs that finished runs needed is taken for those to come.
+    `slots` is the number of runs at a time; `epoch_seconds` (by run) is used where no run of the family has been timed.
+    An upper bound where early stopping may end runs: those to come take the share of their epochs that finished ones
+    did.
     """
-    paces, shares = _paces(campaign.runs), _shares(campaign.runs)
-    phases = tuple(_phase(phase, paces, shares, guesses or {}, places) for phase in campaign.phases)
-    lefts = [phase.left for phase in phases]
-    return replace(
-        campaign, phases=phases, left=None if None in lefts else sum(left for left in lefts if left is not None)
-    )
+    timed, shares = _family_epoch_seconds(campaign.runs), _family_epoch_shares(campaign.runs)
+
+    def estimate(run: RunRow) -> float | None:
+        fallback = (epoch_seconds or {}).get(run.name)
+        return _seconds_left(run, timed.get(run.family, fallback), shares.get(run.family, 1.0))
+
+    phases = []
+    for phase in campaign.phases:
+        runs = tuple(replace(run, left=estimate(run)) for run in phase.runs)
+        phases.append(replace(phase, runs=runs, left=_phase_seconds_left(runs, slots)))
+    return replace(campaign, phases=tuple(phases), left=_sum_known([phase.left for phase in phases]))
 
 
-def _phase(
-    phase: PhaseSnapshot,
-    paces: Mapping[str, float],
-    shares: Mapping[str, float],
-    guesses: Mapping[str, float],
-    places: int,
-) -> PhaseSnapshot:
-    runs = tuple(replace(run, left=_left(run, paces, shares, guesses)) for run in phase.runs)
-    lefts = [run.left for run in runs]
-    if None in lefts:
-        return replace(phase, runs=runs, left=None)
-    known = [left for left in lefts if left is not None]
-    together = sum(known) / max(1, min(places, sum(left > 0 for left in known)))
-    return replace(phase, runs=runs, left=max([together, *known]))
-
-
-def _left(
-    run: RunRow, paces: Mapping[str, float], shares: Mapping[str, float], guesses: Mapping[str, float]
-) -> float | None:
-    if run.status in _OVER:
-        return 0.0
-    pace = run.seconds / run.epoch if run.seconds and run.epoch else paces.get(run.family, guesses.get(run.name))
-    if pace is None or run.epochs is None:
+def _phase_seconds_left(runs: Sequence[RunRow], slots: int) -> float | None:
+    """The work divided by the slots in use, but at least the longest run."""
+    total = _sum_known([run.left for run in runs])
+    if total is None:
         return None
-    expected = max(run.epoch + 1, round(run.epochs * shares.get(run.family, 1.0)))
-    return max(0.0, min(expected, run.epochs) - run.epoch) * pace
+    left = [run.left for run in runs if run.left is not None]
+    return max([total / max(1, min(slots, sum(seconds > 0 for seconds in left))), *left])
 
 
-def _paces(runs: Sequence[RunRow]) -> dict[str, float]:
-    """Seconds of an epoch by family: of the runs that trained longest."""
-    found: dict[str, tuple[int, float]] = {}
+def _sum_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _seconds_left(run: RunRow, family_seconds: float | None, share: float) -> float | None:
+    if run.status in _ENDED:
+        return 0.0
+    epoch_seconds = run.seconds / run.epoch if run.seconds and run.epoch else family_seconds
+    if epoch_seconds is None or run.epochs is None:
+        return None
+    expected = max(run.epoch + 1, round(run.epochs * share))
+    return max(0.0, min(expected, run.epochs) - run.epoch) * epoch_seconds
+
+
+def _family_epoch_seconds(runs: Sequence[RunRow]) -> dict[str, float]:
+    """Seconds per epoch by family, from the run that has trained longest."""
+    longest: dict[str, tuple[int, float]] = {}
     for run in runs:
-        if run.seconds and run.epoch and run.epoch >= found.get(run.family, (0, 0.0))[0]:
-            found[run.family] = (run.epoch, run.seconds / run.epoch)
-    return {family: pace for family, (_, pace) in found.items()}
+        if run.seconds and run.epoch and run.epoch >= longest.get(run.family, (0, 0.0))[0]:
+            longest[run.family] = (run.epoch, run.seconds / run.epoch)
+    return {family: seconds for family, (_, seconds) in longest.items()}
 
 
-def _shares(runs: Sequence[RunRow]) -> dict[str, float]:
-    """The share of their epochs that finished runs of a family needed, smoke tests aside (they never stop early)."""
+def _family_epoch_shares(runs: Sequence[RunRow]) -> dict[str, float]:
+    """The share of their epochs that finished runs of a family needed, but for smoke tests: they never stop early."""
     by_family: dict[str, list[float]] = {}
     for run in runs:
         if run.status is RunStatus.FINISHED and run.epochs and run.epoch and run.epochs > 2:

@@ -1,7 +1,6 @@
-"""What there is to tell of a campaign at one moment, as plain records: what the live table, the tracking table and the
-report show.
+"""The state of a campaign at one moment, as records: what console, tracking table and report show.
 
-The runner makes a `Campaign` at every change; who renders it needs nothing else but the runs' own folders.
+The runner builds a `CampaignSnapshot` at every change; rendering it needs nothing else but the runs' folders.
 """
 
 from collections.abc import Mapping
@@ -55,14 +54,12 @@ class Epoch:
 class RunRow:
     """One run of the plan.
 
-    `order` is its 1-based place in the plan, `model` the catalogue name and `title` how people write it
-    (`ConvNeXtV2-Large`). `given` are the settings that the plan gives it beyond what all runs of its family have, as
-    text, in the plan's order; empty for a run whose configuration is not chosen yet. `config` is the plan's name of its
-    configuration (the run that was selected on, for a confirming or a final run). Figures are those of the best epoch,
-    None where there are none (not finished, or no validation). `folder` is where its files lie (see README, "What a run
-    leaves"), None where nothing was begun or it ran on another host; `checkpoint` is the path of `best.pth` as a person
-    would type it, "" while there is none. `started` is in milliseconds since 1970; `seconds` sums up all its tries,
-    `left` is about how many are still to come. `reason` says why a run failed.
+    `order` is its 1-based position in the plan, `model` the catalogue name and `title` its usual spelling
+    (`ConvNeXtV2-Large`). `config` is the plan's name of its configuration: for a confirming or a final run, the run it
+    repeats. Metrics are those of the best epoch, None where there are none (not finished, or no validation). `folder`
+    is None where nothing was started or the run was on another host; `checkpoint` is the path of `best.pth` as typed on
+    the command line, "" while there is none. `started` is in milliseconds since 1970, `seconds` the sum over its tries,
+    `left` an estimate of the seconds to come. `reason` says why a run failed.
     """
 
     name: str
@@ -73,7 +70,6 @@ class RunRow:
     title: str
     seed: int
     status: RunStatus
-    given: Mapping[str, str] = field(default_factory=dict)
     config: str | None = None
     epochs: int | None = None
     history: tuple[Epoch, ...] = ()
@@ -94,17 +90,17 @@ class RunRow:
 
     @property
     def epoch(self) -> int:
-        """The last whole epoch."""
+        """The last completed epoch, 0 before the first."""
         return self.history[-1].number if self.history else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionSummary:
-    """What was chosen at the end of a phase.
+    """The decision at the end of a phase.
 
-    `decision` is the selector's own record: words, standings with intervals, comparison, who was not eligible and why.
-    `chosen` are the plan's names of the configurations that go on, the best first. `said` are sentences about them that
-    a reader of the report wants first.
+    `decision` is the selector's record: sentences, ranking with intervals, comparison, who was not eligible and why.
+    `chosen` are the plan's names of the promoted configurations, the best first; `highlights` are the sentences that
+    come first in the report.
     """
 
     phase: str
@@ -116,8 +112,9 @@ class DecisionSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseSnapshot:
-    """One phase with its runs in the plan's order. `kind` is what it is for: smoke, select, confirm or final. `left` is
-    in seconds.
+    """One phase with its runs in the plan's order.
+
+    `kind` is smoke, select, confirm or final; `left` an estimate of the seconds to come.
     """
 
     name: str
@@ -131,9 +128,7 @@ class PhaseSnapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveredFile:
-    """A file of the delivery: the family's weights, and which registered version they are. `words` say what became of
-    the alias.
-    """
+    """A delivered weights file of a family and its registered version; `alias_note` says where the alias points."""
 
     family: str
     path: Path
@@ -141,15 +136,15 @@ class DeliveredFile:
     registered_model: str
     version: str
     source_run: str
-    words: str
+    alias_note: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignSnapshot:
-    """The whole at one moment. Times are milliseconds since 1970, `left` is in seconds, digests are sha256 (hex).
+    """A campaign at one moment. Times are milliseconds since 1970, `left` is in seconds, digests are sha256 (hex).
 
-    `command` are the words that start it again, `overrides` the `--set` among them; `warnings` are what the plan was
-    accepted with. `environment` names what it ran on: host, device, versions, git commit.
+    `command` are the words that start it again, `overrides` the `--set` among them; `warnings` are those of the plan.
+    `environment` names host, device, versions and git commit.
     """
 
     id: str
@@ -175,5 +170,5 @@ class CampaignSnapshot:
 
     @property
     def runs(self) -> tuple[RunRow, ...]:
-        """Every run in the plan's order."""
+        """All runs in the plan's order."""
         return tuple(run for phase in self.phases for run in phase.runs)

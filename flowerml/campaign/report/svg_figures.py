@@ -1,182 +1,234 @@
-"""The report's figures as SVG inside the page: their colours are the page's, light and dark, and they shrink with it."""
+"""Layout of the report's figures: what lies where, in SVG user units; `svg_figures.svg.j2` draws them.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+Colours are the page's, light and dark. A wide figure scrolls on a narrow screen: shrunk to it, its names would be
+unreadable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 
-from flowerml.campaign.report.snapshot import RunRow
+from flowerml.campaign.report.snapshot import Epoch, RunRow
 from flowerml.evaluation.metrics import wilson_interval
-from flowerml.reporting.html import text
 
-STYLE = """
-.figure { overflow-x: auto; margin-top: 10px; }
-svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
-svg .faint { fill: var(--muted); }
-svg .grid { stroke: var(--line); stroke-width: 1; fill: none; }
-svg .bar { stroke: var(--right-bar); stroke-width: 3; opacity: .45; stroke-linecap: round; }
-svg .dot { fill: var(--right-bar); }
-svg .lead .bar, svg .line.lead { stroke: var(--wrong-bar); } svg .lead .dot { fill: var(--wrong-bar); }
-svg .line { fill: none; stroke: var(--right-bar); stroke-width: 1.6; opacity: .45; }
-svg .line.lead { stroke-width: 2.6; opacity: 1; }
-svg .even { stroke: var(--muted); stroke-dasharray: 4 4; fill: none; }
-"""
-_LEFT, _RIGHT, WIDTH = 250, 60, 900
-_NARROW = 420
-
-
-def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> str:
-    """Every run's validation accuracy as a dot with its 95 % interval over pictures (Wilson); those of a chosen
-    configuration stand out.
-    """
-    shown = [run for run in runs if run.accuracy is not None]
-    if not shown:
-        return ""
-    ends = [_interval(run) for run in shown]
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    pad = max(0.005, 0.06 * (high - low))
-    low, high = max(0.0, low - pad), min(1.0, high + pad)
-    height = 30 + 26 * len(shown)
-
-    def x(value: float) -> float:
-        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
-
-    parts = [_x_grid(x, low, high, height - 24, percent=True)]
-    for place, (run, (start, end)) in enumerate(zip(shown, ends, strict=True)):
-        y = 16 + 26 * place
-        lead = ' class="lead"' if run.name in chosen or run.config in chosen else ""
-        assert run.accuracy is not None
-        parts.append(
-            f'<g{lead}><text x="0" y="{y + 4}">{text(_cut(run.name))}</text>'
-            f'<line class="bar" x1="{x(start):.1f}" x2="{x(end):.1f}" y1="{y}" y2="{y}"/>'
-            f'<circle class="dot" cx="{x(run.accuracy):.1f}" cy="{y}" r="5"/>'
-            f'<text class="faint" x="{WIDTH - _RIGHT + 8}" y="{y + 4}">{run.accuracy:.4f}</text></g>'
-        )
-    said = "; ".join(f"{run.name} {run.accuracy:.4f}" for run in shown)
-    return drawing(WIDTH, height, f"Validation accuracy of each run with its 95 % interval: {said}", parts)
-
-
-def epoch_curves(runs: Sequence[RunRow], chosen: Sequence[str], figure: str = "val_accuracy") -> str:
-    """One figure of every run over its epochs, overlaid; those of a chosen configuration stand out."""
-    series = []
-    for run in runs:
-        points = [
-            (row.number, row.figures[figure]) for row in run.history if isfinite(row.figures.get(figure, float("nan")))
-        ]
-        if points:
-            series.append((run, points))
-    if not series:
-        return ""
-    frame = over_epochs([points for _, points in series])
-    parts, x, y = frame.parts, frame.x, frame.y
-    for run, points in sorted(series, key=lambda entry: entry[0].name in chosen or entry[0].config in chosen):
-        lead = " lead" if run.name in chosen or run.config in chosen else ""
-        way = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
-        parts.append(f'<polyline class="line{lead}" points="{way}"><title>{text(run.name)}</title></polyline>')
-        if len(points) == 1:
-            parts.append(f'<circle class="dot" cx="{x(points[0][0]):.1f}" cy="{y(points[0][1]):.1f}" r="3"/>')
-    return drawing(WIDTH, frame.height, f"{figure} over the epochs, one line per run", parts)
+WIDTH = 900
+_ROW_HEIGHT, _NAME_WIDTH, _VALUE_WIDTH = 26, 250, 60
+_TICK_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Grid and numbers of a figure over epochs, and where an epoch and a value lie in it."""
+class LinearScale:
+    """Maps values from `low` to `high` onto coordinates from `start` to `end`."""
 
-    parts: list[str]
-    x: Callable[[float], float]
-    y: Callable[[float], float]
-    height: int
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The coordinate of a value."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def over_epochs(series: Sequence[Sequence[tuple[int, float]]]) -> Frame:
-    """The frame for some lines, each of (epoch, value); none is empty."""
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis with its label."""
+
+    position: float
+    label: str
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """A run's accuracy with its interval: `y` of the row, `low`, `center` and `high` along x."""
+
+    name: str
+    y: float
+    low: float
+    center: float
+    high: float
+    value: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
+class DotPlot:
+    """Runs below each other; `label` is the figure in words."""
+
+    label: str
+    height: float
+    ticks: tuple[Tick, ...]
+    rows: tuple[DotRow, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run's metric over its epochs: `points` as a polyline has them; `cuts` (x) and `dots` (x, y) are marked.
+
+    `kind` is the CSS class of its colour, `radius` that of the dots.
+    """
+
+    name: str
+    kind: str
+    points: str
+    cuts: tuple[float, ...] = ()
+    dots: tuple[tuple[float, float], ...] = ()
+    radius: float = 3
+
+
+@dataclass(frozen=True)
+class EpochAxes:
+    """Scales and ticks of a figure over epochs."""
+
+    x: LinearScale
+    y: LinearScale
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    height: float
+
+    def polyline(self, points: Sequence[tuple[int, float]]) -> str:
+        """The `points` attribute of a polyline through (epoch, value)."""
+        return " ".join(f"{self.x(epoch):.1f},{self.y(value):.1f}" for epoch, value in points)
+
+
+@dataclass(frozen=True)
+class CurvePlot:
+    """Curves over epochs, drawn in their order; `label` is the figure in words."""
+
+    label: str
+    axes: EpochAxes
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class ReliabilityPlot:
+    """Accuracy over confidence: `bins` are x, y and radius of dots in a square of `side` at (`left`, `top`)."""
+
+    label: str
+    bins: tuple[tuple[float, float, float], ...]
+    left: int = 48
+    top: int = 10
+    side: int = 300
+
+
+def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> DotPlot | None:
+    """Lay out every run's validation accuracy with its 95 % Wilson interval over pictures; None without any accuracy.
+
+    Runs of a configuration in `chosen` are highlighted.
+    """
+    measured = [(run, run.accuracy) for run in runs if run.accuracy is not None]
+    if not measured:
+        return None
+    intervals = [_accuracy_interval(run, accuracy) for run, accuracy in measured]
+    low, high = min(low for low, _ in intervals), max(high for _, high in intervals)
+    padding = max(0.005, 0.06 * (high - low))
+    low, high = max(0.0, low - padding), min(1.0, high + padding)
+    x = LinearScale(low, high, _NAME_WIDTH, WIDTH - _VALUE_WIDTH)
+    rows = [
+        DotRow(
+            name=_shorten_name(run.name),
+            y=16 + _ROW_HEIGHT * index,
+            low=x(start),
+            center=x(accuracy),
+            high=x(end),
+            value=f"{accuracy:.4f}",
+            is_chosen=run.name in chosen or run.config in chosen,
+        )
+        for index, ((run, accuracy), (start, end)) in enumerate(zip(measured, intervals, strict=True))
+    ]
+    digits = 1 if high - low < 0.06 else 0
+    ticks = [Tick(x(value), f"{value:.{digits}%}") for value in round_ticks(low, high, 6)]
+    values = "; ".join(f"{run.name} {accuracy:.4f}" for run, accuracy in measured)
+    label = f"Validation accuracy of each run with its 95 % interval: {values}"
+    return DotPlot(label, 30 + _ROW_HEIGHT * len(rows), tuple(ticks), tuple(rows))
+
+
+def epoch_curves(runs: Sequence[RunRow], chosen: Sequence[str], metric: str = "val_accuracy") -> CurvePlot | None:
+    """Lay out one metric of every run over its epochs; None where no run has it.
+
+    Runs of a configuration in `chosen` are highlighted and drawn on top.
+    """
+    series = [
+        (run, points)
+        for run in sorted(runs, key=lambda run: run.name in chosen or run.config in chosen)
+        if (points := finite_points(run.history, metric))
+    ]
+    if not series:
+        return None
+    axes = epoch_axes([points for _, points in series])
+    curves = [
+        Curve(
+            name=run.name,
+            kind="lead" if run.name in chosen or run.config in chosen else "",
+            points=axes.polyline(points),
+            dots=((axes.x(points[0][0]), axes.y(points[0][1])),) if len(points) == 1 else (),
+        )
+        for run, points in series
+    ]
+    return CurvePlot(f"{metric} over the epochs, one line per run", axes, tuple(curves))
+
+
+def finite_points(history: Sequence[Epoch], metric: str) -> list[tuple[int, float]]:
+    """(epoch, value) of the epochs where a metric is known and finite."""
+    points = [(row.number, row.figures[metric]) for row in history if metric in row.figures]
+    return [(epoch, value) for epoch, value in points if isfinite(value)]
+
+
+def epoch_axes(series: Sequence[Sequence[tuple[int, float]]]) -> EpochAxes:
+    """Axes for lines of (epoch, value), none of them empty."""
     values = [value for points in series for _, value in points]
     low, high, last = min(values), max(values), max(points[-1][0] for points in series)
-    pad = max(0.005, 0.06 * (high - low))
-    low, high, left, height = low - pad, high + pad, 56, 280
-
-    def x(epoch: float) -> float:
-        return left + (epoch - 1) / max(1, last - 1) * (WIDTH - left - 20)
-
-    def y(value: float) -> float:
-        return 12 + (high - value) / (high - low) * (height - 50)
-
-    parts = [f'<text class="faint" x="{(WIDTH + left) / 2}" y="{height - 4}" text-anchor="middle">epoch</text>']
-    for mark in round_marks(low, high, 5):
-        parts.append(f'<path class="grid" d="M{left} {y(mark):.1f}H{WIDTH - 20}"/>')
-        parts.append(f'<text class="faint" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.2f}</text>')
-    for epoch in epoch_marks(last):
-        parts.append(f'<text class="faint" x="{x(epoch):.1f}" y="{height - 22}" text-anchor="middle">{epoch}</text>')
-    return Frame(parts, x, y, height)
-
-
-def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
-    """Calibration: for each bin (mean confidence, accuracy, pictures) a dot as large as the bin. On the dashed line, 80
-    % sure is right 80 % of the time.
-    """
-    left, top, side = 48, 10, 300
-    largest = max((count for _, _, count in bins), default=1)
-    parts = [f'<path class="even" d="M{left} {top + side}L{left + side} {top}"/>']
-    for mark in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = left + mark * side, top + (1 - mark) * side
-        parts.append(f'<path class="grid" d="M{left} {y:.1f}h{side}"/>')
-        parts.append(f'<text class="faint" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{mark:.0%}</text>')
-        parts.append(f'<text class="faint" x="{x:.1f}" y="{top + side + 18}" text-anchor="middle">{mark:.0%}</text>')
-    for confidence, accuracy, count in bins:
-        x, y = left + confidence * side, top + (1 - accuracy) * side
-        parts.append(
-            f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{2 + 7 * (count / largest) ** 0.5:.1f}" opacity=".8"/>'
-        )
-    parts.append(
-        f'<text class="faint" x="{left + side / 2}" y="{top + side + 38}" text-anchor="middle">confidence</text>'
+    padding, height, left = max(0.005, 0.06 * (high - low)), 280, 56
+    low, high = low - padding, high + padding
+    x = LinearScale(1, max(2, last), left, WIDTH - 20)
+    y = LinearScale(low, high, height - 38, 12)
+    return EpochAxes(
+        x,
+        y,
+        tuple(Tick(x(epoch), str(epoch)) for epoch in epoch_ticks(last)),
+        tuple(Tick(y(value), f"{value:.2f}") for value in round_ticks(low, high, 5)),
+        height,
     )
-    said = "; ".join(
+
+
+def reliability(bins: Sequence[tuple[float, float, int]]) -> ReliabilityPlot:
+    """Lay out a reliability diagram (Guo et al. 2017) of bins (mean confidence, accuracy, number of pictures)."""
+    largest = max((count for _, _, count in bins), default=1)
+    values = "; ".join(
         f"{confidence:.0%} sure, {accuracy:.0%} right ({count} pictures)" for confidence, accuracy, count in bins
     )
-    return drawing(_NARROW, top + side + 46, f"Calibration: {said}", parts)
+    plot = ReliabilityPlot(f"Calibration: {values}", ())
+    dots = [
+        (
+            plot.left + confidence * plot.side,
+            plot.top + (1 - accuracy) * plot.side,
+            2 + 7 * (count / largest) ** 0.5,
+        )
+        for confidence, accuracy, count in bins
+    ]
+    return replace(plot, bins=tuple(dots))
 
 
-def _interval(run: RunRow) -> tuple[float, float]:
-    assert run.accuracy is not None
-    return wilson_interval(run.hits, run.total) if run.hits is not None and run.total else (run.accuracy, run.accuracy)
-
-
-def _x_grid(x, low: float, high: float, bottom: float, *, percent: bool) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    lines = []
-    for mark in round_marks(low, high, 6):
-        label = f"{mark:.1%}" if percent and high - low < 0.06 else f"{mark:.0%}" if percent else f"{mark:g}"
-        lines.append(f'<path class="grid" d="M{x(mark):.1f} 4V{bottom}"/>')
-        lines.append(f'<text class="faint" x="{x(mark):.1f}" y="{bottom + 16}" text-anchor="middle">{label}</text>')
-    return "".join(lines)
-
-
-def round_marks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers between two ends."""
-    for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0):
+def round_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers between two ends, at most `most` of them."""
+    for step in _TICK_STEPS:
         first = int(low / step) * step
-        marks = [first + step * place for place in range(int((high - first) / step) + 1)]
-        inside = [round(mark, 6) for mark in marks if low <= mark <= high]
-        if len(inside) <= about:
+        values = [first + step * index for index in range(int((high - first) / step) + 1)]
+        inside = [round(value, 6) for value in values if low <= value <= high]
+        if len(inside) <= most:
             return inside
     return [low, high]
 
 
-def epoch_marks(last: int) -> list[int]:
-    """The epochs that have their number below a figure: all of a few, otherwise round ones with the first and the last."""
+def epoch_ticks(last: int) -> list[int]:
+    """The labelled epochs of an axis: all of a few, otherwise the first, the last and round ones between."""
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, last) if last / step <= 12)
     return sorted({1, last, *range(step, last - step // 2, step)})
 
 
-def _cut(name: str) -> str:
+def _accuracy_interval(run: RunRow, accuracy: float) -> tuple[float, float]:
+    return wilson(run.hits, run.total) if run.hits is not None and run.total else (accuracy, accuracy)
+
+
+def _shorten_name(name: str) -> str:
     return name if len(name) <= 36 else f"{name[:24]}…{name[-10:]}"
-
-
-def drawing(width: int, height: float, about: str, parts: Sequence[str]) -> str:
-    """A figure of these parts; `about` says in words what it shows."""
-    # On a narrow screen a wide figure scrolls: shrunk to it, nobody could read its names.
-    size = "min-width:780px" if width == WIDTH else f"max-width:{width}px"
-    drawing = (
-        f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{text(about)}"'
-        f' style="{size}">{"".join(parts)}</svg>'
-    )
-    return f'<div class="figure">{drawing}</div>'

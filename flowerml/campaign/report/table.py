@@ -1,4 +1,4 @@
-"""The tracking table of a campaign, as the user's plan has it: one row per run, as Markdown and as CSV."""
+"""The tracking table of a campaign, one row per run, as Markdown and as CSV."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import io
 from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow, RunStatus
 
 COLUMNS = ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
-_WORDS = {
+_STATUS_LABELS = {
     RunStatus.TODO: "TODO",
     RunStatus.RUNNING: "RUNNING",
     RunStatus.INTERRUPTED: "INTERRUPTED",
@@ -16,44 +16,38 @@ _WORDS = {
 }
 
 
-def cells(run: RunRow) -> list[str]:
-    """A run's row. Figures are those of its best epoch; empty where there are none."""
+def tracking_row(run: RunRow) -> list[str]:
+    """The cells of a run in the order of `COLUMNS`; metrics are those of its best epoch, empty where there are none."""
     return [
         run.name,
         run.title,
         str(run.seed),
-        _WORDS[run.status],
+        _STATUS_LABELS[run.status],
         "" if run.accuracy is None else f"{run.accuracy:.4f}",
         "" if run.macro_f1 is None else f"{run.macro_f1:.4f}",
         run.checkpoint,
     ]
 
 
-def as_markdown(campaign: CampaignSnapshot) -> str:
-    """The table, with the plan's name above it."""
-    lines = [
+def tracking_table_markdown(campaign: CampaignSnapshot) -> str:
+    """Format the table, below the plan's title."""
+    rows = [
         list(COLUMNS),
         ["---", "---", "---:", "---", "---:", "---:", "---"],
-        *(_shown(run) for run in campaign.runs),
+        *([(cell or "-").replace("|", "\\|") for cell in tracking_row(run)] for run in campaign.runs),
     ]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"# {campaign.title}\n\nPlan `{campaign.plan}` ({campaign.plan_digest[:8]}), campaign"
-        f" {campaign.status}.\n\n{body}\n"
-    )
+    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    plan = f"Plan `{campaign.plan}` ({campaign.plan_digest[:8]}), campaign {campaign.status}."
+    return f"# {campaign.title}\n\n{plan}\n\n{body}\n"
 
 
-def _shown(run: RunRow) -> list[str]:
-    return [(text or "-").replace("|", "\\|") for text in cells(run)]
-
-
-def as_csv(campaign: CampaignSnapshot) -> str:
-    """The table as CSV, with what a spreadsheet wants besides: phase, configuration, best epoch, seconds, MLflow's run."""
+def tracking_table_csv(campaign: CampaignSnapshot) -> str:
+    """Format the table as CSV, with more columns: phase, configuration, best epoch, seconds, MLflow run."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "Phase", "Configuration", "Best epoch", "Seconds", "MLflow run"])
     for run in campaign.runs:
         best = "" if run.best_epoch is None else str(run.best_epoch)
         seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
-        writer.writerow([*cells(run), run.phase, run.config_id[:8], best, seconds, run.run_id])
+        writer.writerow([*tracking_row(run), run.phase, run.config_id[:8], best, seconds, run.run_id])
     return text.getvalue()

@@ -59,7 +59,7 @@ def run(argv: Sequence[str] | None) -> int:
         " MLflow)"
     )
     for one in finished.delivered:
-        logger.info(f"{one.path}: {one.registered_model}, version {one.version}. {one.words}")
+        logger.info(f"{one.path}: {one.registered_model}, version {one.version}. {one.alias_note}")
     if args.json:
         print(json.dumps(_campaign_json(finished, options.runs_root / finished.id)))
     return 0

@@ -57,18 +57,16 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.campaign.comparison.data import load_comparison
     from flowerml.campaign.comparison.html import comparison_html
     from flowerml.campaign.comparison.statistics import compare_campaigns
-    from flowerml.campaign.comparison.summary import sentences
-    from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
+    from flowerml.campaign.comparison.summary import summary_sentences
+    from flowerml.campaign.comparison.text_formats import comparison_csv, comparison_markdown
 
-    material = load_comparison(*args.plan)
-    comparison = compare_campaigns(
-        material, predictions_for(material.first.plan, material.second.plan) if given is None else given
-    )
+    data = load_comparison(*args.plan)
+    comparison = compare_campaigns(data, predictions_for(data.first.plan, data.second.plan) if given is None else given)
     command = ("flowerml", "compare", *(sys.argv[1:] if argv is None else argv))
     write_text(folder / f"{NAME}.html", comparison_html(comparison, command))
-    write_text(folder / f"{NAME}.md", as_markdown(comparison))
-    write_text(folder / f"{NAME}.csv", as_csv(comparison))
-    for line in sentences(comparison):
+    write_text(folder / f"{NAME}.md", comparison_markdown(comparison))
+    write_text(folder / f"{NAME}.csv", comparison_csv(comparison))
+    for line in summary_sentences(comparison):
         logger.info(line)
     logger.info(f"{folder / NAME}.html shows it all; .md and .csv beside it have the figures")
     if args.json:
@@ -77,25 +75,25 @@ def run(argv: Sequence[str] | None) -> int:
 
 
 def _comparison_json(comparison: "CampaignComparison") -> dict[str, Any]:
-    material = comparison.data
+    data = comparison.data
     return {
-        "campaigns": [material.first.campaign, material.second.campaign],
-        "seeds": [run.seed for run in material.first.runs],
-        "examples": len(material.labels),
+        "campaigns": [data.first.campaign, data.second.campaign],
+        "seeds": [run.seed for run in data.first.runs],
+        "examples": len(data.labels),
         "figures": [
             {
-                "figure": line.figure,
-                "class": line.of or None,
-                "n": line.n,
-                "first": line.first.value,
-                "second": line.second.value,
-                "difference": line.difference.value,
+                "figure": row.metric,
+                "class": row.class_name or None,
+                "n": row.n,
+                "first": row.first.value,
+                "second": row.second.value,
+                "difference": row.difference.value,
                 "difference_interval_95": (
-                    None if line.difference.low is None else [line.difference.low, line.difference.high]
+                    None if row.difference.low is None else [row.difference.low, row.difference.high]
                 ),
-                "predicted": [line.predicted.low, line.predicted.high] if line.predicted else None,
-                "verdict": line.verdict,
+                "predicted": [row.predicted.low, row.predicted.high] if row.predicted else None,
+                "verdict": row.verdict,
             }
-            for line in comparison.lines
+            for row in comparison.rows
         ],
     }

@@ -20,7 +20,7 @@ from flowerml.prediction import load_network
 from flowerml.reporting.curves import curves_figure
 from flowerml.reporting.errors_page import Mistake, errors_page
 from flowerml.reporting.figures import confusion_figure, png_bytes
-from flowerml.reporting.html import thumbnail_jpeg
+from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
 from flowerml.tasks import Task

@@ -1,8 +1,7 @@
-"""A campaign made up for the tests of its table and report: two phases with runs in every state, one decision, one
-delivery.
-"""
+"""A sample snapshot for the tests of table and report: runs in every state, one decision, one delivered file."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,33 +28,34 @@ def history(best: float, epochs: int) -> tuple[Epoch, ...]:
     return tuple(Epoch(n, {"val_accuracy": best * (1 - 0.6 / n), "val_loss": 1 / n}) for n in range(1, epochs + 1))
 
 
-def predictions(folder: Path, seed: int, pictures: list[str]) -> None:
-    """A `predictions.csv` as runs leave it."""
+def write_predictions(folder: Path, seed: int, pictures: list[str], classes: Sequence[str] = CLASSES) -> None:
+    """A `predictions.csv` of three classes as runs leave it."""
     draw = np.random.default_rng(seed)
-    with (folder / "predictions.csv").open("w", newline="") as handle:
+    path = folder / "predictions.csv"
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["image", "label", "predicted", *(f"p_{name}" for name in CLASSES)])
-        for place, image in enumerate(pictures):
-            logits = draw.normal(size=3) + 2.5 * np.eye(3)[place % 3]
+        writer.writerow(["image", "label", "predicted", *(f"p_{name}" for name in classes)])
+        for index, image in enumerate(pictures):
+            logits = draw.normal(size=3) + 2.5 * np.eye(3)[index % 3]
             shares = np.exp(logits) / np.exp(logits).sum()
-            writer.writerow([image, CLASSES[place % 3], CLASSES[int(shares.argmax())], *shares])
+            writer.writerow([image, classes[index % 3], classes[int(shares.argmax())], *shares])
 
 
-def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "data/train") -> CampaignSnapshot:
+def sample_campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "data/train") -> CampaignSnapshot:
     draw = np.random.default_rng(0)
-    judgements = {name: judged(name[:3], 11, draw.random(100) < 0.7 + 0.08 * place) for place, name in enumerate(NAMES)}
+    judgements = {name: judged(name[:3], 11, draw.random(100) < 0.7 + 0.08 * index) for index, name in enumerate(NAMES)}
     runs, results = [run for run, _ in judgements.values()], {run.run_id: result for run, result in judgements.values()}
     decision = decide(runs, Scope(seeds=(11,), family="cnn"), results)
     chosen = tuple(
         name for standing in decision.standings[:2] for name in NAMES if standing.configuration.config_id == name[:3]
     )
     if pictures:
-        predictions(folder, 1, pictures)
+        write_predictions(folder, 1, pictures)
     rows = tuple(
         RunRow(
             name=name,
             phase="B",
-            order=place,
+            order=order,
             family="cnn",
             model="convnextv2_large",
             title="ConvNeXtV2-Large",
@@ -74,7 +74,7 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
             config_id=run.config_id,
             seconds=61.5,
         )
-        for place, (name, (run, _)) in enumerate(judgements.items(), start=1)
+        for order, (name, (run, _)) in enumerate(judgements.items(), start=1)
     )
     others = [
         ("C01", RunStatus.RUNNING, ""),
@@ -86,7 +86,7 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
         RunRow(
             name=name,
             phase="C",
-            order=4 + place,
+            order=order,
             family="cnn",
             model="convnextv2_large",
             title="ConvNeXtV2-Large",
@@ -94,9 +94,9 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
             status=status,
             reason=reason,
         )
-        for place, (name, status, reason) in enumerate(others)
+        for order, (name, status, reason) in enumerate(others, start=4)
     )
-    said = (f"{chosen[0]} and {chosen[1]} go on.",)
+    highlights = (f"{chosen[0]} and {chosen[1]} go on.",)
     return CampaignSnapshot(
         id="0123456789ab",
         plan="tp3",
@@ -109,7 +109,7 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
                 kind="select",
                 status=PhaseStatus.CLOSED,
                 runs=rows,
-                decision=DecisionSummary(phase="B", decision=decision, chosen=chosen, highlights=said),
+                decision=DecisionSummary(phase="B", decision=decision, chosen=chosen, highlights=highlights),
             ),
             PhaseSnapshot(
                 name="C", title="C: two more seeds", kind="confirm", status=PhaseStatus.OPEN, runs=confirming, left=600
@@ -135,7 +135,7 @@ def campaign(folder: Path, pictures: list[str] | None = None, train_dir: str = "
                 registered_model="flowers-cnn",
                 version="3",
                 source_run="id",
-                words="Version 3 is champion.",
+                alias_note="Version 3 is champion.",
             ),
         ),
     )

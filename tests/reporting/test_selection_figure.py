@@ -1,7 +1,6 @@
-"""What the figure of a selection says: its texts, dots and intervals, not its pixels."""
+"""The figure of a selection: its texts, dots and intervals, not its pixels."""
 
 import io
-import warnings
 
 import numpy as np
 import pytest
@@ -10,9 +9,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from flowerml.reporting.figures import png_bytes
-from flowerml.reporting.selection_figure import SHOWN, selection_figure
+from flowerml.reporting.selection_figure import MAX_ROWS, selection_figure
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
+from tests.reporting.figure_samples import texts
 from tests.selection.samples import decide, judged, run
 
 SEEDS = (11, 23, 47)
@@ -31,20 +31,9 @@ def decision(configurations: int, seeds: tuple[int, ...] = SEEDS, *, pictures: i
     return decide(runs, Scope(seeds=seeds, family="cnn"), results, resamples=200)
 
 
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
-
-
 def dots(figure: Figure) -> list[tuple[float, float]]:
     found = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     return [(round(float(line.get_xdata()[0]), 6), round(float(line.get_ydata()[0]))) for line in found]
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def test_every_seed_is_a_dot_in_its_configurations_row():
@@ -62,7 +51,7 @@ def test_intervals_are_drawn_as_they_are():
     assert drawn == [(100 * interval.low, 100 * interval.high) for interval in ends]
 
 
-def test_means_places_and_chances_stand_beside():
+def test_ranks_means_and_p_best_are_written():
     made = decision(3)
     shown = texts(selection_figure(made))
     for text in ("1", "2", "3", "mean", "P(best)", "97.00%", "96.00%", "95.00%", "–", "00000000", "00000001", "net"):
@@ -72,7 +61,7 @@ def test_means_places_and_chances_stand_beside():
     assert [text for text in shown if text.startswith("seed ")] == ["seed 11", "seed 23", "seed 47"]
 
 
-def test_without_pictures_there_is_no_chance_and_the_interval_is_over_seeds():
+def test_without_pictures_there_is_no_p_best_and_the_interval_is_over_seeds():
     runs = [
         run(config, seed, hits)
         for config, place in (("a", 0), ("b", 3))
@@ -83,7 +72,7 @@ def test_without_pictures_there_is_no_chance_and_the_interval_is_over_seeds():
     assert "95% interval of the mean, over seeds alone" in shown
 
 
-def test_one_seed_has_no_mean_to_show():
+def test_one_seed_has_no_mean_mark():
     shown = texts(selection_figure(decision(2, (11,))))
     assert "validation accuracy on 100 pictures, seed 11" in " ".join(shown)
     assert "95% interval of the mean, over pictures" in shown
@@ -106,8 +95,8 @@ def test_any_number_of_configurations_fits(configurations):
             assert box.y1 <= height, text
             if text.get_text().startswith("timm:"):
                 assert box.x1 < field.x0
-    if configurations > SHOWN:
-        assert f"the first {SHOWN} of {configurations} configurations" in " ".join(texts(figure))
+    if configurations > MAX_ROWS:
+        assert f"the first {MAX_ROWS} of {configurations} configurations" in " ".join(texts(figure))
 
 
 def test_a_perfect_score_stays_within_100_percent():
@@ -117,13 +106,13 @@ def test_a_perfect_score_stays_within_100_percent():
     assert low < 95
 
 
-def test_it_is_a_png_and_the_same_one_each_time():
+def test_png_is_reproducible():
     made = decision(2)
     first, second = (png_bytes(selection_figure(made)) for _ in range(2))
     assert first == second
     assert Image.open(io.BytesIO(first)).width == 1235
 
 
-def test_nothing_to_draw_is_refused():
+def test_no_eligible_configuration_is_refused():
     with pytest.raises(ValueError, match="no configuration"):
         selection_figure(decide([run("a", 11)], Scope(seeds=SEEDS)))

@@ -1,0 +1,43 @@
+"""A run's predictions as read back from its `predictions.csv`."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """What a run predicted: image and class names, true class numbers (N,), and probabilities (N, C)."""
+
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The class numbers of the highest probabilities, (N,)."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts (C, C): rows are true classes, columns predicted ones."""
+        size = len(self.classes)
+        matrix = np.zeros((size, size), dtype=int)
+        np.add.at(matrix, (self.labels, self.predicted), 1)
+        return matrix
+
+
+def read_predictions(path: Path) -> PredictionTable | None:
+    """Read a run's `predictions.csv`; None where it is missing or malformed."""
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
+        labels = np.array([classes.index(row["label"]) for row in rows])
+        probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
+        return PredictionTable(tuple(row["image"] for row in rows), classes, labels, probabilities)
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
