@@ -227,7 +227,7 @@ def epoch_ticks(last: int) -> list[int]:
 
 
 def _accuracy_interval(run: RunRow, accuracy: float) -> tuple[float, float]:
-    return wilson(run.hits, run.total) if run.hits is not None and run.total else (accuracy, accuracy)
+    return wilson_interval(run.hits, run.total) if run.hits is not None and run.total else (accuracy, accuracy)
 
 
 def _shorten_name(name: str) -> str:
