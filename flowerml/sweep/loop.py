@@ -13,18 +13,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.errors import RunFailed
+from flowerml.forkserver.client import ForkClient
 from flowerml.human_units import duration
-from flowerml.runs.lifecycle.device_share import DeviceShare, visible_gpus
+from flowerml.runs.lifecycle.device_share import visible_gpus
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.study import as_run
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import BEST, ENDED, FAILED, counted, end_unasked, open_ends
-from flowerml.sweep.worker import run_all, work
-from flowerml.sweep.workers import at_work, end_of
+from flowerml.sweep.worker import run_confirmations, run_trials
+from flowerml.sweep.workers import last_line, running_workers
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S = 0.3
+_POLL_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,14 @@ class Swept:
         return {name: as_run(value) for name, value in self.trials[number].params.items()}
 
 
-def sweep(task: Task, study: optuna.Study, refill: Callable[[], int], workers: int, beat: Callable[[], None]) -> Swept:
+def sweep(
+    task: Task,
+    study: optuna.Study,
+    refill: Callable[[], int],
+    fork_client: ForkClient,
+    count: int,
+    beat: Callable[[], None],
+) -> Swept:
     """Work off the study's queue with several worker processes. `refill` queues what is still missing then (somebody
     else may have stopped, or died with, a trial that counts), and says how much that was; `beat` is called again and
     again.
@@ -56,9 +64,9 @@ def sweep(task: Task, study: optuna.Study, refill: Callable[[], int], workers: i
         KeyboardInterrupt: stopped; the same command goes on.
     """
     progress = _Progress(task, study)
-    logs = _logs(task, "worker", workers)
+    logs = _logs(task, "worker", count)
     while True:
-        _work_through(task, study, logs, progress, beat)
+        _work_through(task, study, fork_client, logs, progress, beat)
         if not patiently(task.storage, refill):
             break
     patiently(task.storage, lambda: end_unasked(study))
@@ -71,13 +79,19 @@ def sweep(task: Task, study: optuna.Study, refill: Callable[[], int], workers: i
     if not values:
         raise RunFailed(
             f"no trial of study {task.study} was completed: the logs in {task.folder / 'logs'} say why"
-            f" ({end_of(logs[0])})"
+            f" ({last_line(logs[0])})"
         )
     return Swept(done, (max if task.maximize else min)(values, key=lambda number: values[number]))
 
 
 def confirm(
-    task: Task, swept: Swept, count: int, seeds: tuple[int, ...], workers: int, beat: Callable[[], None]
+    task: Task,
+    swept: Swept,
+    count: int,
+    seeds: tuple[int, ...],
+    fork_client: ForkClient,
+    workers_count: int,
+    beat: Callable[[], None],
 ) -> None:
     """Train the `count` best configurations on further seeds. Raises RunFailed where a run fails."""
     ranked = [number for number, trial in swept.trials.items() if trial.state is TrialState.COMPLETE]
@@ -93,15 +107,11 @@ def confirm(
     logger.info(
         f"confirming the best {min(count, len(ranked))} on seeds {', '.join(map(str, seeds))}: {len(runs)} runs"
     )
-    logs = _logs(task, "confirm", min(workers, len(runs)))
+    logs = _logs(task, "confirm", min(workers_count, len(runs)))
 
-    def job(log: Path, share: DeviceShare) -> tuple[Callable[..., None], tuple[Any, ...]]:
-        return run_all, (task, runs, log, share)
-
-    with at_work(job, logs, _gpus(task)) as at:
-        while at.supervise():
+    with running_workers(fork_client, run_confirmations, (task, runs), logs, _gpus(task)) as workers:
+        while workers.supervise(_POLL_S):
             beat()
-            time.sleep(_LOOK_S)
 
 
 def _logs(task: Task, name: str, count: int) -> list[Path]:
@@ -117,12 +127,14 @@ def _gpus(task: Task) -> Sequence[str]:
 
 
 def _work_through(
-    task: Task, study: optuna.Study, logs: list[Path], progress: "_Progress", beat: Callable[[], None]
+    task: Task,
+    study: optuna.Study,
+    fork_client: ForkClient,
+    logs: list[Path],
+    progress: "_Progress",
+    beat: Callable[[], None],
 ) -> None:
     """Keep workers at it, and tell of each trial that ends, until nothing is queued or under way."""
-
-    def job(log: Path, share: DeviceShare) -> tuple[Callable[..., None], tuple[Any, ...]]:
-        return work, (task, log, share)
 
     def open_still() -> int:
         optuna.storages.fail_stale_trials(study)
@@ -131,11 +143,10 @@ def _work_through(
     left = patiently(task.storage, open_still)
     if not left:
         return
-    with at_work(job, logs[:left], _gpus(task)) as workers:
-        while workers.supervise():
+    with running_workers(fork_client, run_trials, (task,), logs[:left], _gpus(task)) as workers:
+        while workers.supervise(_POLL_S):
             beat()
             patiently(task.storage, progress.tell)
-            time.sleep(_LOOK_S)
     patiently(task.storage, progress.tell)
     if left := patiently(task.storage, open_still):
         raise RunFailed(

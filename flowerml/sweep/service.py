@@ -6,12 +6,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.events import Status, now_ms
+from flowerml.forkserver.client import ForkClient
 from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, launcher_of, watched
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.select import choose, record
@@ -24,6 +25,7 @@ from flowerml.sweep.outputs import begin, leave
 from flowerml.sweep.storage import patiently
 from flowerml.sweep.task import Task
 from flowerml.sweep.trials import ENDED, counted, name_of, queue
+from flowerml.sweep.worker import run_trials
 from flowerml.tracking import TrackedRuns, start_child
 from flowerml.tracking.search.campaigns import PARENT, CampaignRun
 from flowerml.tracking.search.sweeps import open_sweep, write_heartbeat
@@ -102,14 +104,15 @@ def run_sweep(task: Task, search: Search) -> SweepResult:
         os.environ.pop("MLFLOW_RUN_ID", None)  # it is the sweep's: nothing else that this process writes belongs there
         beat = _beat(run_id, asked)
         begin(task, search.trials, parent.recorder)
-        swept = sweep(task, study, refill, search.workers, beat)
-        deliver(task.folders, beat, _DELIVERY_S)
-        leave(task, study, swept, parent.recorder)
         decision = None
-        if search.confirmed:
-            confirm(task, swept, search.confirmed, SEEDS, search.workers, beat)
+        with closing(ForkClient(run_trials.__module__)) as fork_client:
+            swept = sweep(task, study, refill, fork_client, search.workers, beat)
             deliver(task.folders, beat, _DELIVERY_S)
-            decision = _decide(campaign, search.family, parent)
+            leave(task, study, swept, parent.recorder)
+            if search.confirmed:
+                confirm(task, swept, search.confirmed, SEEDS, fork_client, search.workers, beat)
+                deliver(task.folders, beat, _DELIVERY_S)
+                decision = _decide(campaign, search.family, parent)
     return SweepResult(run_id, swept, decision)
 
 

@@ -1,26 +1,17 @@
 """One process of a sweep: takes a trial from the queue, trains, tells the study, until nothing is left."""
 
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from flowerml.errors import LeaseLost, RunFailed, UserError
-from flowerml.log import configure_logging
-from flowerml.runs.lifecycle.device_share import DeviceShare
 from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.train import run_training
@@ -35,58 +26,18 @@ from flowerml.training.callbacks import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
-STOPPED_CODE = 130
-# What a trial must not inherit: it is not the run that `mlflow run` has opened for the sweep.
-_NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
-
 
 class Surplus(Exception):
     """A trial that nobody asked for, or that is done already."""
 
 
-def work(task: Task, log: Path, share: DeviceShare) -> None:
-    """Run trials until the queue is empty and nobody works on one that may have to be tried again. Ends the process: 0
-    well, 1 where the study's database is away, 2 where the user's settings can't be run, 130 stopped.
+def run_trials(task: Task) -> None:
+    """Run trials until the queue is empty and no worker runs one that may have to be tried again.
+
+    Raises:
+        UserError: settings that can't be run, or the study's database does not answer.
+        KeyboardInterrupt: stopped; the trial has a checkpoint.
     """
-    with_exit_code(lambda: _trials(task), log, share)
-
-
-def run_all(task: Task, runs: list[tuple[dict[str, Any], str]], log: Path, share: DeviceShare) -> None:
-    """Train some configurations, each (settings, name); what is finished is left as it is, and what others work on is
-    waited for. Ends the process as `work`.
-    """
-    with_exit_code(lambda: _confirmations(task, runs), log, share)
-
-
-def with_exit_code(do: Callable[[], None], log: Path, share: DeviceShare) -> NoReturn:
-    """Do it as a process of its own: what it says goes into a file (several would speak at once, and stdout is the
-    command's), and it stops, with a checkpoint, when the process that started it dies.
-    """
-    os.setsid()  # Ctrl-C in a terminal is the command's to pass on
-    signal.signal(signal.SIGTERM, _stop)
-    _watch_parent()
-    for name in _NOT_PASSED_ON:
-        os.environ.pop(name, None)
-    os.environ.update(share.environment)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    configure_logging()
-    if share.threads is not None:
-        import torch
-
-        torch.set_num_threads(share.threads)
-    try:
-        do()
-    except UserError as error:
-        logger.error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(STOPPED_CODE)
-    sys.exit(0)
-
-
-def _trials(task: Task) -> None:
     study = patiently(task.storage, task.open)
 
     def look() -> tuple[int, int]:
@@ -99,6 +50,12 @@ def _trials(task: Task) -> None:
             _one(task, study)
         else:
             time.sleep(min(1.0, task.beat))
+
+
+def run_confirmations(task: Task, runs: list[tuple[dict[str, Any], str]]) -> None:
+    """Train configurations, each (settings, name), and skip finished ones. Raises as `run_trials`; RunFailed."""
+    for chosen, name in sorted(runs, key=lambda run: held(task.folder_of(run[1]))):  # those others work on come last
+        _train(task, task.settings(chosen, name), "confirm", None)
 
 
 def _one(task: Task, study: optuna.Study) -> None:
@@ -207,26 +164,3 @@ def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[EpochMe
                 raise
     epochs = epochs_of(folder, task.monitor)
     return _Reached(run_id_of(folder), epochs, max(epochs.values()) if task.maximize else min(epochs.values()))
-
-
-def _confirmations(task: Task, runs: list[tuple[dict[str, Any], str]]) -> None:
-    """First those that nobody works on, then those that somebody did."""
-    for chosen, name in sorted(runs, key=lambda run: held(task.folder_of(run[1]))):
-        _train(task, task.settings(chosen, name), "confirm", None)
-
-
-def _watch_parent() -> None:
-    """A thread that asks this process to stop when the one that started it has died, however it died."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

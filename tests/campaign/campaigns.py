@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from flowerml.campaign.engine.context import CampaignOptions
-from flowerml.campaign.execution.fork_server import run_with_exit_code
-from flowerml.campaign.execution.job import JobResult
-from flowerml.campaign.execution.job_worker import run_job as work
+from flowerml.campaign.execution.job_worker import run_job
 from flowerml.campaign.service import run_campaign
+from flowerml.forkserver.job import JobResult
+from flowerml.forkserver.server import run_with_exit_code
 from tests.campaign.plans import plan_of
 
 # Two families, all kinds of phases, eight runs.
@@ -50,7 +50,7 @@ phases:
 
 
 class InThisProcess:
-    """Does each job at once, in this process: no zygote, no imports to wait for. `jobs` are those it was given."""
+    """Does each job at once, in this process: no fork server, no imports to wait for. `jobs` are those it was given."""
 
     def __init__(self, before=lambda job: None):
         self.jobs = []
@@ -58,7 +58,7 @@ class InThisProcess:
         self._ended = []
 
     @property
-    def room(self):
+    def free_slots(self):
         return 1 - len(self._ended)
 
     @property
@@ -71,7 +71,7 @@ class InThisProcess:
         self._ended.append(
             changed
             if isinstance(changed, JobResult)
-            else JobResult(job.name, *run_with_exit_code(lambda: work(changed or job)))
+            else JobResult(job.name, *run_with_exit_code(lambda: run_job(changed or job)))
         )
 
     def poll(self, seconds):

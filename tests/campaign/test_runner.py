@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.campaign.execution.job import JobResult
 from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
 from flowerml.errors import RunFailed, UserError
+from flowerml.forkserver.job import JobResult
 from flowerml.runs.lifecycle.lease import acquire, fenced_writes
 from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.campaign.campaigns import TINY, carry_out_here

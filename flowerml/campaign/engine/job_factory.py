@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowerml.campaign.engine.context import CampaignContext
-from flowerml.campaign.execution.job import Job, JobKind
+from flowerml.campaign.execution.job import JobKind, RunJob
 from flowerml.campaign.plan.model import FinalMode, PhaseKind, PlanRun
 from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
@@ -27,7 +27,7 @@ def log_path(ground: CampaignContext, name: str) -> Path:
     return ground.folder / "logs" / f"{name}.log"
 
 
-def make_job(ground: CampaignContext, run: PlanRun, settings: Settings, choice: PromotedConfig | None) -> Job:
+def make_job(ground: CampaignContext, run: PlanRun, settings: Settings, choice: PromotedConfig | None) -> RunJob:
     """The job of a run; `choice` is the configuration it was given by a decision, None for the plan's own.
 
     Raises:
@@ -52,7 +52,7 @@ def make_job(ground: CampaignContext, run: PlanRun, settings: Settings, choice: 
     }
     log = log_path(ground, run.name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    job = Job(
+    job = RunJob(
         run.name,
         JobKind.SMOKE if phase.kind is PhaseKind.SMOKE else JobKind.TRAIN,
         ready.model_dump(mode="json"),
@@ -65,7 +65,7 @@ def make_job(ground: CampaignContext, run: PlanRun, settings: Settings, choice: 
     return job
 
 
-def _as_copy(ground: CampaignContext, job: Job, choice: PromotedConfig) -> Job:
+def _as_copy(ground: CampaignContext, job: RunJob, choice: PromotedConfig) -> RunJob:
     """A job that makes a run of a choice's best seed. Raises UserError where that one's files can't be had."""
     known = next((run for run in runs_of_campaign(ground.id, ("train",)) if run.run_id == choice.best_run_id), None)
     if known is None:

@@ -14,7 +14,6 @@ from flowerml.campaign.engine.job_factory import log_path, make_job
 from flowerml.campaign.engine.phase_decision import decide_phase
 from flowerml.campaign.engine.publisher import Publisher
 from flowerml.campaign.engine.snapshot_builder import SnapshotBuilder
-from flowerml.campaign.execution.job import JobResult
 from flowerml.campaign.execution.local_executor import Executor
 from flowerml.campaign.plan.model import PlanRun
 from flowerml.campaign.report.console import Display
@@ -25,6 +24,7 @@ from flowerml.campaign.state.run_status import last_lines, run_states
 from flowerml.campaign.state.scheduler import Action, NextAction, RunState, next_action
 from flowerml.errors import RunFailed, UserError
 from flowerml.events import now_ms
+from flowerml.forkserver.job import JobResult
 from flowerml.runs.lifecycle.lease import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder
 from flowerml.runs.lifecycle.stop_request import StopRequest

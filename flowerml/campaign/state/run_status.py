@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowerml.campaign.execution.job_worker import smoke_completed
 from flowerml.campaign.plan.model import PhaseKind, Plan, PlanRun
 from flowerml.campaign.report.snapshot import Epoch, RunStatus
 from flowerml.campaign.state.ledger import Ledger
@@ -62,6 +61,11 @@ def _state(run: PlanRun, kind: PhaseKind, place: RunLocations, running: Mapping[
         return RunState(RunStatus.FINISHED, notes.failures, delivered)
     # What failed without the runner hearing of it (it was killed meanwhile) is tried again without being counted.
     return RunState(RunStatus.FAILED if notes.failures else RunStatus.INTERRUPTED, notes.failures, delivered)
+
+
+def smoke_completed(folder: Path) -> bool:
+    """Whether the checkpoint of a smoke test has been evaluated too."""
+    return (folder / "eval_val" / "errors.html").is_file()  # the evaluation's last file
 
 
 def _delivered(name: str, place: RunLocations) -> bool:
