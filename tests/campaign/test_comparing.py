@@ -22,7 +22,7 @@ from flowerml.campaign.comparison.predictions import (
 )
 from flowerml.campaign.comparison.statistics import compare_campaigns
 from flowerml.campaign.comparison.text_formats import as_csv, as_markdown
-from flowerml.campaign.report.snapshot import Epoch
+from flowerml.campaign.status import Epoch
 from flowerml.cli.main import main
 from flowerml.errors import UserError
 from flowerml.evaluation.metrics import wilson

@@ -13,8 +13,8 @@ from mlflow.tracking import MlflowClient
 
 from flowerml import load_relation_model, predict_relation
 from flowerml.campaign.plan.parser import read_plan
-from flowerml.campaign.report.snapshot import CampaignStatus
 from flowerml.campaign.service import run_campaign
+from flowerml.campaign.status import CampaignStatus
 from flowerml.cli.main import main
 from flowerml.data.relations.folder import read_id, read_pair_folder
 from flowerml.errors import UserError

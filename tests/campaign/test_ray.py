@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
 from flowerml.campaign.service import run_campaign
+from flowerml.campaign.status import CampaignStatus, RunStatus
 from flowerml.errors import UserError
 from tests.campaign.campaigns import TINY, options
 from tests.campaign.plans import changed, plan_of

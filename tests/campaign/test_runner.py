@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
+from flowerml.campaign.status import CampaignStatus, RunStatus
 from flowerml.errors import RunFailed, UserError
 from flowerml.forkserver.job import JobResult
 from flowerml.runs.lifecycle.lease import acquire, fenced_writes

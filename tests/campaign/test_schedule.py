@@ -7,8 +7,8 @@ import pytest
 
 from flowerml.campaign.plan.model import PhaseKind
 from flowerml.campaign.plan.parser import read_plan
-from flowerml.campaign.report.snapshot import PhaseStatus, RunStatus
 from flowerml.campaign.state.scheduler import Action, RunState, next_action, phase_status
+from flowerml.campaign.status import PhaseStatus, RunStatus
 from tests.campaign.plans import SMALL, changed, plan_of
 
 FINISHED = RunState(RunStatus.FINISHED, delivered=True)

@@ -7,16 +7,9 @@ import pytest
 from flowerml.campaign.engine.snapshot_builder import display_name
 from flowerml.campaign.report.console import LogDisplay, changed, progress, table
 from flowerml.campaign.report.eta import with_eta
-from flowerml.campaign.report.snapshot import (
-    CampaignSnapshot,
-    CampaignStatus,
-    Epoch,
-    PhaseSnapshot,
-    PhaseStatus,
-    RunRow,
-    RunStatus,
-)
+from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow
 from flowerml.campaign.state.ledger import LEDGER, check_run_names, open_ledger
+from flowerml.campaign.status import CampaignStatus, Epoch, PhaseStatus, RunStatus
 from flowerml.cli.main import main
 from flowerml.errors import UserError
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from flowerml.campaign.report.champion_section import read_predictions
-from flowerml.campaign.report.snapshot import Epoch
 from flowerml.campaign.state.run_status import read_history
+from flowerml.campaign.status import Epoch
 from flowerml.errors import UserError
 from flowerml.progress_bar import track
 from flowerml.settings.declaration import fields

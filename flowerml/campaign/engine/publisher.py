@@ -4,8 +4,9 @@ import time
 
 from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.report.html import report_html
-from flowerml.campaign.report.snapshot import CampaignSnapshot, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot
 from flowerml.campaign.report.table import as_csv, as_markdown
+from flowerml.campaign.status import RunStatus
 from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import write_text
 from flowerml.tracking.search.campaigns import SIGN_OF_LIFE, heartbeat_json

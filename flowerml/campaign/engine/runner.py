@@ -18,10 +18,11 @@ from flowerml.campaign.execution.local_executor import Executor
 from flowerml.campaign.plan.model import PlanRun
 from flowerml.campaign.report.console import Display
 from flowerml.campaign.report.eta import with_eta
-from flowerml.campaign.report.snapshot import CampaignSnapshot, CampaignStatus, DecisionSummary, DeliveredFile
+from flowerml.campaign.report.snapshot import CampaignSnapshot, DecisionSummary, DeliveredFile
 from flowerml.campaign.state.promotion import PromotedConfig, settings_of
 from flowerml.campaign.state.run_status import last_lines, run_states
 from flowerml.campaign.state.scheduler import Action, NextAction, RunState, next_action
+from flowerml.campaign.status import CampaignStatus
 from flowerml.errors import RunFailed, UserError
 from flowerml.events import now_ms
 from flowerml.forkserver.job import JobResult

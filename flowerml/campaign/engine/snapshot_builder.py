@@ -10,19 +10,12 @@ from pathlib import Path
 
 from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.plan.model import Phase, PlanRun
-from flowerml.campaign.report.snapshot import (
-    CampaignSnapshot,
-    CampaignStatus,
-    DecisionSummary,
-    DeliveredFile,
-    Epoch,
-    RunRow,
-    RunStatus,
-)
+from flowerml.campaign.report.snapshot import CampaignSnapshot, DecisionSummary, DeliveredFile, RunRow
 from flowerml.campaign.report.snapshot import PhaseSnapshot as PhaseStory
 from flowerml.campaign.state.promotion import Promotions
 from flowerml.campaign.state.run_status import read_figures, read_history, run_id_of
 from flowerml.campaign.state.scheduler import RunState, phase_status
+from flowerml.campaign.status import CampaignStatus, Epoch, RunStatus
 from flowerml.events import now_ms
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings

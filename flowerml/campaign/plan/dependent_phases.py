@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 
-from flowerml.campaign.plan.model import ConfigRef, Confirm, Final, FinalMode, Phase, PhaseKind, PlanRun
+from flowerml.campaign.plan.model import ConfigRef, Confirm, Final, FinalMode, Phase, PhaseKind, PlanRun, ancestors
 from flowerml.campaign.plan.overrides import Overrides
 from flowerml.campaign.plan.run_settings import read_settings, value_of
 from flowerml.campaign.plan.yaml_nodes import Node
@@ -45,7 +45,7 @@ def read_confirm(
                 f"{inner['family'].where}: the family is that of phase {of}; leave the line out"
             )
         family, top = source.runs[0].family, _chosen(source, inner["of"])
-        done = sorted({*seeds} & {run.seed for run in _ancestry(source, before)})
+        done = sorted({*seeds} & {run.seed for phase in ancestors(source, before) for run in phase.runs})
         if done and not changes:
             raise inner["seeds"].error(
                 f"{inner['seeds'].where}: seed {done[0]} of these configurations is run before phase {name} already:"
@@ -109,20 +109,6 @@ def _require_schedule(families: Set[Family], before: Sequence[Phase], node: Node
                 f"{run.name} has scheduler plateau, which needs validation pictures, and {node.where} trains on all: "
                 "take cosine or constant, or `mode: keep_best`"
             )
-
-
-def ancestry(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
-    """The phase and those it follows, as far as they are of this plan and its runs are of the same configurations; the
-    first one first.
-    """
-    found = [phase]
-    while (confirm := found[0].confirm) is not None and confirm.elsewhere is None and not confirm.changes:
-        found.insert(0, next(one for one in phases if one.name == confirm.of))
-    return found
-
-
-def _ancestry(phase: Phase, phases: Sequence[Phase]) -> list[PlanRun]:
-    return [run for one in ancestry(phase, phases) for run in one.runs]
 
 
 def _earlier(node: Node, before: Sequence[Phase], name: str) -> Phase:

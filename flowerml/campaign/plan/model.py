@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -157,6 +157,10 @@ class Plan:
         """A phase by its name."""
         return next(phase for phase in self.phases if phase.name == name)
 
+    def ancestors(self, phase: Phase) -> list[Phase]:
+        """As the function `ancestors`, among the phases of this plan."""
+        return ancestors(phase, self.phases)
+
     @property
     def digest(self) -> str:
         """sha256 (hex) of everything that shapes the results: names, phases, settings, seeds, choices; not titles,
@@ -164,6 +168,14 @@ class Plan:
         """
         content = {"plan": self.name, "phases": [_phase_json(phase) for phase in self.phases]}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()
+
+
+def ancestors(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
+    """The phase and those of `phases` whose runs have the same configurations, which it confirms; the earliest first."""
+    chain = [phase]
+    while (confirm := chain[0].confirm) is not None and confirm.elsewhere is None and not confirm.changes:
+        chain.insert(0, next(earlier for earlier in phases if earlier.name == confirm.of))
+    return chain
 
 
 def shaping(settings: Settings) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow
+from flowerml.campaign.status import RunStatus
 
 _OVER = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.SKIPPED)
 

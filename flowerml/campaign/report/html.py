@@ -9,9 +9,10 @@ from pathlib import Path
 from flowerml.campaign.report import champion_section as champion
 from flowerml.campaign.report import svg_figures as report_figures
 from flowerml.campaign.report.champion_section import champion_html, read_predictions
-from flowerml.campaign.report.snapshot import CampaignSnapshot, CampaignStatus, PhaseSnapshot, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow
 from flowerml.campaign.report.svg_figures import accuracy_dots, epoch_curves
 from flowerml.campaign.report.table import COLUMNS, cells
+from flowerml.campaign.status import CampaignStatus, RunStatus
 from flowerml.human_units import duration
 from flowerml.reporting.html import counted, html_document, section, text
 from flowerml.settings import find_model

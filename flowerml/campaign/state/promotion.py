@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flowerml.campaign.plan.dependent_phases import ancestry
 from flowerml.campaign.plan.model import FinalMode, Phase, Plan, PlanRun
 from flowerml.errors import UserError
 from flowerml.selection.decision import Decision
@@ -33,13 +32,13 @@ def scope_of(plan: Plan, phase: Phase, campaign: str) -> Scope:
     """Which runs a phase's decision is made among: its own, and those of the phases whose configurations it confirms,
     of this campaign.
     """
-    line = ancestry(phase, plan.phases)
-    runs = [run for one in line for run in one.runs]
+    chain = plan.ancestors(phase)
+    runs = [run for ancestor in chain for run in ancestor.runs]
     return Scope(
         seeds=tuple(dict.fromkeys(run.seed for run in runs)),
         family=runs[0].family.value,
         campaign=campaign,
-        phases=tuple(one.name for one in line),
+        phases=tuple(ancestor.name for ancestor in chain),
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowerml.campaign.plan.model import PhaseKind, Plan, PlanRun
-from flowerml.campaign.report.snapshot import Epoch, RunStatus
 from flowerml.campaign.state.ledger import Ledger
 from flowerml.campaign.state.scheduler import RunState
+from flowerml.campaign.status import Epoch, RunStatus
 from flowerml.errors import UserError
 from flowerml.events import Metrics, Tags
 from flowerml.journal import Damage, Journal, has_undelivered, journals, read_delivered

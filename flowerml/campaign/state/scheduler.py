@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flowerml.campaign.plan.model import Phase, PhaseKind, Plan
-from flowerml.campaign.report.snapshot import PhaseStatus, RunStatus
+from flowerml.campaign.status import PhaseStatus, RunStatus
 
 
 @dataclass(frozen=True)
