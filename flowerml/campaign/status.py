@@ -36,7 +36,7 @@ class CampaignStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of a run's history: the 1-based epoch, and metrics by their MLflow names (train_loss, val_accuracy, ...)."""
+    """One row of a run's history: 1-based epoch, and metrics by their MLflow names (train_loss, val_accuracy, …)."""
 
     number: int
     figures: Mapping[str, float]

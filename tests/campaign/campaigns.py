@@ -96,5 +96,5 @@ def carry_out_here(flowers, folder, text=TINY, *words, before=lambda job: None, 
     """A campaign in this process; returns its story and the names of the jobs in order."""
     doing = InThisProcess(before)
     os.environ.pop("MLFLOW_RUN_ID", None)
-    finished = run_campaign(plan_of(text, *words), options(flowers, folder, **more), workers=doing, shown=shown)
+    finished = run_campaign(plan_of(text, *words), options(flowers, folder, **more), executor=doing, progress=shown)
     return finished, doing.jobs

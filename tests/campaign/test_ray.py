@@ -55,7 +55,7 @@ def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_
     made, nodes = cluster
     watching = TakesDown(made, nodes[1])
     workers = RayExecutor(2, made.address)
-    story = run_campaign(plan_of(LONG), options(flowers, tmp_path), parallel=2, workers=workers, shown=watching)
+    story = run_campaign(plan_of(LONG), options(flowers, tmp_path), parallel=2, executor=workers, progress=watching)
     assert watching.together, "both runs of the phase ran at the same time"
     assert story.status is CampaignStatus.FINISHED
     assert [run.status for run in story.runs] == [RunStatus.FINISHED] * 3

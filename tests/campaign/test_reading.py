@@ -203,7 +203,7 @@ def test_a_phase_with_seeds_has_each_of_its_runs_on_each_of_them():
         )
     )
     runs = plan.phase("B").runs
-    assert [(run.name, run.called, run.seed, run.settings.seed) for run in runs[:3]] == [
+    assert [(run.name, run.config_name, run.seed, run.settings.seed) for run in runs[:3]] == [
         ("B1_seed11", "B1", 11, 11),
         ("B1_seed5", "B1", 5, 5),
         ("B2_seed11", "B2", 11, 11),

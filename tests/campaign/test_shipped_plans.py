@@ -271,7 +271,7 @@ def test_the_late_variant_is_the_chosen_vit_at_336_px():
         ("G03_CLIP_336_seed47", 47, "vit"),
     ]
     confirm = plan.phase("G").confirm
-    assert confirm.elsewhere == ("tp3", "E")
+    assert confirm.external == ("tp3", "E")
     assert confirm.changes == {"img_size": "336"}
 
 
@@ -345,7 +345,7 @@ def test_the_ablation_switches_on_one_modification_at_a_time():
     one, other = (read_plan(name).phase("A").runs[0].settings for name in EXPERIMENTS)
     found = {}
     for run in plan.runs:
-        found.setdefault(run.called, []).append(run)
+        found.setdefault(run.config_name, []).append(run)
     assert list(found) == ["BASE", *MODIFICATIONS, "ALL"]
     assert all([run.seed for run in runs] == [11, 23, 47] for runs in found.values())
     assert found["BASE"][0].settings == one
@@ -360,7 +360,7 @@ def test_the_ablation_switches_on_one_modification_at_a_time():
 def test_an_ablation_with_one_model_for_all_leaves_out_what_is_the_same_then():
     plan = read_plan("relations_ablation", ("model.relation=relation:timm:mobilenetv2_100", "epochs=3"))
     assert [run.order for run in plan.runs] == list(range(1, 22))
-    assert "ENCODER" not in {run.called for run in plan.runs}
+    assert "ENCODER" not in {run.config_name for run in plan.runs}
     assert plan.warnings == (
         "ENCODER is BASE with these overrides: it is left out (ENCODER_seed11, ENCODER_seed23 and 1 more)",
     )

@@ -124,18 +124,22 @@ class TestNotes:
 
     def test_they_outlast_the_process(self, tmp_path):
         notes = self.ledger(tmp_path / "c-1")
-        notes.of("B1").failures, notes.of("B1").reason, notes.of("A1").seconds = 2, "it broke", 3.5
+        notes.notes_of("B1").failures, notes.notes_of("B1").reason, notes.notes_of("A1").seconds = 2, "it broke", 3.5
         notes.save()
         again = self.ledger(tmp_path / "c-1")
-        assert (again.of("B1").failures, again.of("B1").reason, again.of("A1").seconds) == (2, "it broke", 3.5)
+        assert (again.notes_of("B1").failures, again.notes_of("B1").reason, again.notes_of("A1").seconds) == (
+            2,
+            "it broke",
+            3.5,
+        )
         assert again.started == notes.started
         again.reset_failures(["B1"])
-        assert again.of("B1").failures == 0
+        assert again.notes_of("B1").failures == 0
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "another"}'])
     def test_without_them_it_begins_anew(self, tmp_path, content):
         notes = self.ledger(tmp_path / "c-1")
-        notes.of("B1").failures = 2
+        notes.notes_of("B1").failures = 2
         notes.save()
         (tmp_path / "c-1" / LEDGER).write_text(content)
         assert self.ledger(tmp_path / "c-1").of("B1").failures == 0

@@ -57,7 +57,7 @@ def predictions_for(first: str, second: str) -> Predictions:
     """What is shipped for a pair of plans; nothing where nothing is."""
     for path in sorted(files("flowerml.campaign.comparison").joinpath("shipped").iterdir(), key=lambda one: one.name):
         document = parse_yaml(path.read_text("utf-8"), path.name)
-        names = document.names()
+        names = document.as_mapping()
         if (names["plan"].as_text(), names["against"].as_text()) == (second, first):
             return understand(document)
     return {}
@@ -70,21 +70,21 @@ def read_predicted_ranges(path: Path) -> Predictions:
 
 def understand(document: Node) -> Predictions:
     """A document as predictions. Raises UserError."""
-    parts = document.parts({"plan": True, "against": True, "predicted": True})
-    wanted = parts["predicted"].parts({**_SINGLE, "recall": False})
+    parts = document.as_fields({"plan": True, "against": True, "predicted": True})
+    wanted = parts["predicted"].as_fields({**_SINGLE, "recall": False})
     found = {(figure, ""): _range(figure, node) for figure, node in wanted.items() if figure != "recall"}
     if "recall" in wanted:
-        found |= {("recall", name): _range("recall", node) for name, node in wanted["recall"].names().items()}
+        found |= {("recall", name): _range("recall", node) for name, node in wanted["recall"].as_mapping().items()}
     return found
 
 
 def _range(figure: str, node: Node) -> PredictedRange:
-    parts = node.parts(_RANGE)
+    parts = node.as_fields(_RANGE)
     scale = 100.0 if figure in SHARES else 1.0
     low, high = (_number(parts[name]) / scale for name in ("low", "high"))
     if not low <= high:
         raise node.error(
-            f"{node.where} goes from {parts['low'].as_text()} to {parts['high'].as_text()}: the lower end comes first"
+            f"{node.key} goes from {parts['low'].as_text()} to {parts['high'].as_text()}: the lower end comes first"
         )
     before = _number(parts["before"]) / scale if "before" in parts else None
     return PredictedRange(low, high, before, parts["note"].as_text() if "note" in parts else "")
@@ -97,6 +97,6 @@ def _number(node: Node) -> float:
         value = float("nan")
     if not abs(value) < float("inf"):
         raise UserError(
-            f"{node.file}, line {node.line}: {node.where} is {node.as_text()!r}. Allowed: a number; shares in percent"
+            f"{node.file}, line {node.line}: {node.key} is {node.as_text()!r}. Allowed: a number; shares in percent"
         )
     return value

@@ -60,7 +60,7 @@ class WorkerActor:
 
 
 class RayExecutor:
-    """A Ray cluster with `parallel` slots: one GPU each where the cluster has any, else an equal share of a node's cores.
+    """A Ray cluster with `parallel` slots: a GPU each where the cluster has any, else a share of a node's cores.
 
     Raises:
         UserError: no cluster answers at the address; RunFailed: no node has a core to give.
@@ -98,7 +98,7 @@ class RayExecutor:
         return tuple(self._busy)
 
     def start(self, job: RunJob) -> None:
-        """Start a job on a free actor, or on a new one once the cluster has room. Raises RunFailed after many losses."""
+        """Start a job on a free actor, or a new one once the cluster has room. Raises RunFailed after many losses."""
         if self._losses >= _MAX_LOSSES:
             raise RunFailed(
                 f"{self._losses} places of the Ray cluster were lost: look at its nodes (`ray status`), and start again"

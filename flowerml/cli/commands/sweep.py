@@ -15,7 +15,7 @@ from flowerml.settings.flags import Parser, add_settings
 from flowerml.settings.serialization import as_text
 
 if TYPE_CHECKING:
-    from flowerml.sweep.task import Task
+    from flowerml.sweep.config import SweepConfig
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _WHOLE = {
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, search, confirm, draw, record. Raises UserError; RunFailed where no trial was completed."""
-    asked, given = _asked(argv)
+    asked, given = _parse(argv)
     settings, warnings = resolve(given)
     for line in warnings:
         logger.warning(line)
@@ -54,28 +54,28 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import show
-    from flowerml.sweep.service import Search, run_sweep
+    from flowerml.sweep.service import SearchOptions, run_sweep
 
-    points = _points(asked, settings.seed, family, given)
-    task = _task(asked, settings, given, family)
+    points = _grid_queue(asked, settings.seed, family, given)
+    config = _sweep_config(asked, settings, given, family)
     experiment = settings.experiment or "flowers"
-    done = run_sweep(task, Search(asked.trials, family, points, asked.workers, asked.confirm, experiment))
+    done = run_sweep(config, SearchOptions(asked.trials, family, points, asked.workers, asked.confirm, experiment))
     if done.decision is not None and not asked.json:
         show(done.decision)
     number, best = done.swept.best, done.swept.best_trial
     logger.info(
-        f"\nbest: trial {number}, {task.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
+        f"\nbest: trial {number}, {config.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
         " (mlflow ui)"
     )
     if asked.json:
         notes = {name: best.user_attrs.get(name) for name in ("run_id", "folder")}
-        found = {"trial": number, "value": best.value, "params": done.swept.chosen(number), **notes}
+        found = {"trial": number, "value": best.value, "params": done.swept.chosen_settings(number), **notes}
         decision = done.decision.as_json() if done.decision else None
-        print(json.dumps({"run_id": done.run_id, "study": task.study, "best": found, "decision": decision}))
+        print(json.dumps({"run_id": done.run_id, "study": config.study, "best": found, "decision": decision}))
     return 0
 
 
-def _asked(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
     """The sweep's own flags, and the settings that are given for all trials."""
     parser = Parser(
         prog="flowerml sweep",
@@ -133,15 +133,15 @@ def _check(asked: argparse.Namespace, settings: Settings) -> None:
         raise UserError(f"--train-dir {settings.train_dir}: no such folder")
 
 
-def _points(
+def _grid_queue(
     asked: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]
 ) -> list[dict[str, Any]] | None:
     """The grid's points in their order; None for another space. Raises UserError: fewer than the trials asked for."""
     if asked.space != "grid":
         return None
-    from flowerml.sweep.space import points
+    from flowerml.sweep.space import shuffled_grid
 
-    found = points(family, given, seed)
+    found = shuffled_grid(family, given, seed)
     if asked.trials > len(found):
         raise UserError(
             f"--trials {asked.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or"
@@ -150,11 +150,13 @@ def _points(
     return found
 
 
-def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family) -> "Task":
-    from flowerml.sweep.space import choices, ranges, require_possible, words
-    from flowerml.sweep.task import Task
+def _sweep_config(
+    asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family
+) -> "SweepConfig":
+    from flowerml.sweep.config import SweepConfig
+    from flowerml.sweep.space import check_dimensions, describe_space, grid_dimensions, range_dimensions
 
-    dimensions = choices(family, given) if asked.space == "grid" else ranges(family, given)
+    dimensions = grid_dimensions(family, given) if asked.space == "grid" else range_dimensions(family, given)
     if not dimensions and not grid(family):
         raise UserError(
             f"models of family {family} have no grid to search: compare settings in a plan of your own (flowerml"
@@ -162,28 +164,26 @@ def _task(asked: argparse.Namespace, settings: Settings, given: Mapping[str, Any
         )
     if not dimensions:
         raise UserError("every setting of the grid is given: nothing is left to choose. Leave one out")
-    require_possible(given, dimensions)
+    check_dimensions(given, dimensions)
     fixed = {name: as_text(getattr(settings, name)) for name in sorted(given) if name not in _FOR_ITSELF}
-    about = {
+    identity = {
         "model": settings.model,
-        "space": " | ".join(line.strip() for line in words(dimensions)),
+        "space": " | ".join(line.strip() for line in describe_space(dimensions)),
         "given": json.dumps(fixed),
     }
-    study = (
-        asked.study
-        or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
-    )
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    study = asked.study or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{digest[:8]}"
     root = Path(settings.runs_root)
-    return Task(
+    return SweepConfig(
         storage=asked.storage or f"sqlite:///{root / 'sweeps.db'}",
         study=study,
-        about=about,
+        identity=identity,
         maximize=settings.monitor != "val_loss",
         pruner=asked.pruner,
         epochs=settings.epochs,
         seed=settings.seed,
-        beat=asked.heartbeat_seconds,
-        given=given,
+        heartbeat_s=asked.heartbeat_seconds,
+        fixed=given,
         dimensions=dimensions,
         folder=root / study,
         monitor=settings.monitor,
