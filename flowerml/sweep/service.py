@@ -131,7 +131,7 @@ def _make_tick(run_id: str, stop_reason: Callable[[], str | None]) -> Callable[[
 
 @contextmanager
 def _recorded_status(parent: CampaignRun, stopping: StopRequest) -> Iterator[None]:
-    """On exit, record the final status of the sweep's run, and of the launcher run that `mlflow run` may have opened."""
+    """On exit, record the final status of the sweep's run, and of the launcher run of `mlflow run`, if any."""
     status = Status.FAILED
 
     def set_status(value: str) -> None:

@@ -142,7 +142,7 @@ class TestNotes:
         notes.notes_of("B1").failures = 2
         notes.save()
         (tmp_path / "c-1" / LEDGER).write_text(content)
-        assert self.ledger(tmp_path / "c-1").of("B1").failures == 0
+        assert self.ledger(tmp_path / "c-1").notes_of("B1").failures == 0
 
     def test_campaigns_with_other_names_share_a_folder_and_with_the_same_do_not(self, tmp_path):
         self.ledger(tmp_path / "c-1").save()

@@ -107,7 +107,7 @@ def resolve_run(
         _clamp_lengths(values, family, name, warnings)
     try:
         settings, found = resolve(values)
-        _check_family(settings.model, family)
+        _check_model_family(settings.model, family)
     except UserError as error:
         by = f" (with {' '.join(f'--set {word}' for word in overrides.assignments)})" if overrides.assignments else ""
         raise node.error(f"run {name}{by}: {error}") from error
@@ -191,7 +191,7 @@ def recipe_model(family: Family) -> str:
     return flagships.get(family) or next(name for name in known_models() if find_model(name).family is family)
 
 
-def _check_family(model: str, family: Family) -> None:
+def _check_model_family(model: str, family: Family) -> None:
     found = find_model(model).family
     if found is not family:
         raise UserError(

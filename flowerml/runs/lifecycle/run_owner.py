@@ -5,7 +5,8 @@ from pathlib import Path
 from flowerml.events import Tags
 from flowerml.journal import Damage, Journal, journals, read_delivered
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.tracking.search.campaigns import CAMPAIGN
+
+_CAMPAIGN_TAG = "flowerml.campaign"
 
 
 def run_id_of(folder: Path) -> str:
@@ -23,7 +24,7 @@ def foreign_owner(folder: Path, campaign: str) -> str | None:
         return None
     found = journals(folder)
     tags = _recorded_tags(found[-1]) if found else {}
-    owner = tags.get(CAMPAIGN)
+    owner = tags.get(_CAMPAIGN_TAG)
     return None if owner == campaign or (found and not tags) else owner or ""
 
 
