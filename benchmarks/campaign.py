@@ -120,7 +120,7 @@ def _cpu() -> float:
 
 
 def _cpu_of(forking: "ForkClient") -> float:
-    """CPU seconds of the zygote's children that have ended."""
+    """CPU seconds of the fork server's children that have ended."""
     import psutil
 
     times = psutil.Process(forking.pid).cpu_times()

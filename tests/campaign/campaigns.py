@@ -5,6 +5,8 @@ another.
 import os
 from pathlib import Path
 
+from mlflow.tracking import MlflowClient
+
 from flowerml.campaign.engine.context import CampaignOptions
 from flowerml.campaign.execution.job_worker import run_job
 from flowerml.campaign.service import run_campaign
@@ -49,7 +51,7 @@ phases:
 """
 
 
-class InThisProcess:
+class InProcessExecutor:
     """Does each job at once, in this process: no fork server, no imports to wait for. `jobs` are those it was given."""
 
     def __init__(self, before=lambda job: None):
@@ -92,9 +94,22 @@ def options(train_dir, folder, **more):
     )
 
 
-def carry_out_here(flowers, folder, text=TINY, *words, before=lambda job: None, shown=None, **more):
-    """A campaign in this process; returns its story and the names of the jobs in order."""
-    doing = InThisProcess(before)
+def run_here(flowers, folder, text=TINY, *words, before=lambda job: None, shown=None, **more):
+    """A campaign in this process; returns its snapshot and the names of the jobs in order."""
+    doing = InProcessExecutor(before)
     os.environ.pop("MLFLOW_RUN_ID", None)
     finished = run_campaign(plan_of(text, *words), options(flowers, folder, **more), executor=doing, progress=shown)
     return finished, doing.jobs
+
+
+def runs_at_mlflow(kind=None, campaign=None):
+    """Every run of the store by its name in the plan (or its MLflow name), one kind or all, one campaign or all; a list
+    for each.
+    """
+    client = MlflowClient()
+    found = {}
+    for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
+        tags = run.data.tags
+        if kind in (None, tags.get("flowerml.kind")) and campaign in (None, tags.get("flowerml.campaign")):
+            found.setdefault(run.data.tags.get("flowerml.plan_run", run.info.run_name), []).append(run)
+    return found
