@@ -55,8 +55,8 @@ def _find_external_choice(plan: Plan, phase: Phase, data_digest: str) -> Externa
             return _load_external_choice(campaign.tags["campaign"], decided[-1])
     raise UserError(
         f"{plan.file}: phase {phase.name} follows phase {other_phase} of plan {other_plan}, and no finished campaign of"
-        f" it on these pictures (data {data_digest[:8]}) is at the tracking server: run it first (flowerml campaign --plan"
-        f" {other_plan})"
+        f" it on these pictures (data {data_digest[:8]}) is at the tracking server: run it first"
+        f" (flowerml campaign --plan {other_plan})"
     )
 
 

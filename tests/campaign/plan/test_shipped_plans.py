@@ -254,7 +254,7 @@ def test_the_reduced_plan_is_sixteen_of_the_same_runs():
         if run.settings is not None:
             assert run.settings == full.run(run.name).settings
     assert [run.seed for run in reduced.runs if run.settings is None] == [23, 23, 23, 23, 11, 11]
-    assert [(str(run.source.phase), run.source.place) for run in reduced.phase("C").runs] == [("B", 1), ("B", 2)]
+    assert [(str(run.source.phase), run.source.rank) for run in reduced.phase("C").runs] == [("B", 1), ("B", 2)]
     assert {phase.name: phase.select.top for phase in reduced.phases if phase.select} == {
         "B": 2,
         "C": 1,
