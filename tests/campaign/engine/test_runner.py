@@ -15,7 +15,7 @@ ORDER = ["A1", "B1", "B2", "C1", "D1", "D2", "F1", "F2"]
 
 @pytest.fixture(scope="module")
 def whole(flowers, tmp_path_factory):
-    """One campaign that was carried out whole: its snapshot, the jobs, its folder. The store lies in that folder too."""
+    """A finished campaign: its snapshot, the jobs, its folder, which has the store too."""
     folder = tmp_path_factory.mktemp("whole")
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
