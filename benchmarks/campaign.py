@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowerml.campaign.execution.fork_client import ForkClient
+    from flowerml.forkserver.client import ForkClient
 
 SETTINGS = {
     "model": "timm:test_convnext2.r160_in1k",
@@ -83,25 +83,27 @@ def _command(place: int) -> tuple[float, float, float]:
 
 
 def _forks(runs: int) -> tuple[float, list[tuple[float, float, float]]]:
-    from flowerml.campaign.execution.fork_client import ForkClient
-    from flowerml.campaign.execution.job import Job, JobKind
+    from flowerml.campaign.execution.job import JobKind, RunJob
+    from flowerml.campaign.execution.job_worker import run_job
+    from flowerml.forkserver.client import ForkClient
+    from flowerml.forkserver.job import Job
     from flowerml.settings import resolve
 
     started = time.monotonic()
-    forking = ForkClient()
+    forking = ForkClient(run_job.__module__)
     forking.wait_ready()
     ready = time.monotonic() - started
     rows = []
     for place in range(runs):
         settings, _ = resolve({**SETTINGS, "train_dir": "data", "output_dir": f"fork{place}"})
         used, started = _cpu_of(forking), time.monotonic()
-        forking.start(Job(str(place), JobKind.TRAIN, settings.model_dump(mode="json"), {}, "fork.log"))
+        run = RunJob(str(place), JobKind.TRAIN, settings.model_dump(mode="json"), {}, "fork.log")
+        forking.start(Job(run.name, run_job, (run,), run.log))
         while not (ended := forking.poll(60)):
             pass
         assert ended[0].exit_code == 0, ended
         rows.append((time.monotonic() - started, _cpu_of(forking) - used, _training(Path(f"fork{place}"))))
-    forking.close()
-    forking.wait(30)
+    forking.close(30)
     return ready, rows
 
 
@@ -118,7 +120,7 @@ def _cpu() -> float:
 
 
 def _cpu_of(forking: "ForkClient") -> float:
-    """CPU seconds of the zygote's children that have ended."""
+    """CPU seconds of the fork server's children that have ended."""
     import psutil
 
     times = psutil.Process(forking.pid).cpu_times()

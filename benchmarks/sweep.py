@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flowerml.data.synthetic.flowers import make_flowers
-from flowerml.sweep.trials import counted
+from flowerml.sweep.trials import requested_trials
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
@@ -74,7 +74,7 @@ def sweep(folder: Path, epochs: int, trials: int, workers: int) -> tuple[float, 
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
     began = time.time()
     subprocess.run(line, env=environment, check=True, cwd=folder, capture_output=True)
-    done = list(counted(optuna.load_study(study_name=name, storage=storage).trials).values())
+    done = list(requested_trials(optuna.load_study(study_name=name, storage=storage).trials).values())
     spans = [(trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()) for trial in done]
     between = (
         [after[0] - before[1] for before, after in zip(spans, spans[workers:], strict=False)] if workers == 1 else []

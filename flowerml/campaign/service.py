@@ -1,6 +1,4 @@
-"""A campaign from the plan to its last file: hold it, open what it stands on, run it, and leave everything in the right
-state.
-"""
+"""Run a campaign: acquire the lease, build the context, execute the phases, record the final status."""
 
 import logging
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
@@ -35,7 +33,7 @@ from flowerml.runs.lifecycle.termination import finalize_status
 
 logger = logging.getLogger(__name__)
 
-_BEATS = 6  # signs of life within a lease
+_HEARTBEATS_PER_LEASE = 6
 
 
 def run_campaign(
@@ -43,58 +41,65 @@ def run_campaign(
     options: CampaignOptions,
     *,
     parallel: int = 1,
-    workers: Executor | None = None,
-    shown: Display | None = None,
+    executor: Executor | None = None,
+    progress: Display | None = None,
 ) -> CampaignSnapshot:
-    """Carry out a campaign, or go on with it. `workers` carry out its runs, `parallel` at a time; None: this machine.
-    `shown`: who shows how it stands; None: what fits where stderr goes.
+    """Run or resume a campaign, `parallel` runs at a time.
+
+    `executor` runs the jobs (None: this machine); `progress` displays the snapshots (None: a table on a terminal, log
+    lines elsewhere).
 
     Raises:
-        UserError: nothing was begun: pictures, folders, the server, or another runner that holds it.
+        UserError: nothing was begun: images, folders or the server are unusable, or another process has the lease.
         RunFailed: it can't go on; its run is FAILED, with the reason.
-        KeyboardInterrupt: it was asked to stop; its run is KILLED, and the same command goes on with it.
+        KeyboardInterrupt: a stop was requested; its run is KILLED, and the same command resumes it.
     """
-    stopping = StopRequest()
+    stop_request = StopRequest()
     launcher = find_launcher(stops=True)
-    with closing(workers or LocalExecutor(parallel)) as hands:  # the imports of who starts runs go on beside this
+    with closing(executor or LocalExecutor(parallel)) as jobs:  # the fork server imports in the meantime
         data = load_data_info(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
         logger.info(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
-        attempt = acquire_lease(options.runs_root / campaign, campaign)
-        with fenced_writes(attempt), watch_run(attempt.heartbeat, LEASE_S / _BEATS, stopping, launcher):
-            clean_fenced(attempt)
-            ground = _ground(plan, options, data, campaign, stopping)
-            return _run(ground, hands, stopping, parallel, nullcontext(shown) if shown is not None else open_display())
+        lease = acquire_lease(options.runs_root / campaign, campaign)
+        with fenced_writes(lease), watch_run(lease.heartbeat, LEASE_S / _HEARTBEATS_PER_LEASE, stop_request, launcher):
+            clean_fenced(lease)
+            context = _build_context(plan, options, data, campaign, stop_request)
+            displayed = nullcontext(progress) if progress is not None else open_display()
+            return _run_phases(context, jobs, stop_request, parallel, displayed)
 
 
-def _ground(
-    plan: Plan, options: CampaignOptions, data: DataInfo, campaign: str, stopping: StopRequest
+def _build_context(
+    plan: Plan, options: CampaignOptions, data: DataInfo, campaign: str, stop_request: StopRequest
 ) -> CampaignContext:
-    """As `prepare_ground`. Raises KeyboardInterrupt where somebody does not want to wait for the server."""
+    """As `build_context`. Raises KeyboardInterrupt where a stop is requested while it waits for the server."""
     try:
-        with handle_signals(stopping), graceful(stopping) as asked:
-            ground = build_context(plan, options, data, campaign, asked)
+        with handle_signals(stop_request), graceful(stop_request) as stop_reason:
+            context = build_context(plan, options, data, campaign, stop_reason)
     except (Stopped, StoppedImmediately) as error:
         raise KeyboardInterrupt from error
-    return ground
+    return context
 
 
-def _run(
-    ground: CampaignContext,
-    workers: Executor,
-    stopping: StopRequest,
+def _run_phases(
+    context: CampaignContext,
+    executor: Executor,
+    stop_request: StopRequest,
     parallel: int,
-    showing: AbstractContextManager[Display],
+    displayed: AbstractContextManager[Display],
 ) -> CampaignSnapshot:
     status = Status.FAILED
 
-    def ended(word: str) -> None:
+    def set_status(value: str) -> None:
         nonlocal status
-        status = Status(word)
+        status = Status(value)
 
     try:
-        with finalize_status(ground.parent.recorder, ended, stopping), graceful(stopping), showing as shown:
-            return CampaignRunner(ground, workers, shown, stopping, parallel).run()
+        with (
+            finalize_status(context.parent.recorder, set_status, stop_request),
+            graceful(stop_request),
+            displayed as shown,
+        ):
+            return CampaignRunner(context, executor, shown, stop_request, parallel).run()
     finally:
-        with suppress(UserError):  # a server that does not answer at the end: `flowerml reap` finds the launcher
-            ground.parent.end_launcher(status.value, now_ms())
+        with suppress(UserError):  # the server is unreachable: `flowerml reap` closes the launcher run
+            context.parent.end_launcher(status.value, now_ms())

@@ -1,4 +1,4 @@
-"""A sweep from its first trial to its last: workers, progress, confirmation on further seeds."""
+"""The loop of a sweep: workers run the queued trials, progress is logged, the best are trained on further seeds."""
 
 import logging
 import os
@@ -13,25 +13,24 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.errors import RunFailed
+from flowerml.forkserver.client import ForkClient
 from flowerml.human_units import duration
-from flowerml.runs.lifecycle.device_share import DeviceShare, visible_gpus
-from flowerml.sweep.storage import patiently
-from flowerml.sweep.study import as_run
-from flowerml.sweep.task import Task
-from flowerml.sweep.trials import BEST, ENDED, FAILED, counted, end_unasked, open_ends
-from flowerml.sweep.worker import run_all, work
-from flowerml.sweep.workers import at_work, end_of
+from flowerml.runs.lifecycle.device_share import visible_gpus
+from flowerml.sweep.config import SweepConfig
+from flowerml.sweep.storage import call_with_retries
+from flowerml.sweep.study import round_value
+from flowerml.sweep.trials import BEST, FAILED, FINISHED_STATES, count_unfinished, fail_unrequested, requested_trials
+from flowerml.sweep.worker import run_confirmations, run_trials
+from flowerml.sweep.workers import last_line, running_workers
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S = 0.3
+_POLL_S = 0.3
 
 
 @dataclass(frozen=True)
-class Swept:
-    """What a sweep has come to: the trials that were asked for, each in its last try, by number; and the number of the
-    best one.
-    """
+class SweepTrials:
+    """The requested trials of a finished sweep by number, each in its last attempt, and the number of the best."""
 
     trials: dict[int, FrozenTrial]
     best: int
@@ -41,28 +40,36 @@ class Swept:
         """The trial with the best value."""
         return self.trials[self.best]
 
-    def chosen(self, number: int) -> dict[str, Any]:
+    def chosen_settings(self, number: int) -> dict[str, Any]:
         """The settings that were chosen for a trial, as they ran."""
-        return {name: as_run(value) for name, value in self.trials[number].params.items()}
+        return {name: round_value(value) for name, value in self.trials[number].params.items()}
 
 
-def sweep(task: Task, study: optuna.Study, refill: Callable[[], int], workers: int, beat: Callable[[], None]) -> Swept:
-    """Work off the study's queue with several worker processes. `refill` queues what is still missing then (somebody
-    else may have stopped, or died with, a trial that counts), and says how much that was; `beat` is called again and
-    again.
+def optimize(
+    config: SweepConfig,
+    study: optuna.Study,
+    refill: Callable[[], int],
+    fork_client: ForkClient,
+    count: int,
+    tick: Callable[[], None],
+) -> SweepTrials:
+    """Run the study's queue with `count` worker processes until all requested trials have ended.
+
+    `refill` enqueues the trials that are missing then (another command may have stopped, or died with, some) and
+    returns their number; `tick` is called in every turn and may raise.
 
     Raises:
         UserError: settings that can't be run, or the study's database is gone; RunFailed: every trial failed.
-        KeyboardInterrupt: stopped; the same command goes on.
+        KeyboardInterrupt: stopped; the same command resumes.
     """
-    progress = _Progress(task, study)
-    logs = _logs(task, "worker", workers)
+    progress = _ProgressLog(config, study)
+    logs = _log_files(config, "worker", count)
     while True:
-        _work_through(task, study, logs, progress, beat)
-        if not patiently(task.storage, refill):
+        _drain_queue(config, study, fork_client, logs, progress, tick)
+        if not call_with_retries(config.storage, refill):
             break
-    patiently(task.storage, lambda: end_unasked(study))
-    done = patiently(task.storage, lambda: counted(study.get_trials(deepcopy=False)))
+    call_with_retries(config.storage, lambda: fail_unrequested(study))
+    done = call_with_retries(config.storage, lambda: requested_trials(study.get_trials(deepcopy=False)))
     values = {
         number: trial.value
         for number, trial in done.items()
@@ -70,119 +77,126 @@ def sweep(task: Task, study: optuna.Study, refill: Callable[[], int], workers: i
     }
     if not values:
         raise RunFailed(
-            f"no trial of study {task.study} was completed: the logs in {task.folder / 'logs'} say why"
-            f" ({end_of(logs[0])})"
+            f"no trial of study {config.study} was completed: the logs in {config.folder / 'logs'} say why"
+            f" ({last_line(logs[0])})"
         )
-    return Swept(done, (max if task.maximize else min)(values, key=lambda number: values[number]))
+    return SweepTrials(done, (max if config.maximize else min)(values, key=lambda number: values[number]))
 
 
-def confirm(
-    task: Task, swept: Swept, count: int, seeds: tuple[int, ...], workers: int, beat: Callable[[], None]
+def train_confirmations(
+    config: SweepConfig,
+    swept: SweepTrials,
+    count: int,
+    seeds: tuple[int, ...],
+    fork_client: ForkClient,
+    worker_count: int,
+    tick: Callable[[], None],
 ) -> None:
     """Train the `count` best configurations on further seeds. Raises RunFailed where a run fails."""
     ranked = [number for number, trial in swept.trials.items() if trial.state is TrialState.COMPLETE]
-    ranked.sort(key=lambda number: swept.trials[number].user_attrs[BEST], reverse=task.maximize)
+    ranked.sort(key=lambda number: swept.trials[number].user_attrs[BEST], reverse=config.maximize)
     runs = [
-        ({**swept.chosen(number), "seed": seed}, f"trial-{number:04d}-s{seed}")
+        ({**swept.chosen_settings(number), "seed": seed}, f"trial-{number:04d}-s{seed}")
         for number in ranked[:count]
         for seed in seeds
-        if seed != task.seed
+        if seed != config.seed
     ]
     if not runs:
         return
     logger.info(
         f"confirming the best {min(count, len(ranked))} on seeds {', '.join(map(str, seeds))}: {len(runs)} runs"
     )
-    logs = _logs(task, "confirm", min(workers, len(runs)))
+    logs = _log_files(config, "confirm", min(worker_count, len(runs)))
 
-    def job(log: Path, share: DeviceShare) -> tuple[Callable[..., None], tuple[Any, ...]]:
-        return run_all, (task, runs, log, share)
-
-    with at_work(job, logs, _gpus(task)) as at:
-        while at.supervise():
-            beat()
-            time.sleep(_LOOK_S)
+    with running_workers(fork_client, run_confirmations, (config, runs), logs, _gpus_to_share(config)) as workers:
+        while workers.supervise(_POLL_S):
+            tick()
 
 
-def _logs(task: Task, name: str, count: int) -> list[Path]:
-    """A file for each worker, of this command alone."""
-    folder = task.folder / "logs"
+def _log_files(config: SweepConfig, name: str, count: int) -> list[Path]:
+    """A log file for each worker of this command."""
+    folder = config.folder / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return [folder / f"{socket.gethostname()}-{os.getpid()}-{name}-{number}.log" for number in range(1, count + 1)]
 
 
-def _gpus(task: Task) -> Sequence[str]:
-    """What is shared out; whoever has named a device has it."""
-    return () if "device" in task.given else visible_gpus()
+def _gpus_to_share(config: SweepConfig) -> Sequence[str]:
+    """The GPUs to share among the workers; none where a device is given."""
+    return () if "device" in config.fixed else visible_gpus()
 
 
-def _work_through(
-    task: Task, study: optuna.Study, logs: list[Path], progress: "_Progress", beat: Callable[[], None]
+def _drain_queue(
+    config: SweepConfig,
+    study: optuna.Study,
+    fork_client: ForkClient,
+    logs: list[Path],
+    progress: "_ProgressLog",
+    tick: Callable[[], None],
 ) -> None:
-    """Keep workers at it, and tell of each trial that ends, until nothing is queued or under way."""
+    """Run workers, and log each trial that ends, until no trial is queued or running."""
 
-    def job(log: Path, share: DeviceShare) -> tuple[Callable[..., None], tuple[Any, ...]]:
-        return work, (task, log, share)
-
-    def open_still() -> int:
+    def count_open() -> int:
         optuna.storages.fail_stale_trials(study)
-        return sum(open_ends(study))
+        return sum(count_unfinished(study))
 
-    left = patiently(task.storage, open_still)
-    if not left:
+    unfinished = call_with_retries(config.storage, count_open)
+    if not unfinished:
         return
-    with at_work(job, logs[:left], _gpus(task)) as workers:
-        while workers.supervise():
-            beat()
-            patiently(task.storage, progress.tell)
-            time.sleep(_LOOK_S)
-    patiently(task.storage, progress.tell)
-    if left := patiently(task.storage, open_still):
+    with running_workers(fork_client, run_trials, (config,), logs[:unfinished], _gpus_to_share(config)) as workers:
+        while workers.supervise(_POLL_S):
+            tick()
+            call_with_retries(config.storage, progress.log_new)
+    call_with_retries(config.storage, progress.log_new)
+    if unfinished := call_with_retries(config.storage, count_open):
         raise RunFailed(
-            f"no worker is left, and {left} trials have not ended: the logs in {task.folder / 'logs'} say why. The same"
-            " command goes on"
+            f"no worker is left, and {unfinished} trials have not ended: the logs in {config.folder / 'logs'} say why."
+            " The same command goes on"
         )
 
 
 @dataclass
-class _Progress:
-    """A line per trial that has ended since the command began."""
+class _ProgressLog:
+    """Logs a line per trial that has ended since the command began."""
 
-    task: Task
+    config: SweepConfig
     study: optuna.Study
-    told: set[int] = field(default_factory=set)
+    logged: set[int] = field(default_factory=set)
     ended: int = 0
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.told |= {
-            trial.number for trial in counted(self.study.get_trials(deepcopy=False)).values() if trial.state in ENDED
+        self.logged |= {
+            trial.number
+            for trial in requested_trials(self.study.get_trials(deepcopy=False)).values()
+            if trial.state in FINISHED_STATES
         }
 
-    def tell(self) -> None:
-        """Tell of those that have ended since the last call."""
-        trials = counted(self.study.get_trials(deepcopy=False))
+    def log_new(self) -> None:
+        """Log the trials that have ended since the last call."""
+        trials = requested_trials(self.study.get_trials(deepcopy=False))
         new = {
-            number: trial for number, trial in trials.items() if trial.state in ENDED and trial.number not in self.told
+            number: trial
+            for number, trial in trials.items()
+            if trial.state in FINISHED_STATES and trial.number not in self.logged
         }
-        left = sum(trial.state not in ENDED for trial in trials.values())
+        left = sum(trial.state not in FINISHED_STATES for trial in trials.values())
         values = [
             trial.value for trial in trials.values() if trial.state is TrialState.COMPLETE and trial.value is not None
         ]
         for number, trial in new.items():
-            self.told.add(trial.number)
+            self.logged.add(trial.number)
             self.ended += 1
-            best = "" if not values else f", best so far {(max if self.task.maximize else min)(values):.4f}"
+            best = "" if not values else f", best so far {(max if self.config.maximize else min)(values):.4f}"
             reached = trial.user_attrs.get(BEST)
-            each = (time.monotonic() - self.started) / self.ended
+            seconds_per_trial = (time.monotonic() - self.started) / self.ended
             logger.info(
-                f"trial {number}{_how(trial)}: {self.task.monitor}"
+                f"trial {number}{_state_note(trial)}: {self.config.monitor}"
                 f" {'-' if reached is None else f'{reached:.4f}'}{best}; {left}"
-                f" left{f', about {duration(left * each)}' if left else ''}"
+                f" left{f', about {duration(left * seconds_per_trial)}' if left else ''}"
             )
 
 
-def _how(trial: FrozenTrial) -> str:
+def _state_note(trial: FrozenTrial) -> str:
     if trial.state is TrialState.FAIL:
         return (
             f" (failed: {trial.user_attrs[FAILED]})"

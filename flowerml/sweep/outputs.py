@@ -1,4 +1,4 @@
-"""What a sweep leaves in its folder and in its run: figures, a table, and the best values."""
+"""Outputs of a sweep, in its folder and its MLflow run: a table, figures, and the best values."""
 
 from pathlib import Path
 
@@ -9,41 +9,46 @@ from flowerml.events import Artifact, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_text
 from flowerml.reporting.figures import png_bytes
 from flowerml.settings.serialization import as_text
-from flowerml.sweep.loop import Swept
+from flowerml.sweep.config import SweepConfig
+from flowerml.sweep.loop import SweepTrials
 from flowerml.sweep.results import (
-    as_csv,
-    as_markdown,
     history_figure,
     importance_figure,
     importances,
     parallel_figure,
-    rows,
+    table_rows,
+    trials_csv,
+    trials_markdown,
 )
-from flowerml.sweep.space import words
-from flowerml.sweep.study import as_run
-from flowerml.sweep.task import Task
+from flowerml.sweep.space import describe_space
+from flowerml.sweep.study import round_value
 from flowerml.sweep.trials import BEST, RUN
 
-_NOTE = 5000  # characters of a description
+_NOTE_LENGTH = 5000  # characters of a description
 
 
-def begin(task: Task, trials: int, recorder: Recorder) -> None:
-    """Say in the sweep's run what it searches. What it began with stays a param; `flowerml.trials` is what was asked
-    for last.
-    """
-    recorder.record(Tags({"flowerml.study": task.study, "flowerml.trials": str(trials)}))
-    fixed = {name: as_text(value) for name, value in task.given.items()}
+def record_start(config: SweepConfig, trials: int, recorder: Recorder) -> None:
+    """Record what is searched. Params keep the first command's values; the tag `flowerml.trials` has the latest."""
+    recorder.record(Tags({"flowerml.study": config.study, "flowerml.trials": str(trials)}))
+    fixed = {name: as_text(value) for name, value in config.fixed.items()}
     recorder.record(
-        Params({**fixed, "trials": str(trials), "study": task.study, "pruner": task.pruner, "monitor": task.monitor})
+        Params(
+            {**fixed, "trials": str(trials), "study": config.study, "pruner": config.pruner, "monitor": config.monitor}
+        )
     )
     recorder.record(
-        Params({f"space_{line.split(':')[0].strip()}": line.split(": ", 1)[1] for line in words(task.dimensions)})
+        Params(
+            {
+                f"space_{line.split(':')[0].strip()}": line.split(": ", 1)[1]
+                for line in describe_space(config.dimensions)
+            }
+        )
     )
 
 
-def leave(task: Task, study: Study, swept: Swept, recorder: Recorder) -> None:
-    """Write table and figures, and record them with the best values. Raises UserError: the folder can't be written to."""
-    for path in _files(task, study, swept):
+def record_outputs(config: SweepConfig, study: Study, swept: SweepTrials, recorder: Recorder) -> None:
+    """Write table and figures, and record them with the best values. Raises UserError: the folder is not writable."""
+    for path in _write_outputs(config, study, swept):
         recorder.record(Artifact(path))
     states = [trial.state for trial in swept.trials.values()]
     counts = {
@@ -54,26 +59,26 @@ def leave(task: Task, study: Study, swept: Swept, recorder: Recorder) -> None:
     value, run = best.user_attrs[BEST], str(best.user_attrs.get(RUN, ""))
     recorder.record(
         Metrics(
-            {f"trials_{name}": count for name, count in counts.items()} | {f"best_{task.monitor}": value}, len(states)
+            {f"trials_{name}": count for name, count in counts.items()} | {f"best_{config.monitor}": value}, len(states)
         )
     )
-    chosen = ", ".join(f"{name} {as_text(as_run(value))}" for name, value in best.params.items())
-    table = as_markdown(rows(swept.trials, task.monitor, maximize=task.maximize))
-    note = f"**Best: trial {swept.best}, {task.monitor} {value:.4f}** ({chosen}), run `{run}`.\n\n{table}"
-    recorder.record(Tags({"mlflow.note.content": note[:_NOTE], "flowerml.chosen_run": run}))
+    chosen = ", ".join(f"{name} {as_text(round_value(value))}" for name, value in best.params.items())
+    table = trials_markdown(table_rows(swept.trials, config.monitor, maximize=config.maximize))
+    note = f"**Best: trial {swept.best}, {config.monitor} {value:.4f}** ({chosen}), run `{run}`.\n\n{table}"
+    recorder.record(Tags({"mlflow.note.content": note[:_NOTE_LENGTH], "flowerml.chosen_run": run}))
 
 
-def _files(task: Task, study: Study, swept: Swept) -> list[Path]:
-    title = f"Sweep {task.study}"
-    table = rows(swept.trials, task.monitor, maximize=task.maximize)
-    write_text(task.folder / "trials.csv", as_csv(table))
-    write_text(task.folder / "trials.md", as_markdown(table))
+def _write_outputs(config: SweepConfig, study: Study, swept: SweepTrials) -> list[Path]:
+    title = f"Sweep {config.study}"
+    table = table_rows(swept.trials, config.monitor, maximize=config.maximize)
+    write_text(config.folder / "trials.csv", trials_csv(table))
+    write_text(config.folder / "trials.md", trials_markdown(table))
     figures = {
-        "history.png": history_figure(swept.trials, task.monitor, title, maximize=task.maximize),
-        "parallel.png": parallel_figure(swept.trials, task.monitor, title, maximize=task.maximize),
+        "history.png": history_figure(swept.trials, config.monitor, title, maximize=config.maximize),
+        "parallel.png": parallel_figure(swept.trials, config.monitor, title, maximize=config.maximize),
     }
     if shares := importances(study):
         figures["importances.png"] = importance_figure(shares, title)
     for name, figure in figures.items():
-        write_bytes(task.folder / name, png_bytes(figure))
-    return [task.folder / name for name in ("trials.csv", "trials.md", *figures)]
+        write_bytes(config.folder / name, png_bytes(figure))
+    return [config.folder / name for name in ("trials.csv", "trials.md", *figures)]

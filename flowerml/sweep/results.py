@@ -1,6 +1,4 @@
-"""What a sweep leaves: a table of its trials, how the best value came about, which settings mattered, all trials as
-lines.
-"""
+"""Table and figures of a sweep: optimization history, hyperparameter importances, parallel coordinates."""
 
 import csv
 import io
@@ -18,39 +16,39 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.reporting.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
+from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.settings.serialization import as_text
-from flowerml.sweep.folders import run_id_of
-from flowerml.sweep.study import as_run
+from flowerml.sweep.study import round_value
 from flowerml.sweep.trials import BEST, FAILED, FOLDER, RUN
 
 _WIDTH = 9.5
-_PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-_LINES = 300  # trials that are drawn as lines: more are a blot; the table has all
+_LABEL_BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+_MAX_LINES = 300  # in parallel coordinates; the table has all trials
 
 
-Trials = Mapping[int, FrozenTrial]  # by number: the last try of each
+Trials = Mapping[int, FrozenTrial]  # by number: the last attempt of each
 
 
 def columns(trials: Trials) -> list[str]:
-    """The settings that were chosen, in their order."""
+    """The names of the searched settings, in order."""
     return list(dict.fromkeys(name for trial in trials.values() for name in trial.params))
 
 
-def rows(trials: Trials, monitor: str, *, maximize: bool) -> list[dict[str, str]]:
-    """A row per trial, the best first, those without a value last; why runs failed only where one has."""
+def table_rows(trials: Trials, monitor: str, *, maximize: bool) -> list[dict[str, str]]:
+    """A row per trial, the best first, those without a value last; the column `reason` only where a run failed."""
     worst = -np.inf if maximize else np.inf
 
     def rank(number: int) -> tuple[float, int]:
         value = trials[number].user_attrs.get(BEST, worst)
         return (-value if maximize else value, number)
 
-    table = [_row(number, trials[number], monitor, columns(trials)) for number in sorted(trials, key=rank)]
+    table = [_trial_row(number, trials[number], monitor, columns(trials)) for number in sorted(trials, key=rank)]
     if any(row["reason"] for row in table):
         return table
     return [{name: text for name, text in row.items() if name != "reason"} for row in table]
 
 
-def _row(number: int, trial: FrozenTrial, monitor: str, names: Sequence[str]) -> dict[str, str]:
+def _trial_row(number: int, trial: FrozenTrial, monitor: str, names: Sequence[str]) -> dict[str, str]:
     status = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(
         trial.state.name, trial.state.name.lower()
     )
@@ -59,14 +57,14 @@ def _row(number: int, trial: FrozenTrial, monitor: str, names: Sequence[str]) ->
         "status": status,
         f"best {monitor}": f"{trial.user_attrs[BEST]:.4f}" if BEST in trial.user_attrs else "",
         "epochs": str(len(trial.intermediate_values)),
-        **{name: as_text(as_run(trial.params[name])) if name in trial.params else "" for name in names},
+        **{name: as_text(round_value(trial.params[name])) if name in trial.params else "" for name in names},
         "run": trial.user_attrs.get(RUN)
         or (run_id_of(Path(trial.user_attrs[FOLDER])) if FOLDER in trial.user_attrs else ""),
         "reason": str(trial.user_attrs.get(FAILED, "")),
     }
 
 
-def as_csv(table: Sequence[dict[str, str]]) -> str:
+def trials_csv(table: Sequence[dict[str, str]]) -> str:
     """The table as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
@@ -75,7 +73,7 @@ def as_csv(table: Sequence[dict[str, str]]) -> str:
     return text.getvalue()
 
 
-def as_markdown(table: Sequence[dict[str, str]]) -> str:
+def trials_markdown(table: Sequence[dict[str, str]]) -> str:
     """The table as Markdown."""
     names = list(table[0])
     lines = [names, ["---"] * len(names), *([(row[name] or "-").replace("|", "/") for name in names] for row in table)]
@@ -133,8 +131,8 @@ def importance_figure(shares: dict[str, float], title: str) -> Figure:
         height = figure.get_size_inches()[1]
         axes = figure.add_axes((0.24, 0.6 / height, 0.68, (height - 1.6) / height))
         axes.barh(names, [shares[name] for name in names], color=BLUE, height=0.6)
-        for place, name in enumerate(names):
-            axes.text(shares[name] + 0.01, place, f"{shares[name]:.2f}", va="center", color=MUTED)
+        for row, name in enumerate(names):
+            axes.text(shares[name] + 0.01, row, f"{shares[name]:.2f}", va="center", color=MUTED)
         axes.set(xlim=(0, 1.08), xlabel="share of the differences between trials that the setting explains (fANOVA)")
         axes.spines[["top", "right"]].set_visible(False)
         header(figure, title, "How much each setting mattered, within the space that was searched")
@@ -143,7 +141,7 @@ def importance_figure(shares: dict[str, float], title: str) -> Figure:
 
 def parallel_figure(trials: Trials, monitor: str, title: str, *, maximize: bool) -> Figure:
     """A line per trial across its settings to its value; the better, the darker."""
-    known = [trial for trial in trials.values() if BEST in trial.user_attrs and trial.params][-_LINES:]
+    known = [trial for trial in trials.values() if BEST in trial.user_attrs and trial.params][-_MAX_LINES:]
     names = columns(trials)
     values = np.array([trial.user_attrs[BEST] for trial in known])
     order = np.argsort(values if maximize else -values, kind="stable")
@@ -152,18 +150,18 @@ def parallel_figure(trials: Trials, monitor: str, title: str, *, maximize: bool)
         axes = figure.add_axes((0.07, 0.2, 0.86, 0.6))
         scales = [_Scale([trial.params.get(name) for trial in known]) for name in names]
         last = _Scale([float(value) for value in values])
-        for place, index in enumerate(order):
-            heights = [scale.place(known[index].params.get(name)) for name, scale in zip(names, scales, strict=True)]
-            shade = 0.12 + 0.88 * (place + 1) / len(order)
-            best = place == len(order) - 1
+        for rank, index in enumerate(order):
+            heights = [scale.position(known[index].params.get(name)) for name, scale in zip(names, scales, strict=True)]
+            shade = 0.12 + 0.88 * (rank + 1) / len(order)
+            best = rank == len(order) - 1
             axes.plot(
-                [*heights, last.place(float(values[index]))],
+                [*heights, last.position(float(values[index]))],
                 color=ORANGE if best else BLUE,
                 alpha=shade,
                 lw=2.2 if best else 1.1,
             )
         for column, scale in enumerate([*scales, last]):
-            _axis(axes, column, scale)
+            _draw_axis(axes, column, scale)
         axes.set_xticks(range(len(names) + 1), [*names, monitor], rotation=20, ha="right")
         axes.set(ylim=(-0.05, 1.05), yticks=[])
         axes.spines[:].set_visible(False)
@@ -172,9 +170,7 @@ def parallel_figure(trials: Trials, monitor: str, title: str, *, maximize: bool)
 
 
 class _Scale:
-    """Where a setting's values lie between 0 and 1: numbers by size (decades, where they span more than one), others in
-    their order.
-    """
+    """Maps a setting's values to 0..1: numbers linearly, or logarithmically over a wide range, others by rank."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         present = sorted({value for value in values if value is not None}, key=lambda value: (str(type(value)), value))
@@ -183,8 +179,8 @@ class _Scale:
         self._numeric = bool(present) and len(numbers) == len(present)
         self._log = self._numeric and present[0] > 0 and present[-1] / present[0] > 8
 
-    def place(self, value: Any) -> float:  # noqa: ANN401 - a setting's value
-        """0 to 1; not a number where the trial has none."""
+    def position(self, value: Any) -> float:  # noqa: ANN401 - a setting's value
+        """0 to 1; NaN where the trial has no value."""
         if value is None:
             return float("nan")
         if len(self._values) < 2:
@@ -194,17 +190,17 @@ class _Scale:
         low, high, own = (np.log(x) if self._log else x for x in (self._values[0], self._values[-1], value))
         return float((own - low) / (high - low))
 
-    def marks(self) -> list[tuple[float, str]]:
-        """Its ends, or all of a few values, as (place, text)."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """The ends, or all of at most four values, as (position, label)."""
         shown = self._values if len(self._values) <= 4 else [self._values[0], self._values[-1]]
-        return [(self.place(value), as_text(_short(value))) for value in shown]
+        return [(self.position(value), as_text(_shorten(value))) for value in shown]
 
 
-def _axis(axes: Axes, column: int, scale: _Scale) -> None:
+def _draw_axis(axes: Axes, column: int, scale: _Scale) -> None:
     axes.axvline(column, color=FAINT, zorder=0)
-    for place, text in scale.marks():
-        axes.text(column + 0.03, place, text, fontsize=8, color=MUTED, va="center", bbox=_PLATE)
+    for position, text in scale.ticks():
+        axes.text(column + 0.03, position, text, fontsize=8, color=MUTED, va="center", bbox=_LABEL_BOX)
 
 
-def _short(value: Any) -> Any:  # noqa: ANN401 - a setting's value
+def _shorten(value: Any) -> Any:  # noqa: ANN401 - a setting's value
     return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,29 +1,29 @@
-"""A sweep from its command to its last file: its own run at the tracking server, its trials, the decision, the right
-state at the end.
-"""
+"""Run a sweep: open its MLflow run, run the trials, record the outputs, confirm the best, record the final status."""
 
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
+from flowerml.forkserver.client import ForkClient
 from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, watch_run
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.select import record_decision, select_configuration
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from flowerml.settings import Family
-from flowerml.sweep.folders import deliver, require_own
-from flowerml.sweep.loop import Swept, confirm, sweep
-from flowerml.sweep.outputs import begin, leave
-from flowerml.sweep.storage import patiently
-from flowerml.sweep.task import Task
-from flowerml.sweep.trials import ENDED, counted, name_of, queue
+from flowerml.sweep.config import SweepConfig
+from flowerml.sweep.folders import check_run_owners, deliver_journals
+from flowerml.sweep.loop import SweepTrials, optimize, train_confirmations
+from flowerml.sweep.outputs import record_outputs, record_start
+from flowerml.sweep.storage import call_with_retries
+from flowerml.sweep.trials import FINISHED_STATES, enqueue_missing, requested_trials, sweep_id
+from flowerml.sweep.worker import run_trials
 from flowerml.tracking import TrackedRuns, start_child_run
 from flowerml.tracking.search.campaigns import PARENT, CampaignRun
 from flowerml.tracking.search.sweeps import open_sweep, write_heartbeat
@@ -31,25 +31,25 @@ from flowerml.tracking.search.sweeps import open_sweep, write_heartbeat
 logger = logging.getLogger(__name__)
 
 SEEDS = (11, 23, 47)
-_SIGN_S = 30.0
+_HEARTBEAT_S = 30.0
 _DELIVERY_S = 600.0
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A sweep that is over: its run, its trials, and what was decided on further seeds (None where nothing was to be
-    confirmed).
-    """
+    """A finished sweep: its MLflow run, its trials, and the decision on further seeds (None without confirmation)."""
 
     run_id: str
-    swept: Swept
+    swept: SweepTrials
     decision: Decision | None
 
 
 @dataclass(frozen=True)
-class Search:
-    """What is asked for: how many `trials` in all, in which `family`, from a grid's `points` (None: the sampler
-    chooses), by how many `workers`; how many of the best are to be `confirmed` on further seeds; the MLflow experiment.
+class SearchOptions:
+    """What the command asks for.
+
+    `trials` in all, from a grid's `points` (None: the sampler chooses), by so many `workers`; the best `confirmed`
+    are trained on further seeds.
     """
 
     trials: int
@@ -60,96 +60,95 @@ class Search:
     experiment: str
 
 
-def run_sweep(task: Task, search: Search) -> SweepResult:
-    """Search, or go on with it, and leave what there is to see of it.
+def run_sweep(config: SweepConfig, search: SearchOptions) -> SweepResult:
+    """Run or resume a sweep, and record its outputs.
 
     Raises:
-        UserError: the study or the tracking server can't be had, or the folder can't be written to: nothing was begun.
+        UserError: the study or the tracking server is unreachable, or the folder is not writable: nothing was begun.
         RunFailed: it can't go on; its run is FAILED, with the reason.
-        KeyboardInterrupt: it was asked to stop; its run is KILLED, and the same command goes on.
+        KeyboardInterrupt: a stop was requested; its run is KILLED, and the same command resumes it.
     """
     try:
-        task.folder.mkdir(parents=True, exist_ok=True)
+        config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{task.folder}: {error.strerror or error}. Choose another --runs-root") from error
-    study = patiently(task.storage, task.open, 0.0)
+        raise UserError(f"{config.folder}: {error.strerror or error}. Choose another --runs-root") from error
+    study = call_with_retries(config.storage, config.open, 0.0)
 
     def refill() -> int:
-        return queue(study, search.trials, search.points)
+        return enqueue_missing(study, search.trials, search.points)
 
-    fresh = patiently(task.storage, refill)
-    trials = patiently(task.storage, lambda: counted(study.get_trials(deepcopy=False)))
-    ended = sum(trial.state in ENDED for trial in trials.values())
-    who = f"{search.workers} worker{'s' * (search.workers > 1)}"
+    fresh = call_with_retries(config.storage, refill)
+    trials = call_with_retries(config.storage, lambda: requested_trials(study.get_trials(deepcopy=False)))
+    ended = sum(trial.state in FINISHED_STATES for trial in trials.values())
+    workers = f"{search.workers} worker{'s' * (search.workers > 1)}"
     logger.info(
-        f"study {task.study}: {ended} of {len(trials)} trials are done, {fresh} newly queued; {who}, logs in"
-        f" {task.folder / 'logs'}"
+        f"study {config.study}: {ended} of {len(trials)} trials are done, {fresh} newly queued; {workers}, logs in"
+        f" {config.folder / 'logs'}"
     )
-    campaign = name_of(study)
-    require_own(task.folders, campaign)
-    tags = {"flowerml.family": search.family.value, "flowerml.model": str(task.about["model"])}
-    parent = open_sweep(campaign, f"sweep {task.study}", search.experiment, tags)
+    campaign = sweep_id(study)
+    check_run_owners(config.folders, campaign)
+    tags = {"flowerml.family": search.family.value, "flowerml.model": str(config.identity["model"])}
+    parent = open_sweep(campaign, f"sweep {config.study}", search.experiment, tags)
     run_id = parent.recorder.run_id
-    # Trials stand beside the sweep's run, in the experiment that `mlflow run` has put that one into.
-    task = replace(
-        task,
-        given={**task.given, "experiment": parent.experiment},
+    # Trials go into the experiment of the sweep's run, which `mlflow run` may have chosen.
+    config = replace(
+        config,
+        fixed={**config.fixed, "experiment": parent.experiment},
         labels={"flowerml.campaign": campaign, PARENT: run_id},
     )
     stopping = StopRequest()
-    with _closing(parent, stopping), graceful(stopping) as asked:
-        os.environ.pop("MLFLOW_RUN_ID", None)  # it is the sweep's: nothing else that this process writes belongs there
-        beat = _beat(run_id, asked)
-        begin(task, search.trials, parent.recorder)
-        swept = sweep(task, study, refill, search.workers, beat)
-        deliver(task.folders, beat, _DELIVERY_S)
-        leave(task, study, swept, parent.recorder)
+    with _recorded_status(parent, stopping), graceful(stopping) as stop_reason:
+        os.environ.pop("MLFLOW_RUN_ID", None)  # the sweep's own run: nothing else may be logged to it
+        tick = _make_tick(run_id, stop_reason)
+        record_start(config, search.trials, parent.recorder)
         decision = None
-        if search.confirmed:
-            confirm(task, swept, search.confirmed, SEEDS, search.workers, beat)
-            deliver(task.folders, beat, _DELIVERY_S)
-            decision = _decide(campaign, search.family, parent)
+        with closing(ForkClient(run_trials.__module__)) as fork_client:
+            swept = optimize(config, study, refill, fork_client, search.workers, tick)
+            deliver_journals(config.folders, tick, _DELIVERY_S)
+            record_outputs(config, study, swept, parent.recorder)
+            if search.confirmed:
+                train_confirmations(config, swept, search.confirmed, SEEDS, fork_client, search.workers, tick)
+                deliver_journals(config.folders, tick, _DELIVERY_S)
+                decision = _select_confirmed(campaign, search.family, parent)
     return SweepResult(run_id, swept, decision)
 
 
-def _beat(run_id: str, asked: Callable[[], str | None]) -> Callable[[], None]:
-    """What is called again and again: raises Stopped where somebody asks for it, and gives a sign of life now and then."""
+def _make_tick(run_id: str, stop_reason: Callable[[], str | None]) -> Callable[[], None]:
+    """A function that raises Stopped where a stop was requested, and writes the sweep's heartbeat when it is due."""
     last = time.monotonic()
 
-    def beat() -> None:
+    def tick() -> None:
         nonlocal last
-        if reason := asked():
+        if reason := stop_reason():
             raise Stopped(reason)
-        if time.monotonic() - last > _SIGN_S:
+        if time.monotonic() - last > _HEARTBEAT_S:
             write_heartbeat(run_id)
             last = time.monotonic()
 
-    return beat
+    return tick
 
 
 @contextmanager
-def _closing(parent: CampaignRun, stopping: StopRequest) -> Iterator[None]:
-    """Whatever happens, the sweep's run ends in the right state, and so does the run that `mlflow run` has opened to go
-    on with it.
-    """
+def _recorded_status(parent: CampaignRun, stopping: StopRequest) -> Iterator[None]:
+    """On exit, record the final status of the sweep's run, and of the launcher run of `mlflow run`, if any."""
     status = Status.FAILED
 
-    def ended(word: str) -> None:
+    def set_status(value: str) -> None:
         nonlocal status
-        status = Status(word)
+        status = Status(value)
 
     try:
         with (
-            watch_run(lambda: None, _SIGN_S, stopping, find_launcher(stops=True)),
-            finalize_status(parent.recorder, ended, stopping),
+            watch_run(lambda: None, _HEARTBEAT_S, stopping, find_launcher(stops=True)),
+            finalize_status(parent.recorder, set_status, stopping),
         ):
             yield
     finally:
         parent.end_launcher(status.value, now_ms())
 
 
-def _decide(campaign: str, family: Family, parent: CampaignRun) -> Decision:
-    """Rank what was confirmed, by the selector's own rule, in a run of kind select under the sweep's."""
+def _select_confirmed(campaign: str, family: Family, parent: CampaignRun) -> Decision:
+    """Rank the confirmed configurations as a selection does, in a run of kind select under the sweep's."""
     scope = Scope(seeds=SEEDS, kinds=("trial",), family=family.value, campaign=campaign)
     decision = select_configuration(scope, TrackedRuns())
     record_decision(

@@ -1,4 +1,4 @@
-"""The database that a study lives in: opened, kept alive, and waited for while it is away."""
+"""The database of a study: opened, with heartbeats of its trials, and retried while it is unreachable."""
 
 import logging
 import time
@@ -15,24 +15,24 @@ from flowerml.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-RETRIES = 2  # of one trial, after the process that ran it has died
-TROUBLE = (SQLAlchemyError, StorageInternalError)  # what a database raises that is away, or answers late
-_PATIENCE_S = 300.0
-_TABLES_S = (0.3, 1.0, 3.0)  # pauses: several processes that make the tables of one database at once crash, all but one
+MAX_RETRIES = 2  # of one trial, after the process that ran it has died
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)  # of a database that is unreachable or slow
+_RETRY_S = 300.0
+_CREATE_PAUSES_S = (0.3, 1.0, 3.0)  # processes that create the tables at once crash, all but one
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Storage(RDBStorage):
-    """Optuna's, with two gaps closed.
+    """Optuna's RDBStorage with two gaps closed.
 
-    A trial has a sign of life before it is RUNNING, not after: one whose process dies in between would be RUNNING for
-    ever. And a sign that does not get through is not the last one: the thread that gives it goes on.
+    A trial has a heartbeat before it is RUNNING, not after: one whose process dies in between would be RUNNING for
+    ever. And a heartbeat that fails does not end the thread that writes them.
     """
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Give a trial's sign of life."""
-        with suppress(*TROUBLE):
+        """Write a trial's heartbeat; an unreachable database is ignored."""
+        with suppress(*DATABASE_ERRORS):
             super().record_heartbeat(trial_id)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
@@ -42,70 +42,75 @@ class Storage(RDBStorage):
         return super().set_trial_state_values(trial_id, state, values)
 
 
-def open_storage(address: str, beat: int) -> Storage:
-    """The database at `address`, with Optuna's tables. `beat`: seconds between two signs of life of a trial; after
-    three without one it counts as dead, and is queued again, at most RETRIES times.
+def open_storage(address: str, heartbeat_s: int) -> Storage:
+    """The database at `address`, with Optuna's tables.
+
+    A trial without a heartbeat for three times `heartbeat_s` seconds counts as dead, and is enqueued again, at most
+    MAX_RETRIES times.
 
     Raises:
-        UserError: it can't be had.
+        UserError: it is unreachable, or not an address of a database.
     """
-    # A connection that was cut off (the server was started again) is replaced; an SQLite file that somebody writes to
-    # is waited for.
+    # Dropped connections (the server was restarted) are replaced; a lock on an SQLite file is waited for.
     engine = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {"pool_pre_ping": True}
-    again = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES, inherit_intermediate_values=True)
-    for pause in (*_TABLES_S, None):
+    retry = RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES, inherit_intermediate_values=True)
+    for pause in (*_CREATE_PAUSES_S, None):
         try:
             return Storage(
                 address,
                 engine_kwargs=engine,
-                heartbeat_interval=beat,
-                grace_period=3 * beat,
-                heartbeat_stale_trial_callback=again,
+                heartbeat_interval=heartbeat_s,
+                grace_period=3 * heartbeat_s,
+                heartbeat_stale_trial_callback=retry,
             )
         except (ArgumentError, ImportError, ValueError) as error:
             raise UserError(
-                f"--storage {named(address)}: {_line(error)}. Allowed: sqlite:///FILE.db, postgresql+psycopg2://…"
+                f"--storage {redact_password(address)}: {_root_cause(error)}. Allowed: sqlite:///FILE.db, postgresql+psycopg2://…"
             ) from error
-        except TROUBLE as error:
+        except DATABASE_ERRORS as error:
             if pause is None:
-                raise away(address, error) from error
+                raise unreachable_error(address, error) from error
             time.sleep(pause)
     raise AssertionError
 
 
-def away(address: str, error: Exception) -> UserError:
-    """The line for a database that does not answer."""
-    return UserError(f"--storage {named(address)} can't be had ({_line(error)}): start it, or name another one")
+def unreachable_error(address: str, error: Exception) -> UserError:
+    """The error for an unreachable database."""
+    return UserError(
+        f"--storage {redact_password(address)} can't be had ({_root_cause(error)}): start it, or name another one"
+    )
 
 
-def patiently(address: str, ask: Callable[[], Answer], seconds: float = _PATIENCE_S) -> Answer:
-    """What `ask` says; asked again for so many seconds while the database does not answer. Raises UserError after that."""
-    until, pause, told = time.monotonic() + seconds, 0.5, False
+def call_with_retries(address: str, function: Callable[[], Result], seconds: float = _RETRY_S) -> Result:
+    """Call a function, again for so many seconds while the database is unreachable. Raises UserError after that."""
+    deadline, pause, warned = time.monotonic() + seconds, 0.5, False
     while True:
         try:
-            answer = ask()
-        except TROUBLE as error:
-            if time.monotonic() + pause > until:
-                raise away(address, error) from error
-            if not told:
-                logger.warning(f"--storage {named(address)} does not answer ({_line(error)}): waiting for it")
-            told = True
+            result = function()
+        except DATABASE_ERRORS as error:
+            if time.monotonic() + pause > deadline:
+                raise unreachable_error(address, error) from error
+            if not warned:
+                logger.warning(
+                    f"--storage {redact_password(address)} does not answer ({_root_cause(error)}): waiting for it"
+                )
+            warned = True
             time.sleep(pause)
             pause = min(10.0, 2 * pause)
         else:
-            if told:
+            if warned:
                 logger.info("it answers again")
-            return answer
+            return result
 
 
-def named(address: str) -> str:
+def redact_password(address: str) -> str:
     """The address without its password."""
     head, sign, rest = address.partition("://")
     return f"{head}{sign}{'***@' + rest.rsplit('@', 1)[1] if '@' in rest else rest}"
 
 
-def _line(error: BaseException) -> str:
-    """The first line of what lies at the bottom of it: Optuna says only that something went wrong."""
+def _root_cause(error: BaseException) -> str:
+    """The first line of the cause that Optuna wraps: its own message says only that something went wrong."""
     while isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
     return (str(error) or type(error).__name__).splitlines()[0][:160]

@@ -1,159 +1,132 @@
-"""One process of a sweep: takes a trial from the queue, trains, tells the study, until nothing is left."""
+"""A worker process of a sweep: takes trials from the queue, trains them, reports to the study."""
 
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from flowerml.errors import LeaseLost, RunFailed, UserError
-from flowerml.log import configure_logging
 from flowerml.runs.lifecycle.attempts import lease_owner
-from flowerml.runs.lifecycle.device_share import DeviceShare
 from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings
-from flowerml.sweep.folders import epochs_of, held, run_id_of
-from flowerml.sweep.storage import TROUBLE, patiently
+from flowerml.sweep.config import SweepConfig
+from flowerml.sweep.folders import is_leased, values_by_epoch
+from flowerml.sweep.storage import DATABASE_ERRORS, call_with_retries
 from flowerml.sweep.study import suggest
-from flowerml.sweep.task import Task
-from flowerml.sweep.trials import BEST, FAILED, FOLDER, PRUNED, RUN, STOPPED, SURPLUS, is_wanted, open_ends, original
+from flowerml.sweep.trials import (
+    BEST,
+    FAILED,
+    FOLDER,
+    PRUNED,
+    RUN,
+    STOPPED,
+    SURPLUS,
+    count_unfinished,
+    is_requested,
+    original_number,
+)
 from flowerml.tracking import start_run
 from flowerml.training.callbacks import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
-STOPPED_CODE = 130
-# What a trial must not inherit: it is not the run that `mlflow run` has opened for the sweep.
-_NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+
+class SurplusTrial(Exception):
+    """A trial that is not requested, or that is done already."""
 
 
-class Surplus(Exception):
-    """A trial that nobody asked for, or that is done already."""
+def run_trials(config: SweepConfig) -> None:
+    """Run trials until the queue is empty and no worker runs one that may have to be tried again.
 
-
-def work(task: Task, log: Path, share: DeviceShare) -> None:
-    """Run trials until the queue is empty and nobody works on one that may have to be tried again. Ends the process: 0
-    well, 1 where the study's database is away, 2 where the user's settings can't be run, 130 stopped.
+    Raises:
+        UserError: settings that can't be run, or the study's database does not answer.
+        KeyboardInterrupt: stopped; the trial has a checkpoint.
     """
-    with_exit_code(lambda: _trials(task), log, share)
+    study = call_with_retries(config.storage, config.open)
 
-
-def run_all(task: Task, runs: list[tuple[dict[str, Any], str]], log: Path, share: DeviceShare) -> None:
-    """Train some configurations, each (settings, name); what is finished is left as it is, and what others work on is
-    waited for. Ends the process as `work`.
-    """
-    with_exit_code(lambda: _confirmations(task, runs), log, share)
-
-
-def with_exit_code(do: Callable[[], None], log: Path, share: DeviceShare) -> NoReturn:
-    """Do it as a process of its own: what it says goes into a file (several would speak at once, and stdout is the
-    command's), and it stops, with a checkpoint, when the process that started it dies.
-    """
-    os.setsid()  # Ctrl-C in a terminal is the command's to pass on
-    signal.signal(signal.SIGTERM, _stop)
-    _watch_parent()
-    for name in _NOT_PASSED_ON:
-        os.environ.pop(name, None)
-    os.environ.update(share.environment)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    configure_logging()
-    if share.threads is not None:
-        import torch
-
-        torch.set_num_threads(share.threads)
-    try:
-        do()
-    except UserError as error:
-        logger.error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(STOPPED_CODE)
-    sys.exit(0)
-
-
-def _trials(task: Task) -> None:
-    study = patiently(task.storage, task.open)
-
-    def look() -> tuple[int, int]:
+    def count_open() -> tuple[int, int]:
         optuna.storages.fail_stale_trials(study)
-        return open_ends(study)
+        return count_unfinished(study)
 
-    while any(left := patiently(task.storage, look)):
-        queued, _ = left
+    while any(unfinished := call_with_retries(config.storage, count_open)):
+        queued, _ = unfinished
         if queued:
-            _one(task, study)
+            _run_next_trial(config, study)
         else:
-            time.sleep(min(1.0, task.beat))
+            time.sleep(min(1.0, config.heartbeat_s))
 
 
-def _one(task: Task, study: optuna.Study) -> None:
-    """Run a trial from the queue; what is wrong with it alone does not end the worker."""
+def run_confirmations(config: SweepConfig, runs: list[tuple[dict[str, Any], str]]) -> None:
+    """Train configurations, each (settings, name), and skip finished ones. Raises as `run_trials`; RunFailed."""
+    for chosen, name in sorted(
+        runs, key=lambda run: is_leased(config.folder_of(run[1]))
+    ):  # those others work on come last
+        _train_run(config, config.settings(chosen, name), "confirm", None)
+
+
+def _run_next_trial(config: SweepConfig, study: optuna.Study) -> None:
+    """Run a trial from the queue; a failure of that trial alone does not end the worker."""
     try:
         study.optimize(
-            lambda trial: _objective(task, trial), n_trials=1, catch=(Surplus, RunFailed, RuntimeError, MemoryError)
+            lambda trial: _objective(config, trial),
+            n_trials=1,
+            catch=(SurplusTrial, RunFailed, RuntimeError, MemoryError),
         )
     except (UpdateFinishedTrialError, ValueError) as error:
         if isinstance(error, ValueError) and "Cannot tell" not in str(error):
             raise
         logger.warning(f"this process was taken for dead, and somebody else tries the trial again ({error})")
-    except TROUBLE as error:  # its run is written down: whoever tries it again finds it
+    except DATABASE_ERRORS as error:  # the run is in its folder, where the next attempt finds it
         logger.warning(f"the study could not be told ({type(error).__name__})")
 
 
-def _objective(task: Task, trial: optuna.Trial) -> float:
+def _objective(config: SweepConfig, trial: optuna.Trial) -> float:
     frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-    if not is_wanted(trial.study, frozen):
+    if not is_requested(trial.study, frozen):
         trial.set_user_attr(SURPLUS, True)
-        raise Surplus
-    settings = task.settings(suggest(trial, task.dimensions), f"trial-{original(frozen):04d}")
+        raise SurplusTrial
+    settings = config.settings(suggest(trial, config.dimensions), f"trial-{original_number(frozen):04d}")
     trial.set_user_attr(FOLDER, settings.output_dir)
     try:
-        best = _train(task, settings, "trials", _Reporting(trial, task.monitor, settings.epochs))
+        reached = _train_run(config, settings, "trials", _EpochReporter(trial, config.monitor, settings.epochs))
     except KeyboardInterrupt:
-        _note(trial, STOPPED, "by hand")
+        _set_attribute(trial, STOPPED, "by hand")
         raise
     except (RunFailed, RuntimeError, MemoryError) as error:
         if not isinstance(error, LeaseLost):
-            _note(trial, FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
+            _set_attribute(trial, FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
             logger.info(f"error: {error}")
         raise
-    trial.set_user_attr(RUN, best.run_id)
-    trial.set_user_attr(BEST, best.value)
-    for epoch, value in best.epochs.items():
+    trial.set_user_attr(RUN, reached.run_id)
+    trial.set_user_attr(BEST, reached.best)
+    for epoch, value in reached.by_epoch.items():
         if (
             epoch not in trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        ):  # trained while this one waited
+        ):  # trained by another process
             trial.report(value, epoch)
     pruned = trial.user_attrs.get(PRUNED)
-    if pruned is not None and max(best.epochs) < settings.epochs:
+    if pruned is not None and max(reached.by_epoch) < settings.epochs:
         raise optuna.TrialPruned(pruned)
-    return best.value
+    return reached.best
 
 
-def _note(trial: optuna.Trial, name: str, words: str) -> None:
-    """Write down why a trial ends; nothing where it is somebody else's by now, or the study can't be told."""
-    with suppress(UpdateFinishedTrialError, *TROUBLE):
-        trial.set_user_attr(name, words)
+def _set_attribute(trial: optuna.Trial, name: str, text: str) -> None:
+    """Note why a trial ends, unless another process has it by now or the database is unreachable."""
+    with suppress(UpdateFinishedTrialError, *DATABASE_ERRORS):
+        trial.set_user_attr(name, text)
 
 
 @dataclass(frozen=True)
-class _Reporting:
-    """Tells the study of each epoch, and whether the trial falls behind. A study that can't be told ends no training."""
+class _EpochReporter:
+    """Reports each epoch to the study; returns why to prune the trial. An unreachable database ends no training."""
 
     trial: optuna.Trial
     monitor: str
@@ -165,37 +138,40 @@ class _Reporting:
             self.trial.report(value, step=epoch)
             if epoch == self.epochs or not self.trial.should_prune():
                 return ""
-            words = f"pruned after epoch {epoch}: {self.monitor} {value:.4f} falls behind other trials"
-            self.trial.set_user_attr(PRUNED, words)
-        except (UpdateFinishedTrialError, *TROUBLE) as error:
+            reason = f"pruned after epoch {epoch}: {self.monitor} {value:.4f} falls behind other trials"
+            self.trial.set_user_attr(PRUNED, reason)
+        except (UpdateFinishedTrialError, *DATABASE_ERRORS) as error:
             logger.warning(f"epoch {epoch} could not be told to the study ({type(error).__name__})")
             return ""
-        return words
+        return reason
 
 
 @dataclass(frozen=True)
-class _Reached:
-    """What a run has come to: its values by epoch, and the best of them."""
+class _RunValues:
+    """Values of the monitored metric of a finished run."""
 
     run_id: str
-    epochs: dict[int, float]
-    value: float
+    by_epoch: dict[int, float]
+    best: float
 
 
-def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[EpochMetrics], str] | None) -> _Reached:
-    """One run; one that is finished already (its process died before it could tell) is read from its folder, and one
-    that somebody works on (a process that was taken for dead) is waited for.
+def _train_run(
+    config: SweepConfig, settings: Settings, phase: str, on_row: Callable[[EpochMetrics], str] | None
+) -> _RunValues:
+    """Train one run. Waits for one that a process works on (which was taken for dead), and skips a finished one.
+
+    A run is finished already where its process died before it could report to the study.
     """
     assert settings.output_dir is not None
     folder = Path(settings.output_dir)
-    labels = {**task.labels, "flowerml.kind": "trial", "flowerml.phase": phase}
+    labels = {**config.labels, "flowerml.kind": "trial", "flowerml.phase": phase}
     while True:
-        if held(folder):
+        if is_leased(folder):
             logger.info(f"{folder} is being worked on by {lease_owner(folder)}: waiting for it")
-        while held(folder):
+        while is_leased(folder):
             time.sleep(1.0)
-        standing = read_run_file(folder)
-        if standing is not None and standing.status == "FINISHED":
+        run_file = read_run_file(folder)
+        if run_file is not None and run_file.status == "FINISHED":
             break
         try:
             run_training(settings, start_run, labels=labels, on_row=on_row)
@@ -203,30 +179,8 @@ def _train(task: Task, settings: Settings, phase: str, on_row: Callable[[EpochMe
         except LeaseLost:
             raise
         except UserError:
-            if not held(folder):  # else somebody was faster
+            if not is_leased(folder):  # else another process was faster
                 raise
-    epochs = epochs_of(folder, task.monitor)
-    return _Reached(run_id_of(folder), epochs, max(epochs.values()) if task.maximize else min(epochs.values()))
-
-
-def _confirmations(task: Task, runs: list[tuple[dict[str, Any], str]]) -> None:
-    """First those that nobody works on, then those that somebody did."""
-    for chosen, name in sorted(runs, key=lambda run: held(task.folder_of(run[1]))):
-        _train(task, task.settings(chosen, name), "confirm", None)
-
-
-def _watch_parent() -> None:
-    """A thread that asks this process to stop when the one that started it has died, however it died."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    by_epoch = values_by_epoch(folder, config.monitor)
+    best = (max if config.maximize else min)(by_epoch.values())
+    return _RunValues(run_id_of(folder), by_epoch, best)

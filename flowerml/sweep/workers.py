@@ -1,129 +1,105 @@
-"""The worker processes of a sweep: forked from a server that has imported what they need, watched, replaced when they
-die.
-"""
+"""The worker processes of a sweep: started by a fork server, watched, replaced when they die."""
 
 import logging
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flowerml.errors import UserError
-from flowerml.runs.lifecycle.device_share import ONE_THREAD, DeviceShare, device_share
+from flowerml.forkserver.client import ForkClient
+from flowerml.forkserver.job import Job, JobResult
+from flowerml.runs.lifecycle.device_share import device_share
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 15  # lines of a worker's log where it died
-_SPARES = 5  # workers that take the place of dead ones
-
-Job = Callable[
-    [Path, DeviceShare], tuple[Callable[..., None], tuple[Any, ...]]
-]  # what a worker with this log and share calls, and with what
+_LOG_LINES = 15  # of a dead worker that are printed
+_SPARES = 5  # workers that replace dead ones
 
 
 @dataclass
 class Workers:
-    """Processes that are at work, on some GPUs; `spares` more may still be started."""
+    """Running workers by job name; `spares` more may still be started."""
 
-    job: Job
-    logs: list[Path]
-    gpus: Sequence[str]
-    processes: dict[int, BaseProcess] = field(default_factory=dict)
+    fork_client: ForkClient
+    jobs: dict[str, Job]
     spares: int = _SPARES
 
-    def start(self, place: int) -> None:
-        """Begin the worker of a place (from 0)."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["flowerml.sweep.worker"])
-        function, words = self.job(self.logs[place], device_share(place, len(self.logs), self.gpus))
-        process = context.Process(target=function, args=words, name=f"worker {place + 1}")
-        with _one_thread():
-            process.start()
-        self.processes[place] = process
-
-    def supervise(self) -> bool:
-        """Take note of those that have ended, put others in the place of dead ones. Returns whether somebody still
-        works.
+    def supervise(self, seconds: float) -> bool:
+        """Wait up to so many seconds for a worker's end, and replace it if it died. Returns whether any is running.
 
         Raises:
             UserError: the user's settings can't be run.
         """
-        for place, process in list(self.processes.items()):
-            if process.is_alive():
-                continue
-            process.join()
-            del self.processes[place]
-            if process.exitcode != 0:
-                self._judge(process, self.logs[place])
+        for result in self.fork_client.poll(seconds):
+            if result.exit_code == UserError.exit_code and result.last_line:
+                raise UserError(result.last_line)
+            if result.exit_code != 0:
+                self._report_death(result)
                 if self.spares:
                     self.spares -= 1
-                    self.start(place)
-        return bool(self.processes)
+                    self.fork_client.start(self.jobs[result.name])
+        return bool(self.fork_client.running)
 
-    def _judge(self, process: BaseProcess, log: Path) -> None:
-        last = _last_lines(log)
-        if process.exitcode == UserError.exit_code and last and last[-1].startswith("error: "):
-            raise UserError(last[-1].removeprefix("error: "))
-        code = process.exitcode or 0
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    def _report_death(self, result: JobResult) -> None:
+        log = Path(self.jobs[result.name].log)
+        code = result.exit_code
+        cause = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        if result.lost:
+            cause = f"was lost: {result.last_line}"
         logger.warning(
-            f"{process.name} {how}{'; another one takes its place' if self.spares else ''}. The end of {log}:"
+            f"{result.name} {cause}{'; another one takes its place' if self.spares else ''}. The end of {log}:"
         )
-        for line in last:
+        for line in _last_lines(log):
             logger.info(f"  {line}")
 
     def stop(self) -> None:
-        """Ask all to stop, with a checkpoint; asked again, at once. Waits for them."""
-        for process in self.processes.values():
-            if process.is_alive():
-                process.terminate()
-        for process in self.processes.values():
-            process.join()
+        """Stop all workers and wait for them: the first time with a checkpoint, the second time at once."""
+        for name in self.fork_client.running:
+            self.fork_client.stop(name)
+        while self.fork_client.running:
+            self.fork_client.poll(1.0)
 
 
 @contextmanager
-def at_work(job: Job, logs: list[Path], gpus: Sequence[str]) -> Iterator[Workers]:
-    """A worker per log, and a share of the GPUs for each. They are asked to stop if we are."""
-    workers = Workers(job, logs, gpus)
+def running_workers(
+    fork_client: ForkClient,
+    function: Callable[..., None],
+    arguments: tuple[Any, ...],
+    logs: list[Path],
+    gpus: Sequence[str],
+) -> Iterator[Workers]:
+    """Start a worker per log, with a share of the GPUs (or cores) each, that calls `function(*arguments)`.
+
+    An exception in the body, Ctrl-C among them, stops them.
+    """
+    jobs = {}
+    for index, log in enumerate(logs):
+        share = device_share(index, len(logs), gpus)
+        name = f"worker {index + 1}"
+        jobs[name] = Job(name, function, arguments, str(log), share.environment, share.threads)
+    workers = Workers(fork_client, jobs)
     try:
-        for place in range(len(logs)):
-            workers.start(place)
+        for job in jobs.values():
+            fork_client.start(job)
         yield workers
     except BaseException:
         try:
             workers.stop()
-        except BaseException:  # asked once more
+        except BaseException:  # a second signal
             workers.stop()
             raise
         raise
 
 
-def end_of(log: Path) -> str:
+def last_line(log: Path) -> str:
     """The last line of a log; empty where there is none."""
     return "".join(_last_lines(log)[-1:])
 
 
 def _last_lines(log: Path) -> list[str]:
     try:
-        return log.read_text("utf-8", errors="replace").splitlines()[-_SHOWN:]
+        return log.read_text("utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     except OSError:
         return []
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Inside, the server of forks may come up: its environment is ours."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            with suppress(KeyError):
-                del os.environ[name]
-            if text is not None:
-                os.environ[name] = text

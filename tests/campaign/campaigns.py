@@ -5,11 +5,13 @@ another.
 import os
 from pathlib import Path
 
+from mlflow.tracking import MlflowClient
+
 from flowerml.campaign.engine.context import CampaignOptions
-from flowerml.campaign.execution.fork_server import run_with_exit_code
-from flowerml.campaign.execution.job import JobResult
-from flowerml.campaign.execution.job_worker import run_job as work
+from flowerml.campaign.execution.job_worker import run_job
 from flowerml.campaign.service import run_campaign
+from flowerml.forkserver.job import JobResult
+from flowerml.forkserver.server import run_with_exit_code
 from tests.campaign.plans import plan_of
 
 # Two families, all kinds of phases, eight runs.
@@ -49,8 +51,8 @@ phases:
 """
 
 
-class InThisProcess:
-    """Does each job at once, in this process: no zygote, no imports to wait for. `jobs` are those it was given."""
+class InProcessExecutor:
+    """Does each job at once, in this process: no fork server, no imports to wait for. `jobs` are those it was given."""
 
     def __init__(self, before=lambda job: None):
         self.jobs = []
@@ -58,7 +60,7 @@ class InThisProcess:
         self._ended = []
 
     @property
-    def room(self):
+    def free_slots(self):
         return 1 - len(self._ended)
 
     @property
@@ -71,7 +73,7 @@ class InThisProcess:
         self._ended.append(
             changed
             if isinstance(changed, JobResult)
-            else JobResult(job.name, *run_with_exit_code(lambda: work(changed or job)))
+            else JobResult(job.name, *run_with_exit_code(lambda: run_job(changed or job)))
         )
 
     def poll(self, seconds):
@@ -92,9 +94,22 @@ def options(train_dir, folder, **more):
     )
 
 
-def carry_out_here(flowers, folder, text=TINY, *words, before=lambda job: None, shown=None, **more):
-    """A campaign in this process; returns its story and the names of the jobs in order."""
-    doing = InThisProcess(before)
+def run_here(flowers, folder, text=TINY, *words, before=lambda job: None, shown=None, **more):
+    """A campaign in this process; returns its snapshot and the names of the jobs in order."""
+    doing = InProcessExecutor(before)
     os.environ.pop("MLFLOW_RUN_ID", None)
-    finished = run_campaign(plan_of(text, *words), options(flowers, folder, **more), workers=doing, shown=shown)
+    finished = run_campaign(plan_of(text, *words), options(flowers, folder, **more), executor=doing, progress=shown)
     return finished, doing.jobs
+
+
+def runs_at_mlflow(kind=None, campaign=None):
+    """Every run of the store by its name in the plan (or its MLflow name), one kind or all, one campaign or all; a list
+    for each.
+    """
+    client = MlflowClient()
+    found = {}
+    for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
+        tags = run.data.tags
+        if kind in (None, tags.get("flowerml.kind")) and campaign in (None, tags.get("flowerml.campaign")):
+            found.setdefault(run.data.tags.get("flowerml.plan_run", run.info.run_name), []).append(run)
+    return found

@@ -8,7 +8,7 @@ SMALL = [
 ]
 
 
-def words(flowers, root, *more):
+def sweep_args(flowers, root, *more):
     """What is typed behind `flowerml`."""
     return ["sweep", *SMALL, "--train-dir", str(flowers), "--runs-root", str(root), *more]
 

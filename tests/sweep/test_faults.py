@@ -16,9 +16,9 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, make_url, text
 
-from flowerml.sweep.trials import counted
+from flowerml.sweep.trials import requested_trials
 from tests.conftest import ROOT
-from tests.sweep.commands import runs_of, words
+from tests.sweep.commands import runs_of, sweep_args
 from tests.tracking.compose_server import PASSWORD, postgres
 
 __all__ = ["postgres"]
@@ -34,7 +34,7 @@ class Sweep:
         self.flowers, self.root, self.storage = flowers, root, storage
 
     def begin(self, *more):
-        line = words(
+        line = sweep_args(
             self.flowers,
             self.root,
             "--study",
@@ -97,7 +97,7 @@ class Sweep:
         """
         study = optuna.load_study(study_name="s", storage=self.storage)
         assert all(trial.state.is_finished() for trial in study.trials)
-        done = counted(study.trials)
+        done = requested_trials(study.trials)
         assert len(done) == trials
         assert {trial.state for trial in done.values()} == {TrialState.COMPLETE}
         assert {len(trial.intermediate_values) for trial in done.values()} == {3}, (
@@ -195,7 +195,7 @@ def test_two_commands_that_begin_together_are_one_sweep(on_sqlite):
 
 
 def test_a_worker_that_slept_through_its_time_does_no_harm(on_sqlite):
-    """Stopped for longer than three signs of life, its trial is given to another one, which waits: the run is not free."""
+    """Stopped for longer than three heartbeats, its trial is given to another one, which waits for the run's lease."""
     process = on_sqlite.begin("--trials", "3", "--workers", "2")
     on_sqlite.until_trained(process, epochs=1)
     pid = next(pid for at, pid in on_sqlite.under_way().items() if on_sqlite.epochs(at) >= 1)

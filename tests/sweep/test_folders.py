@@ -8,8 +8,9 @@ from flowerml.events import Ended, Metrics, Status, Tags
 from flowerml.journal import Journal, RunStarted, has_undelivered
 from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
+from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.settings import resolve
-from flowerml.sweep.folders import deliver, epochs_of, require_own, run_id_of
+from flowerml.sweep.folders import check_run_owners, deliver_journals, values_by_epoch
 
 
 @pytest.fixture
@@ -33,17 +34,17 @@ def left(tmp_path):
 
 def test_a_folder_of_another_study_is_refused_by_its_name(left, tmp_path):
     own, other = left("s-trial-0000", "s-1234"), left("s-trial-0001", "s-5678")
-    require_own([own, tmp_path / "empty"], "s-1234")
+    check_run_owners([own, tmp_path / "empty"], "s-1234")
     with pytest.raises(
         UserError, match=r"s-trial-0001 holds a run of another study: choose another --study or --runs-root"
     ):
-        require_own([own, other], "s-1234")
+        check_run_owners([own, other], "s-1234")
 
 
 def test_what_runs_have_kept_is_brought_to_the_server(left):
     folders = [left("s-trial-0000", "s-1"), left("s-trial-0001", "s-1")]
     assert [run_id_of(folder) for folder in folders] == ["", ""]
-    deliver(folders, lambda: None, 60.0)
+    deliver_journals(folders, lambda: None, 60.0)
     assert not any(has_undelivered(folder / "attempts" / "0001") for folder in folders)
     for folder in folders:
         run = MlflowClient().get_run(run_id_of(folder))
@@ -54,7 +55,7 @@ def test_what_runs_have_kept_is_brought_to_the_server(left):
 def test_a_server_that_stays_away_costs_no_more_than_is_allowed(left, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     heard = []
-    deliver([left("s-trial-0000", "s-1")], lambda: heard.append(1), 0.2)
+    deliver_journals([left("s-trial-0000", "s-1")], lambda: heard.append(1), 0.2)
     told = capsys.readouterr().err
     assert "waiting for MLflow to take what 1 runs have kept" in told
     assert "`flowerml sync --all` delivers the rest" in told
@@ -63,4 +64,4 @@ def test_a_server_that_stays_away_costs_no_more_than_is_allowed(left, monkeypatc
 
 def test_the_values_of_a_run_by_epoch(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_accuracy,val_loss\n1,0.5,1.25\n2,0.75,1.5\n")
-    assert epochs_of(tmp_path, "val_loss") == {1: 1.25, 2: 1.5}
+    assert values_by_epoch(tmp_path, "val_loss") == {1: 1.25, 2: 1.5}

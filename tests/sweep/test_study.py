@@ -8,21 +8,21 @@ from sqlalchemy.exc import OperationalError
 
 from flowerml.errors import UserError
 from flowerml.settings import Family
-from flowerml.sweep.space import ranges
-from flowerml.sweep.storage import named, patiently
+from flowerml.sweep.space import range_dimensions
+from flowerml.sweep.storage import call_with_retries, redact_password
 from flowerml.sweep.study import open_study, suggest
-from flowerml.sweep.trials import queue
+from flowerml.sweep.trials import enqueue_missing
 from tests.conftest import ROOT
 
 ABOUT = {"model": "convnextv2_atto", "given": "{}"}
 OPTIONS = {"maximize": True, "pruner": "none", "epochs": 3, "seed": 11}
-RANGES = ranges(Family.CNN, {})
+RANGES = range_dimensions(Family.CNN, {})
 
 
 def drawn(address, count, workers, seed=11):
     """What the trials of a study draw, worked off by some workers in turn."""
     studies = [open_study(address, "s", ABOUT, **{**OPTIONS, "seed": seed}) for _ in range(workers)]
-    queue(studies[0], count, None)
+    enqueue_missing(studies[0], count, None)
     chosen = []
     for number in range(count):
         studies[number % workers].optimize(lambda trial: chosen.append(suggest(trial, RANGES)) or 0.1, n_trials=1)
@@ -58,8 +58,8 @@ def test_a_storage_that_can_not_be_had_is_one_line_without_its_password(address)
 
 
 def test_an_address_is_named_without_its_password():
-    assert named("postgresql+psycopg2://me:p@ss@db/x") == "postgresql+psycopg2://***@db/x"
-    assert named("sqlite:///runs/sweeps.db") == "sqlite:///runs/sweeps.db"
+    assert redact_password("postgresql+psycopg2://me:p@ss@db/x") == "postgresql+psycopg2://***@db/x"
+    assert redact_password("sqlite:///runs/sweeps.db") == "sqlite:///runs/sweeps.db"
 
 
 @pytest.mark.slow
@@ -92,10 +92,10 @@ def test_a_database_that_comes_back_is_waited_for_and_one_that_does_not_is_one_l
             raise answer
         return 7
 
-    assert patiently("sqlite:///x.db", ask) == 7
+    assert call_with_retries("sqlite:///x.db", ask) == 7
     told = capsys.readouterr().err
     assert "does not answer" in told
     assert "it answers again" in told
     answers = [OperationalError("SELECT 1", {}, Exception("gone"))] * 9
     with pytest.raises(UserError, match="can't be had"):
-        patiently("sqlite:///x.db", ask, 0.0)
+        call_with_retries("sqlite:///x.db", ask, 0.0)

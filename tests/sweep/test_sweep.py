@@ -8,13 +8,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import main
-from tests.sweep.commands import runs_of, words
+from tests.sweep.commands import runs_of, sweep_args
 
 
 @pytest.mark.slow
 def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp_path, capsys):
     root = tmp_path / "runs"
-    line = words(flowers, root, "--space", "grid", "--pruner", "none", "--study", "s", "--confirm", "1", "--json")
+    line = sweep_args(flowers, root, "--space", "grid", "--pruner", "none", "--study", "s", "--confirm", "1", "--json")
     assert main([*line, "--trials", "2"]) == 0
     out = json.loads(capsys.readouterr().out)
     trials, (parent,) = runs_of("trial"), runs_of("sweep")
@@ -63,7 +63,7 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
     ],
 )
 def test_bad_input_is_one_line(flowers, tmp_path, capsys, more, said):
-    assert main(words(flowers, tmp_path / "runs", *more)) == 2
+    assert main(sweep_args(flowers, tmp_path / "runs", *more)) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert said in told[-1]
     assert sum(line.startswith("error: ") for line in told) == 1
@@ -72,5 +72,5 @@ def test_bad_input_is_one_line(flowers, tmp_path, capsys, more, said):
 @pytest.mark.slow
 def test_settings_that_no_trial_can_run_stop_the_sweep(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert main(words(tmp_path / "empty", tmp_path / "runs", "--trials", "2")) in (1, 2)
+    assert main(sweep_args(tmp_path / "empty", tmp_path / "runs", "--trials", "2")) in (1, 2)
     assert "error: " in capsys.readouterr().err

@@ -10,36 +10,40 @@ import pytest
 from optuna.trial import TrialState
 
 from flowerml.settings import Family
-from flowerml.sweep.space import choices, points, ranges
-from flowerml.sweep.storage import RETRIES
+from flowerml.sweep.space import grid_dimensions, range_dimensions, shuffled_grid
+from flowerml.sweep.storage import MAX_RETRIES
 from flowerml.sweep.study import open_study, suggest
 from flowerml.sweep.trials import (
     ASKED,
     FAILED,
     STOPPED,
     SURPLUS,
-    counted,
-    end_unasked,
-    is_wanted,
-    name_of,
-    open_ends,
-    original,
-    queue,
+    count_unfinished,
+    enqueue_missing,
+    fail_unrequested,
+    is_requested,
+    original_number,
+    requested_trials,
+    sweep_id,
 )
 
-POINTS, GRID, RANGES = points(Family.CNN, {}, 11), choices(Family.CNN, {}), ranges(Family.CNN, {})
+POINTS, GRID, RANGES = (
+    shuffled_grid(Family.CNN, {}, 11),
+    grid_dimensions(Family.CNN, {}),
+    range_dimensions(Family.CNN, {}),
+)
 
 
 @pytest.fixture
 def opened(tmp_path):
-    def opened(beat=10):
-        options = {"maximize": True, "pruner": "none", "epochs": 3, "seed": 11, "beat": beat}
+    def opened(heartbeat_s=10):
+        options = {"maximize": True, "pruner": "none", "epochs": 3, "seed": 11, "heartbeat_s": heartbeat_s}
         return open_study(f"sqlite:///{tmp_path / 'sweeps.db'}", "s", {}, **options)
 
     return opened
 
 
-class Surplus(Exception):
+class SurplusTrial(Exception):
     """As a worker's."""
 
 
@@ -48,14 +52,14 @@ def work_off(study, dimensions, value=0.5):
     seen = []
 
     def objective(trial):
-        if not is_wanted(study, study.trials[trial.number]):
+        if not is_requested(study, study.trials[trial.number]):
             trial.set_user_attr(SURPLUS, True)
-            raise Surplus
+            raise SurplusTrial
         seen.append(suggest(trial, dimensions))
         return value
 
-    while open_ends(study)[0]:
-        study.optimize(objective, n_trials=1, catch=(Surplus,))
+    while count_unfinished(study)[0]:
+        study.optimize(objective, n_trials=1, catch=(SurplusTrial,))
     return seen
 
 
@@ -73,21 +77,21 @@ def fail(study, **attrs):
 
 def test_each_point_is_evaluated_once_however_often_it_is_asked_for(opened):
     study = opened()
-    assert queue(study, 3, POINTS) == 3
+    assert enqueue_missing(study, 3, POINTS) == 3
     assert work_off(study, GRID) == POINTS[:3]
     again = opened()
-    assert queue(again, 3, POINTS) == 0
-    assert queue(again, 5, POINTS) == 2
+    assert enqueue_missing(again, 3, POINTS) == 0
+    assert enqueue_missing(again, 5, POINTS) == 2
     assert work_off(again, GRID) == POINTS[3:5]
-    assert queue(opened(), 64, POINTS) == 59
+    assert enqueue_missing(opened(), 64, POINTS) == 59
 
 
 def test_a_sampled_study_has_as_many_trials_as_asked_for(opened):
     study = opened()
-    assert queue(study, 4, None) == 4
-    assert queue(opened(), 4, None) == 0
+    assert enqueue_missing(study, 4, None) == 4
+    assert enqueue_missing(opened(), 4, None) == 0
     assert len(work_off(study, RANGES)) == 4
-    assert queue(study, 6, None) == 2
+    assert enqueue_missing(study, 6, None) == 2
     assert (
         len({tuple(sorted(trial.params.items())) for trial in study.trials if trial.state is TrialState.COMPLETE}) == 4
     )
@@ -99,7 +103,8 @@ def test_commands_that_queue_at_the_same_moment_make_no_trial_too_many(opened, w
     studies = [opened() for _ in range(3)]
     together = threading.Barrier(3)
     threads = [
-        threading.Thread(target=lambda study=study: (together.wait(), queue(study, 4, wanted))) for study in studies
+        threading.Thread(target=lambda study=study: (together.wait(), enqueue_missing(study, 4, wanted)))
+        for study in studies
     ]
     for thread in threads:
         thread.start()
@@ -109,20 +114,22 @@ def test_commands_that_queue_at_the_same_moment_make_no_trial_too_many(opened, w
     if len(study.trials) == 4:  # they came one after another after all
         for point in wanted[:4] if wanted else [{}] * 4:
             study.enqueue_trial(point, user_attrs={ASKED: 4, "sweep": "other"})
-    assert len({name_of(one) for one in studies}) == 1
+    assert len({sweep_id(one) for one in studies}) == 1
     chosen = work_off(study, GRID if wanted else RANGES)
     assert len(chosen) == 4
     assert not wanted or chosen == POINTS[:4]
-    assert len(counted(study.trials)) == 4
-    assert all(trial.state is TrialState.FAIL for trial in study.trials if trial.number not in counted(study.trials))
-    assert queue(study, 6, wanted) == 2, "those that were too many do not stand in for new ones"
+    assert len(requested_trials(study.trials)) == 4
+    assert all(
+        trial.state is TrialState.FAIL for trial in study.trials if trial.number not in requested_trials(study.trials)
+    )
+    assert enqueue_missing(study, 6, wanted) == 2, "those that were too many do not stand in for new ones"
     assert len(work_off(study, GRID if wanted else RANGES)) == 2
 
 
 def test_a_trial_too_many_does_not_spoil_the_space_that_is_sampled_together(opened):
     """Optuna samples together what all earlier trials had: one without anything would leave nothing."""
     study = opened()
-    queue(study, 12, None)
+    enqueue_missing(study, 12, None)
     work_off(study, RANGES)
     study.enqueue_trial({}, user_attrs={ASKED: 12})
     assert work_off(study, RANGES) == []
@@ -130,26 +137,26 @@ def test_a_trial_too_many_does_not_spoil_the_space_that_is_sampled_together(open
 
 
 def test_a_dead_trial_is_tried_again_a_few_times_as_the_same_run(opened):
-    study = opened(beat=1)
-    queue(study, 1, None)
-    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
-    for _ in range(RETRIES + 1):
+    study = opened(heartbeat_s=1)
+    enqueue_missing(study, 1, None)
+    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)
+    for _ in range(MAX_RETRIES + 1):
         fail(study)
         again(study, study.trials[-1])
-    assert open_ends(study) == (0, 0)
+    assert count_unfinished(study) == (0, 0)
     assert len({tuple(trial.params.items()) for trial in study.trials}) == 1
-    assert [original(trial) for trial in study.trials] == [0] * (RETRIES + 1)
-    assert list(counted(study.trials)) == [0]
-    assert counted(study.trials)[0].number == RETRIES
-    assert queue(study, 1, None) == 0, "it had its chances"
+    assert [original_number(trial) for trial in study.trials] == [0] * (MAX_RETRIES + 1)
+    assert list(requested_trials(study.trials)) == [0]
+    assert requested_trials(study.trials)[0].number == MAX_RETRIES
+    assert enqueue_missing(study, 1, None) == 0, "it had its chances"
 
 
 def test_what_was_stopped_by_hand_goes_on_as_often_as_it_is_stopped(opened):
     study = opened()
-    queue(study, 1, None)
-    for _ in range(RETRIES + 3):
+    enqueue_missing(study, 1, None)
+    for _ in range(MAX_RETRIES + 3):
         fail(study, **{STOPPED: True})
-        assert queue(study, 1, None) == 1
+        assert enqueue_missing(study, 1, None) == 1
         assert STOPPED not in study.trials[-1].user_attrs
     assert len(work_off(study, RANGES)) == 1
     assert len({tuple(trial.params.items()) for trial in study.trials}) == 1
@@ -157,49 +164,49 @@ def test_what_was_stopped_by_hand_goes_on_as_often_as_it_is_stopped(opened):
 
 def test_a_trial_that_was_given_up_before_anybody_queued_it_again_is_not_lost(opened):
     study = opened()
-    queue(study, 1, None)
+    enqueue_missing(study, 1, None)
     fail(study)
-    assert queue(study, 1, None) == 1
+    assert enqueue_missing(study, 1, None) == 1
     assert len(work_off(study, RANGES)) == 1
 
 
 def test_a_run_that_failed_by_itself_is_not_tried_again(opened):
     study = opened()
-    queue(study, 1, None)
+    enqueue_missing(study, 1, None)
     fail(study, **{FAILED: "the loss is not finite"})
-    assert queue(study, 1, None) == 0
+    assert enqueue_missing(study, 1, None) == 0
 
 
 def test_a_trial_that_was_queued_again_twice_is_run_once(opened):
     study = opened()
-    queue(study, 1, None)
+    enqueue_missing(study, 1, None)
     fail(study, **{STOPPED: True})
-    queue(study, 1, None)
+    enqueue_missing(study, 1, None)
     study.add_trial(study.trials[-1])
     assert len(work_off(study, RANGES)) == 1
-    assert counted(study.trials)[0].state is TrialState.COMPLETE
+    assert requested_trials(study.trials)[0].state is TrialState.COMPLETE
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_process_that_dies_between_taking_a_trial_and_its_first_sign_of_life_does_not_keep_it(opened):
-    study = opened(beat=1)
-    queue(study, 1, None)
+    study = opened(heartbeat_s=1)
+    enqueue_missing(study, 1, None)
     study.ask()  # what `optimize` does first; then it would begin to give signs
-    assert open_ends(study) == (0, 1)
+    assert count_unfinished(study) == (0, 1)
     until = time.monotonic() + 30
-    while open_ends(study) == (0, 1) and time.monotonic() < until:
+    while count_unfinished(study) == (0, 1) and time.monotonic() < until:
         time.sleep(0.5)
         optuna.storages.fail_stale_trials(study)
-    assert open_ends(study) == (1, 0)
+    assert count_unfinished(study) == (1, 0)
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_what_nobody_asked_for_and_nobody_ended_is_ended(opened):
     study = opened()
-    queue(study, 1, None)
+    enqueue_missing(study, 1, None)
     work_off(study, RANGES)
     study.ask()
-    assert open_ends(study) == (0, 0), "nobody waits for it"
-    end_unasked(study)
+    assert count_unfinished(study) == (0, 0), "nobody waits for it"
+    fail_unrequested(study)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
-    assert len(counted(study.trials)) == 1
+    assert len(requested_trials(study.trials)) == 1

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flowerml.campaign.report.snapshot import Epoch
 from flowerml.campaign.state.run_status import read_history
+from flowerml.campaign.status import Epoch
 from flowerml.errors import UserError
 from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.progress_bar import track

@@ -54,7 +54,7 @@ def predictions_for(first: str, second: str) -> PredictedRanges:
     shipped = files("flowerml.campaign.comparison").joinpath("shipped")
     for path in sorted(shipped.iterdir(), key=lambda path: path.name):
         document = parse_yaml(path.read_text("utf-8"), path.name)
-        names = document.names()
+        names = document.as_mapping()
         if (names["plan"].as_text(), names["against"].as_text()) == (second, first):
             return parse_predicted_ranges(document)
     return {}
@@ -67,21 +67,21 @@ def read_predicted_ranges(path: Path) -> PredictedRanges:
 
 def parse_predicted_ranges(document: Node) -> PredictedRanges:
     """Parse a document with the keys `plan`, `against` and `predicted`. Raises UserError."""
-    parts = document.parts({"plan": True, "against": True, "predicted": True})
-    metrics = parts["predicted"].parts({**_METRIC_KEYS, "recall": False})
+    parts = document.as_fields({"plan": True, "against": True, "predicted": True})
+    metrics = parts["predicted"].as_fields({**_METRIC_KEYS, "recall": False})
     ranges = {(metric, ""): _parse_range(metric, node) for metric, node in metrics.items() if metric != "recall"}
     if "recall" in metrics:
-        ranges |= {("recall", name): _parse_range("recall", node) for name, node in metrics["recall"].names().items()}
+        ranges |= {("recall", name): _parse_range("recall", node) for name, node in metrics["recall"].as_mapping().items()}
     return ranges
 
 
 def _parse_range(metric: str, node: Node) -> PredictedRange:
-    parts = node.parts(_RANGE_KEYS)
+    parts = node.as_fields(_RANGE_KEYS)
     scale = 100.0 if metric in SHARES else 1.0
     low, high = (_parse_finite(parts[name]) / scale for name in ("low", "high"))
     if not low <= high:
         raise node.error(
-            f"{node.where} goes from {parts['low'].as_text()} to {parts['high'].as_text()}: the lower end comes first"
+            f"{node.key} goes from {parts['low'].as_text()} to {parts['high'].as_text()}: the lower end comes first"
         )
     reference = _parse_finite(parts["before"]) / scale if "before" in parts else None
     return PredictedRange(low, high, reference, parts["note"].as_text() if "note" in parts else "")
@@ -94,6 +94,6 @@ def _parse_finite(node: Node) -> float:
         value = float("nan")
     if not abs(value) < float("inf"):
         raise UserError(
-            f"{node.file}, line {node.line}: {node.where} is {node.as_text()!r}. Allowed: a number; shares in percent"
+            f"{node.file}, line {node.line}: {node.key} is {node.as_text()!r}. Allowed: a number; shares in percent"
         )
     return value

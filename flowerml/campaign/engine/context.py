@@ -1,6 +1,4 @@
-"""What a campaign stands on before its first run: the pictures, its name, its folder, the tracking server, its own run
-there.
-"""
+"""The context of a campaign: data, id, folder, ledger, and its own run at the tracking server."""
 
 import logging
 import os
@@ -24,15 +22,13 @@ from flowerml.tracking.search.campaigns import CampaignRun, open_campaign, runs_
 logger = logging.getLogger(__name__)
 
 LEASE_S = 60.0
-_KINDS = ("train", "smoke", "final")
+_RUN_KINDS = ("train", "smoke", "final")
 _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True)
 class CampaignOptions:
-    """What the command line says beside the plan. `retry`: forget how often runs have failed; `command`: the words that
-    were typed.
-    """
+    """Options of the command line. `retry` resets the failures of all runs; `command` is shown in the report."""
 
     train_dir: str
     runs_root: Path
@@ -45,9 +41,7 @@ class CampaignOptions:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The pictures of a campaign: digests, classes, how many of each side, and where the runs of their task belong at
-    MLflow.
-    """
+    """The data of a campaign: digests, classes, sizes of the split, and the MLflow experiment of its task."""
 
     data_digest: str
     split_digest: str
@@ -59,7 +53,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class CampaignContext:
-    """A campaign that can begin or go on. `elsewhere`: what other campaigns have chosen that it follows."""
+    """What the engine needs. `external_choices`: winners of other campaigns that the plan depends on."""
 
     plan: Plan
     options: CampaignOptions
@@ -71,14 +65,12 @@ class CampaignContext:
 
     @property
     def folder(self) -> Path:
-        """The campaign's own folder: table, report, logs, notes."""
+        """The campaign's own folder: table, report, logs, ledger."""
         return self.locations.ledger.folder
 
 
 def load_data_info(plan: Plan, train_dir: str) -> DataInfo:
-    """Read and split the pictures as the runs will. Raises UserError for anything wrong with them, or runs of several
-    tasks.
-    """
+    """Read and split the images as the runs will. Raises UserError for unusable images, or runs of several tasks."""
     tasks = {task_for(find_model(recipe_model(family))).name for family in plan.families}
     if len(tasks) > 1:
         raise UserError(
@@ -100,33 +92,30 @@ def load_data_info(plan: Plan, train_dir: str) -> DataInfo:
 
 
 def campaign_id(plan: Plan, data: DataInfo, name: str | None) -> str:
-    """The name of a plan with its overrides on some data: the same after every restart. `name` tells a repetition from
-    the first one.
-    """
+    """The id of a plan with its overrides on some data, the same after every restart; `name` marks a repetition."""
     return "-".join([plan.name, plan.digest[:8], data.data_digest[:8], *([name] if name else [])])
 
 
 def acquire_lease(folder: Path, campaign: str) -> Lease:
-    """Claim a campaign's folder. Raises UserError where another runner holds it, and says who."""
-    who = lease_owner(folder)
-    if who is not None and not who.expired:
+    """Acquire the lease of a campaign's folder. Raises UserError where another process holds it."""
+    owner = lease_owner(folder)
+    if owner is not None and not owner.expired:
         raise UserError(
-            f"campaign {campaign} is being run by {who}: wait for it, or give this one another --name and --runs-root"
+            f"campaign {campaign} is being run by {owner}: wait for it, or give this one another --name and --runs-root"
         )
     return acquire(folder, LEASE_S)
 
 
 def build_context(
-    plan: Plan, options: CampaignOptions, data: DataInfo, campaign: str, asked: Callable[[], str | None]
+    plan: Plan, options: CampaignOptions, data: DataInfo, campaign: str, stop_reason: Callable[[], str | None]
 ) -> CampaignContext:
-    """Open what the campaign stands on; its folder is claimed already. Waits for a tracking server that does not
-    answer.
+    """Open ledger and MLflow run of a campaign whose lease is held; wait for a tracking server that is unreachable.
 
-    `asked` says why to stop waiting, None to go on.
+    `stop_reason` returns why to stop waiting, None to go on.
 
     Raises:
-        UserError: another campaign's runs lie where its own would, or the tracking server refuses.
-        Stopped: somebody asked to stop.
+        UserError: the folder has runs of another campaign, or the tracking server refuses.
+        Stopped: a stop was requested.
     """
     names = tuple(run.name for run in plan.runs)
     check_run_names(options.runs_root, campaign, names)
@@ -138,17 +127,16 @@ def build_context(
         data_digest=data.data_digest,
         names=names,
     )
-    # Whoever starts a campaign again has seen what stopped it, so that is tried once more; other failures are for good
-    # unless said.
+    # Who restarts a campaign has seen what stopped it, so that is tried again; other failures need --retry.
     blocking = [
         run.name for phase in plan.phases if phase.kind in (PhaseKind.SMOKE, PhaseKind.FINAL) for run in phase.runs
     ]
     ledger.reset_failures(names if options.retry else blocking)
-    wait_for_server(asked)
-    known = {run.tags["plan_run"]: run for run in runs_of_campaign(campaign, _KINDS) if "plan_run" in run.tags}
-    place = RunLocations(options.runs_root, ledger, known)
-    check_ownership(plan, place, campaign)
-    elsewhere = resolve_external_choices(plan, data.data_digest)
+    wait_for_server(stop_reason)
+    known = {run.tags["plan_run"]: run for run in runs_of_campaign(campaign, _RUN_KINDS) if "plan_run" in run.tags}
+    locations = RunLocations(options.runs_root, ledger, known)
+    check_ownership(plan, locations, campaign)
+    external_choices = resolve_external_choices(plan, data.data_digest)
     tags = {
         "flowerml.plan": plan.name,
         "flowerml.plan_digest": plan.digest,
@@ -158,21 +146,21 @@ def build_context(
         "mlflow.note.content": f"{plan.title}\n\nCampaign `{campaign}`: see report.html among the artifacts.",
     }
     parent = open_campaign(campaign, f"campaign {plan.name}", options.experiment or data.experiment, tags)
-    os.environ.pop("MLFLOW_RUN_ID", None)  # it is the campaign's: nothing else that this process writes belongs there
+    os.environ.pop("MLFLOW_RUN_ID", None)  # the campaign's own run: nothing else may be logged to it
     ledger.save()
-    return CampaignContext(plan, options, data, campaign, place, parent, elsewhere)
+    return CampaignContext(plan, options, data, campaign, locations, parent, external_choices)
 
 
-def wait_for_server(asked: Callable[[], str | None]) -> None:
-    """Until the tracking server answers. Raises Stopped where somebody asks for that, UserError where it refuses."""
-    pause, told = 0.5, False
-    while (why := unreachable_reason()) is not None and asked() is None:
-        if not told:
+def wait_for_server(stop_reason: Callable[[], str | None]) -> None:
+    """Wait until the tracking server answers. Raises Stopped where a stop is requested, UserError where it refuses."""
+    pause, warned = 0.5, False
+    while (why := unreachable_reason()) is not None and stop_reason() is None:
+        if not warned:
             logger.warning(f"the tracking server does not answer ({why}): the campaign waits for it (Ctrl-C ends that)")
-            told = True
+            warned = True
         time.sleep(pause)
         pause = min(_LONGEST_PAUSE_S, 2 * pause)
-    if reason := asked():
+    if reason := stop_reason():
         raise Stopped(reason)
-    if told:
+    if warned:
         logger.info("the tracking server answers")

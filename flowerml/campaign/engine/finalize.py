@@ -1,6 +1,4 @@
-"""The end of a campaign: its final models registered under their decisions, and the versions it registered exported and
-checked.
-"""
+"""The end of a campaign: register its final models under their decisions, export and check those versions."""
 
 import logging
 import tempfile
@@ -11,70 +9,75 @@ from pathlib import Path
 from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.plan.model import FinalMode, PlanRun
 from flowerml.campaign.report.snapshot import DecisionSummary, DeliveredFile
-from flowerml.campaign.state.run_status import run_id_of
 from flowerml.delivery.export import Source, export
 from flowerml.delivery.plain import deliver_weights
 from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
+from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.tracking import Registration, fetch_registered, register
 from flowerml.tracking.search.campaigns import set_request_timeout
 
 logger = logging.getLogger(__name__)
 
-_FILES_S = 120.0  # a server may take so long over a model's files; other questions of a campaign are short
+_UPLOAD_TIMEOUT_S = 120.0  # for the files of a model; other requests of a campaign are short
 
 
 @dataclass(frozen=True)
-class _Registered:
+class RegisteredModel:
+    """A final model and its registered version."""
+
     family: str
     registration: Registration
     run_id: str
 
 
-def register_and_export(ground: CampaignContext, decisions: Mapping[str, DecisionSummary]) -> tuple[DeliveredFile, ...]:
-    """Register, export, check. Nothing for a plan without final models. Done again, it finds the versions it has made.
+def register_and_export(
+    context: CampaignContext, decisions: Mapping[str, DecisionSummary]
+) -> tuple[DeliveredFile, ...]:
+    """Register, export and check the final models, if the plan has any. Idempotent: versions are found again.
 
     Raises:
-        UserError: the registry or the folder can't be written to; RunFailed where what was written is not what was
-            trained.
+        UserError: the registry or the folder is not writable; RunFailed: the delivery failed its checks.
     """
-    set_request_timeout(_FILES_S)
-    finals = [(phase.final, run) for phase in ground.plan.phases if phase.final is not None for run in phase.runs]
+    set_request_timeout(_UPLOAD_TIMEOUT_S)
+    finals = [(phase.final, run) for phase in context.plan.phases if phase.final is not None for run in phase.runs]
     registered = []
     for final, run in finals:
         assert run.source is not None
-        text = decisions[run.source.phase]
-        run_id = final_run_id(ground, run)
+        summary = decisions[run.source.phase]
+        run_id = final_run_id(context, run)
         retrained = run_id if final.mode is FinalMode.RETRAIN else None
-        found = register(text.decision, run.family.value, selection_id=text.run_id or None, retrained_id=retrained)
-        logger.info(f"{run.family}: {found.summary}")
-        registered.append(_Registered(run.family.value, found, run_id))
-    bundled = [one for one in registered if one.family in WEIGHTS]
+        registration = register(
+            summary.decision, run.family.value, selection_id=summary.run_id or None, retrained_id=retrained
+        )
+        logger.info(f"{run.family}: {registration.summary}")
+        registered.append(RegisteredModel(run.family.value, registration, run_id))
+    bundled = [model for model in registered if model.family in WEIGHTS]
     return (
-        *(_export(ground, bundled) if bundled else ()),
-        *(_plain(ground, one) for one in registered if one.family not in WEIGHTS),
+        *(_export_bundle(context, bundled) if bundled else ()),
+        *(_deliver_plain(context, model) for model in registered if model.family not in WEIGHTS),
     )
 
 
-def final_run_id(ground: CampaignContext, run: PlanRun) -> str:
+def final_run_id(context: CampaignContext, run: PlanRun) -> str:
     """MLflow's id of a final run."""
-    known = ground.locations.known.get(run.name)
-    return run_id_of(ground.locations.folder(run.name)) or (known.run_id if known else "")
+    known = context.locations.known.get(run.name)
+    return run_id_of(context.locations.folder(run.name)) or (known.run_id if known else "")
 
 
-def _export(ground: CampaignContext, registered: list[_Registered]) -> tuple[DeliveredFile, ...]:
-    folder = ground.options.output_dir
-    pictures = Path(ground.options.train_dir)
+def _export_bundle(context: CampaignContext, registered: list[RegisteredModel]) -> tuple[DeliveredFile, ...]:
+    folder = context.options.output_dir
+    pictures = Path(context.options.train_dir)
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
         sources = []
-        for one in registered:
-            found = fetch_registered(one.family, Path(scratch) / one.family, version=one.registration.version)
+        for model in registered:
+            found = fetch_registered(model.family, Path(scratch) / model.family, version=model.registration.version)
             origin = {
                 "run_id": found.run_id,
                 "registered_model": found.name,
                 "version": found.version,
-                "campaign": ground.id,
+                "campaign": context.id,
             }
             sources.append(Source(found.weights, Expected(found.probe, found.predictions, pictures), origin))
         delivery = export(sources, folder)
@@ -86,24 +89,24 @@ def _export(ground: CampaignContext, registered: list[_Registered]) -> tuple[Del
     digests = {
         family: str(delivery.entries[name]["sha256"]) for family, name in WEIGHTS.items() if name in delivery.entries
     }
-    return tuple(_delivered(one, folder / WEIGHTS[one.family], digests[one.family]) for one in registered)
+    return tuple(_delivered_file(model, folder / WEIGHTS[model.family], digests[model.family]) for model in registered)
 
 
-def _plain(ground: CampaignContext, one: _Registered) -> DeliveredFile:
-    """A family that the one file for graders knows nothing of: its weights alone. Raises as `deliver_finals`."""
-    target = ground.options.output_dir / REGISTERED_WEIGHTS[one.family]
+def _deliver_plain(context: CampaignContext, model: RegisteredModel) -> DeliveredFile:
+    """Deliver the weights alone, for families the single-file loader does not know. Raises as `register_and_export`."""
+    target = context.options.output_dir / REGISTERED_WEIGHTS[model.family]
     with tempfile.TemporaryDirectory(prefix="flowerml-campaign-") as scratch:
-        found = fetch_registered(one.family, Path(scratch), version=one.registration.version)
-        return _delivered(one, target, deliver_weights(found.weights, found.probe, target))
+        found = fetch_registered(model.family, Path(scratch), version=model.registration.version)
+        return _delivered_file(model, target, deliver_weights(found.weights, found.probe, target))
 
 
-def _delivered(one: _Registered, path: Path, sha256: str) -> DeliveredFile:
+def _delivered_file(model: RegisteredModel, path: Path, sha256: str) -> DeliveredFile:
     return DeliveredFile(
-        family=one.family,
+        family=model.family,
         path=path,
         sha256=sha256,
-        registered_model=one.registration.name,
-        version=one.registration.version,
-        source_run=one.run_id,
-        alias_note=one.registration.summary,
+        registered_model=model.registration.name,
+        version=model.registration.version,
+        source_run=model.run_id,
+        alias_note=model.registration.summary,
     )

@@ -1,10 +1,10 @@
-"""What the process of a run is told: its settings with folders and names, its tags, what it has to do."""
+"""Make the job of a run: settings with folders and names, tags, and what its process does."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from flowerml.campaign.engine.context import CampaignContext
-from flowerml.campaign.execution.job import Job, JobKind
+from flowerml.campaign.execution.job import JobKind, RunJob
 from flowerml.campaign.plan.model import FinalMode, PhaseKind, PlanRun
 from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
@@ -12,77 +12,72 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings
 from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, fetch_artifact, runs_of_campaign
 
-_KEPT = ("best.pth", "probe.npz", "predictions.csv", "settings.json", "split.json", "history.csv")
-_OF_ITSELF = (
-    "heartbeat",
-    "journal",
-    "reason",
-    "ended",
-    "resumed_from",
-)  # tags of a run that say nothing about a copy of it
+_COPIED_FILES = ("best.pth", "probe.npz", "predictions.csv", "settings.json", "split.json", "history.csv")
+# Tags that are not copied with a run.
+_OWN_TAGS = ("heartbeat", "journal", "reason", "ended", "resumed_from")
 
 
-def log_path(ground: CampaignContext, name: str) -> Path:
-    """The file that takes what a run prints."""
-    return ground.folder / "logs" / f"{name}.log"
+def log_path(context: CampaignContext, name: str) -> Path:
+    """The log file of a run."""
+    return context.folder / "logs" / f"{name}.log"
 
 
-def make_job(ground: CampaignContext, run: PlanRun, settings: Settings, choice: PromotedConfig | None) -> Job:
-    """The job of a run; `choice` is the configuration it was given by a decision, None for the plan's own.
+def make_job(context: CampaignContext, run: PlanRun, settings: Settings, config: PromotedConfig | None) -> RunJob:
+    """The job of a run. `config` is the promoted configuration it repeats, None where the plan has its settings.
 
     Raises:
-        UserError: the model to keep can't be had any more.
+        UserError: the files of a model to keep are gone.
     """
-    phase = ground.plan.phase(run.phase)
-    ready = settings.replace(
-        train_dir=ground.options.train_dir,
-        output_dir=str(ground.locations.folder(run.name)),
-        runs_root=str(ground.locations.root),
+    phase = context.plan.phase(run.phase)
+    full_settings = settings.replace(
+        train_dir=context.options.train_dir,
+        output_dir=str(context.locations.folder(run.name)),
+        runs_root=str(context.locations.root),
         run_name=run.name,
-        experiment=ground.parent.experiment,
+        experiment=context.parent.experiment,
     )
     labels = {
         "flowerml.kind": {PhaseKind.SMOKE: "smoke", PhaseKind.FINAL: "final"}.get(phase.kind, "train"),
-        CAMPAIGN: ground.id,
-        "flowerml.plan": ground.plan.name,
+        CAMPAIGN: context.id,
+        "flowerml.plan": context.plan.name,
         "flowerml.phase": phase.name,
         "flowerml.plan_run": run.name,
         "flowerml.plan_order": str(run.order),
-        PARENT: ground.parent.recorder.run_id,
+        PARENT: context.parent.recorder.run_id,
     }
-    log = log_path(ground, run.name)
+    log = log_path(context, run.name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    job = Job(
+    job = RunJob(
         run.name,
         JobKind.SMOKE if phase.kind is PhaseKind.SMOKE else JobKind.TRAIN,
-        ready.model_dump(mode="json"),
+        full_settings.model_dump(mode="json"),
         labels,
         str(log),
     )
     if phase.final is not None and phase.final.mode is FinalMode.KEEP_BEST:
-        assert choice is not None
-        return _as_copy(ground, job, choice)
+        assert config is not None
+        return _make_copy_job(context, job, config)
     return job
 
 
-def _as_copy(ground: CampaignContext, job: Job, choice: PromotedConfig) -> Job:
-    """A job that makes a run of a choice's best seed. Raises UserError where that one's files can't be had."""
-    known = next((run for run in runs_of_campaign(ground.id, ("train",)) if run.run_id == choice.best_run_id), None)
+def _make_copy_job(context: CampaignContext, job: RunJob, config: PromotedConfig) -> RunJob:
+    """A job that copies the run of a configuration's best seed. Raises UserError where its files are gone."""
+    known = next((run for run in runs_of_campaign(context.id, ("train",)) if run.run_id == config.best_run_id), None)
     if known is None:
         raise UserError(
-            f"run {choice.best_run_id} ({choice.best_run}) is not at the tracking server any more: nothing to keep"
+            f"run {config.best_run_id} ({config.best_run}) is not at the tracking server any more: nothing to keep"
         )
-    source = ground.locations.folder(choice.best_run)
+    source = context.locations.folder(config.best_run)
     if read_run_file(source) is None:
-        source = ground.folder / "fetched" / choice.best_run
-        for name in _KEPT:
-            fetch_artifact(choice.best_run_id, name, source)
-    carried = {f"flowerml.{name}": text for name, text in known.tags.items() if name not in _OF_ITSELF}
+        source = context.folder / "fetched" / config.best_run
+        for name in _COPIED_FILES:
+            fetch_artifact(config.best_run_id, name, source)
+    copied_tags = {f"flowerml.{name}": text for name, text in known.tags.items() if name not in _OWN_TAGS}
     labels = {
-        **carried,
+        **copied_tags,
         **job.labels,
-        "flowerml.seed": str(choice.best_seed),
-        "flowerml.source_run": choice.best_run_id,
+        "flowerml.seed": str(config.best_seed),
+        "flowerml.source_run": config.best_run_id,
     }
     figures = {name: value for name, value in known.metrics.items() if name.startswith("best_")}
     return replace(job, kind=JobKind.COPY, source=str(source), labels=labels, figures=figures)

@@ -1,6 +1,4 @@
-"""How long a plan takes, from a short trial: a few batches of each model with its backbone frozen and not, on some of
-the very pictures.
-"""
+"""Estimate how long a plan takes: time a few batches of each model, frozen and not, on a sample of the images."""
 
 import io
 import logging
@@ -23,44 +21,40 @@ from flowerml.training.callbacks import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
-_BATCHES = 3  # of training; as many pictures again, up to a half, for the evaluation
+_BATCHES = 3  # of training; half as many images again for the evaluation
 
 
 @dataclass(frozen=True)
 class EpochTime:
-    """Seconds a picture: trained with the backbone frozen, trained whole, evaluated (with what is written after an
-    epoch).
-    """
+    """Seconds per image: training with a frozen backbone, full training, evaluation (with an epoch's writing)."""
 
     frozen: float
-    whole: float
-    evaluated: float
+    full: float
+    evaluation: float
 
 
 def estimate_durations(plan: Plan, train_dir: str) -> dict[str, float]:
-    """About how many seconds each run takes here, by name, if nothing stops early. Raises UserError for pictures that
-    can't be used.
-    """
+    """Estimated seconds of each run by name, without early stopping. Raises UserError for unusable images."""
     data = load_data_info(plan, train_dir)
-    paces: dict[tuple[object, ...], EpochTime] = {}
+    epoch_times: dict[tuple[object, ...], EpochTime] = {}
     seconds: dict[str, float] = {}
     for run in plan.runs:
         if run.settings is None:
-            seconds[run.name] = _following(plan, run, seconds, data)
+            seconds[run.name] = _estimate_dependent_run(plan, run, seconds, data)
             continue
-        key = _kind_of(run.settings)
-        if key not in paces:
-            paces[key] = _pace(run.settings, train_dir)
+        key = _timing_key(run.settings)
+        if key not in epoch_times:
+            epoch_times[key] = _measure_epoch_time(run.settings, train_dir)
             logger.info(
                 f"{run.settings.model} at {run.settings.img_size} px, batch {run.settings.batch_size}:"
-                f" {_words(paces[key])}"
+                f" {_format_rates(epoch_times[key])}"
             )
-        seconds[run.name] = _of(run.settings, paces[key], data)
+        seconds[run.name] = _estimate_run(run.settings, epoch_times[key], data)
     return seconds
 
 
-def _kind_of(settings: Settings) -> tuple[object, ...]:
-    """What the pace hangs on."""
+def _timing_key(settings: Settings) -> tuple[object, ...]:
+    """The settings that the time per image depends on."""
     names = (
         "model",
         "img_size",
@@ -76,30 +70,28 @@ def _kind_of(settings: Settings) -> tuple[object, ...]:
     return tuple(getattr(settings, name) for name in names)
 
 
-def _of(settings: Settings, pace: EpochTime, data: DataInfo) -> float:
+def _estimate_run(settings: Settings, epoch_time: EpochTime, data: DataInfo) -> float:
     frozen = min(settings.freeze_backbone_epochs, settings.epochs)
-    trained = frozen * pace.frozen + (settings.epochs - frozen) * pace.whole
-    return data.train * trained + settings.epochs * data.val * pace.evaluated
+    trained = frozen * epoch_time.frozen + (settings.epochs - frozen) * epoch_time.full
+    return data.train * trained + settings.epochs * data.val * epoch_time.evaluation
 
 
-def _following(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: DataInfo) -> float:
-    """A run whose configuration is not known takes as long as those it is chosen from do on the average."""
+def _estimate_dependent_run(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: DataInfo) -> float:
+    """The mean of the runs whose configurations a run's own is chosen from."""
     assert run.source is not None
     phase = plan.phase(run.phase)
-    if phase.confirm is not None and phase.confirm.elsewhere is not None:
+    if phase.confirm is not None and phase.confirm.external is not None:
         return 0.0
     others = [seconds[one.name] for one in plan.phase(run.source.phase).runs if one.name in seconds]
     mean = sum(others) / max(1, len(others))
     return mean * (data.train + data.val) / data.train if phase.kind is PhaseKind.FINAL else mean
 
 
-def _pace(settings: Settings, train_dir: str) -> EpochTime:
-    """A training of two short epochs, the first with a frozen backbone, from random weights: they compute as long as
-    real ones.
-    """
+def _measure_epoch_time(settings: Settings, train_dir: str) -> EpochTime:
+    """Train two short epochs, the first with a frozen backbone. Random weights take as long as pretrained ones."""
     with tempfile.TemporaryDirectory(prefix="flowerml-probe-") as scratch:
         folder = Path(scratch)
-        pictures = _some_pictures(settings, Path(train_dir), folder / "pictures")
+        pictures = _write_sample_images(settings, Path(train_dir), folder / "pictures")
         changes = {
             "epochs": 2,
             "warmup_epochs": 0,
@@ -127,16 +119,16 @@ def _pace(settings: Settings, train_dir: str) -> EpochTime:
         with (
             use_cache_folder(folder / "cache"),
             redirect_stderr(io.StringIO()),
-        ):  # what a training says of itself is of no interest here
+        ):  # without the training's log
             run_training(short, lambda *_: MemoryRecorder(), on_row=on_row)
         trained = pictures * 2 // 3
-        whole = 1 / rows[1]["images_per_second"]
-        evaluated = max(0.0, times[1] - times[0] - trained * whole) / max(1, pictures - trained)
-        return EpochTime(1 / rows[0]["images_per_second"], whole, evaluated)
+        full = 1 / rows[1]["images_per_second"]
+        evaluation = max(0.0, times[1] - times[0] - trained * full) / max(1, pictures - trained)
+        return EpochTime(1 / rows[0]["images_per_second"], full, evaluation)
 
 
-def _some_pictures(settings: Settings, root: Path, into: Path) -> int:
-    """As many pictures of each class as some batches need, as files of their own; returns how many there are."""
+def _write_sample_images(settings: Settings, root: Path, into: Path) -> int:
+    """Save a sample of each class, enough for the batches, as files of their own; return their number."""
     task = task_for(find_model(settings.model))
     data = task.prepare(settings.replace(train_dir=str(root)))
     by_label: dict[int, list[Example]] = {}
@@ -147,19 +139,20 @@ def _some_pictures(settings: Settings, root: Path, into: Path) -> int:
     for label, examples in by_label.items():
         folder = into / data.classes[label]
         folder.mkdir(parents=True)
-        for example in _spread(examples, each):
+        for example in _evenly_spaced(examples, each):
             if (picture := task.render(example)) is not None:
                 picture.convert("RGB").save(folder / f"{written}.jpg", quality=90)
                 written += 1
     return written
 
 
-def _spread(examples: Sequence[Example], count: int) -> Sequence[Example]:
+def _evenly_spaced(examples: Sequence[Example], count: int) -> Sequence[Example]:
     return examples[:: max(1, len(examples) // count)][:count]
 
 
-def _words(pace: EpochTime) -> str:
+def _format_rates(epoch_time: EpochTime) -> str:
     return (
-        f"{1 / pace.whole:.1f} pictures/s trained ({1 / pace.frozen:.1f} frozen), {1 / max(pace.evaluated, 1e-6):.0f}"
+        f"{1 / epoch_time.full:.1f} pictures/s trained ({1 / epoch_time.frozen:.1f} frozen),"
+        f" {1 / max(epoch_time.evaluation, 1e-6):.0f}"
         " evaluated"
     )

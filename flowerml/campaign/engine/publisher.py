@@ -1,47 +1,46 @@
-"""Table and report, written at every change into the campaign's folder and to its run at the tracking server."""
+"""Publish table and report at every change, in the campaign's folder and in its MLflow run."""
 
 import time
 
 from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.report.html import report_html
-from flowerml.campaign.report.snapshot import CampaignSnapshot, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot
 from flowerml.campaign.report.table import tracking_table_csv, tracking_table_markdown
+from flowerml.campaign.status import RunStatus
 from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import write_text
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 
-_BEAT_S = 30.0
-_PAGE_S = 10.0  # the report is drawn at most so often while runs go on
+_HEARTBEAT_S = 30.0
+_REPORT_S = 10.0  # minimum interval between two reports while runs go on
 
 
 class Publisher:
-    """Writes what has changed since the last time."""
+    """Writes what has changed since the last call."""
 
-    def __init__(self, ground: CampaignContext) -> None:
-        self._ground = ground
+    def __init__(self, context: CampaignContext) -> None:
+        self._context = context
         self._table = ""
-        self._beat = time.monotonic()
-        self._page = 0.0
-        self._stale = False
+        self._last_heartbeat = time.monotonic()
+        self._last_report = 0.0
+        self._is_stale = False
 
     def publish(self, campaign: CampaignSnapshot, *, urgent: bool) -> None:
-        """The table where it is another one; the report then too, though not more often than every few seconds unless
-        it is `urgent`.
-        """
-        recorder, folder = self._ground.parent.recorder, self._ground.folder
+        """Publish a table that has changed, and its report, which is delayed by some seconds unless `urgent`."""
+        recorder, folder = self._context.parent.recorder, self._context.folder
         table = tracking_table_markdown(campaign)
         if table != self._table:
-            self._table, self._stale = table, True
+            self._table, self._is_stale = table, True
             write_text(folder / "table.md", table)
             write_text(folder / "table.csv", tracking_table_csv(campaign))
             for name in ("table.md", "table.csv"):
                 recorder.record(Artifact(folder / name))
             finished = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
             recorder.record(Metrics({"runs_finished": float(finished)}, step=finished))
-        if urgent or (self._stale and time.monotonic() - self._page >= _PAGE_S):
+        if urgent or (self._is_stale and time.monotonic() - self._last_report >= _REPORT_S):
             write_text(folder / "report.html", report_html(campaign))
             recorder.record(Artifact(folder / "report.html"))
-            self._page, self._stale = time.monotonic(), False
-        if time.monotonic() - self._beat >= _BEAT_S:
-            self._beat = time.monotonic()
+            self._last_report, self._is_stale = time.monotonic(), False
+        if time.monotonic() - self._last_heartbeat >= _HEARTBEAT_S:
+            self._last_heartbeat = time.monotonic()
             recorder.record(Tags({HEARTBEAT: heartbeat_json()}))

@@ -1,7 +1,7 @@
-"""Carrying out a campaign: one loop that looks how things stand, asks the schedule what is next, and does that.
+"""The campaign's loop: read the states of the runs, ask the scheduler for the next action, execute it.
 
-Whatever is lost when the process is killed can be found again: how runs stand by their folders and the tracking server,
-what was chosen by choosing again. So starting, going on and finishing are the same code.
+All state can be recovered after a kill: run states from folders and the tracking server, promotions by deciding again.
+So starting, resuming and finishing are the same code.
 """
 
 import logging
@@ -14,17 +14,18 @@ from flowerml.campaign.engine.job_factory import log_path, make_job
 from flowerml.campaign.engine.phase_decision import decide_phase
 from flowerml.campaign.engine.publisher import Publisher
 from flowerml.campaign.engine.snapshot_builder import SnapshotBuilder
-from flowerml.campaign.execution.job import JobResult
 from flowerml.campaign.execution.local_executor import Executor
 from flowerml.campaign.plan.model import PlanRun
 from flowerml.campaign.report.console import Display
 from flowerml.campaign.report.eta import with_eta
-from flowerml.campaign.report.snapshot import CampaignSnapshot, CampaignStatus, DecisionSummary, DeliveredFile
-from flowerml.campaign.state.promotion import PromotedConfig, settings_of
-from flowerml.campaign.state.run_status import last_lines, run_states
-from flowerml.campaign.state.scheduler import Action, NextAction, RunState, next_action
+from flowerml.campaign.report.snapshot import CampaignSnapshot, DecisionSummary, DeliveredFile
+from flowerml.campaign.state.promotion import PromotedConfig, resolve_settings
+from flowerml.campaign.state.run_status import read_log_tail, run_states
+from flowerml.campaign.state.scheduler import ActionKind, NextAction, RunState, next_action
+from flowerml.campaign.status import CampaignStatus
 from flowerml.errors import RunFailed, Stopped, UserError
 from flowerml.events import now_ms
+from flowerml.forkserver.job import JobResult
 from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.reap import reap_folder
 from flowerml.runs.lifecycle.stop_request import StopRequest
@@ -34,45 +35,45 @@ from flowerml.tracking.search.campaigns import unreachable_reason
 
 logger = logging.getLogger(__name__)
 
-_TICK_S = 1.0
-_NOTED_S = 15.0  # seconds of running runs are noted so often
-_PATIENCE_S = 600.0  # for runs that were asked to stop: a checkpoint of a large model on a slow disk
-_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_POLL_S = 1.0
+_SAVE_SECONDS_S = 15.0  # interval at which the durations of running runs are saved
+_STOP_S = 600.0  # for stopping runs: a checkpoint of a large model on a slow disk
+_BACK_OFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
 class CampaignRunner:
-    """One process that carries out a campaign on whatever executor it is given."""
+    """Runs a campaign on an executor. `slots` is the number of runs at a time, for the ETA."""
 
     def __init__(
-        self, ground: CampaignContext, executor: Executor, display: Display, stopping: StopRequest, places: int
+        self, context: CampaignContext, executor: Executor, display: Display, stop_request: StopRequest, slots: int
     ) -> None:
-        self.ground, self.plan, self.place = ground, ground.plan, ground.locations
-        self.executor, self.display, self.stopping, self.places = executor, display, stopping, places
-        self.choices: dict[str, tuple[PromotedConfig, ...]] = {
-            of: (found.choice,) for of, found in ground.external_choices.items()
+        self.context, self.plan, self.locations = context, context.plan, context.locations
+        self.executor, self.display, self.stop_request, self.slots = executor, display, stop_request, slots
+        self.promotions: dict[str, tuple[PromotedConfig, ...]] = {
+            of: (found.config,) for of, found in context.external_choices.items()
         }
         self.decisions: dict[str, DecisionSummary] = {}
         self.delivered: tuple[DeliveredFile, ...] = ()
         self.settings: dict[str, Settings] = {
             run.name: run.settings for run in self.plan.runs if run.settings is not None
         }
-        self.teller = SnapshotBuilder(ground, self.settings)
-        self.publisher = Publisher(ground)
-        self._since: dict[str, float] = {}  # running here: when their seconds were noted last
-        self._fails = 0  # of asking the server, since its last answer
-        self._ending = False  # runs are asked to stop: their ends are no failures
-        self._not_before = 0.0
+        self.snapshot_builder = SnapshotBuilder(context, self.settings)
+        self.publisher = Publisher(context)
+        self._running_since: dict[str, float] = {}  # by run: when its seconds were saved last
+        self._failed_requests = 0  # since the server answered last
+        self._is_stopping = False  # runs that end now have not failed
+        self._next_request_at = 0.0
 
     def run(self) -> CampaignSnapshot:
-        """Everything that is left to do.
+        """Execute all remaining actions.
 
         Raises:
-            RunFailed: a blocking run failed, nothing could be chosen, or the delivery is not what was trained.
-            Stopped: somebody asked to stop; the runs have been asked too, and have ended.
+            RunFailed: a blocking run failed, a phase could not be decided, or the delivery failed its checks.
+            Stopped: a stop was requested; the runs have stopped with a checkpoint.
         """
         try:
-            while (step := self._step()).action is not Action.DONE or not self._finished():
-                self._do(step)
+            while (action := self._next_action()).kind is not ActionKind.DONE or not self._finalize():
+                self._execute(action)
                 self._check_stop()
             return self._publish(CampaignStatus.FINISHED)
         except Stopped:
@@ -82,157 +83,160 @@ class CampaignRunner:
             self._publish(CampaignStatus.FAILED, str(error))
             raise
         finally:
-            self.place.ledger.save()
+            self.locations.ledger.save()
 
-    def _step(self) -> NextAction:
-        hours = sum(notes.seconds for notes in self.place.ledger.runs.values()) / 3600
-        step = next_action(self.plan, self._states(), set(self.choices), hours)
+    def _next_action(self) -> NextAction:
+        hours = sum(notes.seconds for notes in self.locations.ledger.runs.values()) / 3600
+        action = next_action(self.plan, self._states(), set(self.promotions), hours)
         self._publish(CampaignStatus.RUNNING)
-        return step
+        return action
 
     def _states(self) -> Mapping[str, RunState]:
-        return run_states(self.plan, self.place, self._since)
+        return run_states(self.plan, self.locations, self._running_since)
 
-    def _do(self, step: NextAction) -> None:
-        match step.action:
-            case Action.RUN:
-                for name in step.runs[: self.executor.free_slots]:
+    def _execute(self, action: NextAction) -> None:
+        match action.kind:
+            case ActionKind.RUN:
+                for name in action.runs[: self.executor.free_slots]:
                     self._start(self.plan.run(name))
-            case Action.DELIVER if self._may_ask():
-                self._deliver(step)
-            case Action.DECIDE if self._may_ask():
-                self._decide(step.phase)
-            case Action.STOP:
+            case ActionKind.DELIVER if self._is_server_due():
+                self._deliver_journals(action)
+            case ActionKind.DECIDE if self._is_server_due():
+                self._decide_phase(action.phase)
+            case ActionKind.STOP:
                 self._stop_all()
-                raise RunFailed(f"phase {step.phase}: {step.reason}", self._last_words(step.runs))
-        at_once = step.action in (Action.DECIDE, Action.DELIVER) and not self._fails
-        for ended in self.executor.poll(0.0 if at_once else _TICK_S):
-            self._note(ended)
-        self._count_seconds()
+                raise RunFailed(f"phase {action.phase}: {action.reason}", self._log_tails(action.runs))
+        at_once = action.kind in (ActionKind.DECIDE, ActionKind.DELIVER) and not self._failed_requests
+        for result in self.executor.poll(0.0 if at_once else _POLL_S):
+            self._record_result(result)
+        self._add_run_seconds()
 
     def _start(self, run: PlanRun) -> None:
-        settings = self.settings[run.name] = settings_of(self.plan, run, self.choices)
-        choice = self.choices[run.source.phase][run.source.place - 1] if run.source is not None else None
-        self.executor.start(make_job(self.ground, run, settings, choice))
-        notes = self.place.ledger.of(run.name)
+        settings = self.settings[run.name] = resolve_settings(self.plan, run, self.promotions)
+        config = self.promotions[run.source.phase][run.source.rank - 1] if run.source is not None else None
+        self.executor.start(make_job(self.context, run, settings, config))
+        notes = self.locations.ledger.notes_of(run.name)
         notes.started = notes.started or now_ms()
-        self._since[run.name] = time.monotonic()
-        self.place.ledger.save()
+        self._running_since[run.name] = time.monotonic()
+        self.locations.ledger.save()
 
-    def _note(self, ended: JobResult) -> None:
-        """What becomes of a run whose process has ended: nothing more where it is finished; a failure is counted."""
-        notes = self.place.ledger.of(ended.name)
-        notes.seconds += time.monotonic() - self._since.pop(ended.name, time.monotonic())
-        if ended.exit_code != 0 and not (ended.lost or self._ending or self._held_elsewhere(ended)):
+    def _record_result(self, result: JobResult) -> None:
+        """Note the duration of a run whose process has ended, and count a failure."""
+        notes = self.locations.ledger.notes_of(result.name)
+        notes.seconds += time.monotonic() - self._running_since.pop(result.name, time.monotonic())
+        if result.exit_code != 0 and not (result.lost or self._is_stopping or self._is_leased_elsewhere(result)):
             notes.failures += 1
-            notes.reason = ended.last_line or (
-                f"killed by signal {-ended.exit_code}" if ended.exit_code < 0 else f"exit code {ended.exit_code}"
+            notes.reason = result.last_line or (
+                f"killed by signal {-result.exit_code}" if result.exit_code < 0 else f"exit code {result.exit_code}"
             )
-        elif ended.lost:
-            logger.warning(f"{ended.name}: {ended.last_line}; it is gone on with")
-        self.place.ledger.save()
+        elif result.lost:
+            logger.warning(f"{result.name}: {result.last_line}; it is gone on with")
+        self.locations.ledger.save()
 
-    def _held_elsewhere(self, ended: JobResult) -> bool:
-        """Whether a run was refused because another process works on it (an orphan of an earlier runner): that one's
-        end is waited for.
-        """
-        who = lease_owner(self.place.folder(ended.name))
-        return ended.exit_code == 2 and (
-            (who is not None and not who.expired) or " is being worked on by " in ended.last_line
+    def _is_leased_elsewhere(self, result: JobResult) -> bool:
+        """Whether a run was refused as another process, perhaps an orphan of a killed campaign, has its lease."""
+        owner = lease_owner(self.locations.folder(result.name))
+        return result.exit_code == 2 and (
+            (owner is not None and not owner.expired) or " is being worked on by " in result.last_line
         )
 
-    def _deliver(self, step: NextAction) -> None:
-        """Bring journals to the server; what can't be brought now is tried again later."""
-        for name in step.runs:
-            folder = self.place.folder(name)
+    def _deliver_journals(self, action: NextAction) -> None:
+        """Deliver the runs' journals to the server; back off where it does not take all of one."""
+        for name in action.runs:
+            folder = self.locations.folder(name)
             reap_folder(folder)
-            done = sync_folder(folder)
-            if done.pending or done.reason:
+            synced = sync_folder(folder)
+            if synced.pending or synced.reason:
                 self._back_off(
-                    f"phase {step.phase} waits: {done.pending} events of {name} are not with the tracking server"
-                    f" ({done.reason})"
+                    f"phase {action.phase} waits: {synced.pending} events of {name} are not with the tracking server"
+                    f" ({synced.reason})"
                 )
                 return
-        self._fails = 0
+        self._failed_requests = 0
 
-    def _decide(self, name: str) -> None:
+    def _decide_phase(self, name: str) -> None:
         try:
-            self.choices[name], self.decisions[name] = decide_phase(self.ground, self.plan.phase(name), self.choices)
+            self.promotions[name], self.decisions[name] = decide_phase(
+                self.context, self.plan.phase(name), self.promotions
+            )
         except UserError as error:
-            self._wait_or_fail(f"phase {name} waits to be decided", error)
+            self._back_off_or_fail(f"phase {name} waits to be decided", error)
             return
-        self._fails = 0
-        for run in self.plan.runs:  # what is known of the runs that follow shows in the table at once
+        self._failed_requests = 0
+        for run in self.plan.runs:  # the table shows the settings of the dependent runs at once
             if run.source is not None and run.source.phase == name:
-                self.settings[run.name] = settings_of(self.plan, run, self.choices)
+                self.settings[run.name] = resolve_settings(self.plan, run, self.promotions)
 
-    def _finished(self) -> bool:
-        """Register and deliver, once everything else is done; False where the server has to be waited for."""
-        if not self._may_ask():
+    def _finalize(self) -> bool:
+        """Register and export the final models; False where the server is unreachable."""
+        if not self._is_server_due():
             return False
         try:
-            self.delivered = register_and_export(self.ground, self.decisions)
+            self.delivered = register_and_export(self.context, self.decisions)
         except UserError as error:
-            self._wait_or_fail("the final models wait to be registered", error)
+            self._back_off_or_fail("the final models wait to be registered", error)
             return False
         return True
 
-    def _wait_or_fail(self, words: str, error: UserError) -> None:
-        """Wait where the server does not answer. Raises RunFailed where that is not what is wrong."""
+    def _back_off_or_fail(self, waiting: str, error: UserError) -> None:
+        """Back off where the server is unreachable. Raises RunFailed for any other error."""
         if unreachable_reason() is None:
             raise RunFailed(*error.args) from error
-        self._back_off(f"{words}: {error}")
+        self._back_off(f"{waiting}: {error}")
 
-    def _may_ask(self) -> bool:
-        return time.monotonic() >= self._not_before
+    def _is_server_due(self) -> bool:
+        return time.monotonic() >= self._next_request_at
 
-    def _back_off(self, words: str) -> None:
-        if self._fails == 0:
-            logger.warning(words)
-        self._not_before = time.monotonic() + _PAUSES_S[min(self._fails, len(_PAUSES_S) - 1)]
-        self._fails += 1
+    def _back_off(self, message: str) -> None:
+        if self._failed_requests == 0:
+            logger.warning(message)
+        self._next_request_at = time.monotonic() + _BACK_OFF_S[min(self._failed_requests, len(_BACK_OFF_S) - 1)]
+        self._failed_requests += 1
 
     def _check_stop(self) -> None:
-        """Stop where somebody asks for it. Raises Stopped, or Fenced where another runner has taken the campaign over."""
-        if reason := self.stopping.reason:
+        """Raise Stopped where a stop was requested, and LeaseLost where another process has taken the campaign over."""
+        if reason := self.stop_request.reason:
             self._stop_all()
             raise Stopped(reason)
 
     def _stop_all(self) -> None:
-        """Ask every run to stop, with a checkpoint, and wait for their ends."""
-        running, self._ending = self.executor.running, True
+        """Stop every run with a checkpoint, and wait for their ends."""
+        running, self._is_stopping = self.executor.running, True
         if not running:
             return
         logger.info(f"asking {', '.join(running)} to stop, with a checkpoint")
         for name in running:
             self.executor.stop(name)
-        until = time.monotonic() + _PATIENCE_S
-        while self.executor.running and time.monotonic() < until:
-            for ended in self.executor.poll(_TICK_S):
-                self._note(ended)
+        deadline = time.monotonic() + _STOP_S
+        while self.executor.running and time.monotonic() < deadline:
+            for result in self.executor.poll(_POLL_S):
+                self._record_result(result)
 
-    def _count_seconds(self) -> None:
-        now, due = time.monotonic(), False
-        for name, since in self._since.items():
-            if now - since >= _NOTED_S:
-                self.place.ledger.of(name).seconds += now - since
-                self._since[name], due = now, True
-        if due:
-            self.place.ledger.save()
+    def _add_run_seconds(self) -> None:
+        now, changed = time.monotonic(), False
+        for name, since in self._running_since.items():
+            if now - since >= _SAVE_SECONDS_S:
+                self.locations.ledger.notes_of(name).seconds += now - since
+                self._running_since[name], changed = now, True
+        if changed:
+            self.locations.ledger.save()
 
-    def _last_words(self, names: tuple[str, ...]) -> list[str]:
+    def _log_tails(self, names: tuple[str, ...]) -> list[str]:
         lines: list[str] = []
         for name in names:
-            log = log_path(self.ground, name)
-            lines += [f"{name}: {self.place.ledger.of(name).reason}", f"the last lines of {log}:", *last_lines(log)]
+            log = log_path(self.context, name)
+            lines += [
+                f"{name}: {self.locations.ledger.notes_of(name).reason}",
+                f"the last lines of {log}:",
+                *read_log_tail(log),
+            ]
         return lines
 
     def _publish(self, status: CampaignStatus, reason: str = "") -> CampaignSnapshot:
-        found = self._states()
-        story = self.teller.build(
-            found, self.choices, self.decisions, status=status, reason=reason, delivered=self.delivered
+        snapshot = self.snapshot_builder.build(
+            self._states(), self.promotions, self.decisions, status=status, reason=reason, delivered=self.delivered
         )
-        story = with_eta(story, self.places)
-        self.display.show(story)
-        self.publisher.publish(story, urgent=status is not CampaignStatus.RUNNING)
-        return story
+        snapshot = with_eta(snapshot, self.slots)
+        self.display.show(snapshot)
+        self.publisher.publish(snapshot, urgent=status is not CampaignStatus.RUNNING)
+        return snapshot

@@ -1,9 +1,9 @@
-"""What a run's own process does: the training, or whatever stands in for one."""
+"""What the process of a run does: a training, a training with its evaluation, or a copy."""
 
 import logging
 from pathlib import Path
 
-from flowerml.campaign.execution.job import Job, JobKind
+from flowerml.campaign.execution.job import JobKind, RunJob
 from flowerml.events import MemoryRecorder
 from flowerml.runs.copy_run import run_copy
 from flowerml.runs.evaluate import Request, run_evaluation
@@ -15,12 +15,12 @@ from flowerml.tracking import start_run
 logger = logging.getLogger(__name__)
 
 
-def run_job(job: Job) -> None:
-    """Do it. Raises UserError, RunFailed and KeyboardInterrupt, as `run_training`."""
+def run_job(job: RunJob) -> None:
+    """Run a job in this process. Raises UserError, RunFailed and KeyboardInterrupt, as `run_training`."""
     settings = Settings.model_validate(dict(job.settings))
     assert settings.output_dir is not None
     folder = Path(settings.output_dir)
-    standing = read_run_file(folder)
+    run_file = read_run_file(folder)
     if job.kind is JobKind.COPY:
         assert job.source is not None
         run_copy(
@@ -31,20 +31,13 @@ def run_job(job: Job) -> None:
             labels=job.labels,
             figures=job.figures,
         )
-    elif standing is None or standing.status != "FINISHED":  # a smoke test may have been cut off between its two halves
+    elif run_file is None or run_file.status != "FINISHED":  # a smoke test may have died before its evaluation
         run_training(settings, start_run, labels=job.labels)
     if job.kind is JobKind.SMOKE:
-        _evaluate(folder)
+        _evaluate_checkpoint(folder)
 
 
-def smoke_completed(folder: Path) -> bool:
-    """Whether the second half of a smoke test is done too."""
-    return (folder / "eval_val" / "errors.html").is_file()  # written last
-
-
-def _evaluate(folder: Path) -> None:
-    """The written checkpoint on its validation pictures, as `flowerml eval` does it; its figures stand in the run
-    already.
-    """
+def _evaluate_checkpoint(folder: Path) -> None:
+    """Evaluate best.pth on its validation images, as `flowerml eval`; the run has these metrics already."""
     evaluation = run_evaluation(Request(folder / "best.pth", "val"), lambda *_: MemoryRecorder())
     logger.info(f"smoke test: trained, kept and evaluated: validation accuracy {evaluation.scores.accuracy:.4f}")

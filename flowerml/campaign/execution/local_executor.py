@@ -1,21 +1,16 @@
-"""Who carries out runs: this machine, one after another or several at a time."""
+"""The protocol of executors, and the one for this machine."""
 
-import logging
-from dataclasses import replace
 from typing import Protocol
 
-from flowerml.campaign.execution.fork_client import ForkClient
-from flowerml.campaign.execution.job import Job, JobResult
-from flowerml.errors import RunFailed
+from flowerml.campaign.execution.job import RunJob
+from flowerml.campaign.execution.job_worker import run_job
+from flowerml.forkserver.client import ForkClient
+from flowerml.forkserver.job import Job, JobResult
 from flowerml.runs.lifecycle.device_share import device_share, visible_gpus
-
-logger = logging.getLogger(__name__)
-
-_ZYGOTES = 5  # that may die before the runner gives up: something kills them
 
 
 class Executor(Protocol):
-    """Carries out jobs, each in a process of its own."""
+    """Runs jobs, each in a process of its own."""
 
     @property
     def free_slots(self) -> int:
@@ -27,78 +22,62 @@ class Executor(Protocol):
         """The names of the jobs that were started and have not ended."""
         ...
 
-    def start(self, job: Job) -> None:
-        """Begin a job. Raises RunFailed where nothing can be started any more."""
+    def start(self, job: RunJob) -> None:
+        """Start a job. Raises RunFailed where no job can be started any more."""
         ...
 
     def poll(self, seconds: float) -> list[JobResult]:
-        """Jobs that have ended since the last call; waits up to so many seconds for the first."""
+        """Results of the jobs that have ended since the last call; waits up to so many seconds for the first."""
         ...
 
     def stop(self, name: str) -> None:
-        """Ask a job to stop, with a checkpoint; asked again, at once."""
+        """Stop a job: the first time with a checkpoint, the second time at once."""
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything; running jobs are asked to stop."""
         ...
 
 
 class LocalExecutor:
-    """This machine. Each of `parallel` places has a share of its GPUs, or of its cores where there is none."""
+    """This machine. Each of `parallel` slots has a share of its GPUs, or of its cores where there is none."""
 
     def __init__(self, parallel: int) -> None:
-        self._forking = ForkClient()
-        self._ready = False
-        self._died = 0
+        self._fork_client = ForkClient(run_job.__module__)
         self._free = list(range(parallel))
-        self._places: dict[str, int] = {}
+        self._slots: dict[str, int] = {}  # by job name
         self._parallel = parallel
         self._gpus = visible_gpus()
 
     @property
     def free_slots(self) -> int:
-        """Places that are free."""
+        """As the protocol has it."""
         return len(self._free)
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Jobs that have not ended."""
-        return tuple(self._places)
+        """As the protocol has it."""
+        return tuple(self._slots)
 
-    def start(self, job: Job) -> None:
-        """Begin a job at a free place. Raises RunFailed."""
-        self._ensure_ready()
-        place = self._free.pop(0)
-        self._places[job.name] = place
-        own = device_share(place, self._parallel, self._gpus)
-        self._forking.start(replace(job, environment={**job.environment, **own.environment}, threads=own.threads))
+    def start(self, job: RunJob) -> None:
+        """Start a job in a free slot. Raises RunFailed."""
+        self._fork_client.wait_ready()
+        slot = self._slots[job.name] = self._free.pop(0)
+        share = device_share(slot, self._parallel, self._gpus)
+        self._fork_client.start(Job(job.name, run_job, (job,), job.log, share.environment, share.threads))
 
     def poll(self, seconds: float) -> list[JobResult]:
         """As the protocol has it."""
-        ended = self._forking.poll(seconds)
-        for one in ended:
-            self._free.append(self._places.pop(one.name))
+        results = self._fork_client.poll(seconds)
+        for result in results:
+            self._free.append(self._slots.pop(result.name))
             self._free.sort()
-        return ended
+        return results
 
     def stop(self, name: str) -> None:
         """As the protocol has it."""
-        self._forking.stop(name)
+        self._fork_client.stop(name)
 
     def close(self) -> None:
-        """What still runs is asked to stop."""
-        self._forking.close()
-        self._forking.wait(60.0)
-
-    def _ensure_ready(self) -> None:
-        if self._forking.dead and self._ready:
-            self._died += 1
-            if self._died >= _ZYGOTES:
-                raise RunFailed(
-                    f"the process that starts the runs died {self._died} times: something kills it (memory?)"
-                )
-            logger.warning("the process that starts the runs died: another one takes its place")
-            self._forking = ForkClient()
-        self._forking.wait_ready()
-        self._ready = True
+        """As the protocol has it."""
+        self._fork_client.close()

@@ -1,16 +1,13 @@
-"""Runs on a Ray cluster: an actor for each place, wherever the cluster has a GPU (or a share of cores) free, each with
-a zygote of its own.
+"""Runs on a Ray cluster: an actor per slot, wherever the cluster has a GPU (or a share of cores) free.
 
-The runs' folder should be on a disk that all nodes share: then a run whose node is lost goes on from its last
-checkpoint on another one. Where it is not, the run restarts there, and says so. What a run says to MLflow goes from its
-own node to the server.
+The runs' folder should be on a disk that all nodes share: then a run whose node is lost resumes from its last
+checkpoint on another one. Elsewhere it restarts there, and says so. Each run writes to MLflow from its own node.
 """
 
 import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,69 +15,60 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from flowerml.campaign.execution.fork_client import ForkClient
-from flowerml.campaign.execution.job import Job, JobResult
+from flowerml.campaign.execution.job import RunJob
+from flowerml.campaign.execution.job_worker import run_job
 from flowerml.errors import RunFailed, UserError
+from flowerml.forkserver.client import ForkClient
+from flowerml.forkserver.job import Job, JobResult
 from flowerml.log import configure_logging
-from flowerml.runs.lifecycle.device_share import visible_gpus
 from flowerml.tracking.search.campaigns import store_address
 
 logger = logging.getLogger(__name__)
 
-_PASSED_ON = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")
+_FORWARDED_VARIABLES = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")  # prefixes
 _PATHS = ("train_dir", "test_dir", "output_dir", "runs_root")
-_REACH_S = 10.0
-_PENDING_S = 30.0  # a new place that is not there by then: a free one does its job
-_LOSSES = 20  # of places, before something is wrong that no other place mends
+_CONNECT_S = 10.0
+_PENDING_S = 30.0  # a job whose new actor has not come up by then goes to a free one
+_MAX_LOSSES = 20  # of actors, until something is taken to be wrong that no other actor mends
 
 
 class WorkerActor:
-    """What an actor does: one job at a time, in a fork of its own zygote."""
+    """A Ray actor: one job at a time, in a child of a fork server of its own."""
 
     def __init__(self, threads: int | None) -> None:
         configure_logging()
         self._threads = threads
-        self._forking: ForkClient | None = None
+        self._fork_client: ForkClient | None = None
 
-    def start(self, job: dict[str, Any]) -> str:
-        """Begin a job; returns the node's name once it runs."""
-        if self._forking is None or self._forking.dead:
-            self._forking = ForkClient()
-        self._forking.wait_ready()
-        made = Job.from_json({**job, "threads": self._threads})
-        Path(made.log).parent.mkdir(parents=True, exist_ok=True)
-        self._forking.start(made)
+    def start(self, job: RunJob) -> str:
+        """Start a job; returns the node's name once it runs."""
+        self._fork_client = self._fork_client or ForkClient(run_job.__module__)
+        Path(job.log).parent.mkdir(parents=True, exist_ok=True)
+        self._fork_client.start(Job(job.name, run_job, (job,), job.log, threads=self._threads))
         return os.uname().nodename
 
-    def wait(self, seconds: float) -> dict[str, Any] | None:
-        """How the job ended, None where it goes on."""
-        assert self._forking is not None
-        ended = self._forking.poll(seconds)
-        return (
-            {"name": ended[0].name, "code": ended[0].exit_code, "said": ended[0].last_line, "lost": ended[0].lost}
-            if ended
-            else None
-        )
+    def wait(self, seconds: float) -> JobResult | None:
+        """The job's result, None while it runs."""
+        assert self._fork_client is not None
+        return next(iter(self._fork_client.poll(seconds)), None)
 
     def stop(self) -> None:
-        """Ask the job to stop, with a checkpoint."""
-        if self._forking is not None:
-            for name in self._forking.running:
-                self._forking.stop(name)
-
-    def gpus(self) -> Sequence[str]:
-        """What this place has of GPUs."""
-        return visible_gpus()
+        """Stop the job with a checkpoint."""
+        if self._fork_client is not None:
+            for name in self._fork_client.running:
+                self._fork_client.stop(name)
 
 
 class RayExecutor:
-    """A Ray cluster. `parallel` places; each has one GPU where the cluster has any, else an equal share of a node's
-    cores.
+    """A Ray cluster with `parallel` slots: a GPU each where the cluster has any, else a share of a node's cores.
+
+    Raises:
+        UserError: no cluster answers at the address; RunFailed: no node has a core to give.
     """
 
     def __init__(self, parallel: int, address: str) -> None:
         try:
-            _reach(address)  # Ray itself asks for minutes
+            _check_reachable(address)  # Ray itself tries for minutes
             ray.init(address=address, logging_level="warning", log_to_driver=True, ignore_reinit_error=True)
         except (OSError, ValueError, RayError) as error:
             reason = str(error).splitlines()[0]
@@ -88,67 +76,63 @@ class RayExecutor:
                 f"--ray-address {address}: no Ray cluster there ({reason}): start one with `ray start --head`"
             ) from error
         self._parallel = parallel
-        self._share = _share(parallel)
+        self._resources = _resources_per_slot(parallel)
         self._free: list[Any] = []
-        self._busy: dict[str, Any] = {}  # by the job's name: its actor
-        self._answers: dict[Any, str] = {}  # by what is waited for: the job's name
-        self._pending: dict[str, tuple[float, Job]] = {}  # asked for and not begun: since when
+        self._busy: dict[str, Any] = {}  # the actor by job name
+        self._futures: dict[Any, str] = {}  # the job name by Ray reference
+        self._pending: dict[str, tuple[float, RunJob]] = {}  # started and not running yet: since when
         self._losses = 0
         logger.info(
             f"Ray cluster {address}: {parallel} places of"
-            f" {', '.join(f'{count:g} {what}' for what, count in self._share.items())}"
+            f" {', '.join(f'{count:g} {resource}' for resource, count in self._resources.items())}"
         )
 
     @property
     def free_slots(self) -> int:
-        """Places that are free."""
+        """As the protocol has it."""
         return self._parallel - len(self._busy)
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Jobs that have not ended."""
+        """As the protocol has it."""
         return tuple(self._busy)
 
-    def start(self, job: Job) -> None:
-        """Begin a job at a free place, or at a new one as soon as the cluster has it. Raises RunFailed after too many
-        were lost.
-        """
-        if self._losses >= _LOSSES:
+    def start(self, job: RunJob) -> None:
+        """Start a job on a free actor, or a new one once the cluster has room. Raises RunFailed after many losses."""
+        if self._losses >= _MAX_LOSSES:
             raise RunFailed(
                 f"{self._losses} places of the Ray cluster were lost: look at its nodes (`ray status`), and start again"
             )
-        self._begin(_with_whole_paths(job), self._free.pop() if self._free else self._actor())
+        self._submit(_with_absolute_paths(job), self._free.pop() if self._free else self._create_actor())
 
-    def _begin(self, job: Job, actor: Any) -> None:  # noqa: ANN401 - Ray's handles have no type of their own
+    def _submit(self, job: RunJob, actor: Any) -> None:  # noqa: ANN401 - Ray's handles have no type of their own
         self._busy[job.name] = actor
         self._pending[job.name] = time.monotonic(), job
-        self._answers[actor.start.remote({**job.as_json(), "work": job.kind.value})] = job.name
+        self._futures[actor.start.remote(job)] = job.name
 
-    def _hand_over(self) -> None:
-        """Give a job whose new place does not come (its node is gone) to one that is free and holds what the new one
-        waits for.
-        """
+    def _reassign_pending(self) -> None:
+        """Give jobs whose new actor does not come up (its node is gone) to free actors, which hold its resources."""
         for name, (since, job) in list(self._pending.items()):
             if self._free and time.monotonic() - since > _PENDING_S:
                 ray.kill(self._busy[name])
-                self._answers = {answer: other for answer, other in self._answers.items() if other != name}
-                self._begin(job, self._free.pop())
+                self._futures = {future: other for future, other in self._futures.items() if other != name}
+                self._submit(job, self._free.pop())
 
     def poll(self, seconds: float) -> list[JobResult]:
-        """As the protocol has it. A job of a place that is gone is lost."""
-        until = time.monotonic() + seconds
-        ended: list[JobResult] = []
-        self._hand_over()
-        while not ended and (self._answers or seconds):
-            left = max(0.0, until - time.monotonic())
-            if not self._answers:
-                time.sleep(left)
+        """As the protocol has it. A job whose actor died is lost."""
+        deadline = time.monotonic() + seconds
+        results: list[JobResult] = []
+        self._reassign_pending()
+        while not results and (self._futures or seconds):
+            remaining = max(0.0, deadline - time.monotonic())
+            if not self._futures:
+                time.sleep(remaining)
                 break
-            ready, _ = ray.wait(list(self._answers), timeout=left)
+            ready, _ = ray.wait(list(self._futures), timeout=remaining)
             if not ready:
                 break
-            ended += self._answer(ready[0])
-        return ended
+            results += self._resolve(ready[0])
+        return results
 
     def stop(self, name: str) -> None:
         """As the protocol has it."""
@@ -156,16 +140,16 @@ class RayExecutor:
             self._busy[name].stop.remote()
 
     def close(self) -> None:
-        """Let the places go; what still runs is asked to stop by their end."""
+        """Kill the actors, whose death stops the jobs that still run."""
         for actor in (*self._busy.values(), *self._free):
             ray.kill(actor)
         ray.shutdown()
 
-    def _answer(self, answered: Any) -> list[JobResult]:  # noqa: ANN401 - Ray's references have no type of their own
-        name = self._answers.pop(answered)
+    def _resolve(self, future: Any) -> list[JobResult]:  # noqa: ANN401 - Ray's references have no type of their own
+        name = self._futures.pop(future)
         self._pending.pop(name, None)
         try:
-            found = ray.get(answered)
+            answer = ray.get(future)
         except RayError as error:
             self._losses += 1
             del self._busy[name]
@@ -173,33 +157,33 @@ class RayExecutor:
             logger.warning(f"{name}: its place in the cluster is gone ({reason})")
             return [JobResult(name, -1, "its place in the cluster is gone", lost=True)]
         actor = self._busy[name]
-        if not isinstance(found, dict):  # where it runs, or that it goes on
-            if isinstance(found, str):
-                logger.info(f"{name}: on {found}")
-            self._answers[actor.wait.remote(1.0)] = name
+        if not isinstance(answer, JobResult):  # its node, or None while it runs
+            if isinstance(answer, str):
+                logger.info(f"{name}: on {answer}")
+            self._futures[actor.wait.remote(1.0)] = name
             return []
         del self._busy[name]
         self._free.append(actor)
-        return [JobResult(**found)]
+        return [answer]
 
-    def _actor(self) -> Any:  # noqa: ANN401 - as above
-        names = [name for name in os.environ if name.startswith(_PASSED_ON) and not name.startswith("MLFLOW_RUN")]
-        passed = {name: os.environ[name] for name in names} | {"MLFLOW_TRACKING_URI": store_address()}
-        threads = None if "GPU" in self._share or "OMP_NUM_THREADS" in passed else max(1, int(self._share["CPU"]))
-        options = {"num_cpus": self._share["CPU"], "num_gpus": self._share.get("GPU", 0), "max_concurrency": 2}
-        made = ray.remote(WorkerActor).options(**options, runtime_env={"env_vars": passed})
-        return made.remote(threads)
+    def _create_actor(self) -> Any:  # noqa: ANN401 - as above
+        names = [n for n in os.environ if n.startswith(_FORWARDED_VARIABLES) and not n.startswith("MLFLOW_RUN")]
+        variables = {name: os.environ[name] for name in names} | {"MLFLOW_TRACKING_URI": store_address()}
+        cpus, gpus = self._resources["CPU"], self._resources.get("GPU", 0)
+        threads = None if gpus or "OMP_NUM_THREADS" in variables else max(1, int(cpus))
+        options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": 2}
+        return ray.remote(WorkerActor).options(**options, runtime_env={"env_vars": variables}).remote(threads)
 
 
-def _reach(address: str) -> None:
-    """Open a connection to an address with a port, and close it. Raises OSError."""
+def _check_reachable(address: str) -> None:
+    """Open a connection to an address that has a port, and close it. Raises OSError."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
 
 
-def _with_whole_paths(job: Job) -> Job:
-    """The job with paths that mean the same in another process's folder."""
+def _with_absolute_paths(job: RunJob) -> RunJob:
+    """The job with paths that are the same in another working directory."""
     settings = {
         name: str(Path(value).absolute()) if name in _PATHS and value else value for name, value in job.settings.items()
     }
@@ -210,8 +194,8 @@ def _with_whole_paths(job: Job) -> Job:
     return replace(job, settings=settings, source=source, log=str(Path(job.log).absolute()))
 
 
-def _share(parallel: int) -> dict[str, float]:
-    """What each place has. Raises RunFailed where no node can give it."""
+def _resources_per_slot(parallel: int) -> dict[str, float]:
+    """Ray resources of each slot. Raises RunFailed where no node can give them."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(node.get("GPU") for node in nodes):
         return {"CPU": 1.0, "GPU": 1.0}
@@ -220,5 +204,5 @@ def _share(parallel: int) -> dict[str, float]:
         raise RunFailed(
             "the Ray cluster has no cores to give: start nodes with some (`ray start --address=... --num-cpus=N`)"
         )
-    each = -(-parallel // max(1, len(nodes)))  # places on a node
-    return {"CPU": float(max(1, int(most // each)))}
+    slots = -(-parallel // max(1, len(nodes)))  # on a node
+    return {"CPU": float(max(1, int(most // slots)))}

@@ -1,94 +1,95 @@
-"""Phases whose configurations are chosen by phases before them: confirming runs on further seeds, and final models."""
+"""Phases whose configurations earlier phases choose: confirmation on further seeds, and final models."""
 
 from collections.abc import Mapping, Sequence, Set
 
-from flowerml.campaign.plan.model import ConfigRef, Confirm, Final, FinalMode, Phase, PhaseKind, PlanRun
+from flowerml.campaign.plan.model import ConfigRef, Confirm, Final, FinalMode, Phase, PhaseKind, PlanRun, ancestors
 from flowerml.campaign.plan.overrides import Overrides
 from flowerml.campaign.plan.run_settings import read_settings, value_of
 from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.settings import Family
 from flowerml.settings.errors import did_you_mean
 
-_LARGEST_SEED = 2**31
+_MAX_SEED = 2**31
 
 
 def read_confirm(
     name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, overrides: Overrides
 ) -> Phase:
-    """A phase that repeats the chosen of an earlier one on other seeds; its runs are named in the order best, seed by
-    seed; second, …
+    """Parse a phase that repeats the promoted configurations of an earlier one on other seeds.
+
+    Its run names are in the order: the best configuration on each seed, the second on each seed, and so on.
 
     Raises:
-        UserError: a phase that is unknown, comes later or chooses nothing; seeds that were run already; a wrong number
-            of names.
+        UserError: a phase that is unknown, later, or selects nothing; seeds that were run already; a wrong number of
+            names.
     """
     node = parts["confirm"]
-    inner = node.parts({"of": True, "seeds": True, "with": False, "family": False})
+    inner = node.as_fields({"of": True, "seeds": True, "with": False, "family": False})
     changes = {key: value_of(value) for key, value in read_settings(inner["with"]).items()} if "with" in inner else {}
     seeds = read_seeds(inner["seeds"])
     of = inner["of"].as_text()
     if "/" in of:
         plan, _, phase = of.partition("/")
         if not plan or not phase or "/" in phase:
-            raise inner["of"].error(f"{inner['of'].where} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
+            raise inner["of"].error(f"{inner['of'].key} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
         if "family" not in inner:
             raise node.error(
-                f"{node.where} follows another plan: say of which family that phase is ({', '.join(Family)}), with"
+                f"{node.key} follows another plan: say of which family that phase is ({', '.join(Family)}), with"
                 " `family: …`"
             )
         family, top = Family(inner["family"].as_choice(list(Family))), 1
         changes |= overrides.of(family)  # its settings are not in this plan, so they are not overridden there
     else:
-        source = _earlier(inner["of"], before, name)
+        source = _find_earlier_phase(inner["of"], before, name)
         if "family" in inner:
-            raise inner["family"].error(
-                f"{inner['family'].where}: the family is that of phase {of}; leave the line out"
-            )
-        family, top = source.runs[0].family, _chosen(source, inner["of"])
-        done = sorted({*seeds} & {run.seed for run in _ancestry(source, before)})
+            raise inner["family"].error(f"{inner['family'].key}: the family is that of phase {of}; leave the line out")
+        family, top = source.runs[0].family, _promoted_count(source, inner["of"])
+        done = sorted({*seeds} & {run.seed for ancestor in ancestors(source, before) for run in ancestor.runs})
         if done and not changes:
             raise inner["seeds"].error(
-                f"{inner['seeds'].where}: seed {done[0]} of these configurations is run before phase {name} already:"
+                f"{inner['seeds'].key}: seed {done[0]} of these configurations is run before phase {name} already:"
                 " name other seeds"
             )
-    wanted = [(place, seed) for place in range(1, top + 1) for seed in seeds]
-    names = _names(
+    ranks_and_seeds = [(rank, seed) for rank in range(1, top + 1) for seed in seeds]
+    names = _read_run_names(
         parts["runs"],
         name,
-        len(wanted),
+        len(ranks_and_seeds),
         f"{top} configuration{'s' * (top > 1)} on {len(seeds)} seed{'s' * (len(seeds) > 1)}",
     )
     runs = [
-        PlanRun(entry.as_text(), order, name, family, seed, None, ConfigRef(of, place), {}, entry.line)
-        for order, (entry, (place, seed)) in enumerate(zip(names, wanted, strict=True), start=runs_before + 1)
+        PlanRun(entry.as_text(), order, name, family, seed, None, ConfigRef(of, rank), {}, entry.line)
+        for order, (entry, (rank, seed)) in enumerate(zip(names, ranks_and_seeds, strict=True), start=runs_before + 1)
     ]
     return Phase(name, title, PhaseKind.CONFIRM, tuple(runs), confirm=Confirm(of, seeds, changes))
 
 
 def read_seeds(node: Node) -> tuple[int, ...]:
-    """A list of seeds. Raises UserError for none, or one that stands there twice."""
-    seeds = tuple(entry.as_int(0, _LARGEST_SEED) for entry in node.entries())
+    """A list of seeds. Raises UserError for an empty one, or duplicates."""
+    seeds = tuple(entry.as_int(0, _MAX_SEED) for entry in node.as_list())
     if len(set(seeds)) < len(seeds) or not seeds:
-        raise node.error(f"{node.where}: at least one seed, and none twice")
+        raise node.error(f"{node.key}: at least one seed, and none twice")
     return seeds
 
 
 def read_final(
     name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, mode: FinalMode | None
 ) -> Phase:
-    """A phase that makes one model of the first of each phase it names; `mode` is set on the command line. Raises as
-    `read_confirm`.
+    """Parse a phase that makes one model of the winner of each phase it names. `mode` overrides the plan's.
+
+    Raises:
+        UserError: as `read_confirm`.
     """
-    inner = parts["final"].parts({"mode": True, "of": True, "seed": False})
+    inner = parts["final"].as_fields({"mode": True, "of": True, "seed": False})
     written = FinalMode(inner["mode"].as_choice(list(FinalMode)))
-    sources = [_earlier(entry, before, name) for entry in inner["of"].entries()]
-    for source, entry in zip(sources, inner["of"].entries(), strict=True):
-        _chosen(source, entry)
+    sources = [_find_earlier_phase(entry, before, name) for entry in inner["of"].as_list()]
+    for source, entry in zip(sources, inner["of"].as_list(), strict=True):
+        _promoted_count(source, entry)
     families = [source.runs[0].family for source in sources]
     if len(set(families)) < len(families):
-        raise inner["of"].error(f"{inner['of'].where}: two phases of one family: a delivery holds one model of each")
-    seed = inner["seed"].as_int(0, _LARGEST_SEED) if "seed" in inner else 11
-    names = _names(parts["runs"], name, len(sources), f"one model of each of {len(sources)} phases")
+        raise inner["of"].error(f"{inner['of'].key}: two phases of one family: a delivery holds one model of each")
+    seed = inner["seed"].as_int(0, _MAX_SEED) if "seed" in inner else 11
+    names = _read_run_names(parts["runs"], name, len(sources), f"one model of each of {len(sources)} phases")
     runs = [
         PlanRun(
             entry.as_text(), order, name, source.runs[0].family, seed, None, ConfigRef(source.name, 1), {}, entry.line
@@ -97,35 +98,21 @@ def read_final(
     ]
     final = Final(tuple(source.name for source in sources), mode or written, seed)
     if final.mode is FinalMode.RETRAIN:
-        _require_schedule({*families}, before, parts["final"])
+        _check_scheduler({*families}, before, parts["final"])
     return Phase(name, title, PhaseKind.FINAL, tuple(runs), final=final)
 
 
-def _require_schedule(families: Set[Family], before: Sequence[Phase], node: Node) -> None:
-    """Refuse to retrain without validation what lowers its rates by validation. Raises UserError."""
+def _check_scheduler(families: Set[Family], before: Sequence[Phase], node: Node) -> None:
+    """Refuse to retrain without validation images where the scheduler needs them. Raises UserError."""
     for run in (run for phase in before for run in phase.runs):
         if run.settings is not None and run.family in families and run.settings.scheduler == "plateau":
             raise node.error(
-                f"{run.name} has scheduler plateau, which needs validation pictures, and {node.where} trains on all: "
+                f"{run.name} has scheduler plateau, which needs validation pictures, and {node.key} trains on all: "
                 "take cosine or constant, or `mode: keep_best`"
             )
 
 
-def ancestry(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
-    """The phase and those it follows, as far as they are of this plan and its runs are of the same configurations; the
-    first one first.
-    """
-    found = [phase]
-    while (confirm := found[0].confirm) is not None and confirm.elsewhere is None and not confirm.changes:
-        found.insert(0, next(one for one in phases if one.name == confirm.of))
-    return found
-
-
-def _ancestry(phase: Phase, phases: Sequence[Phase]) -> list[PlanRun]:
-    return [run for one in ancestry(phase, phases) for run in one.runs]
-
-
-def _earlier(node: Node, before: Sequence[Phase], name: str) -> Phase:
+def _find_earlier_phase(node: Node, before: Sequence[Phase], name: str) -> Phase:
     of = node.as_text()
     for phase in before:
         if phase.name == of:
@@ -137,7 +124,7 @@ def _earlier(node: Node, before: Sequence[Phase], name: str) -> Phase:
     )
 
 
-def _chosen(phase: Phase, node: Node) -> int:
+def _promoted_count(phase: Phase, node: Node) -> int:
     if phase.select is None:
         raise node.error(
             f"phase {phase.name} chooses nothing: give it `select: {{top: 1, by: val_accuracy}}`, or follow another"
@@ -145,8 +132,8 @@ def _chosen(phase: Phase, node: Node) -> int:
     return phase.select.top
 
 
-def _names(node: Node, phase: str, count: int, why: str) -> list[Node]:
-    entries = node.entries()
+def _read_run_names(node: Node, phase: str, count: int, why: str) -> list[Node]:
+    entries = node.as_list()
     if len(entries) != count:
         raise node.error(f"phase {phase} has {len(entries)} names and {count} runs ({why}): name each of them")
     return entries

@@ -1,22 +1,22 @@
-"""A plan's schedule as a person and a program read it, with nothing run."""
+"""The schedule of a plan, as lines and as JSON, without running anything."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from flowerml.campaign.plan.model import Phase, PhaseKind, Plan, PlanRun, shaping
+from flowerml.campaign.plan.model import Phase, PhaseKind, Plan, PlanRun, identity_settings
 from flowerml.human_units import duration
 from flowerml.settings.serialization import as_text
 
 
 def as_lines(plan: Plan, seconds: Mapping[str, float] | None = None) -> list[str]:
-    """Every phase and run in order. `seconds`: about how long each run takes, where that was found out."""
+    """Every phase and run in order. `seconds`: estimated duration by run name, None without estimates."""
     counted = f"{len(plan.runs)} runs in {len(plan.phases)} phases"
     found = [f"{plan.name}: {plan.title}", f"{counted}; digest {plan.digest[:8]}"]
     if plan.overrides:
         found.append(f"with {' '.join(f'--set {word}' for word in plan.overrides)}")
     for phase in plan.phases:
         found += ["", f"{phase.name}  {phase.title}", *(_run_line(run, phase, seconds) for run in phase.runs)]
-        if words := _then(phase):
+        if words := _next_step(phase):
             found.append(f"      then: {words}")
     if seconds is not None:
         total = sum(seconds.values())
@@ -44,8 +44,8 @@ def as_json(plan: Plan, seconds: Mapping[str, float] | None = None) -> dict[str,
                         "order": run.order,
                         "family": run.family.value,
                         "seed": run.seed,
-                        "configuration": str(run.source) if run.source else run.called,
-                        "settings": shaping(run.settings) if run.settings else None,
+                        "configuration": str(run.source) if run.source else run.config_name,
+                        "settings": identity_settings(run.settings) if run.settings else None,
                         "seconds": seconds.get(run.name) if seconds else None,
                     }
                     for run in phase.runs
@@ -73,7 +73,7 @@ def _run_line(run: PlanRun, phase: Phase, seconds: Mapping[str, float] | None) -
 _WIDTH = 32
 
 
-def _then(phase: Phase) -> str:
+def _next_step(phase: Phase) -> str:
     if phase.kind is PhaseKind.SMOKE:
         return "nothing follows where one of them fails"
     if phase.select is not None:

@@ -1,8 +1,8 @@
-"""What a plan says, as plain records: phases of runs, what is chosen at their ends, and what follows from it."""
+"""A plan as plain records: phases of runs, what is selected at their ends, and the phases that depend on it."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,41 +13,40 @@ from flowerml.settings.spec import metadata
 
 
 class PhaseKind(StrEnum):
-    """What a phase is for."""
+    """The purpose of a phase."""
 
-    SMOKE = "smoke"  # training, checkpoint and evaluation work; a failure stops the campaign
-    SELECT = "select"  # configurations of the plan; the best go on
-    CONFIRM = "confirm"  # configurations that were chosen, on further seeds
-    FINAL = "final"  # one model of each chosen configuration, to be delivered
+    SMOKE = "smoke"  # checks training, checkpoint and evaluation; a failure stops the campaign
+    SELECT = "select"  # trains configurations of the plan; the best are promoted
+    CONFIRM = "confirm"  # trains promoted configurations on further seeds
+    FINAL = "final"  # makes one model of each winner, to be delivered
 
 
 class FinalMode(StrEnum):
-    """Where a final model comes from."""
+    """How a final model is made."""
 
-    RETRAIN = "retrain"  # trained anew on all pictures, for as many epochs as its seeds needed on the average
-    KEEP_BEST = "keep_best"  # the best seed's best.pth, byte for byte
+    RETRAIN = "retrain"  # on all images, for the mean of the best epochs of its seeds
+    KEEP_BEST = "keep_best"  # a copy of the best seed's best.pth, byte for byte
 
 
 @dataclass(frozen=True)
 class ConfigRef:
-    """A configuration that is not known yet: the one at a place (1 is the best) of what was chosen at the end of a
-    phase.
-    """
+    """A configuration that is not known yet: the one of this rank (1 is the best) at the end of a phase."""
 
     phase: str
-    place: int
+    rank: int
 
     def __str__(self) -> str:
-        return f"the {_ordinal(self.place)} of phase {self.phase}"
+        return f"the {_ordinal(self.rank)} of phase {self.phase}"
 
 
 @dataclass(frozen=True)
 class PlanRun:
-    """One run. `settings` are complete but for folders and names; None where its configuration is yet to be chosen
-    (`source`).
+    """One run of a plan.
 
-    `given` is what the plan says of this run alone, as text. `configuration` is the plan's name of what several runs
-    have in common but for their seeds (None: the run is the only one of its phase).
+    `order` is its 1-based position in the plan. `settings` are complete but for folders and names; None where a
+    decision chooses the configuration (`source`). `given` are the run's own settings in the plan, as text.
+    `configuration` names what several runs have in common but for their seeds (None: there is one run of it). `line`
+    is that of the plan file.
     """
 
     name: str
@@ -62,23 +61,23 @@ class PlanRun:
     configuration: str | None = None
 
     @property
-    def called(self) -> str:
-        """The plan's name of its configuration."""
+    def config_name(self) -> str:
+        """The plan's name of the configuration."""
         return self.configuration or self.name
 
 
 @dataclass(frozen=True)
 class Select:
-    """How many go on; the rule itself is the selector's."""
+    """How many configurations are promoted at the end of a phase; the rule is that of `flowerml.selection`."""
 
     top: int
 
 
 @dataclass(frozen=True)
 class Confirm:
-    """The chosen of which phase, on which further seeds; `changes` are settings that are changed for it.
+    """The promoted configurations of the phase `of` on further seeds, with the settings `changes`.
 
-    `of` may be `PLAN/PHASE`: what another plan's campaign on the same data chose.
+    `of` may be `PLAN/PHASE`: the winner of another plan's campaign on the same data.
     """
 
     of: str
@@ -86,15 +85,15 @@ class Confirm:
     changes: Mapping[str, str]
 
     @property
-    def elsewhere(self) -> tuple[str, str] | None:
-        """Plan and phase, where they are another campaign's."""
+    def external(self) -> tuple[str, str] | None:
+        """Plan and phase, where `of` is a phase of another plan."""
         plan, slash, phase = self.of.partition("/")
         return (plan, phase) if slash else None
 
 
 @dataclass(frozen=True)
 class Final:
-    """The first of each of these phases, as one model."""
+    """One model of the winner of each of the phases `of`."""
 
     of: tuple[str, ...]
     mode: FinalMode
@@ -103,7 +102,7 @@ class Final:
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase: nothing of it runs before the phases before it are complete."""
+    """A phase; its runs start when all earlier phases are complete."""
 
     name: str
     title: str
@@ -116,9 +115,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits: how many runs the plan may have, how often a failing run is tried, how many hours all runs may take
-    together (None: any).
-    """
+    """Limits: number of runs, attempts of a failing run, hours of all runs together (None: unlimited)."""
 
     runs: int | None = None
     tries: int = 2
@@ -127,9 +124,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was found to be in order. `overrides` are the `--set` it was read with, `warnings` what is odd and
-    allowed.
-    """
+    """A valid plan. `overrides` are its `--set` arguments, `warnings` what is unusual but allowed."""
 
     name: str
     title: str
@@ -146,7 +141,7 @@ class Plan:
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """The families it has runs of, in the order in which they come."""
+        """The families of its runs, in the plan's order."""
         return tuple(dict.fromkeys(run.family for run in self.runs))
 
     def run(self, name: str) -> PlanRun:
@@ -157,17 +152,27 @@ class Plan:
         """A phase by its name."""
         return next(phase for phase in self.phases if phase.name == name)
 
+    def ancestors(self, phase: Phase) -> list[Phase]:
+        """As the function `ancestors`, among the phases of this plan."""
+        return ancestors(phase, self.phases)
+
     @property
     def digest(self) -> str:
-        """sha256 (hex) of everything that shapes the results: names, phases, settings, seeds, choices; not titles,
-        comments and budgets.
-        """
+        """sha256 (hex) of all that shapes the results: names, phases, settings, seeds; not titles and budgets."""
         content = {"plan": self.name, "phases": [_phase_json(phase) for phase in self.phases]}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()
 
 
-def shaping(settings: Settings) -> dict[str, Any]:
-    """The settings that shape a result, seed and split among them, as plain values; weights by their name or path."""
+def ancestors(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
+    """The phase and the earlier ones whose configurations it confirms unchanged, the earliest first."""
+    chain = [phase]
+    while (confirm := chain[0].confirm) is not None and confirm.external is None and not confirm.changes:
+        chain.insert(0, next(earlier for earlier in phases if earlier.name == confirm.of))
+    return chain
+
+
+def identity_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that shape a result, with seed and split, as plain values; weights as name or path."""
     values = settings.model_dump(mode="json")
     named = {"weights", "val_split", "split_seed", "seed"}
     return {
@@ -188,8 +193,8 @@ def _phase_json(phase: Phase) -> dict[str, Any]:
                 "name": run.name,
                 "family": str(run.family),
                 "seed": run.seed,
-                "settings": shaping(run.settings) if run.settings else None,
-                "source": [run.source.phase, run.source.place] if run.source else None,
+                "settings": identity_settings(run.settings) if run.settings else None,
+                "source": [run.source.phase, run.source.rank] if run.source else None,
             }
             for run in phase.runs
         ],

@@ -1,4 +1,4 @@
-"""`--set NAME=VALUE`: what a plan is run with instead of what it says."""
+"""Overrides of a plan's settings: `--set NAME=VALUE`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from flowerml.settings.declaration import fields
 from flowerml.settings.errors import did_you_mean
 
 MODE = "final.mode"
-# What the command itself says of every run; value: how it says so.
-OWN = {
+# Settings that the campaign itself gives to every run, and how.
+CAMPAIGN_SETTINGS = {
     "train_dir": "the campaign's own folder: --train-dir",
     "output_dir": "the run's name in the campaign's folder: --runs-root",
     "runs_root": "the campaign's own: --runs-root",
@@ -23,39 +23,40 @@ OWN = {
     "seed": "given with the runs of a plan, as seeds are what its phases are about",
     "stop_epoch": "found out by the campaign for its final runs",
 }
-_NEXT = re.compile(r"\s+(?=[a-z_]+(?:\.[a-z]+)?=)")
+_SEPARATOR = re.compile(r"\s+(?=[a-z_]+(?:\.[a-z]+)?=)")
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Settings by name for every run, by family and name for one family's, and how final models are made (None: as the
-    plan says).
+    """Settings for all runs, for the runs of a family, and how final models are made (None: as the plan says).
+
+    `assignments` are the texts they were parsed from.
     """
 
-    words: tuple[str, ...] = ()
+    assignments: tuple[str, ...] = ()
     every: Mapping[str, str] = field(default_factory=dict)
     families: Mapping[Family, Mapping[str, str]] = field(default_factory=dict)
     mode: FinalMode | None = None
 
     def of(self, family: Family) -> dict[str, str]:
-        """The settings for a family's runs; what is said of the family counts before what is said of all."""
+        """The settings for the runs of a family; those of the family precede those for all."""
         return {**self.every, **self.families.get(family, {})}
 
 
 def read_overrides(texts: Sequence[str]) -> Overrides:
-    """From `NAME=VALUE`, `NAME.FAMILY=VALUE` and `final.mode=MODE`; a text may hold several, with spaces between
-    (`mlflow run -P set=…`).
+    """Parse `NAME=VALUE`, `NAME.FAMILY=VALUE` and `final.mode=MODE`.
 
-    The later of two of a name counts. Whether values fit is found out with the plan.
+    A text may hold several, separated by spaces (`mlflow run -P set=…`). The last of a name counts. Values are checked
+    with the plan.
 
     Raises:
         UserError: not of this form, or an unknown name.
     """
-    words = [word for text in texts for word in _NEXT.split(text.strip())]
+    assignments = [word for text in texts for word in _SEPARATOR.split(text.strip())]
     every: dict[str, str] = {}
     families: dict[Family, dict[str, str]] = {}
     mode: FinalMode | None = None
-    for word in words:
+    for word in assignments:
         name, equals, value = word.partition("=")
         if not equals or not value.strip():
             raise UserError(
@@ -64,13 +65,14 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
         if name == MODE:
             if value not in list(FinalMode):
                 raise UserError(
-                    f"--set {word}: {MODE} is {value!r}.{did_you_mean(value, tuple(FinalMode))} Allowed: {', '.join(FinalMode)}"
+                    f"--set {word}: {MODE} is {value!r}.{did_you_mean(value, tuple(FinalMode))}"
+                    f" Allowed: {', '.join(FinalMode)}"
                 )
             mode = FinalMode(value)
             continue
         setting, dot, family = name.partition(".")
         setting = setting.replace("-", "_")
-        _require_known(setting, word)
+        _check_setting_name(setting, word)
         if not dot:
             every[setting] = value
             continue
@@ -80,12 +82,12 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
                 f" {', '.join(Family)}"
             )
         families.setdefault(Family(family), {})[setting] = value
-    return Overrides(tuple(words), every, families, mode)
+    return Overrides(tuple(assignments), every, families, mode)
 
 
-def _require_known(setting: str, word: str) -> None:
-    if setting in OWN:
-        raise UserError(f"--set {word}: {setting} is {OWN[setting]}")
+def _check_setting_name(setting: str, word: str) -> None:
+    if setting in CAMPAIGN_SETTINGS:
+        raise UserError(f"--set {word}: {setting} is {CAMPAIGN_SETTINGS[setting]}")
     if setting not in fields():
         raise UserError(
             f"--set {word}: setting {setting!r} is unknown.{did_you_mean(setting, (*fields(), MODE))} `flowerml train"

@@ -1,7 +1,6 @@
-"""A YAML file as nodes that know their line, so that whatever is wrong with one can be said with file, line and remedy.
+"""A YAML file as nodes that know their line, for error messages with file, line and remedy.
 
-Scalars stay text, as on a command line: in YAML `3e-4` is text, `on` is a truth and `1_0` a number, and none of it is
-meant.
+Scalars stay text, as on a command line: YAML itself reads `3e-4` as text, `on` as a boolean and `1_0` as a number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import yaml
 from flowerml.errors import UserError
 from flowerml.settings.errors import did_you_mean
 
-_LARGEST = 1_000_000  # bytes: a plan is a page
+_MAX_BYTES = 1_000_000  # a plan is a page
 _KINDS = {
     yaml.MappingNode: "names with values (`name: value`)",
     yaml.SequenceNode: "a list (`[a, b]`)",
@@ -23,7 +22,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Node:
-    """A value of a YAML file and where it stands; `path` are the names that lead to it."""
+    """A value of a YAML file; `path` are the keys that lead to it."""
 
     file: str
     path: tuple[str, ...]
@@ -35,96 +34,94 @@ class Node:
         return int(self.raw.start_mark.line) + 1
 
     @property
-    def where(self) -> str:
+    def key(self) -> str:
         """`phases.B.select`."""
         return ".".join(self.path)
 
     def error(self, message: str) -> UserError:
-        """What is wrong with it, to be raised."""
+        """A UserError with file and line, to be raised."""
         return UserError(f"{self.file}, line {self.line}: {message}")
 
     def as_text(self) -> str:
         """A single value. Raises UserError for anything else, and for an empty one."""
-        self._must_be(yaml.ScalarNode)
+        self._check_kind(yaml.ScalarNode)
         value = str(self.raw.value)
         if not value.strip():
-            raise self.error(f"{self.where} is empty: give it a value, or leave the line out")
+            raise self.error(f"{self.key} is empty: give it a value, or leave the line out")
         return value
 
     def as_int(self, least: int, most: int) -> int:
-        """A whole number in a range. Raises UserError."""
+        """An integer from `least` to `most`, both included. Raises UserError."""
         text = self.as_text()
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise self.error(f"{self.where} is {text!r}. Allowed: whole number, >= {least}, <= {most}")
+            raise self.error(f"{self.key} is {text!r}. Allowed: whole number, >= {least}, <= {most}")
         return int(text)
 
     def as_choice(self, allowed: Sequence[str]) -> str:
-        """One of some words. Raises UserError."""
+        """One of the allowed values. Raises UserError."""
         text = self.as_text()
         if text not in allowed:
             raise self.error(
-                f"{self.where} is {text!r}.{did_you_mean(text, tuple(allowed))} Allowed: {', '.join(allowed)}"
+                f"{self.key} is {text!r}.{did_you_mean(text, tuple(allowed))} Allowed: {', '.join(allowed)}"
             )
         return text
 
-    def entries(self) -> list["Node"]:
-        """The values of a list; of a single value a list of it. Raises UserError."""
+    def as_list(self) -> list["Node"]:
+        """The nodes of a list; a single value counts as a list of one. Raises UserError."""
         if isinstance(self.raw, yaml.ScalarNode):
             self.as_text()
             return [self]
-        self._must_be(yaml.SequenceNode)
+        self._check_kind(yaml.SequenceNode)
         return [Node(self.file, self.path, entry) for entry in self.raw.value]
 
-    def names(self) -> dict[str, "Node"]:
-        """Names and values, in the file's order. Raises UserError for anything else, and for a name that stands there
-        twice.
-        """
-        self._must_be(yaml.MappingNode)
+    def as_mapping(self) -> dict[str, "Node"]:
+        """Nodes by key, in the file's order. Raises UserError for anything else, and for a duplicate key."""
+        self._check_kind(yaml.MappingNode)
         found: dict[str, Node] = {}
         for key, value in self.raw.value:
             name = Node(self.file, self.path, key).as_text() if isinstance(key, yaml.ScalarNode) else ""
             if not name:
-                raise Node(self.file, self.path, key).error(f"{self.where or 'the file'} has a name that is no text")
+                raise Node(self.file, self.path, key).error(f"{self.key or 'the file'} has a name that is no text")
             node = Node(self.file, (*self.path, name), value)
             if name in found:
                 raise UserError(
-                    f"{self.file}, line {key.start_mark.line + 1}: {node.where} stands there twice (also in line"
+                    f"{self.file}, line {key.start_mark.line + 1}: {node.key} stands there twice (also in line"
                     f" {found[name].line}): keep one of them, or give it another name"
                 )
             found[name] = node
         return found
 
-    def parts(self, allowed: Mapping[str, bool]) -> dict[str, "Node"]:
-        """`names`, all of them `allowed` (by name; True: it must be there). Raises UserError with the nearest name."""
-        found = self.names()
+    def as_fields(self, allowed: Mapping[str, bool]) -> dict[str, "Node"]:
+        """As `as_mapping`, with the keys of `allowed` only (True: required). Raises UserError with the nearest key."""
+        found = self.as_mapping()
         for name in found:
             if name not in allowed:
-                inside = f" in {self.where}" if self.path else ""
+                inside = f" in {self.key}" if self.path else ""
                 line = next(key.start_mark.line + 1 for key, _ in self.raw.value if key.value == name)
                 raise UserError(
                     f"{self.file}, line {line}: {name!r} is unknown{inside}.{did_you_mean(name, tuple(allowed))} Allowed:"
                     f" {', '.join(allowed)}"
                 )
-        for name, needed in allowed.items():
-            if needed and name not in found:
-                raise self.error(f"{self.where or 'the plan'} has no {name!r}: add it")
+        for name, is_required in allowed.items():
+            if is_required and name not in found:
+                raise self.error(f"{self.key or 'the plan'} has no {name!r}: add it")
         return found
 
-    def _must_be(self, kind: type[yaml.Node]) -> None:
+    def _check_kind(self, kind: type[yaml.Node]) -> None:
         if not isinstance(self.raw, kind):
-            raise self.error(f"{self.where or 'the file'} is {_KINDS[type(self.raw)]}; wanted is {_KINDS[kind]}")
+            raise self.error(f"{self.key or 'the file'} is {_KINDS[type(self.raw)]}; wanted is {_KINDS[kind]}")
 
 
 def read_yaml(path: Path, what: str = "the plan") -> Node:
-    """The file's one document; `what` it is, in words.
+    """The root node of a file; `what` names the file in messages.
 
     Raises:
-        UserError: there is no such file, or it is not YAML.
+        UserError: the file can't be read, or is not YAML.
     """
     try:
         if path.is_dir():
             raise UserError(f"{what} {path} is a folder: name a YAML file")
-        data = path.read_bytes()[: _LARGEST + 1]
+        data = path.read_bytes()[: _MAX_BYTES + 1]
         text = data.decode("utf-8")
     except OSError as error:
         raise UserError(f"{what} {path} can't be read: {error.strerror or error}") from error
@@ -132,13 +129,13 @@ def read_yaml(path: Path, what: str = "the plan") -> Node:
         raise UserError(
             f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8: save the file in UTF-8"
         ) from error
-    if len(data) > _LARGEST:
-        raise UserError(f"{what} {path} is larger than {_LARGEST:,} bytes: it can't be one")
+    if len(data) > _MAX_BYTES:
+        raise UserError(f"{what} {path} is larger than {_MAX_BYTES:,} bytes: it can't be one")
     return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, file: str) -> Node:
-    """A text as a document. Raises UserError where it is not YAML, or empty."""
+    """The root node of a text. Raises UserError where it is not YAML, or empty."""
     try:
         raw = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

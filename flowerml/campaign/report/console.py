@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, PhaseStatus, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow
+from flowerml.campaign.status import PhaseStatus, RunStatus
 from flowerml.human_units import duration
 from flowerml.progress_bar import on_terminal
 

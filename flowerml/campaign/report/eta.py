@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow
+from flowerml.campaign.status import RunStatus
 
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.SKIPPED)
 

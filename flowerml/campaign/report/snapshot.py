@@ -5,49 +5,10 @@ The runner builds a `CampaignSnapshot` at every change; rendering it needs nothi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
+from flowerml.campaign.status import CampaignStatus, Epoch, PhaseStatus, RunStatus
 from flowerml.selection.decision import Decision
-
-
-class RunStatus(StrEnum):
-    """Where a run of the plan stands."""
-
-    TODO = "TODO"  # not begun
-    RUNNING = "RUNNING"
-    INTERRUPTED = "INTERRUPTED"  # stopped or killed: it will be gone on with
-    FAILED = "FAILED"  # for good, after as many tries as the plan allows
-    FINISHED = "FINISHED"
-    SKIPPED = "SKIPPED"  # the campaign has ended before it
-
-
-class PhaseStatus(StrEnum):
-    """Where a phase stands."""
-
-    WAITING = "waiting"  # for the phases before it
-    OPEN = "open"  # its runs may run
-    DELIVERING = "delivering"  # its runs have ended; their journals are not all with the tracking server
-    CLOSED = "closed"
-
-
-class CampaignStatus(StrEnum):
-    """Where the whole stands."""
-
-    RUNNING = "RUNNING"
-    STOPPED = "STOPPED"  # by hand, or its runner died: the same command goes on
-    FAILED = "FAILED"  # a blocking run failed, or nothing could be chosen; `Campaign.reason` says why
-    FINISHED = "FINISHED"
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of a run's history: the 1-based epoch, and its figures by their MLflow names (train_loss, val_accuracy,
-    …).
-    """
-
-    number: int
-    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

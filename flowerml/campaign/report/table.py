@@ -3,7 +3,8 @@
 import csv
 import io
 
-from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow, RunStatus
+from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow
+from flowerml.campaign.status import RunStatus
 
 COLUMNS = ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
 _STATUS_LABELS = {

@@ -1,8 +1,6 @@
-"""What a campaign's own folder remembers between two starts: which campaign it is, how often runs have failed, how long
-they took.
+"""The ledger of a campaign in its folder: its identity, and the failures and durations of its runs.
 
-Nothing in it says that a run is finished: that stands in the runs' folders and with the tracking server. So losing it
-loses no result.
+Whether a run is finished is not in it, but in the run's folder and at the tracking server: losing it loses no result.
 """
 
 import json
@@ -21,9 +19,7 @@ _FORMAT = "flowerml-campaign-1"
 
 @dataclass
 class RunNotes:
-    """What is noted of a run: how often it has failed and why at last, when it began first (ms), the seconds of all its
-    tries.
-    """
+    """Notes of a run: failures and the last one's reason, its first start (ms since 1970), seconds of all attempts."""
 
     failures: int = 0
     reason: str = ""
@@ -33,7 +29,7 @@ class RunNotes:
 
 @dataclass
 class Ledger:
-    """The notes of one campaign, in its folder."""
+    """The notes of one campaign; `names` are those of its runs."""
 
     folder: Path
     id: str
@@ -44,18 +40,18 @@ class Ledger:
     names: tuple[str, ...] = ()
     runs: dict[str, RunNotes] = field(default_factory=dict)
 
-    def of(self, name: str) -> RunNotes:
-        """A run's notes."""
+    def notes_of(self, name: str) -> RunNotes:
+        """The notes of a run."""
         return self.runs.setdefault(name, RunNotes())
 
     def reset_failures(self, names: Iterable[str]) -> None:
-        """Forget that these runs have failed."""
+        """Set the failures of these runs to zero."""
         for name in names:
-            notes = self.of(name)
+            notes = self.notes_of(name)
             notes.failures, notes.reason = 0, ""
 
     def save(self) -> None:
-        """Write it down. Raises UserError."""
+        """Write it to disk. Raises UserError."""
         values = {key: value for key, value in asdict(self).items() if key != "folder"}
         write_json(self.folder / LEDGER, {"format": _FORMAT, **values})
 
@@ -63,8 +59,8 @@ class Ledger:
 def open_ledger(
     folder: Path, *, campaign: str, plan: str, plan_digest: str, data_digest: str, names: tuple[str, ...]
 ) -> Ledger:
-    """The notes that stand in `folder`, or new ones."""
-    content = _content(folder)
+    """Read the ledger in `folder`, or make a new one where there is none of this campaign."""
+    content = _read_ledger(folder)
     if content is None or content.get("id") != campaign:
         return Ledger(folder, campaign, plan, plan_digest, data_digest, now_ms(), names)
     runs = {name: RunNotes(**notes) for name, notes in content["runs"].items()}
@@ -72,21 +68,21 @@ def open_ledger(
 
 
 def check_run_names(root: Path, campaign: str, names: Iterable[str]) -> None:
-    """Make sure that no other campaign has runs of these names in the folder `root`.
+    """Check that no other campaign has runs of these names in the folder `root`.
 
     Raises:
-        UserError: one has; names it, and what to do.
+        UserError: another campaign has.
     """
-    wanted = set(names)
+    own_names = set(names)
     try:
         others = sorted(path for path in root.glob(f"*/{LEDGER}"))
     except OSError:
         return
     for path in others:
-        content = _content(path.parent)
+        content = _read_ledger(path.parent)
         if content is None or content.get("id") == campaign:
             continue
-        if taken := sorted(wanted & set(content.get("names", ()))):
+        if taken := sorted(own_names & set(content.get("names", ()))):
             raise UserError(
                 f"{root} holds the runs of campaign {content['id']} (plan {content['plan']},"
                 f" {content['plan_digest'][:8]}; data {content['data_digest'][:8]}), which has a run {taken[0]} too:"
@@ -94,7 +90,7 @@ def check_run_names(root: Path, campaign: str, names: Iterable[str]) -> None:
             )
 
 
-def _content(folder: Path) -> dict[str, Any] | None:
+def _read_ledger(folder: Path) -> dict[str, Any] | None:
     try:
         content = json.loads((folder / LEDGER).read_text("utf-8"))
         return dict(content) if content["format"] == _FORMAT else None

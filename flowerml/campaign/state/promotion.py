@@ -1,9 +1,8 @@
-"""From a decision to the configurations that go on, and from those to the settings of the runs that follow."""
+"""Promotion: from a decision to the promoted configurations, and from these to the settings of dependent runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flowerml.campaign.plan.dependent_phases import ancestry
 from flowerml.campaign.plan.model import FinalMode, Phase, Plan, PlanRun
 from flowerml.errors import UserError
 from flowerml.selection.decision import Decision
@@ -14,8 +13,10 @@ from flowerml.settings import Settings, resolve
 
 @dataclass(frozen=True)
 class PromotedConfig:
-    """A configuration that was chosen: the plan's name of it (of the run it was selected on), its settings, the mean of
-    its seeds' best epochs (1-based, rounded half up), and the run of its best seed by name, id and seed.
+    """A promoted configuration.
+
+    `name` is the plan's, of the run it was selected on; `stop_epoch` the mean of its seeds' best epochs (1-based,
+    rounded half up); `best_run`, `best_run_id` and `best_seed` are those of its best run.
     """
 
     name: str
@@ -29,17 +30,15 @@ class PromotedConfig:
 Promotions = Mapping[str, Sequence[PromotedConfig]]  # by phase, the best first
 
 
-def scope_of(plan: Plan, phase: Phase, campaign: str) -> Scope:
-    """Which runs a phase's decision is made among: its own, and those of the phases whose configurations it confirms,
-    of this campaign.
-    """
-    line = ancestry(phase, plan.phases)
-    runs = [run for one in line for run in one.runs]
+def decision_scope(plan: Plan, phase: Phase, campaign: str) -> Scope:
+    """The runs that a phase's decision compares: its own, and those of the phases it confirms, of this campaign."""
+    chain = plan.ancestors(phase)
+    runs = [run for ancestor in chain for run in ancestor.runs]
     return Scope(
         seeds=tuple(dict.fromkeys(run.seed for run in runs)),
         family=runs[0].family.value,
         campaign=campaign,
-        phases=tuple(one.name for one in line),
+        phases=tuple(ancestor.name for ancestor in chain),
     )
 
 
@@ -47,14 +46,15 @@ def promote(
     plan: Plan,
     phase: Phase,
     decision: Decision,
-    choices: Promotions,
+    promotions: Promotions,
     others: Mapping[str, PromotedConfig] | None = None,
 ) -> tuple[PromotedConfig, ...]:
-    """The first places of a decision, as many as the phase lets go on. `others`: by config_id, what is of another
-    plan's campaign.
+    """The best configurations of a decision, as many as the phase promotes.
+
+    `others` are candidates of another plan's campaign, by config_id.
 
     Raises:
-        UserError: fewer configurations are eligible than are to go on.
+        UserError: fewer configurations are eligible than the phase promotes.
     """
     assert phase.select is not None
     if len(decision.standings) < phase.select.top:
@@ -65,47 +65,47 @@ def promote(
             left_out,
         )
     return tuple(
-        (others or {}).get(standing.configuration.config_id) or _choice(plan, standing, choices)
+        (others or {}).get(standing.configuration.config_id) or _promoted_config(plan, standing, promotions)
         for standing in decision.standings[: phase.select.top]
     )
 
 
-def _choice(plan: Plan, standing: Standing, choices: Promotions) -> PromotedConfig:
+def _promoted_config(plan: Plan, standing: Standing, promotions: Promotions) -> PromotedConfig:
     runs = standing.configuration.runs
     first = plan.runs[int(standing.configuration.plan_order) - 1]
     best = best_run(runs)
     return PromotedConfig(
-        name=_origin(first, choices),
-        settings=first.settings or settings_of(plan, first, choices),
-        stop_epoch=mean_rounded([run.best_epoch or 1 for run in runs]),
+        name=_config_name(first, promotions),
+        settings=first.settings or resolve_settings(plan, first, promotions),
+        stop_epoch=rounded_mean([run.best_epoch or 1 for run in runs]),
         best_run=best.run_name,
         best_run_id=best.run_id,
         best_seed=best.seed,
     )
 
 
-def _origin(run: PlanRun, choices: Promotions) -> str:
-    """The plan's name of a run's configuration."""
-    return run.called if run.source is None else choices[run.source.phase][run.source.place - 1].name
+def _config_name(run: PlanRun, promotions: Promotions) -> str:
+    """The plan's name of a run's configuration, which it may have been promoted with."""
+    return run.config_name if run.source is None else promotions[run.source.phase][run.source.rank - 1].name
 
 
-def settings_of(plan: Plan, run: PlanRun, choices: Promotions) -> Settings:
+def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settings:
     """The settings of a run, complete but for folders and names.
 
-    A retrained final model has all pictures (`val_split` 0), the schedule of its configuration, no early stopping, and
-    ends at `stop_epoch`; one that is kept has those of the run it is of.
+    A retrained final model has all images (`val_split` 0), its configuration's schedule, no early stopping, and ends at
+    `stop_epoch`; a kept one has the settings of the run that is copied.
 
     Raises:
-        UserError: what a phase changes does not fit its configuration.
+        UserError: the changes of a phase contradict its configuration.
     """
     if run.settings is not None:
         return run.settings
     assert run.source is not None
-    source, phase = choices[run.source.phase][run.source.place - 1], plan.phase(run.phase)
+    source, phase = promotions[run.source.phase][run.source.rank - 1], plan.phase(run.phase)
     if phase.confirm is not None:
-        asked = {**source.settings.model_dump(), **phase.confirm.changes, "seed": run.seed}
+        values = {**source.settings.model_dump(), **phase.confirm.changes, "seed": run.seed}
         try:
-            return resolve(asked)[0]
+            return resolve(values)[0]
         except UserError as error:
             raise UserError(f"{plan.file}, line {run.line}: run {run.name}: {error}") from error
     assert phase.final is not None
@@ -116,6 +116,6 @@ def settings_of(plan: Plan, run: PlanRun, choices: Promotions) -> Settings:
     )
 
 
-def mean_rounded(epochs: Sequence[int]) -> int:
-    """The mean of whole numbers, halves rounded up."""
+def rounded_mean(epochs: Sequence[int]) -> int:
+    """The mean of integers, rounded half up."""
     return (2 * sum(epochs) + len(epochs)) // (2 * len(epochs))

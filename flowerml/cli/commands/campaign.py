@@ -53,7 +53,7 @@ def run(argv: Sequence[str] | None) -> int:
         retry=args.retry,
         command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
     )
-    finished = run_campaign(plan, options, parallel=parallel, workers=_ray_executor(args, parallel))
+    finished = run_campaign(plan, options, parallel=parallel, executor=_ray_executor(args, parallel))
     logger.info(
         f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in"
         " MLflow)"

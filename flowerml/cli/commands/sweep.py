@@ -17,7 +17,7 @@ from flowerml.settings.flags import CommandParser, add_settings
 from flowerml.settings.serialization import as_text
 
 if TYPE_CHECKING:
-    from flowerml.sweep.task import Task
+    from flowerml.sweep.config import SweepConfig
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ _INTEGERS = {
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, search, confirm, record. Raises UserError; RunFailed if no trial was completed."""
-    args, given = _parse_flags(argv)
+    """Parse, search, confirm, draw, record. Raises UserError; RunFailed where no trial was completed."""
+    args, given = _parse(argv)
     settings, warnings = resolve(given)
     for line in warnings:
         logger.warning(line)
@@ -46,29 +46,29 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import print_decision
-    from flowerml.sweep.service import Search, run_sweep
+    from flowerml.sweep.service import SearchOptions, run_sweep
 
-    points = _grid_points(args, settings.seed, family, given)
-    task = _sweep_task(args, settings, given, family)
+    points = _grid_queue(args, settings.seed, family, given)
+    config = _sweep_config(args, settings, given, family)
     experiment = settings.experiment or "flowers"
-    done = run_sweep(task, Search(args.trials, family, points, args.workers, args.confirm, experiment))
+    done = run_sweep(config, SearchOptions(args.trials, family, points, args.workers, args.confirm, experiment))
     if done.decision is not None and not args.json:
         print_decision(done.decision)
     number, best = done.swept.best, done.swept.best_trial
     logger.info(
-        f"\nbest: trial {number}, {task.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
+        f"\nbest: trial {number}, {config.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
         " (mlflow ui)"
     )
     if args.json:
         notes = {name: best.user_attrs.get(name) for name in ("run_id", "folder")}
-        found = {"trial": number, "value": best.value, "params": done.swept.chosen(number), **notes}
+        found = {"trial": number, "value": best.value, "params": done.swept.chosen_settings(number), **notes}
         decision = done.decision.as_json() if done.decision else None
-        print(json.dumps({"run_id": done.run_id, "study": task.study, "best": found, "decision": decision}))
+        print(json.dumps({"run_id": done.run_id, "study": config.study, "best": found, "decision": decision}))
     return 0
 
 
-def _parse_flags(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The sweep's own flags, and the settings fixed for all trials."""
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The sweep's own flags, and the settings that are given for all trials."""
     parser = CommandParser(
         prog="flowerml sweep",
         description=(
@@ -121,15 +121,15 @@ def _check_sweep_flags(args: argparse.Namespace, settings: Settings) -> None:
         raise UserError(f"--train-dir {settings.train_dir}: no such folder")
 
 
-def _grid_points(
+def _grid_queue(
     args: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]
 ) -> list[dict[str, Any]] | None:
     """The grid points in order; None for another space. Raises UserError if there are fewer than trials."""
     if args.space != "grid":
         return None
-    from flowerml.sweep.space import points
+    from flowerml.sweep.space import shuffled_grid
 
-    found = points(family, given, seed)
+    found = shuffled_grid(family, given, seed)
     if args.trials > len(found):
         raise UserError(
             f"--trials {args.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or"
@@ -138,11 +138,13 @@ def _grid_points(
     return found
 
 
-def _sweep_task(args: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family) -> "Task":
-    from flowerml.sweep.space import choices, ranges, require_possible, words
-    from flowerml.sweep.task import Task
+def _sweep_config(
+    args: argparse.Namespace, settings: Settings, given: Mapping[str, Any], family: Family
+) -> "SweepConfig":
+    from flowerml.sweep.config import SweepConfig
+    from flowerml.sweep.space import check_dimensions, describe_space, grid_dimensions, range_dimensions
 
-    dimensions = choices(family, given) if args.space == "grid" else ranges(family, given)
+    dimensions = grid_dimensions(family, given) if args.space == "grid" else range_dimensions(family, given)
     if not dimensions and not grid(family):
         raise UserError(
             f"models of family {family} have no grid to search: compare settings in a plan of your own (flowerml"
@@ -150,26 +152,26 @@ def _sweep_task(args: argparse.Namespace, settings: Settings, given: Mapping[str
         )
     if not dimensions:
         raise UserError("every setting of the grid is given: nothing is left to choose. Leave one out")
-    require_possible(given, dimensions)
+    check_dimensions(given, dimensions)
     fixed = {name: as_text(getattr(settings, name)) for name in sorted(given) if name not in _PER_COMMAND}
-    about = {
+    identity = {
         "model": settings.model,
-        "space": " | ".join(line.strip() for line in words(dimensions)),
+        "space": " | ".join(line.strip() for line in describe_space(dimensions)),
         "given": json.dumps(fixed),
     }
-    model = re.sub(r"[^A-Za-z0-9_.-]+", "-", settings.model)
-    study = args.study or f"{model}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    study = args.study or f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', settings.model)}-{digest[:8]}"
     root = Path(settings.runs_root)
-    return Task(
+    return SweepConfig(
         storage=args.storage or f"sqlite:///{root / 'sweeps.db'}",
         study=study,
-        about=about,
+        identity=identity,
         maximize=settings.monitor != "val_loss",
         pruner=args.pruner,
         epochs=settings.epochs,
         seed=settings.seed,
-        beat=args.heartbeat_seconds,
-        given=given,
+        heartbeat_s=args.heartbeat_seconds,
+        fixed=given,
         dimensions=dimensions,
         folder=root / study,
         monitor=settings.monitor,

@@ -6,17 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flowerml.campaign.report.snapshot import (
-    CampaignSnapshot,
-    CampaignStatus,
-    DecisionSummary,
-    DeliveredFile,
-    Epoch,
-    PhaseSnapshot,
-    PhaseStatus,
-    RunRow,
-    RunStatus,
-)
+from flowerml.campaign.report.snapshot import CampaignSnapshot, DecisionSummary, DeliveredFile, PhaseSnapshot, RunRow
+from flowerml.campaign.status import CampaignStatus, Epoch, PhaseStatus, RunStatus
 from flowerml.selection.records import Scope
 from tests.selection.samples import decide, judged
 

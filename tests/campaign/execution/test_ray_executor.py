@@ -2,12 +2,11 @@
 
 import pytest
 
-from flowerml.campaign.report.snapshot import CampaignStatus, RunStatus
 from flowerml.campaign.service import run_campaign
+from flowerml.campaign.status import CampaignStatus, RunStatus
 from flowerml.errors import UserError
-from tests.campaign.campaigns import TINY, options
+from tests.campaign.campaigns import TINY, options, runs_at_mlflow
 from tests.campaign.plans import changed, plan_of
-from tests.campaign.test_runner import runs_at_mlflow
 
 pytest.importorskip("ray")
 
@@ -55,14 +54,14 @@ def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_
     made, nodes = cluster
     watching = TakesDown(made, nodes[1])
     workers = RayExecutor(2, made.address)
-    story = run_campaign(plan_of(LONG), options(flowers, tmp_path), parallel=2, workers=workers, shown=watching)
+    snapshot = run_campaign(plan_of(LONG), options(flowers, tmp_path), parallel=2, executor=workers, progress=watching)
     assert watching.together, "both runs of the phase ran at the same time"
-    assert story.status is CampaignStatus.FINISHED
-    assert [run.status for run in story.runs] == [RunStatus.FINISHED] * 3
+    assert snapshot.status is CampaignStatus.FINISHED
+    assert [run.status for run in snapshot.runs] == [RunStatus.FINISHED] * 3
     assert {name: len(runs) for name, runs in runs_at_mlflow("train").items()} == {"B1": 1, "B2": 1}
-    logs = [(tmp_path / "runs" / story.id / "logs" / f"{name}.log").read_text() for name in ("B1", "B2")]
+    logs = [(tmp_path / "runs" / snapshot.id / "logs" / f"{name}.log").read_text() for name in ("B1", "B2")]
     assert sum("it goes on after" in log for log in logs) == 1, "exactly one was lost, and went on from its checkpoint"
-    assert [run.epoch for run in story.runs] == [1, 250, 250]
+    assert [run.epoch for run in snapshot.runs] == [1, 250, 250]
 
 
 def test_an_address_without_a_cluster_is_one_line():

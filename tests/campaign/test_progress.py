@@ -1,24 +1,12 @@
-"""What a person sees of a campaign: time left, lines, the schedule, notes between two starts."""
-
-import json
+"""What a person sees of a running campaign: time left, lines, table."""
 
 import pytest
 
 from flowerml.campaign.engine.snapshot_builder import display_name
 from flowerml.campaign.report.console import LogDisplay, live_table, progress_line, status_line
 from flowerml.campaign.report.eta import with_eta
-from flowerml.campaign.report.snapshot import (
-    CampaignSnapshot,
-    CampaignStatus,
-    Epoch,
-    PhaseSnapshot,
-    PhaseStatus,
-    RunRow,
-    RunStatus,
-)
-from flowerml.campaign.state.ledger import LEDGER, check_run_names, open_ledger
-from flowerml.cli.main import main
-from flowerml.errors import UserError
+from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow
+from flowerml.campaign.status import CampaignStatus, Epoch, PhaseStatus, RunStatus
 
 
 def row(name, status=RunStatus.TODO, *, family="cnn", epochs=10, done=0, seconds=None, **more):
@@ -123,82 +111,3 @@ class TestLines:
 )
 def test_models_have_the_names_of_the_users_table(model, title):
     assert display_name(model) == title
-
-
-class TestNotes:
-    def ledger(self, folder, campaign="c-1", names=("A1", "B1")):
-        return open_ledger(folder, campaign=campaign, plan="c", plan_digest="p" * 64, data_digest="d" * 64, names=names)
-
-    def test_they_outlast_the_process(self, tmp_path):
-        notes = self.ledger(tmp_path / "c-1")
-        notes.of("B1").failures, notes.of("B1").reason, notes.of("A1").seconds = 2, "it broke", 3.5
-        notes.save()
-        again = self.ledger(tmp_path / "c-1")
-        assert (again.of("B1").failures, again.of("B1").reason, again.of("A1").seconds) == (2, "it broke", 3.5)
-        assert again.started == notes.started
-        again.reset_failures(["B1"])
-        assert again.of("B1").failures == 0
-
-    @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "another"}'])
-    def test_without_them_it_begins_anew(self, tmp_path, content):
-        notes = self.ledger(tmp_path / "c-1")
-        notes.of("B1").failures = 2
-        notes.save()
-        (tmp_path / "c-1" / LEDGER).write_text(content)
-        assert self.ledger(tmp_path / "c-1").of("B1").failures == 0
-
-    def test_campaigns_with_other_names_share_a_folder_and_with_the_same_do_not(self, tmp_path):
-        self.ledger(tmp_path / "c-1").save()
-        check_run_names(tmp_path, "c-1", ["A1", "B1"])
-        check_run_names(tmp_path, "c-2", ["G1"])
-        with pytest.raises(
-            UserError, match=r"holds the runs of campaign c-1 .* which has a run B1 too: choose another --runs-root"
-        ):
-            check_run_names(tmp_path, "c-2", ["B1"])
-
-
-class TestCommand:
-    def test_check_prints_the_whole_schedule_and_runs_nothing(self, tmp_path, monkeypatch, capsys):
-        monkeypatch.chdir(tmp_path)
-        assert main(["campaign", "--plan", "tp3", "--check"]) == 0
-        out, err = capsys.readouterr()
-        lines = out.splitlines()
-        assert lines[0] == "tp3: 24 runs from smoke tests to one CNN and one ViT"
-        assert sum(line.lstrip()[:2].strip().isdigit() for line in lines[2:]) == 24
-        assert "   23  F01_CNN_FINAL_FULLTRAIN           the best of phase C, seed 11, retrain" in lines
-        assert err.startswith("warning: tp3.yaml, line 64: lr_head 3e-4 is off the grid")
-        assert list(tmp_path.iterdir()) == []
-
-    def test_check_as_json(self, capsys):
-        assert main(["campaign", "--plan", "tp3_reduced", "--check", "--json", "--set", "epochs=3"]) == 0
-        read = json.loads(capsys.readouterr().out)
-        runs = [run for phase in read["phases"] for run in phase["runs"]]
-        assert len(runs) == 16
-        assert {run["settings"]["epochs"] for run in runs if run["settings"]} == {3}
-        assert (runs[6]["run"], runs[6]["configuration"], runs[6]["seed"]) == (
-            "C01_CNN_top1_seed23",
-            "the best of phase B",
-            23,
-        )
-        assert read["overrides"] == ["epochs=3"]
-
-    @pytest.mark.parametrize(
-        ("words", "says"),
-        [
-            (["--plan", "tp4"], "the plan 'tp4' is unknown. Did you mean tp3?"),
-            (["--plan", "tp3", "--set", "epohcs=2"], "setting 'epohcs' is unknown. Did you mean epochs?"),
-            (["--plan", "tp3", "--parallel", "0"], "--parallel is '0'. Allowed: whole number, 1 to 256"),
-            (["--plan", "tp3", "--probe"], "--probe estimates what --check prints: give both"),
-            (["--plan", "tp3", "--ray-address", "auto"], "give it with --executor ray"),
-            (["--plan", "tp3", "--name", "a/b"], "--name is 'a/b'. Allowed: up to 40 letters"),
-            (["--plan", "tp3", "--train-dir", "nowhere"], "--train-dir nowhere: no such folder"),
-            ([], "the following arguments are required: --plan"),
-        ],
-    )
-    def test_bad_words_are_one_line_and_exit_2(self, words, says, tmp_path, monkeypatch, capsys):
-        monkeypatch.chdir(tmp_path)
-        assert main(["campaign", *words]) == 2
-        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1
-        assert says in errors[0]
-        assert not (tmp_path / "runs").exists()

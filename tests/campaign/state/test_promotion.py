@@ -2,9 +2,9 @@
 
 import pytest
 
-from flowerml.campaign.plan.model import shaping
+from flowerml.campaign.plan.model import identity_settings
 from flowerml.campaign.plan.parser import read_plan
-from flowerml.campaign.state.promotion import PromotedConfig, mean_rounded, promote, scope_of, settings_of
+from flowerml.campaign.state.promotion import PromotedConfig, decision_scope, promote, resolve_settings, rounded_mean
 from flowerml.errors import UserError
 from tests.campaign.plans import SMALL, changed, plan_of
 from tests.selection.samples import decide, run
@@ -20,7 +20,7 @@ def trained(plan, name, config, hits, **other):
 
 
 def decided(plan, phase, runs, choices=None):
-    decision = decide(runs, scope_of(plan, plan.phase(phase), "c"))
+    decision = decide(runs, decision_scope(plan, plan.phase(phase), "c"))
     return promote(plan, plan.phase(phase), decision, choices or {})
 
 
@@ -30,18 +30,18 @@ TOP = {"B": decided(PLAN, "B", B)}
 
 def test_the_scope_is_the_phases_own_runs_and_those_it_confirms():
     plan = read_plan("tp3")
-    b, c, e = (scope_of(plan, plan.phase(name), "mine") for name in "BCE")
+    b, c, e = (decision_scope(plan, plan.phase(name), "mine") for name in "BCE")
     assert (b.seeds, b.phases, b.family, b.campaign, b.kinds) == ((11,), ("B",), "cnn", "mine", ("train",))
     assert (c.seeds, c.phases, c.family) == ((11, 23, 47), ("B", "C"), "cnn")
     assert (e.seeds, e.phases, e.family) == ((11, 23, 47), ("D", "E"), "vit")
-    assert scope_of(read_plan("tp3_reduced"), plan.phase("C"), "mine").seeds == (11, 23, 47)
+    assert decision_scope(read_plan("tp3_reduced"), plan.phase("C"), "mine").seeds == (11, 23, 47)
     reduced = read_plan("tp3_reduced")
-    assert scope_of(reduced, reduced.phase("C"), "mine").seeds == (11, 23)
+    assert decision_scope(reduced, reduced.phase("C"), "mine").seeds == (11, 23)
 
 
 def test_a_changed_configuration_is_ranked_by_its_own_runs():
     plan = read_plan("tp3_336")
-    assert (scope_of(plan, plan.phase("G"), "c").phases, scope_of(plan, plan.phase("G"), "c").seeds) == (
+    assert (decision_scope(plan, plan.phase("G"), "c").phases, decision_scope(plan, plan.phase("G"), "c").seeds) == (
         ("G",),
         (11, 23, 47),
     )
@@ -61,7 +61,7 @@ def test_a_tie_goes_to_the_plans_order():
 def test_confirming_runs_are_the_chosen_configurations_on_other_seeds():
     expected = [("C1", "B2", 23), ("C2", "B2", 47), ("C3", "B3", 23), ("C4", "B3", 47)]
     for name, config, seed in expected:
-        settings = settings_of(PLAN, PLAN.run(name), TOP)
+        settings = resolve_settings(PLAN, PLAN.run(name), TOP)
         assert settings == PLAN.run(config).settings.replace(seed=seed)
 
 
@@ -86,39 +86,39 @@ def test_the_confirmed_winner_may_be_the_second():
 )
 def test_mean_epochs_are_rounded_half_up(epochs, mean):
     """8.25 is 8, 2.5 is 3."""
-    assert mean_rounded(epochs) == mean
+    assert rounded_mean(epochs) == mean
 
 
 def test_a_final_model_has_all_pictures_and_the_schedule_of_its_configuration():
     choice = PromotedConfig("B3", PLAN.run("B3").settings.replace(seed=47), 2, "C3", "id", 23)
-    settings = settings_of(PLAN, PLAN.run("F1"), {"C": (choice,)})
+    settings = resolve_settings(PLAN, PLAN.run("F1"), {"C": (choice,)})
     assert (settings.val_split, settings.seed, settings.stop_epoch, settings.patience) == (0.0, 11, 2, 0)
-    base, final = shaping(PLAN.run("B3").settings), shaping(settings)
+    base, final = identity_settings(PLAN.run("B3").settings), identity_settings(settings)
     assert {name for name in final if final[name] != base[name]} == {"val_split", "stop_epoch", "patience"}
     assert settings.epochs == 3
 
 
 def test_no_more_epochs_than_the_schedule_has():
     choice = PromotedConfig("B3", PLAN.run("B3").settings, 9, "C3", "id", 23)
-    assert settings_of(PLAN, PLAN.run("F1"), {"C": (choice,)}).stop_epoch == 3
+    assert resolve_settings(PLAN, PLAN.run("F1"), {"C": (choice,)}).stop_epoch == 3
 
 
 def test_a_model_that_is_kept_has_the_seed_of_the_run_it_is_of():
     plan = plan_of(SMALL, "final.mode=keep_best")
     choice = PromotedConfig("B3", PLAN.run("B3").settings, 2, "C3", "id", 23)
-    assert settings_of(plan, plan.run("F1"), {"C": (choice,)}) == PLAN.run("B3").settings.replace(seed=23)
+    assert resolve_settings(plan, plan.run("F1"), {"C": (choice,)}) == PLAN.run("B3").settings.replace(seed=23)
 
 
 def test_a_confirming_run_may_change_a_setting():
     plan = plan_of(changed("seeds: [23, 47]}", "seeds: [23, 47], with: {img_size: 64}}"))
-    settings = settings_of(plan, plan.run("C1"), TOP)
+    settings = resolve_settings(plan, plan.run("C1"), TOP)
     assert (settings.img_size, settings.seed) == (64, 23)
 
 
 def test_a_change_that_does_not_fit_says_where():
     plan = plan_of(changed("seeds: [23, 47]}", "seeds: [23, 47], with: {img_size: 20}}"))
     with pytest.raises(UserError, match="line 23: run C1: --img-size 20 does not fit convnextv2_atto"):
-        settings_of(plan, plan.run("C1"), TOP)
+        resolve_settings(plan, plan.run("C1"), TOP)
 
 
 def test_a_failed_run_leaves_its_configuration_out_and_too_few_stop_the_campaign():

@@ -13,12 +13,12 @@ from mlflow.tracking import MlflowClient
 
 from flowerml import load_relation_model, predict_relation
 from flowerml.campaign.plan.parser import read_plan
-from flowerml.campaign.report.snapshot import CampaignStatus
 from flowerml.campaign.service import run_campaign
+from flowerml.campaign.status import CampaignStatus
 from flowerml.cli.main import main
 from flowerml.data.relations.folder import parse_pair_id, read_pair_folder
 from flowerml.errors import UserError
-from tests.campaign.campaigns import InThisProcess, carry_out_here, options
+from tests.campaign.campaigns import InProcessExecutor, options, run_here
 
 SMALL = (
     "model=relation:timm:test_resnet",
@@ -43,7 +43,7 @@ def both(scenes, tmp_path_factory):
     stories = []
     for name, epochs in (("relations_exp1", 1), ("relations_exp2", 2)):
         plan = read_plan(name, (*SMALL, f"epochs={epochs}"))
-        stories.append(run_campaign(plan, options(scenes, folder / name), workers=InThisProcess()))
+        stories.append(run_campaign(plan, options(scenes, folder / name), workers=InProcessExecutor()))
     os.environ["MLFLOW_TRACKING_URI"] = before or ""
     return stories, folder
 
@@ -73,11 +73,11 @@ class TestBothExperiments:
 
     def test_the_better_one_is_champion_and_its_weights_are_delivered(self, of_both, scenes):
         stories, folder = of_both
-        delivered = [story.delivered[0] for story in stories]
+        delivered = [snapshot.delivered[0] for snapshot in stories]
         assert [(one.family, one.registered_model, one.version) for one in delivered] == [
             ("relation", "relations", v) for v in ("1", "2")
         ]
-        means = [np.mean([run.hits for run in story.phases[0].runs]) for story in stories]
+        means = [np.mean([run.hits for run in snapshot.phases[0].runs]) for snapshot in stories]
         champion = MlflowClient().get_model_version_by_alias("relations", "champion").version
         assert int(champion) == (2 if means[1] > means[0] else 1)
         assert delivered[0].path == folder / "relations_exp1" / "out" / "relations.pth"
@@ -152,7 +152,7 @@ def test_a_plan_of_two_tasks_is_refused(scenes, tmp_path):
           B: {family: cnn, runs: {B1: {}}}
         """
     with pytest.raises(UserError, match="the plan has runs of flowers and relations"):
-        carry_out_here(scenes, tmp_path, text)
+        run_here(scenes, tmp_path, text)
 
 
 def test_a_pairs_name_says_where_its_boxes_are(scenes):

@@ -254,7 +254,7 @@ def test_the_reduced_plan_is_sixteen_of_the_same_runs():
         if run.settings is not None:
             assert run.settings == full.run(run.name).settings
     assert [run.seed for run in reduced.runs if run.settings is None] == [23, 23, 23, 23, 11, 11]
-    assert [(str(run.source.phase), run.source.place) for run in reduced.phase("C").runs] == [("B", 1), ("B", 2)]
+    assert [(str(run.source.phase), run.source.rank) for run in reduced.phase("C").runs] == [("B", 1), ("B", 2)]
     assert {phase.name: phase.select.top for phase in reduced.phases if phase.select} == {
         "B": 2,
         "C": 1,
@@ -271,7 +271,7 @@ def test_the_late_variant_is_the_chosen_vit_at_336_px():
         ("G03_CLIP_336_seed47", 47, "vit"),
     ]
     confirm = plan.phase("G").confirm
-    assert confirm.elsewhere == ("tp3", "E")
+    assert confirm.external == ("tp3", "E")
     assert confirm.changes == {"img_size": "336"}
 
 
@@ -290,77 +290,3 @@ def test_the_demo_has_the_shape_of_tp3():
 
 def test_plans_have_digests_of_their_own():
     assert len({read_plan(name).digest for name in shipped_plans()}) == 7
-
-
-# The two experiments of docs/guides/relations-experiments.md.
-SAME = {
-    "batch_size": 16,
-    "lr_head": 1e-4,
-    "img_size": 128,
-    "embedding": 128,
-    "temperature": 0.07,
-    "dropout": 0.3,
-    "spatial_dropout": 0.2,
-}
-PLAIN = {"class_weights": "none", "oversample": "none", "scheduler": "constant", "grad_clip": 0}
-EXPERIMENTS = {
-    "relations_exp1": {**SAME, **PLAIN, "model": "relation_resnet18", "epochs": 15, "patience": 3, "min_epochs": 10},
-    "relations_exp2": {
-        **SAME,
-        **{
-            "model": "relation_resnet50",
-            "class_weights": "balanced",
-            "oversample": "100:3,500:2",
-            "scheduler": "plateau",
-        },
-        **{"plateau_factor": 0.5, "plateau_patience": 3, "min_lr": 1e-6, "grad_clip": 1.0},
-        **{"epochs": 50, "patience": 5, "min_epochs": 15},
-    },
-}
-MODIFICATIONS = {
-    "ENCODER": {"model"},
-    "WEIGHTS": {"class_weights"},
-    "OVERSAMPLING": {"oversample"},
-    "PLATEAU": {"scheduler", "plateau_factor", "plateau_patience", "min_lr"},
-    "CLIPPING": {"grad_clip"},
-    "LONGER": {"epochs", "patience", "min_epochs"},
-}
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_is_the_pages_on_three_seeds(name):
-    plan = read_plan(name)
-    runs = plan.phase("A").runs
-    assert [run.seed for run in runs] == [11, 23, 47]
-    for run in runs:
-        assert {setting: getattr(run.settings, setting) for setting in EXPERIMENTS[name]} == EXPERIMENTS[name]
-        assert run.settings.freeze_backbone_epochs == run.settings.epochs, "the backbone stays frozen"
-        assert run.settings.split_seed == 11
-    assert (plan.phase("F").final.of, plan.phase("F").final.mode) == (("A",), FinalMode.KEEP_BEST)
-    assert plan.warnings == ()
-
-
-def test_the_ablation_switches_on_one_modification_at_a_time():
-    plan = read_plan("relations_ablation")
-    one, other = (read_plan(name).phase("A").runs[0].settings for name in EXPERIMENTS)
-    found = {}
-    for run in plan.runs:
-        found.setdefault(run.called, []).append(run)
-    assert list(found) == ["BASE", *MODIFICATIONS, "ALL"]
-    assert all([run.seed for run in runs] == [11, 23, 47] for runs in found.values())
-    assert found["BASE"][0].settings == one
-    assert found["ALL"][0].settings == other
-    for name, settings in MODIFICATIONS.items():
-        assert found[name][0].settings == one.replace(
-            **{setting: getattr(other, setting) for setting in settings},
-            **({"freeze_backbone_epochs": other.epochs} if "epochs" in settings else {}),
-        )
-
-
-def test_an_ablation_with_one_model_for_all_leaves_out_what_is_the_same_then():
-    plan = read_plan("relations_ablation", ("model.relation=relation:timm:mobilenetv2_100", "epochs=3"))
-    assert [run.order for run in plan.runs] == list(range(1, 22))
-    assert "ENCODER" not in {run.called for run in plan.runs}
-    assert plan.warnings == (
-        "ENCODER is BASE with these overrides: it is left out (ENCODER_seed11, ENCODER_seed23 and 1 more)",
-    )

@@ -1,0 +1,116 @@
+"""A whole campaign, from the first run to the delivery."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from flowerml.campaign.status import CampaignStatus, RunStatus
+from tests.campaign.campaigns import run_here, runs_at_mlflow
+
+ORDER = ["A1", "B1", "B2", "C1", "D1", "D2", "F1", "F2"]
+
+
+@pytest.fixture(scope="module")
+def whole(flowers, tmp_path_factory):
+    """A finished campaign: its snapshot, the jobs, its folder, which has the store too."""
+    folder = tmp_path_factory.mktemp("whole")
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+    snapshot, jobs = run_here(flowers, folder)
+    os.environ["MLFLOW_TRACKING_URI"] = before or ""
+    return snapshot, jobs, folder
+
+
+@pytest.fixture
+def of_whole(whole, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{whole[2] / 'mlflow.db'}")
+    return whole
+
+
+@pytest.mark.slow
+class TestWhole:
+    def test_every_run_once_and_in_order(self, of_whole):
+        snapshot, jobs, _ = of_whole
+        assert jobs == ORDER
+        assert snapshot.status is CampaignStatus.FINISHED
+        assert [run.status for run in snapshot.runs] == [RunStatus.FINISHED] * 8
+
+    def test_runs_are_nested_under_the_campaigns_and_found_by_tags(self, of_whole):
+        snapshot, _, _ = of_whole
+        (parent,) = runs_at_mlflow("campaign")["campaign tiny"]
+        assert parent.info.run_id == snapshot.run_id
+        assert parent.info.status == "FINISHED"
+        assert parent.data.tags["flowerml.plan_digest"] == snapshot.plan_digest
+        assert parent.data.tags["flowerml.data_digest"] == snapshot.data_digest
+        assert parent.data.metrics["runs_finished"] == 8
+        kinds = {"A1": "smoke", "F1": "final", "F2": "final"}
+        everything = runs_at_mlflow()
+        for name in ORDER:
+            (run,) = everything[name]
+            tags = run.data.tags
+            assert (tags["mlflow.parentRunId"], tags["flowerml.campaign"]) == (parent.info.run_id, snapshot.id)
+            assert (tags["flowerml.kind"], tags["flowerml.phase"]) == (kinds.get(name, "train"), name[0])
+            assert run.info.status == "FINISHED"
+        selections = runs_at_mlflow("select")
+        assert sorted(selections) == ["select B", "select C", "select D"]
+        assert {run.data.tags["mlflow.parentRunId"] for (run,) in selections.values()} == {parent.info.run_id}
+
+    def test_table_and_report_are_artifacts_of_its_run(self, of_whole):
+        snapshot, _, folder = of_whole
+        here = folder / "runs" / snapshot.id
+        names = {one.path for one in MlflowClient().list_artifacts(snapshot.run_id)}
+        assert names == {"table.md", "table.csv", "report.html"}
+        table = (here / "table.md").read_text()
+        assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if "best.pth" in line] == ORDER
+        assert "campaign FINISHED" in table
+        fetched = MlflowClient().download_artifacts(snapshot.run_id, "table.md")
+        assert Path(fetched).read_text() == table
+
+    def test_what_follows_is_of_the_configuration_that_was_chosen(self, of_whole):
+        snapshot, _, folder = of_whole
+        by_name = {run.name: run for run in snapshot.runs}
+        (first,) = next(phase for phase in snapshot.phases if phase.name == "B").decision.chosen
+        assert by_name["C1"].config == first
+        assert by_name["C1"].config_id == by_name[first].config_id
+        settings = json.loads((folder / "runs" / "F1" / "settings.json").read_text())["settings"]
+        mean = (by_name[first].best_epoch + by_name["C1"].best_epoch) / 2
+        assert (settings["val_split"], settings["seed"], settings["stop_epoch"]) == (0.0, 11, int(mean + 0.5))
+        assert settings["lr_head"] == {"B1": 1e-3, "B2": 3e-3}[first]
+
+    def test_it_delivers_the_versions_it_has_registered(self, of_whole):
+        from flowerml import load_cnn_model, predict
+
+        snapshot, _, folder = of_whole
+        assert {one.family: (one.registered_model, one.version) for one in snapshot.delivered} == {
+            "cnn": ("flowers-cnn", "1"),
+            "vit": ("flowers-vit", "1"),
+        }
+        manifest = json.loads((folder / "out" / "MANIFEST.json").read_text())["files"]
+        assert manifest["cnn_flowers.pth"]["run_id"] == next(run.run_id for run in snapshot.runs if run.name == "F1")
+        model = load_cnn_model(str(folder / "out" / "cnn_flowers.pth"))
+        picture = next(Path(snapshot.train_dir).glob("rose*/*"))
+        assert predict(model, str(picture)) in model.classes
+
+    def test_started_again_it_runs_nothing_and_changes_nothing(self, of_whole, flowers):
+        snapshot, _, folder = of_whole
+        before = (folder / "runs" / snapshot.id / "table.md").read_text()
+        again, jobs = run_here(flowers, folder)
+        assert jobs == []
+        assert (folder / "runs" / snapshot.id / "table.md").read_text() == before
+        assert [one.version for one in again.delivered] == ["1", "1"]
+        assert {name: len(runs) for name, runs in runs_at_mlflow().items()} == dict.fromkeys(
+            [*ORDER, "campaign tiny", "select B", "select C", "select D"], 1
+        )
+
+    def test_a_run_that_this_host_never_saw_is_known_from_the_server(self, of_whole, flowers, tmp_path):
+        """The folders are gone, or on another host: what is FINISHED with the server is not run again."""
+        snapshot, _, _ = of_whole
+        again, jobs = run_here(flowers, tmp_path)
+        assert jobs == []
+        assert [run.accuracy for run in again.runs] == [run.accuracy for run in snapshot.runs]
+        assert [(one.version, one.sha256) for one in again.delivered] == [
+            (one.version, one.sha256) for one in snapshot.delivered
+        ]
