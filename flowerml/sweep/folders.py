@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.journal import DamagedLine, Journal, find_journals, has_undelivered, read_delivered
+from flowerml.journal import find_journals, has_undelivered
 from flowerml.runs.lifecycle.attempts import lease_owner
-
-from flowerml.journal import has_undelivered, journals
 from flowerml.runs.lifecycle.run_owner import foreign_owner
 from flowerml.tracking import sync_folder
 

@@ -71,7 +71,9 @@ def parse_predicted_ranges(document: Node) -> PredictedRanges:
     metrics = parts["predicted"].as_fields({**_METRIC_KEYS, "recall": False})
     ranges = {(metric, ""): _parse_range(metric, node) for metric, node in metrics.items() if metric != "recall"}
     if "recall" in metrics:
-        ranges |= {("recall", name): _parse_range("recall", node) for name, node in metrics["recall"].as_mapping().items()}
+        ranges |= {
+            ("recall", name): _parse_range("recall", node) for name, node in metrics["recall"].as_mapping().items()
+        }
     return ranges
 
 

@@ -9,8 +9,8 @@ from flowerml.campaign.report.champion_section import ChampionSection, champion_
 from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow
 from flowerml.campaign.report.svg_figures import CurvePlot, DotPlot, accuracy_dots, epoch_curves
 from flowerml.campaign.report.table import COLUMNS, tracking_row
-from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.campaign.status import CampaignStatus, RunStatus
+from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.human_units import duration
 from flowerml.reporting.html import pluralize, render_page
 from flowerml.settings import find_model

@@ -11,15 +11,11 @@ from flowerml.campaign.state.scheduler import RunState
 from flowerml.campaign.status import Epoch, RunStatus
 from flowerml.errors import UserError
 from flowerml.events import Metrics, Tags
-from flowerml.journal import DamagedLine, Journal, find_journals, has_undelivered, read_delivered
+from flowerml.journal import DamagedLine, Journal, find_journals, has_undelivered
 from flowerml.runs.lifecycle.attempts import lease_owner
-
-from flowerml.journal import Damage, Journal, has_undelivered, journals
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.tracking.search.campaigns import CAMPAIGN, ServerRun
-
 from flowerml.runs.lifecycle.run_owner import foreign_owner
-from flowerml.tracking.search.campaigns import KnownRun
+from flowerml.tracking.search.campaigns import ServerRun
 
 _COUNTS = ("flowerml.val_hits", "flowerml.val_total")
 
