@@ -52,7 +52,6 @@ MADE_AT = Path("/tmp/flowerml-fixture")
 SCRATCH = Path("/tmp/flowerml-reference")  # undisturbed runs, of which only the figures are kept
 STORE = "sqlite:///mlflow.db"  # in the working folder of each command
 AWAY = "http://127.0.0.1:9"  # the discard port: a tracking server that is away
-CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 SMALL = "--train-dir ../data/train --img-size 32 --batch-size 8 --workers 0 --device cpu --warmup-epochs 0"
 CNN = f"--model timm:test_efficientnet --weights ../weights/cnn.safetensors {SMALL}"
