@@ -1,7 +1,7 @@
 """Unpacks `made_by_0_1_0.tar.xz`, and puts the place where it lies now into what names the place where it was made.
 
-Absolute paths of that place stand in the SQLite stores (artifact locations) and in each journal's `delivered.json` (which store has it);
-nothing else that was written is touched.
+Absolute paths of that place stand in the SQLite stores (artifact locations) and in each journal's `delivered.json`
+(which store has it); nothing else that was written is touched.
 """
 
 import json
@@ -63,6 +63,8 @@ def _rename_in_store(file, before, after):
         tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
             for column in [row[1] for row in store.execute(f'PRAGMA table_info("{table}")')]:
-                change = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE typeof("{column}") = \'text\''
+                change = (
+                    f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE typeof("{column}") = \'text\''
+                )
                 store.execute(f'{change} AND instr("{column}", ?)', (before, after, before))
         store.commit()

@@ -1,13 +1,10 @@
 """A working folder that an earlier version has left, and what is read from it in tests."""
 
-import csv
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import main
@@ -44,20 +41,6 @@ def all_runs():
 def steps(run_id, metric="val_accuracy"):
     """The steps at which a metric has points, in the order of MLflow."""
     return [point.step for point in MlflowClient().get_metric_history(run_id, metric)]
-
-
-def history(folder):
-    """The rows of `history.csv`, but for the speed."""
-    with (folder / "history.csv").open(newline="") as handle:
-        return [{name: text for name, text in row.items() if name != "images_per_second"} for row in csv.DictReader(handle)]
-
-
-def weights_digest(path):
-    """A sha256 over names and values of the state dict in a `.pth`."""
-    digest = hashlib.sha256()
-    for name, tensor in torch.load(path, weights_only=True)["state_dict"].items():
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def without(content, *names):

@@ -1,19 +1,18 @@
 """Makes `made_by_0_1_0.tar.xz`: what flowerml 0.1.0 leaves on a disk, for `test_earlier_version` to go on with.
 
-Run once, by hand, in a checkout of commit c949f16, and never by the tests:
+Run once, by hand, in a checkout of commit c949f16 (which has no such file), and never by the tests:
 
-    git clone URL /tmp/flowerml-code && cd /tmp/flowerml-code && git checkout c949f16   # with an environment in .venv (make setup)
-    git remote remove origin                                                            # MLflow would write its address down
-    cp <this file> /tmp/make_fixture.py
-    PYTHONPATH=$PWD unshare -u sh -c 'hostname workstation && .venv/bin/python /tmp/make_fixture.py'
+    git clone URL /tmp/flowerml-code && cd /tmp/flowerml-code && git checkout c949f16 && make setup
+    git remote remove origin        # MLflow would write its address down
+    cp -r NEWER_CHECKOUT/tests/compatibility /tmp
+    PYTHONPATH=$PWD unshare -u sh -c 'hostname workstation && .venv/bin/python /tmp/compatibility/make_fixture.py'
 
-Everything is made under one neutral folder, MADE_AT; the commands are the ones a user types, and stand in `expected.json` with what they
-printed. The archive stays small as all backbones start at the same two files of coarsely rounded values, and most runs keep them frozen.
+Everything is made under one neutral folder, MADE_AT, with commands that a user types (`fixture_commands.py`); they
+stand in `expected.json` with what they printed. The archive stays small as all backbones start at the same two files of
+coarsely rounded values, and most runs keep them frozen.
 """
 
 import argparse
-import csv
-import hashlib
 import importlib
 import json
 import multiprocessing
@@ -40,74 +39,27 @@ os.environ["HOME"] = "/home/user"
 import psutil
 import timm
 import torch
+from figures import history, weights_digest
+from fixture_commands import CAMPAIGN, KILLED, PLAN, RELATION, SELECT, STOPPED, TRAINED, UNDELIVERED
 from safetensors.torch import save_file
 
 import flowerml.cli.main
 from flowerml import load_relation_model, predict_relation
 
-for module in ("runs.training", "runs.evaluation", "runs.selecting", "tracking", "delivery.export", "campaign.carrying"):
+for module in (
+    "runs.training",
+    "runs.evaluation",
+    "runs.selecting",
+    "tracking",
+    "delivery.export",
+    "campaign.carrying",
+):
     importlib.import_module(f"flowerml.{module}")  # as those of that commit are called
 
 MADE_AT = Path("/tmp/flowerml-fixture")
 SCRATCH = Path("/tmp/flowerml-reference")  # undisturbed runs, of which only the figures are kept
 STORE = "sqlite:///mlflow.db"  # in the working folder of each command
 AWAY = "http://127.0.0.1:9"  # the discard port: a tracking server that is away
-
-SMALL = "--train-dir ../data/train --img-size 32 --batch-size 8 --workers 0 --device cpu --warmup-epochs 0"
-CNN = f"--model timm:test_efficientnet --weights ../weights/cnn.safetensors {SMALL}"
-VIT = f"--model timm:test_vit --weights ../weights/vit.safetensors {SMALL}"
-HEAD_ONLY = "--epochs 2 --freeze-backbone-epochs 2 --mixup 0 --cutmix 0"
-TRAINED = {
-    **{f"cnn-a-s{seed}": f"train {CNN} {HEAD_ONLY} --lr-head 2e-2 --seed {seed} --output-dir runs/cnn-a-s{seed}" for seed in (11, 23)},
-    **{f"cnn-b-s{seed}": f"train {CNN} {HEAD_ONLY} --lr-head 1e-4 --seed {seed} --output-dir runs/cnn-b-s{seed}" for seed in (11, 23)},
-    "vit-s11": f"train {VIT} {HEAD_ONLY} --lr-head 2e-2 --seed 11 --output-dir runs/vit-s11",
-}
-RELATION = (
-    "train --model relation:timm:test_vit --weights ../weights/vit.safetensors --train-dir scenes --img-size 32 --epochs 1 "
-    "--freeze-backbone-epochs 1 --lr-head 1e-3 --embedding 16 --batch-size 32 --workers 0 --device cpu --output-dir runs/relation"
-)
-KILLED = (  # the whole network is trained, with dropout, EMA and mixing; SGD, as its state is a third smaller
-    f"train {CNN} --epochs 4 --freeze-backbone-epochs 2 --optimizer sgd --lr-head 1e-2 --lr-backbone 1e-2 --dropout 0.2 --seed 5 "
-    "--checkpoint-every-steps 2 --keep-checkpoints 1 --output-dir runs/killed"
-)
-STOPPED = f"train {VIT} --epochs 4 --freeze-backbone-epochs 4 --lr-head 1e-3 --seed 5 --output-dir runs/stopped"
-UNDELIVERED = f"train {CNN} {HEAD_ONLY} --lr-head 3e-3 --seed 47 --output-dir runs/undelivered"
-SELECT = {"cnn": "select --family cnn --seeds 11,23", "vit": "select --family vit --seeds 11"}
-CAMPAIGN = "campaign --plan plan.yaml --train-dir ../data/train --output-dir delivery --json"
-PLAN = """\
-plan: tiny
-about: every kind of phase, as small as can be
-grid: none
-defaults: {epochs: 2, warmup_epochs: 0, freeze_backbone_epochs: 2, batch_size: 8, img_size: 32, workers: 0, device: cpu,
-  randaugment: 0, mixup: 0, cutmix: 0, random_erasing: 0}
-families:
-  cnn: {model: "timm:test_efficientnet", weights: ../weights/cnn.safetensors}
-  vit: {model: "timm:test_vit", weights: ../weights/vit.safetensors}
-phases:
-  A:
-    smoke: true
-    runs:
-      A1: {family: cnn, epochs: 1, freeze_backbone_epochs: 1}
-  B:
-    family: cnn
-    runs:
-      B1: {lr_head: 1e-4}
-      B2: {lr_head: 2e-2}
-    select: {top: 1, by: val_accuracy, then: [macro_f1, variance]}
-  C:
-    confirm: {of: B, seeds: [23]}
-    runs: [C1]
-    select: {top: 1, by: val_accuracy}
-  D:
-    family: vit
-    runs:
-      D1: {lr_head: 2e-2, epochs: 6, freeze_backbone_epochs: 6}
-      D2: {lr_head: 1e-4}
-    select: {top: 1, by: val_accuracy}
-  F:
-    final: {mode: retrain, of: [C, D]}
-    runs: [F1, F2]
-"""
 
 
 def begin(command: str, folder: Path, store: str) -> None:
@@ -123,7 +75,7 @@ def begin(command: str, folder: Path, store: str) -> None:
 
 
 def start(command: str, folder: Path, store: str = STORE) -> BaseProcess:
-    """`flowerml COMMAND` in `folder`, in a fork of this process, which has imported everything: that takes most of a small run's time."""
+    """`flowerml COMMAND` in `folder`, in a fork of this process: importing takes most of a small run's time."""
     print(f"(cd {folder}; MLFLOW_TRACKING_URI={store} flowerml {command})", flush=True)
     process = multiprocessing.get_context("fork").Process(target=begin, args=(command, folder, store))
     process.start()
@@ -139,7 +91,7 @@ def run(command: str, folder: Path, store: str = STORE) -> str:
 
 
 def interrupt(command: str, folder: Path, checkpoint: str, how: signal.Signals) -> None:
-    """Start a command and send a signal to it (SIGKILL: to all its processes) once a checkpoint of that pattern stands."""
+    """Start a command; send it a signal (SIGKILL: to all its processes) once a checkpoint of that pattern stands."""
     process = start(command, folder)
     while not list(folder.glob(checkpoint)):
         assert process.is_alive(), f"{command} ended before {checkpoint}"
@@ -163,20 +115,6 @@ def coarse_weights(name: str, path: Path, **options: object) -> None:
     save_file({key: tensor.contiguous() for key, tensor in rounded.items()}, path)
 
 
-def history(folder: Path) -> list[dict[str, str]]:
-    """The rows of `history.csv`, but for the speed."""
-    with (folder / "history.csv").open(newline="") as handle:
-        return [{name: text for name, text in row.items() if name != "images_per_second"} for row in csv.DictReader(handle)]
-
-
-def weights_digest(path: Path) -> str:
-    """A sha256 over names and values of the state dict in a `.pth`."""
-    digest = hashlib.sha256()
-    for name, tensor in torch.load(path, weights_only=True)["state_dict"].items():
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
 def decide(folder: Path) -> dict[str, object]:
     """What is chosen among all runs of the store, those that are not eligible included; changes nothing."""
     decisions = {family: json.loads(run(f"{command} --no-record --json", folder)) for family, command in SELECT.items()}
@@ -184,7 +122,7 @@ def decide(folder: Path) -> dict[str, object]:
 
 
 def make_team() -> dict[str, object]:
-    """A folder with a store, finished and interrupted runs, registered models and a delivery. Returns what is expected of it."""
+    """A store, finished and interrupted runs, registered models, a delivery. Returns what is expected of them."""
     folder, reference = MADE_AT / "team", SCRATCH / "team"
     for place in (folder, reference):
         place.mkdir()
@@ -205,14 +143,22 @@ def make_team() -> dict[str, object]:
     decisions = decide(folder)
     for name in ("killed", "stopped"):
         left = [path.name for path in (folder / "runs" / name / "state").iterdir()]
-        assert not [path for path in left if path.endswith(".part")], f"{name} was cut off inside the writing of a checkpoint: {left}"
+        assert not [path for path in left if path.endswith(".part")], (
+            f"{name} was cut off inside the writing of a checkpoint: {left}"
+        )
     undisturbed = {}
     for name, command in (("killed", KILLED), ("stopped", STOPPED)):
         run(command, reference)
         left = reference / "runs" / name
         undisturbed[name] = {"history": history(left), "weights": weights_digest(left / "best.pth")}
     return {
-        "commands": {"train": TRAINED, "killed": KILLED, "stopped": STOPPED, "undelivered": UNDELIVERED, "select": SELECT},
+        "commands": {
+            "train": TRAINED,
+            "killed": KILLED,
+            "stopped": STOPPED,
+            "undelivered": UNDELIVERED,
+            "select": SELECT,
+        },
         "decisions": decisions,
         "evaluated": evaluated,
         "predicted": predicted,
@@ -286,7 +232,13 @@ def main() -> None:
         (SCRATCH / name).symlink_to(MADE_AT / name)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     machine = {"torch": torch.__version__, "timm": timm.__version__}
-    expected = {"commit": commit, "made_at": str(MADE_AT), "versions": machine, "team": make_team(), "campaign": make_campaign()}
+    expected = {
+        "commit": commit,
+        "made_at": str(MADE_AT),
+        "versions": machine,
+        "team": make_team(),
+        "campaign": make_campaign(),
+    }
     expected["relation"] = make_relation()
     (MADE_AT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
     pack(archive)

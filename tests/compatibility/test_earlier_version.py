@@ -15,7 +15,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml import load_cnn_model, load_relation_model, load_vit_model, predict, predict_proba, predict_relation
-from tests.compatibility.earlier import FAMILIES, all_runs, flowerml, history, steps, weights_digest, without
+from tests.compatibility.earlier import FAMILIES, all_runs, flowerml, steps, without
+from tests.compatibility.figures import history, weights_digest
 
 LOAD = {"cnn": load_cnn_model, "vit": load_vit_model}
 PACKAGE = (predict, predict_proba)
@@ -61,7 +62,9 @@ def test_a_delivery_loads_with_the_single_file_in_it_and_is_what_its_manifest_sa
     spec.loader.exec_module(module)
     for family in FAMILIES:
         model = getattr(module, f"load_{family}_model")(folder / f"{family}_flowers.pth")
-        assert_predicts(model, (module.predict, module.predict_proba), folder.parent, predicted[f"delivery/{family}_flowers.pth"])
+        assert_predicts(
+            model, (module.predict, module.predict_proba), folder.parent, predicted[f"delivery/{family}_flowers.pth"]
+        )
     manifest = (folder / "MANIFEST.json").read_text()
     for name in ("cnn_flowers.pth", "vit_flowers.pth", "flowers_classifier.py"):
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in manifest, name
@@ -91,7 +94,9 @@ def test_an_evaluation_finds_the_same(team, capsys):
 def test_a_selection_decides_the_same(team, family, capsys):
     flowerml(f"{team.expected['commands']['select'][family]} --no-record --json")
     decision = json.loads(capsys.readouterr().out)
-    assert without(decision, "run_id", "registered") == without(team.expected["decisions"][family], "run_id", "registered")
+    assert without(decision, "run_id", "registered") == without(
+        team.expected["decisions"][family], "run_id", "registered"
+    )
 
 
 def test_a_selection_prints_the_same(team, capsys):
@@ -129,19 +134,23 @@ def test_registered_models_are_known_served_and_exported(team, capsys):
     client = MlflowClient()
     for family in FAMILIES:
         flowerml(f"{team.expected['commands']['select'][family]} --register --json")
-        assert json.loads(capsys.readouterr().out)["registered"].startswith(f"stands already as flowers-{family}, version 1 ")
+        assert json.loads(capsys.readouterr().out)["registered"].startswith(
+            f"stands already as flowers-{family}, version 1 "
+        )
         assert len(client.search_model_versions(f"name = 'flowers-{family}'")) == 1
     flowerml("export --family both --output-dir again")
     for family in FAMILIES:
         old, new = (team.folder / place / f"{family}_flowers.pth" for place in ("delivery", "again"))
         assert weights_digest(new) == weights_digest(old)
-        assert_predicts(LOAD[family](new), PACKAGE, team.folder, team.expected["predicted"][f"delivery/{family}_flowers.pth"])
+        assert_predicts(
+            LOAD[family](new), PACKAGE, team.folder, team.expected["predicted"][f"delivery/{family}_flowers.pth"]
+        )
     answer = team.expected["predicted"]["delivery/cnn_flowers.pth"]
     pictures = [base64.b64encode((team.folder / one["image"]).read_bytes()).decode() for one in answer["pictures"]]
     served = mlflow.pyfunc.load_model("models:/flowers-cnn@champion").predict(pd.DataFrame({"image": pictures}))
     assert [one["label"] for one in served] == [one["predicted"] for one in answer["pictures"]]
     assert [one["probabilities"] for one in served] == near([one["probabilities"] for one in answer["pictures"]], 1e-5)
-    # Another decision on the same split: its version is held against the champion that the earlier version has registered.
+    # Another decision on the same split: held against the champion that the earlier version has registered.
     capsys.readouterr()  # what the export has printed
     flowerml("select --family cnn --seeds 23 --register --json")
     assert "version 2" in json.loads(capsys.readouterr().out)["registered"]
@@ -163,7 +172,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(team, name, m
     assert steps(run.info.run_id) == list(range(1, EPOCHS + 1))
     rows = history(left)
     assert rows[: len(done)] == done == undisturbed["history"][: len(done)]
-    # What another kind of processor, or another release of a library, computes differs in the last bits: then only about the same.
+    # Another kind of processor, or another release of a library, differs in the last bits: then only about the same.
     whole = team.folder.with_name("whole")
     whole.mkdir()
     monkeypatch.chdir(whole)
@@ -173,13 +182,19 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(team, name, m
         assert rows == undisturbed["history"]
         assert weights_digest(left / "best.pth") == undisturbed["weights"]
     else:
-        assert [float(row["train_loss"]) for row in rows] == near([float(row["train_loss"]) for row in undisturbed["history"]], 1e-2)
+        assert [float(row["train_loss"]) for row in rows] == near(
+            [float(row["train_loss"]) for row in undisturbed["history"]], 1e-2
+        )
 
 
 @pytest.mark.slow
 def test_a_killed_campaign_goes_on_to_its_end(campaign, capfd):
     """The finished runs are not run again, and all ends as in a campaign that was left alone."""
-    names = [name for name in campaign.expected["campaign"]["runs"] if (campaign.folder / "runs" / name / "run.json").exists()]
+    names = [
+        name
+        for name in campaign.expected["campaign"]["runs"]
+        if (campaign.folder / "runs" / name / "run.json").exists()
+    ]
     before = {name: campaign.run_file(name) for name in names}
     finished = [name for name in names if before[name]["status"] == "FINISHED"]
     assert (finished, before["D1"]["status"]) == (["A1", "B1", "B2", "C1"], "RUNNING")
@@ -190,13 +205,17 @@ def test_a_killed_campaign_goes_on_to_its_end(campaign, capfd):
     assert outcome(found) == near(outcome(wanted), 1e-6)
     runs = all_runs()
     assert {name: runs[name][0].info.end_time for name in finished} == ended
-    assert {name: campaign.run_file(name)["run_id"] for name in names} == {name: before[name]["run_id"] for name in names}
+    assert {name: campaign.run_file(name)["run_id"] for name in names} == {
+        name: before[name]["run_id"] for name in names
+    }
     assert all(len(runs[name]) == 1 and runs[name][0].info.status == "FINISHED" for name in wanted["runs"])
     assert steps(before["D1"]["run_id"]) == [1, 2, 3, 4, 5, 6]
     (whole,) = [run for same in runs.values() for run in same if run.data.tags.get("flowerml.kind") == "campaign"]
     assert (whole.info.run_id, whole.info.status) == (found["run_id"], "FINISHED")
     for family in FAMILIES:
-        assert predict(LOAD[family](campaign.folder / "delivery" / f"{family}_flowers.pth"), "../data/fresh/tulip/tulip_0000.jpg")
+        assert predict(
+            LOAD[family](campaign.folder / "delivery" / f"{family}_flowers.pth"), "../data/fresh/tulip/tulip_0000.jpg"
+        )
 
 
 def outcome(result):
