@@ -1,11 +1,11 @@
-"""What a run costs beside its training: as a command of its own, and as a fork in a campaign.
+"""The fixed cost of a run, everything but its training: as a command of its own, and as a fork in a campaign.
 
     python benchmarks/campaign.py [--runs 5]
 
-Each run trains a very small network for two epochs on 60 generated pictures. "Training" is the time in the steps of the
-epochs and in their evaluations, as the run's own log has it; everything else is fixed: imports, reading pictures,
-building the model, opening the MLflow run, figures, files, waiting for what is delivered. CPU seconds are of all
-processes together, so that a busy machine changes them little.
+Each run trains a very small network for two epochs on 60 generated pictures. "Training" is the time of the training
+steps of its epochs, from the run's `history.csv`; the rest is fixed: imports, reading pictures, building the model,
+starting the MLflow run, figures, files, waiting for the delivery to MLflow. CPU seconds are those of all processes
+together, which a busy machine changes little.
 """
 
 import argparse
@@ -17,6 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness import parse_arguments, print_table
+from rich.table import Table
 
 if TYPE_CHECKING:
     from flowerml.forkserver.client import ForkClient
@@ -34,10 +37,14 @@ SETTINGS = {
 }
 
 
+QUICK = {"runs": 1}
+Row = tuple[float, float, float]  # seconds: wall clock, CPU, training
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    asked = parser.parse_args()
+    args = parse_arguments(parser, QUICK)
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch}/mlflow.db"
@@ -47,42 +54,44 @@ def main() -> None:
         from flowerml.tracking.search.campaigns import unreachable_reason
 
         make_flowers(Path("data"), per_class=12, size=48, seed=3)
-        unreachable_reason()  # makes the store
-        time.sleep(4)  # so that the pictures are old enough to be remembered
-        commands = [_command(place) for place in range(asked.runs)]
-        ready, forks = _forks(asked.runs)
-    print(f"\n{'':<34}{'wall s':>10}{'CPU s':>10}   (medians of {asked.runs} runs)")
+        unreachable_reason()  # creates the store
+        time.sleep(4)  # the scan cache keeps only pictures older than 3 s
+        commands = [_run_command(number) for number in range(args.runs)]
+        ready, forks = _run_forks(args.runs)
+    table = Table("", "wall s", "CPU s", title=f"a run, medians of {args.runs}")
+    measured, derived = [ready], []
     for name, rows in (("flowerml train, a command each", commands), ("fork in a campaign", forks)):
         wall, cpu, training = (sorted(values)[len(values) // 2] for values in zip(*rows, strict=True))
-        print(f"{name:<34}{wall:>10.2f}{cpu:>10.2f}")
-        print(
-            f"{'  beside the training (' + format(training, '.2f') + ' s)':<34}{wall - training:>10.2f}{cpu - training:>10.2f}"
-        )
-    print(f"{'once: imports of all runs':<34}{ready:>10.2f}")
+        table.add_row(name, f"{wall:.2f}", f"{cpu:.2f}")
+        table.add_row(f"  without the training ({training:.2f} s)", f"{wall - training:.2f}", f"{cpu - training:.2f}")
+        measured += [wall, cpu, training]
+        derived += [wall - training, cpu - training]
+    table.add_row("once: imports of all forks", f"{ready:.2f}", "")
+    print_table(table, 5, measured, derived)
 
 
-def _command(place: int) -> tuple[float, float, float]:
-    words = [word for name, value in SETTINGS.items() for word in (f"--{name}", value)]
-    before, started = _cpu(), time.monotonic()
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "flowerml.cli.main",
-            "train",
-            "--train-dir",
-            "data",
-            "--output-dir",
-            f"command{place}",
-            *words,
-        ],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
-    return time.monotonic() - started, _cpu() - before, _training(Path(f"command{place}"))
+def _run_command(number: int) -> Row:
+    flags = [word for name, value in SETTINGS.items() for word in (f"--{name}", value)]
+    output = f"command{number}"
+    command = [
+        sys.executable,
+        "-m",
+        "flowerml.cli.main",
+        "train",
+        "-q",
+        "--train-dir",
+        "data",
+        "--output-dir",
+        output,
+        *flags,
+    ]
+    before, started = _children_cpu_seconds(), time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - started, _children_cpu_seconds() - before, _training_seconds(Path(output))
 
 
-def _forks(runs: int) -> tuple[float, list[tuple[float, float, float]]]:
+def _run_forks(runs: int) -> tuple[float, list[Row]]:
+    """Seconds until the fork server is ready, and a row per run."""
     from flowerml.campaign.execution.job import JobKind, RunJob
     from flowerml.campaign.execution.job_worker import run_job
     from flowerml.forkserver.client import ForkClient
@@ -94,32 +103,33 @@ def _forks(runs: int) -> tuple[float, list[tuple[float, float, float]]]:
     forking.wait_ready()
     ready = time.monotonic() - started
     rows = []
-    for place in range(runs):
-        settings, _ = resolve({**SETTINGS, "train_dir": "data", "output_dir": f"fork{place}"})
-        used, started = _cpu_of(forking), time.monotonic()
-        run = RunJob(str(place), JobKind.TRAIN, settings.model_dump(mode="json"), {}, "fork.log")
+    for number in range(runs):
+        settings, _ = resolve({**SETTINGS, "train_dir": "data", "output_dir": f"fork{number}"})
+        before, started = _fork_cpu_seconds(forking), time.monotonic()
+        run = RunJob(str(number), JobKind.TRAIN, settings.model_dump(mode="json"), {}, "fork.log")
         forking.start(Job(run.name, run_job, (run,), run.log))
         while not (ended := forking.poll(60)):
             pass
         assert ended[0].exit_code == 0, ended
-        rows.append((time.monotonic() - started, _cpu_of(forking) - used, _training(Path(f"fork{place}"))))
+        seconds = time.monotonic() - started
+        rows.append((seconds, _fork_cpu_seconds(forking) - before, _training_seconds(Path(f"fork{number}"))))
     forking.close(30)
     return ready, rows
 
 
-def _training(folder: Path) -> float:
-    """Seconds in the epochs, from the run's history: pictures by their rate."""
+def _training_seconds(folder: Path) -> float:
+    """Seconds in the training epochs: 48 pictures (the training side of the split) by the rates in `history.csv`."""
     lines = (folder / "history.csv").read_text().splitlines()
-    place = lines[0].split(",").index("images_per_second")
-    return sum(48 / float(line.split(",")[place]) for line in lines[1:])
+    column = lines[0].split(",").index("images_per_second")
+    return sum(48 / float(line.split(",")[column]) for line in lines[1:])
 
 
-def _cpu() -> float:
+def _children_cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def _cpu_of(forking: "ForkClient") -> float:
+def _fork_cpu_seconds(forking: "ForkClient") -> float:
     """CPU seconds of the fork server's children that have ended."""
     import psutil
 

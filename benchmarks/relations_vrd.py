@@ -1,20 +1,19 @@
-"""Relations on Stanford's VRD annotations without a pixel: boxes and object names, 4,000 images to train on, 1,000 to
-test on.
+"""Relations of Stanford's VRD from boxes and object names alone: 4,000 training images, 1,000 test images.
 
     python benchmarks/relations_vrd.py [--vrd ../shared/data/vrd] [--out build/relations_vrd] [--parts 5] [--networks 3]
 
 About 6 minutes on one core. Writes `table.md`, `frontier.csv`, `frontier.png` and `results.json` into --out.
 
-What is chosen (the members of the mean, the decision between accuracy and mean recall) is chosen on the training images
-alone, from predictions for each fifth of them by models trained on the other four. The test images are asked once, at
-the end. Of a test pair nothing is used but its two boxes, the size of its image and the names of its two objects; of
-the training images also their pairs of VRD's other 60 relations.
+The members of the mean and the trade-off between accuracy and mean recall are chosen by cross-validation on training
+images alone. The test images are predicted once, at the end, from the two boxes of a pair, the size of its image and
+the names of its two objects. Of the training images, pairs of VRD's other 60 relations are used too.
 """
 
 import argparse
-import logging
+import math
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from harness import logger, parse_arguments
 
 from benchmarks.pair_trees import TreePairModel
 from flowerml.data.relations.formats import read_annotations
@@ -53,11 +53,11 @@ from flowerml.models.pairs.tabular_models import (
 from flowerml.models.pairs.tabular_network import NetworkPairModel, NetworkSettings
 from flowerml.progress_bar import track
 
-logger = logging.getLogger(__name__)
-
 ROOT = Path(__file__).resolve().parent.parent
 GOAL_ACCURACY, GOAL_RECALL, GOAL_BEST = 0.62, 0.58, 0.72
 LEAST = 10  # a recall of fewer test pairs says nothing: `outside of` has one
+ROWS = 18
+QUICK = {"parts": 2, "networks": 1, "vrd": None, "out": None}
 ANCHORS = (  # measured elsewhere with scikit-learn on 25 box numbers: accuracy, mean recall over ten, over the nine
     ("anchor: box only, logistic", 63.1, 32.0, 35.6),
     ("anchor: box only, logistic, balanced", 43.6, 54.4, 49.4),
@@ -115,6 +115,18 @@ class Row:
             f"{100 * self.all_ten:.1f}",
             f"{recall:.1f} ({low[1]:.1f}–{high[1]:.1f})",
         ]
+
+
+def write_generated(folder: Path) -> None:
+    """Annotations of generated scenes in VRD's form, both sides of a split by image."""
+    from flowerml.data.relations.split import split_by_image
+    from flowerml.data.relations.vrd import write_vrd
+    from flowerml.data.synthetic.scenes import make_scenes, relation_counts
+
+    pairs = make_scenes(folder / "drawn", relation_counts(400, long_tail=False), size=64)
+    split = split_by_image(pairs, 0.4, seed=11)
+    write_vrd(folder, "train", split.train)
+    write_vrd(folder, "test", split.val)
 
 
 def read(folder: Path) -> Data:
@@ -286,29 +298,50 @@ def draw(path: Path, curves: Mapping[str, Sequence[OperatingPoint]], chosen: Row
 
 def main() -> None:
     configure_logging()
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vrd", type=Path, default=ROOT.parent / "shared" / "data" / "vrd")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "relations_vrd")
     parser.add_argument("--parts", type=int, default=5)
     parser.add_argument("--networks", type=int, default=3)
-    asked = parser.parse_args()
-    data = read(asked.vrd)
+    args = parse_arguments(parser, QUICK)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.quick:
+            args.vrd, args.out = args.vrd or Path(folder) / "vrd", args.out or Path(folder) / "out"
+            write_generated(args.vrd)
+        missing = [part for part in ("train", "test") if not (args.vrd / f"annotations_{part}.json").is_file()]
+        if missing:
+            parser.exit(2, f"error: {args.vrd}: no annotations_{missing[0]}.json. Name the folder of VRD with --vrd\n")
+        compare_models(read(args.vrd), args.out, args.parts, args.networks)
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Raises RuntimeError if a row is missing, or a figure of one is no share."""
+    if len(rows) != ROWS:
+        raise RuntimeError(f"{len(rows)} rows instead of {ROWS}")
+    for each in rows:
+        figures = (each.point.accuracy, each.point.mean_recall, each.all_ten, *each.intervals.ravel())
+        if not all(math.isfinite(value) and 0 <= value <= 1 for value in figures):
+            raise RuntimeError(f"{each.name}: not all figures are between 0 and 1: {figures}")
+
+
+def compare_models(data: Data, out: Path, parts: int, networks: int) -> None:
+    """Train and choose on the training images, test, write the files into `out`, print the table."""
     logger.info(
         f"mean recall over {', '.join(RELATIONS[place] for place in data.counted)}; {len(data.others):,} training pairs"
         " of other relations"
     )
-    made = makers(asked.networks)
-    cross = {name: out_of_part(make, data, asked.parts, f"{name}, parts") for name, make in makers(1).items()}
+    made = makers(networks)
+    cross = {name: out_of_part(make, data, parts, f"{name}, parts") for name, make in makers(1).items()}
     logger.info("chosen on training images:")
     winner, point, most_hits = choices(cross, data)
     rows, simple = simple_rows(data)
-    asked_test: dict[str, np.ndarray] = {}
+    test_log_probabilities: dict[str, np.ndarray] = {}
     for name, make in track(list(made.items()), "final models"):
         model = make(data.others)
         model.fit(data.train, RELATIONS)
-        asked_test[name] = model.log_probabilities(data.test)
-        rows.append(row(f"box + category, {name}", asked_test[name].argmax(axis=1), data))
-    both = geometric_mean([simple["box + category, logistic, published"], asked_test["boosted trees"]])
+        test_log_probabilities[name] = model.log_probabilities(data.test)
+        rows.append(row(f"box + category, {name}", test_log_probabilities[name].argmax(axis=1), data))
+    both = geometric_mean([simple["box + category, logistic, published"], test_log_probabilities["boosted trees"]])
     for tau in (0.75, 1.0):
         rows.append(
             row(
@@ -317,35 +350,36 @@ def main() -> None:
                 data,
             )
         )
-    mean = {subset: geometric_mean([asked_test[name] for name in subset]) for subset in {winner, most_hits}}
+    mean = {subset: geometric_mean([test_log_probabilities[name] for name in subset]) for subset in {winner, most_hits}}
     rows.append(row(f"**most hits on training images: {' + '.join(most_hits)}**", mean[most_hits].argmax(axis=1), data))
     predicted = weighted_decisions(mean[winner], data.shares, data.counted, point.share)
     chosen = row(
         f"**chosen on training images: {' + '.join(winner)}, a = {point.share:.3f}**", predicted, data, point.share
     )
     rows.append(chosen)
+    check_rows(rows)
     curves = {
         f"{name}": operating_points(values, data.labels, data.shares, data.counted)
         for name, values in {
             "box only, logistic": simple["box only, logistic, rich (45)"],
             "box + category, logistic": simple["box + category, logistic, rich"],
-            "box + category, network": asked_test["network"],
+            "box + category, network": test_log_probabilities["network"],
             " + ".join(winner): mean[winner],
         }.items()
     }
-    asked.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     table = markdown(rows, chosen, data)
-    write_text(asked.out / "table.md", table)
+    write_text(out / "table.md", table)
     lines = [
         f"{name},{p.share:.3f},{p.accuracy:.4f},{p.mean_recall:.4f}" for name, points in curves.items() for p in points
     ]
-    write_text(asked.out / "frontier.csv", "\n".join(["model,a,accuracy,mean_recall_nine", *lines]) + "\n")
+    write_text(out / "frontier.csv", "\n".join(["model,a,accuracy,mean_recall_nine", *lines]) + "\n")
     figures = [
         {"name": one.name, **vars(one.point), "mean_recall_ten": one.all_ten, "intervals": one.intervals.tolist()}
         for one in rows
     ]
-    write_json(asked.out / "results.json", figures)
-    draw(asked.out / "frontier.png", curves, chosen)
+    write_json(out / "results.json", figures)
+    draw(out / "frontier.png", curves, chosen)
     print(table)
     met = chosen.point.accuracy >= GOAL_ACCURACY and chosen.point.mean_recall >= GOAL_RECALL
     logger.info(

@@ -1,16 +1,14 @@
-"""How long `flowerml select` needs on a server with 10,000 runs: a table per store, against asking for all runs and
-looking through them.
+"""Seconds of `flowerml select` on a store of 10,000 runs, by stage, against fetching all runs without a filter.
 
     python benchmarks/selector.py [--runs 10000] [--rounds 5] [--stores sqlite,postgres,http]
 
-Only the filling goes past MLflow's client (one `create_run` costs 13 ms): rows are put into MLflow's own tables as its
-store would. All reading is the real thing. Postgres and the server are started on loopback, the way
-tests/tracking/test_compose_server.py does, and stopped again.
+The store is filled without MLflow's client (one `create_run` costs 13 ms): rows are inserted into MLflow's tables as
+its store would insert them. All reads go through the package. Postgres and the server are started on loopback by the
+functions of tests/tracking/test_compose_server.py, and stopped again.
 """
 
 import argparse
 import json
-import logging
 import os
 import random
 import statistics
@@ -25,10 +23,10 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mlflow
+from harness import logger, parse_arguments, print_table
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
-from rich.console import Console
 from rich.table import Table
 
 from flowerml.errors import UserError
@@ -39,32 +37,35 @@ from flowerml.selection.rank import rank_runs
 from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns
 
-logger = logging.getLogger(__name__)
-
-PICTURES, SEEDS, EXPERIMENTS, CHOSEN = 776, (11, 23, 47), 20, 200
+PICTURES, SEEDS, EXPERIMENTS, CANDIDATES = 776, (11, 23, 47), 20, 200
 PARAMS, METRICS = 40, 15
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 SPLIT = "c0ffee" + "0" * 58
+QUICK = {"runs": 100, "rounds": 1, "stores": "sqlite"}
 
 
 def digest(number: int) -> str:
-    """Hex of 64 characters, different at its start."""
+    """64 hex characters that differ in the first eight."""
     return f"{number:08x}" + "a" * 56
 
 
-def plan(runs: int) -> Iterator[dict[str, str]]:
-    """The tags of each run: 200 of family cnn in the digest that is asked for, 200 of family vit in its only one, and
-    the others' runs.
+def candidate_count(runs: int) -> int:
+    """Runs that a question for one family and one split finds."""
+    return min(CANDIDATES, runs // 5)
 
-    Half of those are cnn trainings on ten other digests; the rest trials, evaluations and smoke tests.
+
+def run_tags(runs: int) -> Iterator[dict[str, str]]:
+    """The tags of each run: candidates of family cnn with split SPLIT, as many of family vit with one split, the rest.
+
+    Half of the rest are cnn trainings with eleven other splits, the others trials, evaluations and smoke tests.
     """
     for number in range(runs):
-        mine, family, kind = number % CHOSEN, "cnn", "train"
-        group = number // CHOSEN
+        group, index = divmod(number, candidate_count(runs))
+        family, kind = "cnn", "train"
         if group == 0:
-            split, config = SPLIT, mine // len(SEEDS)
+            split, config = SPLIT, index // len(SEEDS)
         elif group == 1:
-            split, config, family = digest(1), 1000 + mine // len(SEEDS), "vit"
+            split, config, family = digest(1), 1000 + index // len(SEEDS), "vit"
         elif number % 2:
             split, config = digest(2 + number % 11), 2000 + number // len(SEEDS)
         else:
@@ -73,7 +74,7 @@ def plan(runs: int) -> Iterator[dict[str, str]]:
             "flowerml.kind": kind,
             "flowerml.family": family,
             "flowerml.config_id": digest(config),
-            "flowerml.seed": str(SEEDS[number % len(SEEDS)] if group > 1 else SEEDS[mine % len(SEEDS)]),
+            "flowerml.seed": str(SEEDS[(number if group > 1 else index) % len(SEEDS)]),
             "flowerml.data_digest": "d" * 64,
             "flowerml.split_digest": split,
             "flowerml.classes": ",".join(CLASSES),
@@ -86,66 +87,68 @@ def plan(runs: int) -> Iterator[dict[str, str]]:
 
 
 def fill(uri: str, runs: int, folder: Path) -> None:
-    """Put the runs into a fresh store; the first 400 have a `predictions.csv`."""
+    """Insert the runs into an empty store; the candidates have a `predictions.csv`."""
     store = SqlAlchemyStore(uri, folder.as_uri())
     experiments = [
         store.create_experiment(f"experiment {i}", artifact_location=(folder / f"e{i}").as_uri())
         for i in range(EXPERIMENTS)
     ]
-    draw, rows = random.Random(5), {table: [] for table in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)}
+    rng, rows = random.Random(5), {table: [] for table in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)}
 
-    def write() -> None:
+    def insert() -> None:
         with store.engine.begin() as connection:
             for table, values in rows.items():
                 connection.execute(table.__table__.insert(), values)
                 values.clear()
 
-    for number, tags in enumerate(plan(runs)):
+    for number, tags in enumerate(run_tags(runs)):
         run_id, experiment = f"{number:032x}", number % EXPERIMENTS
-        hits = draw.randint(700, 760)
-        where = folder / f"e{experiment}" / run_id / "artifacts"
+        hits = rng.randint(700, 760)
+        artifacts = folder / f"e{experiment}" / run_id / "artifacts"
         tags |= {"mlflow.runName": f"run {number}", "flowerml.val_hits": str(hits)}
-        about = {
+        run = {
+            "run_uuid": run_id,
             "name": tags["mlflow.runName"],
             "status": "FINISHED",
             "start_time": 10**12 + number,
             "end_time": 10**12 + number + 1,
-        }
-        place = {
             "experiment_id": experiments[experiment],
-            "artifact_uri": where.as_uri(),
+            "artifact_uri": artifacts.as_uri(),
             "lifecycle_stage": "active",
+            "source_type": "LOCAL",
             "user_id": "x",
         }
-        rows[SqlRun].append({"run_uuid": run_id, "source_type": "LOCAL", **about, **place})
+        rows[SqlRun].append(run)
         rows[SqlTag] += [{"key": key, "value": value, "run_uuid": run_id} for key, value in tags.items()]
         rows[SqlParam] += [{"key": f"param{i}", "value": f"value {i}", "run_uuid": run_id} for i in range(PARAMS)]
         figures = {"best_val_accuracy": hits / PICTURES, "best_val_macro_f1": hits / PICTURES, "best_epoch": 30.0}
-        figures |= {f"metric{i}": draw.random() for i in range(METRICS - len(figures))}
+        figures |= {f"metric{i}": rng.random() for i in range(METRICS - len(figures))}
         metrics = [
             {"key": k, "value": v, "timestamp": 1, "step": 0, "is_nan": False, "run_uuid": run_id}
             for k, v in figures.items()
         ]
         rows[SqlMetric] += metrics
         rows[SqlLatestMetric] += metrics
-        if number < 2 * CHOSEN:
-            where.mkdir(parents=True)
-            right = set(draw.sample(range(PICTURES), hits))
-            lines = [
-                f"rose/{i:04d}.jpg,rose,{'rose' if i in right else 'tulip'},0.1,0.2,0.3,0.2,0.2"
-                for i in range(PICTURES)
-            ]
-            (where / "predictions.csv").write_text("\n".join(["image,label,predicted,a,b,c,d,e", *lines]) + "\n")
+        if number < 2 * candidate_count(runs):
+            write_predictions(artifacts, set(rng.sample(range(PICTURES), hits)))
         if number % 1000 == 999 or number == runs - 1:
-            write()
+            insert()
+
+
+def write_predictions(folder: Path, correct: set[int]) -> None:
+    """`predictions.csv` of PICTURES roses, those with the numbers `correct` predicted as roses."""
+    folder.mkdir(parents=True)
+    lines = [
+        f"rose/{i:04d}.jpg,rose,{'rose' if i in correct else 'tulip'},0.1,0.2,0.3,0.2,0.2" for i in range(PICTURES)
+    ]
+    (folder / "predictions.csv").write_text("\n".join(["image,label,predicted,a,b,c,d,e", *lines]) + "\n")
 
 
 @contextmanager
-def stores(names: list[str], runs: int) -> Iterator[Iterator[tuple[str, str]]]:
-    """(name, address) of each store, filled; all are gone afterwards."""
-    from tests.tracking import compose_server as servers
+def filled_stores(names: list[str], runs: int) -> Iterator[Iterator[tuple[str, str]]]:
+    """(name, address) of each store, one after the other; all are removed afterwards."""
 
-    def each() -> Iterator[tuple[str, str]]:
+    def start_and_fill() -> Iterator[tuple[str, str]]:
         folder = Path(scratch)
         if "sqlite" in names:
             uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -153,6 +156,8 @@ def stores(names: list[str], runs: int) -> Iterator[Iterator[tuple[str, str]]]:
             yield "sqlite", uri
         if not {"postgres", "http"} & set(names):
             return
+        from tests.tracking import test_server as servers
+
         with contextmanager(servers.postgres.__wrapped__)() as port:
             os.environ["PGPASSWORD"] = servers.PASSWORD
             uri = f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/mlflow"
@@ -160,15 +165,15 @@ def stores(names: list[str], runs: int) -> Iterator[Iterator[tuple[str, str]]]:
             if "postgres" in names:
                 yield "postgres", uri
             if "http" in names:
-                with served(servers, port, folder) as address:
+                with tracking_server(servers, port, folder) as address:
                     yield "http (on postgres)", address
 
     with tempfile.TemporaryDirectory() as scratch:
-        yield each()
+        yield start_and_fill()
 
 
 @contextmanager
-def served(servers: object, postgres: int, folder: Path) -> Iterator[str]:
+def tracking_server(servers: object, postgres: int, folder: Path) -> Iterator[str]:
     """The address of a server with two workers on that Postgres."""
     import signal
 
@@ -181,7 +186,7 @@ def served(servers: object, postgres: int, folder: Path) -> Iterator[str]:
 
 
 def timed(times: dict[str, list[float]], stage: str, action: Callable[[], object]) -> object:
-    """The action's result; its seconds are put down."""
+    """The action's result; its seconds are appended to `times[stage]`."""
     started = time.perf_counter()
     try:
         return action()
@@ -189,9 +194,10 @@ def timed(times: dict[str, list[float]], stage: str, action: Callable[[], object
         times.setdefault(stage, []).append(time.perf_counter() - started)
 
 
-def one_round(scope: Scope, times: dict[str, list[float]]) -> int:
-    """Ask, fetch, decide, as `flowerml select` does. Returns the number of runs that were looked at; 0 where several
-    digests are listed.
+def select(scope: Scope, times: dict[str, list[float]]) -> int:
+    """Search, fetch, decide, as `flowerml select` does. Returns the number of runs compared; 0 if several splits match.
+
+    In that case the command lists the splits and asks for one.
     """
     started = time.perf_counter()
     tracked = timed(times, "connect", TrackedRuns)
@@ -207,25 +213,25 @@ def one_round(scope: Scope, times: dict[str, list[float]]) -> int:
     return len(runs)
 
 
-def naive() -> int:
-    """Every run of the server, page by page."""
-    client, token, found = MlflowClient(), None, 0
-    experiments = [one.experiment_id for one in client.search_experiments()]
+def count_all_runs() -> int:
+    """Fetch every run of the server, page by page, without a filter."""
+    client, token, count = MlflowClient(), None, 0
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     while True:
         page = client.search_runs(experiments, max_results=1000, page_token=token)
-        found, token = found + len(page), page.token
+        count, token = count + len(page), page.token
         if not token:
-            return found
+            return count
 
 
 def main() -> None:
-    """Fill, measure, print."""
     configure_logging()
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stores", default="sqlite,postgres,http")
-    asked = parser.parse_args()
+    args = parse_arguments(parser, QUICK)
+    names = args.stores.split(",")
     questions = {
         "digest named": Scope(family="cnn", split_digest=SPLIT[:8]),
         "one digest, not named": Scope(family="vit"),
@@ -233,21 +239,24 @@ def main() -> None:
     }
     stages = ("connect", "find", "rank", "pictures", "decide", "all")
     table = Table("store", "question", "runs", "hits", *stages, "all runs, no filter", "ratio", title="seconds, median")
-    with stores(asked.stores.split(","), asked.runs) as opened:
-        for name, uri in opened:
+    seconds: list[float] = []
+    with filled_stores(names, args.runs) as stores:
+        for name, uri in stores:
             logger.info(f"{name}: filled")
             mlflow.set_tracking_uri(uri)
-            whole: dict[str, list[float]] = {}
-            every = timed(whole, "all", naive)
+            unfiltered: dict[str, list[float]] = {}
+            total = timed(unfiltered, "all", count_all_runs)
+            seconds += unfiltered["all"]
             for question, scope in questions.items():
                 times: dict[str, list[float]] = {}
-                hits, *_ = (one_round(scope, times) for _ in range(asked.rounds))
+                hits, *_ = (select(scope, times) for _ in range(args.rounds))
                 medians = {stage: statistics.median(values) for stage, values in times.items()}
                 logger.info(json.dumps({"store": name, "question": question, "hits": hits, **medians}))
                 cells = [f"{medians[stage]:.2f}" if stage in medians else "" for stage in stages]
-                ratio = f"{whole['all'][0] / medians['all']:.0f}"
-                table.add_row(name, question, f"{every:,}", str(hits), *cells, f"{whole['all'][0]:.1f}", ratio)
-    Console(width=150).print(table)
+                ratio = f"{unfiltered['all'][0] / medians['all']:.0f}"
+                table.add_row(name, question, f"{total:,}", str(hits), *cells, f"{unfiltered['all'][0]:.1f}", ratio)
+                seconds += medians.values()
+    print_table(table, len(names) * len(questions), seconds, width=150)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,22 @@
-"""What it costs that a run survives: the time of an epoch with journal, heartbeat and checkpoints against without.
-About 20 minutes.
+"""What it costs an epoch that a run can be resumed: journal, heartbeat and checkpoints, against without.
 
     python benchmarks/survival.py [--train-dir data/train] [--blocks 11] [--img-size 192]
 
-MobileNetV2 is trained by `run_training` into a fresh SQLite store, as `flowerml train` does it, at the 192 px of the
-README's example, on 1,000 photos (fewer where there are not so many). An epoch "with" begins by keeping all there is of
-the one before: the row of `history.csv`, the record in the journal and so at MLflow, `best.pth`, the checkpoint; and
-gives its signs of life. One "without" does nothing of that. They come in blocks of four, without, with, with, without,
-so that a machine which gets slower over the minutes slows both alike. All are of one process: two processes that train
-the same differ by up to 3 % from each other for as long as they live, by where their memory happens to lie.
+About 20 minutes. `run_training` trains MobileNetV2 with a fresh SQLite store, as `flowerml train` does, at the 192 px
+of the README's example, on up to 1,000 photos. An epoch "with" first stores the results of the epoch before (the row of
+`history.csv`, the record in the journal and in MLflow, `best.pth`, the checkpoint) and sends heartbeats; an epoch
+"without" does neither. They come in blocks of four (without, with, with, without), so that a machine that slows down
+over the minutes slows both. All run in one process: two processes with the same training differ by up to 3 % for as
+long as they live, depending on how their memory is laid out.
 
-A checkpoint is written while the epoch runs, on the same cores where there is only the CPU: the lower rows say what
-that takes where nothing runs beside it, and what is left of the difference without it. CPU seconds are those of the
-process, all its threads, and hang less on who else uses the machine than the clock's.
+A checkpoint is written while the epoch runs, on the same cores if there is only the CPU: the lower rows show what
+writing takes by itself, and the difference less that. CPU seconds are of the process with all its threads, and depend
+less on the load of the machine than the clock does.
 """
 
 import argparse
 import gc
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +26,11 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any, TypeVar
 
-from rich.console import Console
+from harness import parse_arguments, print_table
 from rich.table import Table
 from scipy.special import stdtrit
 
-from flowerml.data.synthetic.flowers import CLASSES
+from flowerml.data.synthetic.flowers import CLASSES, make_flowers
 from flowerml.runs import train as training
 from flowerml.runs.lifecycle.lease import Lease
 from flowerml.settings import resolve
@@ -45,112 +43,109 @@ from flowerml.training.checkpoints.store import CheckpointStore
 from flowerml.training.trainer import train
 
 PHOTOS = 1000
-BLOCK = (False, True, True, False)  # whether with all of it
-CHECKPOINTS = 5  # written at the end, by themselves
-MODEL = {
-    **{"model": "timm:mobilenetv2_100", "weights": "none"},
-    **{"freeze_backbone_epochs": 0, "warmup_epochs": 1, "patience": 0},
-}
+BLOCK = (False, True, True, False)  # whether an epoch is "with"
+CHECKPOINTS = 5  # written after the training, by themselves
+MODEL = "timm:mobilenetv2_100"
+SETTINGS = {"weights": "none", "freeze_backbone_epochs": 0, "warmup_epochs": 1, "patience": 0, "duplicates": "keep"}
+QUICK = {"model": "timm:test_convnext2", "blocks": 2, "img_size": 32, "workers": 0}
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Seconds: by the clock, of the process on all cores, and of those in the garbage collector."""
+class Usage:
+    """Seconds: wall clock, CPU time of the process on all cores, and in the garbage collector."""
 
     clock: float
     cpu: float
-    collecting: float = 0.0
+    collector: float = 0.0
 
-    def __sub__(self, other: "Spent") -> "Spent":
-        return Spent(self.clock - other.clock, self.cpu - other.cpu, self.collecting - other.collecting)
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(self.clock - other.clock, self.cpu - other.cpu, self.collector - other.collector)
 
 
-class Collecting:
+class CollectorTimer:
     """Adds up the seconds in the garbage collector."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._since = 0.0
-        gc.callbacks.append(self._hear)
+        self._started = 0.0
+        gc.callbacks.append(self._on_collection)
 
-    def _hear(self, phase: str, _info: dict[str, int]) -> None:
+    def _on_collection(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
-            self._since = time.perf_counter()
+            self._started = time.perf_counter()
         else:
-            self.seconds += time.perf_counter() - self._since
+            self.seconds += time.perf_counter() - self._started
 
 
 class Switch:
-    """Stands between the loop and those who keep what it tells: lets it through at the beginning of every epoch that is
-    "with".
-    """
+    """Wraps the callbacks and heartbeats of a run: passes calls on in epochs that are "with", and times all epochs."""
 
     def __init__(self) -> None:
-        self._collecting = Collecting()
-        self._begun: Spent | None = None
-        self._number = -1  # of the epoch under way among those that count
-        self.on = True
-        self.spent: list[Spent] = []
+        self._collector = CollectorTimer()
+        self._epoch_start: Usage | None = None
+        self._number = -1  # of the running epoch, among those that count
+        self.enabled = True
+        self.epochs: list[Usage] = []
         self.state: tuple[Progress, StateDict] | None = None
 
-    def now(self) -> Spent:
-        """Since whenever."""
-        return Spent(time.perf_counter(), time.process_time(), self._collecting.seconds)
+    def now(self) -> Usage:
+        """Counters from an arbitrary start: only differences have a meaning."""
+        return Usage(time.perf_counter(), time.process_time(), self._collector.seconds)
 
-    def turn(self) -> None:
-        """An epoch is over. The first one, and the one after it (with all of it), do not count."""
+    def end_epoch(self) -> None:
+        """Record the epoch's usage and set the next one's mode. The first two epochs, both "with", do not count."""
         now = self.now()
-        if self._begun is not None and self._number >= 0:
-            self.spent.append(now - self._begun)
-        if self._begun is not None:
+        if self._epoch_start is not None and self._number >= 0:
+            self.epochs.append(now - self._epoch_start)
+        if self._epoch_start is not None:
             self._number += 1
-            self.on = BLOCK[self._number % len(BLOCK)]
-        self._begun = now
+            self.enabled = BLOCK[self._number % len(BLOCK)]
+        self._epoch_start = now
 
-    def between(self, told: Callbacks) -> Callbacks:
-        """Observers who hear only of epochs that are "with"."""
+    def wrap_callbacks(self, callbacks: Callbacks) -> Callbacks:
+        """Callbacks that are called only in epochs that are "with"."""
 
         def on_epoch(row: EpochMetrics) -> None:
-            self.turn()
-            if self.on:
-                told.on_epoch(row)
+            self.end_epoch()
+            if self.enabled:
+                callbacks.on_epoch(row)
 
         def on_best(candidate: Candidate) -> None:
-            if self.on:
-                told.on_best(candidate)
+            if self.enabled:
+                callbacks.on_best(candidate)
 
-        def on_state(place: Progress, content: StateDict) -> None:
-            self.state = place, content
-            if self.on:
-                told.on_state(place, content)
+        def on_state(progress: Progress, content: StateDict) -> None:
+            self.state = progress, content
+            if self.enabled:
+                callbacks.on_state(progress, content)
 
-        return replace(told, on_epoch=on_epoch, on_best=on_best, on_state=on_state)
+        return replace(callbacks, on_epoch=on_epoch, on_best=on_best, on_state=on_state)
 
-    def only_with(self, sign: Callable[[T], None]) -> Callable[[T], None]:
-        """A sign of life that is given only in epochs that are "with"."""
+    def wrap_heartbeat(self, heartbeat: Callable[[T], None]) -> Callable[[T], None]:
+        """A method that does something only in epochs that are "with"."""
 
-        def given(self_of_sign: T) -> None:
-            if self.on:
-                sign(self_of_sign)
+        def heartbeat_if_enabled(instance: T) -> None:
+            if self.enabled:
+                heartbeat(instance)
 
-        return given
+        return heartbeat_if_enabled
 
 
 @contextmanager
-def switched(switch: Switch, at_the_end: Callable[[], None]) -> Iterator[None]:
-    """Inside, a run's training is told to `switch` first; `at_the_end` is called after its last epoch."""
+def install_switch(switch: Switch, after_training: Callable[[], None]) -> Iterator[None]:
+    """Inside, `run_training` trains with the switch's callbacks and heartbeats, then calls `after_training`."""
 
-    def measured(*parts: Any, callbacks: Callbacks, **more: Any) -> TrainingResult:  # noqa: ANN401 - as `train` has them
-        outcome = train(*parts, callbacks=switch.between(callbacks), **more)
-        at_the_end()
+    def train_with_switch(*args: Any, callbacks: Callbacks, **kwargs: Any) -> TrainingResult:  # noqa: ANN401 - as `train`'s
+        outcome = train(*args, callbacks=switch.wrap_callbacks(callbacks), **kwargs)
+        after_training()
         return outcome
 
     before = Lease.heartbeat, JournalDelivery.send_heartbeat, JournalDelivery.assert_running
-    Lease.heartbeat = switch.only_with(Lease.heartbeat)  # type: ignore[method-assign]
-    JournalDelivery.send_heartbeat = switch.only_with(JournalDelivery.send_heartbeat)  # type: ignore[method-assign]
-    JournalDelivery.assert_running = switch.only_with(JournalDelivery.assert_running)  # type: ignore[method-assign]
-    training.train = measured  # type: ignore[attr-defined]
+    Lease.heartbeat = switch.wrap_heartbeat(Lease.heartbeat)  # type: ignore[method-assign]
+    JournalDelivery.send_heartbeat = switch.wrap_heartbeat(JournalDelivery.send_heartbeat)  # type: ignore[method-assign]
+    JournalDelivery.assert_running = switch.wrap_heartbeat(JournalDelivery.assert_running)  # type: ignore[method-assign]
+    training.train = train_with_switch  # type: ignore[attr-defined]
     try:
         yield
     finally:
@@ -158,40 +153,39 @@ def switched(switch: Switch, at_the_end: Callable[[], None]) -> Iterator[None]:
         Lease.heartbeat, JournalDelivery.send_heartbeat, JournalDelivery.assert_running = before  # type: ignore[method-assign]
 
 
-def measure(photos: Path, folder: Path, blocks: int, edge: int) -> tuple[Switch, list[Spent]]:
-    """The training; what its epochs took, and in turn what copying a state, and writing `best.pth` and the checkpoint
-    takes.
-    """
+def measure(photos: Path, folder: Path, model: str, blocks: int, img_size: int) -> tuple[list[Usage], list[Usage]]:
+    """Train. Returns the usage of the epochs, and alternately of copying a state and of writing a checkpoint."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-    where = {"train_dir": str(photos), "output_dir": str(folder / "run"), "duplicates": "keep"}
-    settings = resolve({**MODEL, **where, "img_size": edge, "epochs": len(BLOCK) * blocks + 2})[0]
-    switch, parts = Switch(), list[Spent]()
+    paths = {"train_dir": str(photos), "output_dir": str(folder / "run")}
+    epochs = len(BLOCK) * blocks + 2
+    settings = resolve({**SETTINGS, **paths, "model": model, "img_size": img_size, "epochs": epochs})[0]
+    switch, checkpoints = Switch(), list[Usage]()
 
-    def by_themselves() -> None:
+    def write_checkpoints() -> None:
         assert switch.state is not None
-        parts.extend(_writing(switch, switch.state[1], CheckpointStore(folder / "state", "", 0, 2)))
+        checkpoints.extend(_measure_writing(switch, switch.state[1], CheckpointStore(folder / "state", "", 0, 2)))
 
-    with switched(switch, by_themselves):
+    with install_switch(switch, write_checkpoints):
         training.run_training(settings, start_run)
-    return switch, parts
+    return switch.epochs, checkpoints
 
 
-def _writing(switch: Switch, content: StateDict, checkpoints: CheckpointStore) -> list[Spent]:
-    best = checkpoints.folder.parent / "best.pth"
-    spent = []
+def _measure_writing(switch: Switch, content: StateDict, store: CheckpointStore) -> list[Usage]:
+    best = store.folder.parent / "best.pth"
+    usage = []
     for number in range(CHECKPOINTS):
-        begun = switch.now()
+        started = switch.now()
         copied = copy_to_cpu(content)
-        spent.append(switch.now() - begun)
-        begun = switch.now()
+        usage.append(switch.now() - started)
+        started = switch.now()
         save_plain(best, copied["model"])
-        checkpoints.save(Progress(number, 0), copied, best)
-        spent.append(switch.now() - begun)
-    return spent
+        store.save(Progress(number, 0), copied, best)
+        usage.append(switch.now() - started)
+    return usage
 
 
-def choose(source: Path, target: Path) -> int:
-    """Links to as many photos of each class; how many in all."""
+def link_photos(source: Path, target: Path) -> int:
+    """Link up to PHOTOS photos, evenly from the classes, into `target`. Returns their number."""
     count = 0
     for name in CLASSES:
         (target / name).mkdir(parents=True)
@@ -202,71 +196,69 @@ def choose(source: Path, target: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A number of seconds; `about` is half its 95 % interval, None where it has none."""
+class Estimate:
+    """Seconds, with half the width of their 95 % interval where they have one."""
 
     seconds: float
-    about: float | None = None
+    half_width: float | None = None
 
-    def shown(self, whole: float) -> tuple[str, str]:
-        """The seconds, and the share of `whole` they are."""
+    def cells(self, epoch: float) -> tuple[str, str]:
+        """The seconds, and their share of an epoch's."""
         share = (
-            f"{self.seconds / whole:.2%}"
-            if self.about is None
-            else f"{self.seconds / whole:+.2%} ± {self.about / whole:.2%}"
+            f"{self.seconds / epoch:.2%}"
+            if self.half_width is None
+            else f"{self.seconds / epoch:+.2%} ± {self.half_width / epoch:.2%}"
         )
         return f"{self.seconds:.2f}", share
 
 
-def show(photos: int, spent: list[Spent], parts: list[Spent]) -> None:
+def print_estimates(photos: int, epochs: list[Usage], checkpoints: list[Usage]) -> None:
     """The table."""
-    columns = [_column(unit, spent, parts) for unit in ("clock", "cpu")]
-    table = Table(
-        "",
-        "seconds",
-        "of an epoch",
-        "CPU seconds",
-        "of an epoch",
-        title=f"an epoch of {photos:,} photos, {len(spent)} epochs",
-    )
+    columns = [_estimates(unit, epochs, checkpoints) for unit in ("clock", "cpu")]
+    title = f"an epoch of {photos:,} photos, {len(epochs)} epochs"
+    table = Table("", "seconds", "of an epoch", "CPU seconds", "of an epoch", title=title)
     for name in columns[0]:
-        table.add_row(name, *(text for column in columns for text in column[name].shown(column["without"].seconds)))
-    collecting = mean(one.collecting for one in spent)
+        cells = (column[name].cells(column["without"].seconds) for column in columns)
+        table.add_row(name, *(text for pair in cells for text in pair))
+    collector = mean(usage.collector for usage in epochs)
     table.caption = (
-        f"± is half a 95 % interval (Student's, {len(spent) // len(BLOCK)} blocks)\ngarbage collector: {collecting:.3f}"
-        " s of every epoch"
+        f"± is half a 95 % interval (Student's t, {len(epochs) // len(BLOCK)} blocks)\n"
+        f"garbage collector: {collector:.3f} s of every epoch"
     )
-    Console(width=100).print(table)
+    measured = [column[name].seconds for column in columns for name in ("without", "with", "a checkpoint written")]
+    derived = [
+        value for column in columns for each in column.values() for value in (each.seconds, each.half_width or 0)
+    ]
+    print_table(table, 6, measured, derived, width=100)
 
 
-def _column(unit: str, spent: list[Spent], parts: list[Spent]) -> dict[str, Figure]:
-    """The table's rows in one unit of `Spent`."""
-    took, beside = ([getattr(one, unit) for one in each] for each in (spent, parts))
+def _estimates(unit: str, epochs: list[Usage], checkpoints: list[Usage]) -> dict[str, Estimate]:
+    """The table's rows in one unit of `Usage`."""
+    took, parts = ([getattr(usage, unit) for usage in usages] for usages in (epochs, checkpoints))
     without = mean(seconds for number, seconds in enumerate(took) if not BLOCK[number % len(BLOCK)])
-    extra, copied, written = _extra(took), median(beside[::2]), median(beside[1::2])
+    difference, copied, written = _difference(took), median(parts[::2]), median(parts[1::2])
     return {
-        "without": Figure(without),
-        "with": Figure(without + extra.seconds),
-        "the difference": extra,
-        "a checkpoint written": Figure(written),
-        "the difference but for writing": Figure(extra.seconds - written, extra.about),
-        "a state copied": Figure(copied),
+        "without": Estimate(without),
+        "with": Estimate(without + difference.seconds),
+        "the difference": difference,
+        "a checkpoint written": Estimate(written),
+        "the difference but for writing": Estimate(difference.seconds - written, difference.half_width),
+        "a state copied": Estimate(copied),
     }
 
 
-def _extra(took: list[float]) -> Figure:
-    """How many seconds more an epoch "with" takes than one "without": a mean over blocks."""
+def _difference(took: list[float]) -> Estimate:
+    """Seconds of an epoch "with" less those of one "without": the mean over blocks."""
     differences = []
     for first in range(0, len(took), len(BLOCK)):
         block = zip(took[first : first + len(BLOCK)], BLOCK, strict=True)
-        differences.append(sum(seconds if way else -seconds for seconds, way in block) / (len(BLOCK) / 2))
+        differences.append(sum(seconds if enabled else -seconds for seconds, enabled in block) / (len(BLOCK) / 2))
     count = len(differences)
-    return Figure(mean(differences), float(stdtrit(count - 1, 0.975)) * stdev(differences) / count**0.5)
+    return Estimate(mean(differences), float(stdtrit(count - 1, 0.975)) * stdev(differences) / count**0.5)
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="What journal, heartbeat and checkpoints cost an epoch.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--train-dir", type=Path, default=Path("data/train"), help="photos, a folder per class (data/train)"
     )
@@ -274,20 +266,23 @@ def main() -> None:
     parser.add_argument(
         "--img-size", type=int, default=192, help="pixels; smaller ones make the cost a larger share (192)"
     )
-    asked = parser.parse_args()
-    if asked.blocks < 2:
+    parser.set_defaults(model=MODEL)
+    args = parse_arguments(parser, QUICK)
+    if args.blocks < 2:
         parser.error("--blocks: at least 2, as one alone has no interval")
-    source = asked.train_dir
-    if missing := [name for name in CLASSES if not (source / name).is_dir()]:
-        print(
-            f"{source}: no photos of {', '.join(missing)}: nothing is measured. `flowerml dataset fetch` brings some",
-            file=sys.stderr,
+    missing = [name for name in CLASSES if not (args.train_dir / name).is_dir()]
+    if missing and not args.quick:
+        parser.exit(
+            2, f"error: {args.train_dir}: no photos of {', '.join(missing)}. `flowerml dataset fetch` gets some\n"
         )
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        photos = choose(source, Path(folder) / "photos")
-        switch, parts = measure(Path(folder) / "photos", Path(folder), asked.blocks, asked.img_size)
-        show(photos, switch.spent, parts)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.quick:
+            photos = len(make_flowers(folder / "photos", per_class=12, size=48))
+        else:
+            photos = link_photos(args.train_dir, folder / "photos")
+        epochs, checkpoints = measure(folder / "photos", folder, args.model, args.blocks, args.img_size)
+    print_estimates(photos, epochs, checkpoints)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""What a sweep costs beside the training: the start of a command, the fixed part of a trial, the way from one trial to
-the next. 3 minutes.
+"""The fixed cost of a sweep: the start of the command, a trial without its epochs, from one trial to the next.
 
     python benchmarks/sweep.py [--trials 6] [--workers 1]
 
-Trials of one and of three epochs on the same generated pictures: what is left of a trial when its epochs are taken out
-is its fixed part (data, model, checkpoint, figures, pages, MLflow on SQLite). Times are Optuna's own, from the study.
-Medians; run it on an idle machine.
+About 3 minutes, on an idle machine. Trials of one and of three epochs on the same generated pictures; a trial without
+its epochs is the fixed part (data, model, checkpoint, figures, pages, MLflow on SQLite). Times are the medians of
+Optuna's own, from the study.
 """
 
 import argparse
@@ -15,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import optuna
-from rich.console import Console
+from harness import parse_arguments, print_table
 from rich.table import Table
 
 from flowerml.data.synthetic.flowers import make_flowers
@@ -26,82 +26,65 @@ from flowerml.sweep.trials import requested_trials
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
-    *(
-        "--model",
-        "convnextv2_atto",
-        "--weights",
-        "none",
-        "--img-size",
-        "64",
-        "--warmup-epochs",
-        "0",
-        "--freeze-backbone-epochs",
-        "0",
-    ),
+    *("--weights", "none", "--warmup-epochs", "0", "--freeze-backbone-epochs", "0"),
     *("--batch-size", "32", "--data-workers", "0", "--device", "cpu", "--pruner", "none"),
 ]
+MODEL, QUICK_MODEL = (
+    ["--model", "convnextv2_atto", "--img-size", "64"],
+    ["--model", "timm:test_convnext2", "--img-size", "32"],
+)
+QUICK = {"trials": 2, "per_class": 6, "model": QUICK_MODEL}
 
 
-def sweep(folder: Path, epochs: int, trials: int, workers: int) -> tuple[float, list[float], list[float]]:
-    """Seconds from the command to its first trial, of each trial but a worker's first, and between two trials of one
-    worker.
+def sweep(
+    folder: Path, epochs: int, trials: int, workers: int, model: list[str]
+) -> tuple[float, list[float], list[float]]:
+    """Run `flowerml sweep` with trials of `epochs` epochs on the pictures in `folder / "flowers"`.
+
+    Returns:
+        Seconds from the command to its first trial, of each trial but a worker's first, and, with one worker, from each
+        trial's end to the next one's start.
     """
-    storage = f"sqlite:///{folder / 'sweeps.db'}"
-    name = f"e{epochs}"
-    line = [
-        sys.executable,
-        "-m",
-        "flowerml.cli.main",
-        "sweep",
-        *SMALL,
-        "--train-dir",
-        str(folder / "flowers"),
-        "--epochs",
-        str(epochs),
-    ]
-    line += [
-        "--trials",
-        str(trials),
-        "--workers",
-        str(workers),
-        "--runs-root",
-        str(folder / "runs"),
-        "--storage",
-        storage,
-        "--study",
-        name,
+    storage, study = f"sqlite:///{folder / 'sweeps.db'}", f"e{epochs}"
+    command = [
+        *(sys.executable, "-m", "flowerml.cli.main", "sweep", "-q", *model, *SMALL),
+        *("--train-dir", str(folder / "flowers"), "--runs-root", str(folder / "runs"), "--epochs", str(epochs)),
+        *("--trials", str(trials), "--workers", str(workers), "--storage", storage, "--study", study),
     ]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
-    began = time.time()
-    subprocess.run(line, env=environment, check=True, cwd=folder, capture_output=True)
-    done = list(requested_trials(optuna.load_study(study_name=name, storage=storage).trials).values())
-    spans = [(trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()) for trial in done]
-    between = (
-        [after[0] - before[1] for before, after in zip(spans, spans[workers:], strict=False)] if workers == 1 else []
-    )
-    return spans[0][0] - began, [end - start for start, end in spans[workers:]], between
+    started = time.time()
+    subprocess.run(command, env=environment, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    finished = list(requested_trials(optuna.load_study(study_name=study, storage=storage).trials).values())
+    spans = [(trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()) for trial in finished]
+    gaps = [after[0] - before[1] for before, after in pairwise(spans)] if workers == 1 else []
+    return spans[0][0] - started, [end - start for start, end in spans[workers:]], gaps
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--workers", type=int, default=1)
-    asked = parser.parse_args()
+    parser.set_defaults(per_class=40, model=MODEL)
+    args = parse_arguments(parser, QUICK)
+    if args.trials <= args.workers:
+        parser.error("--trials: more than --workers, as a worker's first trial does not count")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_flowers(folder / "flowers", per_class=40, size=96, seed=3)
-        begins, short, between = sweep(folder, 1, asked.trials, asked.workers)
-        _, long, _ = sweep(folder, 3, asked.trials, asked.workers)
+        make_flowers(folder / "flowers", per_class=args.per_class, size=96, seed=3)
+        start, short, gaps = sweep(folder, 1, args.trials, args.workers, args.model)
+        _, long, _ = sweep(folder, 3, args.trials, args.workers, args.model)
     one, three = statistics.median(short), statistics.median(long)
-    table = Table("seconds", "", title=f"{asked.trials} trials of 200 pictures at 64 px, {asked.workers} worker(s)")
-    table.add_row("from the command to the first trial", f"{begins:.1f}")
-    table.add_row("a trial of one epoch", f"{one:.2f}")
-    table.add_row("an epoch", f"{(three - one) / 2:.2f}")
-    table.add_row("fixed part of a trial", f"{one - (three - one) / 2:.2f}")
-    if between:
-        table.add_row("from a trial to the next", f"{statistics.median(between):.2f}")
-    Console().print(table)
+    epoch = (three - one) / 2
+    rows = {"from the command to the first trial": start, "a trial of one epoch": one}
+    rows |= {"an epoch": epoch, "fixed part of a trial": one - epoch}
+    if gaps:
+        rows["from a trial to the next"] = statistics.median(gaps)
+    pictures = 5 * args.per_class
+    title = f"{args.trials} trials of {pictures} pictures at {args.model[-1]} px, {args.workers} worker(s)"
+    table = Table("seconds", "", title=title)
+    for label, seconds in rows.items():
+        table.add_row(label, f"{seconds:.2f}")
+    print_table(table, 5 if args.workers == 1 else 4, [start, one, three, *gaps], [epoch, one - epoch])
 
 
 if __name__ == "__main__":

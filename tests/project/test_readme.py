@@ -26,7 +26,7 @@ RUN_BY = {
     "make ui": "test_make_ui_serves_the_store",
     "export PATH": "tests/cli/test_commands.py: environment()",
     "export MLFLOW_TRACKING_URI": "tests/tracking/test_server.py",
-    "python benchmarks/": "make bench",
+    "python benchmarks/": ".ci/run: make bench-quick, with --quick; tests/test_benchmarks.py",
     "mlflow run . -e train": "tests/cli/test_commands.py",
     "mlflow run . -e campaign": "make demo",
     "flowerml campaign": "tests/campaign/test_telling.py, test_killed.py",
