@@ -156,7 +156,7 @@ def filled_stores(names: list[str], runs: int) -> Iterator[Iterator[tuple[str, s
             yield "sqlite", uri
         if not {"postgres", "http"} & set(names):
             return
-        from tests.tracking import test_server as servers
+        from tests.tracking import compose_server as servers
 
         with contextmanager(servers.postgres.__wrapped__)() as port:
             os.environ["PGPASSWORD"] = servers.PASSWORD

@@ -1,8 +1,8 @@
-"""Durations and sizes as people read them."""
+"""Durations and sizes as text."""
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the form a person reads: `45 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Seconds as text: `45 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -12,7 +12,7 @@ def duration(seconds: float) -> str:
 
 
 def amount(size: float) -> str:
-    """Bytes in the form a person reads: `512 B`, `228.8 MB`, `1.3 GB` (powers of 1000, as disks and networks are sold)."""
+    """A size in bytes as text: `512 B`, `228.8 MB`, `1.3 GB` (powers of 1000)."""
     for unit in ("B", "kB", "MB"):
         if size < 999.95 or (unit == "B" and size < 1000):
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"

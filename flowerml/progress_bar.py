@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with ETA on a terminal, plain lines in a log. Both on stderr; stdout belongs to results."""
+"""Progress of long work on stderr: a bar with ETA on a terminal, plain lines in a log."""
 
 import logging
 import sys
@@ -66,7 +66,7 @@ def _eta(done: int, total: int | None, elapsed: float) -> str:
 def track_bytes(
     chunks: Iterable[bytes], what: str, total: int | None, done: int = 0, log_every_s: float = 15.0
 ) -> Generator[bytes, None, None]:
-    """Yield `chunks`, showing bytes, rate and time left as `track` does; `done` of the `total` bytes were there before."""
+    """Yield `chunks`, showing bytes, rate and ETA as `track` does; `done` of the `total` bytes exist already."""
     if _shows_bar():
         yield from _byte_bar(chunks, what, total, done)
         return

@@ -55,7 +55,8 @@ class LabelErrors:
         for name, errors in self.by_class.items():
             lines.append(f"  {name}: {self.estimated[name]} likely wrong")
             lines += [
-                f"    {printable_name(error.key)}  {error.suggested} {error.p_suggested:.2f}, {error.label} {error.p_label:.2f}"
+                f"    {printable_name(error.key)}  {error.suggested} {error.p_suggested:.2f},"
+                f" {error.label} {error.p_label:.2f}"
                 for error in errors[:first]
             ]
         return lines

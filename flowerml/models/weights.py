@@ -40,7 +40,7 @@ def read_state_dict(path: Path) -> Tensors:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
-        raise UserError(f"--weights {path}: can't be read ({_summary_line(error)})") from error
+        raise UserError(f"--weights {path}: can't be read ({_first_line(error)})") from error
     except Exception as error:  # torch's message for a refused pickle advises weights_only=False
         raise UserError(
             f"--weights {path}: not a file of plain tensors: refused, as such a file can run code. Give a .safetensors"
@@ -115,5 +115,5 @@ def _strip_wrappers(name: str) -> str:
     return name
 
 
-def _summary_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:160]

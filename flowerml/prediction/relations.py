@@ -95,7 +95,7 @@ def predict_relation_proba(
     """Probabilities (C,) float32 in the order of `model.classes`. Raises UserError as `predict_relation`."""
     picture = _read_rgb(image)
     subject, object_ = (
-        _parse_box(edges, name, picture.size)
+        _box_from_edges(edges, name, picture.size)
         for edges, name in ((subject_box, "subject_box"), (object_box, "object_box"))
     )
     pair = Pair("", picture.width, picture.height, subject, object_, model.classes[0])
@@ -121,7 +121,7 @@ def _read_rgb(image: Picture) -> Image.Image:
         raise UserError(f"{'the picture' if isinstance(image, bytes) else image}: {error}") from error
 
 
-def _parse_box(edges: Edges, name: str, size: tuple[int, int]) -> Box:
+def _box_from_edges(edges: Edges, name: str, size: tuple[int, int]) -> Box:
     width, height = size
     allowed = (
         f"left, top, right, bottom in pixels, within the picture of {width}x{height}, right of left and bottom"

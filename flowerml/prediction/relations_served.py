@@ -26,7 +26,7 @@ from flowerml.data.relations.geometry import BoxFeatures, box_features, feature_
 from flowerml.data.relations.records import Box, Pair
 from flowerml.errors import UserError
 from flowerml.models.pairs.head import PairHead
-from flowerml.prediction.standalone.network import build_backbone, with_weights
+from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, read_picture
 from flowerml.prediction.standalone.pyfunc import decode_base64, pyfunc_error
 from flowerml.prediction.standalone.weights_file import BadWeights, read_weights
@@ -84,7 +84,7 @@ def load_relation_model(weights_path: str | os.PathLike[str]) -> RelationsClassi
     description = Input(**{**described, "mean": tuple(described["mean"]), "std": tuple(described["std"])})
 
     def make() -> RelationsClassifier:
-        backbone, features = build_backbone(model, description.size)
+        backbone, features = make_backbone(model, description.size)
         options = {
             "embedding": settings["embedding"],
             "temperature": settings["temperature"],

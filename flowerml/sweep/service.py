@@ -20,7 +20,7 @@ from flowerml.settings import Family
 from flowerml.sweep.config import SweepConfig
 from flowerml.sweep.folders import check_run_owners, deliver_journals
 from flowerml.sweep.loop import SweepTrials, optimize, train_confirmations
-from flowerml.sweep.outputs import record_outputs, record_start
+from flowerml.sweep.report.outputs import record_outputs, record_start
 from flowerml.sweep.storage import call_with_retries
 from flowerml.sweep.trials import FINISHED_STATES, enqueue_missing, requested_trials, sweep_id
 from flowerml.sweep.worker import run_trials

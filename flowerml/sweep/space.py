@@ -80,7 +80,8 @@ def check_dimensions(fixed: Mapping[str, Any], dimensions: Mapping[str, Dimensio
                 resolve({**fixed, name: value})
             except UserError as error:
                 raise UserError(
-                    f"{error}; {as_text(value)} is in the space that is searched: give {flag_name(name)} a value for all"
+                    f"{error}; {as_text(value)} is in the space that is searched: give"
+                    f" {flag_name(name)} a value for all"
                 ) from error
 
 

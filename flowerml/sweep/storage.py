@@ -65,7 +65,7 @@ def open_storage(address: str, heartbeat_s: int) -> Storage:
             )
         except (ArgumentError, ImportError, ValueError) as error:
             raise UserError(
-                f"--storage {redact_password(address)}: {_root_cause(error)}. Allowed: sqlite:///FILE.db, postgresql+psycopg2://…"
+                f"--storage {redact_password(address)}: {_root_cause_text(error)}. Allowed: sqlite:///FILE.db, postgresql+psycopg2://…"
             ) from error
         except DATABASE_ERRORS as error:
             if pause is None:
@@ -77,7 +77,7 @@ def open_storage(address: str, heartbeat_s: int) -> Storage:
 def unreachable_error(address: str, error: Exception) -> UserError:
     """The error for an unreachable database."""
     return UserError(
-        f"--storage {redact_password(address)} can't be had ({_root_cause(error)}): start it, or name another one"
+        f"--storage {redact_password(address)} can't be had ({_root_cause_text(error)}): start it, or name another one"
     )
 
 
@@ -92,7 +92,7 @@ def call_with_retries(address: str, function: Callable[[], Result], seconds: flo
                 raise unreachable_error(address, error) from error
             if not warned:
                 logger.warning(
-                    f"--storage {redact_password(address)} does not answer ({_root_cause(error)}): waiting for it"
+                    f"--storage {redact_password(address)} does not answer ({_root_cause_text(error)}): waiting for it"
                 )
             warned = True
             time.sleep(pause)
@@ -109,7 +109,7 @@ def redact_password(address: str) -> str:
     return f"{head}{sign}{'***@' + rest.rsplit('@', 1)[1] if '@' in rest else rest}"
 
 
-def _root_cause(error: BaseException) -> str:
+def _root_cause_text(error: BaseException) -> str:
     """The first line of the cause that Optuna wraps: its own message says only that something went wrong."""
     while isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__

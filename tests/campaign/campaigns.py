@@ -19,8 +19,8 @@ TINY = """\
 plan: tiny
 about: every kind of phase, as small as can be
 grid: none
-defaults: {weights: none, epochs: 2, warmup_epochs: 0, freeze_backbone_epochs: 0, batch_size: 16, img_size: 32, workers: 0, device: cpu,
-  randaugment: 0, mixup: 0, cutmix: 0, random_erasing: 0}
+defaults: {weights: none, epochs: 2, warmup_epochs: 0, freeze_backbone_epochs: 0, batch_size: 16, img_size: 32,
+  workers: 0, device: cpu, randaugment: 0, mixup: 0, cutmix: 0, random_erasing: 0}
 families:
   cnn: {model: "timm:test_convnext2.r160_in1k"}
   vit: {model: "timm:test_vit.r160_in1k", img_size: 160}

@@ -1,3 +1,3 @@
 """The faulty tracking server, for campaigns."""
 
-from tests.tracking.conftest import _server, server  # noqa: F401 - fixtures
+from tests.tracking.conftest import faulty_server, server  # noqa: F401 - fixtures

@@ -283,7 +283,7 @@ class TestRegistering:
         calls = []
 
         class Answer:
-            words = "registered as flowers-cnn, version 1."
+            summary = "registered as flowers-cnn, version 1."
 
         def register(decision, family, **how):
             calls.append((decision.winner.configuration.config_id, family, how))

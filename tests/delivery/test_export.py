@@ -38,7 +38,7 @@ def leave_run(folder: Path, photos: Path, family="cnn", wrong=0):
     save_checkpoint(folder / "best.pth", checkpoint)
     model = as_predictor(checkpoint, "cpu", "")
     files = sorted(photos.rglob("*.jpg"))
-    inputs = torch.stack([model.look(path) for path in files])
+    inputs = torch.stack([model.preprocess(path) for path in files])
     with torch.inference_mode():
         logits = model(inputs)
         probed = model(inputs[:8])

@@ -10,7 +10,7 @@ _rows: list[list[str]] = []
 
 @pytest.fixture
 def tally(request, record_property):
-    """The row of the fault that the test's module-level mark names: `@pytest.mark.fault("1 kill -9 at a random step")`."""
+    """The table row of the fault that the module's mark names: `fault("1 kill -9 at a random step")`."""
     counted = Tally(request.node.get_closest_marker("fault").args[0])
     yield counted
     record_property("fault", counted.row())

@@ -53,7 +53,7 @@ def test_no_catalogue_model_keeps_values_outside_its_weights(name):
     """So each of them, the large ones too, is built once and without memory."""
     spec = find_model(name)
     with torch.device("meta"):
-        backbone, features = fc.build_backbone(asdict(spec), spec.img_size)
+        backbone, features = fc.make_backbone(asdict(spec), spec.img_size)
         head = torch.nn.Linear(features, 2)
     module = fc.FlowersClassifier(
         backbone, head, ("a", "b"), spec.family, fc.Input(spec.img_size, (0.5,) * 3, (0.5,) * 3, "bicubic", 1.0)
@@ -71,7 +71,7 @@ def test_every_network_is_layer_for_layer_that_of_training(name):
     """What weights can't show: activations (QuickGELU, where the weights or the name ask for it), norms, pooling."""
     spec = find_model(name)
     with torch.device("meta"):
-        delivered, features = fc.build_backbone(asdict(spec), spec.img_size)
+        delivered, features = fc.make_backbone(asdict(spec), spec.img_size)
         trained = build_for_weights(spec, 2, img_size=spec.img_size)
     assert repr(delivered) == repr(trained.backbone)
     assert features == trained.head.in_features

@@ -240,7 +240,7 @@ def test_nothing_above_the_tasks_knows_what_the_second_task_is_about():
         for path in (root / folder).rglob("*.py")
         if re.search("relation", path.read_text(), re.IGNORECASE)
     }
-    assert naming == {"tracking/registry.py", "tracking/served_model.py"}
+    assert naming == {"tracking/registry/register.py", "tracking/registry/pyfunc_model.py"}
 
 
 @pytest.mark.slow

@@ -98,9 +98,9 @@ class Node:
             if name not in allowed:
                 inside = f" in {self.key}" if self.path else ""
                 line = next(key.start_mark.line + 1 for key, _ in self.raw.value if key.value == name)
+                hint = did_you_mean(name, tuple(allowed))
                 raise UserError(
-                    f"{self.file}, line {line}: {name!r} is unknown{inside}.{did_you_mean(name, tuple(allowed))} Allowed:"
-                    f" {', '.join(allowed)}"
+                    f"{self.file}, line {line}: {name!r} is unknown{inside}.{hint} Allowed: {', '.join(allowed)}"
                 )
         for name, is_required in allowed.items():
             if is_required and name not in found:

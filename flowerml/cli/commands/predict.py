@@ -64,7 +64,7 @@ def run(argv: Sequence[str] | None) -> int:
         print(json.dumps(_predictions_json(model.classes, answers)))
     elif target is None:
         print("\n".join(_prediction_lines(model.classes, answers)))
-    return _summary_line(model.classes, answers, target)
+    return _log_summary(model.classes, answers, target)
 
 
 def _write_predictions_csv(path: Path, classes: Sequence[str], answers: Sequence[FilePrediction]) -> None:
@@ -115,7 +115,7 @@ def _best_class(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, f
     return classes[place], shares[place]
 
 
-def _summary_line(classes: Sequence[str], answers: Sequence[FilePrediction], target: Path | None) -> int:
+def _log_summary(classes: Sequence[str], answers: Sequence[FilePrediction], target: Path | None) -> int:
     """What was found, and every file that can't be used, on stderr. Returns the exit code."""
     good = Counter(
         _best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None

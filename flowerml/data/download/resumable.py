@@ -71,13 +71,13 @@ class PartialFile:
         try:
             target = self.path.open("ab", buffering=0)  # unbuffered: what arrived before a break is on disk after it
         except OSError as error:
-            raise UserError(_write_error(self.path, error)) from error
+            raise UserError(_partial_write_error(self.path, error)) from error
         with target:
             for chunk in chunks:
                 try:
                     target.write(chunk)
                 except OSError as error:
-                    raise UserError(_write_error(self.path, error)) from error
+                    raise UserError(_partial_write_error(self.path, error)) from error
 
 
 def download(
@@ -229,5 +229,5 @@ def _failure_text(url: str, part: PartialFile, error: RetryableError, responded:
     return f"{url} broke off too often (last: {error}).{kept} Try again later, or {ALTERNATIVES}"
 
 
-def _write_error(path: Path, error: OSError) -> str:
+def _partial_write_error(path: Path, error: OSError) -> str:
     return f"can't write {path}: {error.strerror or error}. Free space there, or name another folder: --train-dir"

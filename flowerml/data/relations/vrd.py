@@ -44,7 +44,7 @@ def read_vrd(path: Path, names: Mapping[str, str]) -> Annotations:
             relation = collector.find_relation(entry.get("predicate").as_item_of(predicates, "predicates"))
             subject, other = entry.get("subject"), entry.get("object")
             categories = [side.get("category").as_item_of(objects, "objects") for side in (subject, other)]
-            boxes = _parse_box(subject.get("bbox")), _parse_box(other.get("bbox"))
+            boxes = _read_box(subject.get("bbox")), _read_box(other.get("bbox"))
             if relation is not None:
                 collector.add_pair(image, size, relation, boxes, categories)
     return collector.finish()
@@ -87,7 +87,7 @@ def _read_name_list(path: Path) -> list[str]:
     return [entry.as_str() for entry in JsonNode(read_json(path), str(path)).items()]
 
 
-def _parse_box(entry: JsonNode) -> Box:
+def _read_box(entry: JsonNode) -> Box:
     numbers = [part.as_float() for part in entry.items()]
     if len(numbers) != 4:
         raise entry.error("a box [top, bottom, left, right]")

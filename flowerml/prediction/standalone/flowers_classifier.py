@@ -22,7 +22,7 @@ from torch import nn
 
 from flowerml.data.decode import BadImage
 from flowerml.prediction.standalone.messages import single_line
-from flowerml.prediction.standalone.network import build_backbone, with_weights
+from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, Pictures, picture_name, read_picture, to_input
 from flowerml.prediction.standalone.weights_file import BadWeights, read_weights
 
@@ -103,7 +103,7 @@ def build_model(content: Mapping, origin: str) -> FlowersClassifier:
     description = Input(described["size"], mean, std, described["interpolation"], described["crop_pct"])
 
     def make() -> FlowersClassifier:
-        backbone, features = build_backbone(model, description.size)
+        backbone, features = make_backbone(model, description.size)
         head = nn.Linear(features, len(content["classes"]))
         return FlowersClassifier(backbone, head, content["classes"], content["family"], description)
 

@@ -78,7 +78,7 @@ def _has_meta_tensors(module: nn.Module) -> bool:
     return False
 
 
-def build_backbone(model: Mapping[str, str], size: int) -> tuple[nn.Module, int]:
+def make_backbone(model: Mapping[str, str], size: int) -> tuple[nn.Module, int]:
     """The network without its head, and its number of features.
 
     `model` has the keys library, architecture and hub (the pretrained tag) of a weights file; `size` is in pixels.

@@ -197,6 +197,7 @@ def _user_errors(path: Path, state: StateDict | None = None) -> Iterator[None]:
 
 def _disk_full_error(path: Path, state: StateDict, error: OSError) -> UserError:
     return UserError(
-        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(state):,} bytes, {free_space(path)} are free."
-        " The earlier checkpoints stay as they are; free space, and the same command goes on from there"
+        f"checkpoint {path}: {error.strerror}: it needs about {size_in_bytes(state):,} bytes,"
+        f" {free_space(path)} are free. The earlier checkpoints stay as they are; free"
+        " space, and the same command goes on from there"
     )

@@ -5,7 +5,7 @@ import pytest
 
 from flowerml.campaign.comparison.predictions import PredictedRange, RangeVerdict
 from flowerml.campaign.comparison.statistics import compare_campaigns
-from flowerml.evaluation.metrics import wilson
+from flowerml.evaluation.metrics import wilson_interval
 from tests.campaign.comparison.samples import LABELS, ONE, TWO, comparison_data
 
 
@@ -15,7 +15,7 @@ def test_shares_are_means_over_seeds_with_wilson_intervals():
     by_seed = tuple(float((one == LABELS).mean()) for one in ONE)
     assert accuracy.by_seed == by_seed
     assert accuracy.value == pytest.approx(np.mean(by_seed))
-    assert (accuracy.low, accuracy.high) == wilson(accuracy.value * 84, 84)
+    assert (accuracy.low, accuracy.high) == wilson_interval(accuracy.value * 84, 84)
     left = next(row for row in found.recalls if row.class_name == "left of")
     assert left.first.value == pytest.approx(np.mean([(one == LABELS)[60:80].mean() for one in ONE]))
     assert left.n == 20

@@ -10,7 +10,7 @@ from PIL import Image
 
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.summary import folder_report
-from flowerml.data.scan import BadFile, scan
+from flowerml.data.scan import BadFile, scan_folder
 from flowerml.evaluation.label_errors import LabelError, LabelErrors
 from flowerml.reporting.thumbnail import thumbnail_jpeg
 from tests.data.pictures import put_classes
@@ -199,7 +199,7 @@ def test_a_negative_limit_is_refused():
 
 def test_a_real_folder_makes_a_page_and_its_raw_sizes_stay_out_of_the_json(tmp_path):
     root = put_classes(tmp_path / "set", {"a": 2, "b": 1})
-    scanned = scan(root, read_layout(root, ("folders",), {}))
+    scanned = scan_folder(root, read_layout(root, ("folders",), {}))
     report = folder_report(scanned)
     assert report.sizes == tuple((picture.width, picture.height) for picture in scanned.pictures)
     assert len(report.sizes) == 3

@@ -11,7 +11,7 @@ from flowerml.reporting.figures import png_bytes
 from flowerml.settings.serialization import as_text
 from flowerml.sweep.config import SweepConfig
 from flowerml.sweep.loop import SweepTrials
-from flowerml.sweep.results import (
+from flowerml.sweep.report.results import (
     history_figure,
     importance_figure,
     importances,
