@@ -22,7 +22,7 @@ _COLUMNS = (
     *("freeze_backbone_epochs", "llrd", "lr_head", "lr_backbone", "weight_decay"),
 )
 
-# What the user's page of Experiment 2 says of each experiment.
+# The two experiments of docs/guides/relations-experiments.md.
 SAME = {
     "batch_size": 16,
     "lr_head": 1e-4,
