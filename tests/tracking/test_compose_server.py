@@ -9,9 +9,11 @@ from mlflow.tracking import MlflowClient
 from flowerml.events import Artifact, Ended, Metrics, Params, Status
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
+from tests.tracking import compose_server as compose
 from tests.tracking.compose_server import PASSWORD, SERVICE, answer, command_line
 
 pytestmark = pytest.mark.slow
+postgres, compose_server = compose.postgres, compose.compose_server  # fixtures
 
 
 def workers(processes):
