@@ -43,7 +43,7 @@ def both(scenes, tmp_path_factory):
     stories = []
     for name, epochs in (("relations_exp1", 1), ("relations_exp2", 2)):
         plan = read_plan(name, (*SMALL, f"epochs={epochs}"))
-        stories.append(run_campaign(plan, options(scenes, folder / name), workers=InProcessExecutor()))
+        stories.append(run_campaign(plan, options(scenes, folder / name), executor=InProcessExecutor()))
     os.environ["MLFLOW_TRACKING_URI"] = before or ""
     return stories, folder
 
