@@ -16,6 +16,7 @@ import torch
 import flowerml.tracking
 from flowerml.errors import UserError
 from flowerml.events import Ended, MemoryRecorder
+from flowerml.log import configure_logging
 from flowerml.runs import train as runs_training
 from flowerml.settings import resolve
 from flowerml.tracking.client.connection import connect
@@ -24,6 +25,7 @@ from flowerml.training.train_step import TrainStep
 from flowerml.training.trainer import Trainer
 
 torch.set_num_threads(1)
+configure_logging()
 
 
 class Said(MemoryRecorder):
@@ -174,6 +176,9 @@ def fork(order) -> int:
 def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
+        if "end" in order:
+            print("null", flush=True)
+            os._exit(0)  # not through the interpreter's end: it would look through all that torch has imported
         if "start" in order:
             answer = fork(order["start"])
         else:

@@ -64,9 +64,12 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
+        try:
+            self.ask({"end": True})  # an end of file may never come: processes forked by other tests hold the pipe too
+            self._process.wait(timeout=120)
+        finally:
+            self._process.kill()
+            self._process.wait()
 
     def ask(self, order: dict[str, object]):
         assert self._process.stdin is not None

@@ -9,18 +9,15 @@ from flowerml.events import Artifact, MemoryRecorder, Status
 from flowerml.runs.evaluate import Request, run_evaluation
 
 
-def test_eval_gives_what_training_logged_to_the_last_digit(small_run, train_small):
+def test_eval_gives_what_training_logged_to_the_last_digit(small_run, train_small, tmp_path):
     for finished in (small_run[0], train_small(ema=False, freeze_backbone_epochs=0)[0]):
-        evaluation = run_evaluation(
-            Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder()
-        )
+        folder = shutil.copytree(finished.folder, tmp_path / finished.folder.parent.name)  # other tests read the run
+        evaluation = run_evaluation(Request(folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder())
         assert evaluation.scores.accuracy == finished.scores.accuracy
         assert evaluation.scores.macro_f1 == finished.scores.macro_f1
         assert evaluation.scores.loss == finished.scores.loss
         assert (evaluation.scores.confusion == finished.scores.confusion).all()
-        assert (finished.folder / "eval_val" / "predictions.csv").read_bytes() == (
-            finished.folder / "predictions.csv"
-        ).read_bytes()
+        assert (folder / "eval_val" / "predictions.csv").read_bytes() == (folder / "predictions.csv").read_bytes()
         assert evaluation.changes == ()
 
 

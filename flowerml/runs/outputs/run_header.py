@@ -2,10 +2,13 @@
 
 import logging
 
+import torch
+
 from flowerml.models.layer_groups import lr_multipliers
 from flowerml.runs.outputs.tags_and_note import describe_weights
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.serialization import as_params
+from flowerml.training.device import autocast_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +33,10 @@ def print_header(run: Prepared, remark: str | None) -> None:
     unused = f"; not used of the file: {', '.join(_shorten_list(built.unused))}" if built.unused else ""
     logger.info(f"weights: {describe_weights(run)}{unused}")
     logger.info("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
+    precision = str(autocast_dtype(run.device, amp=settings.amp) or torch.float32).removeprefix("torch.")
     logger.info(
-        f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device}, into"
-        f" {run.folder}"
+        f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device} in"
+        f" {precision}, into {run.folder}"
     )
 
 
