@@ -176,7 +176,7 @@ class Settings(BaseModel):
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
     amp: Bool = setting(
-        True, group=OPTIMISER, about="mixed precision: bf16; fp16 with a scaler on a GPU without bf16, fp32 on a CPU without"
+        True, group=OPTIMISER, about="mixed precision: bf16; without it fp16 with a scaler on a GPU, fp32 on a CPU"
     )
     ema: Bool = setting(
         True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length"
