@@ -7,7 +7,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from flowerml.reporting.figures import (
@@ -25,6 +24,8 @@ from flowerml.reporting.figures import (
     title_lines,
 )
 
+SIZE = (9.5, 8.0)  # inches
+LEFT, RIGHT = 0.85, 2.35  # inches for the axis labels, and for the widest legend ("best 100.0% (epoch 1000)")
 FEW_EPOCHS = 15  # with no more, every point gets a marker
 
 
@@ -128,10 +129,13 @@ def curves_figure(
     epochs = [int(row["epoch"]) for row in history]
     if not epochs:
         raise ValueError("no epoch to draw")
-    rect = (0.0, 0.0, 1.0, 1 - (0.5 + 0.22 * len(title_lines(title, 9.5))) / 8.0)  # leaves room for the header
+    width, height = SIZE
+    above = 0.85 + 0.22 * len(title_lines(title, width))  # header, and the labels over the first panel
     with matplotlib.rc_context(STYLE):
-        figure = Figure((9.5, 8.0), layout=ConstrainedLayoutEngine(rect=rect, w_pad=0.1, h_pad=0.08))
+        # Margins in inches: an automatic layout takes longer than drawing the figure.
+        figure = Figure(SIZE)
         panels = list(figure.subplots(3, 1, sharex=True))
+        figure.subplots_adjust(LEFT / width, 0.65 / height, 1 - RIGHT / width, 1 - above / height, hspace=0.12)
         panels[0].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         _plot_series(panels[0], *_series(history, "train_loss"), {"color": BLUE, "label": "training"})
         _plot_series(panels[0], *_series(history, "val_loss"), {"color": VERMILLION, "label": "validation"})
@@ -149,6 +153,4 @@ def curves_figure(
         panels[-1].set_xlabel("epoch")
         figure.align_ylabels(panels)
         header(figure, title, f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laying out again at each drawing would shift the panels
     return figure

@@ -11,6 +11,9 @@ from tests.runs.interrupted_runs import left
 from tests.runs.lifecycle.lease_processes import SLEEPER, start
 
 
+STATE_BYTES = 5_000_000  # a little less than a checkpoint of the small model takes
+
+
 def assert_as_undisturbed(folder, undisturbed):
     assert left(folder) == left(undisturbed)
     assert read_run_file(folder).status == "FINISHED"
@@ -51,7 +54,7 @@ def inside_the_write(tally, nursery, pictures, undisturbed, tmp_path, seeds):
     """
     for seed in seeds:
         draw = random.Random(100 + seed)
-        fault = {"at_save": draw.randrange(2, 9), "byte": draw.randrange(0, 50_000_000) if seed else 0}
+        fault = {"at_save": draw.randrange(2, 9), "byte": draw.randrange(0, STATE_BYTES) if seed else 0}
         killed_and_resumed(tally, nursery, pictures, undisturbed, tmp_path / str(seed), fault)
 
 

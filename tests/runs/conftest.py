@@ -8,7 +8,7 @@ from flowerml.settings import resolve
 from tests.runs.interrupted_runs import Stops
 
 SMALL = {
-    "model": "convnextv2_atto",
+    "model": "timm:test_convnext2",
     "weights": "none",
     "img_size": 32,
     "epochs": 3,

@@ -49,7 +49,7 @@ def test_overwrite_knows_every_file_of_a_run(small_run):
 def test_default_folder_names_model_configuration_and_seed(train_small, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     finished, _ = train_small(output_dir="auto", epochs=1, warmup_epochs=0)
-    assert str(finished.folder) == f"runs/convnextv2_atto-{finished.config_id[:8]}-s11"
+    assert str(finished.folder) == f"runs/timm-test_convnext2-{finished.config_id[:8]}-s11"
 
 
 def test_overwrite_loses_nothing_when_the_new_run_can_not_begin(train_small, flowers):

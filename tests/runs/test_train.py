@@ -98,7 +98,7 @@ def test_tags_params_and_data_are_recorded(small_run):
     assert tags["flowerml.family"] == "cnn"
     assert tags["flowerml.config_id"] == finished.config_id
     assert tags["flowerml.seed"] == "11"
-    assert tags["flowerml.model"] == "convnextv2_atto"
+    assert tags["flowerml.model"] == "timm:test_convnext2"
     assert int(tags["flowerml.parameters"]) == sum(
         value.numel() for value in torch.load(finished.folder / "best.pth", weights_only=True)["state_dict"].values()
     )
