@@ -5,10 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from flowerml.data.quality.summary import printable_name
 
@@ -117,6 +113,11 @@ def cross_validated_probabilities(features: np.ndarray, labels: np.ndarray, grou
     )
     if rarest < 2:
         raise ValueError("a class has fewer than two groups of pictures")
+    from sklearn.linear_model import LogisticRegression  # late: its import takes a second, and few runs need it
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     folds = StratifiedGroupKFold(min(FOLDS, rarest), shuffle=True, random_state=_SEED)
     probabilities = np.zeros((len(labels), int(labels.max()) + 1))
     for fit, held_out in folds.split(features, labels, groups):

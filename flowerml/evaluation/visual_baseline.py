@@ -1,7 +1,6 @@
 """The visual baseline of a relation run: a linear probe on backbone features, without box features."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from flowerml.evaluation.operating_point import per_class_recall
 from flowerml.evaluation.pair_baselines import BaselineResult
@@ -14,6 +13,8 @@ def visual_baseline(
 ) -> BaselineResult:
     """Logistic regression on features (N, F) with labels (N,), evaluated on the validation examples."""
     mean, deviation = train.mean(axis=0), train.std(axis=0) + 1e-6
+    from sklearn.linear_model import LogisticRegression  # late: its import takes a second, and few runs need it
+
     model = LogisticRegression(C=_C, max_iter=200, tol=1e-3).fit((train - mean) / deviation, train_labels)
     predicted = model.predict((val - mean) / deviation)
     recalls = per_class_recall(predicted, val_labels, classes)

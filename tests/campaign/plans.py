@@ -12,8 +12,8 @@ about: two families, three phases each
 grid: none
 defaults: {weights: none, epochs: 3, warmup_epochs: 1, freeze_backbone_epochs: 0}
 families:
-  cnn: {model: "timm:test_convnext2", img_size: 32}
-  vit: {model: "timm:test_vit", img_size: 32}
+  cnn: {model: convnextv2_atto, img_size: 32}
+  vit: {model: clip_vits32, img_size: 32}
 phases:
   A:
     smoke: true

@@ -31,7 +31,7 @@ def call(*words, cwd=ROOT, timeout=280):
     return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
 
 
-def train(flowers, tmp_path, extra="", model="convnextv2_atto"):
+def train(flowers, tmp_path, extra="", model="timm:test_convnext2"):
     words = shlex.split(f"{FAST} {extra}")
     return call(
         "python",

@@ -10,7 +10,6 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.runs.interrupted_runs import left
 from tests.runs.lifecycle.lease_processes import SLEEPER, start
 
-
 STATE_BYTES = 5_000_000  # a little less than a checkpoint of the small model takes
 
 

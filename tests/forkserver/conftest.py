@@ -11,7 +11,7 @@ from flowerml.forkserver.job import Job
 from flowerml.settings import resolve
 
 TINY = {
-    "model": "convnextv2_atto",
+    "model": "timm:test_convnext2",
     "weights": "none",
     "img_size": 32,
     "epochs": 1,

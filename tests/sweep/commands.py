@@ -3,7 +3,8 @@
 from mlflow.tracking import MlflowClient
 
 SMALL = [
-    *("--model", "convnextv2_atto", "--weights", "none", "--img-size", "32", "--epochs", "2", "--warmup-epochs", "0"),
+    *("--model", "timm:test_convnext2", "--weights", "none", "--img-size", "32"),
+    *("--epochs", "2", "--warmup-epochs", "0"),
     *("--freeze-backbone-epochs", "0", "--batch-size", "16", "--data-workers", "0", "--device", "cpu"),
 ]
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from flowerml.data.relations.geometry import BoxFeatures, box_features
 from flowerml.data.relations.records import FLIPPED, Pair
@@ -98,6 +97,8 @@ class LogisticPairModel:
 
     def __init__(self, kind: BoxFeatures, *, categories: bool, balanced: bool, c: float = 1.0) -> None:
         self._kind, self._categories = kind, categories
+        from sklearn.linear_model import LogisticRegression  # late: its import takes a second, and few runs need it
+
         self._model = LogisticRegression(C=c, tol=1e-3, max_iter=2000, class_weight="balanced" if balanced else None)
 
     def fit(self, pairs: Sequence[Pair], classes: Sequence[str]) -> None:
