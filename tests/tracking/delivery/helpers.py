@@ -9,7 +9,7 @@ from tests.tracking.faulty_server import wait_for
 
 def settings(**changes):
     values = {
-        "model": "timm:test_convnext2",
+        "model": "convnextv2_atto",
         "weights": "none",
         "epochs": 10,
         "output_dir": "runs/x",
