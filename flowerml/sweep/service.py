@@ -19,7 +19,7 @@ from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from flowerml.settings import Family
 from flowerml.sweep.config import SweepConfig
-from flowerml.sweep.folders import check_run_owners, deliver_journals
+from flowerml.sweep.folders import check_own_folder, check_run_owners, deliver_journals
 from flowerml.sweep.loop import SweepTrials, optimize, train_confirmations
 from flowerml.sweep.report.outputs import record_outputs, record_start
 from flowerml.sweep.storage import call_with_retries
@@ -69,6 +69,7 @@ def run_sweep(config: SweepConfig, search: SearchOptions) -> SweepResult:
         RunFailed: it can't go on; its run is FAILED, with the reason.
         KeyboardInterrupt: a stop was requested; its run is KILLED, and the same command resumes it.
     """
+    check_own_folder(config.folder)
     _create_folder(config.folder.parent)
     study = call_with_retries(config.storage, config.open, 0.0)
     _create_folder(config.folder)
