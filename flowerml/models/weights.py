@@ -1,5 +1,6 @@
 """Pretrained weights from a file into a backbone: matched strictly except for the head."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ __all__ = ["Tensors", "load_backbone", "require_weights_file"]
 _OWN_HEAD = ("head.weight", "head.bias")
 # What self-supervised trainings have beside the backbone in one flat file (MAE, SimMIM, BEiT).
 _PRETRAINING = ("mask_token", "decoder_", "decoder.", "lm_head", "projector", "predictor")
+
+_POSITIONS = re.compile(r"pos_embed|attention_bias|rel_pos|mlp_tokens")  # tensors that depend on the image size
 
 
 def load_backbone(
@@ -92,4 +95,5 @@ def _check_match(own: Tensors, expected: Mapping[str, object], path: Path) -> No
         if tensor.shape != wanted:
             raise UserError(
                 f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(wanted or ())} in the model"
+                + (": take the --img-size that the file was trained at" if _POSITIONS.search(name) else "")
             )

@@ -20,14 +20,28 @@ from safetensors.torch import load_file
 from flowerml.errors import UserError
 from flowerml.files import missing_reason
 
+_MAPPINGS = (
+    *("lightning.fabric.utilities.data.AttributeDict", "lightning_fabric.utilities.data.AttributeDict"),
+    *("pytorch_lightning.utilities.parsing.AttributeDict", "yacs.config.CfgNode", "easydict.EasyDict"),
+    *("mmengine.config.config.ConfigDict", "mmcv.utils.config.ConfigDict", "addict.addict.Dict"),
+)
+
+
+def _empty_dict(*_: object) -> dict[object, object]:
+    return {}
+
+
 # Plain values that trainers save beside the tensors. None of them runs code when it is made.
 _VALUE_TYPES: list[Any] = [
     *(list, dict, tuple, set, frozenset, str, bytes, int, float, complex, bool, range, slice),
-    *(argparse.Namespace, types.SimpleNamespace, collections.Counter, collections.defaultdict),
+    *(argparse.Namespace, types.SimpleNamespace, collections.Counter, (_empty_dict, "collections.defaultdict")),
     *(datetime.datetime, datetime.date, datetime.timedelta, torch.torch_version.TorchVersion),
     *(pathlib.PosixPath, pathlib.PurePosixPath, pathlib.PureWindowsPath),
     (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
     *(np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFDGSUVMm"}),
+    # Configurations and records of trainers that need not be installed: read as plain mappings and attributes.
+    *((collections.OrderedDict, name) for name in _MAPPINGS),
+    (types.SimpleNamespace, "mmengine.logging.history_buffer.HistoryBuffer"),
     # numpy 1 and numpy 2 have them under different names.
     *((multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
@@ -84,8 +98,9 @@ def read_weights_file(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
         if _is_safetensors(head, size):
             return load_file(path)
         _refuse_other_kinds(path, head)
-        with torch.serialization.safe_globals(_VALUE_TYPES):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # By its handle: by its name torch.load would take a .safetensors for one.
+        with torch.serialization.safe_globals(_VALUE_TYPES), path.open("rb") as handle:
+            return torch.load(handle, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
