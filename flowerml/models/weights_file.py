@@ -5,6 +5,7 @@ import collections
 import datetime
 import pathlib
 import re
+import sys
 import types
 import zipfile
 from collections.abc import Callable
@@ -46,6 +47,7 @@ _VALUE_TYPES: list[Any] = [
     *((multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
 ]
+_SHOWN_OBJECTS = 3
 _HEAD = 4096  # bytes by which a file's kind is told
 _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes, by its specification
 _ALLOWED = "a state dict as .safetensors, or as torch.save writes it"
@@ -106,6 +108,10 @@ def read_weights_file(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
         raise UserError(f"--weights {path}: can't be read ({_first_line(error)})") from error
     except Exception as error:  # torch's message for a refused pickle advises weights_only=False
+        if not head.startswith((b"PK", b"\x80")):
+            raise UserError(
+                f"--weights {path}: can't be read (neither safetensors nor written by torch.save)"
+            ) from error
         raise UserError(_refusal(path)) from error
 
 
@@ -151,17 +157,32 @@ def _zip_kind(path: Path) -> tuple[str, str] | None:
 
 
 def _refusal(path: Path) -> str:
-    """The message for a file with pickled objects; it names them if torch can list them."""
+    """The message for a file with pickled objects: it names them, and for a few classes how to convert the file.
+
+    The command allows these classes alone. None is given for functions and for Python's own modules: nobody should be
+    told to load `os.system`.
+    """
     try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals(_VALUE_TYPES):
+            found = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:
         found = []
-    objects = f" (it has {', '.join(sorted(found)[:3])}{' …' * (len(found) > 3)})" if found else ""
-    how = _convert(f"torch.load({str(path)!r}, weights_only=False)['state_dict']")
-    return (
-        f"--weights {path}: not a file of plain tensors{objects}: refused, as such a file can run code. Give a"
-        f" .safetensors, or, if you trust it, convert it where it was made: {how}"
+    shown = f"{', '.join(found[:_SHOWN_OBJECTS])}{' …' * (len(found) > _SHOWN_OBJECTS)}"
+    objects = f" (it has {shown})" if found else ""
+    message = f"--weights {path}: not a file of plain tensors{objects}: refused, as such a file can run code. Give a"
+    if not found or len(found) > _SHOWN_OBJECTS or not all(map(_is_foreign_class, found)):
+        return f"{message} .safetensors, or a state dict of tensors"
+    modules = ", ".join(sorted({name.rpartition(".")[0] for name in found}))
+    code = (
+        f"import torch, {modules}; torch.serialization.add_safe_globals([{', '.join(found)}]);"
+        f" torch.save(torch.load({str(path)!r})['state_dict'], 'weights.pth')"
     )
+    return f'{message} .safetensors, or convert it where these are installed: python -c "{code}"'
+
+
+def _is_foreign_class(name: str) -> bool:
+    module, _, last = name.rpartition(".")
+    return module.partition(".")[0] not in sys.stdlib_module_names and last[:1].isupper()
 
 
 def _convert(expression: str) -> str:

@@ -1,5 +1,6 @@
 """Files that are no weights: one line each that says what the file is and what to do."""
 
+import os
 import pickle
 import tarfile
 import zipfile
@@ -70,11 +71,23 @@ def test_torchscript_is_named_with_the_command_that_converts_it(tmp_path):
     assert "torch.jit.load(" in message
 
 
-def test_objects_are_named_with_the_command_that_converts_them(tmp_path):
+def test_classes_are_named_with_the_command_that_allows_them_alone(tmp_path):
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "w.pth")
     message = refusal(tmp_path / "w.pth")
-    assert "it has torch.nn.modules.linear.Linear" in message
-    assert 'python -c "import torch; torch.save(torch.load(' in message
+    assert "(it has torch.nn.modules.linear.Linear)" in message
+    assert "add_safe_globals([torch.nn.modules.linear.Linear])" in message
+    assert "weights_only=False" not in message
+
+
+def test_for_functions_there_is_no_such_command(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.system, ("touch /tmp/executed",))
+
+    torch.save({"state_dict": Trap()}, tmp_path / "w.pth")
+    message = refusal(tmp_path / "w.pth")
+    assert "(it has posix.system)" in message
+    assert "python -c" not in message
 
 
 def test_an_empty_file_a_folder_half_a_file_and_a_plain_pickle(tmp_path):
