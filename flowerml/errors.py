@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from flowerml.redaction import redact_secrets
+
 
 def one_line(text: str) -> str:
     """Escape unprintable characters of `text` as Python does: a newline in a path becomes `\\n`."""
@@ -15,7 +17,7 @@ class UserError(Exception):
 
     The message is one line that says what is wrong, where, what is allowed and how to fix it; `entries` (bad files, for
     example) follow it, one line each. Commands print it to stderr and exit with `exit_code` (2: nothing was started; 1:
-    a run had started and was closed as FAILED).
+    a run had started and was closed as FAILED). Passwords in it are masked.
     """
 
     exit_code = 2
@@ -25,7 +27,8 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         message, *listed = self.args
-        return "\n".join([one_line(message), *(f"  {one_line(entry)}" for entries in listed for entry in entries)])
+        lines = [one_line(message), *(f"  {one_line(entry)}" for entries in listed for entry in entries)]
+        return redact_secrets("\n".join(lines))
 
 
 class RunFailed(UserError):

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from flowerml.redaction import redact_secrets
+
 
 class Status(StrEnum):
     """Terminal states of a run, with MLflow's names."""
@@ -27,9 +29,12 @@ def now_ms() -> int:
 
 @dataclass(frozen=True)
 class Params:
-    """Parameters by name, as text; immutable once logged."""
+    """Parameters by name, as text without passwords; immutable once logged."""
 
     values: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _without_secrets(self.values))
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,12 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Tags:
-    """Tags by name, by which runs are searched."""
+    """Tags by name, by which runs are searched; without passwords."""
 
     values: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _without_secrets(self.values))
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,18 @@ class DatasetInput:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run's last event; `timestamp` (ms) is not compared."""
+    """The run's last event; `reason` is without passwords, `timestamp` (ms) is not compared."""
 
     status: Status
     reason: str = ""
     timestamp: int = field(default_factory=now_ms, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redact_secrets(self.reason))
+
+
+def _without_secrets(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: redact_secrets(text) for name, text in values.items()}
 
 
 Event = Params | Metrics | Tags | Artifact | DatasetInput | Ended

@@ -7,6 +7,10 @@ import logging
 import os
 import sys
 import threading
+import traceback
+from types import TracebackType
+
+from flowerml.redaction import redact_secrets
 
 ROOT = "flowerml"
 
@@ -33,11 +37,11 @@ class StderrHandler(logging.Handler):
 
 
 class LineFormatter(logging.Formatter):
-    """Information as it is, warnings and errors behind their level, debug records with their module."""
+    """Information as it is, warnings and errors behind their level, debug records with their module; no passwords."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        text = super().format(record)  # with the traceback, where there is one
+        text = redact_secrets(super().format(record))  # with the traceback, where there is one
         if record.levelno >= logging.WARNING:
             return f"{record.levelname.lower()}: {text}"
         return text if record.levelno >= logging.INFO else f"debug: {record.name.removeprefix(ROOT + '.')}: {text}"
@@ -53,6 +57,17 @@ def configure_logging() -> None:
         root.propagate = False  # MLflow, Ray and Optuna configure the root logger: each line would appear twice
     if root.level == logging.NOTSET:
         root.setLevel(logging.INFO)
+
+
+def print_traceback(
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType | None,  # as sys.excepthook has them
+) -> None:
+    """Print the traceback of an unexpected error on stderr, without passwords. For `sys.excepthook`."""
+    text = redact_secrets("".join(traceback.format_exception(kind, error, trace)))
+    with _stream_lock:
+        print(text, file=sys.stderr, end="", flush=True)
 
 
 def set_verbosity(*, quiet: bool, verbose: bool) -> None:

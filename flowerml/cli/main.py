@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from flowerml.errors import LeaseLost, UserError
-from flowerml.log import configure_logging
+from flowerml.log import configure_logging, print_traceback
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     from flowerml.settings.errors import did_you_mean
 
     configure_logging()
+    sys.excepthook = print_traceback
 
     try:
         if name not in COMMANDS:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from flowerml.delivery.manifest import NAME, manifest_entry, unchanged_entries, write_manifest
+from flowerml.delivery.manifest import NAME, check_own_manifest, manifest_entry, unchanged_entries, write_manifest
 from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
 from flowerml.files import check_writable, copy_file, file_digest, write_text, write_with
@@ -73,6 +73,7 @@ def export(
         UserError: an unusable source, two of one family, or an unwritable folder; files are replaced one by one,
             each atomically.
     """
+    check_own_manifest(folder)
     for path in (folder / NAME, *([archive] if archive else [])):
         check_writable(path)
     loaded = [(source, load_checkpoint(source.weights)) for source in sources]

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flowerml.errors import UserError
 from flowerml.files import file_digest, write_json
 from flowerml.prediction.delivered import CLASSIFIER
 from flowerml.training.checkpoints.checkpoint import Checkpoint
@@ -47,6 +48,16 @@ def unchanged_entries(folder: Path) -> dict[str, dict[str, Any]]:
         if Path(name).name == name and (folder / name).is_file() and name != CLASSIFIER
     }
     return {name: entry for name, entry in present.items() if file_digest(folder / name) == entry.get("sha256")}
+
+
+def check_own_manifest(folder: Path) -> None:
+    """Check that a `MANIFEST.json` in `folder` is a delivery's. Raises UserError: another program's is not replaced."""
+    try:
+        found = (folder / NAME).read_text("utf-8", "replace")
+    except OSError:
+        return
+    if found.strip() and FORMAT not in found:
+        raise UserError(f"{folder / NAME} is no delivery's manifest: choose another folder, or move it away")
 
 
 def write_manifest(folder: Path, weights: Mapping[str, Mapping[str, Any]]) -> Path:

@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -25,7 +24,8 @@ from typing import Any, NoReturn
 
 from flowerml.errors import UserError
 from flowerml.forkserver.job import Job, JobResult
-from flowerml.log import configure_logging
+from flowerml.log import configure_logging, print_traceback
+from flowerml.redaction import redact_secrets
 
 # What a training was found to import on its way: a module that is missing here is imported by every child.
 _PRELOAD = (
@@ -200,8 +200,8 @@ def run_with_exit_code(function: Callable[[], None]) -> tuple[int, str]:
         print("error: memory ran out", file=sys.stderr)
         return 1, "memory ran out"
     except BaseException as error:
-        traceback.print_exc()
-        return 1, f"{type(error).__name__}: {error}".splitlines()[0]
+        print_traceback(type(error), error, error.__traceback__)
+        return 1, redact_secrets(f"{type(error).__name__}: {error}").splitlines()[0]
     return 0, ""
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from flowerml.redaction import redact_secrets
 
 DELIVERED = "delivered.json"
 
@@ -25,7 +27,8 @@ class Delivered:
 def read_delivered(folder: Path) -> Delivered:
     """The state in an attempt's `folder`; nothing delivered if it can't be read, as a repeated delivery is harmless."""
     try:
-        return Delivered(**json.loads((folder / DELIVERED).read_text("utf-8")))
+        found = Delivered(**json.loads((folder / DELIVERED).read_text("utf-8")))
+        return replace(found, store=redact_secrets(found.store))  # an earlier version may have masked less
     except (OSError, ValueError, TypeError):
         return Delivered()
 

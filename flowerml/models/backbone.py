@@ -9,7 +9,7 @@ from torch import nn
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.layer_groups import LayerGroups
-from flowerml.models.weights import Tensors
+from flowerml.models.state_dict import Tensors
 from flowerml.settings import ModelSpec
 
 _REMEDIES = (
@@ -27,7 +27,8 @@ class Backbone:
     """A backbone for pooled features (N, `features`), its input description and its layer groups.
 
     `layer_groups` are the parameter names from the input up. `head_keys` are prefixes of keys that a weights file may
-    hold besides the backbone. `resize` adapts a file's position embedding to this image size.
+    hold besides the backbone. `adapt` maps another repository's names to the backbone's, and position embeddings to
+    this image size.
     """
 
     module: nn.Module
@@ -35,7 +36,7 @@ class Backbone:
     description: InputDescription
     layer_groups: LayerGroups
     head_keys: tuple[str, ...]
-    resize: Callable[[Tensors], Tensors] = field(default=lambda state: state)
+    adapt: Callable[[Tensors], Tensors] = field(default=lambda state: state)
 
     def describe_inputs(self, overrides: Mapping[str, Any] | None) -> InputDescription:
         """The input description with `overrides` (mean, std, interpolation, crop_pct); None keeps the model's own."""

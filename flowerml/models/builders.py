@@ -14,7 +14,7 @@ from flowerml.files import file_digest
 from flowerml.models.backbone import Backbone, UnknownModel
 from flowerml.models.classifier import Classifier, Network
 from flowerml.models.layer_groups import LayerGroups
-from flowerml.models.weights import load_backbone, read_state_dict, require_weights_file
+from flowerml.models.weights import load_backbone, require_weights_file
 from flowerml.settings import Family, Library, ModelSpec
 
 
@@ -87,10 +87,7 @@ def build_backbone(spec: ModelSpec, img_size: int, drop_path: float, weights: st
         raise UserError(f"--model {error}") from error
     if weights in ("hub", "none"):
         return backbone, ()
-    path = Path(weights)
-    return backbone, tuple(
-        load_backbone(backbone.module, backbone.resize(read_state_dict(path)), path, backbone.head_keys)
-    )
+    return backbone, tuple(load_backbone(backbone.module, Path(weights), backbone.head_keys, backbone.adapt))
 
 
 def build_for_weights(spec: ModelSpec, classes: int, *, img_size: int) -> Classifier:

@@ -11,7 +11,7 @@ from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.backbone import Backbone, UnknownModel, create_from_hub
 from flowerml.models.layer_groups import LayerGroups, timm_layer_groups, vit_layer_groups
-from flowerml.models.weights import Tensors
+from flowerml.models.state_dict import Tensors
 from flowerml.settings import ModelSpec
 
 # A minimal text tower: only the image tower is used, and the real text tower takes seconds and 500 MB.
@@ -61,7 +61,7 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
         crop_pct=1.0,
     )
     return Backbone(
-        tower, config["embed_dim"], description, _tower_layer_groups(tower), _NON_TOWER_KEYS, _tower_resize(tower)
+        tower, config["embed_dim"], description, _tower_layer_groups(tower), _NON_TOWER_KEYS, _tower_adapt(tower)
     )
 
 
@@ -75,8 +75,8 @@ def _tower_layer_groups(tower: nn.Module) -> LayerGroups:
     return [[name for name, _ in tower.named_parameters()]]
 
 
-def _tower_resize(tower: nn.Module) -> Callable[[Tensors], Tensors]:
-    def resize(state: Tensors) -> Tensors:
+def _tower_adapt(tower: nn.Module) -> Callable[[Tensors], Tensors]:
+    def adapt(state: Tensors) -> Tensors:
         """Interpolate the position embedding to this image size, with or without a `visual.` prefix in the file."""
         prefix = "" if any(name.startswith("visual.") for name in state) else "visual."
         prefixed = {prefix + name: tensor for name, tensor in state.items()}
@@ -84,4 +84,4 @@ def _tower_resize(tower: nn.Module) -> Callable[[Tensors], Tensors]:
             resize_pos_embed(prefixed, SimpleNamespace(visual=tower))
         return {name[len(prefix) :]: tensor for name, tensor in prefixed.items()}
 
-    return resize
+    return adapt

@@ -1,18 +1,29 @@
 """Backbones from timm."""
 
 import difflib
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import timm
+import torch
 from timm.data import resolve_model_data_config
 from timm.layers import resample_abs_pos_embed
+from timm.models import _builder as timm_builder
+from torch import nn
 
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.backbone import Backbone, UnknownModel, create_from_hub
 from flowerml.models.layer_groups import convnext_layer_groups, timm_layer_groups
-from flowerml.models.weights import Tensors
+from flowerml.models.state_dict import Tensors
 from flowerml.settings import ModelSpec
+
+Filter = Callable[[Tensors, nn.Module], Tensors]
+
+_filter_lock = threading.Lock()
 
 
 def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool) -> Backbone:
@@ -41,19 +52,49 @@ def timm_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub: bool
     heads = module.pretrained_cfg.get("classifier") or "head"
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
 
-    def resize(state: Tensors) -> Tensors:
-        own = module.state_dict().get("pos_embed")
-        if own is None or "pos_embed" not in state or state["pos_embed"].shape == own.shape:
-            return state
-        grid = module.patch_embed.grid_size
-        return {
-            **state,
-            "pos_embed": resample_abs_pos_embed(
-                state["pos_embed"], list(grid), num_prefix_tokens=module.num_prefix_tokens
-            ),
-        }
+    @cache
+    def find_filter() -> Filter | None:
+        return _checkpoint_filter(tagged, options)
 
-    return Backbone(module, module.head_hidden_size, description, layer_groups, heads, resize)
+    def adapt(state: Tensors) -> Tensors:
+        convert = find_filter()
+        return _resize_position_embedding(convert(state, module) if convert else state, module)
+
+    return Backbone(module, module.head_hidden_size, description, layer_groups, heads, adapt)
+
+
+def _checkpoint_filter(name: str, options: Mapping[str, Any]) -> Filter | None:
+    """timm's own function that maps a checkpoint of the original repository, or of another image size, to this model.
+
+    timm has it in each model's builder only, which passes it to `load_pretrained`: that one is replaced for the time of
+    building the model once more, without weights.
+    """
+    found: list[Filter | None] = []
+
+    def note(*_: object, filter_fn: Filter | None = None, **__: object) -> None:
+        found.append(filter_fn)
+
+    with _filter_lock, torch.random.fork_rng(devices=[]):
+        load = timm_builder.load_pretrained
+        try:
+            timm_builder.load_pretrained = note
+            timm.create_model(name, pretrained=True, **options)
+        finally:
+            timm_builder.load_pretrained = load
+    convert = found[0] if found else None
+    if convert is None or len(inspect.signature(convert).parameters) > 1:
+        return convert
+    return lambda state, _: convert(state)  # type: ignore[call-arg] # some take the state alone
+
+
+def _resize_position_embedding(state: Tensors, module: nn.Module) -> Tensors:
+    """Interpolate `pos_embed` where timm's filter does not; how many tokens are no place in the picture is counted."""
+    own, found = module.state_dict().get("pos_embed"), state.get("pos_embed")
+    grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
+    if own is None or found is None or grid is None or own.shape == found.shape or own.ndim != 3 or found.ndim != 3:
+        return state
+    tokens = own.shape[1] - grid[0] * grid[1]
+    return {**state, "pos_embed": resample_abs_pos_embed(found, list(grid), num_prefix_tokens=tokens)}
 
 
 def _check_names(spec: ModelSpec) -> None:

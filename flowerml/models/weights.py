@@ -1,119 +1,99 @@
-"""Pretrained weights from a file: read without executing code, matched strictly except for the head."""
+"""Pretrained weights from a file into a backbone: matched strictly except for the head."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from flowerml.errors import UserError
-from flowerml.files import missing_reason
+from flowerml.models.state_dict import Tensors, guesses, match, state_dicts, strip_wrappers
+from flowerml.models.weights_file import read_weights_file, require_weights_file
 
-Tensors = dict[str, torch.Tensor]
-_STATE_DICT_KEYS = ("state_dict_ema", "state_dict", "model_ema", "model")
-_NAME_PREFIXES = ("module.", "_orig_mod.", "backbone.")  # of DataParallel, torch.compile, our own checkpoints
+__all__ = ["Tensors", "load_backbone", "require_weights_file"]
+
 _OWN_HEAD = ("head.weight", "head.bias")
+# What self-supervised trainings have beside the backbone in one flat file (MAE, SimMIM, BEiT).
+_PRETRAINING = ("mask_token", "decoder_", "decoder.", "lm_head", "projector", "predictor")
 
-
-def require_weights_file(path: Path) -> Path:
-    """`path`, if it is a file. Raises UserError otherwise."""
-    if reason := missing_reason(path):
-        raise UserError(f"--weights {path}: {reason}. Allowed: hub, none, or the path of a .safetensors or .pth file")
-    return path
-
-
-def read_state_dict(path: Path) -> Tensors:
-    """The tensors of a `.safetensors`, `.pth`, `.pt` or `.bin` file, unwrapped from the usual nesting and prefixes.
-
-    Raises:
-        UserError: missing, damaged, or not plain tensors (it is never unpickled).
-    """
-    require_weights_file(path)
-    if path.stat().st_size == 0:
-        raise UserError(f"--weights {path}: can't be read (the file is empty)")
-    try:
-        loaded = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
-        raise UserError(f"--weights {path}: can't be read ({_first_line(error)})") from error
-    except Exception as error:  # torch's message for a refused pickle advises weights_only=False
-        raise UserError(
-            f"--weights {path}: not a file of plain tensors: refused, as such a file can run code. Give a .safetensors"
-        ) from error
-    for key in _STATE_DICT_KEYS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
-    ):
-        raise UserError(f"--weights {path}: holds no state dict (a mapping from names to tensors)")
-    return {_strip_wrappers(name): tensor for name, tensor in loaded.items()}
+_POSITIONS = re.compile(r"pos_embed|attention_bias|rel_pos|mlp_tokens")  # tensors that depend on the image size
 
 
 def load_backbone(
-    backbone: nn.Module, state: Mapping[str, torch.Tensor], path: Path, head: tuple[str, ...]
+    backbone: nn.Module, path: Path, head: tuple[str, ...], adapt: Callable[[Tensors], Tensors]
 ) -> list[str]:
-    """Load `state` into `backbone`, strictly: every key with its shape. Returns the unused keys of the file.
+    """Load a file into `backbone`, strictly: every key with its shape. Returns the unused keys of the file.
 
-    `head` are the prefixes of keys that may be unused (a classifier, a text tower).
+    The state dict may lie under any key and any prefix; averaged weights (EMA) come first where they are whole. `head`
+    are the prefixes of keys that may be unused (a classifier, a text tower). `adapt` maps another repository's names to
+    the backbone's, and position embeddings to its image size; it is not called for a file that fits as it is.
 
     Raises:
-        UserError: a missing key, an unexpected key, or a shape mismatch (names the key and both shapes).
+        UserError: an unreadable file, a missing key, an unexpected key, or a shape mismatch (names the key and both
+            shapes).
     """
+    content = read_weights_file(path)
+    if not state_dicts(content):
+        raise UserError(f"--weights {path}: holds no state dict (a mapping from names to tensors)")
     expected = backbone.state_dict()
-    mapped, unused = _match_names(state, expected)
-    missing = [name for name in expected if name not in mapped]
+    state, others = _fit(content, expected, adapt)
+    own = {name: tensor for name, tensor in state.items() if name in expected}
+    _check_match(own, expected, path)
+    unused = [name for name in state if name not in expected]
+    unexpected = [name for name in unused if not name.startswith((*head, *_OWN_HEAD, *_PRETRAINING))]
+    if unexpected:
+        raise UserError(
+            f"--weights {path}: {len(unexpected)} tensors have no place in this model, the first is {unexpected[0]!r}"
+        )
+    backbone.load_state_dict(own)
+    return [*unused, *others]
+
+
+def _fit(content: object, expected: Tensors, adapt: Callable[[Tensors], Tensors]) -> tuple[Tensors, Collection[str]]:
+    """The tensors by the backbone's names as far as they can be found, and the names of others in the file."""
+    found = match(content, expected)
+    if found is not None:
+        named = _bare_names(found.tensors, expected)
+        if all(named[name].shape == tensor.shape for name, tensor in expected.items()):
+            return named, found.others
+        adapted = _adapted(named, adapt)
+        return (adapted if expected.keys() <= adapted.keys() else named), found.others
+    nearest: Tensors = {}
+    for guess in guesses(content, expected):
+        for state in (guess, _adapted(guess, adapt)):
+            again = match(state, expected)
+            if again is not None:
+                return _bare_names(again.tensors, expected), again.others
+            if len(expected.keys() & state.keys()) > len(expected.keys() & nearest.keys()) or not nearest:
+                nearest = state
+    return _bare_names(nearest, expected), ()
+
+
+def _adapted(state: Tensors, adapt: Callable[[Tensors], Tensors]) -> Tensors:
+    try:
+        return adapt(dict(state))
+    except Exception:
+        return state
+
+
+def _bare_names(state: Tensors, expected: Collection[str]) -> Tensors:
+    """The tensors, those that are not the backbone's without the prefixes of wrappers: our own checkpoints' heads."""
+    bare = {name: name if name in expected else strip_wrappers(name) for name in state}
+    return {(name if bare[name] in state else bare[name]): tensor for name, tensor in state.items()}
+
+
+def _check_match(own: Tensors, expected: Mapping[str, object], path: Path) -> None:
+    """Raises UserError for the first missing tensor, or one of another shape."""
+    missing = [name for name in expected if name not in own]
     if missing:
         raise UserError(
             f"--weights {path}: {len(missing)} of {len(expected)} tensors of this model are not in the file, the first"
             f" is {missing[0]!r}: the file belongs to another model"
         )
-    for name, tensor in mapped.items():
-        if tensor.shape != expected[name].shape:
+    for name, tensor in own.items():
+        wanted = getattr(expected[name], "shape", None)
+        if tensor.shape != wanted:
             raise UserError(
-                f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(expected[name].shape)} in"
-                " the model"
+                f"--weights {path}: {name} is {tuple(tensor.shape)} in the file and {tuple(wanted or ())} in the model"
+                + (": take the --img-size that the file was trained at" if _POSITIONS.search(name) else "")
             )
-    unexpected = [name for name in unused if not _tower_name(name).startswith((*head, *_OWN_HEAD))]
-    if unexpected:
-        raise UserError(
-            f"--weights {path}: {len(unexpected)} tensors have no place in this model, the first is {unexpected[0]!r}"
-        )
-    backbone.load_state_dict(mapped)
-    return unused
-
-
-def _match_names(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> tuple[Tensors, list[str]]:
-    """The tensors by the backbone's names, and the file's unused names."""
-    mapped: Tensors = {}
-    unused: list[str] = []
-    # In a full CLIP only keys under `visual.` are the image tower: the text tower has keys of the same names.
-    is_clip = any(name.startswith("visual.") for name in state)
-    for name, tensor in state.items():
-        tower_name = _tower_name(name)
-        if tower_name in expected and (not is_clip or name.startswith("visual.")):
-            mapped[tower_name] = tensor
-        else:
-            unused.append(name)
-    return mapped, unused
-
-
-def _tower_name(name: str) -> str:
-    """The name without the `visual.` prefix of a full CLIP."""
-    return name.removeprefix("visual.")
-
-
-def _strip_wrappers(name: str) -> str:
-    for prefix in _NAME_PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]

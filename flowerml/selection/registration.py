@@ -1,10 +1,11 @@
 """Whether a new decision takes the alias `champion`. Decisions are compared only within one split digest."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from flowerml.selection.decision import Decision
-from flowerml.selection.rank import ACCURACY_STEP, F1_STEP, Standing
+from flowerml.selection.rank import ACCURACY_STEP, F1_STEP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class AliasAction(StrEnum):
     BETTER = "better"
     OTHER_SPLIT = "other split"  # can't be compared; the new one takes it
     FORCED = "forced"
-    KEEP = "keep"  # no better than the champion
+    KEEP = "keep"  # no better than the champion, or that one is not a decision's
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def compare_with_champion(
             f"{winner.configuration.label} takes the alias, and {old}, becomes previous: they were judged on different"
             f" splits ({decision.split_digest[:8]} and {champion.split_digest[:8]}), so the two can't be compared.",
         )
-    better, why = _compare_by_rule(winner, champion)
+    better, why = _compare_by_rule(candidate(decision, retrained=retrained), champion)
     if better:
         return Verdict(AliasAction.BETTER, f"{winner.configuration.label} takes the alias from {old}: {why}.")
     same = ", of the same configuration" if champion.config_id == winner.configuration.config_id else ""
@@ -95,32 +96,81 @@ def compare_with_champion(
     )
 
 
-def _compare_by_rule(winner: Standing, champion: Champion) -> tuple[bool, str]:
-    """Whether the winner is better than the champion by the rule, and by what, in words."""
-    seeds = sorted(run.seed for run in winner.configuration.runs)
+def compare_with_foreign(decision: Decision, version: str, *, force: bool = False) -> Verdict:
+    """The verdict where the alias is on a version that no decision made: a person has put it there, so it stays."""
+    winner = decision.winner
+    assert winner is not None
+    if force:
+        label = winner.configuration.label
+        words = f"{label} takes the alias from version {version}, which was registered by hand, because forced."
+        return Verdict(AliasAction.FORCED, words)
+    words = f"Version {version}, which was registered by hand, keeps the alias: only force gives it away."
+    return Verdict(AliasAction.KEEP, words)
+
+
+def candidate(decision: Decision, version: str = "", *, retrained: bool = False) -> Champion:
+    """A decision that has a winner as the record it leaves with its version."""
+    winner = decision.winner
+    assert winner is not None
+    return Champion(
+        version=version,
+        key=decision.key,
+        config_id=winner.configuration.config_id,
+        split_digest=decision.split_digest,
+        seeds=tuple(sorted(run.seed for run in winner.configuration.runs)),
+        mean=winner.accuracy.mean,
+        hits=winner.hits,
+        total=winner.total,
+        macro_f1=winner.macro_f1.mean,
+        deviation=winner.accuracy.deviation,
+        retrained=retrained,
+    )
+
+
+def champion_in_turn(champion: Champion | None, registered: Iterable[Champion], forced: str = "") -> Champion | None:
+    """Who has the alias once these versions were registered one after the other, in the order of their numbers.
+
+    Versions that were registered at the same moment are so judged alike by all that registered them. `champion` had the
+    alias before; `forced` is the number of a version that takes it unasked.
+    """
+    for version in sorted(registered, key=lambda one: int(one.version)):
+        if version.version == forced or _takes_from(version, champion):
+            champion = version
+    return champion
+
+
+def _takes_from(version: Champion, champion: Champion | None) -> bool:
+    if champion is None:
+        return True
+    if champion.key == version.key:
+        return version.retrained and not champion.retrained
+    return champion.split_digest != version.split_digest or _compare_by_rule(version, champion)[0]
+
+
+def _compare_by_rule(version: Champion, champion: Champion) -> tuple[bool, str]:
+    """Whether a version is better than the champion by the rule, and by what, in words."""
+    seeds = sorted(version.seeds)
     other = (
         ""
         if seeds == sorted(champion.seeds)
         else f", over seeds {_join_seeds(seeds)} against {_join_seeds(sorted(champion.seeds))}"
     )
-    means = f"mean accuracy {winner.accuracy.mean:.4f} against {champion.mean:.4f}{other}"
-    if None not in (winner.hits, champion.hits) and winner.total == champion.total:
-        assert winner.hits is not None
-        assert champion.hits is not None
-        if winner.hits != champion.hits:
+    means = f"mean accuracy {version.mean:.4f} against {champion.mean:.4f}{other}"
+    if version.hits is not None and champion.hits is not None and version.total == champion.total:
+        if version.hits != champion.hits:
             return (
-                winner.hits > champion.hits,
-                f"{means} ({winner.hits:,} against {champion.hits:,} hits of {winner.total:,})",
+                version.hits > champion.hits,
+                f"{means} ({version.hits:,} against {champion.hits:,} hits of {version.total:,})",
             )
-    elif abs(winner.accuracy.mean - champion.mean) > ACCURACY_STEP:
-        return winner.accuracy.mean > champion.mean, means
-    equal = f"equal in mean accuracy ({winner.accuracy.mean:.4f}{other})"
-    if champion.macro_f1 is None:
+    elif abs(version.mean - champion.mean) > ACCURACY_STEP:
+        return version.mean > champion.mean, means
+    equal = f"equal in mean accuracy ({version.mean:.4f}{other})"
+    if champion.macro_f1 is None or version.macro_f1 is None:
         return False, f"{equal}, and the champion's macro-F1 is not known"
-    if abs(winner.macro_f1.mean - champion.macro_f1) > F1_STEP:
-        figures = f"mean macro-F1 {winner.macro_f1.mean:.6g} against {champion.macro_f1:.6g}"
-        return winner.macro_f1.mean > champion.macro_f1, f"{equal}; {figures}"
-    mine, theirs = winner.accuracy.deviation, champion.deviation
+    if abs(version.macro_f1 - champion.macro_f1) > F1_STEP:
+        figures = f"mean macro-F1 {version.macro_f1:.6g} against {champion.macro_f1:.6g}"
+        return version.macro_f1 > champion.macro_f1, f"{equal}; {figures}"
+    mine, theirs = version.deviation, champion.deviation
     if mine is not None and theirs is not None and abs(mine - theirs) > ACCURACY_STEP:
         return mine < theirs, f"{equal} and macro-F1; standard deviation between seeds {mine:.6f} against {theirs:.6f}"
     return False, f"{equal} and in all else that the rule looks at"

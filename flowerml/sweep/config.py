@@ -46,6 +46,7 @@ class SweepConfig:
             epochs=self.epochs,
             seed=self.seed,
             heartbeat_s=self.heartbeat_s,
+            dimensions=self.dimensions,
         )
 
     def settings(self, chosen: Mapping[str, Any], name: str) -> Settings:

@@ -14,6 +14,8 @@ from flowerml.tracking import sync_folder
 
 logger = logging.getLogger(__name__)
 
+LOGS = "logs"
+OUTPUTS = ("trials.csv", "trials.md", "history.png", "parallel.png", "importances.png")
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -27,6 +29,20 @@ def values_by_epoch(folder: Path, monitor: str) -> dict[int, float]:
     """The column `monitor` of a run's `history.csv`, by epoch."""
     with (folder / "history.csv").open(encoding="utf-8") as handle:
         return {int(row["epoch"]): float(row[monitor]) for row in csv.DictReader(handle)}
+
+
+def check_own_folder(folder: Path) -> None:
+    """Check that a folder of the sweep's name, if there is one, is a sweep's: it has logs, or none of a sweep's files.
+
+    Raises:
+        UserError: it is somebody else's.
+    """
+    if (folder / LOGS).is_dir():
+        return
+    if found := next((name for name in OUTPUTS if (folder / name).exists()), None):
+        raise UserError(
+            f"{folder} holds a {found} of unknown origin: choose another --study or --runs-root, or move it away"
+        )
 
 
 def check_run_owners(folders: Sequence[Path], sweep: str) -> None:

@@ -17,6 +17,7 @@ from flowerml.forkserver.client import ForkClient
 from flowerml.human_units import duration
 from flowerml.runs.lifecycle.device_share import visible_gpus
 from flowerml.sweep.config import SweepConfig
+from flowerml.sweep.folders import LOGS
 from flowerml.sweep.storage import call_with_retries
 from flowerml.sweep.study import round_value
 from flowerml.sweep.trials import BEST, FAILED, FINISHED_STATES, count_unfinished, fail_unrequested, requested_trials
@@ -115,7 +116,7 @@ def train_confirmations(
 
 def _log_files(config: SweepConfig, name: str, count: int) -> list[Path]:
     """A log file for each worker of this command."""
-    folder = config.folder / "logs"
+    folder = config.folder / LOGS
     folder.mkdir(parents=True, exist_ok=True)
     return [folder / f"{socket.gethostname()}-{os.getpid()}-{name}-{number}.log" for number in range(1, count + 1)]
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from flowerml.errors import Stopped, UserError
@@ -18,7 +19,7 @@ from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from flowerml.settings import Family
 from flowerml.sweep.config import SweepConfig
-from flowerml.sweep.folders import check_run_owners, deliver_journals
+from flowerml.sweep.folders import check_own_folder, check_run_owners, deliver_journals
 from flowerml.sweep.loop import SweepTrials, optimize, train_confirmations
 from flowerml.sweep.report.outputs import record_outputs, record_start
 from flowerml.sweep.storage import call_with_retries
@@ -68,11 +69,10 @@ def run_sweep(config: SweepConfig, search: SearchOptions) -> SweepResult:
         RunFailed: it can't go on; its run is FAILED, with the reason.
         KeyboardInterrupt: a stop was requested; its run is KILLED, and the same command resumes it.
     """
-    try:
-        config.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{config.folder}: {error.strerror or error}. Choose another --runs-root") from error
+    check_own_folder(config.folder)
+    _create_folder(config.folder.parent)
     study = call_with_retries(config.storage, config.open, 0.0)
+    _create_folder(config.folder)
 
     def refill() -> int:
         return enqueue_missing(study, search.trials, search.points)
@@ -111,6 +111,13 @@ def run_sweep(config: SweepConfig, search: SearchOptions) -> SweepResult:
                 deliver_journals(config.folders, tick, _DELIVERY_S)
                 decision = _select_confirmed(campaign, search.family, parent)
     return SweepResult(run_id, swept, decision)
+
+
+def _create_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror or error}. Choose another --runs-root") from error
 
 
 def _make_tick(run_id: str, stop_reason: Callable[[], str | None]) -> Callable[[], None]:

@@ -1,6 +1,7 @@
 """The database of a study: opened, with heartbeats of its trials, and retried while it is unreachable."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,14 +10,19 @@ from typing import TypeVar
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from flowerml.errors import UserError
+from flowerml.redaction import redact_secrets
+from flowerml.sweep.database import check_sqlite_file, is_optuna_database
 
 logger = logging.getLogger(__name__)
 
 MAX_RETRIES = 2  # of one trial, after the process that ran it has died
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)  # of a database that is unreachable or slow
+_ALLOWED = "sqlite:///FILE.db, postgresql+psycopg2://…"
+_REFUSALS = re.compile("authentication failed|does not exist|permission denied|no pg_hba")  # by a server that answers
 _RETRY_S = 300.0
 _CREATE_PAUSES_S = (0.3, 1.0, 3.0)  # processes that create the tables at once crash, all but one
 
@@ -49,24 +55,17 @@ def open_storage(address: str, heartbeat_s: int) -> Storage:
     MAX_RETRIES times.
 
     Raises:
-        UserError: it is unreachable, or not an address of a database.
+        UserError: it is unreachable, not an address of a database, another program's, or of another Optuna version;
+            nothing was written into it.
     """
-    # Dropped connections (the server was restarted) are replaced; a lock on an SQLite file is waited for.
-    engine = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {"pool_pre_ping": True}
-    retry = RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES, inherit_intermediate_values=True)
     for pause in (*_CREATE_PAUSES_S, None):
         try:
-            return Storage(
-                address,
-                engine_kwargs=engine,
-                heartbeat_interval=heartbeat_s,
-                grace_period=3 * heartbeat_s,
-                heartbeat_stale_trial_callback=retry,
-            )
-        except (ArgumentError, ImportError, ValueError) as error:
-            raise UserError(
-                f"--storage {redact_password(address)}: {_root_cause_text(error)}. Allowed: sqlite:///FILE.db, postgresql+psycopg2://…"
-            ) from error
+            check_sqlite_file(make_url(address))
+            return _open(address, heartbeat_s)
+        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+            raise _storage_error(address, _root_cause_text(error), f"Allowed: {_ALLOWED}") from error
+        except RuntimeError as error:  # Optuna's, about its tables
+            raise _storage_error(address, _root_cause_text(error), "Or name another one") from error
         except DATABASE_ERRORS as error:
             if pause is None:
                 raise unreachable_error(address, error) from error
@@ -74,11 +73,39 @@ def open_storage(address: str, heartbeat_s: int) -> Storage:
     raise AssertionError
 
 
+def _open(address: str, heartbeat_s: int) -> Storage:
+    # Dropped connections (the server was restarted) are replaced; a lock on an SQLite file is waited for.
+    options = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {"pool_pre_ping": True}
+    engine = create_engine(make_url(address), **options)
+    try:
+        exists = is_optuna_database(engine, redact_secrets(address, address))
+    finally:
+        engine.dispose()
+    return Storage(
+        address,
+        engine_kwargs=options,
+        heartbeat_interval=heartbeat_s,
+        grace_period=3 * heartbeat_s,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
+            max_retry=MAX_RETRIES, inherit_intermediate_values=True
+        ),
+        skip_table_creation=exists,  # tables of another version are looked at, not added to
+    )
+
+
+def _storage_error(address: str, reason: str, remedy: str) -> UserError:
+    return UserError(redact_secrets(f"--storage {address}: {reason}. {remedy}", address))
+
+
 def unreachable_error(address: str, error: Exception) -> UserError:
     """The error for an unreachable database."""
-    return UserError(
-        f"--storage {redact_password(address)} can't be had ({_root_cause_text(error)}): start it, or name another one"
-    )
+    reason = _root_cause_text(error)
+    remedy = "start it, or name another one"
+    if "readonly" in reason:
+        remedy = "make it writable, or name another one"
+    elif _REFUSALS.search(reason):
+        remedy = "mend what it names"
+    return UserError(redact_secrets(f"--storage {address} can't be had ({reason}): {remedy}", address))
 
 
 def call_with_retries(address: str, function: Callable[[], Result], seconds: float = _RETRY_S) -> Result:
@@ -91,8 +118,9 @@ def call_with_retries(address: str, function: Callable[[], Result], seconds: flo
             if time.monotonic() + pause > deadline:
                 raise unreachable_error(address, error) from error
             if not warned:
+                reason = _root_cause_text(error)
                 logger.warning(
-                    f"--storage {redact_password(address)} does not answer ({_root_cause_text(error)}): waiting for it"
+                    redact_secrets(f"--storage {address} does not answer ({reason}): waiting for it", address)
                 )
             warned = True
             time.sleep(pause)
@@ -103,14 +131,8 @@ def call_with_retries(address: str, function: Callable[[], Result], seconds: flo
             return result
 
 
-def redact_password(address: str) -> str:
-    """The address without its password."""
-    head, sign, rest = address.partition("://")
-    return f"{head}{sign}{'***@' + rest.rsplit('@', 1)[1] if '@' in rest else rest}"
-
-
 def _root_cause_text(error: BaseException) -> str:
     """The first line of the cause that Optuna wraps: its own message says only that something went wrong."""
     while isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
-    return (str(error) or type(error).__name__).splitlines()[0][:160]
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,23 +1,34 @@
 """The Optuna study of a sweep: created or loaded by name, its sampler and its pruner."""
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    check_distribution_compatibility,
+)
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from flowerml.data.rng import derive_seed
 from flowerml.errors import UserError
+from flowerml.redaction import redact_secrets
 from flowerml.sweep.space import Choice, Dimension, Range
-from flowerml.sweep.storage import DATABASE_ERRORS, open_storage, redact_password, unreachable_error
+from flowerml.sweep.storage import DATABASE_ERRORS, open_storage, unreachable_error
 from flowerml.sweep.trials import original_number
 
 PrunerName = Literal["median", "hyperband", "none"]
-_IDENTITY = "flowerml.about"  # a study of the same name with another identity is refused
+_IDENTITY = "flowerml.about"  # our mark; a study of the same name without it, or with another identity, is refused
+_MARK_WAIT_S = 5.0  # for the command that has just created the study to mark it
 
 
 def open_study(
@@ -30,40 +41,95 @@ def open_study(
     epochs: int,
     seed: int,
     heartbeat_s: int = 10,
+    dimensions: Mapping[str, Dimension] = MappingProxyType({}),
 ) -> optuna.Study:
-    """Create or load the study `name` of a database. `heartbeat_s`: as `open_storage` takes it.
+    """Create or load the study `name` of a database.
+
+    `heartbeat_s`: as `open_storage` takes it; `dimensions`: what trials that are there already must agree with.
 
     Raises:
-        UserError: the database is unreachable, or its study of this name is of other settings.
+        UserError: the database is unreachable or another program's, or its study of this name is somebody else's or of
+            other settings; nothing was written into it.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     database = open_storage(storage, heartbeat_s)
+    direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+    where = f"study {name!r} in {redact_secrets(storage, storage)}"
     try:
-        study = optuna.create_study(
-            storage=database,
-            study_name=name,
-            direction="maximize" if maximize else "minimize",
-            load_if_exists=True,
-            pruner=_make_pruner(pruner, epochs),
-            sampler=PerTrialTPESampler(seed),
-        )
-        before = study.user_attrs.get(_IDENTITY)
-        if before is None:
-            study.set_user_attr(_IDENTITY, dict(identity))
+        try:
+            study = optuna.load_study(study_name=name, storage=database)
+        except KeyError:
+            study = _create_study(name, database, direction, identity)
+        study.pruner, study.sampler = _make_pruner(pruner, epochs), PerTrialTPESampler(seed)
+        existing = _wait_for_mark(study)
+        if existing is None:
+            raise UserError(
+                f"{where} is not flowerml's, and is left as it is ({len(study.get_trials(deepcopy=False))} trials):"
+                " choose another --study"
+            )
+        directions, trials = study.directions, study.get_trials(deepcopy=False)
     except DATABASE_ERRORS as error:
         raise unreachable_error(storage, error) from error
-    if before is not None and before != dict(identity):
-        differs = [
-            f"{key} {before.get(key)} there, {value} here"
-            for key, value in identity.items()
-            if before.get(key) != value
-        ]
-        raise UserError(
-            f"study {name!r} in {redact_password(storage)} is of other settings ({'; '.join(differs)[:300]}): choose"
-            " another --study"
-        )
+    differs = [
+        f"{key} {existing.get(key)} there, {value} here"
+        for key, value in identity.items()
+        if existing.get(key) != value
+    ]
+    if directions != [direction]:
+        differs.append(f"direction {directions[0].name.lower()} there, {direction.name.lower()} here")
+    differs += _other_ranges(trials, dimensions)
+    if differs:
+        raise UserError(f"{where} is of other settings ({'; '.join(differs)[:300]}): choose another --study")
     return study
+
+
+def _create_study(
+    name: str, database: BaseStorage, direction: StudyDirection, identity: Mapping[str, Any]
+) -> optuna.Study:
+    """Create and mark a study; the one of another command that has created it meanwhile is loaded."""
+    try:
+        study = optuna.create_study(study_name=name, storage=database, direction=direction)
+    except optuna.exceptions.DuplicatedStudyError:
+        return optuna.load_study(study_name=name, storage=database)
+    study.set_user_attr(_IDENTITY, dict(identity))
+    return study
+
+
+def _wait_for_mark(study: optuna.Study) -> Mapping[str, Any] | None:
+    """The identity in the study's mark; None for somebody else's.
+
+    Optuna can't create a study with its mark at once: one that is as good as new may get it in a moment.
+    """
+    deadline = time.monotonic() + _MARK_WAIT_S
+    while True:
+        mark = study.user_attrs.get(_IDENTITY)
+        if isinstance(mark, Mapping):
+            return mark
+        if mark is not None or study.user_attrs or study.get_trials(deepcopy=False) or time.monotonic() > deadline:
+            return None
+        time.sleep(0.1)
+
+
+def _other_ranges(trials: Sequence[FrozenTrial], dimensions: Mapping[str, Dimension]) -> list[str]:
+    """How trials that are in the study already contradict the search space; Optuna can't mix the two."""
+    wanted = {name: _distribution(dimension) for name, dimension in dimensions.items()}
+    for trial in trials:
+        for name, found in trial.distributions.items():
+            try:
+                if name in wanted:
+                    check_distribution_compatibility(found, wanted[name])
+            except ValueError:
+                return [f"{name} of trial {trial.number} is {found}, {wanted[name]} here"]
+    return []
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    match dimension:
+        case Range(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case Choice(values):
+            return CategoricalDistribution(list(values))
 
 
 def suggest(trial: optuna.Trial, dimensions: Mapping[str, Dimension]) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def enqueue_missing(study: optuna.Study, trials: int, points: list[dict[str, Any
 
 def sweep_id(study: optuna.Study) -> str:
     """The sweep's id, the same in all its commands and on all hosts; a study of the same name elsewhere has another."""
-    return f"{study.study_name}-{study.get_trials(deepcopy=False)[0].user_attrs[SWEEP][:8]}"
+    first = next(trial for trial in study.get_trials(deepcopy=False) if SWEEP in trial.user_attrs)
+    return f"{study.study_name}-{first.user_attrs[SWEEP][:8]}"
 
 
 def is_requested(study: optuna.Study, trial: FrozenTrial) -> bool:

@@ -257,3 +257,13 @@ def test_the_process_that_checks_has_no_network(tmp_path, capfd):
     with pytest.raises(UserError, match="ended with exit code 1"):
         verify(tmp_path, "cnn_flowers.pth", trained("cnn"), Expected(None, None, None), exact=True)
     assert "must not need a network" in capfd.readouterr().err
+
+
+def test_a_manifest_of_another_program_is_not_replaced(export, photos, tmp_path):
+    best = leave_run(tmp_path / "run", photos)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "MANIFEST.json").write_text('{"name": "my web page"}')
+    code, _, err = export("--checkpoint", best, "--output-dir", tmp_path / "out")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is no delivery's manifest: choose another folder" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["MANIFEST.json"]

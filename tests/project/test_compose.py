@@ -49,9 +49,9 @@ def config(tmp_path_factory):
     nothing = folder / "empty.env"
     nothing.write_text("")
 
-    def run(*words, overlays=(), **environment):
+    def run(*words, overlays=(), env_file=nothing, **environment):
         files = [word for path in (first, *(DOCKER / name for name in overlays)) for word in ("-f", str(path))]
-        where = ["--project-directory", str(DOCKER), "--env-file", str(nothing)]
+        where = ["--project-directory", str(DOCKER), "--env-file", str(env_file)]
         env = {
             name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ
         } | environment  # HOME: where plugins may be
@@ -135,6 +135,19 @@ def test_the_password_reaches_both_and_stands_in_no_command(everything):
     assert everything["mlflow"]["environment"]["PGPASSWORD"] == PASSWORD
     assert PASSWORD not in json.dumps([service.get("command") for service in everything.values()])
     assert PASSWORD not in json.dumps(everything["train"])
+
+
+@pytest.mark.parametrize(
+    "password", [PASSWORD, "a # b", "$HOME$x$", 'say "yes"', "it's", "back\\slash", " spaces ", "#first", "a=b;c&d"]
+)
+def test_any_password_in_single_quotes_in_the_env_file_is_taken_as_it_is(config, tmp_path, password):
+    """As docs/guides/team-server.md says; without quotes ` #` cuts it and `$` replaces a part of it."""
+    quoted = password.replace("'", "\\'")
+    (tmp_path / ".env").write_text(f"POSTGRES_PASSWORD='{quoted}'\n")
+    found = services(config(env_file=tmp_path / ".env"))
+    # `config` writes a dollar sign twice, so that its output can be read again.
+    assert found["postgres"]["environment"]["POSTGRES_PASSWORD"].replace("$$", "$") == password.replace("$$", "$")
+    assert found["mlflow"]["environment"]["PGPASSWORD"] == found["postgres"]["environment"]["POSTGRES_PASSWORD"]
 
 
 def test_each_waits_for_the_health_of_what_it_needs(everything):

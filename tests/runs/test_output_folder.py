@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.errors import UserError
-from flowerml.runs.lifecycle.run_file import RUN_FILES
+from flowerml.runs.lifecycle.run_file import RUN_FILES, check_available
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.runs.conftest import SMALL
@@ -19,6 +19,16 @@ def test_a_finished_run_is_never_overwritten_unasked(small_run, train_small):
     with pytest.raises(UserError, match="holds a run of other settings"):
         train_small(dropout=0.3, output_dir=str(finished.folder))
     assert {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_somebody_elses_file_of_a_runs_name_is_not_overwritten_unasked(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"holds a {name} of unknown origin: .*--output-dir.*--overwrite"):
+        check_available(tmp_path, "c" * 64, 11, {}, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+    assert check_available(tmp_path, "c" * 64, 11, {}, overwrite=True) is None
 
 
 def test_overwrite_replaces_a_run(train_small):

@@ -7,7 +7,7 @@ import pytest
 from flowerml.selection.decision import Decision
 from flowerml.selection.rank import rank_configurations
 from flowerml.selection.records import Scope
-from flowerml.selection.registration import AliasAction, Champion, compare_with_champion
+from flowerml.selection.registration import AliasAction, Champion, champion_in_turn, compare_with_champion
 from tests.selection.samples import decide, run
 
 SEEDS = (11, 23, 47)
@@ -131,3 +131,27 @@ def test_a_champion_whose_macro_f1_is_not_known_keeps_a_tie():
     found = compare_with_champion(decision("new", 92, 91, 90, f1=0.9), champion(OLD, macro_f1=None))
     assert found.action is AliasAction.KEEP
     assert "the champion's macro-F1 is not known" in found.words
+
+
+class TestVersionsRegisteredAtTheSameTime:
+    NEW = champion(decision("new", 92, 92, 92), version="4")
+    BEST = champion(decision("best", 93, 93, 93), version="5")
+
+    @pytest.mark.parametrize("before", [None, champion(OLD)])
+    def test_the_best_has_the_alias_in_whatever_order_they_are_listed(self, before):
+        assert champion_in_turn(before, [self.NEW, self.BEST]) == champion_in_turn(before, [self.BEST, self.NEW])
+        assert champion_in_turn(before, [self.BEST, self.NEW]) == self.BEST
+
+    def test_one_that_is_no_better_leaves_it_where_it_was(self):
+        before = champion(decision("champion", 99, 99, 99))
+        assert champion_in_turn(before, [self.NEW, self.BEST]) == before
+
+    def test_equal_ones_leave_it_with_the_first(self):
+        equal = champion(decision("equal", 93, 93, 93), version="6")
+        assert champion_in_turn(None, [equal, self.BEST]) == self.BEST
+
+    def test_of_several_splits_the_last_has_it_and_a_forced_one_keeps_it(self):
+        other = champion(decision("other", 50, 50, 50, split="split-two"), version="6")
+        assert champion_in_turn(champion(OLD), [other, self.BEST]) == other
+        worse = champion(decision("worse", 10, 10, 10), version="7")
+        assert champion_in_turn(champion(OLD), [self.BEST, worse], forced="7") == worse

@@ -10,7 +10,7 @@ from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
 from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.settings import resolve
-from flowerml.sweep.folders import check_run_owners, deliver_journals, values_by_epoch
+from flowerml.sweep.folders import LOGS, OUTPUTS, check_own_folder, check_run_owners, deliver_journals, values_by_epoch
 
 
 @pytest.fixture
@@ -30,6 +30,18 @@ def left(tmp_path):
         return folder
 
     return make
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_folder_of_the_studys_name_with_files_of_others_is_refused(tmp_path, name):
+    check_own_folder(tmp_path / "s")
+    (tmp_path / "s").mkdir()
+    check_own_folder(tmp_path / "s")
+    (tmp_path / "s" / name).write_text("mine")
+    with pytest.raises(UserError, match=f"s holds a {name} of unknown origin: choose another --study"):
+        check_own_folder(tmp_path / "s")
+    (tmp_path / "s" / LOGS).mkdir()  # as a sweep leaves it from its first second on
+    check_own_folder(tmp_path / "s")
 
 
 def test_a_folder_of_another_study_is_refused_by_its_name(left, tmp_path):

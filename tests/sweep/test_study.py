@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from flowerml.errors import UserError
 from flowerml.settings import Family
 from flowerml.sweep.space import range_dimensions
-from flowerml.sweep.storage import call_with_retries, redact_password
+from flowerml.sweep.storage import call_with_retries
 from flowerml.sweep.study import open_study, suggest
 from flowerml.sweep.trials import enqueue_missing
 from tests.conftest import ROOT
@@ -55,11 +55,6 @@ def test_a_storage_that_can_not_be_had_is_one_line_without_its_password(address)
         open_study(address, "s", ABOUT, **OPTIONS)
     assert "\n" not in str(caught.value)
     assert "se@cret" not in str(caught.value)
-
-
-def test_an_address_is_named_without_its_password():
-    assert redact_password("postgresql+psycopg2://me:p@ss@db/x") == "postgresql+psycopg2://***@db/x"
-    assert redact_password("sqlite:///runs/sweeps.db") == "sqlite:///runs/sweeps.db"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flowerml.campaign.plan.parser import read_plan, shipped_plans
 from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
+from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run(argv: Sequence[str] | None) -> int:
         experiment=args.experiment,
         name=args.name,
         retry=args.retry,
-        command=("flowerml", "campaign", *(sys.argv[1:] if argv is None else argv)),
+        command=("flowerml", "campaign", *map(redact_secrets, sys.argv[1:] if argv is None else argv)),
     )
     finished = run_campaign(plan, options, parallel=parallel, executor=_ray_executor(args, parallel))
     logger.info(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.errors import UserError
+from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     data = load_comparison(*args.plan)
     comparison = compare_campaigns(data, predictions_for(data.first.plan, data.second.plan) if given is None else given)
-    command = ("flowerml", "compare", *(sys.argv[1:] if argv is None else argv))
+    command = ("flowerml", "compare", *map(redact_secrets, sys.argv[1:] if argv is None else argv))
     write_text(folder / f"{NAME}.html", comparison_html(comparison, command))
     write_text(folder / f"{NAME}.md", comparison_markdown(comparison))
     write_text(folder / f"{NAME}.csv", comparison_csv(comparison))

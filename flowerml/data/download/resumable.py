@@ -17,6 +17,7 @@ from flowerml.errors import UserError
 from flowerml.files import write_json
 from flowerml.human_units import amount
 from flowerml.progress_bar import track_bytes
+from flowerml.redaction import redact_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def _attempt(url: str, part: PartialFile, size: int | None, on_size: Callable[[i
         part.remove()
         have = 0
     # Another mirror's version names mean nothing here; there the digest decides.
-    version = record.version if record.url == url else ""
+    version = record.version if redact_secrets(record.url) == redact_secrets(url) else ""
     with open_url(url, _range_headers(have, version)) as response:
         if not have or _is_continuation(response, have, version, total):
             _receive(url, part, response, size, on_size)
@@ -175,7 +176,7 @@ def _receive(
     if limit is not None and part.size() < limit:
         reason = f"the connection was closed at {amount(part.size())} of {amount(limit)}"
         raise RetryableError(reason, retries=1, responded=True)
-    part.write_record(DownloadRecord(url, part.size(), _version(response)))
+    part.write_record(DownloadRecord(redact_secrets(url), part.size(), _version(response)))
 
 
 def _range_headers(have: int, version: str) -> dict[str, str]:

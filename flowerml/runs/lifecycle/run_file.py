@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.files import remove_file, write_bytes, write_json
+from flowerml.runs.lifecycle.attempts import ATTEMPTS
 from flowerml.settings.differences import describe_differences
 
 RUN_FILE = "run.json"
@@ -68,7 +69,8 @@ def check_available(
     configuration's `identity`, for the message that says what differs.
 
     Raises:
-        UserError: it holds a finished run, or a run of other settings; or it can't be written to.
+        UserError: it holds a finished run, a run of other settings, or somebody else's file of a run's name; or it
+            can't be written to.
     """
     existing = read_run_file(folder)
     write_bytes(folder / ".writable", b"")  # fails now, before a run has been opened
@@ -89,9 +91,11 @@ def check_available(
                 f"{folder} holds a run of other settings ({differ}; configuration {existing.config_id[:8]}): {remedy}"
             )
         return existing
-    if (folder / "best.pth").exists():
+    # Where an attempt has been, they are a run's that lost its run.json; best.pth is asked about all the same.
+    names = ("best.pth",) if (folder / ATTEMPTS).is_dir() else RUN_FILES
+    if found := next((name for name in names if (folder / name).exists()), None):
         raise UserError(
-            f"{folder} holds a best.pth of unknown origin: choose another --output-dir, or replace it with --overwrite"
+            f"{folder} holds a {found} of unknown origin: choose another --output-dir, or replace it with --overwrite"
         )
     return None
 

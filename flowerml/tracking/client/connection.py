@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from flowerml.progress_bar import on_terminal
-from flowerml.tracking.client.errors import redact_secrets
+from flowerml.redaction import redact_secrets
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _HTTP_DEFAULTS = {_TIMEOUT: "15", _RETRIES: "3"}

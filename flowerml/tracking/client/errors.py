@@ -12,6 +12,7 @@ from requests import HTTPError
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from flowerml.errors import UserError
+from flowerml.redaction import redact_secrets
 
 _ALLOWED_STORES = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE"
 _NO_RESPONSE_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # MLflow's codes for a failed connection, and others
@@ -100,15 +101,9 @@ def _is_html_page(error: MlflowException) -> bool:
 
 def short_reason(error: Exception) -> str:
     """The reason as a short text without passwords; MLflow's own message nests it in those of four libraries."""
-    text = redact_secrets(str(error) or type(error).__name__)
+    text = redact_secrets(str(error) or type(error).__name__, get_tracking_uri())
     for pattern, template in _SHORT_REASONS if isinstance(error, MlflowException) else ():
         if found := re.search(pattern, text):
             detail = "".join(found.groups())
             return template.format(f"{detail} {HTTPStatus(int(detail)).phrase}" if detail.isdigit() else detail)
     return text.splitlines()[0][:160]
-
-
-def redact_secrets(text: str) -> str:
-    """Replace users and passwords of addresses, and passwords in query strings, by `***`."""
-    text = re.sub(r"://(?:[^/@\s]*|[^/@:\s]*:(?!\d+/)\S*)@", "://***@", text)
-    return re.sub(r"(?i)([?&][a-z_]*(?:password|passwd|pwd|token|secret)=)[^&\s]*", r"\1***", text)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from mlflow.tracking import get_tracking_uri
 
 from flowerml.errors import LeaseLost, UserError
+from flowerml.redaction import redact_secrets
 from flowerml.tracking.client.connection import is_remote
-from flowerml.tracking.client.errors import is_server_response, redact_secrets, short_reason, to_user_error
+from flowerml.tracking.client.errors import is_server_response, short_reason, to_user_error
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 
 logger = logging.getLogger(__name__)

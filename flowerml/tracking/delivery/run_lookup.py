@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.journal import RunStarted
+from flowerml.redaction import redact_secrets
 from flowerml.settings import Settings
 from flowerml.settings.serialization import conflicting_params
-from flowerml.tracking.client.errors import is_unknown_run, redact_secrets
+from flowerml.tracking.client.errors import is_unknown_run
 
 JOURNAL_TAG = "flowerml.journal"
 _GENERATED_NAME = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # by MLflow: bold-crow-123

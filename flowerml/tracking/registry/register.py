@@ -17,16 +17,17 @@ from flowerml.files import file_digest
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, for_delivery
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
-from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion
+from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion, compare_with_foreign
 from flowerml.tracking.client.errors import short_reason, to_user_error
+from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
 from flowerml.tracking.registry.pyfunc_model import save_served_model
+from flowerml.tracking.registry.registered_model import check_own_model, open_own_model
 from flowerml.tracking.registry.version_tags import read_champion, version_description, version_tags
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
 REGISTERED = {"cnn": "flowers-cnn", "vit": "flowers-vit", "relation": "relations"}
-CHAMPION, PREVIOUS = "champion", "previous"
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ def register(
     """Register the weights of the decision's chosen run, and move the champion alias if they are better.
 
     `retrained_id` is a final run whose weights are registered instead of the best seed's; `selection_id` the run of
-    kind `select` that the model's metrics are logged to. A decision is registered only once. A candidate that is no
-    better than the champion on the same split digest is registered without the alias, unless `force`.
+    kind `select` that the model's metrics are logged to. A decision is registered only once, also by several commands
+    at the same time. A candidate that is no better than the champion on the same split digest is registered without the
+    alias, unless `force`; so is any where a person has put the alias on a version of their own.
 
     Raises:
-        UserError: a family without a registered model, weights that are missing or not those of the run, or the server
-            refuses.
+        UserError: a family without a registered model, one of this name that is not flowerml's, weights that are
+            missing or not those of the run, or the server refuses.
     """
     if family not in REGISTERED:
         raise UserError(f"family {family} has no registered model. Allowed: {', '.join(REGISTERED)}")
@@ -83,20 +85,33 @@ def _register_decision(
 ) -> Registration:
     if retrained_id is not None:
         _check_final_run(client, retrained_id, decision)
-    champion = _version_by_alias(client, name, CHAMPION)
-    judged = compare_with_champion(decision, read_champion(champion), retrained=retrained_id is not None, force=force)
+    check_own_model(client, name)
+    retrained = retrained_id is not None
+    known = {str(version.version) for version in list_versions(client, name)}
+    champion = version_by_alias(client, name, CHAMPION)
+    judged = _judge(decision, champion, retrained=retrained, force=force)
     if judged.action is AliasAction.SAME:
         assert champion is not None
         return Registration(name, str(champion.version), created=False, verdict=judged)
-    version = _find_version(client, name, decision, retrained=retrained_id is not None)
+    version = _find_version(client, name, decision, retrained=retrained)
     created = version is None
     if version is None:
         version = _create_version(client, name, decision, judged, selection_id, retrained_id)
+        first = _find_version(client, name, decision, retrained=retrained)
+        if first not in (None, version):  # another command has registered the decision meanwhile
+            _delete_version(client, name, version)
+            version, created = first, False
     if judged.takes_alias:
-        if champion is not None:
-            client.set_registered_model_alias(name, PREVIOUS, champion.version)
-        client.set_registered_model_alias(name, CHAMPION, version)
+        judged = move_alias(client, name, version, champion, judged, known)
     return Registration(name, version, created=created, verdict=judged)
+
+
+def _judge(decision: Decision, champion: ModelVersion | None, *, retrained: bool, force: bool) -> Verdict:
+    """Whether the decision takes the alias from the version that has it."""
+    chosen = read_champion(champion)
+    if champion is not None and chosen is None:
+        return compare_with_foreign(decision, str(champion.version), force=force)
+    return compare_with_champion(decision, chosen, retrained=retrained, force=force)
 
 
 def _check_final_run(client: MlflowClient, run_id: str, decision: Decision) -> None:
@@ -111,22 +126,20 @@ def _check_final_run(client: MlflowClient, run_id: str, decision: Decision) -> N
         )
 
 
-def _version_by_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    try:
-        return client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such model; no such alias
-            return None
-        raise
-
-
 def _find_version(client: MlflowClient, name: str, decision: Decision, *, retrained: bool) -> str | None:
-    """The newest version that was registered for this decision."""
-    for version in sorted(client.search_model_versions(f"name = '{name}'"), key=lambda found: -int(found.version)):
+    """The first version that was registered for this decision."""
+    for version in list_versions(client, name):
         registered = read_champion(version)
         if registered is not None and (registered.key, registered.retrained) == (decision.key, retrained):
-            return str(version.version)
+            return registered.version
     return None
+
+
+def _delete_version(client: MlflowClient, name: str, version: str) -> None:
+    """Delete a version that this command has created, and its model."""
+    model_id = client.get_model_version(name, version).source.removeprefix("models:/")
+    client.delete_model_version(name, version)
+    client.delete_logged_model(model_id)
 
 
 def _create_version(
@@ -148,10 +161,7 @@ def _create_version(
         tags = version_tags(decision, run_id, digest, retrained=retrained_id is not None)
         model_id = _log_model(client, name, checkpoint, weights, digest, run_id, tags)
     _log_metrics(client, model_id, decision, selection_id or run_id)
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(
-            name, description="Champions chosen by `flowerml select`: alias champion, and previous before it."
-        )
+    open_own_model(client, name)
     text = f"{decision.words}\n\n{judged.words}\n\n{version_description(decision)}"
     created = client.create_model_version(
         name, f"models:/{model_id}", run_id=run_id, tags=tags, description=text, model_id=model_id

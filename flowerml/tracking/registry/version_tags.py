@@ -8,7 +8,7 @@ from flowerml.selection.registration import Champion
 
 _FIRST, *_TIES = Level
 RULE = f"{_FIRST} over the seeds; where it is equal: {', then '.join(_TIES)}"
-_KEY = "flowerml.decision"
+DECISION = "flowerml.decision"
 
 
 def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: bool) -> dict[str, str]:
@@ -20,7 +20,7 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
     assert winner is not None
     runs = sorted(winner.configuration.runs, key=lambda run: run.seed)
     tags = {
-        _KEY: decision.key,
+        DECISION: decision.key,
         "flowerml.rule": RULE,
         "flowerml.config_id": winner.configuration.config_id,
         "flowerml.data_digest": decision.data_digest,
@@ -46,7 +46,7 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
 
 def read_champion(version: ModelVersion | None) -> Champion | None:
     """The decision in a version's tags; None for no version or one registered by hand."""
-    if version is None or _KEY not in version.tags:
+    if version is None or DECISION not in version.tags:
         return None
     tags = version.tags
 
@@ -58,7 +58,7 @@ def read_champion(version: ModelVersion | None) -> Champion | None:
 
     return Champion(
         version=str(version.version),
-        key=tags[_KEY],
+        key=tags[DECISION],
         config_id=tags["flowerml.config_id"],
         split_digest=tags["flowerml.split_digest"],
         seeds=tuple(int(seed) for seed in tags["flowerml.seeds"].split(",")),

@@ -57,6 +57,24 @@ class ServerRun:
     seconds: float | None
 
 
+def first_run(
+    client: MlflowClient, campaign: str, kind: str, own: Run | None, env_run: Run | None
+) -> tuple[Run, str | None]:
+    """The campaign's or sweep's run, after `own` was made because there was none (or None), and its launcher's id.
+
+    Two commands that start at once each make one: the older one is it. The other is deleted, or, if `mlflow run` has
+    opened it (`env_run`), becomes a launcher. Raises what MLflow raises.
+    """
+    first = min(_search_campaign(client, campaign, kind), key=lambda run: (run.info.start_time, run.info.run_id))
+    if own is None or first.info.run_id == own.info.run_id:
+        return first, None
+    if env_run is None or env_run.info.run_id != own.info.run_id:
+        client.delete_run(own.info.run_id)
+        return first, None
+    RunWriter(client, first).mark_as_launcher(str(own.info.run_id))
+    return first, str(own.info.run_id)
+
+
 def store_address() -> str:
     """The address of the current tracking store, absolute, for another process on this machine."""
     address = str(get_tracking_uri())
@@ -112,6 +130,8 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
                 writer.mark_as_launcher(launcher)
         for tag, text in {KIND: "campaign", CAMPAIGN: campaign, **tags, HEARTBEAT: heartbeat_json()}.items():
             client.set_tag(run.info.run_id, tag, text)
+        if not existing:
+            run, launcher = first_run(client, campaign, "campaign", run, env_run)
         experiment_name = client.get_experiment(run.info.experiment_id).name
         return CampaignRun(MlflowRecorder(client, str(run.info.run_id)), experiment_name, launcher)
     except Exception as error:  # as above

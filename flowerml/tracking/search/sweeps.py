@@ -14,7 +14,7 @@ from flowerml.tracking.delivery.run_lookup import get_env_run, get_or_create_exp
 from flowerml.tracking.delivery.run_writer import KIND, RunWriter
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
-from flowerml.tracking.search.campaigns import CAMPAIGN, CampaignRun, runs_of_campaign
+from flowerml.tracking.search.campaigns import CAMPAIGN, CampaignRun, first_run, runs_of_campaign
 
 
 def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) -> CampaignRun:
@@ -35,20 +35,12 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
                     experiment_id, tags={**resolve_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name
                 )
             _set_tags(client, own, all_tags)
-        # Two commands that start at once each create one: the older one is the sweep's.
-        run_id = min((run.started, run.run_id) for run in runs_of_campaign(sweep, ("sweep",)))[1]
-        run = client.get_run(run_id)
-        launcher = None
-        if own is not None and own.info.run_id != run_id:
-            if env_run is None:
-                client.delete_run(own.info.run_id)
-            else:
-                launcher = str(own.info.run_id)
-                RunWriter(client, run).mark_as_launcher(launcher)
+        run, launcher = first_run(client, sweep, "sweep", own, env_run)
         if run.info.status != "RUNNING":
             RunWriter(client, run).set_running()
         _set_tags(client, run, all_tags)
-        return CampaignRun(MlflowRecorder(client, run_id), client.get_experiment(run.info.experiment_id).name, launcher)
+        experiment_name = client.get_experiment(run.info.experiment_id).name
+        return CampaignRun(MlflowRecorder(client, str(run.info.run_id)), experiment_name, launcher)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 
