@@ -14,7 +14,7 @@ import imagehash
 import numpy as np
 
 from flowerml.data.decode import BadImage, decode, read_bytes
-from flowerml.data.folders import FolderLayout, PictureFile
+from flowerml.data.folders import FolderLayout, PassedOver, PictureFile
 from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
@@ -43,13 +43,14 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Scan:
-    """A folder's pictures sorted by key, its unreadable files, and its classes in label order."""
+    """A folder's pictures sorted by key, its unreadable files, its classes in label order, and what is not used."""
 
     root: Path
     classes: tuple[str, ...]
     pictures: tuple[Picture, ...]
     bad: tuple[BadFile, ...]
     left_out: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -86,7 +87,7 @@ def scan_folder(root: Path, layout: FolderLayout, cache: ScanCache | None = None
     results = [known.get(entry.file) or read[entry.file] for entry in layout.files]
     pictures = tuple(result for result in results if isinstance(result, Picture))
     bad = tuple(result for result in results if isinstance(result, BadFile))
-    return Scan(root, layout.classes, pictures, bad, layout.left_out)
+    return Scan(root, layout.classes, pictures, bad, layout.left_out, layout.passed_over)
 
 
 def require_readable(scanned: Scan, bad_images: str | None) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.folders import FolderLayout, read_layout
+from flowerml.data.folders import FolderLayout, passed_over_line, read_layout
+from flowerml.data.folders.walk import has_lost_pictures
 from flowerml.data.loader import Example, Transform
 from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
 from flowerml.data.quality.near_duplicates import group_numbers
@@ -114,6 +115,8 @@ class FlowersTask:
             if scanned.bad
             else []
         )
+        if (line := passed_over_line(scanned.passed_over)) and has_lost_pictures(scanned.passed_over):
+            remarks.append(line)
         if seen:
             remarks.append(
                 f"{len(seen)} of {len(examples)} pictures are in the training folder too, for example {seen[0]!r}: no"
@@ -188,6 +191,8 @@ def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: in
     ]
     if scanned.left_out:
         lines.append(f"warning: folders that are none of the classes are left out: {', '.join(scanned.left_out)}")
+    if line := passed_over_line(scanned.passed_over):
+        lines.append(f"warning: {line}" if has_lost_pictures(scanned.passed_over) else line)
     if dropped:
         lines.append(
             f"warning: {dropped} copies of photos that stand under two labels are left out (--duplicates drop)"

@@ -45,9 +45,9 @@ def run(argv: Sequence[str] | None) -> int:
     if reason := missing_reason(Path(args.model)):
         raise UserError(f"--model {args.model}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
 
-    from flowerml.data.folders import find_pictures
+    from flowerml.data.folders import find_pictures, passed_over_line
 
-    paths, others = find_pictures([Path(place) for place in args.pictures])
+    paths, passed_over = find_pictures([Path(place) for place in args.pictures])
 
     from flowerml.prediction import load_predictor
     from flowerml.prediction.files import predict_files
@@ -55,8 +55,8 @@ def run(argv: Sequence[str] | None) -> int:
 
     device = pick_device(args.device)
     model = load_predictor(args.model, str(device))
-    if others:
-        logger.info(f"passed over, as their names are not those of pictures: {others}")
+    if line := passed_over_line(passed_over):
+        logger.info(line)
     answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
     if target is not None:
         _write_predictions_csv(target, model.classes, answers)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from flowerml.data.folders import PassedOver, passed_over_line
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import BadFile, Picture, Scan, bad_file_lines
 
@@ -31,6 +32,7 @@ class FolderReport:
     near_duplicates: tuple[tuple[str, ...], ...]
     across_classes: tuple[tuple[str, ...], ...]
     identical: tuple[tuple[str, ...], ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, without the fields that have one value per picture (sizes, groups)."""
@@ -60,6 +62,7 @@ def folder_report(scanned: Scan) -> FolderReport:
         near_duplicates=tuple(_keys(group) for group in several if len(_labels(group)) == 1),
         across_classes=tuple(_keys(group) for group in several if len(_labels(group)) > 1),
         identical=tuple(_keys(group) for group in contents.values() if len(group) > 1),
+        passed_over=scanned.passed_over,
     )
 
 
@@ -72,7 +75,8 @@ def report_lines(report: FolderReport) -> list[str]:
     lines.append(
         f"widths {_range_text(report.widths)} px, heights {_range_text(report.heights)} px (smallest, median, largest)"
     )
-    lines.append(f"folders left out: {', '.join(report.left_out) or 'none'}")
+    lines.append(f"folders left out: {', '.join(map(printable_name, report.left_out)) or 'none'}")
+    lines.append(passed_over_line(report.passed_over) or "passed over: nothing")
     lines.append(f"files that can't be read: {len(report.bad)}")
     if report.bad:
         lines += [f"  {line}" for line in bad_file_lines(report.bad)]
