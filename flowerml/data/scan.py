@@ -12,6 +12,7 @@ from typing import Any
 
 import imagehash
 import numpy as np
+from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.data.folders import FolderLayout, PassedOver, PictureFile
@@ -22,7 +23,11 @@ from flowerml.progress_bar import track
 
 @dataclass(frozen=True)
 class Picture:
-    """A readable picture: file, class, sha256 (hex) of its content, size in pixels and 64-bit perceptual hash."""
+    """A readable picture: file, class, sha256 (hex) of its content, size in pixels and 64-bit perceptual hash.
+
+    `contrast` is the standard deviation of its grey levels (0 to 255) at 32x32 pixels, `colours` the RGB bytes (hex) of
+    a 4x4 thumbnail; None where they are not known.
+    """
 
     file: str
     label: str
@@ -31,6 +36,8 @@ class Picture:
     width: int
     height: int
     phash: int
+    contrast: float | None = None
+    colours: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +139,14 @@ def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Pi
     except BadImage as error:
         return BadFile(entry.file, str(error))
     bits = imagehash.phash(image).hash.flatten()
+    small = image.resize((32, 32), Image.Resampling.BOX)
     facts: dict[str, Any] = {
         "sha256": hashlib.sha256(data).hexdigest(),
         "width": image.width,
         "height": image.height,
         "phash": int.from_bytes(np.packbits(bits).tobytes(), "big"),
+        "contrast": round(float(np.asarray(small.convert("L")).std()), 3),
+        "colours": small.resize((4, 4), Image.Resampling.BOX).tobytes().hex(),
     }
     if cache is not None:
         cache.put(entry.file, before, facts)
