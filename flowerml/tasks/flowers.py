@@ -12,6 +12,7 @@ from PIL import Image
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.folders import FolderLayout, passed_over_line, read_layout
+from flowerml.data.folders.finder import PictureFinder
 from flowerml.data.folders.walk import has_lost_pictures
 from flowerml.data.loader import Example, Transform
 from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
@@ -170,7 +171,7 @@ class FlowersTask:
 
     def render_by_id(self, root: Path, name: str) -> Image.Image | None:
         """The image of that id. Raises BadImage."""
-        return read_image(root / name)
+        return read_image(PictureFinder(root).path(name))
 
 
 def _is_utf8(name: str) -> bool:

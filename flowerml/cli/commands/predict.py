@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowerml.errors import UserError
+from flowerml.errors import UserError, one_line
 from flowerml.files import check_writable, missing_reason
 from flowerml.progress_bar import track
 from flowerml.settings.flags import CommandParser
+from flowerml.text import cut_list
 
 if TYPE_CHECKING:
     from flowerml.prediction.files import FilePrediction
@@ -126,5 +127,6 @@ def _log_summary(classes: Sequence[str], answers: Sequence[FilePrediction], targ
     logger.info(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")
     if bad:
         logger.info(f"can't be used ({len(bad)} of {len(answers)}):")
-        logger.info("\n".join("  " + " ".join(f"{answer.path}: {answer.reason}".splitlines()) for answer in bad))
+        lines = [one_line(f"{answer.path}: {answer.reason}") for answer in bad]
+        logger.info("\n".join(f"  {line}" for line in cut_list(lines, "--json lists all")))
     return 1 if bad else 0

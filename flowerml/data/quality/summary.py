@@ -8,6 +8,7 @@ from typing import Any
 from flowerml.data.folders import PassedOver, passed_over_line
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import BadFile, Picture, Scan, bad_file_lines
+from flowerml.text import cut_list
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,8 @@ def report_lines(report: FolderReport) -> list[str]:
 
 
 def _group_lines(title: str, groups: tuple[tuple[str, ...], ...]) -> list[str]:
-    more = [f"  and {len(groups) - 20} more groups"] if len(groups) > 20 else []
-    return [
-        f"{title}: {len(groups)} groups",
-        *("  " + "  ".join(map(printable_name, group)) for group in groups[:20]),
-        *more,
-    ]
+    lines = cut_list(["  ".join(map(printable_name, group)) for group in groups], "--json lists all")
+    return [f"{title}: {len(groups)} groups", *(f"  {line}" for line in lines)]
 
 
 def printable_name(name: str) -> str:

@@ -45,7 +45,8 @@ def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
 
     `[{"image_id": 1, "relationships": [{"predicate": "ON", "subject": {"name", "x", "y", "w", "h"}, "object":
     {...}}]}]`; x and y are the box's left and top edge in pixels. A name may also be a list `names`. The image file is
-    `<image_id>.jpg`, as in the data set.
+    `<image_id>.jpg`, as in the data set, in the folder or in a sub-folder of it (VG_100K, VG_100K_2). A blank predicate
+    is none of the relations.
 
     Raises:
         UserError: a file is missing or is not in this format; no pair is left.
@@ -60,9 +61,7 @@ def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
         image = f"{number}.jpg"
         collector.add_image(image)
         for entry in graph.get("relationships").items():
-            relation = (
-                collector.find_relation(entry.get("predicate").as_str()) if entry.get("predicate").value else None
-            )
+            relation = collector.find_relation(entry.get("predicate").as_optional_str())
             sides = [entry.get(side) for side in _SIDES]
             if relation is not None:
                 boxes = sides[0].as_box(), sides[1].as_box()
@@ -86,7 +85,7 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
         collector.add_image(image)
         objects = graph.get("objects").items()
         for entry in graph.get("relationships").items():
-            relation = collector.find_relation(entry.get("relationship").as_str())
+            relation = collector.find_relation(entry.get("relationship").as_optional_str())
             indices = [_object_index(index, len(objects)) for index in entry.get("objects").items()]
             if len(indices) != 2:
                 raise entry.get("objects").error("a pair [subject, object] of places in objects")
@@ -140,8 +139,8 @@ def _category_name(side: JsonNode) -> str | None:
     """An object's name: `name`, or the first of `names`; None where it has neither."""
     if side.has("names"):
         names = side.get("names").items()
-        return names[0].as_str() if names else None
-    return side.get("name").as_str() if side.has("name") else None
+        return names[0].as_optional_str() if names else None
+    return side.get("name").as_optional_str() if side.has("name") else None
 
 
 def _object_index(entry: JsonNode, count: int) -> int:
