@@ -12,9 +12,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from flowerml.data.folders import PictureFile
 from flowerml.data.scan import Picture
 from flowerml.errors import UserError
+from flowerml.text import nfc
 
 MAX_DISTANCE = 4  # of 64 bits: edits of one photo are within it, different photos of one flower are not
 MIN_CONTRAST = 2.0  # grey levels (of 255): below it a picture is of one colour, and its hash is that of any other
@@ -98,12 +98,10 @@ def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, 
         raise UserError(f"{path}: can't be read ({error}); mend it or take it out of the folder") from error
     if not rows or not {"class", "file", "near_dup_group"} <= rows[0].keys():
         return None
-    groups = {
-        PictureFile(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows
-    }
-    if pictures and not any(picture.file in groups or picture.key in groups for picture in pictures):
+    groups = {nfc(f"{row['class']}/{row['file']}"): row["near_dup_group"] or "" for row in rows}
+    if pictures and not any(nfc(picture.file) in groups or picture.key in groups for picture in pictures):
         raise UserError(
             f"{path}: names none of the pictures here (columns class and file); mend it or take it out of the folder"
         )
-    by_file = [groups.get(picture.file, groups.get(picture.key, "")) for picture in pictures]
+    by_file = [groups.get(nfc(picture.file), groups.get(picture.key, "")) for picture in pictures]
     return _link_equal(by_file)
