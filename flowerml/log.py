@@ -3,10 +3,13 @@
 Library modules log with `logging.getLogger(__name__)` and configure nothing.
 """
 
+import io
 import logging
 import os
 import sys
 import threading
+
+from flowerml.text import storable
 
 ROOT = "flowerml"
 
@@ -37,14 +40,20 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        text = super().format(record)  # with the traceback, where there is one
+        text = storable(super().format(record))  # with the traceback, where there is one
         if record.levelno >= logging.WARNING:
             return f"{record.levelname.lower()}: {text}"
         return text if record.levelno >= logging.INFO else f"debug: {record.name.removeprefix(ROOT + '.')}: {text}"
 
 
 def configure_logging() -> None:
-    """Attach the handler to the package's logger, once per process. The level is INFO unless it was set before."""
+    """Attach the handler to the package's logger, once per process. The level is INFO unless it was set before.
+
+    Also lets stdout and stderr escape what their encoding lacks, so that no name ends a command after its work.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     root = logging.getLogger(ROOT)
     if not any(isinstance(handler, StderrHandler) for handler in root.handlers):
         handler = StderrHandler()

@@ -1,10 +1,18 @@
-"""Text of users: one Unicode form for names, and long lists cut for a terminal."""
+"""Text of users: one Unicode form for names, escapes for what can't be stored, and long lists cut for a terminal."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+# Undecodable bytes of file names (surrogates), and control characters except tab, newline and carriage return.
+_NOT_STORABLE = re.compile(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 LISTED = 20  # entries of a list that are printed before the rest is only counted
+
+
+def storable(text: str) -> str:
+    """`text` with what no file, terminal or database takes as Python escapes: `\\udce9` for an undecodable byte."""
+    return _NOT_STORABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def nfc(name: str) -> str:

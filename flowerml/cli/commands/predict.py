@@ -102,9 +102,10 @@ def _predictions_json(classes: Sequence[str], answers: Sequence[FilePrediction])
 
 def _prediction_lines(classes: Sequence[str], answers: Sequence[FilePrediction]) -> list[str]:
     """A line for each picture: its class, how sure the model is, its path."""
-    width = max(map(len, classes))
+    names = [one_line(name) for name in classes]
+    width = max(map(len, names))
     best = [
-        (*_best_class(classes, answer.probabilities), answer.path)
+        (*_best_class(names, answer.probabilities), one_line(str(answer.path)))
         for answer in answers
         if answer.probabilities is not None
     ]
@@ -122,7 +123,7 @@ def _log_summary(classes: Sequence[str], answers: Sequence[FilePrediction], targ
         _best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None
     )
     bad = [answer for answer in answers if answer.probabilities is None]
-    counts = ", ".join(f"{name} {good[name]}" for name in classes if good[name])
+    counts = ", ".join(f"{one_line(name)} {good[name]}" for name in classes if good[name])
     written = f"; written to {target}" if target is not None else ""
     logger.info(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")
     if bad:

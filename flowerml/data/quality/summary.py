@@ -70,9 +70,10 @@ def folder_report(scanned: Scan) -> FolderReport:
 def report_lines(report: FolderReport) -> list[str]:
     """The report as lines for a terminal, at most 20 groups of each kind."""
     total = sum(report.counts.values())
-    width = max(len(name) for name in report.counts)
-    lines = [f"{report.root}: {total} pictures, digest {report.digest[:8]}"]
-    lines += [f"  {name:<{width}}  {count:6d}  {count / max(1, total):6.1%}" for name, count in report.counts.items()]
+    counts = {printable_name(name): count for name, count in report.counts.items()}
+    width = max(map(len, counts))
+    lines = [f"{printable_name(report.root)}: {total} pictures, digest {report.digest[:8]}"]
+    lines += [f"  {name:<{width}}  {count:6d}  {count / max(1, total):6.1%}" for name, count in counts.items()]
     lines.append(
         f"widths {_range_text(report.widths)} px, heights {_range_text(report.heights)} px (smallest, median, largest)"
     )
