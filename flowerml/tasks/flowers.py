@@ -38,9 +38,9 @@ class FlowersTask:
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
 
-    def layout(self, root: Path, classes: Sequence[str] | None) -> FolderLayout:
+    def layout(self, root: Path, classes: Sequence[str] | None, *, may_lack: bool = False) -> FolderLayout:
         """The image files by class. Raises UserError as `read_layout`."""
-        return read_layout(root, CLASSES if classes is None else classes, ALIASES)
+        return read_layout(root, CLASSES if classes is None else classes, ALIASES, may_lack=may_lack)
 
     def scan(self, root: Path, classes: Sequence[str] | None, cache: ScanCache | None = None) -> Scan:
         """Read and check every image, except those unchanged since a scan in `cache`. Raises UserError as `layout`."""
@@ -102,9 +102,18 @@ class FlowersTask:
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
     ) -> tuple[list[Example], list[str]]:
-        """All readable images under `root`, and a remark if some are in the training folder too. Raises UserError."""
-        scanned = self.scan(root, classes)
-        require_readable(scanned, bad_images)
+        """All readable images under `root`, and remarks on classes it lacks and on images in the training folder too.
+
+        Raises:
+            UserError: as `layout`, or images can't be read.
+        """
+        layout = self.layout(root, classes, may_lack=True)
+        scanned = scan_folder(root, layout)
+        present = {found.label for found in layout.files}
+        lacking = [name for name in layout.classes if name not in present]
+        require_readable(
+            replace(scanned, classes=tuple(name for name in layout.classes if name in present)), bad_images
+        )
         examples = [
             _make_example(root, picture.key, picture.file, scanned.classes.index(picture.label))
             for picture in scanned.pictures
@@ -116,6 +125,10 @@ class FlowersTask:
             if scanned.bad
             else []
         )
+        if lacking:
+            remarks.append(
+                f"no pictures of {', '.join(lacking)} here: accuracy, mean recall and macro F1 are of the other classes"
+            )
         if (line := passed_over_line(scanned.passed_over)) and has_lost_pictures(scanned.passed_over):
             remarks.append(line)
         if seen:

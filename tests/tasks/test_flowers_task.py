@@ -147,6 +147,27 @@ def test_folders_makes_a_task_of_any_sub_folders(tmp_path):
         prepared(root)
 
 
+def test_a_test_folder_that_lacks_classes_is_evaluated_on_the_others_with_a_remark(root, tmp_path):
+    data = prepared(root)
+    put_classes(tmp_path / "test", {"rose": 2, "tulips": 3})
+    (tmp_path / "test" / "daisy").mkdir()
+    examples, remarks = FlowersTask().test_examples(tmp_path / "test", data.classes, data.split, SETTINGS, None)
+    assert [example.label for example in examples] == [2, 2, 4, 4, 4]
+    assert remarks[0] == (
+        "no pictures of daisy, dandelion, sunflower here: accuracy, mean recall and macro F1 are of the other classes"
+    )
+
+
+def test_a_test_folder_with_other_folders_instead_of_classes_is_refused(root, tmp_path):
+    """They may be the missing classes under another name."""
+    data = prepared(root)
+    put_classes(tmp_path / "test", {"rose": 2, "Tulipa": 3})
+    with pytest.raises(UserError, match=r"no folder for daisy, dandelion, sunflower, tulip;.*found Tulipa, rose"):
+        FlowersTask().test_examples(tmp_path / "test", data.classes, data.split, SETTINGS, None)
+    with pytest.raises(UserError, match="no folder for daisy"):
+        FlowersTask().test_examples(tmp_path, data.classes, data.split, SETTINGS, None)
+
+
 def test_examples_for_evaluation_say_what_has_changed_since(root):
     task = FlowersTask()
     split = prepared(root).split

@@ -41,11 +41,15 @@ class FolderLayout:
     passed_over: tuple[PassedOver, ...] = ()
 
 
-def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) -> FolderLayout:
+def read_layout(
+    root: Path, classes: Sequence[str], aliases: Mapping[str, str], *, may_lack: bool = False
+) -> FolderLayout:
     """List the pictures of `root/<class>/`, at any depth (see `walk_pictures`).
 
     `classes` are class names, or ("folders",) for every sub-folder that is neither hidden, nor the system's, nor
     output. `aliases` maps other accepted folder names to class names (`roses` -> `rose`). Names are compared in NFC.
+    With `may_lack` (a test folder) some of the named classes may have no pictures, unless the folder has others, which
+    may be those classes under another name.
 
     Raises:
         UserError: no such folder, a missing class, two folders for one class, or a class without pictures.
@@ -57,13 +61,16 @@ def read_layout(root: Path, classes: Sequence[str], aliases: Mapping[str, str]) 
     for folder in folders:
         by_class.setdefault(_class_of(folder, wanted, aliases), []).append(folder)
     names = tuple(sorted(by_class)) if takes_all else wanted
-    _check_classes(root, names, by_class, passed_over)
+    may_lack = may_lack and {*by_class} <= {*names} and bool(by_class)
+    present = tuple(name for name in names if name in by_class or not may_lack)
+    _check_classes(root, names, present, by_class, passed_over)
     files: list[PictureFile] = []
-    for name in names:
+    for name in present:
         walk = walk_pictures(root / by_class[name][0])
         files += _picture_files(by_class[name][0], name, walk.files)
         passed_over += walk.counts(name)
-    _check_pictures(root, names, files, passed_over)
+    if not may_lack or not files:
+        _check_pictures(root, present, files, passed_over)
     left_out = tuple(folder for folder in folders if _class_of(folder, wanted, aliases) not in names)
     return FolderLayout(names, tuple(sorted(files, key=lambda picture: picture.key)), left_out, tuple(passed_over))
 
@@ -116,9 +123,13 @@ def _why_no_class(root: Path, name: str) -> Reason | None:
 
 
 def _check_classes(
-    root: Path, names: Sequence[str], by_class: Mapping[str, list[str]], passed_over: Sequence[PassedOver]
+    root: Path,
+    names: Sequence[str],
+    required: Sequence[str],
+    by_class: Mapping[str, list[str]],
+    passed_over: Sequence[PassedOver],
 ) -> None:
-    missing = [name for name in names if name not in by_class]
+    missing = [name for name in required if name not in by_class]
     if missing or not names:
         line = passed_over_line(passed_over)
         found = ", ".join(sorted(folder for group in by_class.values() for folder in group)) or "no sub-folders"
@@ -127,7 +138,7 @@ def _check_classes(
             f" found {found}{f' ({line})' if line else ''}. Name another folder, or, where a new model is trained,"
             " other classes: --classes a,b, or --classes folders for all of them"
         )
-    for name in names:
+    for name in required:
         if len(by_class[name]) > 1:
             forms = " (one name in two Unicode forms)" if len({*map(nfc, by_class[name])}) == 1 else ""
             raise UserError(

@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from flowerml.data.scan import Picture
+from flowerml.data.table import parse_table
 from flowerml.errors import UserError
 from flowerml.text import nfc
 
@@ -92,8 +93,7 @@ def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, 
     if not path.is_file():
         return None
     try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.DictReader(handle))
+        rows = parse_table(path.read_bytes().decode("utf-8-sig")).rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: can't be read ({error}); mend it or take it out of the folder") from error
     if not rows or not {"class", "file", "near_dup_group"} <= rows[0].keys():
