@@ -102,8 +102,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path` atomically. Raises as `write_with`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` as UTF-8 to `path` atomically. Raises as `write_with`.
+
+    Undecodable bytes of file names are escaped (`\\udce9`): the file is valid UTF-8, whatever the names.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -126,7 +129,7 @@ def remove_file(path: Path) -> None:
     try:
         # Through the staging folder: a plain unlink could remove what a newer attempt has written since.
         if staging not in (None, path.parent):
-            path = path.rename(staging / f".{path.name[:100]}.gone")
+            path = path.rename(staging / f".{_short_name(path)}.gone")
         path.unlink()
     except FileNotFoundError:
         staging_dir(path)  # raises LeaseLost if that is the cause
@@ -169,12 +172,17 @@ def _create_temporary(path: Path, staging: Path | None) -> Path:
     try:
         if staging != path.parent:  # a staging folder that was renamed must not be created again
             path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=staging or path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{_short_name(path)}.", suffix=".part", dir=staging or path.parent)
         os.close(handle)
     except OSError as error:
         staging_dir(path)  # raises LeaseLost if that is the cause
         raise UserError(_write_error(path, error)) from error
     return Path(name)
+
+
+def _short_name(path: Path) -> str:
+    """The beginning of a file's name, in bytes: names are limited to 255 of them, and a prefix and suffix are added."""
+    return os.fsencode(path.name)[:100].decode("utf-8", "ignore")
 
 
 def free_space(path: Path) -> str:

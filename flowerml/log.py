@@ -3,6 +3,7 @@
 Library modules log with `logging.getLogger(__name__)` and configure nothing.
 """
 
+import io
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ import traceback
 from types import TracebackType
 
 from flowerml.redaction import redact_secrets
+from flowerml.text import storable
 
 ROOT = "flowerml"
 
@@ -41,14 +43,20 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        text = redact_secrets(super().format(record))  # with the traceback, where there is one
+        text = storable(redact_secrets(super().format(record)))  # with the traceback, where there is one
         if record.levelno >= logging.WARNING:
             return f"{record.levelname.lower()}: {text}"
         return text if record.levelno >= logging.INFO else f"debug: {record.name.removeprefix(ROOT + '.')}: {text}"
 
 
 def configure_logging() -> None:
-    """Attach the handler to the package's logger, once per process. The level is INFO unless it was set before."""
+    """Attach the handler to the package's logger, once per process. The level is INFO unless it was set before.
+
+    Also lets stdout and stderr escape what their encoding lacks, so that no name ends a command after its work.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     root = logging.getLogger(ROOT)
     if not any(isinstance(handler, StderrHandler) for handler in root.handlers):
         handler = StderrHandler()
@@ -65,7 +73,7 @@ def print_traceback(
     trace: TracebackType | None,  # as sys.excepthook has them
 ) -> None:
     """Print the traceback of an unexpected error on stderr, without passwords. For `sys.excepthook`."""
-    text = redact_secrets("".join(traceback.format_exception(kind, error, trace)))
+    text = storable(redact_secrets("".join(traceback.format_exception(kind, error, trace))))
     with _stream_lock:
         print(text, file=sys.stderr, end="", flush=True)
 

@@ -227,3 +227,16 @@ def test_nothing_is_written_into_a_retired_staging_folder(tmp_path):
         write_text(staging / "part" / "state.pt", "second")
     assert not staging.exists()
     write_text(tmp_path / "elsewhere.txt", "as ever")
+
+
+def test_text_with_undecodable_bytes_of_a_name_is_written_as_valid_utf_8(tmp_path):
+    write_text(tmp_path / "a.csv", "ros\udce9.jpg,花")
+    assert (tmp_path / "a.csv").read_text("utf-8") == r"ros\udce9.jpg,花"
+    write_json(tmp_path / "a.json", {"image": "ros\udce9.jpg"})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"image": "ros\udce9.jpg"}
+
+
+def test_the_longest_names_a_disk_takes_can_be_written(tmp_path):
+    for name in ("花" * 85, "x" * 255, os.fsdecode(b"\xe9" * 255)):
+        write_text(tmp_path / name, "text")
+        assert (tmp_path / name).read_text() == "text"

@@ -11,7 +11,6 @@ from flowerml.errors import UserError
 # Pillow's JPEG door also takes MPO, what phones and cameras write into .jpg files with more than one picture inside;
 # the first one counts.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB of RGB
 _WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 
@@ -96,4 +95,8 @@ def _too_large(what: str) -> str:
 
 def _looks_like(source: bytes | Image.Image) -> str:
     head = b"" if isinstance(source, Image.Image) else source[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head[4:].startswith(
+        (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1", b"ftypavi")
+    ):  # phones and servers also put HEIC and AVIF into files called .jpg
+        return " (it looks like HEIC or AVIF: convert it to JPEG or PNG)"
     return " (it looks like a web page)" if head.startswith((b"<!doctype", b"<html", b"<?xml")) else ""

@@ -12,17 +12,23 @@ from typing import Any
 
 import imagehash
 import numpy as np
+from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_bytes
-from flowerml.data.folders import FolderLayout, PictureFile
+from flowerml.data.folders import FolderLayout, PassedOver, PictureFile
 from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
+from flowerml.text import cut_list
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A readable picture: file, class, sha256 (hex) of its content, size in pixels and 64-bit perceptual hash."""
+    """A readable picture: file, class, sha256 (hex) of its content, size in pixels and 64-bit perceptual hash.
+
+    `contrast` is the standard deviation of its grey levels (0 to 255) at 32x32 pixels, `colours` the RGB bytes (hex) of
+    a 4x4 thumbnail; None where they are not known.
+    """
 
     file: str
     label: str
@@ -31,6 +37,8 @@ class Picture:
     width: int
     height: int
     phash: int
+    contrast: float | None = None
+    colours: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,14 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Scan:
-    """A folder's pictures sorted by key, its unreadable files, and its classes in label order."""
+    """A folder's pictures sorted by key, its unreadable files, its classes in label order, and what is not used."""
 
     root: Path
     classes: tuple[str, ...]
     pictures: tuple[Picture, ...]
     bad: tuple[BadFile, ...]
     left_out: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -86,7 +95,7 @@ def scan_folder(root: Path, layout: FolderLayout, cache: ScanCache | None = None
     results = [known.get(entry.file) or read[entry.file] for entry in layout.files]
     pictures = tuple(result for result in results if isinstance(result, Picture))
     bad = tuple(result for result in results if isinstance(result, BadFile))
-    return Scan(root, layout.classes, pictures, bad, layout.left_out)
+    return Scan(root, layout.classes, pictures, bad, layout.left_out, layout.passed_over)
 
 
 def require_readable(scanned: Scan, bad_images: str | None) -> None:
@@ -95,7 +104,7 @@ def require_readable(scanned: Scan, bad_images: str | None) -> None:
     `bad_images` None means "stop", for commands without that flag.
 
     Raises:
-        UserError: lists every unreadable file by path and reason.
+        UserError: lists the unreadable files by path and reason.
     """
     if scanned.bad and bad_images != "skip":
         skip_hint = "" if bad_images is None else ", or go on without them: --bad-images skip"
@@ -110,8 +119,10 @@ def require_readable(scanned: Scan, bad_images: str | None) -> None:
 
 
 def bad_file_lines(bad: Sequence[BadFile]) -> list[str]:
-    """One line per file: path, tab, reason. Paths are quoted, so that any name fits on its line."""
-    return [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad]
+    """One line per file: path, tab, reason; a long list is cut. Paths are quoted, so that any name fits on its line."""
+    return cut_list(
+        [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad], "`flowerml dataset check --json` lists all"
+    )
 
 
 def _from_cache(entry: PictureFile, cache: ScanCache | None) -> Picture | None:
@@ -131,11 +142,14 @@ def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Pi
     except BadImage as error:
         return BadFile(entry.file, str(error))
     bits = imagehash.phash(image).hash.flatten()
+    small = image.resize((32, 32), Image.Resampling.BOX)
     facts: dict[str, Any] = {
         "sha256": hashlib.sha256(data).hexdigest(),
         "width": image.width,
         "height": image.height,
         "phash": int.from_bytes(np.packbits(bits).tobytes(), "big"),
+        "contrast": round(float(np.asarray(small.convert("L")).std()), 3),
+        "colours": small.resize((4, 4), Image.Resampling.BOX).tobytes().hex(),
     }
     if cache is not None:
         cache.put(entry.file, before, facts)

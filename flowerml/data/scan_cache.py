@@ -19,7 +19,7 @@ from flowerml.errors import UserError
 from flowerml.files import write_bytes
 
 CACHE_DIR_VARIABLE = "FLOWERML_CACHE_DIR"
-_FORMAT = "flowerml-scan-1"
+_FORMAT = "flowerml-scan-2"  # 2: with contrast and colours
 _MIN_AGE_NS = 3 * 10**9  # some file systems store times in steps of two seconds
 
 

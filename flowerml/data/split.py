@@ -3,11 +3,12 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowerml.data.scan import Picture, Scan
 from flowerml.errors import UserError
+from flowerml.text import distinct_nfc, nfc
 
 FORMAT = "flowerml-split-1"
 
@@ -53,7 +54,7 @@ class Split:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Split":
-        """The split from the values of `as_json`.
+        """The split from the values of `as_json`, with its keys in NFC.
 
         Raises:
             UserError: another format, or a digest that does not match the content.
@@ -83,7 +84,22 @@ class Split:
         )
         if split.digest != value["digest"]:
             raise UserError("the stored split was changed by hand: its digest does not fit its lists")
+        return _with_nfc_keys(split)
+
+
+def _with_nfc_keys(split: Split) -> Split:
+    """The split with its keys as `PictureFile.key` has them: earlier versions kept the form on disk."""
+    keys = [*split.sha256]
+    renamed = dict(zip(keys, distinct_nfc(keys), strict=True))
+    if all(key == name for key, name in renamed.items()):
         return split
+    return replace(
+        split,
+        train=tuple(renamed[key] for key in split.train),
+        val=tuple(renamed[key] for key in split.val),
+        sha256={renamed[key]: digest for key, digest in split.sha256.items()},
+        skipped=tuple(map(nfc, split.skipped)),
+    )
 
 
 def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_seed: int) -> Split:

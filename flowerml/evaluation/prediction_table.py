@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from flowerml.text import distinct_nfc
+
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """What a run predicted: image and class names, true class numbers (N,), and probabilities (N, C)."""
+    """What a run predicted: image names (in NFC) and class names, true class numbers (N,), and probabilities (N, C)."""
 
     images: tuple[str, ...]
     classes: tuple[str, ...]
@@ -38,6 +40,6 @@ def read_predictions(path: Path) -> PredictionTable | None:
         classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
         labels = np.array([classes.index(row["label"]) for row in rows])
         probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
-        return PredictionTable(tuple(row["image"] for row in rows), classes, labels, probabilities)
+        return PredictionTable(tuple(distinct_nfc([row["image"] for row in rows])), classes, labels, probabilities)
     except (OSError, ValueError, KeyError, IndexError):
         return None

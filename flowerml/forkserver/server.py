@@ -159,7 +159,7 @@ def _run_child(job: Job, parent: int, error_pipe: int) -> NoReturn:
         signal.signal(number, signal.default_int_handler)
     code, error = run_with_exit_code(lambda: _run_function(job, parent))
     with suppress(OSError):
-        os.write(error_pipe, error.encode()[:4096])
+        os.write(error_pipe, error.encode(errors="backslashreplace")[:4096])
     for process in multiprocessing.active_children():  # of a data loader
         process.terminate()
     sys.stdout.flush()

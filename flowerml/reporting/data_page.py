@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from flowerml.data.folders import passed_over_line
 from flowerml.data.quality.summary import FolderReport
 from flowerml.evaluation.label_errors import LabelErrors
 from flowerml.reporting.data_page_groups import duplicate_groups
@@ -39,6 +40,7 @@ def data_page(report: FolderReport, label_errors: LabelErrors | None, *, thumbna
         "data_check.html.j2",
         title=f"Data check: {PurePath(report.root).name or report.root}",
         report=report,
+        passed_over=passed_over_line(report.passed_over),
         tiles=_finding_tiles(report, label_errors),
         balance=_class_balance(report),
         size_summary=describe_sizes(report.sizes),

@@ -7,32 +7,60 @@ one-hue sequential map, both readable with the common colour-vision deficiencies
 import io
 import textwrap
 from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
 from matplotlib.typing import RcKeyType
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 INK, MUTED, FAINT = "#222222", "#595959", "#D9D9D9"
-_TEXT: dict[RcKeyType, Any] = {"font.family": "DejaVu Sans", "font.size": 9.0, "text.color": INK, "text.usetex": False}
+FONT = "DejaVu Sans"  # comes with matplotlib
+_TEXT: dict[RcKeyType, Any] = {"font.family": FONT, "font.size": 9.0, "text.color": INK, "text.usetex": False}
 _AXES: dict[RcKeyType, Any] = {"axes.labelcolor": INK, "axes.edgecolor": MUTED, "axes.axisbelow": True}
 STYLE: dict[RcKeyType, Any] = {**_TEXT, **_AXES, "legend.frameon": False}
 MANY_CLASSES = 15  # with more, a cell has no room for a percentage
 WHITE_FROM = 0.67  # share of a row from which white text has the better contrast (at least 4:1)
 
 
+@cache
+def _characters() -> frozenset[int]:
+    """The code points that the figures' font has; line breaks, which matplotlib handles, count too."""
+    return frozenset({*get_font(findfont(FONT)).get_charmap(), ord("\n")})
+
+
+def drawable(text: str) -> str:
+    """`text` with the code points (U+1F33B) in place of characters that the figures' font lacks, such as emoji.
+
+    matplotlib would draw the same box for each of them, and warn each time.
+    """
+    if all(ord(char) in _characters() for char in text):
+        return text
+    words: list[str] = []
+    for lacks, run in groupby(text, lambda char: ord(char) not in _characters()):
+        chars = "".join(run)
+        # Variation selectors only choose between two pictures of the character before them.
+        codes = [f"U+{ord(char):04X}" for char in chars if not 0xFE00 <= ord(char) <= 0xFE0F]
+        words += codes if lacks else [chars]
+    return " ".join(word.strip(" ") for word in words)
+
+
 def shorten(name: str, limit: int = 28) -> str:
-    """Cut a name to `limit` characters in its middle, as names differ most at their ends."""
+    """Cut a name to `limit` characters in its middle, as names differ most at their ends; see `drawable`."""
+    name = drawable(name)
     return name if len(name) <= limit else f"{name[: limit - 11]}…{name[-10:]}"
 
 
 def title_lines(title: str, width: float) -> list[str]:
     """Wrap a title to a figure `width` inches wide."""
-    return textwrap.wrap(title, max(20, int((width - 0.3) / 0.118))) or [""]
+    return textwrap.wrap(drawable(title), max(20, int((width - 0.3) / 0.118))) or [""]
 
 
 def header(figure: Figure, title: str, subtitle: str) -> None:
@@ -124,6 +152,9 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
 def png_bytes(figure: Figure, dpi: int = 130) -> bytes:
     """Encode a figure as a PNG file at `dpi` dots per inch; reproducible, as no version or date is written."""
     buffer = io.BytesIO()
+    for artist in figure.findobj(Text):
+        if isinstance(artist, Text) and (text := drawable(artist.get_text())) != artist.get_text():
+            artist.set_text(text)
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()

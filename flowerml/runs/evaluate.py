@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.data.loader import Example, evaluation_loader
-from flowerml.errors import UserError
+from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
@@ -73,7 +73,7 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
     task = task_for(checkpoint.spec)
     part, folder, examples, remarks = _select_examples(request, checkpoint, task, settings)
     for remark in remarks:
-        logger.warning(f"{folder}: {remark}")
+        logger.warning(one_line(f"{folder}: {remark}"))
     predictor = as_network(checkpoint, str(device), str(request.checkpoint))
     memory_format = set_channels_last(predictor, checkpoint.spec)
     _, transform = task.transforms(checkpoint.description, settings)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
-from flowerml.errors import Stopped
+from flowerml.errors import Stopped, one_line
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
@@ -212,7 +212,7 @@ def _test_examples(run: Prepared) -> list[Example]:
         Path(run.settings.test_dir), run.data.classes, run.data.split, run.settings, run.settings.bad_images
     )
     for remark in remarks:
-        logger.warning(f"test folder {run.settings.test_dir}: {remark}")
+        logger.warning(one_line(f"test folder {run.settings.test_dir}: {remark}"))
     return examples
 
 

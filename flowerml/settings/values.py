@@ -4,13 +4,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from flowerml.text import nfc
+
 
 def _parse_class_names(value: Any) -> Any:  # noqa: ANN401 - whatever was given
-    """`"a, b"` -> ("a", "b"), sorted: classes are identified by name, never by position."""
+    """`"a, b"` -> ("a", "b"), sorted and in NFC: classes are identified by name, never by position."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
     if not isinstance(value, list | tuple):
         return value
+    value = [nfc(name) if isinstance(name, str) else name for name in value]
     if not all(value) or len(set(value)) < len(value):
         raise ValueError("an empty name, or one name twice")
     return tuple(sorted(value))

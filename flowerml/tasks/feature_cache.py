@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from flowerml.data.decode import read_image
+from flowerml.data.folders.finder import PictureFinder
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.data.pair_views import PairExample, Sides, crop_box, swap_boxes
@@ -147,7 +148,8 @@ def _compute_features(
     training = built.model.training
     model = built.model.to(device).eval()
     memory_format = set_channels_last(model, spec)
-    examples = [Example(crop.image, 0, partial(_read_crop, root / crop.image, crop)) for crop in crops]
+    finder = PictureFinder(root)
+    examples = [Example(crop.image, 0, partial(_read_crop, finder.path(crop.image), crop)) for crop in crops]
     loader = evaluation_loader(
         examples, partial(_crop_to_tensor, built.description), batch_size=_BATCH_SIZE, workers=workers
     )

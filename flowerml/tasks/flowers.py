@@ -11,7 +11,9 @@ from PIL import Image
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
-from flowerml.data.folders import FolderLayout, read_layout
+from flowerml.data.folders import FolderLayout, passed_over_line, read_layout
+from flowerml.data.folders.finder import PictureFinder
+from flowerml.data.folders.walk import has_lost_pictures
 from flowerml.data.loader import Example, Transform
 from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
 from flowerml.data.quality.near_duplicates import group_numbers
@@ -36,9 +38,9 @@ class FlowersTask:
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
 
-    def layout(self, root: Path, classes: Sequence[str] | None) -> FolderLayout:
+    def layout(self, root: Path, classes: Sequence[str] | None, *, may_lack: bool = False) -> FolderLayout:
         """The image files by class. Raises UserError as `read_layout`."""
-        return read_layout(root, CLASSES if classes is None else classes, ALIASES)
+        return read_layout(root, CLASSES if classes is None else classes, ALIASES, may_lack=may_lack)
 
     def scan(self, root: Path, classes: Sequence[str] | None, cache: ScanCache | None = None) -> Scan:
         """Read and check every image, except those unchanged since a scan in `cache`. Raises UserError as `layout`."""
@@ -100,9 +102,18 @@ class FlowersTask:
     def test_examples(
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings, bad_images: str | None
     ) -> tuple[list[Example], list[str]]:
-        """All readable images under `root`, and a remark if some are in the training folder too. Raises UserError."""
-        scanned = self.scan(root, classes)
-        require_readable(scanned, bad_images)
+        """All readable images under `root`, and remarks on classes it lacks and on images in the training folder too.
+
+        Raises:
+            UserError: as `layout`, or images can't be read.
+        """
+        layout = self.layout(root, classes, may_lack=True)
+        scanned = scan_folder(root, layout)
+        present = {found.label for found in layout.files}
+        lacking = [name for name in layout.classes if name not in present]
+        require_readable(
+            replace(scanned, classes=tuple(name for name in layout.classes if name in present)), bad_images
+        )
         examples = [
             _make_example(root, picture.key, picture.file, scanned.classes.index(picture.label))
             for picture in scanned.pictures
@@ -114,6 +125,12 @@ class FlowersTask:
             if scanned.bad
             else []
         )
+        if lacking:
+            remarks.append(
+                f"no pictures of {', '.join(lacking)} here: accuracy, mean recall and macro F1 are of the other classes"
+            )
+        if (line := passed_over_line(scanned.passed_over)) and has_lost_pictures(scanned.passed_over):
+            remarks.append(line)
         if seen:
             remarks.append(
                 f"{len(seen)} of {len(examples)} pictures are in the training folder too, for example {seen[0]!r}: no"
@@ -167,7 +184,7 @@ class FlowersTask:
 
     def render_by_id(self, root: Path, name: str) -> Image.Image | None:
         """The image of that id. Raises BadImage."""
-        return read_image(root / name)
+        return read_image(PictureFinder(root).path(name))
 
 
 def _is_utf8(name: str) -> bool:
@@ -188,6 +205,8 @@ def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: in
     ]
     if scanned.left_out:
         lines.append(f"warning: folders that are none of the classes are left out: {', '.join(scanned.left_out)}")
+    if line := passed_over_line(scanned.passed_over):
+        lines.append(f"warning: {line}" if has_lost_pictures(scanned.passed_over) else line)
     if dropped:
         lines.append(
             f"warning: {dropped} copies of photos that stand under two labels are left out (--duplicates drop)"

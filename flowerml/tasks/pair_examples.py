@@ -12,6 +12,7 @@ from flowerml.data.relations.folder import PairFolder, read_pair_folder
 from flowerml.data.relations.records import FLIPPED, Pair
 from flowerml.data.relations.split import PairSplit, measure_ambiguity, require_disjoint, split_by_image
 from flowerml.settings import Settings
+from flowerml.text import cut_list
 
 
 def read_annotated_folder(
@@ -34,7 +35,7 @@ def make_pair_examples(folder: PairFolder) -> list[PairExample]:
     examples = []
     for name, pair in zip(folder.ids, folder.pairs, strict=True):
         label, mirrored = label_of[pair.relation], label_of.get(FLIPPED[pair.relation])
-        read = partial(_read_pair_source, folder.root / pair.image, pair, label, mirrored)
+        read = partial(_read_pair_source, folder.paths[pair.image], pair, label, mirrored)
         examples.append(PairExample(name, label, read, pair, mirrored))
     return examples
 
@@ -62,7 +63,7 @@ def annotation_remarks(folder: PairFolder, parts: PairSplit) -> tuple[str, ...]:
     """Counts, other relations, split and bad images, as lines for the log."""
     counts = ", ".join(f"{name} {count:,}" for name, count in folder.counts().items())
     lines = [f"{folder.annotations.source}: {len(folder.pairs):,} pairs in {len(folder.sha256):,} pictures: {counts}"]
-    lines += folder.annotations.notes
+    lines += cut_list(folder.annotations.notes)
     if folder.annotations.other_relations:
         most_common = sorted(folder.annotations.other_relations.items(), key=lambda item: (-item[1], item[0]))[:5]
         total = sum(folder.annotations.other_relations.values())

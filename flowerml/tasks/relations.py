@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
+from flowerml.data.folders.finder import PictureFinder
 from flowerml.data.loader import Example, Transform
 from flowerml.data.pair_views import ImagePairSource, PairView
 from flowerml.data.relations.checks import experiment_checks, settings_checks
@@ -208,7 +209,9 @@ class RelationsTask:
     def render_by_id(self, root: Path, name: str) -> Image.Image | None:
         """As `render`, from the image and boxes in the pair's id. Raises BadImage."""
         parsed = parse_pair_id(name)
-        return None if parsed is None else _draw_boxes(read_image(root / parsed[0], upright=False), *parsed[1:])
+        if parsed is None:
+            return None
+        return _draw_boxes(read_image(PictureFinder(root).path(parsed[0]), upright=False), *parsed[1:])
 
 
 def _draw_boxes(image: Image.Image, subject: Box, other: Box) -> Image.Image:

@@ -66,6 +66,12 @@ def test_what_is_no_picture_is_refused_and_not_called_a_web_page(data):
     assert "web page" not in reason_for(data)
 
 
+def test_a_heic_or_avif_picture_is_called_one_with_the_remedy():
+    for brand in (b"heic", b"mif1", b"avif"):
+        assert "looks like HEIC or AVIF: convert it" in reason_for(b"\0\0\0\x18ftyp" + brand + b"\0" * 100)
+    assert "HEIC" not in reason_for(b"\0\0\0\x18ftypisom" + b"\0" * 100)
+
+
 def test_an_empty_file_is_called_empty():
     assert reason_for(b"") == "the file is empty"
 

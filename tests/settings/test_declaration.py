@@ -272,6 +272,13 @@ def test_class_order_is_irrelevant(given):
     assert COMPLETE.replace(classes=given).classes == ("daisy", "rose", "tulip")
 
 
+def test_classes_are_in_nfc_however_they_were_typed():
+    """macOS completes names in NFD: é as e and an accent."""
+    assert COMPLETE.replace(classes="cafe\u0301,rose").classes == ("caf\u00e9", "rose")
+    with pytest.raises(ValidationError):
+        COMPLETE.replace(classes="cafe\u0301,caf\u00e9")
+
+
 @pytest.mark.parametrize("given", ["", ",", "rose,,daisy", "rose,daisy,", [], "rose,rose,daisy"])
 def test_classes_refuses_empty_and_doubled_names(given):
     """A doubled name would add an output that no picture ever has; an empty one names the folder itself."""

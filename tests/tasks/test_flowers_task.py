@@ -69,6 +69,13 @@ def test_remarks_name_counts_copies_and_folders_left_out(root):
     assert "can't be read" not in text
 
 
+def test_remarks_count_what_is_passed_over_and_warn_of_lost_pictures(root):
+    put(root / "rose" / "notes.txt", b"")
+    assert "passed over: 1 other files (.txt 1; in rose 1)" in prepared(root).remarks
+    put(root / "rose" / "1.heic", b"")
+    assert any(line.startswith("warning: passed over: 1 pictures in formats") for line in prepared(root).remarks)
+
+
 def test_bad_pictures_stop_or_are_left_out_and_kept_on_the_list(root):
     before = prepared(root).split
     put(root / "rose" / "bad.jpg", b"nothing")
@@ -138,6 +145,27 @@ def test_folders_makes_a_task_of_any_sub_folders(tmp_path):
     assert {example.id: example.label for example in data.train}["oak/00.jpg"] == 1 or "oak/00.jpg" in data.split.val
     with pytest.raises(UserError, match="expected daisy"):
         prepared(root)
+
+
+def test_a_test_folder_that_lacks_classes_is_evaluated_on_the_others_with_a_remark(root, tmp_path):
+    data = prepared(root)
+    put_classes(tmp_path / "test", {"rose": 2, "tulips": 3})
+    (tmp_path / "test" / "daisy").mkdir()
+    examples, remarks = FlowersTask().test_examples(tmp_path / "test", data.classes, data.split, SETTINGS, None)
+    assert [example.label for example in examples] == [2, 2, 4, 4, 4]
+    assert remarks[0] == (
+        "no pictures of daisy, dandelion, sunflower here: accuracy, mean recall and macro F1 are of the other classes"
+    )
+
+
+def test_a_test_folder_with_other_folders_instead_of_classes_is_refused(root, tmp_path):
+    """They may be the missing classes under another name."""
+    data = prepared(root)
+    put_classes(tmp_path / "test", {"rose": 2, "Tulipa": 3})
+    with pytest.raises(UserError, match=r"no folder for daisy, dandelion, sunflower, tulip;.*found Tulipa, rose"):
+        FlowersTask().test_examples(tmp_path / "test", data.classes, data.split, SETTINGS, None)
+    with pytest.raises(UserError, match="no folder for daisy"):
+        FlowersTask().test_examples(tmp_path, data.classes, data.split, SETTINGS, None)
 
 
 def test_examples_for_evaluation_say_what_has_changed_since(root):

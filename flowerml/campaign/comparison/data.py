@@ -17,6 +17,7 @@ from flowerml.progress_bar import track
 from flowerml.settings.declaration import fields
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import metadata
+from flowerml.text import distinct_nfc
 from flowerml.tracking.search.campaigns import ServerRun, campaigns_of_plan, fetch_artifact, runs_of_campaign
 
 _FILES = ("history.csv", "predictions.csv", "settings.json", "split.json")
@@ -179,7 +180,8 @@ def _read_examples(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.n
     table = read_predictions(folder / "predictions.csv")
     if table is None:
         raise UserError(f"predictions.csv of run {folder.name} can't be read")
-    sha256 = json.loads((folder / "split.json").read_text("utf-8"))["sha256"]
+    stored = json.loads((folder / "split.json").read_text("utf-8"))["sha256"]
+    sha256 = dict(zip(distinct_nfc([*stored]), stored.values(), strict=True))
     return table.images, table.classes, table.labels, tuple(sha256.get(image, image) for image in table.images)
 
 

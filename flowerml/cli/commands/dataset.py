@@ -13,6 +13,7 @@ from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
+from flowerml.text import cut_list
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +189,7 @@ def _check_pair_dataset(args: argparse.Namespace) -> int:
             raise UserError(f"{flag} looks at whole pictures in folders: leave it out with --kind relations")
 
     from flowerml.data.relations.folder import read_pair_folder
+    from flowerml.data.relations.parser import FULL_LIST
     from flowerml.data.relations.split import measure_ambiguity
 
     annotations = Path(args.annotations) if args.annotations else None
@@ -208,9 +210,10 @@ def _check_pair_dataset(args: argparse.Namespace) -> int:
     print(
         f"{folder.annotations.source}: {len(folder.pairs):,} usable pairs in {len(folder.sha256):,} pictures: {counts}"
     )
-    print("\n".join([*folder.annotations.notes, *([doubt.summary()] if doubt else [])]))
+    print("\n".join([*cut_list(folder.annotations.notes), *([doubt.summary()] if doubt else [])]))
     if bad:
-        print("\n".join([f"can't be used ({len(bad)}):", *(f"  {one_line(line)}" for line in bad)]))
+        listed = cut_list([one_line(line) for line in bad], FULL_LIST)
+        print("\n".join([f"can't be used ({len(bad):,}):", *(f"  {line}" for line in listed)]))
     return 1 if bad else 0
 
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowerml.errors import UserError
+from flowerml.errors import UserError, one_line
 from flowerml.files import check_writable, missing_reason
 from flowerml.progress_bar import track
 from flowerml.settings.flags import CommandParser
+from flowerml.text import cut_list
 
 if TYPE_CHECKING:
     from flowerml.prediction.files import FilePrediction
@@ -45,9 +46,9 @@ def run(argv: Sequence[str] | None) -> int:
     if reason := missing_reason(Path(args.model)):
         raise UserError(f"--model {args.model}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
 
-    from flowerml.data.folders import find_pictures
+    from flowerml.data.folders import find_pictures, passed_over_line
 
-    paths, others = find_pictures([Path(place) for place in args.pictures])
+    paths, passed_over = find_pictures([Path(place) for place in args.pictures])
 
     from flowerml.prediction import load_predictor
     from flowerml.prediction.files import predict_files
@@ -55,8 +56,8 @@ def run(argv: Sequence[str] | None) -> int:
 
     device = pick_device(args.device)
     model = load_predictor(args.model, str(device))
-    if others:
-        logger.info(f"passed over, as their names are not those of pictures: {others}")
+    if line := passed_over_line(passed_over):
+        logger.info(line)
     answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
     if target is not None:
         _write_predictions_csv(target, model.classes, answers)
@@ -101,9 +102,10 @@ def _predictions_json(classes: Sequence[str], answers: Sequence[FilePrediction])
 
 def _prediction_lines(classes: Sequence[str], answers: Sequence[FilePrediction]) -> list[str]:
     """A line for each picture: its class, how sure the model is, its path."""
-    width = max(map(len, classes))
+    names = [one_line(name) for name in classes]
+    width = max(map(len, names))
     best = [
-        (*_best_class(classes, answer.probabilities), answer.path)
+        (*_best_class(names, answer.probabilities), one_line(str(answer.path)))
         for answer in answers
         if answer.probabilities is not None
     ]
@@ -121,10 +123,11 @@ def _log_summary(classes: Sequence[str], answers: Sequence[FilePrediction], targ
         _best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None
     )
     bad = [answer for answer in answers if answer.probabilities is None]
-    counts = ", ".join(f"{name} {good[name]}" for name in classes if good[name])
+    counts = ", ".join(f"{one_line(name)} {good[name]}" for name in classes if good[name])
     written = f"; written to {target}" if target is not None else ""
     logger.info(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")
     if bad:
         logger.info(f"can't be used ({len(bad)} of {len(answers)}):")
-        logger.info("\n".join("  " + " ".join(f"{answer.path}: {answer.reason}".splitlines()) for answer in bad))
+        lines = [one_line(f"{answer.path}: {answer.reason}") for answer in bad]
+        logger.info("\n".join(f"  {line}" for line in cut_list(lines, "--json lists all")))
     return 1 if bad else 0

@@ -18,6 +18,7 @@ from flowerml.data.download.archive import BadArchive, require_space, unpack
 from flowerml.data.download.http import ALTERNATIVES, require_url
 from flowerml.data.download.resumable import RETRY_DELAYS_S, PartialFile, download
 from flowerml.data.folders import ALL_FOLDERS, read_layout
+from flowerml.data.folders.kinds import beside_pictures
 from flowerml.errors import UserError
 from flowerml.files import file_digest
 from flowerml.human_units import amount
@@ -132,7 +133,7 @@ def _unpack_classes(archive: Path, target: Path) -> dict[str, int]:
 
 def _class_root(stage: Path) -> Path:
     """The folder that holds the class folders: most archives have one folder around everything."""
-    entries = [path for path in stage.iterdir() if not path.name.startswith(".")]
+    entries = [path for path in stage.iterdir() if beside_pictures(path.name) is None]
     if len(entries) == 1 and entries[0].is_dir() and any(path.is_dir() for path in entries[0].iterdir()):
         return entries[0]
     return stage

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from flowerml.data.scan import Picture, Scan
 from flowerml.errors import UserError
+from flowerml.text import cut_list
 
 
 def conflicting_labels(pictures: Sequence[Picture], groups: Sequence[int]) -> list[list[Picture]]:
@@ -48,7 +49,6 @@ def resolve_label_conflicts(scanned: Scan, groups: Sequence[int], duplicates: st
 
 
 def conflict_lines(groups: Sequence[Sequence[Picture]]) -> list[str]:
-    """One line per photo with its copies; at most 20 photos."""
-    lines = ["  ".join(repr(picture.key) for picture in group) for group in groups[:20]]
-    more = len(groups) - len(lines)
-    return [*lines, *([f"and {more} more: flowerml dataset check --html shows them side by side"] if more else [])]
+    """One line per photo with its copies; a long list is cut."""
+    lines = ["  ".join(repr(picture.key) for picture in group) for group in groups]
+    return cut_list(lines, "`flowerml dataset check --html` shows them side by side")

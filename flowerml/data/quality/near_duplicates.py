@@ -12,25 +12,54 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from flowerml.data.folders import PictureFile
 from flowerml.data.scan import Picture
+from flowerml.data.table import parse_table
 from flowerml.errors import UserError
+from flowerml.text import nfc
 
 MAX_DISTANCE = 4  # of 64 bits: edits of one photo are within it, different photos of one flower are not
+MIN_CONTRAST = 2.0  # grey levels (of 255): below it a picture is of one colour, and its hash is that of any other
+MAX_COLOUR_DIFFERENCE = 0.12  # of the colours' level, across classes: JPEG, size, brightness and crops stay below it
 _BLOCK = 512  # rows compared at a time: 512 x 10,000 distances take 5 MB
 
 
 def near_duplicate_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) -> list[tuple[int, int]]:
-    """Index pairs (i < j) whose perceptual hashes differ in at most `max_distance` of 64 bits."""
+    """Index pairs (i < j) whose perceptual hashes differ in at most `max_distance` of 64 bits.
+
+    The hash is of grey levels. Pictures without contrast are near none, as their hash has no content. In different
+    classes the colours must be alike too, since they may be what tells the classes apart; in one class a recoloured
+    copy is still a copy.
+    """
     hashes = np.array([picture.phash for picture in pictures], dtype=np.uint64)
+    has_content = np.array([picture.contrast is None or picture.contrast >= MIN_CONTRAST for picture in pictures], bool)
     pairs: list[tuple[int, int]] = []
     for start in range(0, len(hashes), _BLOCK):
-        rows = hashes[start : start + _BLOCK, None]
-        near = np.bitwise_count(rows ^ hashes[None, :]) <= max_distance
-        for i, j in np.argwhere(near):
-            if start + i < j:
+        rows = slice(start, start + _BLOCK)
+        near = np.bitwise_count(hashes[rows, None] ^ hashes[None, :]) <= max_distance
+        for i, j in np.argwhere(near & has_content[rows, None] & has_content[None, :]):
+            if start + i < j and _may_be_one_photo(pictures[start + i], pictures[j]):
                 pairs.append((int(start + i), int(j)))
     return pairs
+
+
+def _may_be_one_photo(first: Picture, second: Picture) -> bool:
+    if first.label == second.label or first.colours is None or second.colours is None:
+        return True
+    return colour_difference(bytes.fromhex(first.colours), bytes.fromhex(second.colours)) <= MAX_COLOUR_DIFFERENCE
+
+
+def colour_difference(first: bytes, second: bytes) -> float:
+    """The root-mean-square difference of two thumbnails (RGB bytes of equal length) as a share of their level.
+
+    Brightness is no difference within 0.8 to 1.25 times: each is scaled to the other, and the smaller result counts.
+    """
+    a, b = (np.frombuffer(colours, np.uint8).astype(np.float64) for colours in (first, second))
+    level = max(np.sqrt(np.mean(a * a)), np.sqrt(np.mean(b * b)), 1.0)
+    residuals = [
+        np.sqrt(np.mean((one - np.clip(one @ other / max(other @ other, 1.0), 0.8, 1.25) * other) ** 2))
+        for one, other in ((a, b), (b, a))
+    ]
+    return float(min(residuals) / level)
 
 
 def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:
@@ -64,18 +93,15 @@ def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, 
     if not path.is_file():
         return None
     try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.DictReader(handle))
+        rows = parse_table(path.read_bytes().decode("utf-8-sig")).rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: can't be read ({error}); mend it or take it out of the folder") from error
     if not rows or not {"class", "file", "near_dup_group"} <= rows[0].keys():
         return None
-    groups = {
-        PictureFile(f"{row['class']}/{row['file']}", str(row["class"])).key: row["near_dup_group"] or "" for row in rows
-    }
-    if pictures and not any(picture.file in groups or picture.key in groups for picture in pictures):
+    groups = {nfc(f"{row['class']}/{row['file']}"): row["near_dup_group"] or "" for row in rows}
+    if pictures and not any(nfc(picture.file) in groups or picture.key in groups for picture in pictures):
         raise UserError(
             f"{path}: names none of the pictures here (columns class and file); mend it or take it out of the folder"
         )
-    by_file = [groups.get(picture.file, groups.get(picture.key, "")) for picture in pictures]
+    by_file = [groups.get(nfc(picture.file), groups.get(picture.key, "")) for picture in pictures]
     return _link_equal(by_file)

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from flowerml.data.folders import PassedOver, passed_over_line
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import BadFile, Picture, Scan, bad_file_lines
+from flowerml.text import cut_list
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class FolderReport:
     near_duplicates: tuple[tuple[str, ...], ...]
     across_classes: tuple[tuple[str, ...], ...]
     identical: tuple[tuple[str, ...], ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, without the fields that have one value per picture (sizes, groups)."""
@@ -60,19 +63,22 @@ def folder_report(scanned: Scan) -> FolderReport:
         near_duplicates=tuple(_keys(group) for group in several if len(_labels(group)) == 1),
         across_classes=tuple(_keys(group) for group in several if len(_labels(group)) > 1),
         identical=tuple(_keys(group) for group in contents.values() if len(group) > 1),
+        passed_over=scanned.passed_over,
     )
 
 
 def report_lines(report: FolderReport) -> list[str]:
     """The report as lines for a terminal, at most 20 groups of each kind."""
     total = sum(report.counts.values())
-    width = max(len(name) for name in report.counts)
-    lines = [f"{report.root}: {total} pictures, digest {report.digest[:8]}"]
-    lines += [f"  {name:<{width}}  {count:6d}  {count / max(1, total):6.1%}" for name, count in report.counts.items()]
+    counts = {printable_name(name): count for name, count in report.counts.items()}
+    width = max(map(len, counts))
+    lines = [f"{printable_name(report.root)}: {total} pictures, digest {report.digest[:8]}"]
+    lines += [f"  {name:<{width}}  {count:6d}  {count / max(1, total):6.1%}" for name, count in counts.items()]
     lines.append(
         f"widths {_range_text(report.widths)} px, heights {_range_text(report.heights)} px (smallest, median, largest)"
     )
-    lines.append(f"folders left out: {', '.join(report.left_out) or 'none'}")
+    lines.append(f"folders left out: {', '.join(map(printable_name, report.left_out)) or 'none'}")
+    lines.append(passed_over_line(report.passed_over) or "passed over: nothing")
     lines.append(f"files that can't be read: {len(report.bad)}")
     if report.bad:
         lines += [f"  {line}" for line in bad_file_lines(report.bad)]
@@ -83,12 +89,8 @@ def report_lines(report: FolderReport) -> list[str]:
 
 
 def _group_lines(title: str, groups: tuple[tuple[str, ...], ...]) -> list[str]:
-    more = [f"  and {len(groups) - 20} more groups"] if len(groups) > 20 else []
-    return [
-        f"{title}: {len(groups)} groups",
-        *("  " + "  ".join(map(printable_name, group)) for group in groups[:20]),
-        *more,
-    ]
+    lines = cut_list(["  ".join(map(printable_name, group)) for group in groups], "--json lists all")
+    return [f"{title}: {len(groups)} groups", *(f"  {line}" for line in lines)]
 
 
 def printable_name(name: str) -> str:

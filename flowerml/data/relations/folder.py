@@ -5,12 +5,13 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.data.decode import BadImage, decode, read_bytes
+from flowerml.data.folders.finder import PictureFinder
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.parser import Annotations
 from flowerml.data.relations.records import RELATIONS, Box, Pair
@@ -32,7 +33,8 @@ _OTHER_FORMATS = ("relationships.json", "sg_*annotations.json", "*.csv")
 class PairFolder:
     """Usable pairs of `classes` in pictures under `root`.
 
-    `ids` has one id per pair, `sha256` (hex) one entry per picture; `bad` are the pictures and pairs left out.
+    `ids` has one id per pair, `sha256` (hex) and `paths` (the file) one entry per picture; `bad` are the pictures and
+    pairs left out.
     """
 
     root: Path
@@ -42,6 +44,7 @@ class PairFolder:
     sha256: Mapping[str, str]
     annotations: Annotations
     bad: tuple[BadFile, ...]
+    paths: Mapping[str, Path]
 
     @property
     def digest(self) -> str:
@@ -71,10 +74,10 @@ def read_pair_folder(root: Path, annotations: Path | None, wording: str, classes
     if unknown:
         raise UserError(f"--classes: {unknown[0]!r} is none of the relations. Allowed: {', '.join(RELATIONS)}")
     pairs = [pair for pair in parsed.pairs if pair.relation in relations]
-    sha256, bad = _read_pictures(root, pairs)
+    sha256, paths, bad = _read_pictures(root, pairs)
     pairs = [pair for pair in pairs if pair.image in sha256]
     left_out = [BadFile(*problem.partition(": ")[::2]) for problem in parsed.problems]
-    return PairFolder(root, relations, tuple(pairs), tuple(pair_ids(pairs)), sha256, parsed, (*bad, *left_out))
+    return PairFolder(root, relations, tuple(pairs), tuple(pair_ids(pairs)), sha256, parsed, (*bad, *left_out), paths)
 
 
 def find_annotation_file(root: Path) -> Path:
@@ -115,7 +118,7 @@ def require_pairs(folder: PairFolder, bad_images: str | None) -> None:
     without an error.
 
     Raises:
-        UserError: lists every unusable picture by path and reason.
+        UserError: lists the unusable pictures by path and reason.
     """
     problems = {*folder.annotations.problems}
     pictures = [bad for bad in folder.bad if f"{bad.file}: {bad.reason}" not in problems]
@@ -154,23 +157,38 @@ def parse_pair_id(name: str) -> tuple[str, Box, Box] | None:
     return found["image"], subject, other
 
 
-def _read_pictures(root: Path, pairs: Sequence[Pair]) -> tuple[dict[str, str], list[BadFile]]:
-    """sha256 by usable picture, and the unusable ones with the reason."""
+def _read_pictures(root: Path, pairs: Sequence[Pair]) -> tuple[dict[str, str], dict[str, Path], list[BadFile]]:
+    """sha256 and file by usable picture, and the unusable ones with the reason."""
     sizes = {pair.image: (pair.width, pair.height) for pair in pairs}
+    found = _find_pictures(root, sizes)
     # Warning filters are process-wide: set here once, not in the threads.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
-        checked = pool.map(lambda image: _read_annotated(root, image, sizes[image]), sizes)
+        checked = pool.map(lambda image: _read_annotated(image, found[image], sizes[image]), sizes)
         results = dict(zip(sizes, track(checked, "reading pictures", total=len(sizes)), strict=True))
     digests = {image: result for image, result in results.items() if isinstance(result, str)}
-    return digests, [result for result in results.values() if isinstance(result, BadFile)]
+    paths = {image: path for image, path in found.items() if image in digests and isinstance(path, Path)}
+    return digests, paths, [result for result in results.values() if isinstance(result, BadFile)]
 
 
-def _read_annotated(root: Path, image: str, size: tuple[int, int]) -> str | BadFile:
+def _find_pictures(root: Path, images: Iterable[str]) -> dict[str, Path | BadFile]:
+    finder = PictureFinder(root)
+    found: dict[str, Path | BadFile] = {}
+    for image in images:
+        try:
+            found[image] = finder.path(image)
+        except BadImage as error:
+            found[image] = BadFile(image, str(error))
+    return found
+
+
+def _read_annotated(image: str, found: Path | BadFile, size: tuple[int, int]) -> str | BadFile:
     """The picture's sha256, or why it can't be used: unreadable, or not of the annotated size (width, height)."""
+    if isinstance(found, BadFile):
+        return found
     try:
         image.encode()
-        data = read_bytes(root / image)
+        data = read_bytes(found)
         stored = decode(data, upright=False).size
     except UnicodeEncodeError:
         return BadFile(image, "the file name is not valid UTF-8: rename it")

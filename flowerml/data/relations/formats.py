@@ -1,7 +1,6 @@
 """Annotation formats other than VRD: Visual Genome, scene graphs, CSV; and the choice of the reader by content."""
 
 import csv
-import io
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from flowerml.data.relations.image_sizes import image_size_reader
 from flowerml.data.relations.parser import AnnotationCollector, Annotations, JsonNode, read_json
 from flowerml.data.relations.records import Box
 from flowerml.data.relations.vrd import read_vrd
+from flowerml.data.table import parse_table
 from flowerml.errors import UserError
 
 _SIDES = ("subject", "object")
@@ -45,7 +45,8 @@ def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
 
     `[{"image_id": 1, "relationships": [{"predicate": "ON", "subject": {"name", "x", "y", "w", "h"}, "object":
     {...}}]}]`; x and y are the box's left and top edge in pixels. A name may also be a list `names`. The image file is
-    `<image_id>.jpg`, as in the data set.
+    `<image_id>.jpg`, as in the data set, in the folder or in a sub-folder of it (VG_100K, VG_100K_2). A blank predicate
+    is none of the relations.
 
     Raises:
         UserError: a file is missing or is not in this format; no pair is left.
@@ -60,9 +61,7 @@ def read_visual_genome(path: Path, names: Mapping[str, str]) -> Annotations:
         image = f"{number}.jpg"
         collector.add_image(image)
         for entry in graph.get("relationships").items():
-            relation = (
-                collector.find_relation(entry.get("predicate").as_str()) if entry.get("predicate").value else None
-            )
+            relation = collector.find_relation(entry.get("predicate").as_optional_str())
             sides = [entry.get(side) for side in _SIDES]
             if relation is not None:
                 boxes = sides[0].as_box(), sides[1].as_box()
@@ -86,7 +85,7 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
         collector.add_image(image)
         objects = graph.get("objects").items()
         for entry in graph.get("relationships").items():
-            relation = collector.find_relation(entry.get("relationship").as_str())
+            relation = collector.find_relation(entry.get("relationship").as_optional_str())
             indices = [_object_index(index, len(objects)) for index in entry.get("objects").items()]
             if len(indices) != 2:
                 raise entry.get("objects").error("a pair [subject, object] of places in objects")
@@ -98,7 +97,9 @@ def read_scene_graphs(path: Path, names: Mapping[str, str]) -> Annotations:
 
 
 def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[int, int] | None]) -> Annotations:
-    """Read a table with the columns COLUMNS; edges are in pixels, y downwards.
+    """Read a table with the columns COLUMNS, separated by commas, semicolons or tabs; edges in pixels, y downwards.
+
+    Where semicolons separate, numbers may have a decimal comma.
 
     `sizes` gives an image's (width, height) where the table has no such columns. The optional columns `subject` and
     `object` are category names.
@@ -107,20 +108,21 @@ def read_csv(path: Path, names: Mapping[str, str], sizes: Callable[[str], tuple[
         UserError: the file can't be read, a column is missing, a value is no number; no pair is left.
     """
     try:
-        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        rows, header = list(table), table.fieldnames or ()
+        table = parse_table(path.read_text(encoding="utf-8-sig"), strict=True)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: can't be read as a table ({getattr(error, 'strerror', None) or error})") from error
-    missing = [name for name in COLUMNS if name not in header]
+    missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; the first line must name {','.join(COLUMNS)}")
     collector = AnnotationCollector(str(path), names)
-    for line, row in enumerate(rows, start=2):
+    for line, row in enumerate(table.rows, start=2):
         image = row["image"]
         if not image or None in row or None in row.values():
             raise UserError(
                 f"{path}, line {line}: {'no image' if not image else 'another number of fields than the first line'}"
             )
+        if table.delimiter == ";":
+            row |= {name: row[name].replace(",", ".") for name in _BOX_COLUMNS}
         collector.add_image(image)
         x0, y0, x1, y1, *others = (_pixel_value(row, name, f"{path}, line {line}") for name in _BOX_COLUMNS)
         relation = collector.find_relation(row["relation"])
@@ -140,8 +142,8 @@ def _category_name(side: JsonNode) -> str | None:
     """An object's name: `name`, or the first of `names`; None where it has neither."""
     if side.has("names"):
         names = side.get("names").items()
-        return names[0].as_str() if names else None
-    return side.get("name").as_str() if side.has("name") else None
+        return names[0].as_optional_str() if names else None
+    return side.get("name").as_optional_str() if side.has("name") else None
 
 
 def _object_index(entry: JsonNode, count: int) -> int:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from flowerml.data.decode import BadImage
+from flowerml.data.folders.finder import PictureFinder
+
 
 def image_size_reader(folder: Path) -> Callable[[str], tuple[int, int] | None]:
     """A function from an image's name to (width, height) in pixels of its file under `folder`, None if unreadable.
@@ -12,14 +15,15 @@ def image_size_reader(folder: Path) -> Callable[[str], tuple[int, int] | None]:
     Only the file's header is read, once per image. EXIF orientation is not applied: boxes are drawn on the pixels as
     they are stored.
     """
+    finder = PictureFinder(folder)
     sizes: dict[str, tuple[int, int] | None] = {}
 
     def read_size(name: str) -> tuple[int, int] | None:
         if name not in sizes:
             try:
-                with Image.open(folder / name) as image:
+                with Image.open(finder.path(name)) as image:
                     sizes[name] = image.size
-            except (OSError, ValueError, Image.DecompressionBombError):
+            except (OSError, ValueError, BadImage, Image.DecompressionBombError):
                 sizes[name] = None
         return sizes[name]
 

@@ -14,7 +14,9 @@ from typing import Any
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.vocabulary import normalize_text
 from flowerml.errors import UserError, one_line
+from flowerml.text import cut_list, nfc
 
+FULL_LIST = "`flowerml dataset check --kind relations --json` lists all"
 _MAX_LISTED = 5
 
 
@@ -53,7 +55,7 @@ class Annotations:
         lines += [f"  {note}" for note in self.notes]
         if self.problems:
             lines.append(f"  left out, {len(self.problems):,} pair(s):")
-            lines += [f"    {problem}" for problem in self.problems]
+            lines += [f"    {line}" for line in cut_list(self.problems, FULL_LIST)]
         return [one_line(line) for line in lines]
 
 
@@ -71,10 +73,11 @@ class AnnotationCollector:
 
     def add_image(self, image: str) -> None:
         """Record an annotated image, also one without pairs."""
-        self._images[image] = None
+        self._images[nfc(image)] = None
 
-    def find_relation(self, text: str) -> str | None:
-        """The relation that `text` names; None where it is none of the ten, which is counted."""
+    def find_relation(self, text: str | None) -> str | None:
+        """The relation that `text` names; None where it is none of the ten, or blank, which is counted."""
+        text = text or ""
         relation = self._names.get(normalize_text(text))
         if relation is None:
             self._other[normalize_text(text)] += 1
@@ -93,7 +96,7 @@ class AnnotationCollector:
         if size is None or reason is not None:
             self.problems.append(f"{image}: {relation}: {reason}")
             return
-        self._pairs.append(Pair(image, *size, *boxes, relation, *categories))
+        self._pairs.append(Pair(nfc(image), *size, *boxes, relation, *categories))
 
     def finish(self) -> Annotations:
         """The collected annotations.
@@ -106,7 +109,7 @@ class AnnotationCollector:
             raise UserError(
                 f"{self._source}: no pair of the ten relations in it ({len(self._images)} images, {len(self.problems)}"
                 f" pairs left out, relations there: {texts or 'none'}). Name other annotations, or a file of names",
-                self.problems[:20],
+                cut_list(self.problems),
             )
         return Annotations(
             self._source,
@@ -199,6 +202,10 @@ class JsonNode:
         if not isinstance(self.value, str) or not self.value.strip():
             raise self.error("a text")
         return self.value
+
+    def as_optional_str(self) -> str | None:
+        """A string; None where it is blank or null. Raises UserError."""
+        return None if self.value is None or not str(self.value).strip() else self.as_str()
 
     def as_item_of(self, values: Sequence[str], what: str) -> str:
         """The item of `values` with this index. Raises UserError."""

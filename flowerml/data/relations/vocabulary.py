@@ -1,13 +1,13 @@
 """Relation by text: the packaged table `synonyms.csv`, or a file of the user in the same form."""
 
 import csv
-import io
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 
 from flowerml.data.relations.records import RELATIONS
+from flowerml.data.table import parse_table
 from flowerml.errors import UserError
 
 
@@ -38,7 +38,7 @@ def load_vocabulary(wording: Vocabulary = Vocabulary.EXACT, path: Path | None = 
             text = (resources.files("flowerml.data.relations") / "synonyms.csv").read_text(encoding="utf-8")
         else:
             text = path.read_text(encoding="utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+        rows = parse_table(text, strict=True).rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{source}: can't be read ({getattr(error, 'strerror', None) or error})") from error
     names: dict[str, str] = {}

@@ -13,6 +13,7 @@ import torch
 
 from flowerml.data.inputs import tensors_of
 from flowerml.data.loader import Example, ExampleDataset, collate
+from flowerml.errors import one_line
 from flowerml.evaluation.metrics import Predictions, Scores
 from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.files import write_bytes, write_json, write_text, write_with
@@ -61,7 +62,10 @@ def write_start_files(run: Prepared) -> list[Path]:
         write_text(folder / "checks.txt", "".join(f"{line}\n" for line in checks))
         names.append("checks.txt")
     if run.data.bad:
-        write_text(folder / "bad_images.txt", "".join(f"{bad.file}\t{bad.reason}\n" for bad in run.data.bad))
+        write_text(
+            folder / "bad_images.txt",
+            "".join(f"{one_line(bad.file)}\t{one_line(bad.reason)}\n" for bad in run.data.bad),
+        )
         names.append("bad_images.txt")
     return [folder / name for name in names]
 

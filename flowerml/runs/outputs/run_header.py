@@ -4,6 +4,7 @@ import logging
 
 import torch
 
+from flowerml.errors import one_line
 from flowerml.models.layer_groups import lr_multipliers
 from flowerml.runs.outputs.tags_and_note import describe_weights
 from flowerml.runs.prepare import Prepared
@@ -17,6 +18,7 @@ def print_header(run: Prepared, remark: str | None) -> None:
     """Log data, split, class balance, model, checks, weights and settings; `remark` says what the run resumes from."""
     settings, built = run.settings, run.built
     for line in (*([remark] if remark else []), *run.data.remarks):
+        line = one_line(line)  # names may have line breaks
         logger.warning(line.removeprefix("warning: ")) if line.startswith("warning: ") else logger.info(line)
     logger.info(
         f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest"

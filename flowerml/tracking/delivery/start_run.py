@@ -6,7 +6,6 @@ import socket
 import uuid
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
@@ -15,6 +14,7 @@ from flowerml.journal import JOURNAL, Journal, RunResumed, RunStarted, find_jour
 from flowerml.settings import Settings
 from flowerml.tracking.client.connection import connect, set_request_timeout
 from flowerml.tracking.client.errors import is_unknown_run, short_reason, to_user_error
+from flowerml.tracking.client.text_client import TextClient
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from flowerml.tracking.delivery.run_lookup import find_run, get_env_run, get_or_create_experiment
@@ -118,7 +118,7 @@ def note_failure(reason: str) -> None:
         return
     set_request_timeout(5)
     try:
-        MlflowClient().set_tag(env_run_id, REASON, reason[:5000])
+        TextClient().set_tag(env_run_id, REASON, reason[:5000])
     except Exception as error:  # the reason is printed already and must not be hidden by another error
         if not is_unknown_run(error):
             logger.warning(f"MLflow could not be told ({short_reason(error)})")

@@ -20,6 +20,8 @@ from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion, compare_with_foreign
 from flowerml.tracking.client.errors import short_reason, to_user_error
 from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
+
+from flowerml.tracking.client.text_client import TextClient
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.registered_model import check_own_model, open_own_model
 from flowerml.tracking.registry.version_tags import read_champion, version_description, version_tags
@@ -69,7 +71,7 @@ def register(
     if family not in REGISTERED:
         raise UserError(f"family {family} has no registered model. Allowed: {', '.join(REGISTERED)}")
     try:
-        return _register_decision(MlflowClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
+        return _register_decision(TextClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 

@@ -13,6 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from flowerml.errors import UserError
 from flowerml.selection.records import PictureResults
+from flowerml.text import distinct_nfc
 from flowerml.tracking.client.errors import short_reason
 
 _FILE = "predictions.csv"
@@ -57,7 +58,8 @@ def _parse_results(lines: Iterator[str]) -> PictureResults:
     values = [(row["image"], row["label"], row["predicted"]) for row in rows]
     if any(value is None for row in values for value in row):
         raise ValueError("a row is cut off")
-    return PictureResults.from_columns(*([row[column] for row in values] for column in range(3)))
+    images = distinct_nfc([row[0] for row in values])  # earlier versions kept the form on disk
+    return PictureResults.from_columns(images, *([row[column] for row in values] for column in (1, 2)))
 
 
 @contextmanager

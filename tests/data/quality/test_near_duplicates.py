@@ -141,6 +141,14 @@ def test_a_manifest_written_by_a_spreadsheet_is_understood(tmp_path):
     assert groups_of(tmp_path) == ([["a/00.jpg", "a/x,y.jpg"]], "manifest.csv")
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_manifest_may_be_separated_by_semicolons_or_tabs(tmp_path, separator):
+    put_classes(tmp_path, {"a": 3, "b": 2})
+    rows = [separator.join(row) for row in (("a", "00.jpg", "1"), ("a", "02.jpg", "1"))]
+    manifest(tmp_path, rows, separator.join(("class", "file", "near_dup_group")))
+    assert groups_of(tmp_path) == ([["a/00.jpg", "a/02.jpg"]], "manifest.csv")
+
+
 def test_a_manifest_that_names_none_of_the_pictures_does_not_switch_the_search_off(tmp_path):
     """Another layout's manifest: whole paths in the column `file`. Silence here is a leak across the split."""
     put_classes(tmp_path, {"a": 2, "b": 2})

@@ -81,7 +81,7 @@ def test_a_long_list_of_groups_is_cut_for_a_person_but_not_in_the_json(tmp_path)
     assert len(report.as_json()["identical"]) == 23
     lines = report_lines(report)
     assert sum("_copy.jpg" in line for line in lines) == 2 * 20
-    assert lines.count("  and 3 more groups") == 2
+    assert lines.count("  and 3 more: --json lists all") == 2
 
 
 def test_the_json_round_trips(tmp_path):

@@ -110,6 +110,20 @@ class TestWhatCantBeRight:
         (tmp_path / "train_image_metadata.json").write_text(json.dumps(sizes))
         assert "the size of the image is not known" in refusal(path)
 
+    @pytest.mark.parametrize("separator", [",", ";", "\t"])
+    def test_a_table_may_be_separated_by_semicolons_or_tabs(self, tmp_path, separator):
+        values = ["a.png", *map(str, LAMP + TABLE), "above", *map(str, SIZE)]
+        lines = [separator.join(line) for line in ((*COLUMNS, "width", "height"), values)]
+        (tmp_path / "relations.csv").write_text("\r\n".join([*lines, ""]))
+        (pair,) = read_annotations(tmp_path / "relations.csv", NAMES).pairs
+        assert (pair.subject, pair.width) == (Box(*LAMP), SIZE[0])
+
+    def test_with_semicolons_numbers_may_have_a_decimal_comma(self, tmp_path):
+        values = ["a.png", "0,5", *map(str, (LAMP + TABLE)[1:]), "above", *map(str, SIZE)]
+        lines = [";".join(line) for line in ((*COLUMNS, "width", "height"), values)]
+        (tmp_path / "relations.csv").write_text("\n".join([*lines, ""]))
+        assert read_annotations(tmp_path / "relations.csv", NAMES).pairs[0].subject.x0 == 0.5
+
     def test_a_tables_sizes_come_from_the_pictures(self, tmp_path):
         rows = f"{','.join(COLUMNS)}\na.png,{','.join(map(str, LAMP + TABLE))},above\n"
         (tmp_path / "relations.csv").write_text(rows)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import scan_folder
 from flowerml.data.split import Split, draw_split
 from flowerml.errors import UserError
+from flowerml.settings import resolve
 from flowerml.tasks.flowers import ALIASES, FlowersTask
 from tests.data.pictures import encode, put, put_classes, scene
 from tests.data.split.scans import of_groups, singles
+
+
+def nf(form, text):
+    return unicodedata.normalize(form, text)
 
 
 def test_the_split_carries_what_it_was_drawn_from():
@@ -159,3 +165,52 @@ def test_the_real_photos_keep_their_groups_and_shares(real_photos):
     for picture in scanned.pictures:
         contents[picture.sha256].add(picture.key in val)
     assert all(len(side) == 1 for side in contents.values())
+
+
+class TestUnicodeForms:
+    """macOS hands names out in NFD, Linux and archives mostly in NFC: one name all the same."""
+
+    @staticmethod
+    def folder(root: Path, form: str) -> Path:
+        for number in range(6):
+            put(root / nf(form, "café") / nf(form, f"rosé {number}.jpg"), encode(scene(number), "JPEG"))
+            put(root / "b" / f"{number}.jpg", encode(scene(100 + number), "JPEG"))
+        return root
+
+    def test_split_and_digest_do_not_depend_on_the_form_on_disk(self, tmp_path):
+        splits = []
+        for form in ("NFC", "NFD"):
+            root = self.folder(tmp_path / form, form)
+            scanned = scan_folder(root, read_layout(root, (nf(form, "café"), "b"), {}))
+            splits.append(draw_split(scanned, group_numbers(scanned.pictures, root)[0], 0.3, 1))
+        assert splits[0] == splits[1]
+        assert splits[0].classes == ("b", nf("NFC", "café"))
+
+    def test_a_moved_folder_is_the_one_that_was_trained_on(self, tmp_path):
+        settings = resolve(
+            {"model": "convnextv2_atto", "weights": "none", "classes": "folders", "train_dir": str(tmp_path / "NFC")}
+        )[0]
+        data = FlowersTask().prepare(settings.replace(train_dir=str(self.folder(tmp_path / "NFC", "NFC"))))
+        moved = self.folder(tmp_path / "NFD", "NFD")
+        examples, remarks = FlowersTask().examples(moved, data.classes, data.split, settings)
+        assert remarks == []
+        assert {example.id for example in examples} == {*data.split.train, *data.split.val}
+        assert all(example.read() for example in examples)
+
+    def test_a_split_stored_with_the_form_on_disk_is_read_in_nfc(self):
+        keys = [nf("NFD", f"café/rosé {number}.jpg") for number in range(4)] + [
+            f"b/{number}.jpg" for number in range(4)
+        ]
+        old = draw_split(*of_groups(*([key] for key in keys)), 0.3, 1)
+        stored = json.loads(json.dumps(old.as_json()))
+        split = Split.from_json(stored)
+        assert {*split.sha256} == {*split.train, *split.val} == {nf("NFC", key) for key in keys}
+        assert [split.sha256[nf("NFC", key)] for key in keys] == [old.sha256[key] for key in keys]
+
+    def test_two_files_of_one_name_in_two_forms_both_have_a_key(self, tmp_path):
+        names = [nf(form, "rosé.jpg") for form in ("NFC", "NFD")]
+        for name in names:
+            put(tmp_path / "a" / name, encode(scene(1), "JPEG"))
+        put(tmp_path / "b" / "1.jpg", encode(scene(2), "JPEG"))
+        layout = read_layout(tmp_path, ("a", "b"), {})
+        assert {picture.key for picture in layout.files} == {*(f"a/{name}" for name in names), "b/1.jpg"}

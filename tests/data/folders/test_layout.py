@@ -3,6 +3,7 @@ guessed.
 """
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,8 @@ def test_hidden_folders_and_litter_are_ignored(tmp_path):
     (tmp_path / "a" / "folder.jpg").mkdir()
     layout = read_layout(tmp_path, ("folders",), {})
     assert layout.classes == ("a", "b")
-    assert keys(layout) == ["a/1.jpg", "b/1.jpg"]
+    assert layout.left_out == ()
+    assert keys(layout) == ["a/1.jpg", "a/deeper/2.jpg", "b/1.jpg"]
 
 
 def test_every_suffix_counts_in_any_case(tmp_path):
@@ -190,10 +192,16 @@ def test_a_single_class_is_refused(tmp_path):
 
 def test_the_order_in_which_the_disk_lists_files_does_not_matter(tmp_path, monkeypatch):
     touch(tmp_path, *(f"{folder}/{i}.jpg" for folder in "abc" for i in range(12)))
-    listed = Path.iterdir
+    touch(tmp_path, *(f"a/{folder}/{i}.jpg" for folder in "xyz" for i in range(3)))
+    listed, scanned = Path.iterdir, os.scandir
     layouts = []
     for back in (False, True):
         monkeypatch.setattr(Path, "iterdir", lambda path, back=back: iter(sorted(listed(path), reverse=back)))
+        monkeypatch.setattr(
+            os,
+            "scandir",
+            lambda path, back=back: nullcontext(sorted(scanned(path), key=lambda entry: entry.name, reverse=back)),
+        )
         layouts.append(read_layout(tmp_path, ("folders",), {}))
     assert layouts[0] == layouts[1]
     assert keys(layouts[0])[:3] == ["a/0.jpg", "a/1.jpg", "a/10.jpg"]
