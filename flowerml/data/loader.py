@@ -1,7 +1,6 @@
 """Batches for training and evaluation: order and augmentation are keyed, so the number of workers does not matter."""
 
-import os
-import signal
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from flowerml.data.decode import BadImage
 from flowerml.data.inputs import Inputs, Relabelled, stack
 from flowerml.data.rng import permutation, seeded
+from flowerml.data.workers.process import init_worker, why_no_workers
+from flowerml.data.workers.transfer import SharedBatch, share
 from flowerml.errors import RunFailed
+
+logger = logging.getLogger(__name__)
 
 Batch = tuple[Inputs, torch.Tensor, list[str]]
 Transform = Callable[[Any], Inputs | Relabelled]  # from an example's raw input to the model's
-
-_WORKER_GRACE_S = 15  # how long a worker process survives SIGTERM
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class Loader:
         """
         self.sampler.epoch, self.sampler.skip = number, skip * self.batch_size
         try:
-            yield from self.batches
+            for batch in self.batches:
+                yield batch.restore() if isinstance(batch, SharedBatch) else batch
         except BadImage as error:
             # From a worker process the message has that process's traceback before it.
             reason = (
@@ -131,18 +133,21 @@ def evaluation_loader(
 
 
 def _loader(data: ExampleDataset, order: EpochSampler, batch_size: int, workers: int, *, pin: bool) -> Loader:
+    if workers and (reason := why_no_workers()):
+        logger.warning(f"no processes that load pictures can be started ({reason}): the training loads them itself")
+        workers = 0
     batches: DataLoader[Any] = DataLoader(
         data,
         batch_size=batch_size,
         sampler=order,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate_and_share if workers else collate,
         persistent_workers=workers > 0,
         pin_memory=pin,
         # DataLoader draws a base seed for its workers each epoch. Nothing here uses it; a separate generator keeps the
         # draw from shifting the training's random numbers.
         generator=torch.Generator(),
-        worker_init_fn=_init_worker,
+        worker_init_fn=init_worker,
     )
     return Loader(batches, order, batch_size)
 
@@ -153,10 +158,6 @@ def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
     return stack(inputs), torch.tensor(labels), list(ids)
 
 
-def _init_worker(_number: int) -> None:
-    torch.set_num_threads(1)  # workers share the cores with the training
-    # SIGINT and SIGTERM to the process group are handled by the training process. torch raises an error, at any moment,
-    # when a worker dies, so workers survive for a while: long enough for the current step and its checkpoint.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))
+def _collate_and_share(rows: Sequence[tuple[Inputs, int, str]]) -> SharedBatch:
+    """As `collate`, in a worker process."""
+    return share(*collate(rows))
