@@ -187,6 +187,7 @@ def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
         seed=run.settings.seed,
         repeats=repeats,
         pin=pin,
+        smallest_batch=run.smallest_batch,
     )
     if not views.val:
         return train_loader, None

@@ -95,7 +95,9 @@ class Trainer:
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.ema = EMA(self.model, steps * settings.epochs) if settings.ema else None
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
-        self.train_step = make_train_step(self.model, optimizer, settings, balance, device, callbacks.on_memory)
+        self.train_step = make_train_step(
+            self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch
+        )
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         self.result = TrainingResult(cuts=self.plateau.cuts)
         self.state = TrainState(self.model, optimizer, self.train_step, self.ema, self.plateau, stopping, self.result)
