@@ -41,6 +41,9 @@ def class_repeats(counts: Sequence[int], rules: Sequence[tuple[int, int]]) -> li
     return [next((times for below, times in rules if count < below), 1) for count in counts]
 
 
+_MANY_CLASSES = 40  # more are not printed one by one
+
+
 @dataclass(frozen=True)
 class Balance:
     """Training examples, repeats per epoch and loss weight by class, in label order; tau of the logit adjustment."""
@@ -122,6 +125,8 @@ class Balance:
             f"  {name}: {count} x{times} = {seen}, weight {weight:.2f}" for name, count, times, seen, weight in rows
         ]
         largest, smallest = max(self.counts), min(self.counts)
+        if len(table) > _MANY_CLASSES:
+            table = [f"  {len(table)} classes of {smallest} to {largest} pictures; each is in balance.json"]
         if self.adjustment:
             table.append(f"  logit adjustment {self.adjustment:g} in the loss")
         return [

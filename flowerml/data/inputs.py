@@ -1,5 +1,6 @@
 """Model inputs, one tensor or a tuple of them, and the operations on both: to a device, chunk, stack."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,9 +44,27 @@ def to_memory_format(inputs: Inputs, memory_format: torch.memory_format) -> Inpu
 
 def chunk(inputs: Inputs, parts: int) -> list[Inputs]:
     """The batch in at most `parts` parts of nearly equal size, in order, as `torch.chunk`."""
+    return split(inputs, part_sizes(batch_size_of(inputs), parts))
+
+
+def split(inputs: Inputs, sizes: Sequence[int]) -> list[Inputs]:
+    """The batch in parts of these sizes, in order."""
     if isinstance(inputs, torch.Tensor):
-        return list(inputs.chunk(parts))
-    return list(zip(*(part.chunk(parts) for part in inputs), strict=True))
+        return list(inputs.split(list(sizes)))
+    return list(zip(*(part.split(list(sizes)) for part in inputs), strict=True))
+
+
+def part_sizes(count: int, parts: int, smallest: int = 1) -> list[int]:
+    """Sizes of at most `parts` parts of `count` examples: as `torch.chunk`, but none below `smallest`.
+
+    A last part below it joins the one before; fewer than `smallest` examples are one part.
+    """
+    size = max(math.ceil(count / parts), smallest)
+    sizes = [min(size, count - start) for start in range(0, count, size)]
+    if len(sizes) > 1 and sizes[-1] < smallest:
+        last = sizes.pop()
+        sizes[-1] += last
+    return sizes
 
 
 def stack(rows: Sequence[Inputs]) -> Inputs:

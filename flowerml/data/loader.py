@@ -1,7 +1,6 @@
 """Batches for training and evaluation: order and augmentation are keyed, so the number of workers does not matter."""
 
-import os
-import signal
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from flowerml.data.decode import BadImage
 from flowerml.data.inputs import Inputs, Relabelled, stack
 from flowerml.data.rng import permutation, seeded
+from flowerml.data.workers.process import init_worker, why_no_workers
+from flowerml.data.workers.transfer import SharedBatch, share
 from flowerml.errors import RunFailed
+
+logger = logging.getLogger(__name__)
 
 Batch = tuple[Inputs, torch.Tensor, list[str]]
 Transform = Callable[[Any], Inputs | Relabelled]  # from an example's raw input to the model's
-
-_WORKER_GRACE_S = 15  # how long a worker process survives SIGTERM
 
 
 @dataclass(frozen=True)
@@ -56,26 +57,31 @@ class ExampleDataset(Dataset[tuple[Inputs, int, str]]):
         return view, example.label, example.id
 
 
-class EpochSampler(Sampler[tuple[int, int, int]]):
-    """Indices of one epoch: example i `repeats[i]` times, shuffled by (seed, epoch), in order where `seed` is None.
+class EpochSampler(Sampler[list[tuple[int, int, int]]]):
+    """Batches of indices of one epoch: example i `repeats[i]` times, shuffled by (seed, epoch), in order for seed None.
 
-    The first `skip` indices are left out.
+    A last batch below `smallest` joins the one before. The first `skip` batches are left out.
     """
 
-    def __init__(self, repeats: Sequence[int], seed: int | None) -> None:
+    def __init__(self, repeats: Sequence[int], seed: int | None, batch_size: int, smallest: int = 1) -> None:
         self._slots = [(position, repeat) for position, times in enumerate(repeats) for repeat in range(times)]
         self._seed = seed
+        self._sizes = [min(batch_size, len(self._slots) - at) for at in range(0, len(self._slots), batch_size)]
+        if len(self._sizes) > 1 and self._sizes[-1] < smallest:
+            last = self._sizes.pop()
+            self._sizes[-1] += last
         self.epoch = self.skip = 0
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._sizes)
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         count = len(self._slots)
         order = range(count) if self._seed is None else permutation(count, self._seed, "order", self.epoch)
-        for slot in order[self.skip :]:
-            position, repeat = self._slots[slot]
-            yield self.epoch, position, repeat
+        at = sum(self._sizes[: self.skip])
+        for size in self._sizes[self.skip :]:
+            yield [(self.epoch, *self._slots[slot]) for slot in order[at : at + size]]
+            at += size
 
 
 @dataclass
@@ -84,7 +90,7 @@ class Loader:
 
     batches: DataLoader[Any]
     sampler: EpochSampler
-    batch_size: int
+    smallest_batch: int = 1  # number of examples that the model can be trained on at a time
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -95,9 +101,10 @@ class Loader:
         Raises:
             RunFailed: names a picture that has become unreadable since the scan.
         """
-        self.sampler.epoch, self.sampler.skip = number, skip * self.batch_size
+        self.sampler.epoch, self.sampler.skip = number, skip
         try:
-            yield from self.batches
+            for batch in self.batches:
+                yield batch.restore() if isinstance(batch, SharedBatch) else batch
         except BadImage as error:
             # From a worker process the message has that process's traceback before it.
             reason = (
@@ -115,36 +122,41 @@ def training_loader(
     seed: int,
     repeats: Sequence[int] | None = None,
     pin: bool = False,
+    smallest_batch: int = 1,
 ) -> Loader:
-    """Shuffled batches; the last one may be smaller. `repeats` (one per example) oversamples."""
-    order = EpochSampler(repeats or [1] * len(examples), seed)
-    return _loader(ExampleDataset(examples, transform, seed), order, batch_size, workers, pin=pin)
+    """Shuffled batches; the last one may be smaller, and joins the one before where it is below `smallest_batch`.
+
+    `repeats` (one per example) oversamples.
+    """
+    order = EpochSampler(repeats or [1] * len(examples), seed, batch_size, smallest_batch)
+    batches = _batches(ExampleDataset(examples, transform, seed), order, workers, pin=pin)
+    return Loader(batches, order, smallest_batch)
 
 
 def evaluation_loader(
     examples: Sequence[Example], transform: Transform, *, batch_size: int, workers: int, pin: bool = False
 ) -> Loader:
     """Batches in the order of `examples`."""
-    return _loader(
-        ExampleDataset(examples, transform, 0), EpochSampler([1] * len(examples), None), batch_size, workers, pin=pin
-    )
+    order = EpochSampler([1] * len(examples), None, batch_size)
+    return Loader(_batches(ExampleDataset(examples, transform, 0), order, workers, pin=pin), order)
 
 
-def _loader(data: ExampleDataset, order: EpochSampler, batch_size: int, workers: int, *, pin: bool) -> Loader:
-    batches: DataLoader[Any] = DataLoader(
+def _batches(data: ExampleDataset, order: EpochSampler, workers: int, *, pin: bool) -> DataLoader[Any]:
+    if workers and (reason := why_no_workers()):
+        logger.warning(f"no processes that load pictures can be started ({reason}): the training loads them itself")
+        workers = 0
+    return DataLoader(
         data,
-        batch_size=batch_size,
-        sampler=order,
+        batch_sampler=order,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate_and_share if workers else collate,
         persistent_workers=workers > 0,
         pin_memory=pin,
         # DataLoader draws a base seed for its workers each epoch. Nothing here uses it; a separate generator keeps the
         # draw from shifting the training's random numbers.
         generator=torch.Generator(),
-        worker_init_fn=_init_worker,
+        worker_init_fn=init_worker,
     )
-    return Loader(batches, order, batch_size)
 
 
 def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
@@ -153,10 +165,6 @@ def collate(rows: Sequence[tuple[Inputs, int, str]]) -> Batch:
     return stack(inputs), torch.tensor(labels), list(ids)
 
 
-def _init_worker(_number: int) -> None:
-    torch.set_num_threads(1)  # workers share the cores with the training
-    # SIGINT and SIGTERM to the process group are handled by the training process. torch raises an error, at any moment,
-    # when a worker dies, so workers survive for a while: long enough for the current step and its checkpoint.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))
+def _collate_and_share(rows: Sequence[tuple[Inputs, int, str]]) -> SharedBatch:
+    """As `collate`, in a worker process."""
+    return share(*collate(rows))

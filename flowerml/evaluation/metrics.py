@@ -17,6 +17,8 @@ from scipy.special import log_softmax, softmax
 
 from flowerml.selection.epochs import EpochResult
 
+MANY_CLASSES = 40  # with more, texts have the worst classes only
+_WORST_CLASSES = 20
 _BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
@@ -159,9 +161,19 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def format_scores(scores: Scores, headline: str = "accuracy") -> str:
-    """The metrics as text for a terminal, `headline` (accuracy or mean_recall) first."""
+    """The metrics as text for a terminal, `headline` (accuracy or mean_recall) first.
+
+    Of more than 40 classes, the 20 with the lowest recall, and no confusion matrix.
+    """
     low, high = scores.interval
-    width = max(len(name) for name in (*scores.classes, "class"))
+    shown: Sequence[dict[str, Any]] = scores.per_class
+    if len(scores.classes) > MANY_CLASSES:
+        shown = worst_classes(scores)
+        matrix = [f"the worst {len(shown)} of {len(scores.classes)} classes; all of them are in per_class.json"]
+    else:
+        matrix = ["confusion matrix (rows: true, columns: predicted)"]
+        matrix += _confusion_lines(scores.classes, scores.confusion)
+    width = max(len(name) for name in (*(row["class"] for row in shown), "class"))
     first = {
         "accuracy": (
             f"accuracy            {scores.accuracy:.4f}  ({scores.hits} of {scores.total}; 95 % interval {low:.4f} to"
@@ -177,12 +189,17 @@ def format_scores(scores: Scores, headline: str = "accuracy") -> str:
         f"calibration error   {scores.calibration_error:.4f}",
         "",
         f"{'class':<{width}}  precision  recall  (95 % interval)       F1       n",
-        *(_class_line(row, width) for row in scores.per_class),
+        *(_class_line(row, width) for row in shown),
         "",
-        "confusion matrix (rows: true, columns: predicted)",
-        *_confusion_lines(scores.classes, scores.confusion),
+        *matrix,
     ]
     return "\n".join(lines)
+
+
+def worst_classes(scores: Scores) -> list[dict[str, Any]]:
+    """The rows of up to 20 classes with the lowest recall (then F1) among those that occur, the lowest first."""
+    occurring = [row for row in scores.per_class if row["support"]]
+    return sorted(occurring, key=lambda row: (row["recall"], row["f1"]))[:_WORST_CLASSES]
 
 
 def _class_line(row: dict[str, Any], width: int) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 
 from flowerml.data.inputs import Inputs, batch_size_of, chunk, to_device, to_memory_format
 from flowerml.data.loader import Batch
+from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
 from flowerml.models.memory import free_memory, is_out_of_memory
@@ -17,6 +18,7 @@ from flowerml.models.memory import free_memory, is_out_of_memory
 logger = logging.getLogger(__name__)
 
 
+@worker_death_as_error()
 @torch.inference_mode()
 def predict_all(
     model: nn.Module,
@@ -31,6 +33,7 @@ def predict_all(
 
     Raises:
         RunFailed: memory runs out with one image at a time.
+        DataLoaderDied: a worker process died.
     """
     was_training = model.training
     model.eval()

@@ -29,6 +29,9 @@ class Mistake:
         return margin if math.isfinite(margin) else -1.0
 
 
+_KINDS = 200  # entries of the filter, the most frequent ones; more only for pictures that are shown
+
+
 @dataclass(frozen=True)
 class _MistakeKind:
     """A pair of true and predicted class: an entry of the filter. `id` is its name in HTML and CSS."""
@@ -81,7 +84,7 @@ def errors_page(
         title=title,
         total=total,
         mistakes=len(rows),
-        kinds=list(kinds.values()),
+        kinds=[kind for number, kind in enumerate(kinds.values()) if kind.is_shown or number < _KINDS],
         cards=[_MistakeCard(row, kinds[row.label, row.predicted].id, thumbnail(row)) for row in shown],
         hidden=len(rows) - len(shown),
     )

@@ -27,6 +27,9 @@ _TEXT: dict[RcKeyType, Any] = {"font.family": FONT, "font.size": 9.0, "text.colo
 _AXES: dict[RcKeyType, Any] = {"axes.labelcolor": INK, "axes.edgecolor": MUTED, "axes.axisbelow": True}
 STYLE: dict[RcKeyType, Any] = {**_TEXT, **_AXES, "legend.frameon": False}
 MANY_CLASSES = 15  # with more, a cell has no room for a percentage
+TOO_MANY_CLASSES = 40  # with more, the matrix keeps its size: shades without texts, and a list of the worst confusions
+_LARGE_SIDE = 7.0  # inches
+_LISTED = 25  # confusions
 WHITE_FROM = 0.67  # share of a row from which white text has the better contrast (at least 4:1)
 
 
@@ -124,7 +127,8 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
     """Draw a confusion matrix with counts and row percentages, shaded by the share of the true class.
 
     `matrix` (C, C) has non-negative integer counts: rows are true classes, columns predicted ones, both in the order of
-    `classes`. A row without images has "–" for percentages; with more than 15 classes the cells have counts only.
+    `classes`. A row without images has "–" for percentages; with more than 15 classes the cells have counts only, and
+    with more than 40 no texts: the most frequent confusions stand beside them.
     Raises ValueError for another shape, no class, or a negative count.
     """
     counts = np.asarray(matrix)
@@ -135,6 +139,9 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
     shares, total = counts / np.maximum(rows, 1)[:, None], int(rows.sum())
     names = [shorten(" ".join(name.split())) for name in classes]
     cell = 1.2 if size <= 3 else 0.9 if size <= 6 else 0.68 if size <= MANY_CLASSES else 0.36
+    accuracy = f"accuracy {right / total:.1%} ({right} of {total} images)" if total else "no images"
+    if size > TOO_MANY_CLASSES:
+        return _large_figure(counts, shares, names, title, accuracy)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 6.0))
         axes, bar = figure.add_axes((0.0, 0.0, 1.0, 1.0)), figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -144,9 +151,36 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str) -> 
         figure.colorbar(image, cax=bar, format=PercentFormatter(1.0)).outline.set_visible(False)
         bar.set_ylabel("share of the true class", color=MUTED)
         bar.tick_params(length=0, labelsize=8, labelcolor=MUTED)
-        accuracy = f"accuracy {right / total:.1%} ({right} of {total} images)" if total else "no images"
         _fit_figure(figure, axes, bar, side=size * cell, title=title, subtitle=accuracy)
     return figure
+
+
+def _large_figure(counts: np.ndarray, shares: np.ndarray, names: Sequence[str], title: str, subtitle: str) -> Figure:
+    """As `confusion_figure`, in a size that does not depend on the number of classes."""
+    side, width = _LARGE_SIDE, _LARGE_SIDE + 6.0
+    height = side + 0.22 * len(title_lines(title, width)) + 1.1
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        header(figure, title, subtitle)
+        axes = figure.add_axes((0.75 / width, 0.6 / height, side / width, side / height))
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        label = f"number of the {{}} class, in the order of confusion_matrix.json (0 to {len(names) - 1})"
+        axes.set(xlabel=label.format("predicted"), ylabel=label.format("true"))
+        axes.spines[:].set_color(FAINT)
+        lines = [f"{count}  {names[row]} → {names[column]}" for row, column, count in worst_confusions(counts, _LISTED)]
+        text = "\n".join(["most frequent confusions (true → predicted)", "", *(lines or ["none"])])
+        style: dict[str, Any] = {"ha": "left", "va": "top", "parse_math": False, "linespacing": 1.5}
+        figure.text((side + 1.0) / width, (side + 0.6) / height, text, fontsize=7, **style)
+    return figure
+
+
+def worst_confusions(counts: np.ndarray, limit: int) -> list[tuple[int, int, int]]:
+    """(true class, predicted class, count) of the most frequent confusions in `counts` (C, C), at most `limit`."""
+    wrong = np.array(counts)
+    np.fill_diagonal(wrong, 0)
+    rows, columns = np.nonzero(wrong)
+    order = np.argsort(-wrong[rows, columns], kind="stable")[:limit]
+    return [(int(rows[i]), int(columns[i]), int(wrong[rows[i], columns[i]])) for i in order]
 
 
 def png_bytes(figure: Figure, dpi: int = 130) -> bytes:

@@ -12,6 +12,7 @@ from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import evaluation_loader
 from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import Scan
+from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import UserError
 from flowerml.evaluation.label_errors import FOLDS, LabelErrors, cross_validated_probabilities, find_label_errors
 from flowerml.files import write_text
@@ -59,6 +60,7 @@ def find_suspect_labels(
     )
 
 
+@worker_death_as_error()
 def _extract_features(
     checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Everything that can fail before a run starts: data, model, configuration id, folder."""
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from flowerml.data.balance import Balance, compute_balance
 from flowerml.data.rng import derive_seed
 from flowerml.errors import UserError
 from flowerml.models import BuiltModel, weights_digest
+from flowerml.models.smallest_batch import smallest_batch
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
 from flowerml.training.device import pick_device
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Prepared:
     folder: Path
     device: torch.device
     workers: int
+    smallest_batch: int = 1
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -73,7 +78,35 @@ def prepare(settings: Settings) -> Prepared:
         effective_beta=settings.effective_beta,
         logit_adjustment=settings.logit_adjustment,
     )
-    return Prepared(complete, spec, task, data, built, class_balance, digests, identity, folder, device, workers)
+    smallest = _smallest_batch(built, settings, sum(class_balance.repeats[label] for label in labels))
+    return Prepared(
+        complete, spec, task, data, built, class_balance, digests, identity, folder, device, workers, smallest
+    )
+
+
+def _smallest_batch(built: BuiltModel, settings: Settings, pictures: int) -> int:
+    """How many of an epoch's `pictures` the model can be trained on at a time. Raises UserError where that is too many.
+
+    Parts of `--accumulate` that would be smaller are said in a line.
+    """
+    frozen = settings.freeze_backbone_epochs >= (settings.stop_epoch or settings.epochs)
+    smallest = smallest_batch(built.model, settings.img_size, frozen=frozen)
+    if smallest == 1:
+        return 1
+    why = f"{settings.model} has a BatchNorm that needs at least {smallest} pictures at a time at --img-size"
+    if settings.batch_size < smallest:
+        raise UserError(
+            f"--batch-size {settings.batch_size}: {why} {settings.img_size}. Allowed: {smallest} or more; or a larger"
+            " --img-size"
+        )
+    if pictures < smallest:
+        raise UserError(
+            f"--train-dir {settings.train_dir}: {why} {settings.img_size}, and one is all there is to train on. Add"
+            " pictures, or take a larger --img-size"
+        )
+    if settings.batch_size < smallest * settings.accumulate:
+        logger.warning(f"--accumulate {settings.accumulate}: {why} {settings.img_size}, so there are fewer parts")
+    return smallest
 
 
 def _require_own_test_folder(settings: Settings) -> None:

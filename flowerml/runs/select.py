@@ -10,6 +10,7 @@ from typing import Protocol
 from flowerml.errors import RunFailed
 from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_json, write_text
+from flowerml.optional_files import write_optional
 from flowerml.reporting.figures import png_bytes
 from flowerml.reporting.selection_figure import selection_figure
 from flowerml.runs.lifecycle.termination import finalize_status
@@ -102,8 +103,11 @@ def _decision_files(decision: Decision) -> Iterator[list[Path]]:
         names = ["decision.md", "decision.json"]
         if decision.standings:
             write_text(folder / "table.csv", ranking_csv(decision))
-            write_bytes(folder / "seeds.png", png_bytes(selection_figure(decision)))
-            names += ["table.csv", "seeds.png"]
+            names.append("table.csv")
+            if write_optional(
+                folder / "seeds.png", lambda path: write_bytes(path, png_bytes(selection_figure(decision)))
+            ):
+                names.append("seeds.png")
         yield [folder / name for name in names]
 
 

@@ -162,7 +162,15 @@ def _train_model(
         device=run.device,
         memory_format=memory_format,
         balance=run.balance,
-        callbacks=Callbacks(on_epoch, on_best, on_memory, on_state, stop_reason, lambda: "".join(pruned[:1])),
+        callbacks=Callbacks(
+            on_epoch,
+            on_best,
+            on_memory,
+            on_state,
+            stop_reason,
+            early_stop_reason=lambda: "".join(pruned[:1]),
+            waiting=training.stop.interruptible,
+        ),
         load_state=checkpoint.load if checkpoint is not None else None,
     )
 
@@ -179,6 +187,7 @@ def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
         seed=run.settings.seed,
         repeats=repeats,
         pin=pin,
+        smallest_batch=run.smallest_batch,
     )
     if not views.val:
         return train_loader, None

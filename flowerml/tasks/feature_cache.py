@@ -19,6 +19,7 @@ from flowerml.data.loader import Example, evaluation_loader
 from flowerml.data.pair_views import PairExample, Sides, crop_box, swap_boxes
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
+from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.files import write_with
 from flowerml.human_units import duration
 from flowerml.models import BuiltModel
@@ -141,6 +142,7 @@ def pair_features(
     return features[indices].reshape(len(examples), -1)
 
 
+@worker_death_as_error()
 def _compute_features(
     crops: Sequence[CropKey], root: Path, built: BuiltModel, spec: ModelSpec, device: torch.device, workers: int
 ) -> np.ndarray:

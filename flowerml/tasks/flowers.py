@@ -31,6 +31,8 @@ from flowerml.tasks.base import Predict, TaskData, Views
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 ALIASES = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}  # the public flower_photos' folder names
 
+_MANY_CLASSES = 40  # more are not printed one by one
+
 
 class FlowersTask:
     """Classifies whole images."""
@@ -197,7 +199,10 @@ def _make_example(root: Path, key: str, file: str, label: int) -> Example:
 
 
 def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) -> tuple[str, ...]:
-    counts = ", ".join(f"{name} {count}" for name, count in scanned.counts().items())
+    by_class = scanned.counts()
+    counts = ", ".join(f"{name} {count}" for name, count in by_class.items())
+    if len(by_class) > _MANY_CLASSES:
+        counts = f"{len(by_class)} classes of {min(by_class.values())} to {max(by_class.values())}"
     doubles = len(groups) - len(set(groups))
     lines = [
         f"{len(scanned.pictures)} pictures: {counts}",

@@ -1,12 +1,11 @@
-"""Callbacks of the trainer, the result it returns, and the error of a dead DataLoader worker."""
+"""Callbacks of the trainer, and the result it returns."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 
-from flowerml.errors import RunFailed, Stopped
 from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
@@ -40,10 +39,6 @@ class TrainingResult:
     stop_cause: str = ""
 
 
-class DataLoaderDied(RunFailed):
-    """A DataLoader worker process died, mostly because memory ran out."""
-
-
 def _no_stop() -> str | None:
     return None
 
@@ -65,23 +60,4 @@ class Callbacks:
     on_state: Callable[[Progress, StateDict], None]  # a checkpoint is due
     stop_reason: Callable[[], str | None] = _no_stop  # polled between steps: why to stop now and resume later, or None
     early_stop_reason: Callable[[], str] = _no_early_stop  # polled after each epoch: why it was the last, or ""
-
-
-@contextmanager
-def worker_death_as_error(stop_reason: Callable[[], str | None]) -> Iterator[None]:
-    """Translate torch's RuntimeError about a dead DataLoader worker, which a signal handler raises anywhere.
-
-    Raises:
-        DataLoaderDied: a worker died.
-        Stopped: a stop was requested, by a signal to the process group that ended the worker too.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        if reason := stop_reason():
-            raise Stopped(reason) from error
-        raise DataLoaderDied(
-            f"a process that loads pictures died ({error}). Try fewer with --workers, or --workers 0"
-        ) from error
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext  # around each wait for a batch, between two steps

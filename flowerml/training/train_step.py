@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowerml.data.balance import Balance
-from flowerml.data.inputs import Inputs, batch_size_of, chunk
+from flowerml.data.inputs import Inputs, batch_size_of, part_sizes, split
 from flowerml.errors import RunFailed
 from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
@@ -28,7 +28,8 @@ class TrainStep:
     """Takes optimizer steps on batches. `model` may be compiled; `parameters` are those to clip.
 
     `dtype` is the autocast type or None. A batch is split into `accumulate` micro-batches, twice as many when memory
-    runs out; loss and gradient stay those of the whole batch. `on_memory` gets a message each time.
+    runs out; loss and gradient stay those of the whole batch. `on_memory` gets a message each time. No micro-batch has
+    fewer than `smallest` images: a BatchNorm can refuse a single one.
     """
 
     model: nn.Module
@@ -40,6 +41,7 @@ class TrainStep:
     grad_clip: float
     losses: ExampleLosses
     on_memory: Callable[[str], None]
+    smallest: int = 1
 
     def __post_init__(self) -> None:
         # fp16 has a small range: the loss is scaled up, and steps whose gradients overflow are skipped (no error).
@@ -53,7 +55,7 @@ class TrainStep:
 
         Raises:
             NotFinite: loss or gradient; raised before the weights are changed.
-            RunFailed: memory runs out with one image at a time.
+            RunFailed: memory runs out with the fewest images at a time.
         """
         # forward and backward
         batch_loss = self._forward_backward(inputs, targets, seed, context)
@@ -95,8 +97,8 @@ class TrainStep:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         batch_loss = torch.zeros((), device=self.device)  # summed on the device: .item() here would be a sync per part
-        micro_batches = zip(chunk(inputs, self.accumulate), targets.chunk(self.accumulate), strict=True)
-        for micro_inputs, micro_targets in micro_batches:
+        sizes = part_sizes(len(targets), self.accumulate, self.smallest)
+        for micro_inputs, micro_targets in zip(split(inputs, sizes), targets.split(sizes), strict=True):
             # forward
             with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
                 logits = self.model(micro_inputs)
@@ -107,15 +109,19 @@ class TrainStep:
         return batch_loss
 
     def _halve_micro_batch(self, batch_size: int, context: str) -> None:
-        """Split batches into twice as many micro-batches from now on. Raises RunFailed at one image each."""
-        before = math.ceil(batch_size / self.accumulate)
-        if before == 1:
+        """Split batches into twice as many micro-batches from now on. Raises RunFailed where they are the smallest."""
+        before = max(part_sizes(batch_size, self.accumulate, self.smallest))
+        smallest = max(part_sizes(batch_size, batch_size, self.smallest))
+        if before == smallest:
+            at_a_time = "one picture" if before == 1 else f"{before} pictures, the fewest its BatchNorm can take,"
             raise RunFailed(
-                f"memory ran out with one picture at a time, at {context}. Take a smaller model or --img-size, freeze"
+                f"memory ran out with {at_a_time} at a time, at {context}. Take a smaller model or --img-size, freeze"
                 " the backbone for longer, or stop what else uses the memory"
             ) from None
-        self.accumulate *= 2
-        after = math.ceil(batch_size / self.accumulate)
+        after = before
+        while after == before:
+            self.accumulate *= 2
+            after = max(part_sizes(batch_size, self.accumulate, self.smallest))
         position = context.split(", pictures")[0]
         self.on_memory(f"memory ran out with {before} pictures at a time ({position}): going on with {after}")
 
@@ -127,8 +133,12 @@ def make_train_step(
     balance: Balance,
     device: torch.device,
     on_memory: Callable[[str], None],
+    smallest: int = 1,
 ) -> TrainStep:
-    """The train step for these settings: `model` compiled or not, all weights clipped, class weights in the loss."""
+    """The train step for these settings: `model` compiled or not, all weights clipped, class weights in the loss.
+
+    `smallest` is the number of images that the model can be trained on at a time.
+    """
     return TrainStep(
         model=torch.compile(model) if settings.compile else model,  # type: ignore[arg-type] # a callable module either way
         optimizer=optimizer,
@@ -145,6 +155,7 @@ def make_train_step(
             logit_offsets=_optional_tensor(balance.logit_offsets, device),
         ),
         on_memory=on_memory,
+        smallest=smallest,
     )
 
 

@@ -10,6 +10,7 @@ from flowerml.data.balance import Balance
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import derive_seed
+from flowerml.data.workers.errors import is_worker_death, worker_death_as_error
 from flowerml.errors import Stopped
 from flowerml.evaluation.metrics import compute_metrics
 from flowerml.evaluation.predict import predict_all
@@ -19,7 +20,7 @@ from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, is_better
 from flowerml.settings import Settings
-from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult, worker_death_as_error
+from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
 from flowerml.training.ema import EMA
 from flowerml.training.gc_freeze import frozen_gc
@@ -94,7 +95,9 @@ class Trainer:
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.ema = EMA(self.model, steps * settings.epochs) if settings.ema else None
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
-        self.train_step = make_train_step(self.model, optimizer, settings, balance, device, callbacks.on_memory)
+        self.train_step = make_train_step(
+            self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch
+        )
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         self.result = TrainingResult(cuts=self.plateau.cuts)
         self.state = TrainState(self.model, optimizer, self.train_step, self.ema, self.plateau, stopping, self.result)
@@ -165,7 +168,7 @@ class Trainer:
         model = self.ema.module if self.ema is not None else self.model
         if loader is None:
             return Candidate(epoch, model.state_dict(), None, None)
-        batches = self._until_stop(loader.epoch(epoch))
+        batches = self._until_stop(self._received(loader.epoch(epoch)))
         # sync point: one per evaluation, when all logits are copied to the CPU
         predictions = predict_all(model, batches, self.classes, self.device, self.memory_format)
         val = compute_metrics(predictions)
@@ -208,12 +211,28 @@ class Trainer:
 
     def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         left = len(self.loader) - skip
-        try:
-            yield from track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120)
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error):
-                self.check_stop()  # this is between two steps, so a checkpoint can be saved
-            raise
+        yield from self._received(track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120))
+
+    def _received(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches. A stop while one is waited for, or a dead worker, comes between two steps: the state is saved.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
+        while True:
+            try:
+                with self.callbacks.waiting():
+                    batch = next(batches, None)
+            except KeyboardInterrupt:
+                self.check_stop()
+                raise
+            except RuntimeError as error:
+                if is_worker_death(error):
+                    self.check_stop()
+                raise
+            if batch is None:
+                return
+            yield batch
 
     def _until_stop(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from flowerml.data.inputs import Relabelled, batch_size_of, chunk, stack, tensors_of, to_device, to_memory_format
+from flowerml.data.inputs import (
+    Relabelled,
+    batch_size_of,
+    chunk,
+    part_sizes,
+    stack,
+    tensors_of,
+    to_device,
+    to_memory_format,
+)
 from flowerml.data.loader import Example, evaluation_loader
 
 ONE = torch.arange(5.0)[:, None]
@@ -48,3 +57,20 @@ def test_a_view_may_belong_to_another_class_than_its_example():
     assert labels.tolist() == [2, 1, 0]
     assert ids == ["0", "1", "2"]
     assert [part.flatten().tolist() for part in inputs] == [[0, 1, 2], [0, -1, -2]]
+
+
+@pytest.mark.parametrize("smallest", [1, 2])
+def test_no_part_is_below_the_smallest(smallest):
+    for count in range(1, 12):
+        for parts in range(1, 14):
+            sizes = part_sizes(count, parts, smallest)
+            assert sum(sizes) == count
+            assert len(sizes) <= parts
+            assert min(sizes) >= min(smallest, count)
+            if smallest == 1:
+                assert sizes == [len(part) for part in torch.arange(count).chunk(parts)]
+
+
+def test_a_part_of_one_joins_the_one_before():
+    assert part_sizes(7, 3, 2) == [3, 4]
+    assert part_sizes(8, 8, 2) == [2, 2, 2, 2]

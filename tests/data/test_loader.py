@@ -129,6 +129,26 @@ def test_the_last_partial_batch_is_used(examples, count, batch_size, sizes):
         assert sorted(order_of(batches)) == sorted(example.id for example in examples[:count])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_last_batch_of_one_joins_the_one_before_where_the_model_needs_two(examples, workers):
+    """In the same order, and a resumed epoch has the same rest."""
+    plain = list(loader(examples[:10], batch_size=3).epoch(2))
+    joined = loader(examples[:10], workers, batch_size=3, smallest_batch=2)
+    batches = list(joined.epoch(2))
+    assert [len(ids) for _, _, ids in plain] == [3, 3, 3, 1]
+    assert [len(ids) for _, _, ids in batches] == [3, 3, 4]
+    assert len(joined) == 3
+    assert torch.equal(torch.cat([inputs for inputs, _, _ in batches]), torch.cat([inputs for inputs, _, _ in plain]))
+    for skip in range(4):
+        assert order_of(joined.epoch(2, skip)) == order_of(batches[skip:])
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(11, [3, 3, 3, 2]), (9, [3, 3, 3]), (1, [1])])
+def test_other_last_batches_stay(examples, count, sizes):
+    batches = loader(examples[:count], batch_size=3, smallest_batch=2).epoch(1)
+    assert [len(ids) for _, _, ids in batches] == sizes
+
+
 def test_labels_and_ids_go_with_their_pictures(examples):
     plain = EvaluationTransform(DESCRIPTION)
     expected = {example.id: (example.label, plain(example.read())) for example in examples}

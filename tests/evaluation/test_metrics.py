@@ -186,6 +186,22 @@ def test_the_text_has_every_metric():
         assert line.split() == [name, *map(str, row)]
 
 
+def test_the_text_of_very_many_classes_is_bounded_and_has_the_worst():
+    count = 1000
+    logits = np.eye(count, dtype=np.float32)
+    logits[7] = logits[8]  # of class 7 no picture is right
+    found = compute_metrics(
+        Predictions(tuple(f"species {n}" for n in range(count)), ("x",) * count, np.arange(count), logits)
+    )
+    text = format_scores(found)
+    assert len(text) < 4000
+    table = text.split("\n\n")[1].splitlines()
+    assert len(table) == 21
+    assert table[1].startswith("species 7 ")
+    assert "the worst 20 of 1000 classes; all of them are in per_class.json" in text
+    assert "confusion matrix" not in text
+
+
 def test_logit_adjustment_removes_the_prior():
     """Menon et al. 2021: tau 1 turns posteriors under one prior into those under equal priors (Bayes, by hand)."""
     likelihood, prior = np.array([[0.2, 0.5, 0.3]]), (0.7, 0.2, 0.1)

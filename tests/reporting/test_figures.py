@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from flowerml.reporting.figures import confusion_figure, png_bytes
+from flowerml.reporting.figures import confusion_figure, png_bytes, worst_confusions
 from tests.reporting.figure_samples import curves, epoch, texts
 
 MATRIX = np.array([[37, 2, 1], [0, 8, 0], [5, 5, 10]])
@@ -69,6 +69,26 @@ def test_many_classes_show_counts_only():
     matrix[0, 1] = 3
     cells = [text.get_text() for text in confusion_figure(matrix, list("abcdefghijklmnop"), "t").axes[0].texts]
     assert sorted(filter(None, cells)) == ["12"] * 16 + ["3"]
+
+
+@pytest.mark.parametrize("size", [41, 1000])
+def test_very_many_classes_keep_the_figures_size_and_list_the_worst_confusions(size):
+    matrix = np.eye(size, dtype=int) * 12
+    matrix[3, 7], matrix[40, 0] = 5, 9
+    names = [f"species {number} with a rather long latin name" for number in range(size)]
+    figure = confusion_figure(matrix, names, "t")
+    assert (
+        figure.get_size_inches().tolist()
+        == confusion_figure(np.eye(41, dtype=int), names[:41], "t").get_size_inches().tolist()
+    )
+    assert not figure.axes[0].texts
+    (listed,) = [text for text in texts(figure) if "→" in text and "species" in text]
+    lines = listed.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == ["9", "5"]
+    assert "species 40" in lines[0]
+    assert len(figure.findobj(Text)) < 100
+    assert worst_confusions(matrix, 1) == [(40, 0, 9)]
+    assert matrix[3, 3] == 12, "the counts are not changed"
 
 
 def test_names_are_not_parsed_as_formulas_and_long_ones_keep_both_ends():

@@ -56,3 +56,15 @@ def test_eval_beside_a_checkpoint_where_nothing_can_be_written_still_gives_its_f
     assert (
         recorder.tags()["flowerml.split_digest"] == json.loads((finished.folder / "split.json").read_text())["digest"]
     )
+
+
+def test_a_page_that_cant_be_written_is_named_and_all_else_is_there(small_run, tmp_path, capsys):
+    folder = shutil.copytree(small_run[0].folder, tmp_path / "copy")
+    (folder / "eval_val" / "confusion_matrix.png" / "in the way").mkdir(parents=True)
+    recorder = MemoryRecorder()
+    evaluation = run_evaluation(Request(folder / "best.pth", "val", workers=0), lambda *_: recorder)
+    assert evaluation.scores.accuracy == small_run[0].scores.accuracy
+    assert "confusion_matrix.png could not be made" in capsys.readouterr().err
+    names = {event.path.name for event in recorder.events if isinstance(event, Artifact)}
+    assert names == {"predictions.csv", "confusion_matrix.json", "per_class.json", "errors.html"}
+    assert recorder.events[-1].status is Status.FINISHED

@@ -214,3 +214,15 @@ def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small,
     logged = json.loads((finished.folder / "balance.json").read_text())
     assert [row["seen_per_epoch"] for row in logged["classes"]] == [20] * 5
     assert recorder.metric("effective_imbalance") == [(0, 1.0)]
+
+
+def test_figures_that_cant_be_made_do_not_fail_a_run(begin, tmp_path, capsys):
+    """Its weights are good: each is named in a line, and the run is FINISHED."""
+    names = ("curves.png", "confusion_matrix.png", "errors.html")
+    for name in names:
+        (tmp_path / "out" / name / "in the way").mkdir(parents=True)
+    recorder = begin(epochs=1, warmup_epochs=0, freeze_backbone_epochs=0)
+    assert recorder.events[-1] == Ended(Status.FINISHED)
+    warned = [line for line in capsys.readouterr().err.splitlines() if "could not be made" in line]
+    assert len(warned) == 3
+    assert all(any(name in line for line in warned) for name in names)

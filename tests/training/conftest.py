@@ -12,6 +12,7 @@ from flowerml.data.balance import Balance
 from flowerml.data.loader import Example, evaluation_loader, training_loader
 from flowerml.data.transforms import InputDescription
 from flowerml.models import BuiltModel, Classifier
+from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.settings import Settings, resolve
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
@@ -128,10 +129,12 @@ class Toy:
         on_state: Callable[[Progress, StateDict], None] = lambda _progress, _state: None,
         load_state: Callable[[], StateDict] | None = None,
         into: list[Trained] | None = None,
+        stop: StopRequest | None = None,
         **changes,
     ) -> Trained:
         """Train with PLAIN settings and `changes`; `into` receives the record before training begins."""
         settings, _ = resolve({**PLAIN, **changes})
+        stop = stop or StopRequest()
         trained = Trained(built or tiny_built(dropout=settings.dropout), settings)
         if into is not None:
             into.append(trained)
@@ -164,7 +167,14 @@ class Toy:
             device=torch.device("cpu"),
             memory_format=torch.contiguous_format,
             balance=Balance(CLASSES, counts, (1,) * len(CLASSES), class_weights, settings.logit_adjustment),
-            callbacks=Callbacks(record_epoch, record_best, trained.remarks.append, on_state),
+            callbacks=Callbacks(
+                record_epoch,
+                record_best,
+                trained.remarks.append,
+                on_state,
+                lambda: stop.reason,
+                waiting=stop.interruptible,
+            ),
             load_state=load_state,
         )
         return trained

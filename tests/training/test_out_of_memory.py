@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from flowerml.data.loader import evaluation_loader
 from flowerml.errors import RunFailed
 from flowerml.evaluation.predict import predict_all
 from flowerml.models.memory import is_out_of_memory
+from flowerml.training.losses import example_losses
+from flowerml.training.train_step import TrainStep
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"
@@ -106,6 +109,19 @@ def test_no_memory_for_one_image_fails_with_a_remedy(toy, make_built):
     ) as caught:
         toy.run(built=with_limited_backbone(make_built, 0), epochs=1, batch_size=8)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(8, [8, 4, 2]), (7, [7, 4, 3]), (3, [3])])
+def test_parts_are_halved_to_two_where_the_model_needs_two(count, sizes):
+    """Then it fails with the remedy; it does not try one image, nor for ever."""
+    model = nn.Sequential(LimitedBackbone(nn.Flatten(), 1, ERRORS[0]), nn.Linear(4, 3))
+    optimizer, messages = torch.optim.SGD(model.parameters()), []
+    step = TrainStep(
+        model, optimizer, [], torch.device("cpu"), None, 1, 0.0, partial(example_losses), messages.append, smallest=2
+    )
+    with pytest.raises(RunFailed, match=f"memory ran out with {sizes[-1]} pictures, the fewest its BatchNorm"):
+        step.step(torch.ones(count, 4), torch.zeros(count, dtype=torch.long), 1, "epoch 1")
+    assert [int(words.split("going on with ")[1]) for words in messages] == sizes[1:]
 
 
 def test_other_errors_of_the_model_are_raised(toy, make_built):

@@ -165,3 +165,11 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(clip):
     with pytest.raises(NotFinite, match=r"gradient.* at epoch 1"):
         make_step(model, grad_clip=clip).step(*batch(4), 0, "epoch 1")
     assert torch.equal(model.weight, torch.zeros(3))
+
+
+@pytest.mark.parametrize(("count", "accumulate"), [(7, 3), (8, 8), (3, 2), (2, 2)])
+def test_no_part_is_one_image_where_the_model_has_batch_norm(count, accumulate):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    loss, norm = make_step(model, accumulate=accumulate, smallest=2).step(*batch(count), seed=1, context="step 1")
+    assert math.isfinite(loss)
+    assert math.isfinite(norm)

@@ -1,6 +1,9 @@
 """The trainer on a toy: reproducibility, metrics, accumulation, schedules, and the stop at NaN."""
 
 import math
+import os
+import signal
+import time
 from functools import partial
 
 import pytest
@@ -8,7 +11,9 @@ import torch
 
 from flowerml.data.decode import BadImage
 from flowerml.data.loader import Example
-from flowerml.errors import RunFailed
+from flowerml.errors import RunFailed, Stopped
+from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, handle_signals
+from flowerml.training.checkpoints.progress import Progress
 from flowerml.training.train_step import NotFinite
 from tests.training.conftest import same_weights
 
@@ -212,3 +217,23 @@ def test_every_epoch_has_every_image_once_in_a_new_order(toy):
     first, second = drawn[:9], drawn[9:]
     assert sorted(first) == sorted(second) == [float(number) for number in range(9)]
     assert first != second
+
+
+def test_ctrl_c_ends_the_wait_for_a_picture(toy, make_examples):
+    """It may never come. No step is half done then, so the state is saved, and no step is taken any more."""
+
+    def interrupt() -> torch.Tensor:
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(1)
+        return torch.zeros(3, 8, 8)
+
+    stop, saved = StopRequest(), []
+    with pytest.raises(Stopped, match="stopped by Ctrl-C"), handle_signals(stop), graceful(stop):
+        toy.run(
+            pictures=[Example("slow", 1, interrupt), *make_examples(3)],
+            batch_size=4,
+            workers=1,
+            stop=stop,
+            on_state=lambda progress, _state: saved.append(progress),
+        )
+    assert saved == [Progress(0, 0)]

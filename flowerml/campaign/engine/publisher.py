@@ -1,6 +1,7 @@
 """Publish table and report at every change, in the campaign's folder and in its MLflow run."""
 
 import time
+from functools import partial
 
 from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.report.html import report_html
@@ -9,6 +10,7 @@ from flowerml.campaign.report.table import tracking_table_csv, tracking_table_ma
 from flowerml.campaign.status import RunStatus
 from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import write_text
+from flowerml.optional_files import write_optional
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 
 _HEARTBEAT_S = 30.0
@@ -31,15 +33,14 @@ class Publisher:
         table = tracking_table_markdown(campaign)
         if table != self._table:
             self._table, self._is_stale = table, True
-            write_text(folder / "table.md", table)
-            write_text(folder / "table.csv", tracking_table_csv(campaign))
-            for name in ("table.md", "table.csv"):
-                recorder.record(Artifact(folder / name))
+            for name, text in (("table.md", table), ("table.csv", tracking_table_csv(campaign))):
+                if write_optional(folder / name, partial(write_text, text=text)):
+                    recorder.record(Artifact(folder / name))
             finished = sum(run.status is RunStatus.FINISHED for run in campaign.runs)
             recorder.record(Metrics({"runs_finished": float(finished)}, step=finished))
         if urgent or (self._is_stale and time.monotonic() - self._last_report >= _REPORT_S):
-            write_text(folder / "report.html", report_html(campaign))
-            recorder.record(Artifact(folder / "report.html"))
+            if write_optional(folder / "report.html", lambda path: write_text(path, report_html(campaign))):
+                recorder.record(Artifact(folder / "report.html"))
             self._last_report, self._is_stale = time.monotonic(), False
         if time.monotonic() - self._last_heartbeat >= _HEARTBEAT_S:
             self._last_heartbeat = time.monotonic()

@@ -83,6 +83,21 @@ class StopRequest:
             )
 
     @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, a first signal interrupts too: nothing is half done, and what is waited for may never come.
+
+        Raises:
+            StoppedImmediately: a signal, or one has come before.
+        """
+        before, self.is_graceful = self.is_graceful, False
+        try:
+            if self._reason is not None:
+                raise StoppedImmediately(self._reason)
+            yield
+        finally:
+            self.is_graceful = before
+
+    @contextmanager
     def defer_signals(self) -> Iterator[None]:
         """Inside, a signal does not interrupt; StoppedImmediately is raised at the end, unless another error was."""
         self._is_deferring = True

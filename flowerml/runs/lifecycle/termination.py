@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from flowerml.data.workers.errors import DataLoaderDied
 from flowerml.errors import LeaseLost, RunFailed, Stopped, UserError
 from flowerml.events import Ended, Recorder, Status
 from flowerml.runs.lifecycle.run_file import RunFile, write_run_file
 from flowerml.runs.lifecycle.stop_request import StoppedImmediately, StopRequest, handle_signals
-from flowerml.training.callbacks import DataLoaderDied
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,7 @@ from flowerml.errors import one_line
 from flowerml.evaluation.metrics import Predictions, Scores
 from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.files import write_bytes, write_json, write_text, write_with
+from flowerml.optional_files import write_optional
 from flowerml.prediction import load_network
 from flowerml.reporting.curves import curves_figure
 from flowerml.reporting.errors_page import Mistake, errors_page
@@ -120,15 +121,27 @@ def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
 def write_evaluation(
     folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]
 ) -> list[Path]:
-    """`confusion_matrix.{png,json}`, `per_class.json`, `predictions.csv`, `errors.html` of evaluated examples."""
-    classes = list(scores.classes)
-    write_json(folder / "confusion_matrix.json", scores.as_json()["confusion_matrix"])
-    write_bytes(folder / "confusion_matrix.png", png_bytes(confusion_figure(scores.confusion, classes, title)))
-    write_json(folder / "per_class.json", list(scores.per_class))
+    """`confusion_matrix.{png,json}`, `per_class.json`, `predictions.csv`, `errors.html` of evaluated examples.
+
+    Only `predictions.csv`, which later commands read, must be there: others that can't be made are named in a warning.
+    """
     write_text(folder / "predictions.csv", predictions_csv(predictions))
-    write_text(folder / "errors.html", _errors_html(title, predictions, task, examples))
-    names = ("confusion_matrix.json", "confusion_matrix.png", "per_class.json", "predictions.csv", "errors.html")
-    return [folder / name for name in names]
+    matrix = scores.as_json()["confusion_matrix"]
+
+    def write_figure(path: Path) -> None:
+        write_bytes(path, png_bytes(confusion_figure(scores.confusion, list(scores.classes), title)))
+
+    optional: dict[str, Callable[[Path], None]] = {
+        "confusion_matrix.json": lambda path: write_json(path, matrix),
+        "confusion_matrix.png": write_figure,
+        "per_class.json": lambda path: write_json(path, list(scores.per_class)),
+        "errors.html": lambda path: write_text(path, _errors_html(title, predictions, task, examples)),
+    }
+    written = [folder / "predictions.csv"]
+    for name, write in optional.items():
+        if write_optional(folder / name, write):
+            written.append(folder / name)
+    return written
 
 
 def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str, scores: Scores) -> list[Path]:

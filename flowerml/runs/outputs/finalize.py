@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flowerml.data.loader import Example, evaluation_loader
@@ -10,6 +11,7 @@ from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, fo
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
+from flowerml.optional_files import try_to_make
 from flowerml.prediction import load_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.outputs import artifacts
@@ -36,13 +38,15 @@ class RunResult:
 def finalize_run(
     run: Prepared, recorder: Recorder, outcome: TrainingResult, views: Views, test_examples: Sequence[Example]
 ) -> RunResult:
-    """Write and record everything after the last epoch. Raises UserError where a file can't be written."""
+    """Write and record everything after the last epoch; a figure or page that can't be made is named in a warning.
+
+    Raises:
+        UserError: a file that later commands need can't be written.
+    """
     assert outcome.best is not None
-    paths = [
-        run.folder / "best.pth",
-        artifacts.write_history(run.folder, outcome.history),
-        artifacts.write_curves(run, outcome),
-    ]
+    paths = [run.folder / "best.pth", artifacts.write_history(run.folder, outcome.history)]
+    if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
+        paths.append(curves)
     metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
     scores: Scores | None = None
     if outcome.best.predictions is not None:
@@ -80,7 +84,7 @@ def finalize_run(
     for path in paths:
         recorder.record(Artifact(path))
     if scores is not None:
-        for path in record_baselines(run, recorder, views, scores):
+        for path in try_to_make("baselines", partial(record_baselines, run, recorder, views, scores)) or ():
             recorder.record(Artifact(path))
         logger.info(f"\nbest epoch {outcome.best.epoch}, validation:\n{format_scores(scores, run.task.headline)}")
     if test is not None:

@@ -13,6 +13,8 @@ from flowerml.training.device import autocast_dtype
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_VALUE = 1000  # characters
+
 
 def print_header(run: Prepared, remark: str | None) -> None:
     """Log data, split, class balance, model, checks, weights and settings; `remark` says what the run resumes from."""
@@ -34,7 +36,7 @@ def print_header(run: Prepared, remark: str | None) -> None:
         logger.info(f"check: {line}")
     unused = f"; not used of the file: {', '.join(_shorten_list(built.unused))}" if built.unused else ""
     logger.info(f"weights: {describe_weights(run)}{unused}")
-    logger.info("settings: " + ", ".join(f"{name} {text}" for name, text in as_params(settings).items()))
+    logger.info("settings: " + ", ".join(f"{name} {_cut(text)}" for name, text in as_params(settings).items()))
     precision = str(autocast_dtype(run.device, amp=settings.amp) or torch.float32).removeprefix("torch.")
     logger.info(
         f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device} in"
@@ -44,3 +46,8 @@ def print_header(run: Prepared, remark: str | None) -> None:
 
 def _shorten_list(names: tuple[str, ...]) -> list[str]:
     return [*names[:5], f"and {len(names) - 5} more"] if len(names) > 6 else list(names)
+
+
+def _cut(text: str) -> str:
+    """A setting's value; of many classes the first."""
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… (whole in settings.json)"

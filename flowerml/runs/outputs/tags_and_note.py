@@ -1,11 +1,11 @@
 """A run's tags, by which it is found, and its description in the MLflow UI."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowerml.evaluation.metrics import Scores
+from flowerml.evaluation.metrics import MANY_CLASSES, Scores, worst_classes
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
 from flowerml.training.callbacks import TrainingResult
@@ -42,7 +42,7 @@ def final_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]
 def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
     """The run in Markdown, for `mlflow.note.content`."""
     settings = run.settings
-    lines = [f"**{settings.model}** on {len(run.data.train)} training pictures of {', '.join(run.data.classes)}.", ""]
+    lines = [f"**{settings.model}** on {len(run.data.train)} training pictures of {_names(run.data.classes)}.", ""]
     if scores is not None and outcome.best is not None:
         low, high = scores.interval
         first = f"Mean recall **{scores.mean_recall:.2%}**. " if run.task.headline == "mean_recall" else ""
@@ -55,7 +55,7 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
             "",
             "| class | precision | recall | 95 % interval | F1 | n |",
             "|---|---:|---:|---:|---:|---:|",
-            *map(_class_row, scores.per_class),
+            *map(_class_row, scores.per_class if len(scores.classes) <= MANY_CLASSES else worst_classes(scores)),
         ]
     else:
         lines.append(
@@ -79,6 +79,11 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
         f"Folder `{run.folder}`.",
     ]
     return "\n".join(lines)
+
+
+def _names(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:MANY_CLASSES])
+    return shown if len(classes) <= MANY_CLASSES else f"{len(classes)} classes ({shown}, …)"
 
 
 def _class_row(row: Mapping[str, Any]) -> str:

@@ -1,12 +1,16 @@
 """Outputs of a sweep, in its folder and its MLflow run: a table, figures, and the best values."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from optuna import Study
 from optuna.trial import TrialState
 
 from flowerml.events import Artifact, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_text
+from flowerml.optional_files import try_to_make, write_optional
 from flowerml.reporting.figures import png_bytes
 from flowerml.settings.serialization import as_text
 from flowerml.sweep.config import SweepConfig
@@ -47,7 +51,7 @@ def record_start(config: SweepConfig, trials: int, recorder: Recorder) -> None:
 
 
 def record_outputs(config: SweepConfig, study: Study, swept: SweepTrials, recorder: Recorder) -> None:
-    """Write table and figures, and record them with the best values. Raises UserError: the folder is not writable."""
+    """Write table and figures, and record them with the best values. What can't be made is named in a warning."""
     for path in _write_outputs(config, study, swept):
         recorder.record(Artifact(path))
     states = [trial.state for trial in swept.trials.values()]
@@ -71,14 +75,20 @@ def record_outputs(config: SweepConfig, study: Study, swept: SweepTrials, record
 def _write_outputs(config: SweepConfig, study: Study, swept: SweepTrials) -> list[Path]:
     title = f"Sweep {config.study}"
     table = table_rows(swept.trials, config.monitor, maximize=config.maximize)
-    write_text(config.folder / "trials.csv", trials_csv(table))
-    write_text(config.folder / "trials.md", trials_markdown(table))
-    figures = {
-        "history.png": history_figure(swept.trials, config.monitor, title, maximize=config.maximize),
-        "parallel.png": parallel_figure(swept.trials, config.monitor, title, maximize=config.maximize),
+    shares = try_to_make("the importances", lambda: importances(study))
+    texts = {"trials.csv": trials_csv(table), "trials.md": trials_markdown(table)}
+    figures: dict[str, Callable[[], Figure]] = {
+        "history.png": lambda: history_figure(swept.trials, config.monitor, title, maximize=config.maximize),
+        "parallel.png": lambda: parallel_figure(swept.trials, config.monitor, title, maximize=config.maximize),
     }
-    if shares := importances(study):
-        figures["importances.png"] = importance_figure(shares, title)
-    for name, figure in figures.items():
-        write_bytes(config.folder / name, png_bytes(figure))
-    return [config.folder / name for name in ("trials.csv", "trials.md", *figures)]
+    if shares:
+        figures["importances.png"] = lambda: importance_figure(shares, title)
+    writers: dict[str, Callable[[Path], None]] = {
+        **{name: partial(write_text, text=text) for name, text in texts.items()},
+        **{name: partial(_write_figure, draw) for name, draw in figures.items()},
+    }
+    return [config.folder / name for name, write in writers.items() if write_optional(config.folder / name, write)]
+
+
+def _write_figure(draw: Callable[[], Figure], path: Path) -> None:
+    write_bytes(path, png_bytes(draw()))

@@ -19,9 +19,8 @@ from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion, compare_with_foreign
 from flowerml.tracking.client.errors import short_reason, to_user_error
-from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
-
 from flowerml.tracking.client.text_client import TextClient
+from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.registered_model import check_own_model, open_own_model
 from flowerml.tracking.registry.version_tags import read_champion, version_description, version_tags

@@ -148,6 +148,11 @@ MODELS = {
     "size below a library's CNN": Case(
         "train --model timm:test_convnext --img-size 16", "--img-size 16 does not fit timm:test_convnext (…)"
     ),
+    "one picture at a time and a BatchNorm": Case(
+        "train --model timm:mobilenetv2_050 --batch-size 1",
+        "--batch-size 1: timm:mobilenetv2_050 has a BatchNorm that needs at least 2 pictures at a time at --img-size"
+        " 32. Allowed: 2 or more; or a larger --img-size",
+    ),
     "size below a CNN": Case("train --img-size 31", "--img-size 31 does not fit convnextv2_atto…"),
     "drop-path of a tower": Case(
         "train --model clip_vits32 --drop-path 0.1",

@@ -17,7 +17,7 @@ from flowerml.errors import LeaseLost
 from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.run_file import read_run_file
-from flowerml.runs.lifecycle.stop_request import StoppedImmediately, StopRequest, watch_run
+from flowerml.runs.lifecycle.stop_request import StoppedImmediately, StopRequest, graceful, watch_run
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.conftest import ROOT
@@ -245,3 +245,14 @@ def test_signs_of_life_are_given_until_the_attempt_is_fenced():
     assert len(beats) == 3
     with pytest.raises(LeaseLost):
         _ = stopping.reason
+
+
+def test_a_wait_is_interrupted_by_a_first_signal():
+    stop = StopRequest()
+    with graceful(stop):
+        with pytest.raises(StoppedImmediately), stop.interruptible():
+            stop.on_signal(signal.SIGINT, None)
+        assert stop.is_graceful
+        assert stop.reason == "stopped by Ctrl-C"
+        with pytest.raises(StoppedImmediately), stop.interruptible():
+            pytest.fail("a stop was requested before")

@@ -5,12 +5,12 @@ import signal
 
 import pytest
 
+from flowerml.data.workers.errors import DataLoaderDied
 from flowerml.errors import LeaseLost, RunFailed, Stopped, UserError
 from flowerml.events import Ended, MemoryRecorder, Status
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.stop_request import StoppedImmediately, StopRequest
 from flowerml.runs.lifecycle.termination import finalize_run_status, finalize_status
-from flowerml.training.callbacks import DataLoaderDied
 
 
 @pytest.fixture
