@@ -1,7 +1,6 @@
 """Recorders of a run's events: through the run's journal, or directly to MLflow."""
 
 import logging
-import os
 import threading
 from collections import deque
 
@@ -14,6 +13,7 @@ from flowerml.tracking.client.errors import short_reason
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.launcher_status import restore_status_after_launcher
 from flowerml.tracking.delivery.run_writer import RunWriter
+from flowerml.tracking.environment.env_run import own_env_run_id
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,9 @@ class JournalRecorder:
     def close(self) -> None:
         """Deliver the rest, as long as the server responds; logs what is left."""
         self._sender.close()
-        if self._ended is not None and self._ended.status is Status.KILLED and os.environ.get("MLFLOW_RUN_ID"):
-            restore_status_after_launcher(os.environ["MLFLOW_RUN_ID"], self._ended.status.value)
+        env_run_id = own_env_run_id()
+        if self._ended is not None and self._ended.status is Status.KILLED and env_run_id is not None:
+            restore_status_after_launcher(env_run_id, self._ended.status.value)
 
     def abandon(self) -> None:
         """Stop the delivery; undelivered events stay in the journal, for another process to deliver."""

@@ -29,8 +29,9 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import close_stale_runs_in_background
     from flowerml.runs.train import run_training
-    from flowerml.tracking import JournalRecorder, start_run
+    from flowerml.tracking import JournalRecorder, ignore_foreign_env_run, start_run
 
+    ignore_foreign_env_run()
     recorders: list[JournalRecorder] = []
 
     def open_recorder(

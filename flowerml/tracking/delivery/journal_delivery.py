@@ -23,10 +23,12 @@ from flowerml.journal import (
 from flowerml.journal.lock import JournalLock
 from flowerml.tracking.client.connection import connect, is_remote, set_request_timeout, store_name
 from flowerml.tracking.client.errors import is_content_error, is_server_response
+from flowerml.tracking.client.runs import find_run
 from flowerml.tracking.delivery import reconcile
 from flowerml.tracking.delivery.batches import estimate_upload_s, next_batch
 from flowerml.tracking.delivery.record_writer import RecordWriter, write_acceptable
-from flowerml.tracking.delivery.run_lookup import create_journal_run, find_journal_run, find_run, get_env_run
+from flowerml.tracking.delivery.run_lookup import create_journal_run, find_journal_run
+from flowerml.tracking.environment.env_run import get_env_run
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,8 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags
 from flowerml.tracking.client.errors import is_unknown_run
+from flowerml.tracking.client.runs import CONTINUES, KIND, NOTE, REASON, find_run
 
-KIND = "flowerml.kind"
-CONTINUES = "flowerml.continues"
-REASON = "flowerml.reason"
-NOTE = "mlflow.note.content"
 _PARAM_LIMIT = 6000  # characters; MLflow's limits
 _TAG_LIMIT = 8000
 _DIGEST_LIMIT = 36
@@ -94,12 +91,10 @@ class RunWriter:
                 raise
 
     def end_launcher(self, launcher_id: str, status: str, timestamp: int) -> None:
-        """Terminate the launcher with a status, at `timestamp` (ms); nothing if the store does not have it."""
-        try:
+        """Terminate the launcher with a status, at `timestamp` (ms); nothing for a run not marked as this one's."""
+        launcher = find_run(self._client, launcher_id)
+        if launcher is not None and launcher.data.tags.get(CONTINUES) == self.run_id:
             self._client.set_terminated(launcher_id, status, timestamp)
-        except MlflowException as error:
-            if not is_unknown_run(error):
-                raise
 
     def _end(self, ended: Ended, launcher_id: str | None) -> None:
         old_reason = self._client.get_run(self.run_id).data.tags.get(REASON, "")

@@ -13,8 +13,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect, database_file, is_remote, set_request_timeout
 from flowerml.tracking.client.errors import is_server_response, short_reason, to_user_error
-from flowerml.tracking.delivery.run_lookup import get_env_run, get_or_create_experiment, has_generated_name
-from flowerml.tracking.delivery.run_writer import KIND, RunWriter
+from flowerml.tracking.client.runs import KIND
+from flowerml.tracking.delivery.run_lookup import get_or_create_experiment, has_generated_name
+from flowerml.tracking.delivery.run_writer import RunWriter
+from flowerml.tracking.environment.env_run import ENV_RUN_ID, get_env_run
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.filters import tag_equals
@@ -82,14 +84,14 @@ def unreachable_reason() -> str | None:
 
 
 def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, str]) -> CampaignRun:
-    """Find the campaign's run, adopt that of MLFLOW_RUN_ID, or create one; set it to RUNNING.
+    """Find the campaign's run, adopt the one that `mlflow run` has opened, or create one; set it to RUNNING.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
     """
     try:
         client = connect()
-        env_run = get_env_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        env_run = get_env_run(client, os.environ.get(ENV_RUN_ID))
         existing = _search_campaign(client, campaign, "campaign")
         run, launcher = (existing[0] if existing else env_run), None
         if run is None:

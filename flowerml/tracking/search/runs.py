@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from flowerml.tracking.delivery.start_run import KIND
+from flowerml.tracking.client.runs import KIND
 
 
 @dataclass(frozen=True)
