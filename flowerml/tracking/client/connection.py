@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 from flowerml.progress_bar import on_terminal
 from flowerml.tracking.client.errors import redact_secrets
+from flowerml.tracking.client.synchronous_client import SynchronousClient
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _HTTP_DEFAULTS = {_TIMEOUT: "15", _RETRIES: "3"}
@@ -40,7 +41,7 @@ def connect() -> MlflowClient:
     """
     address = get_tracking_uri()
     if get_uri_scheme(address) not in DATABASE_ENGINES:
-        return MlflowClient(tracking_uri=address)
+        return SynchronousClient(tracking_uri=address)
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
     # It logs a traceback of what it then raises.
@@ -54,7 +55,7 @@ def connect() -> MlflowClient:
         elif engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():
             engine.connect().close()
         engine.dispose()
-        client = MlflowClient(tracking_uri=address)
+        client = SynchronousClient(tracking_uri=address)
         if engine.dialect.name == "sqlite":
             client.search_experiments(max_results=1)  # migrates the tables of an earlier MLflow version
     return client
@@ -80,7 +81,7 @@ def _create_database(address: str, file: Path) -> None:
     engine = create_sqlalchemy_engine(part_address)
     engine.connect().close()
     engine.dispose()
-    MlflowClient(tracking_uri=part_address).search_experiments(max_results=1)
+    SynchronousClient(tracking_uri=part_address).search_experiments(max_results=1)
     part.replace(file)
 
 

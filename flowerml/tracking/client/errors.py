@@ -8,7 +8,7 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import get_tracking_uri
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.uri import get_uri_scheme
-from requests import HTTPError
+from requests import HTTPError, RequestException
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from flowerml.errors import UserError
@@ -34,6 +34,30 @@ _SHORT_REASONS = (  # (pattern in an MlflowException, text)
 )
 
 
+class ArtifactStoreError(Exception):
+    """The artifact store at `address` fails (the cause says how), while the tracking store answers."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.address = redact_secrets(address)
+
+
+def artifact_store_reason(error: ArtifactStoreError) -> str:
+    """What is wrong with an artifact store, and how to mend it, as one sentence without full stop."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(cause, ModuleNotFoundError):
+        remedy = f"install the Python package {cause.name!r} here"
+    elif isinstance(cause, OSError) and not isinstance(cause, RequestException | TimeoutError):
+        remedy = "make it a folder that this machine can write, or let the tracking server store files"
+        remedy += " (mlflow server --serve-artifacts)"
+    else:
+        remedy = "mend what it names, or have the server's log looked at"
+    return f"the artifact store {error.address} takes no files ({short_reason(cause)}): {remedy}"
+
+
+_PERMANENT_ERRORS = (UserError, ArtifactStoreError, ModuleNotFoundError, UnsupportedModelRegistryStoreURIException)
+
+
 def to_user_error(error: Exception) -> UserError:
     """The user error for an exception of MLflow, SQLAlchemy or requests; it names the current store.
 
@@ -44,6 +68,8 @@ def to_user_error(error: Exception) -> UserError:
         return error
     if isinstance(error, NameError | AssertionError):
         raise error
+    if isinstance(error, ArtifactStoreError):
+        return UserError(artifact_store_reason(error))
     address = get_tracking_uri()
     store = f"the MLflow tracking store {redact_secrets(address)}"
     reason = short_reason(error)
@@ -63,7 +89,7 @@ def to_user_error(error: Exception) -> UserError:
 
 def is_server_response(error: Exception) -> bool:
     """Whether the server refused or the address is invalid; False if there was no response and a retry may help."""
-    if isinstance(error, UserError | ModuleNotFoundError | UnsupportedModelRegistryStoreURIException):
+    if isinstance(error, _PERMANENT_ERRORS):
         return True
     if not isinstance(error, MlflowException):  # a running Postgres refuses with FATAL
         text = str(error)

@@ -92,6 +92,7 @@ class BackgroundSender:
         try:
             with self._changed:
                 self._closing = True
+                self._delivery.files.close()
                 self._changed.notify_all()
                 self._wait_for_delivery()
         finally:
@@ -102,8 +103,13 @@ class BackgroundSender:
             return
         self.abandon()
         self._thread.join(0.1)  # it sleeps between retries, or hangs in a request
-        pending = self.pending()
-        if pending:
+        pending, files = self.pending(), self._delivery.waiting_files
+        if files == pending > 0:
+            logger.warning(
+                f"{_count_files(files)} not at MLflow yet; they lie in {self._root}: `flowerml sync {self._root}`"
+                " uploads them"
+            )
+        elif pending:
             logger.warning(
                 f"{pending} events are not at MLflow yet; they are kept in {self._root}: `flowerml sync {self._root}`"
                 " delivers them"
@@ -191,13 +197,24 @@ class BackgroundSender:
                 delay_s = 0.2 if closing else _RETRY_DELAYS_S[min(self._failures, len(_RETRY_DELAYS_S)) - 1]
                 self._changed.wait_for(lambda: self._stopped or self._closing != closing, delay_s)
             elif self._closing:
-                return not self._stopped and self.pending() > 0
+                return not self._stopped and self._has_work()
             elif self._delivery.is_open:
                 self._changed.wait_for(
                     lambda: self._stopped or self._closing or self._has_new_records,
-                    max(0.0, heartbeat_due - time.monotonic()),
+                    max(0.0, self._next_wake_up(heartbeat_due) - time.monotonic()),
                 )
             return not self._stopped
+
+    def _next_wake_up(self, heartbeat_due: float) -> float:
+        if not self._delivery.waiting_files:
+            return heartbeat_due
+        return min(heartbeat_due, time.monotonic() + self._delivery.files.retry_in_s)
+
+    def _has_work(self) -> bool:
+        try:
+            return self._delivery.has_work()
+        except OSError:
+            return False  # as in `pending`
 
     def _deliver(self) -> None:
         if not self._delivery.is_open:
@@ -239,3 +256,7 @@ class BackgroundSender:
             verb = "refuses" if is_server_response(error) and not isinstance(error, UserError) else "does not answer"
             reason = str(error) if isinstance(error, UserError) else f"{self._store} {verb} ({short_reason(error)})"
             logger.warning(f"{reason}: events are kept in {self._root} and go there later")
+
+
+def _count_files(count: int) -> str:
+    return f"{count} files are" if count > 1 else "1 file is"

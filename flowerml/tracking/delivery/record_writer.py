@@ -9,10 +9,10 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.journal import Journal, Record, RunResumed, RunStarted
+from flowerml.tracking.client.artifacts import UPLOAD_TIMEOUT_S, IsLate
 from flowerml.tracking.client.connection import set_request_timeout
 from flowerml.tracking.client.errors import is_content_error, short_reason
 from flowerml.tracking.delivery.batches import describe_event, estimate_upload_s, split_record
-from flowerml.tracking.delivery.reconcile import UPLOAD_TIMEOUT_S
 from flowerml.tracking.delivery.run_writer import RunWriter
 from flowerml.tracking.environment.env_run import find_opened_run
 
@@ -22,12 +22,14 @@ logger = logging.getLogger(__name__)
 class RecordWriter:
     """Writes the records of `journal` into `run`. Methods raise what MLflow raises.
 
-    `superseded`: the folder was reused by a later run, and files in it may be that run's.
+    `is_late` says when an upload is given up. `superseded`: the folder was reused by a later run, and files in it may
+    be that run's.
     """
 
-    def __init__(self, client: MlflowClient, run: Run, journal: Journal, *, superseded: bool) -> None:
+    def __init__(self, client: MlflowClient, run: Run, journal: Journal, *, is_late: IsLate, superseded: bool) -> None:
         self.client = client
-        self.run_writer = RunWriter(client, run)
+        self.run = run
+        self.run_writer = RunWriter(client, run, is_late)
         self._journal = journal
         self._superseded = superseded
 

@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags
+from flowerml.tracking.client.artifacts import IsLate, is_late, upload
 from flowerml.tracking.client.errors import is_unknown_run
 from flowerml.tracking.client.runs import CONTINUES, KIND, NOTE, REASON, find_run
 
@@ -19,10 +20,16 @@ _DIGEST_LIMIT = 36
 
 
 class RunWriter:
-    """Writes into `run`. Every method raises whatever MLflow, SQLAlchemy and requests raise."""
+    """Writes into `run`. Every method raises whatever MLflow, SQLAlchemy and requests raise.
 
-    def __init__(self, client: MlflowClient, run: Run) -> None:
+    A file that the artifact store does not take raises ArtifactStoreError.
+    """
+
+    def __init__(self, client: MlflowClient, run: Run, is_late: IsLate = is_late) -> None:
+        """`is_late` says when an upload is given up."""
         self._client = client
+        self._run = run
+        self._is_late = is_late
         self.run_id = str(run.info.run_id)
         # Params are immutable. Those logged by `mlflow run` have equal values (see `run_lookup`) and are kept.
         self._logged_params = set(run.data.params)
@@ -33,7 +40,7 @@ class RunWriter:
             case Params() | Metrics() | Tags():
                 self.write_batch([event])
             case Artifact(path, folder):
-                self._client.log_artifact(self.run_id, str(path), folder or None)
+                upload(self._client, self._run, path, folder, self._is_late)
             case DatasetInput(name, digest, source, context):
                 data = Dataset(name, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": source}))
                 self._client.log_inputs(

@@ -6,7 +6,6 @@ import socket
 import uuid
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
@@ -17,6 +16,7 @@ from flowerml.settings import Settings
 from flowerml.tracking.client.connection import connect, set_request_timeout
 from flowerml.tracking.client.errors import short_reason, to_user_error
 from flowerml.tracking.client.runs import KIND, REASON, find_run
+from flowerml.tracking.client.synchronous_client import SynchronousClient
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from flowerml.tracking.delivery.run_lookup import get_or_create_experiment
@@ -120,7 +120,7 @@ def note_failure(reason: str) -> None:
         return
     set_request_timeout(5)
     try:
-        client = MlflowClient()
+        client = SynchronousClient()
         if get_env_run(client, env_run_id) is not None:
             client.set_tag(env_run_id, REASON, reason[:5000])
     except Exception as error:  # the reason is printed already and must not be hidden by another error

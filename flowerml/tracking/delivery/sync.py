@@ -83,8 +83,12 @@ def _deliver_journal(root: Path, folder: Path, *, superseded: bool) -> SyncResul
                 if not delivery.is_open:
                     delivery.open()
             before = before or len(list(journal.records()))  # all records, if it went to another store
-        delivered = max(0, before - delivery.pending())
-        return SyncResult(root, delivered, reported_run_id(), run_ended=journal.ended is not None)
+        pending = delivery.pending()
+        reason = "" if delivery.files.error is None else str(to_user_error(delivery.files.error))
+        delivered = max(0, before - pending)
+        return SyncResult(
+            root, delivered, reported_run_id(), pending, reason if pending else "", run_ended=journal.ended is not None
+        )
     except Exception as error:  # any error of the server, the disk or the network
         try:
             pending = delivery.pending()

@@ -19,6 +19,7 @@ from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion
 from flowerml.tracking.client.errors import short_reason, to_user_error
+from flowerml.tracking.client.synchronous_client import SynchronousClient
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.version_tags import read_champion, version_description, version_tags
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -67,7 +68,9 @@ def register(
     if family not in REGISTERED:
         raise UserError(f"family {family} has no registered model. Allowed: {', '.join(REGISTERED)}")
     try:
-        return _register_decision(MlflowClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
+        return _register_decision(
+            SynchronousClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force
+        )
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 
