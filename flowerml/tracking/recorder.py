@@ -11,7 +11,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import LeaseLost, UserError
 from flowerml.events import Artifact, Ended, Event, Status
 from flowerml.journal import Journal
-from flowerml.tracking.client.errors import ArtifactStoreError, artifact_store_reason, short_reason
+from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.failures import ArtifactStoreError, find_failure
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.run_writer import RunWriter
 from flowerml.tracking.environment.env_run import own_env_run_id
@@ -140,7 +141,7 @@ class MlflowRecorder:
         except ArtifactStoreError as error:
             self._files[key] = event
             self._retry_files_at = time.monotonic() + _RETRY_FILES_S
-            self._warn("files", f"{artifact_store_reason(error)}. Everything else goes to MLflow")
+            self._warn("files", f"{find_failure(error)}. Everything else goes to MLflow")
 
     def _warn(self, kind: str, text: str) -> None:
         if kind not in self._warned:

@@ -9,7 +9,8 @@ from typing import TypeVar
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from flowerml.tracking.client.errors import ArtifactStoreError, is_content_error
+from flowerml.tracking.client.errors import is_content_error
+from flowerml.tracking.client.failures import ArtifactStoreError
 
 UPLOAD_TIMEOUT_S = 30.0  # for the response to an upload, in addition to the estimated upload time
 _BYTES_PER_S = 1e6  # of a slow connection

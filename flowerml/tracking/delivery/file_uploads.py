@@ -6,7 +6,7 @@ import time
 from flowerml.events import Artifact
 from flowerml.journal import DamagedLine, Journal
 from flowerml.tracking.client import artifacts
-from flowerml.tracking.client.errors import ArtifactStoreError, artifact_store_reason
+from flowerml.tracking.client.failures import ArtifactStoreError, find_failure
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class FileUploads:
         self._failures += 1
         if not self._reported:
             logger.warning(
-                f"{artifact_store_reason(error)}. Metrics, tags and the run's end go to MLflow all the same; files wait"
+                f"{find_failure(error)}. Metrics, tags and the run's end go to MLflow all the same; files wait"
                 f" in {self._journal.root} for `flowerml sync {self._journal.root}`"
             )
         self._reported = True

@@ -22,7 +22,8 @@ from flowerml.journal import (
 )
 from flowerml.journal.lock import JournalLock
 from flowerml.tracking.client.connection import connect, is_remote, set_request_timeout, store_name
-from flowerml.tracking.client.errors import ArtifactStoreError, is_content_error, is_server_response
+from flowerml.tracking.client.errors import is_content_error
+from flowerml.tracking.client.failures import ArtifactStoreError, is_permanent
 from flowerml.tracking.client.runs import find_run
 from flowerml.tracking.delivery import reconcile
 from flowerml.tracking.delivery.batches import estimate_upload_s, next_batch
@@ -169,7 +170,7 @@ class JournalDelivery:
             if not self._write_or_wait(batch.records):
                 waiting = (*waiting, batch.end)
         except Exception as error:
-            self._had_lost_response = self._had_lost_response or not is_server_response(error)
+            self._had_lost_response = self._had_lost_response or not is_permanent(error)
             if not is_content_error(error):
                 raise
             if self._run_is_gone():

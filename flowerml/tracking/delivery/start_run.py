@@ -14,7 +14,8 @@ from flowerml.events import Ended, Status
 from flowerml.journal import JOURNAL, Journal, RunResumed, RunStarted, find_journals
 from flowerml.settings import Settings
 from flowerml.tracking.client.connection import connect, set_request_timeout
-from flowerml.tracking.client.errors import short_reason, to_user_error
+from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.runs import KIND, REASON, find_run
 from flowerml.tracking.client.synchronous_client import SynchronousClient
 from flowerml.tracking.delivery.background_sender import BackgroundSender

@@ -9,7 +9,7 @@ from flowerml.events import Ended, Status
 from flowerml.journal import Journal, find_journals, has_undelivered, read_delivered
 from flowerml.journal.lock import LockHeld
 from flowerml.tracking.client.connection import store_name
-from flowerml.tracking.client.errors import is_server_response, to_user_error
+from flowerml.tracking.client.failures import find_failure, to_user_error
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 
 
@@ -95,7 +95,8 @@ def _deliver_journal(root: Path, folder: Path, *, superseded: bool) -> SyncResul
         except OSError:  # fenced: the rest is the newer attempt's
             return SyncResult(root)
         delivered = max(0, before - pending)
-        reason, answered = str(to_user_error(error)), is_server_response(error)
+        failure = find_failure(error)
+        reason, answered = str(failure), failure.is_permanent and not failure.is_unreached
         return SyncResult(root, delivered, reported_run_id(), pending, reason, answered, journal.ended is not None)
     finally:
         delivery.close()

@@ -9,7 +9,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect
-from flowerml.tracking.client.errors import to_user_error
+from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.runs import KIND
 from flowerml.tracking.delivery.run_lookup import get_or_create_experiment
 from flowerml.tracking.delivery.run_writer import RunWriter

@@ -59,7 +59,7 @@ def test_no_epoch_is_lost_in_a_short_outage(server, start, asynchronous, fast_re
 
 
 def test_an_evaluation_counts_what_was_not_answered(server, asynchronous, capsys):
-    recorder = start_child_run(None, "flowers", "eval", "eval")
+    recorder = start_child_run(None, "evaluations", "eval", "eval")
     server.reset(lambda number, path: "503" if path.endswith("log-batch") else None)
     recorder.record(metrics(1))
     server.reset()

@@ -11,7 +11,7 @@ from flowerml.events import Artifact, Ended, Metrics, Status
 from flowerml.journal import Journal, read_delivered
 from flowerml.tracking import start_child_run, sync_folder
 from flowerml.tracking.client.artifacts import call_artifact_store
-from flowerml.tracking.client.errors import ArtifactStoreError
+from flowerml.tracking.client.failures import ArtifactStoreError
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from tests.tracking.delivery.helpers import attempt_folder, deliver, points, sample_events, settings
 from tests.tracking.faulty_server import files
