@@ -12,24 +12,27 @@ DELIVERED = "delivered.json"
 
 @dataclass(frozen=True)
 class Delivered:
-    """Everything before the offset `bytes` is in run `run_id` of `store`.
+    """Everything before the offset `bytes` is in run `run_id` of `store`, but for the files in `waiting`.
 
     `store` is the address without secrets; `run_id` is empty until the run exists. `unclear`: a request to create the
-    run got no response, so the server may create a duplicate.
+    run got no response, so the server may create a duplicate. `waiting` are the offsets where the records of files end
+    that the artifact store did not take.
     """
 
     store: str = ""
     run_id: str = ""
     bytes: int = 0
     unclear: bool = False
+    waiting: tuple[int, ...] = ()
 
 
 def read_delivered(folder: Path) -> Delivered:
     """The state in an attempt's `folder`; nothing delivered if it can't be read, as a repeated delivery is harmless."""
     try:
-        found = Delivered(**json.loads((folder / DELIVERED).read_text("utf-8")))
+        values = json.loads((folder / DELIVERED).read_text("utf-8"))
+        found = Delivered(**{**values, "waiting": tuple(values.get("waiting", ()))})
         return replace(found, store=redact_secrets(found.store))  # an earlier version may have masked less
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return Delivered()
 
 
@@ -41,9 +44,12 @@ def write_delivered(folder: Path, delivered: Delivered) -> None:
     Raises:
         OSError: the folder is gone, or the disk is full.
     """
+    values = asdict(delivered)
+    if not delivered.waiting:
+        del values["waiting"]  # earlier versions don't know it
     temporary = folder / f".{DELIVERED}.part"
     with temporary.open("w", encoding="utf-8") as handle:
-        json.dump(asdict(delivered), handle)
+        json.dump(values, handle)
         handle.flush()
         os.fsync(handle.fileno())
     temporary.replace(folder / DELIVERED)

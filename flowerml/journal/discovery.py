@@ -27,9 +27,10 @@ def find_journals(root: Path) -> list[Path]:
 
 
 def has_undelivered(folder: Path) -> bool:
-    """Whether the journal in an attempt's folder may have undelivered records. Cheap: compares its size and offset."""
+    """Whether an attempt's folder may have undelivered records or files. Cheap: compares sizes and offsets."""
+    state = read_delivered(folder)
     try:
-        return (folder / JOURNAL).stat().st_size > read_delivered(folder).bytes
+        return (folder / JOURNAL).stat().st_size > state.bytes or bool(state.waiting)
     except OSError:
         return False
 

@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flowerml.tracking.client.runs import KIND, NOTE
 from flowerml.tracking.delivery.reap import ClosedRun, close_stale_runs
-from flowerml.tracking.delivery.run_writer import KIND, NOTE
 from flowerml.tracking.delivery.start_run import note_failure, start_child_run, start_run
 from flowerml.tracking.delivery.sync import (
     SyncResult,
@@ -13,6 +13,7 @@ from flowerml.tracking.delivery.sync import (
     has_pending,
     sync_folder,
 )
+from flowerml.tracking.environment.env_run import ignore_foreign_env_run
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.search.candidates import TrackedRuns
 from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
@@ -39,6 +40,7 @@ __all__ = [
     "delivered_run_ids",
     "fetch_registered",
     "has_pending",
+    "ignore_foreign_env_run",
     "note_failure",
     "register",
     "runs_of_kind",

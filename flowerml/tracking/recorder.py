@@ -1,21 +1,26 @@
 """Recorders of a run's events: through the run's journal, or directly to MLflow."""
 
 import logging
-import os
 import threading
+import time
 from collections import deque
+from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import LeaseLost, UserError
-from flowerml.events import Ended, Event, Status
+from flowerml.events import Artifact, Ended, Event, Status
 from flowerml.journal import Journal
 from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.failures import ArtifactStoreError, find_failure
 from flowerml.tracking.delivery.background_sender import BackgroundSender
-from flowerml.tracking.delivery.launcher_status import restore_status_after_launcher
 from flowerml.tracking.delivery.run_writer import RunWriter
+from flowerml.tracking.environment.env_run import own_env_run_id
+from flowerml.tracking.environment.launcher_status import restore_status_after_launcher
 
 logger = logging.getLogger(__name__)
+
+_RETRY_FILES_S = 60.0  # after the artifact store has failed
 
 
 class JournalRecorder:
@@ -36,6 +41,11 @@ class JournalRecorder:
     def pending(self) -> int:
         """The number of undelivered events."""
         return self._sender.pending()
+
+    @property
+    def waiting_files(self) -> int:
+        """The number of files that the artifact store did not take; they are among the pending events."""
+        return self._sender.delivery.waiting_files
 
     def record(self, event: Event) -> None:
         """Write one event to disk and return; its delivery follows in the background.
@@ -62,8 +72,9 @@ class JournalRecorder:
     def close(self) -> None:
         """Deliver the rest, as long as the server responds; logs what is left."""
         self._sender.close()
-        if self._ended is not None and self._ended.status is Status.KILLED and os.environ.get("MLFLOW_RUN_ID"):
-            restore_status_after_launcher(os.environ["MLFLOW_RUN_ID"], self._ended.status.value)
+        env_run_id = own_env_run_id()
+        if self._ended is not None and self._ended.status is Status.KILLED and env_run_id is not None:
+            restore_status_after_launcher(env_run_id, self._ended.status.value)
 
     def abandon(self) -> None:
         """Stop the delivery; undelivered events stay in the journal, for another process to deliver."""
@@ -73,13 +84,16 @@ class JournalRecorder:
 class MlflowRecorder:
     """Writes events to one MLflow run synchronously.
 
-    An error of the server is not fatal: events are queued in memory, in order, and sent before the next one.
+    An error of the server is not fatal: events are queued in memory, in order, and sent before the next one. A file
+    that the artifact store does not take stops no other event; it is tried again later.
     """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._writer = RunWriter(client, client.get_run(run_id))
         self._queue: deque[Event] = deque()
-        self._warned = False
+        self._files: dict[tuple[Path, str], Artifact] = {}  # not taken by the artifact store
+        self._retry_files_at = 0.0  # time.monotonic()
+        self._warned: set[str] = set()
 
     @property
     def run_id(self) -> str:
@@ -91,19 +105,45 @@ class MlflowRecorder:
         self._queue.append(event)
         try:
             while self._queue:
-                self._writer.write(self._queue[0])
+                self._write(self._queue[0])
                 self._queue.popleft()
         except Exception as error:  # of the server, the disk or the network: the command goes on
-            if not self._warned:
-                logger.warning(
-                    f"MLflow does not take events at the moment ({short_reason(error)}); they are kept and sent with"
-                    " the next one"
-                )
-            self._warned = True
+            self._warn(
+                "events",
+                f"MLflow does not take events at the moment ({short_reason(error)}); they are kept and sent with the"
+                " next one",
+            )
 
     def close(self) -> None:
-        """Log how many events were not delivered."""
+        """Try what is left once more, and log what was not delivered."""
+        files, self._files, self._retry_files_at = list(self._files.values()), {}, 0.0
+        for file in files:
+            self.record(file)
         if self._queue:
             logger.warning(
                 f"{len(self._queue)} events did not reach MLflow; the files are where the command has written them"
             )
+        if self._files:
+            names = ", ".join(str(path) for path, _ in self._files)
+            logger.warning(f"MLflow has no copy of {names}: they are there only")
+
+    def _write(self, event: Event) -> None:
+        if not isinstance(event, Artifact):
+            self._writer.write(event)
+            return
+        key = (event.path, event.folder)
+        if time.monotonic() < self._retry_files_at:
+            self._files[key] = event
+            return
+        try:
+            self._writer.write(event)
+            self._files.pop(key, None)
+        except ArtifactStoreError as error:
+            self._files[key] = event
+            self._retry_files_at = time.monotonic() + _RETRY_FILES_S
+            self._warn("files", f"{find_failure(error)}. Everything else goes to MLflow")
+
+    def _warn(self, kind: str, text: str) -> None:
+        if kind not in self._warned:
+            logger.warning(text)
+        self._warned.add(kind)

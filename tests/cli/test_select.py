@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.cli.commands import select
 from flowerml.errors import RunFailed, UserError
 from tests.tracking.made_runs import RunFactory
+from tests.tracking.opened_runs import open_run
 
 NAMED = ("--family", "cnn", "--split-digest", "555")
 
@@ -184,9 +185,7 @@ class TestTheRun:
     def test_is_the_one_that_mlflow_run_has_opened(self, made, capsys, monkeypatch):
         """MLflow has logged `family` there already, and put it into Default."""
         made.seeds("a", 90, 91, 92)
-        opened = made.client.create_run("0", run_name="bold-crow-123").info.run_id
-        made.client.log_param(opened, "family", "cnn")
-        monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+        opened = open_run(made.client, monkeypatch, {"family": "cnn"})
         assert select_json(capsys, "--family", "cnn")["run_id"] == opened
         run = made.client.get_run(opened)
         assert (run.info.status, run.data.tags["flowerml.kind"], run.data.params["family"]) == (

@@ -103,7 +103,7 @@ def test_a_signal_to_mlflow_run(tally, nursery, pictures, undisturbed, tmp_path,
             assert time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.05)
         assert read_run_file(folder).status == "KILLED", (tmp_path / "log").read_text()
-        # `mlflow run` says FAILED behind us (see flowerml.tracking.delivery.launcher_status), so it may be so for a
+        # `mlflow run` says FAILED behind us (see flowerml.tracking.environment.launcher_status), so it may be so for a
         # moment.
         end = time.monotonic() + 60
         while (run := all_runs(MlflowClient())[0]).info.status != "KILLED" or time.monotonic() < end - 50:

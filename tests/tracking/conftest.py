@@ -1,4 +1,4 @@
-"""Fixtures of the tracking tests: a started run with a journal, and a tracking server with faults."""
+"""Fixtures of the tracking tests: a started run with a journal, fast retries, and a tracking server with faults."""
 
 import pytest
 
@@ -20,6 +20,12 @@ def start(tmp_path):
     yield start
     for recorder in recorders:
         recorder.abandon()
+
+
+@pytest.fixture
+def fast_retries(monkeypatch):
+    """Retries without delay: a server that is down is retried at once."""
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._RETRY_DELAYS_S", (0.02,))
 
 
 @pytest.fixture(scope="session")

@@ -153,11 +153,11 @@ def build_context(
 
 def wait_for_server(stop_reason: Callable[[], str | None]) -> None:
     """Wait until the tracking server answers. Raises Stopped where a stop is requested, UserError where it refuses."""
-    pause, warned = 0.5, False
+    pause, warned = 0.5, ""
     while (why := unreachable_reason()) is not None and stop_reason() is None:
-        if not warned:
-            logger.warning(f"the tracking server does not answer ({why}): the campaign waits for it (Ctrl-C ends that)")
-            warned = True
+        if why.kind.value != warned:  # told again when something else is broken
+            logger.warning(f"{why}. The campaign waits for it (Ctrl-C ends that)")
+            warned = why.kind.value
         time.sleep(pause)
         pause = min(_LONGEST_PAUSE_S, 2 * pause)
     if reason := stop_reason():

@@ -44,7 +44,9 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.engine.context import CampaignOptions
     from flowerml.campaign.service import run_campaign
+    from flowerml.tracking import ignore_foreign_env_run
 
+    ignore_foreign_env_run()
     options = CampaignOptions(
         train_dir=args.train_dir,
         runs_root=Path(args.runs_root),

@@ -29,8 +29,9 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import close_stale_runs_in_background
     from flowerml.runs.train import run_training
-    from flowerml.tracking import JournalRecorder, start_run
+    from flowerml.tracking import JournalRecorder, ignore_foreign_env_run, start_run
 
+    ignore_foreign_env_run()
     recorders: list[JournalRecorder] = []
 
     def open_recorder(
@@ -42,7 +43,14 @@ def run(argv: Sequence[str] | None) -> int:
 
     finished = run_training(settings, open_recorder)
     place = f"everything lies in {finished.folder}"
-    if any(recorder.pending for recorder in recorders):
+    files = sum(recorder.waiting_files for recorder in recorders)
+    pending = sum(recorder.pending for recorder in recorders)
+    if files == pending > 0:
+        logger.info(
+            f"\nrun {finished.run_id} is FINISHED and in MLflow, but for files: `flowerml sync {finished.folder}`"
+            f" uploads them; {place}"
+        )
+    elif pending:
         logger.info(
             f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it; {place}"
         )

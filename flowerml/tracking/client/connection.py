@@ -81,7 +81,7 @@ def _create_database(address: str, file: Path) -> None:
     engine = create_sqlalchemy_engine(part_address)
     engine.connect().close()
     engine.dispose()
-    MlflowClient(tracking_uri=part_address).search_experiments(max_results=1)
+    TextClient(tracking_uri=part_address).search_experiments(max_results=1)
     part.replace(file)
 
 

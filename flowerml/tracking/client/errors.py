@@ -1,21 +1,15 @@
-"""Map errors of MLflow, SQLAlchemy and requests to one-line user errors, without passwords."""
+"""Errors of MLflow, SQLAlchemy and requests: which are about the content of a request, and their short reasons."""
 
 import re
 from http import HTTPStatus
 
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import get_tracking_uri
-from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
-from mlflow.utils.uri import get_uri_scheme
-from requests import HTTPError
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from requests import HTTPError, RequestException
+from sqlalchemy.exc import DataError, IntegrityError
 
-from flowerml.errors import UserError
 from flowerml.redaction import redact_secrets
 
-_ALLOWED_STORES = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE"
-_NO_RESPONSE_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # MLflow's codes for a failed connection, and others
 _CONTENT_CODES = (
     "INVALID_PARAMETER_VALUE",
     "BAD_REQUEST",
@@ -24,8 +18,11 @@ _CONTENT_CODES = (
     "INVALID_STATE",
 )
 _PERMANENT_HTTP_STATUS = (400, 411, 413, 414, 415, 422)
-_TRANSIENT_FATAL = r"starting up|shutting down|recovery|too many|remaining connection slots"
-_SHORT_REASONS = (  # (pattern in an MlflowException, text)
+_SHORT_REASONS = (  # (pattern in an error of MLflow or requests, text)
+    (r"certificate verify failed: ([^(\"']+?) *[(\"']", "{}"),
+    (r"(Could not find a suitable TLS CA certificate bundle, invalid path: [^\s\"']+)", "{}"),
+    (r"\[(?:SSL|X509): \w+\] ([a-z0-9 ]+)", "{}"),
+    (r"Tunnel connection failed: ([^\"')]+)", "{}"),
     (r"\[Errno -?\d+\] ([^\"'\])]+?)(?=: |[\"'\])]|$)", "{}"),
     (r"timed out", "no answer in time"),
     (r"RemoteDisconnected|Connection aborted", "the connection broke off"),
@@ -35,45 +32,6 @@ _SHORT_REASONS = (  # (pattern in an MlflowException, text)
 )
 
 
-def to_user_error(error: Exception) -> UserError:
-    """The user error for an exception of MLflow, SQLAlchemy or requests; it names the current store.
-
-    Raises:
-        NameError, AssertionError: re-raised, as they are bugs and not a server's fault.
-    """
-    if isinstance(error, UserError):
-        return error
-    if isinstance(error, NameError | AssertionError):
-        raise error
-    address = get_tracking_uri()
-    store = f"the MLflow tracking store {redact_secrets(address)}"
-    reason = short_reason(error)
-    if isinstance(error, UnsupportedModelRegistryStoreURIException) or get_uri_scheme(address) in ("", "file"):
-        return UserError(
-            f"{store} is of a kind that is not taken. Allowed: {_ALLOWED_STORES}."
-            " Set MLFLOW_TRACKING_URI to one of these"
-        )
-    if isinstance(error, ModuleNotFoundError):
-        return UserError(
-            f"{store} needs the Python package {error.name!r}: install it, or name another driver (postgresql+psycopg2://…)"
-        )
-    if is_server_response(error):
-        return UserError(f"{store} refuses ({reason}): mend what it names, or set MLFLOW_TRACKING_URI to another store")
-    return UserError(f"{store} does not answer ({reason}): start it, or set MLFLOW_TRACKING_URI")
-
-
-def is_server_response(error: Exception) -> bool:
-    """Whether the server refused or the address is invalid; False if there was no response and a retry may help."""
-    if isinstance(error, UserError | ModuleNotFoundError | UnsupportedModelRegistryStoreURIException):
-        return True
-    if not isinstance(error, MlflowException):  # a running Postgres refuses with FATAL
-        text = str(error)
-        return isinstance(error, SQLAlchemyError) and "FATAL:" in text and not re.search(_TRANSIENT_FATAL, text)
-    # A database that does not respond raises SQLAlchemy's errors, never MlflowException.
-    is_database = get_uri_scheme(get_tracking_uri()) in DATABASE_ENGINES
-    return is_database or error.error_code not in _NO_RESPONSE_CODES or _is_html_page(error)
-
-
 def is_content_error(error: Exception) -> bool:
     """Whether a healthy store rejects the content of the request, so that a retry is useless.
 
@@ -81,7 +39,7 @@ def is_content_error(error: Exception) -> bool:
     """
     if isinstance(error, HTTPError):  # an upload
         return error.response is not None and error.response.status_code in _PERMANENT_HTTP_STATUS
-    if not isinstance(error, MlflowException) or error.error_code not in _CONTENT_CODES or _is_html_page(error):
+    if not isinstance(error, MlflowException) or error.error_code not in _CONTENT_CODES or is_html_page(error):
         return False
     return isinstance(error.__cause__, IntegrityError | DataError) or not re.search(
         r"\((sqlite3|psycopg2|pymysql)[.\w]*\)", str(error)
@@ -91,10 +49,10 @@ def is_content_error(error: Exception) -> bool:
 def is_unknown_run(error: Exception) -> bool:
     """Whether the store has no such run."""
     unknown = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-    return isinstance(error, MlflowException) and error.error_code in unknown and not _is_html_page(error)
+    return isinstance(error, MlflowException) and error.error_code in unknown and not is_html_page(error)
 
 
-def _is_html_page(error: MlflowException) -> bool:
+def is_html_page(error: MlflowException) -> bool:
     """Whether the response was a page and not MLflow's JSON: MLflow makes an error code of its HTTP status."""
     return str(error).startswith("API request to endpoint")
 
@@ -102,8 +60,9 @@ def _is_html_page(error: MlflowException) -> bool:
 def short_reason(error: Exception) -> str:
     """The reason as a short text without passwords; MLflow's own message nests it in those of four libraries."""
     text = redact_secrets(str(error) or type(error).__name__, get_tracking_uri())
-    for pattern, template in _SHORT_REASONS if isinstance(error, MlflowException) else ():
+    nested = isinstance(error, MlflowException | RequestException)
+    for pattern, template in _SHORT_REASONS if nested else ():
         if found := re.search(pattern, text):
             detail = "".join(found.groups())
             return template.format(f"{detail} {HTTPStatus(int(detail)).phrase}" if detail.isdigit() else detail)
-    return text.splitlines()[0][:160]
+    return re.sub(r"^\((?:\w+\.)+\w+\) ", "", text.splitlines()[0])[:160]  # without SQLAlchemy's name of the type

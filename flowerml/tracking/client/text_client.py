@@ -1,17 +1,17 @@
-"""An MLflow client that escapes what no store takes in texts: undecodable bytes of file names, control characters."""
+"""The MLflow client of flowerml: it waits for each answer, and escapes what no store takes in texts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import LoggedModel, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.tracking import MlflowClient
 
 from flowerml.text import storable
+from flowerml.tracking.client.synchronous_client import SynchronousClient
 
 
-class TextClient(MlflowClient):
-    """`MlflowClient` with texts made storable (`flowerml.text.storable`) before they are sent.
+class TextClient(SynchronousClient):
+    """A synchronous `MlflowClient` with texts made storable (`flowerml.text.storable`) before they are sent.
 
     A database or an HTTP server rejects them otherwise, after the work. All texts of flowerml go through these methods.
     """

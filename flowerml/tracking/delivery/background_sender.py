@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from mlflow.tracking import get_tracking_uri
 
-from flowerml.errors import LeaseLost, UserError
+from flowerml.errors import LeaseLost
 from flowerml.redaction import redact_secrets
 from flowerml.tracking.client.connection import is_remote
-from flowerml.tracking.client.errors import is_server_response, short_reason, to_user_error
+from flowerml.tracking.client.failures import Kind, find_failure, is_permanent, to_user_error
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class BackgroundSender:
         self._responses = 0  # of the server so far; while it grows, waiting makes sense
         self._failures = 0  # since the last success
         self._starting, self._closing, self._stopped = True, False, False
-        self._outage_reported = False
+        self._reported: set[Kind] = set()  # kinds of failure told since the server answered last
         self._refusal: Exception | None = None
         self._has_new_records = False
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
@@ -70,8 +70,9 @@ class BackgroundSender:
             self._starting = False
             lease_lost = self._stopped and not self._failures
             refusal = self._refusal
-            no_response = not self._outage_reported and not self._delivery.is_open and self._failures == 0
-            self._outage_reported = self._outage_reported or no_response
+            no_response = not self._reported and not self._delivery.is_open and self._failures == 0
+            if no_response:
+                self._reported.add(Kind.AWAY)
         if refusal is not None:
             self.abandon()
             raise to_user_error(refusal) from refusal
@@ -93,6 +94,7 @@ class BackgroundSender:
         try:
             with self._changed:
                 self._closing = True
+                self._delivery.files.close()
                 self._changed.notify_all()
                 self._wait_for_delivery()
         finally:
@@ -103,8 +105,13 @@ class BackgroundSender:
             return
         self.abandon()
         self._thread.join(0.1)  # it sleeps between retries, or hangs in a request
-        pending = self.pending()
-        if pending:
+        pending, files = self.pending(), self._delivery.waiting_files
+        if files == pending > 0:
+            logger.warning(
+                f"{_count_files(files)} not at MLflow yet; they lie in {self._root}: `flowerml sync {self._root}`"
+                " uploads them"
+            )
+        elif pending:
             logger.warning(
                 f"{pending} events are not at MLflow yet; they are kept in {self._root}: `flowerml sync {self._root}`"
                 " delivers them"
@@ -192,36 +199,50 @@ class BackgroundSender:
                 delay_s = 0.2 if closing else _RETRY_DELAYS_S[min(self._failures, len(_RETRY_DELAYS_S)) - 1]
                 self._changed.wait_for(lambda: self._stopped or self._closing != closing, delay_s)
             elif self._closing:
-                return not self._stopped and self.pending() > 0
+                return not self._stopped and self._has_work()
             elif self._delivery.is_open:
                 self._changed.wait_for(
                     lambda: self._stopped or self._closing or self._has_new_records,
-                    max(0.0, heartbeat_due - time.monotonic()),
+                    max(0.0, self._next_wake_up(heartbeat_due) - time.monotonic()),
                 )
             return not self._stopped
+
+    def _next_wake_up(self, heartbeat_due: float) -> float:
+        if not self._delivery.waiting_files:
+            return heartbeat_due
+        return min(heartbeat_due, time.monotonic() + self._delivery.files.retry_in_s)
+
+    def _has_work(self) -> bool:
+        try:
+            return self._delivery.has_work()
+        except OSError:
+            return False  # as in `pending`
 
     def _deliver(self) -> None:
         if not self._delivery.is_open:
             self._delivery.open(self._env_run_id, alive=True)
+        pending = self.pending()
         if self._failures:
             self._delivery.assert_running()
-            self._on_recovery()
         while not self._stopped and self._delivery.deliver_batch():
+            self._on_recovery(pending)  # once it takes events: a server whose disk is full may answer questions
             if not self._delivery.is_open:
                 self._delivery.open(None, alive=True)
+        self._on_recovery(pending)
 
-    def _on_recovery(self) -> None:
-        pending = self.pending()
+    def _on_recovery(self, pending: int) -> None:
+        """End an outage, if there was one: the server takes the `pending` events."""
         with self._changed:
             self._failures = 0
-            was_reported, self._outage_reported = self._outage_reported, False
+            was_reported = bool(self._reported)
+            self._reported.clear()
         if was_reported:
             logger.info(f"{self._store} is there again: {pending} events go to it")
 
     def _is_refused_at_start(self, error: Exception) -> bool:
         """Whether `error` is fatal: only during `start`, if the server refuses or the store is local."""
         with self._changed:
-            if self._starting and (is_server_response(error) or not self._remote):
+            if self._starting and (is_permanent(error) or not self._remote):
                 self._refusal = error
                 self._failures = 1
                 self._changed.notify_all()
@@ -232,11 +253,16 @@ class BackgroundSender:
         return not os.path.exists(self._delivery.journal.path)  # noqa: PTH110 - never raises
 
     def _on_failure(self, error: Exception) -> None:
+        failure = find_failure(error)
         with self._changed:
             self._failures += 1
-            was_reported, self._outage_reported = self._outage_reported, True
+            was_reported = failure.kind in self._reported
+            self._reported.add(failure.kind)
             self._changed.notify_all()
         if not was_reported and not self._stopped:
-            verb = "refuses" if is_server_response(error) and not isinstance(error, UserError) else "does not answer"
-            reason = str(error) if isinstance(error, UserError) else f"{self._store} {verb} ({short_reason(error)})"
+            reason = failure.problem if failure.kind is Kind.AWAY else str(failure)
             logger.warning(f"{reason}: events are kept in {self._root} and go there later")
+
+
+def _count_files(count: int) -> str:
+    return f"{count} files are" if count > 1 else "1 file is"

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from flowerml.events import Artifact, Event, Metrics, Params, Tags
 from flowerml.journal import DamagedLine, Journal, Record, RunResumed, RunStarted
+from flowerml.tracking.client import artifacts
 
 _MAX_RECORDS, _MAX_BYTES = 100, 500_000  # per request; MLflow's limit is 1 MB
-_UPLOAD_BYTES_PER_S = 1e6  # of a slow connection
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,4 @@ def describe_event(event: Event) -> str:
 
 def estimate_upload_s(record: Record) -> float:
     """Seconds a slow connection may need for a record's file; 0 for a record without one."""
-    if not isinstance(record, Artifact):
-        return 0.0
-    return _file_size_or_zero(record.path) / _UPLOAD_BYTES_PER_S
-
-
-def _file_size_or_zero(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    return artifacts.estimate_upload_s(record.path) if isinstance(record, Artifact) else 0.0

@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient, get_tracking_uri
 
 from flowerml.errors import UserError
-from flowerml.events import Ended
+from flowerml.events import Artifact, Ended
 from flowerml.journal import (
     JOURNAL,
     DamagedLine,
@@ -22,11 +22,15 @@ from flowerml.journal import (
 )
 from flowerml.journal.lock import JournalLock
 from flowerml.tracking.client.connection import connect, is_remote, set_request_timeout, store_name
-from flowerml.tracking.client.errors import is_content_error, is_server_response
+from flowerml.tracking.client.errors import is_content_error
+from flowerml.tracking.client.failures import ArtifactStoreError, is_permanent
+from flowerml.tracking.client.runs import find_run
 from flowerml.tracking.delivery import reconcile
 from flowerml.tracking.delivery.batches import estimate_upload_s, next_batch
+from flowerml.tracking.delivery.file_uploads import FileUploads
 from flowerml.tracking.delivery.record_writer import RecordWriter, write_acceptable
-from flowerml.tracking.delivery.run_lookup import create_journal_run, find_journal_run, find_run, get_env_run
+from flowerml.tracking.delivery.run_lookup import create_journal_run, find_journal_run
+from flowerml.tracking.environment.env_run import get_env_run
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 
 logger = logging.getLogger(__name__)
@@ -52,6 +56,7 @@ class JournalDelivery:
         self._lock = JournalLock(journal.folder / JOURNAL)
         state = read_delivered(journal.folder)
         self._state = replace(state, bytes=min(state.bytes, journal.end))
+        self.files = FileUploads(journal)
         self._record_writer: RecordWriter | None = None  # once the run is found
         self._final_status: Ended | None = None
         self._run_ended = False
@@ -80,7 +85,16 @@ class JournalDelivery:
         """The number of undelivered records. Raises OSError if the journal is gone."""
         entries = self.journal.records(self._state.bytes)
         undelivered = sum(not isinstance(entry, DamagedLine) for entry in entries)
-        return undelivered + (self._final_status is not None)
+        return undelivered + (self._final_status is not None) + self.waiting_files
+
+    @property
+    def waiting_files(self) -> int:
+        """The number of files that the artifact store did not take."""
+        return len(self._state.waiting)
+
+    def has_work(self) -> bool:
+        """Whether `deliver_batch` would do something now. Raises OSError as `pending`."""
+        return self.pending() > self.waiting_files or (self.waiting_files > 0 and self.files.is_due)
 
     def estimate_upload_s(self) -> float:
         """Seconds the next record's file may take to upload, 0 if it is no file. Raises OSError as `pending`."""
@@ -110,13 +124,15 @@ class JournalDelivery:
                 f"run {self.run_id} is not at MLflow any more: {self.journal.root} goes into a new run, from its"
                 " beginning"
             )
-            self._save_state(replace(self._state, run_id="", bytes=0))
+            self._save_state(replace(self._state, run_id="", bytes=0, waiting=()))
         if run is None:
             started = self._require_started()
             run = find_journal_run(client, started, self._on_response)
             run = run or self._create_run(client, started, alive=alive)
         self._save_state(replace(self._state, run_id=run.info.run_id))
-        self._record_writer = RecordWriter(client, run, self.journal, superseded=self._superseded)
+        self._record_writer = RecordWriter(
+            client, run, self.journal, is_late=self.files.is_late, superseded=self._superseded
+        )
         if alive:
             self.send_heartbeat()
         self._on_response()
@@ -138,28 +154,64 @@ class JournalDelivery:
             self._writer.run_writer.set_running()
 
     def deliver_batch(self) -> bool:
-        """Deliver the next batch; False if there is none.
+        """Deliver the next batch, or a waiting file after all others; False if there is none to be tried now.
 
         If the run was deleted at the server, `is_open` is False afterwards, and `open` starts over. Raises OSError if
         the journal is gone, or what MLflow raises.
         """
         batch = next_batch(self.journal, self._state.bytes)
         if batch is None:
-            return self._deliver_final_status()
+            return self._deliver_final_status() or self._upload_waiting()
         for line in batch.damaged:
             self._report_damage(line)
         set_request_timeout(_TIMEOUT_S)
+        waiting = self._state.waiting
         try:
-            self._write(batch.records)
+            if not self._write_or_wait(batch.records):
+                waiting = (*waiting, batch.end)
         except Exception as error:
-            self._had_lost_response = self._had_lost_response or not is_server_response(error)
+            self._had_lost_response = self._had_lost_response or not is_permanent(error)
             if not is_content_error(error):
                 raise
             if self._run_is_gone():
                 return True
             for record in batch.records:
                 write_acceptable(record, self._write, self.journal.path)
-        self._save_state(replace(self._state, bytes=batch.end))
+        self._save_state(replace(self._state, bytes=batch.end, waiting=waiting))
+        self._on_response()
+        return True
+
+    def _write_or_wait(self, records: Sequence[Record]) -> bool:
+        """Write a batch; False for a file that has to wait for the artifact store."""
+        is_file = any(isinstance(record, Artifact) for record in records)
+        if is_file and not self.files.is_due:
+            return False
+        try:
+            self._write(records)
+        except ArtifactStoreError as error:
+            self.files.on_failure(error)
+            return False
+        if is_file:
+            self.files.on_success()
+        return True
+
+    def _upload_waiting(self) -> bool:
+        """Upload a file that waits; False if there is none to be tried now."""
+        if not self._state.waiting or not self.files.is_due:
+            return False
+        end, *others = self._state.waiting
+        artifact = self.files.find(end)
+        if artifact is not None:
+            try:
+                if not self._write_or_wait([artifact]):
+                    return False
+            except Exception as error:
+                if not is_content_error(error):
+                    raise
+                if self._run_is_gone():
+                    return True
+                write_acceptable(artifact, self._write, self.journal.path)
+        self._save_state(replace(self._state, waiting=tuple(others)))
         self._on_response()
         return True
 
@@ -222,7 +274,7 @@ class JournalDelivery:
         client, run_writer = self._writer.client, self._writer.run_writer
         self._run_ended = True
         if is_remote(get_tracking_uri()) and not self._superseded:
-            reconcile.upload_missing_files(client, run_writer, self.journal, self._on_response)
+            self._upload_lost_files()
         env_run_id = reconcile.env_run_id_at(self.journal, self._state.bytes)
         run_writer.write(ended, env_run_id if env_run_id != self.run_id else None)
         if self._had_lost_response:
@@ -230,6 +282,22 @@ class JournalDelivery:
         if self._state.unclear:
             reconcile.delete_duplicate_runs(client, self.run_id, self.journal)
             self._save_state(replace(self._state, unclear=False))
+
+    def _upload_lost_files(self) -> None:
+        """Upload files whose upload was answered, and which are not there; nothing while the artifact store fails."""
+        if self._state.waiting or self.files.error is not None:
+            return
+        try:
+            lost = reconcile.missing_files(
+                self._writer.client, self._writer.run, self.journal, self.files.is_late, self._on_response
+            )
+        except ArtifactStoreError as error:
+            logger.debug(f"{error.address} does not list its files: {error.__cause__}")
+            return
+        for end, artifact in lost.items():
+            if not self._write_or_wait([artifact]):
+                self._save_state(replace(self._state, waiting=(*self._state.waiting, end)))
+            self._on_response()
 
     def _deliver_final_status(self) -> bool:
         if self._final_status is None:

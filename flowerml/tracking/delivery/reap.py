@@ -9,9 +9,9 @@ from mlflow.tracking import MlflowClient
 from flowerml.events import Ended, Status
 from flowerml.human_units import duration
 from flowerml.tracking.client.connection import connect, set_request_timeout
-from flowerml.tracking.client.errors import to_user_error
-from flowerml.tracking.delivery.run_lookup import find_run
-from flowerml.tracking.delivery.run_writer import CONTINUES, KIND, RunWriter
+from flowerml.tracking.client.failures import to_user_error
+from flowerml.tracking.client.runs import CONTINUES, KIND, find_run
+from flowerml.tracking.delivery.run_writer import RunWriter
 from flowerml.tracking.heartbeat import HEARTBEAT, HeartbeatRecord, parse_heartbeat
 
 _PAGE_SIZE = 1000

@@ -1,40 +1,50 @@
-"""Reconcile the server with the journal as the run ends: upload lost files, delete duplicates, fix the status."""
+"""Reconcile the server with the journal as the run ends: find lost files, delete duplicates, fix the status."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Ended
 from flowerml.journal import DamagedLine, Journal, Record, RunResumed, RunStarted
-from flowerml.tracking.client.connection import set_request_timeout
-from flowerml.tracking.delivery.batches import estimate_upload_s
+from flowerml.tracking.client.artifacts import IsLate, call_artifact_store
 from flowerml.tracking.delivery.run_lookup import runs_of_journal
 from flowerml.tracking.delivery.run_writer import RunWriter
 
-UPLOAD_TIMEOUT_S = 30.0  # for the response to an upload, in addition to the estimated upload time
 
+def missing_files(
+    client: MlflowClient, run: Run, journal: Journal, is_late: IsLate, on_response: Callable[[], None]
+) -> dict[int, Artifact]:
+    """The journal's files that the server lacks or has with another size, by the offset where their record ends.
 
-def upload_missing_files(
-    client: MlflowClient, writer: RunWriter, journal: Journal, on_response: Callable[[], None]
-) -> None:
-    """Upload files that the server lacks or has with another size: MLflow takes a proxy's HTML page for success.
+    MLflow takes a proxy's HTML page for success. `on_response` is called at every response.
 
-    `on_response` is called at every response. Raises what MLflow raises.
+    Raises:
+        ArtifactStoreError: it can't be asked.
+        Exception: what MLflow raises.
     """
-    artifacts = [
-        record for record, _ in _records_with_end(journal) if isinstance(record, Artifact) and record.path.is_file()
-    ]
-    for folder in {artifact.folder for artifact in artifacts}:
-        sizes = {
-            file.path.rsplit("/", 1)[-1]: file.file_size
-            for file in client.list_artifacts(writer.run_id, folder or None)
-        }
+    files = {
+        (record.folder, record.path.name): (end, record)
+        for record, end in _records_with_end(journal)
+        if isinstance(record, Artifact) and record.path.is_file()
+    }
+    missing: dict[int, Artifact] = {}
+    for folder in {name for name, _ in files}:
+        listed = call_artifact_store(
+            client,
+            run,
+            partial(client.list_artifacts, run.info.run_id, folder or None),
+            lambda waited_s: is_late(waited_s, 0.0),
+        )
         on_response()
-        for artifact in {entry.path: entry for entry in artifacts if entry.folder == folder}.values():
-            if sizes.get(artifact.path.name, -1) not in (artifact.path.stat().st_size, None):
-                set_request_timeout(UPLOAD_TIMEOUT_S + estimate_upload_s(artifact))
-                writer.write(artifact)
-                on_response()
+        sizes = {file.path.rsplit("/", 1)[-1]: file.file_size for file in listed}
+        missing |= {
+            end: record
+            for (within, name), (end, record) in files.items()
+            if within == folder and sizes.get(name, -1) not in (record.path.stat().st_size, None)
+        }
+    return missing
 
 
 def ensure_terminated(client: MlflowClient, writer: RunWriter, ended: Ended) -> None:

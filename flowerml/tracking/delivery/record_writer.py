@@ -9,11 +9,12 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.journal import Journal, Record, RunResumed, RunStarted
+from flowerml.tracking.client.artifacts import UPLOAD_TIMEOUT_S, IsLate
 from flowerml.tracking.client.connection import set_request_timeout
 from flowerml.tracking.client.errors import is_content_error, short_reason
 from flowerml.tracking.delivery.batches import describe_event, estimate_upload_s, split_record
-from flowerml.tracking.delivery.reconcile import UPLOAD_TIMEOUT_S
 from flowerml.tracking.delivery.run_writer import RunWriter
+from flowerml.tracking.environment.env_run import find_opened_run
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +22,14 @@ logger = logging.getLogger(__name__)
 class RecordWriter:
     """Writes the records of `journal` into `run`. Methods raise what MLflow raises.
 
-    `superseded`: the folder was reused by a later run, and files in it may be that run's.
+    `is_late` says when an upload is given up. `superseded`: the folder was reused by a later run, and files in it may
+    be that run's.
     """
 
-    def __init__(self, client: MlflowClient, run: Run, journal: Journal, *, superseded: bool) -> None:
+    def __init__(self, client: MlflowClient, run: Run, journal: Journal, *, is_late: IsLate, superseded: bool) -> None:
         self.client = client
-        self.run_writer = RunWriter(client, run)
+        self.run = run
+        self.run_writer = RunWriter(client, run, is_late)
         self._journal = journal
         self._superseded = superseded
 
@@ -42,10 +45,10 @@ class RecordWriter:
     def _write_single(self, record: Record) -> None:
         match record:
             case RunStarted():
-                self._mark_env_run_as_launcher(record.opened)
+                self._mark_launcher(record)
             case RunResumed():
                 self.run_writer.set_running()
-                self._mark_env_run_as_launcher(record.opened)
+                self._mark_launcher(record)
             case Artifact(path) if self._superseded and path.is_relative_to(self._journal.root):
                 logger.warning(
                     f"{path} may be a later run's, started over in its folder: the earlier one is delivered without"
@@ -59,10 +62,12 @@ class RecordWriter:
             case _:
                 self.run_writer.write(record)
 
-    def _mark_env_run_as_launcher(self, env_run_id: str | None) -> None:
-        """Mark an attempt's MLFLOW_RUN_ID as a launcher if it is not the journal's own run."""
-        if env_run_id and env_run_id != self.run_writer.run_id:
-            self.run_writer.mark_as_launcher(env_run_id)
+    def _mark_launcher(self, attempt: RunStarted | RunResumed) -> None:
+        """Mark the run that `mlflow run` has opened for an attempt as a launcher if it is not the journal's own run."""
+        if attempt.opened is None or attempt.opened == self.run_writer.run_id:
+            return
+        if find_opened_run(self.client, attempt.opened, attempt.timestamp, continued=self.run_writer.run_id):
+            self.run_writer.mark_as_launcher(attempt.opened)
 
 
 def write_acceptable(record: Record, write: Callable[[Sequence[Record]], None], journal_path: Path) -> None:

@@ -1,31 +1,30 @@
-"""Find or create the MLflow run of a journal: its own, the one `mlflow run` created (MLFLOW_RUN_ID), or a new one."""
+"""Find or create the MLflow run of a journal: its own, the one that `mlflow run` has opened, or a new one."""
 
 import re
 from collections.abc import Callable, Mapping
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient, get_tracking_uri
+from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.journal import RunStarted
-from flowerml.redaction import redact_secrets
 from flowerml.settings import Settings
 from flowerml.settings.serialization import conflicting_params
-from flowerml.tracking.client.errors import is_unknown_run
+from flowerml.tracking.client.runs import JOURNAL_TAG
+from flowerml.tracking.environment.env_run import find_opened_run
 
-JOURNAL_TAG = "flowerml.journal"
 _GENERATED_NAME = re.compile(r"^[a-z]+-[a-z]+-\d+$")  # by MLflow: bold-crow-123
 
 
 def find_journal_run(client: MlflowClient, started: RunStarted, on_response: Callable[[], None]) -> Run | None:
-    """The run of this journal, or the one of MLFLOW_RUN_ID, which is adopted; None if one must be created.
+    """The run of this journal, or the one that `mlflow run` opened for it, which is adopted; None without either.
 
     `on_response` is called at every response. Raises what MLflow raises.
     """
-    env_run = find_run(client, started.opened)
+    env_run = _opened_run(client, started)
     if started.opened:
         on_response()
     if env_run is not None and not _has_other_params(env_run, started):
@@ -38,9 +37,9 @@ def find_journal_run(client: MlflowClient, started: RunStarted, on_response: Cal
 
 
 def create_journal_run(client: MlflowClient, started: RunStarted, tags: Mapping[str, str]) -> Run:
-    """Create the run of a journal, in its experiment or, if MLFLOW_RUN_ID can't be adopted, in that run's."""
+    """Create the run of a journal, in its experiment or, if `mlflow run` opened one for it, in that run's."""
     all_tags = {**started.tags, **tags, JOURNAL_TAG: started.journal, MLFLOW_RUN_NAME: started.run_name}
-    experiment = journal_experiment(client, started, find_run(client, started.opened))
+    experiment = journal_experiment(client, started, _opened_run(client, started))
     return client.create_run(experiment, start_time=started.timestamp, tags=all_tags, run_name=started.run_name)
 
 
@@ -48,42 +47,6 @@ def runs_of_journal(client: MlflowClient, experiment_id: str, journal: str) -> l
     """The runs of a journal in an experiment, oldest first; several if a request that timed out was executed later."""
     runs = client.search_runs([experiment_id], f"tags.`{JOURNAL_TAG}` = '{journal}'")
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
-
-
-def find_run(client: MlflowClient, run_id: str | None) -> Run | None:
-    """A run by its id; None if the store does not have it or it was deleted."""
-    if not run_id:
-        return None
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if not is_unknown_run(error):
-            raise
-        return None
-    return run if run.info.lifecycle_stage == "active" else None
-
-
-def get_env_run(client: MlflowClient, env_run_id: str | None) -> Run | None:
-    """The run that `mlflow run` created for this process (MLFLOW_RUN_ID); None if the variable is not set.
-
-    Raises:
-        UserError: the store does not have it, or it was deleted.
-    """
-    if not env_run_id:
-        return None
-    store = redact_secrets(get_tracking_uri())
-    remedy = "unset it, or set MLFLOW_TRACKING_URI to the store that has it"
-    try:
-        run = client.get_run(env_run_id)
-    except MlflowException as error:
-        if not is_unknown_run(error):
-            raise
-        raise UserError(
-            f"MLFLOW_RUN_ID {env_run_id} is no run of the MLflow tracking store {store}: {remedy}"
-        ) from error
-    if run.info.lifecycle_stage != "active":
-        raise UserError(f"MLFLOW_RUN_ID {env_run_id} was deleted in the MLflow tracking store {store}: {remedy}")
-    return run
 
 
 def journal_experiment(client: MlflowClient, started: RunStarted, env_run: Run | None) -> str:
@@ -111,6 +74,10 @@ def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") ->
 def has_generated_name(run: Run) -> bool:
     """Whether MLflow made up the run's name, so that it may be replaced."""
     return bool(_GENERATED_NAME.match(run.info.run_name or ""))
+
+
+def _opened_run(client: MlflowClient, started: RunStarted) -> Run | None:
+    return find_opened_run(client, started.opened, started.timestamp, started.journal)
 
 
 def _has_other_params(run: Run, started: RunStarted) -> bool:

@@ -10,22 +10,26 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags
+from flowerml.tracking.client.artifacts import IsLate, is_late, upload
 from flowerml.tracking.client.errors import is_unknown_run
+from flowerml.tracking.client.runs import CONTINUES, KIND, NOTE, REASON, find_run
 
-KIND = "flowerml.kind"
-CONTINUES = "flowerml.continues"
-REASON = "flowerml.reason"
-NOTE = "mlflow.note.content"
 _PARAM_LIMIT = 6000  # characters; MLflow's limits
 _TAG_LIMIT = 8000
 _DIGEST_LIMIT = 36
 
 
 class RunWriter:
-    """Writes into `run`. Every method raises whatever MLflow, SQLAlchemy and requests raise."""
+    """Writes into `run`. Every method raises whatever MLflow, SQLAlchemy and requests raise.
 
-    def __init__(self, client: MlflowClient, run: Run) -> None:
+    A file that the artifact store does not take raises ArtifactStoreError.
+    """
+
+    def __init__(self, client: MlflowClient, run: Run, is_late: IsLate = is_late) -> None:
+        """`is_late` says when an upload is given up."""
         self._client = client
+        self._run = run
+        self._is_late = is_late
         self.run_id = str(run.info.run_id)
         # Params are immutable. Those logged by `mlflow run` have equal values (see `run_lookup`) and are kept.
         self._logged_params = set(run.data.params)
@@ -36,7 +40,7 @@ class RunWriter:
             case Params() | Metrics() | Tags():
                 self.write_batch([event])
             case Artifact(path, folder):
-                self._client.log_artifact(self.run_id, str(path), folder or None)
+                upload(self._client, self._run, path, folder, self._is_late)
             case DatasetInput(name, digest, source, context):
                 data = Dataset(name, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": source}))
                 self._client.log_inputs(
@@ -94,12 +98,10 @@ class RunWriter:
                 raise
 
     def end_launcher(self, launcher_id: str, status: str, timestamp: int) -> None:
-        """Terminate the launcher with a status, at `timestamp` (ms); nothing if the store does not have it."""
-        try:
+        """Terminate the launcher with a status, at `timestamp` (ms); nothing for a run not marked as this one's."""
+        launcher = find_run(self._client, launcher_id)
+        if launcher is not None and launcher.data.tags.get(CONTINUES) == self.run_id:
             self._client.set_terminated(launcher_id, status, timestamp)
-        except MlflowException as error:
-            if not is_unknown_run(error):
-                raise
 
     def _end(self, ended: Ended, launcher_id: str | None) -> None:
         old_reason = self._client.get_run(self.run_id).data.tags.get(REASON, "")

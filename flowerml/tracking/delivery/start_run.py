@@ -9,16 +9,19 @@ from pathlib import Path
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from flowerml.errors import UserError
 from flowerml.events import Ended, Status
 from flowerml.journal import JOURNAL, Journal, RunResumed, RunStarted, find_journals
 from flowerml.settings import Settings
 from flowerml.tracking.client.connection import connect, set_request_timeout
-from flowerml.tracking.client.errors import is_unknown_run, short_reason, to_user_error
+from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.failures import to_user_error
+from flowerml.tracking.client.runs import KIND, REASON, find_run
 from flowerml.tracking.client.text_client import TextClient
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.run_lookup import find_run, get_env_run, get_or_create_experiment
-from flowerml.tracking.delivery.run_writer import KIND, REASON
+from flowerml.tracking.delivery.run_lookup import get_or_create_experiment
+from flowerml.tracking.environment.env_run import ENV_RUN_ID, get_env_run
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 
 logger = logging.getLogger(__name__)
@@ -30,8 +33,8 @@ def start_run(
     """Start or resume the run of a training with these resolved settings; its journal is in the folder `attempt`.
 
     With `previous`, the folder of an earlier attempt, its journal and MLflow run are continued. Under `mlflow run` a
-    new run adopts the run of MLFLOW_RUN_ID, unless that run's params, which are immutable, differ from the settings (a
-    `-P lr_head=auto`): then a run is created, and that of MLFLOW_RUN_ID becomes its launcher, as it does on a resume.
+    new run adopts the one that was opened for it, unless that one's params, which are immutable, differ from the
+    settings (a `-P lr_head=auto`): then a run is created, and the opened one becomes its launcher, as on a resume.
 
     A server on a network that does not respond is not waited for: the journal is delivered to it later.
 
@@ -40,7 +43,7 @@ def start_run(
         LeaseLost: a newer attempt owns the run.
         KeyboardInterrupt: interrupted while starting; a run that was created is KILLED.
     """
-    env_run_id = os.environ.get("MLFLOW_RUN_ID") or None
+    env_run_id = os.environ.get(ENV_RUN_ID) or None
     continued = None if previous is None else _continue_journal(previous, attempt)
     journal = continued or Journal.create(attempt, _start_record(settings, experiment, run_name, env_run_id))
     sender = BackgroundSender(lambda on_response: JournalDelivery(journal, on_response), env_run_id)
@@ -52,7 +55,7 @@ def start_run(
         sender.close()
         raise
     if continued is not None:
-        journal.append(RunResumed(socket.gethostname(), env_run_id))
+        journal.append(RunResumed(socket.gethostname(), os.environ.get(ENV_RUN_ID) or None))
     sender.notify()
     return JournalRecorder(journal, sender)
 
@@ -89,7 +92,7 @@ def _continue_journal(previous: Path, attempt: Path) -> Journal | None:
 def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind: str) -> MlflowRecorder:
     """Start a run of another kind (an evaluation), a child of the training run `parent_id` if the server has that one.
 
-    Under `mlflow run` it is the run of MLFLOW_RUN_ID.
+    Under `mlflow run` it is the run that this has opened.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
@@ -98,7 +101,7 @@ def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind:
         client = connect()
         parent = find_run(client, parent_id)
         tags = {KIND: kind} | ({MLFLOW_PARENT_RUN_ID: parent_id} if parent and parent_id else {})
-        run = get_env_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        run = get_env_run(client, os.environ.get(ENV_RUN_ID))
         if run is not None:
             for name, text in tags.items():
                 client.set_tag(run.info.run_id, name, text)
@@ -112,13 +115,15 @@ def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind:
 
 
 def note_failure(reason: str) -> None:
-    """Under `mlflow run`, tag the run of MLFLOW_RUN_ID, which will end as FAILED, with the reason; else do nothing."""
-    env_run_id = os.environ.get("MLFLOW_RUN_ID")
+    """Under `mlflow run`, tag the run it has opened, which will end as FAILED, with the reason; else do nothing."""
+    env_run_id = os.environ.get(ENV_RUN_ID)
     if not env_run_id:
         return
     set_request_timeout(5)
     try:
-        TextClient().set_tag(env_run_id, REASON, reason[:5000])
+        client = TextClient()
+        if get_env_run(client, env_run_id) is not None:
+            client.set_tag(env_run_id, REASON, reason[:5000])
     except Exception as error:  # the reason is printed already and must not be hidden by another error
-        if not is_unknown_run(error):
+        if not isinstance(error, UserError):  # an unknown run
             logger.warning(f"MLflow could not be told ({short_reason(error)})")

@@ -9,7 +9,7 @@ from flowerml.events import Ended, Status
 from flowerml.journal import Journal, find_journals, has_undelivered, read_delivered
 from flowerml.journal.lock import LockHeld
 from flowerml.tracking.client.connection import store_name
-from flowerml.tracking.client.errors import is_server_response, to_user_error
+from flowerml.tracking.client.failures import find_failure, to_user_error
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 
 
@@ -83,15 +83,20 @@ def _deliver_journal(root: Path, folder: Path, *, superseded: bool) -> SyncResul
                 if not delivery.is_open:
                     delivery.open()
             before = before or len(list(journal.records()))  # all records, if it went to another store
-        delivered = max(0, before - delivery.pending())
-        return SyncResult(root, delivered, reported_run_id(), run_ended=journal.ended is not None)
+        pending = delivery.pending()
+        reason = "" if delivery.files.error is None else str(to_user_error(delivery.files.error))
+        delivered = max(0, before - pending)
+        return SyncResult(
+            root, delivered, reported_run_id(), pending, reason if pending else "", run_ended=journal.ended is not None
+        )
     except Exception as error:  # any error of the server, the disk or the network
         try:
             pending = delivery.pending()
         except OSError:  # fenced: the rest is the newer attempt's
             return SyncResult(root)
         delivered = max(0, before - pending)
-        reason, answered = str(to_user_error(error)), is_server_response(error)
+        failure = find_failure(error)
+        reason, answered = str(failure), failure.is_permanent and not failure.is_unreached
         return SyncResult(root, delivered, reported_run_id(), pending, reason, answered, journal.ended is not None)
     finally:
         delivery.close()

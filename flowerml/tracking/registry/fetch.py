@@ -11,7 +11,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS
 from flowerml.tracking.client.connection import connect
-from flowerml.tracking.client.errors import short_reason, to_user_error
+from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.registry.register import REGISTERED
 
 

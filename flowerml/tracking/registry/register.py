@@ -18,7 +18,8 @@ from flowerml.prediction.delivered import REGISTERED_WEIGHTS, for_delivery
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion, compare_with_foreign
-from flowerml.tracking.client.errors import short_reason, to_user_error
+from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.text_client import TextClient
 from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
 from flowerml.tracking.registry.pyfunc_model import save_served_model

@@ -11,10 +11,12 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from flowerml.tracking.client.connection import connect, database_file, is_remote, set_request_timeout
-from flowerml.tracking.client.errors import is_server_response, short_reason, to_user_error
-from flowerml.tracking.delivery.run_lookup import get_env_run, get_or_create_experiment, has_generated_name
-from flowerml.tracking.delivery.run_writer import KIND, RunWriter
+from flowerml.tracking.client.connection import connect, database_file, set_request_timeout
+from flowerml.tracking.client.failures import Failure, find_failure, is_permanent, to_user_error
+from flowerml.tracking.client.runs import KIND
+from flowerml.tracking.delivery.run_lookup import get_or_create_experiment, has_generated_name
+from flowerml.tracking.delivery.run_writer import RunWriter
+from flowerml.tracking.environment.env_run import ENV_RUN_ID, get_env_run
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.filters import tag_equals
@@ -82,8 +84,8 @@ def store_address() -> str:
     return f"sqlite:///{file}" if file is not None else address
 
 
-def unreachable_reason() -> str | None:
-    """Why the tracking server does not respond, as text; None if it does.
+def unreachable_reason() -> Failure | None:
+    """Why the tracking server can't be used at the moment; None if it can.
 
     Raises:
         UserError: it refuses, or its address is invalid.
@@ -92,22 +94,21 @@ def unreachable_reason() -> str | None:
     try:
         connect().search_experiments(max_results=1)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
-        # Waiting does not help with a file, unless another process locks it for longer than SQLite's timeout.
-        if is_server_response(error) or not (is_remote(get_tracking_uri()) or "locked" in str(error)):
+        if is_permanent(error):  # waiting does not help
             raise to_user_error(error) from error
-        return short_reason(error)
+        return find_failure(error)
     return None
 
 
 def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, str]) -> CampaignRun:
-    """Find the campaign's run, adopt that of MLFLOW_RUN_ID, or create one; set it to RUNNING.
+    """Find the campaign's run, adopt the one that `mlflow run` has opened, or create one; set it to RUNNING.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
     """
     try:
         client = connect()
-        env_run = get_env_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        env_run = get_env_run(client, os.environ.get(ENV_RUN_ID))
         existing = _search_campaign(client, campaign, "campaign")
         run, launcher = (existing[0] if existing else env_run), None
         if run is None:

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from flowerml.selection.candidates import several_digests, unknown_digests
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking.client.connection import connect
-from flowerml.tracking.client.errors import to_user_error
+from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.search.filters import (
     Digests,
     digest_prefix_filter,

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
-
-from flowerml.tracking.delivery.start_run import KIND
+from flowerml.tracking.client.runs import KIND
+from flowerml.tracking.client.text_client import TextClient
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,12 @@ class RunRecord:
 
 def create_experiment(name: str, artifacts: Path) -> None:
     """Create an experiment whose artifacts are stored in a local folder."""
-    MlflowClient().create_experiment(name, artifact_location=artifacts.resolve().as_uri())
+    TextClient().create_experiment(name, artifact_location=artifacts.resolve().as_uri())
 
 
 def runs_of_kind(experiment: str, kind: str) -> list[RunRecord]:
     """The runs of an experiment with the tag `flowerml.kind` = `kind`, oldest first; [] if there is no experiment."""
-    client = MlflowClient()
+    client = TextClient()
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []

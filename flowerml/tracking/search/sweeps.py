@@ -9,23 +9,25 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect
-from flowerml.tracking.client.errors import to_user_error
-from flowerml.tracking.delivery.run_lookup import get_env_run, get_or_create_experiment
-from flowerml.tracking.delivery.run_writer import KIND, RunWriter
+from flowerml.tracking.client.failures import to_user_error
+from flowerml.tracking.client.runs import KIND
+from flowerml.tracking.delivery.run_lookup import get_or_create_experiment
+from flowerml.tracking.delivery.run_writer import RunWriter
+from flowerml.tracking.environment.env_run import ENV_RUN_ID, get_env_run
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.campaigns import CAMPAIGN, CampaignRun, first_run, runs_of_campaign
 
 
 def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) -> CampaignRun:
-    """Find the sweep's run, adopt that of MLFLOW_RUN_ID, or create one; set it to RUNNING.
+    """Find the sweep's run, adopt the one that `mlflow run` has opened, or create one; set it to RUNNING.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
     """
     try:
         client = connect()
-        env_run = get_env_run(client, os.environ.get("MLFLOW_RUN_ID"))
+        env_run = get_env_run(client, os.environ.get(ENV_RUN_ID))
         all_tags = {KIND: "sweep", CAMPAIGN: sweep, **tags, HEARTBEAT: heartbeat_json()}
         own: Run | None = env_run
         if not runs_of_campaign(sweep, ("sweep",)):

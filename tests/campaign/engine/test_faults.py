@@ -129,7 +129,8 @@ class TestServers:
         snapshot, _ = run_here(flowers, tmp_path, TO_B, name="late")
         assert snapshot.status is CampaignStatus.FINISHED
         said = capsys.readouterr().err
-        assert "the tracking server does not answer" in said
+        assert "answers with an error (HTTP 503 Service Unavailable" in said
+        assert said.count("The campaign waits for it (Ctrl-C ends that)") == 1
         assert "the tracking server answers" in said
 
 

@@ -79,5 +79,5 @@ def test_a_database_that_cannot_be_opened_is_tried_once(flowers, tmp_path):
     (tmp_path / "folder").mkdir()
     done = train(flowers, tmp_path, f"sqlite:///{tmp_path / 'folder'}", timeout_s=100)
     assert done.returncode == 2, done.stderr
-    assert "unable to open database file" in one_error(done.stderr)
+    assert "folder is a folder: name a file in it" in one_error(done.stderr)
     assert "will be retried" not in done.stderr

@@ -16,7 +16,7 @@ NO_KIND = (
     "is of a kind that is not taken. Allowed: http://HOST:PORT, https://HOST, sqlite:///FILE.db,"
     " postgresql+psycopg2://USER@HOST/DATABASE. Set MLFLOW_TRACKING_URI to one of these"
 )
-MEND = "mend what it names, or set MLFLOW_TRACKING_URI to another store"
+ADDRESS = "set MLFLOW_TRACKING_URI to the address of one, with its path if it has one"
 NO_ANSWER = "does not answer (…): start it, or set MLFLOW_TRACKING_URI"
 REFUSED = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 LATIN = "'caf\udce9'"  # what a command line in Latin-1 is for Python
@@ -48,20 +48,21 @@ TRACKERS = {
     ),
     "a database that is a text": Case(
         "train",
-        "the MLflow tracking store sqlite:///text.db does not answer (…file is not a database): start it, or set"
-        " MLFLOW_TRACKING_URI",
+        "the MLflow tracking store sqlite:///text.db is no database (file is not a database): name another file in"
+        " MLFLOW_TRACKING_URI, or move this one away",
         spoil.with_file("text.db", b"not a database " * 1000),
         env={"MLFLOW_TRACKING_URI": "sqlite:///text.db"},
     ),
     "a database where no file can be": Case(
         "train",
-        "the MLflow tracking store sqlite:////proc/none/mlflow.db does not answer (…unable to open database file…):"
-        " start it, or set MLFLOW_TRACKING_URI",
+        "the MLflow tracking store sqlite:////proc/none/mlflow.db can't be opened: the folder /proc/none can't be made:"
+        " make it, or name a file elsewhere in MLFLOW_TRACKING_URI",
         env={"MLFLOW_TRACKING_URI": "sqlite:////proc/none/mlflow.db"},
     ),
     "a name that does not resolve": Case(
         "select --family cnn",
-        f"the MLflow tracking store http://nowhere.invalid {NO_ANSWER}",
+        "the MLflow tracking store http://nowhere.invalid has a host name that is not known (…): check the name in"
+        " MLFLOW_TRACKING_URI, and the network",
         env=REFUSED | {"MLFLOW_TRACKING_URI": "http://nowhere.invalid"},
     ),
     "a server that hangs": Case(
@@ -74,25 +75,27 @@ TRACKERS = {
     ),
     "a server that is ill": Case(
         "select --family cnn",
-        "the MLflow tracking store http://***@127.0.0.1:… does not answer (HTTP 503 Service Unavailable, each time):"
-        " start it, or set MLFLOW_TRACKING_URI",
+        "the MLflow tracking store http://***@127.0.0.1:… answers with an error (HTTP 503 Service Unavailable, each"
+        " time): look at the server's log, or set MLFLOW_TRACKING_URI to another store",
         spoil.answering(503),
         env={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
         hidden="secret",
     ),
     "some other server": Case(
         "train",
-        f"the MLflow tracking store http://***@127.0.0.1:… refuses (HTTP 404 Not Found): {MEND}",
+        f"the MLflow tracking store http://***@127.0.0.1:… is no MLflow server (HTTP 404 Not Found): {ADDRESS}",
         spoil.answering(404),
     ),
     "a web page": Case(
         "train",
-        f"the MLflow tracking store http://***@127.0.0.1:… refuses (what came is not from MLflow): {MEND}",
+        "the MLflow tracking store http://***@127.0.0.1:… is no MLflow server (what came is not from MLflow):"
+        f" {ADDRESS}",
         spoil.answering(200),
     ),
     "a wrong password": Case(
         "train",
-        f"the MLflow tracking store http://***@127.0.0.1:… refuses (HTTP 401 Unauthorized): {MEND}",
+        "the MLflow tracking store http://***@127.0.0.1:… wants a login, or another one (HTTP 401 Unauthorized): set"
+        " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a database: in its address)",
         spoil.answering(401),
         hidden="secret",
     ),
@@ -112,14 +115,14 @@ TRACKERS = {
     ),
     "a folder for a database": Case(
         "train",
-        "the MLflow tracking store sqlite:///flowers does not answer (…unable to open database file): start it, or set"
-        " MLFLOW_TRACKING_URI",
+        "the MLflow tracking store sqlite:///flowers can't be opened: …flowers is a folder: name a file in it"
+        " (sqlite:///…flowers/mlflow.db)",
         env={"MLFLOW_TRACKING_URI": "sqlite:///flowers"},
     ),
     "a read-only database": Case(
         "train",
-        "the MLflow tracking store sqlite:///disk/mlflow.db refuses ((sqlite3.OperationalError) attempt to write a"
-        f" readonly database): {MEND}",
+        "the MLflow tracking store sqlite:///disk/mlflow.db can't be written (attempt to write a readonly database):"
+        " make the file and its folder writable, or set MLFLOW_TRACKING_URI to another store",
         spoil.read_only_store,
         env={"MLFLOW_TRACKING_URI": "sqlite:///disk/mlflow.db"},
     ),

@@ -5,9 +5,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
+from flowerml.redaction import redact_secrets
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from flowerml.tracking.client.errors import redact_secrets, short_reason, to_user_error
+from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.failures import to_user_error
 
 SHOWN = {
     "http://team:secret@host:5000/x": "http://***@host:5000/x",

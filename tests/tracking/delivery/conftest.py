@@ -1,4 +1,4 @@
-"""Fixtures of the delivery tests: a run's folder, fast retries, undelivered journals."""
+"""Fixtures of the delivery tests: a run's folder, undelivered journals."""
 
 import uuid
 
@@ -11,12 +11,6 @@ from tests.tracking.delivery.helpers import NAME, deliver, sample_events
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "run"
-
-
-@pytest.fixture
-def fast_retries(monkeypatch):
-    """Retries without delay: a server that is down is retried at once."""
-    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._RETRY_DELAYS_S", (0.02,))
 
 
 @pytest.fixture

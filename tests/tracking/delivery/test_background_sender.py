@@ -115,7 +115,8 @@ def test_a_refusal_at_the_start_is_fatal(server, start, fault):
     else:
         server.fault = lambda number, path: "page"
     with pytest.raises(
-        UserError, match="'refused' was deleted" if fault == "refuse" else "refuses .what came is not from MLflow"
+        UserError,
+        match="'refused' was deleted" if fault == "refuse" else "is no MLflow server .what came is not from MLflow",
     ):
         start(settings(), "refused", "x")
     wait_for(lambda: not any(thread.name == "mlflow-sender" for thread in threading.enumerate()))

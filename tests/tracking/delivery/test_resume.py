@@ -5,6 +5,7 @@ from flowerml.settings.serialization import as_params
 from flowerml.tracking import sync_folder
 from tests.tracking.delivery.helpers import attempt_folder, points, record_epochs, settings
 from tests.tracking.faulty_server import wait_for
+from tests.tracking.opened_runs import open_run
 
 
 def test_a_resumed_run_continues_its_mlflow_run_without_duplicates(server, start, root):
@@ -60,18 +61,12 @@ def test_an_attempt_that_ended_before_its_journal_does_not_break_the_chain(serve
     assert second.run_id == first.run_id
 
 
-def opened_by_mlflow_run(server, monkeypatch, experiment="0"):
-    run_id = server.store.create_run(experiment, run_name="bold-crow-123").info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    return run_id
-
-
 def test_the_run_of_mlflow_run_is_a_launcher_if_a_run_is_resumed(server, start, root, monkeypatch):
     first = start(settings(), "flowers", "x")
     record_epochs(first, 1)
     first.record(Ended(Status.KILLED, "why"))
     first.close()
-    opened = opened_by_mlflow_run(server, monkeypatch)
+    opened = open_run(server.store, monkeypatch)
     second = start(settings(), "flowers", "x", attempt_folder(root, 1))
     record_epochs(second, 2)
     second.record(Ended(Status.FINISHED))
@@ -85,7 +80,7 @@ def test_the_run_of_mlflow_run_is_a_launcher_if_a_run_is_resumed(server, start, 
 
 
 def test_the_run_of_mlflow_run_is_adopted_when_the_server_is_back(server, start, root, monkeypatch):
-    opened = opened_by_mlflow_run(server, monkeypatch)
+    opened = open_run(server.store, monkeypatch)
     server.down()
     try:
         recorder = start(settings(), "ignored", "x")

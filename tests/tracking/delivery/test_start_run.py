@@ -11,21 +11,13 @@ from flowerml.events import Artifact, DatasetInput, Ended, Metrics, Params, Stat
 from flowerml.settings.serialization import as_params
 from flowerml.tracking import start_child_run
 from tests.tracking.delivery.helpers import settings
+from tests.tracking.opened_runs import open_run
 
 
 @pytest.fixture
 def client(empty_store, tmp_path):
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     return MlflowClient()
-
-
-def opened_by_mlflow_run(client, monkeypatch, params, name="bold-crow-123"):
-    """What `mlflow run` does before it starts the script: a run in Default, with each parameter logged as raw text."""
-    run = client.create_run("0", run_name=name)
-    for key, text in params.items():
-        client.log_param(run.info.run_id, key, text)
-    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
-    return run.info.run_id
 
 
 def test_events_land_where_the_ui_shows_them(client, start, tmp_path):
@@ -75,7 +67,7 @@ def test_under_mlflow_run_its_run_is_adopted_and_equal_params_are_kept(client, s
         "amp": "True",
         "foreign": "1",
     }
-    opened = opened_by_mlflow_run(client, monkeypatch, raw)
+    opened = open_run(client, monkeypatch, raw)
     chosen = settings(lr_head="1e-4")
     recorder = start(chosen, "ignored", "my-name")
     recorder.record(Params(as_params(chosen)))
@@ -90,20 +82,20 @@ def test_under_mlflow_run_its_run_is_adopted_and_equal_params_are_kept(client, s
 
 
 def test_a_name_given_by_the_user_is_kept(client, start, monkeypatch):
-    opened = opened_by_mlflow_run(client, monkeypatch, {}, name="My best idea")
+    opened = open_run(client, monkeypatch, {}, name="My best idea")
     start(settings(), "flowers", "x")
     assert client.get_run(opened).info.run_name == "My best idea"
 
 
 def test_a_name_given_as_a_setting_wins(client, start, monkeypatch):
-    opened = opened_by_mlflow_run(client, monkeypatch, {"run_name": "x"}, name="My best idea")
+    opened = open_run(client, monkeypatch, {"run_name": "x"}, name="My best idea")
     start(settings(), "flowers", "x")
     assert client.get_run(opened).info.run_name == "x"
 
 
 @pytest.mark.parametrize("param", [{"lr_head": "auto"}, {"epochs": "11"}, {"classes": "a,b,c"}])
 def test_a_different_param_makes_the_run_of_mlflow_run_a_launcher(client, start, monkeypatch, param):
-    opened = opened_by_mlflow_run(client, monkeypatch, param)
+    opened = open_run(client, monkeypatch, param)
     chosen = settings()
     recorder = start(chosen, "ignored", "x")
     recorder.record(Params(as_params(chosen)))

@@ -12,7 +12,8 @@ import time
 from contextlib import suppress
 
 import psutil
-from mlflow.tracking import MlflowClient
+
+from flowerml.tracking.client.text_client import TextClient
 
 _TIMEOUT_S = 600.0
 
@@ -25,7 +26,7 @@ def restore_status_after_launcher(run_id: str, status: str) -> None:
         launcher = psutil.Process(os.getppid())
         arguments = [run_id, status, str(launcher.pid), repr(launcher.create_time())]
         subprocess.Popen(
-            [sys.executable, "-m", "flowerml.tracking.delivery.launcher_status", *arguments],
+            [sys.executable, "-m", "flowerml.tracking.environment.launcher_status", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -35,7 +36,7 @@ def restore_status_after_launcher(run_id: str, status: str) -> None:
 
 def wait_and_restore(run_id: str, status: str, pid: int, create_time: float) -> None:
     """Wait for the end of the launcher process, then restore the run's status and end time."""
-    client = MlflowClient()
+    client = TextClient()
     end_time = client.get_run(run_id).info.end_time
     deadline = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < deadline and _launcher_is_alive(pid, create_time):

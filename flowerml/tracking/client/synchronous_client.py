@@ -1,0 +1,38 @@
+"""MLflow's client without asynchronous logging: a call that returns has been answered by the server."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+
+class SynchronousClient(MlflowClient):
+    """`MlflowClient` whose logging ignores MLFLOW_ENABLE_ASYNC_LOGGING.
+
+    With it MLflow's own client queues in memory and returns: an error is lost, and so are the values. Methods raise
+    what MLflow raises.
+    """
+
+    def log_metric(self, run_id: str, key: str, value: float, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        """As MLflow's, with its answer."""
+        super().log_metric(run_id, key, value, *args, **{**options, "synchronous": True})
+
+    def log_param(self, run_id: str, key: str, value: object, synchronous: bool | None = None) -> object:  # noqa: FBT001
+        """As MLflow's, with its answer."""
+        return super().log_param(run_id, key, value, synchronous=True)
+
+    def set_tag(self, run_id: str, key: str, value: object, synchronous: bool | None = None) -> None:  # noqa: FBT001
+        """As MLflow's, with its answer."""
+        super().set_tag(run_id, key, value, synchronous=True)
+
+    def log_batch(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+        synchronous: bool | None = None,  # noqa: FBT001
+    ) -> None:
+        """As MLflow's, with its answer."""
+        super().log_batch(run_id, metrics, params, tags, synchronous=True)
