@@ -48,6 +48,10 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
     configure_logging()
     sys.excepthook = print_traceback
+    if os.environ.get("MLFLOW_RUN_ID"):
+        from flowerml.cli.launcher import adopt_launcher_paths  # psutil, which most commands don't need
+
+        adopt_launcher_paths()
 
     try:
         if name not in COMMANDS:

@@ -293,7 +293,7 @@ class Settings(BaseModel):
         None,
         group=RUN,
         about="MLflow experiment",
-        auto="the task's own",
+        auto="MLFLOW_EXPERIMENT_NAME, or the task's own",
         allowed="text, up to 256 characters",
         identity=False,
         max_length=256,

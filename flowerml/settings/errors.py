@@ -57,13 +57,51 @@ def did_you_mean(word: str, words: tuple[str, ...]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+# What other trainers call a setting or a command's flag.
+_OTHER_NAMES = {
+    **dict.fromkeys(("learning-rate", "lr", "base-lr", "blr", "init-lr"), ("lr-head", "lr-backbone")),
+    **dict.fromkeys(("arch", "architecture", "backbone", "model-name", "encoder"), ("model",)),
+    **dict.fromkeys(("pretrained", "initial-checkpoint"), ("weights",)),
+    **dict.fromkeys(("data", "data-dir", "data-path", "dataset", "root"), ("train-dir",)),
+    **dict.fromkeys(("bs", "batch", "b"), ("batch-size",)),
+    **dict.fromkeys(("wd", "l2"), ("weight-decay",)),
+    **dict.fromkeys(("num-epochs", "n-epochs", "max-epochs", "num-train-epochs"), ("epochs",)),
+    **dict.fromkeys(("size", "input-size", "resolution", "imgsz"), ("img-size",)),
+    **dict.fromkeys(("opt", "optim"), ("optimizer",)),
+    **dict.fromkeys(("sched", "lr-scheduler", "lr-schedule"), ("scheduler",)),
+    **dict.fromkeys(("smoothing",), ("label-smoothing",)),
+    **dict.fromkeys(("layer-decay", "layer-lr-decay"), ("llrd",)),
+    **dict.fromkeys(("clip-grad", "clip", "max-grad-norm", "gradient-clip-val"), ("grad-clip",)),
+    **dict.fromkeys(("grad-accum-steps", "accum-iter", "gradient-accumulation-steps"), ("accumulate",)),
+    **dict.fromkeys(("drop", "drop-rate"), ("dropout",)),
+    **dict.fromkeys(("early-stopping", "early-stopping-patience"), ("patience",)),
+    **dict.fromkeys(("mixed-precision", "fp16", "bf16", "half"), ("amp",)),
+    **dict.fromkeys(("n-trials", "num-trials"), ("trials",)),
+    **dict.fromkeys(("val-ratio", "val-size", "validation-split"), ("val-split",)),
+    **dict.fromkeys(("experiment-name",), ("experiment",)),
+}
+
+
+def nearest_names(word: str, names: tuple[str, ...]) -> str:
+    """` Did you mean X or Y?` for the names of settings or flags that `word` may stand for, or nothing.
+
+    Names may begin with `--` and have `_` or `-`; they are shown as they are given.
+    """
+    bare = {name.removeprefix("--").replace("_", "-"): name for name in names}
+    typed = word.lower().removeprefix("--").replace("_", "-")
+    found = [bare[name] for name in _OTHER_NAMES.get(typed, ()) if name in bare]
+    found = found or [name for part, name in bare.items() if typed and part.startswith(f"{typed}-")][:2]
+    found = found or [bare[name] for name in difflib.get_close_matches(typed, bare, n=1, cutoff=0.6)]
+    return f" Did you mean {' or '.join(found)}?" if found else ""
+
+
 def first_error(error: ValidationError, given: Mapping[str, Any]) -> str:
     """The first of pydantic's errors about the values `given`, as one line for the user."""
     problem = error.errors()[0]
     name = str(problem["loc"][0])
     declared = fields()
     if name not in declared:
-        return f"setting {name!r} is unknown.{did_you_mean(name, tuple(declared))}"
+        return f"setting {name!r} is unknown.{nearest_names(name, tuple(declared))}"
     return invalid_value(name, given.get(name, problem["input"]))
 
 

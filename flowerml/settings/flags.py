@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from flowerml.errors import UserError
 from flowerml.log import set_verbosity
 from flowerml.settings.declaration import fields
-from flowerml.settings.errors import allowed_values, allowed_words, did_you_mean, flag_name, type_name
+from flowerml.settings.errors import allowed_values, allowed_words, did_you_mean, flag_name, nearest_names, type_name
 from flowerml.settings.recipes import family_recipes
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RECIPE, metadata
@@ -40,15 +40,21 @@ class CommandParser(argparse.ArgumentParser):
         words = _join_negative_values(
             [_hyphenated_flag_name(word) for word in (sys.argv[1:] if argv is None else argv)]
         )
+        words = _drop_truth_values(words, self._switches())
         known, unknown = self.parse_known_args(words)
         if unknown:
             word = unknown[0].split("=")[0]
             flags = tuple(option for option in self._option_string_actions if option.startswith("--"))
-            what, hint = ("flag", did_you_mean(word, flags)) if word.startswith("-") else ("word", "")
+            what, hint = ("flag", nearest_names(word, flags)) if word.startswith("-") else ("word", "")
             raise UserError(f"{what} {word!r} is unknown.{hint} {self.prog} --help lists them")
         set_verbosity(quiet=known.quiet, verbose=known.verbose)
         del known.quiet, known.verbose
         return known
+
+    def _switches(self) -> set[str]:
+        """The flags without a value."""
+        actions = self._option_string_actions.items()
+        return {name for name, action in actions if action.nargs == 0 and action.const is True}
 
     def error(self, message: str) -> NoReturn:
         """Raise argparse's error as a UserError."""
@@ -87,6 +93,20 @@ def _join_negative_values(words: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def _drop_truth_values(words: Sequence[str], switches: Collection[str]) -> list[str]:
+    """`--check true` as `--check`, and `--check false` as nothing: `mlflow run` gives a value with each parameter."""
+    kept: list[str] = []
+    for word in words:
+        name, sign, value = word.partition("=")
+        if sign and name in switches and value.lower() in ("true", "false"):
+            kept += [name] if value.lower() == "true" else []
+        elif kept and kept[-1] in switches and word.lower() in ("true", "false"):
+            kept = kept if word.lower() == "true" else kept[:-1]
+        else:
+            kept.append(word)
+    return kept
 
 
 def add_settings(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:

@@ -14,6 +14,8 @@ from flowerml.tracking.delivery.sync import (
     sync_folder,
 )
 from flowerml.tracking.environment.env_run import ignore_foreign_env_run
+from flowerml.tracking.environment.experiment import default_experiment
+from flowerml.tracking.environment.ignored import warn_of_ignored_variables
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.search.candidates import TrackedRuns
 from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
@@ -37,6 +39,7 @@ __all__ = [
     "belongs_to_current_store",
     "close_stale_runs",
     "create_experiment",
+    "default_experiment",
     "delivered_run_ids",
     "fetch_registered",
     "has_pending",
@@ -47,6 +50,7 @@ __all__ = [
     "start_child_run",
     "start_run",
     "sync_folder",
+    "warn_of_ignored_variables",
 ]
 
 _LAZY = {

@@ -375,7 +375,7 @@ HELP = {
         "--lease-seconds": ("INT", "[seconds] (>= 1, <= 86400)", "60"),
         "--on-launcher-death": ("{stop,finish}", "", "stop"),
         "--overwrite": ("[{true,false}]", "", "false"),
-        "--experiment": ("TEXT", "(up to 256 characters)", TASKS_OWN),
+        "--experiment": ("TEXT", "(up to 256 characters)", f"MLFLOW_EXPERIMENT_NAME, or {TASKS_OWN}"),
         "--run-name": ("TEXT", "(up to 250 characters)", "the output folder's"),
         "--workers": ("INT", "(>= 0, <= 256)", "by cores"),
         "--device": ("TEXT", "(cpu, cuda, cuda:N, mps)", "the best there is"),
@@ -525,3 +525,42 @@ class TestEntryPoints:
             done.stdout == "[] __version__ load_cnn_model load_relation_model load_vit_model predict predict_proba"
             " predict_relation\n"
         )
+
+
+class TestOtherNames:
+    @pytest.mark.parametrize(
+        ("words", "hint"),
+        [
+            ("train --learning_rate 1e-3", "--lr-head or --lr-backbone"),
+            ("train --lr 1e-3", "--lr-head or --lr-backbone"),
+            ("train --arch resnet18", "--model"),
+            ("train --num_epochs 3", "--epochs"),
+            ("train --warmup 3", "--warmup-epochs"),
+            ("train --image-size 224", "--img-size"),
+            ("sweep --n_trials 3", "--trials"),
+            ("campaign --plan tp3 --data x", "--train-dir"),
+        ],
+    )
+    def test_what_other_trainers_call_a_setting_is_understood(self, words, hint, capsys):
+        assert run_command(words.split()[0], words.split()[1:]) == 2
+        assert f"is unknown. Did you mean {hint}?" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("words", ["train --check true", "train --foo 1", "export --quux 1"])
+    def test_nothing_is_suggested_where_nothing_is_near(self, words, capsys):
+        assert run_command(words.split()[0], words.split()[1:]) == 2
+        assert "Did you mean" not in capsys.readouterr().err
+
+    def test_a_flag_without_value_takes_true_and_false_as_mlflow_run_gives_them(self):
+        parser = CommandParser(prog="x")
+        parser.add_argument("--check", action="store_true")
+        parser.add_argument("--name")
+        for words, check in (
+            (["--check"], True),
+            (["--check", "true"], True),
+            (["--check", "True", "--name", "true"], True),
+            (["--check=false"], False),
+            (["--name", "false", "--check", "false"], False),
+        ):
+            assert parser.parse(words).check is check, words
+        with pytest.raises(UserError, match="'maybe' is unknown"):
+            parser.parse(["--check", "maybe"])

@@ -358,3 +358,12 @@ def test_several_digests_are_listed(everything):
         select.run(["--family", "cnn"])
     assert "the runs are of 3 data and split digests" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_the_experiment_is_that_of_the_environment_and_a_flag_wins(made, capsys, monkeypatch):
+    made.seeds("a", 90, 91, 92)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of the team")
+    for words, expected in (((), "of the team"), (("--experiment", "mine"), "mine")):
+        run_id = select_json(capsys, "--family", "cnn", *words)["run_id"]
+        experiment = made.client.get_run(run_id).info.experiment_id
+        assert made.client.get_experiment(experiment).name == expected

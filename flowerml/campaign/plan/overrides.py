@@ -8,7 +8,7 @@ from flowerml.campaign.plan.model import FinalMode
 from flowerml.errors import UserError
 from flowerml.settings import Family
 from flowerml.settings.declaration import fields
-from flowerml.settings.errors import did_you_mean
+from flowerml.settings.errors import did_you_mean, nearest_names
 
 MODE = "final.mode"
 # Settings that the campaign itself gives to every run, and how.
@@ -90,6 +90,6 @@ def _check_setting_name(setting: str, word: str) -> None:
         raise UserError(f"--set {word}: {setting} is {CAMPAIGN_SETTINGS[setting]}")
     if setting not in fields():
         raise UserError(
-            f"--set {word}: setting {setting!r} is unknown.{did_you_mean(setting, (*fields(), MODE))} `flowerml train"
+            f"--set {word}: setting {setting!r} is unknown.{nearest_names(setting, (*fields(), MODE))} `flowerml train"
             " --help` lists them"
         )

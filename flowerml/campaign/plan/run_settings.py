@@ -12,7 +12,7 @@ from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.errors import did_you_mean, flag_name, invalid_value
+from flowerml.settings.errors import did_you_mean, flag_name, invalid_value, nearest_names
 from flowerml.settings.recipes import recipe_for
 from flowerml.settings.serialization import as_text
 
@@ -46,7 +46,7 @@ def read_settings(node: Node, *, allow_seed: bool = False) -> dict[str, Node]:
             raise value.error(f"{name} has no place in a plan: it is {CAMPAIGN_SETTINGS[name]}")
         if name not in fields():
             raise value.error(
-                f"setting {name!r} is unknown.{did_you_mean(name, tuple(fields()))} `flowerml train --help` lists them"
+                f"setting {name!r} is unknown.{nearest_names(name, tuple(fields()))} `flowerml train --help` lists them"
             )
         text = value_of(value)
         if text != AUTO and (problem := _value_problem(name, text)):

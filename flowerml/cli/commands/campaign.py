@@ -44,14 +44,15 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.engine.context import CampaignOptions
     from flowerml.campaign.service import run_campaign
-    from flowerml.tracking import ignore_foreign_env_run
+    from flowerml.tracking import default_experiment, ignore_foreign_env_run, warn_of_ignored_variables
 
     ignore_foreign_env_run()
+    warn_of_ignored_variables()
     options = CampaignOptions(
         train_dir=args.train_dir,
         runs_root=Path(args.runs_root),
         output_dir=Path(args.output_dir),
-        experiment=args.experiment,
+        experiment=args.experiment or default_experiment(),
         name=args.name,
         retry=args.retry,
         command=("flowerml", "campaign", *map(redact_secrets, sys.argv[1:] if argv is None else argv)),
@@ -95,7 +96,9 @@ def _campaign_parser() -> CommandParser:
     parser.add_argument(
         "--name", metavar="TEXT", help="tells a repetition of the same plan on the same pictures from the first one"
     )
-    parser.add_argument("--experiment", metavar="TEXT", help="MLflow experiment; default: the task's own")
+    parser.add_argument(
+        "--experiment", metavar="TEXT", help="MLflow experiment; default: MLFLOW_EXPERIMENT_NAME, or the task's own"
+    )
     parser.add_argument("--retry", action="store_true", help="try again what has failed for good")
     work = parser.add_argument_group("executor")
     work.add_argument(

@@ -44,7 +44,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     from flowerml.evaluation.metrics import format_scores
     from flowerml.runs.evaluate import Request, run_evaluation
-    from flowerml.tracking import start_child_run
+    from flowerml.tracking import default_experiment, start_child_run
 
     request = Request(
         checkpoint=Path(args.checkpoint),
@@ -55,8 +55,9 @@ def run(argv: Sequence[str] | None) -> int:
         workers=workers,
         logit_adjustment=adjustment,
     )
+    chosen = default_experiment()
     evaluation = run_evaluation(
-        request, lambda parent, experiment, name: start_child_run(parent, experiment, name, "eval")
+        request, lambda parent, experiment, name: start_child_run(parent, chosen or experiment, name, "eval")
     )
     if args.json:
         result = {

@@ -76,7 +76,7 @@ def _select_parser() -> CommandParser:
     output.add_argument(
         "--experiment",
         metavar="TEXT",
-        help="MLflow experiment of the selection's own run; default: flowers, or relations",
+        help="MLflow experiment of the selection's own run; default: MLFLOW_EXPERIMENT_NAME, or flowers, or relations",
     )
     output.add_argument("--no-record", action="store_true", help="only print: leave no run in MLflow")
     registry = parser.add_argument_group("registry")
@@ -137,9 +137,9 @@ def _check_select_flags(args: argparse.Namespace) -> None:
 def _run_opener(args: argparse.Namespace) -> "Callable[[str], Recorder] | None":
     if args.no_record:
         return None
-    from flowerml.tracking import start_child_run
+    from flowerml.tracking import default_experiment, start_child_run
 
-    experiment = args.experiment or ("relations" if args.family == "relation" else "flowers")
+    experiment = args.experiment or default_experiment() or ("relations" if args.family == "relation" else "flowers")
     return lambda name: start_child_run(None, experiment, name, "select")
 
 

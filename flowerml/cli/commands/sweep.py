@@ -47,10 +47,12 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import print_decision
     from flowerml.sweep.service import SearchOptions, run_sweep
+    from flowerml.tracking import default_experiment, warn_of_ignored_variables
 
     points = _grid_queue(args, settings.seed, family, given)
     config = _sweep_config(args, settings, given, family)
-    experiment = settings.experiment or "flowers"
+    warn_of_ignored_variables()
+    experiment = settings.experiment or default_experiment() or "flowers"
     done = run_sweep(config, SearchOptions(args.trials, family, points, args.workers, args.confirm, experiment))
     if done.decision is not None and not args.json:
         print_decision(done.decision)

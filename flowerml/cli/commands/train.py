@@ -29,9 +29,18 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import close_stale_runs_in_background
     from flowerml.runs.train import run_training
-    from flowerml.tracking import JournalRecorder, ignore_foreign_env_run, start_run
+    from flowerml.tracking import (
+        JournalRecorder,
+        default_experiment,
+        ignore_foreign_env_run,
+        start_run,
+        warn_of_ignored_variables,
+    )
 
     ignore_foreign_env_run()
+    warn_of_ignored_variables()
+    if settings.experiment is None:
+        settings = settings.model_copy(update={"experiment": default_experiment()})
     recorders: list[JournalRecorder] = []
 
     def open_recorder(

@@ -14,6 +14,7 @@ from mlflow.utils.uri import get_uri_scheme
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from flowerml.errors import UserError
 from flowerml.progress_bar import on_terminal
 from flowerml.redaction import redact_secrets
 from flowerml.tracking.client.text_client import TextClient
@@ -47,6 +48,7 @@ def connect() -> MlflowClient:
     # It logs a traceback of what it then raises.
     logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)
     file = database_file(address)
+    _check_env_run(address, file)
     with _database_lock(file):
         engine = create_sqlalchemy_engine(address)
         if file is not None and _is_new_database(file):
@@ -59,6 +61,23 @@ def connect() -> MlflowClient:
         if engine.dialect.name == "sqlite":
             client.search_experiments(max_results=1)  # migrates the tables of an earlier MLflow version
     return client
+
+
+def _check_env_run(address: str, file: Path | None) -> None:
+    """Create no store for a process that was given a run of it: it is another one, mostly as its path is relative.
+
+    Raises:
+        UserError: MLFLOW_RUN_ID is set, and there is no such SQLite file.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id or file is None or not _is_new_database(file):
+        return
+    remedy = "unset it, or set MLFLOW_TRACKING_URI to the store that has it"
+    if make_url(address).database != str(file):
+        remedy += f". The address is relative, so that it is {file} here: give the whole path (sqlite:////…)"
+    raise UserError(
+        f"MLFLOW_RUN_ID {run_id} is no run of the MLflow tracking store {redact_secrets(address)}: {remedy}"
+    )
 
 
 def _is_new_database(file: Path) -> bool:
