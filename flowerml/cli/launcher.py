@@ -29,8 +29,8 @@ def adopt_launcher_paths() -> None:
     if not _is_temporary_copy(project):
         if folder is not None and folder != project and (project / "MLproject").is_file():
             logger.info(
-                f"relative paths are those of {project}, where `mlflow run` starts the project; from {folder} name whole"
-                " paths (-P output_dir=/…, -P train_dir=/…)"
+                f"relative paths are those of {project}, where `mlflow run` starts the project; from {folder} name"
+                " whole paths (-P output_dir=/…, -P train_dir=/…)"
             )
         return
     if folder is None or not os.access(folder, os.W_OK):

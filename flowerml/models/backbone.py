@@ -9,7 +9,7 @@ from torch import nn
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.layer_groups import LayerGroups
-from flowerml.models.state_dict import Tensors
+from flowerml.models.weights.state_dict import Tensors
 from flowerml.settings import ModelSpec
 
 _REMEDIES = (

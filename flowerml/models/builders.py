@@ -14,7 +14,7 @@ from flowerml.files import file_digest
 from flowerml.models.backbone import Backbone, UnknownModel
 from flowerml.models.classifier import Classifier, Network
 from flowerml.models.layer_groups import LayerGroups
-from flowerml.models.weights import load_backbone, require_weights_file
+from flowerml.models.weights.load import load_backbone, require_weights_file
 from flowerml.settings import Family, Library, ModelSpec
 
 

@@ -11,7 +11,7 @@ from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.backbone import Backbone, UnknownModel, create_from_hub
 from flowerml.models.layer_groups import LayerGroups, timm_layer_groups, vit_layer_groups
-from flowerml.models.state_dict import Tensors
+from flowerml.models.weights.state_dict import Tensors
 from flowerml.settings import ModelSpec
 
 # A minimal text tower: only the image tower is used, and the real text tower takes seconds and 500 MB.

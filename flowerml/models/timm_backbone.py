@@ -18,7 +18,7 @@ from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.models.backbone import Backbone, UnknownModel, create_from_hub
 from flowerml.models.layer_groups import convnext_layer_groups, timm_layer_groups
-from flowerml.models.state_dict import Tensors
+from flowerml.models.weights.state_dict import Tensors
 from flowerml.settings import ModelSpec
 
 Filter = Callable[[Tensors, nn.Module], Tensors]

@@ -222,7 +222,7 @@ class TestContext:
         if done.returncode != 0:
             pytest.skip("this is no git checkout")
         tracked = done.stdout.splitlines()
-        assert "flowerml/data/folders.py" in tracked
+        assert "flowerml/data/scan.py" in tracked
         assert [path for path in tracked if self.kept_out(path)] == []
 
     def test_the_file_with_the_password_is_not_committed(self):

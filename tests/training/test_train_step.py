@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from flowerml.errors import RunFailed
+from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
 from flowerml.training.train_step import NotFinite, TrainStep
 
@@ -173,3 +174,19 @@ def test_no_part_is_one_image_where_the_model_has_batch_norm(count, accumulate):
     loss, norm = make_step(model, accumulate=accumulate, smallest=2).step(*batch(count), seed=1, context="step 1")
     assert math.isfinite(loss)
     assert math.isfinite(norm)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, None),
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"architecture": "aarch64", "bf16": True}, torch.bfloat16),
+        ({}, None),
+    ],
+)
+def test_a_cpu_without_bf16_instructions_trains_in_fp32(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert autocast_dtype(torch.device("cpu"), amp=True) is expected
+    assert autocast_dtype(torch.device("cpu"), amp=False) is None

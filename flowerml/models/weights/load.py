@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from flowerml.errors import UserError
-from flowerml.models.state_dict import Tensors, guesses, match, state_dicts, strip_wrappers
-from flowerml.models.weights_file import read_weights_file, require_weights_file
+from flowerml.models.weights.file import read_weights_file, require_weights_file
+from flowerml.models.weights.state_dict import Tensors, guesses, match, state_dicts, strip_wrappers
 
 __all__ = ["Tensors", "load_backbone", "require_weights_file"]
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from flowerml.errors import UserError
-from flowerml.models.weights_file import read_weights_file
+from flowerml.models.weights.file import read_weights_file
 
 WHAT_IT_IS = {
     "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",

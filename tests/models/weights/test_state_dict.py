@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from flowerml.errors import UserError
-from flowerml.models.weights import load_backbone
+from flowerml.models.weights.load import load_backbone
 
 KEYS = [
     "state_dict",
