@@ -9,6 +9,7 @@ from importlib import import_module
 
 from flowerml.errors import LeaseLost, UserError
 from flowerml.log import configure_logging, print_traceback
+from flowerml.process_environment import set_process_environment
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     from flowerml.settings.errors import did_you_mean
 
     configure_logging()
+    set_process_environment()  # before any import of torch
     sys.excepthook = print_traceback
     if os.environ.get("MLFLOW_RUN_ID"):
         from flowerml.cli.launcher import adopt_launcher_paths  # psutil, which most commands don't need

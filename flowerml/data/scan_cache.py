@@ -17,6 +17,7 @@ from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.files import write_bytes
+from flowerml.process_environment import temporary_home
 
 CACHE_DIR_VARIABLE = "FLOWERML_CACHE_DIR"
 _FORMAT = "flowerml-scan-2"  # 2: with contrast and colours
@@ -24,9 +25,13 @@ _MIN_AGE_NS = 3 * 10**9  # some file systems store times in steps of two seconds
 
 
 def cache_folder() -> Path:
-    """$FLOWERML_CACHE_DIR, else `flowerml` in the user's cache folder."""
-    named = os.environ.get(CACHE_DIR_VARIABLE)
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flowerml"
+    """$FLOWERML_CACHE_DIR, else `flowerml` in the user's cache folder; a temporary one for a user without a home."""
+    if named := os.environ.get(CACHE_DIR_VARIABLE):
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flowerml"
+    except RuntimeError:  # no HOME and no passwd entry
+        return temporary_home() / ".cache" / "flowerml"
 
 
 @contextmanager

@@ -25,7 +25,15 @@ from flowerml.tracking.search.campaigns import store_address
 
 logger = logging.getLogger(__name__)
 
-_FORWARDED_VARIABLES = ("MLFLOW_", "FLOWERML_", "HF_", "OMP_NUM_THREADS", "PYTHONPATH", "AWS_")  # prefixes
+_FORWARDED_VARIABLES = (
+    "MLFLOW_",
+    "FLOWERML_",
+    "HF_",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "PYTHONPATH",
+    "AWS_",
+)  # prefixes
 _PATHS = ("train_dir", "test_dir", "output_dir", "runs_root")
 _CONNECT_S = 10.0
 _PENDING_S = 30.0  # a job whose new actor has not come up by then goes to a free one

@@ -1,0 +1,55 @@
+"""Environment variables of this process and its children that must stand before torch and MLflow are imported.
+
+What the user has set himself stays.
+"""
+
+import logging
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# OpenMP threads spin while they wait for work. Where two processes share the cores, each takes the cores from the
+# other that way: a training gets several times slower. GNU's OpenMP (in torch's wheels), LLVM's and Intel's read it
+# when they are loaded. Results do not depend on it.
+PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE"}
+_SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # a user who has set one of these has decided
+_USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # as in getpass.getuser
+
+
+def set_process_environment() -> None:
+    """Set passive waiting, and a home folder and a user name where the system knows none (a container's numeric user).
+
+    Without them several libraries fail, or write into a folder called `~`.
+    """
+    os.environ.update(passive_wait(os.environ))
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path raises here
+        os.environ["HOME"] = str(temporary_home())
+        logger.warning(f"this user has no home folder (no HOME, no passwd entry): caches go to {os.environ['HOME']}")
+    if not any(os.environ.get(name) for name in _USER_NAMES):
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:
+            os.environ["LOGNAME"] = str(os.getuid())
+
+
+def passive_wait(environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to an environment so that OpenMP threads wait without spinning; nothing where that was decided."""
+    return {} if any(name in environment for name in _SPINNING) else dict(PASSIVE_WAIT)
+
+
+def temporary_home() -> Path:
+    """A folder of this user alone among the temporary files, the same each time where that is safe."""
+    folder = Path(tempfile.gettempdir()) / f"flowerml-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="flowerml-"))  # somebody else's file stands there
