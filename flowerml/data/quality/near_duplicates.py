@@ -54,12 +54,12 @@ def colour_difference(first: bytes, second: bytes) -> float:
     Brightness is no difference within 0.8 to 1.25 times: each is scaled to the other, and the smaller result counts.
     """
     a, b = (np.frombuffer(colours, np.uint8).astype(np.float64) for colours in (first, second))
-    level = max(np.sqrt(np.mean(a * a)), np.sqrt(np.mean(b * b)), 1.0)
+    level = max(float(np.sqrt(np.mean(a * a))), float(np.sqrt(np.mean(b * b))), 1.0)
     residuals = [
-        np.sqrt(np.mean((one - np.clip(one @ other / max(other @ other, 1.0), 0.8, 1.25) * other) ** 2))
+        float(np.sqrt(np.mean((one - np.clip(one @ other / max(other @ other, 1.0), 0.8, 1.25) * other) ** 2)))
         for one, other in ((a, b), (b, a))
     ]
-    return float(min(residuals) / level)
+    return min(residuals) / level
 
 
 def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:
