@@ -1,9 +1,11 @@
 """Text of users: one Unicode form for names, escapes for what can't be stored, and long lists cut for a terminal."""
 
+import csv
+import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # Undecodable bytes of file names (surrogates), and control characters except tab, newline and carriage return.
 _NOT_STORABLE = re.compile(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -24,6 +26,16 @@ def distinct_nfc(names: Sequence[str]) -> list[str]:
     """Each name in NFC; as it is where two names would become one."""
     counted = Counter(map(nfc, names))
     return [name if counted[nfc(name)] > 1 else nfc(name) for name in names]
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV with `\\n` at their ends. Carriage returns in fields are quoted, which csv omits with that ending."""
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def cut_list(lines: Sequence[str], hint: str = "", listed: int = LISTED) -> list[str]:

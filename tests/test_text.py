@@ -1,6 +1,9 @@
 """One Unicode form for names, and lists cut for a terminal."""
 
-from flowerml.text import cut_list, distinct_nfc, nfc, storable
+import csv
+import io
+
+from flowerml.text import csv_text, cut_list, distinct_nfc, nfc, storable
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
@@ -27,3 +30,11 @@ def test_what_no_store_takes_is_escaped_and_nothing_else():
     assert storable("ros\udce9 \x00\x1b[31m\x85") == r"ros\udce9 \x00\x1b[31m\x85"
     kept = "tab\t, two\nlines, 花 🌻 é \u202e \u200d \xa0"
     assert storable(kept) == kept
+
+
+def test_csv_rows_read_back_as_they_were_whatever_line_breaks_they_hold():
+    rows = [["a\rb", "c\nd", "e\r\nf"], ["plain", 'quo"ted', "com,ma"], ["", "1", "2"]]
+    text = csv_text(rows)
+    assert [*csv.reader(io.StringIO(text, newline=""))] == rows
+    assert text.endswith(",1,2\n")
+    assert csv_text([["a", 1]]) == "a,1\n"

@@ -5,11 +5,13 @@ import io
 import json
 import os
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from flowerml.cli.main import run_command
+from flowerml.evaluation.prediction_table import read_predictions
 from tests.data.pictures import put_scene
 from tests.prediction.delivered import NAMES, deliver
 
@@ -99,3 +101,42 @@ def test_a_training_folder_whose_name_is_not_utf_8_can_be_checked(tmp_path, caps
         put_scene(root / name / "1.jpg", number)
     assert run_command("dataset", ["check", "--train-dir", str(root), "--classes", "folders"]) == 0
     assert r"d\udce9" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_over_odd_names_and_its_evaluation_on_a_copy_in_nfd(tmp_path, capsys):
+    """From walk to figures, pages, MLflow and predict: a whole training."""
+    classes = ["café 🌻", "two\nlines", "bell\x07 \u202e"]
+    files = ["rosé {}.png", "花\r{}", "\x1b[31m{}.jfif", "sub folder/{}.jpg", "{} 'quoted\".jpg", "a,b;{}.jpg"]
+    for form in ("NFC", "NFD"):
+        for place, name in enumerate(classes):
+            for number in range(12):
+                path = f"{name}/{files[number % len(files)].format(number)}"
+                put_scene(tmp_path / form / unicodedata.normalize(form, path), 100 * place + number)
+    words = [
+        "--model",
+        "convnextv2_atto",
+        "--weights",
+        "none",
+        "--img-size",
+        "32",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "1",
+    ]
+    words += ["--warmup-epochs", "0", "--freeze-backbone-epochs", "0", "--workers", "0", "--classes", "folders"]
+    run = tmp_path / "run"
+    assert run_command("train", [*words, "--train-dir", str(tmp_path / "NFC"), "--output-dir", str(run)]) == 0
+    table = read_predictions(run / "predictions.csv")
+    split = json.loads((run / "split.json").read_text("utf-8"))
+    assert {*table.images} == {*split["val"]}
+    assert len(split["sha256"]) == 36
+    capsys.readouterr()
+    model = str(run / "best.pth")
+    assert run_command("eval", ["--checkpoint", model, "--train-dir", str(tmp_path / "NFD"), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "not as it was at training" not in shown.err
+    assert {*read_predictions(run / "eval_val" / "predictions.csv").images} == {*split["val"]}
+    assert run_command("predict", ["--model", model, str(tmp_path / "NFD")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 36

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections import Counter
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowerml.errors import UserError, one_line
-from flowerml.files import check_writable, missing_reason
+from flowerml.files import check_writable, missing_reason, write_text
 from flowerml.progress_bar import track
 from flowerml.settings.flags import CommandParser
 from flowerml.text import cut_list
@@ -52,6 +50,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     from flowerml.prediction import load_predictor
     from flowerml.prediction.files import predict_files
+    from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json
     from flowerml.training.device import pick_device
 
     device = pick_device(args.device)
@@ -60,67 +59,20 @@ def run(argv: Sequence[str] | None) -> int:
         logger.info(line)
     answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
     if target is not None:
-        _write_predictions_csv(target, model.classes, answers)
+        write_text(target, predictions_csv(model.classes, answers))
     if args.json:
-        print(json.dumps(_predictions_json(model.classes, answers)))
+        print(json.dumps(predictions_json(model.classes, answers)))
     elif target is None:
-        print("\n".join(_prediction_lines(model.classes, answers)))
+        print("\n".join(prediction_lines(model.classes, answers)))
     return _log_summary(model.classes, answers, target)
-
-
-def _write_predictions_csv(path: Path, classes: Sequence[str], answers: Sequence[FilePrediction]) -> None:
-    from flowerml.files import write_text
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "predicted", *(f"p_{name}" for name in classes)])
-    for answer in answers:
-        if answer.probabilities is not None:
-            writer.writerow(
-                [
-                    answer.path,
-                    _best_class(classes, answer.probabilities)[0],
-                    *(f"{share:.9g}" for share in answer.probabilities),
-                ]
-            )
-    write_text(path, text.getvalue())
-
-
-def _predictions_json(classes: Sequence[str], answers: Sequence[FilePrediction]) -> dict[str, object]:
-    good = [(str(answer.path), answer.probabilities) for answer in answers if answer.probabilities is not None]
-    pictures = [
-        {
-            "image": path,
-            "predicted": _best_class(classes, shares)[0],
-            "probabilities": dict(zip(classes, shares, strict=True)),
-        }
-        for path, shares in good
-    ]
-    bad = [{"image": str(answer.path), "reason": answer.reason} for answer in answers if answer.probabilities is None]
-    return {"classes": list(classes), "pictures": pictures, "bad": bad}
-
-
-def _prediction_lines(classes: Sequence[str], answers: Sequence[FilePrediction]) -> list[str]:
-    """A line for each picture: its class, how sure the model is, its path."""
-    names = [one_line(name) for name in classes]
-    width = max(map(len, names))
-    best = [
-        (*_best_class(names, answer.probabilities), one_line(str(answer.path)))
-        for answer in answers
-        if answer.probabilities is not None
-    ]
-    return [f"{name:<{width}}  {share:.3f}  {path}" for name, share, path in best]
-
-
-def _best_class(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, float]:
-    place = max(range(len(classes)), key=shares.__getitem__)
-    return classes[place], shares[place]
 
 
 def _log_summary(classes: Sequence[str], answers: Sequence[FilePrediction], target: Path | None) -> int:
     """What was found, and every file that can't be used, on stderr. Returns the exit code."""
+    from flowerml.prediction.listing import best_class
+
     good = Counter(
-        _best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None
+        best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None
     )
     bad = [answer for answer in answers if answer.probabilities is None]
     counts = ", ".join(f"{one_line(name)} {good[name]}" for name in classes if good[name])

@@ -26,6 +26,7 @@ from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
 from flowerml.tasks import Task
+from flowerml.text import csv_text
 from flowerml.training.callbacks import EpochMetrics, TrainingResult
 
 _COLUMNS = (
@@ -171,15 +172,13 @@ def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str
 
 def predictions_csv(predictions: Predictions) -> str:
     """image, label, predicted, and a probability per class (`p_<class>`)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label", "predicted", *(f"p_{name}" for name in predictions.classes)])
     names = predictions.classes
-    for image, label, predicted, shares in zip(
-        predictions.ids, predictions.labels, predictions.predicted, predictions.probabilities, strict=True
-    ):
-        writer.writerow([image, names[label], names[predicted], *(f"{share:.9g}" for share in shares)])
-    return text.getvalue()
+    columns = zip(predictions.ids, predictions.labels, predictions.predicted, predictions.probabilities, strict=True)
+    rows = [
+        [image, names[label], names[predicted], *(f"{share:.9g}" for share in shares)]
+        for image, label, predicted, shares in columns
+    ]
+    return csv_text([["image", "label", "predicted", *(f"p_{name}" for name in names)], *rows])
 
 
 def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prepared) -> Path:
