@@ -18,8 +18,8 @@ def adopt_launcher_paths() -> None:
     """Under `mlflow run`, let relative paths mean what they mean where it was called. Never raises.
 
     A project from elsewhere (a Git address, a ZIP file) runs in a temporary copy, which is no place for outputs: then
-    the whole process moves to the caller's folder. In a project's own folder a line says what paths are relative to. The path of a SQLite store is the caller's in any case, as `mlflow run` has
-    opened its run there.
+    the whole process moves to the caller's folder. In a project's own folder a line says what paths are relative to.
+    The path of a SQLite store is the caller's in any case, as `mlflow run` has opened its run there.
     """
     if not os.environ.get("MLFLOW_RUN_ID"):
         return
@@ -29,8 +29,8 @@ def adopt_launcher_paths() -> None:
     if not _is_temporary_copy(project):
         if folder is not None and folder != project and (project / "MLproject").is_file():
             logger.info(
-                f"relative paths are those of {project}, where `mlflow run` starts the project; from {folder} name whole"
-                " paths (-P output_dir=/…, -P train_dir=/…)"
+                f"relative paths are those of {project}, where `mlflow run` starts the project; from {folder} name"
+                " whole paths (-P output_dir=/…, -P train_dir=/…)"
             )
         return
     if folder is None or not os.access(folder, os.W_OK):

@@ -29,7 +29,7 @@ def missing_files(
         for record, end in _records_with_end(journal)
         if isinstance(record, Artifact) and record.path.is_file()
     }
-    missing = {}
+    missing: dict[int, Artifact] = {}
     for folder in {name for name, _ in files}:
         listed = call_artifact_store(
             client,
