@@ -1,7 +1,5 @@
 """A comparison as Markdown and as CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from flowerml.campaign.comparison.data import Side
@@ -16,6 +14,7 @@ from flowerml.campaign.comparison.summary import (
     metric_name,
     summary_sentences,
 )
+from flowerml.text import csv_text
 
 RUN_COLUMNS = ["run", "seed", "best epoch", "epochs", "rates cut after", "ended", "seconds"]
 
@@ -62,21 +61,19 @@ def run_table(side: Side) -> list[list[str]]:
 
 def comparison_csv(comparison: CampaignComparison) -> str:
     """A row per metric, plain numbers: shares in 0..1."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     ends = [f"{name}{end}" for name in ("first", "second", "difference") for end in ("", "_low", "_high")]
-    writer.writerow(["figure", "class", "n", *ends, "predicted_low", "predicted_high", "verdict"])
+    rows: list[list[object]] = [["figure", "class", "n", *ends, "predicted_low", "predicted_high", "verdict"]]
     for row in comparison.rows:
         values: list[float | None] = []
         for estimate in (row.first, row.second, row.difference):
             values += [estimate.value, estimate.low, estimate.high]
         values += [row.predicted.low, row.predicted.high] if row.predicted else [None, None]
         numbers = ["" if value is None else f"{value:.9g}" for value in values]
-        writer.writerow([row.metric, row.class_name, "" if row.n is None else row.n, *numbers, row.verdict or ""])
+        rows.append([row.metric, row.class_name, "" if row.n is None else row.n, *numbers, row.verdict or ""])
     for name, predicted in comparison.absent_classes:
         numbers = [*[""] * 9, f"{predicted.low:.9g}", f"{predicted.high:.9g}"]
-        writer.writerow(["recall", name, 0, *numbers, RangeVerdict.OPEN])
-    return text.getvalue()
+        rows.append(["recall", name, 0, *numbers, RangeVerdict.OPEN])
+    return csv_text(rows)
 
 
 def _metric_cells(row: MetricRow) -> list[str]:

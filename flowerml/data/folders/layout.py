@@ -48,8 +48,8 @@ def read_layout(
 
     `classes` are class names, or ("folders",) for every sub-folder that is neither hidden, nor the system's, nor
     output. `aliases` maps other accepted folder names to class names (`roses` -> `rose`). Names are compared in NFC.
-    With `may_lack` (a test folder) some of the named classes may have no pictures, unless the folder has others, which
-    may be those classes under another name.
+    With `may_lack` (a test folder) all but two of the named classes may have no folder or no pictures, unless there are
+    other folders, which may be those classes under another name.
 
     Raises:
         UserError: no such folder, a missing class, two folders for one class, or a class without pictures.
@@ -61,7 +61,7 @@ def read_layout(
     for folder in folders:
         by_class.setdefault(_class_of(folder, wanted, aliases), []).append(folder)
     names = tuple(sorted(by_class)) if takes_all else wanted
-    may_lack = may_lack and {*by_class} <= {*names} and bool(by_class)
+    may_lack = may_lack and {*by_class} <= {*names} and len(by_class) > 1
     present = tuple(name for name in names if name in by_class or not may_lack)
     _check_classes(root, names, present, by_class, passed_over)
     files: list[PictureFile] = []
@@ -157,8 +157,7 @@ def _check_pictures(
     unread = [entry for entry in passed_over if entry.folder in empty and entry.reason is Reason.CONVERTIBLE]
     there = f"; there are {', '.join(sorted({entry.kind for entry in unread}))}: convert them" if unread else ""
     others = [name for name in names if name not in empty]
-    remedy = f"take it out, or name the classes: --classes {','.join(others)}" if len(others) > 1 else "add some"
+    classes = f", or train on the other classes: --classes {','.join(others)}" if len(others) > 1 else ""
     raise UserError(
-        f"{root}: no pictures ({MAIN_SUFFIXES}) in the folder of {', '.join(empty)}{there}. Name another folder, or,"
-        f" where a new model is trained, {remedy}"
+        f"{root}: no pictures ({MAIN_SUFFIXES}) in the folder of {', '.join(empty)}{there}. Add some{classes}"
     )

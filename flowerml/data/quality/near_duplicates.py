@@ -54,12 +54,15 @@ def colour_difference(first: bytes, second: bytes) -> float:
     Brightness is no difference within 0.8 to 1.25 times: each is scaled to the other, and the smaller result counts.
     """
     a, b = (np.frombuffer(colours, np.uint8).astype(np.float64) for colours in (first, second))
-    level = max(float(np.sqrt(np.mean(a * a))), float(np.sqrt(np.mean(b * b))), 1.0)
-    residuals: list[float] = [
-        np.sqrt(np.mean((one - np.clip(one @ other / max(float(other @ other), 1.0), 0.8, 1.25) * other) ** 2)).item()
-        for one, other in ((a, b), (b, a))
-    ]
-    return min(residuals) / level
+    differences = []
+    for one, other in ((a, b), (b, a)):
+        scale = np.clip(one @ other / max(float(other @ other), 1.0), 0.8, 1.25)
+        differences.append(_root_mean_square(one - scale * other))
+    return min(differences) / max(_root_mean_square(a), _root_mean_square(b), 1.0)
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values * values)))
 
 
 def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:

@@ -28,7 +28,11 @@ FOLDERS = {
         spoil.with_file("photos.zip"),
     ),
     "an empty folder": Case("train --train-dir data", f"data: {MISSING}", spoil.with_folders("data")),
-    "no class folders": Case("train --train-dir data", f"data: {MISSING}", spoil.with_file("data/photo.jpg")),
+    "no class folders": Case(
+        "train --train-dir data",
+        "data: no folder for…; found no sub-folders (passed over: 1 pictures outside the class folders (.jpg 1): …). …",
+        spoil.with_file("data/photo.jpg"),
+    ),
     "newline in the folder's name": Case(
         "train --train-dir 'my\ndata'", rf"…my\ndata…: {MISSING}", spoil.with_folders("my\ndata")
     ),
@@ -57,7 +61,7 @@ FOLDERS = {
     ),
     "an empty class": Case(
         "train --train-dir data --classes lily,rose",
-        "data: no pictures (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp) in the folder of lily, rose",
+        "data: no pictures (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp) in the folder of lily, rose. Add some",
         spoil.with_folders("data/lily", "data/rose"),
     ),
     "two folders of one class": Case(
