@@ -1,10 +1,13 @@
 """Decode one picture safely: allowed formats, a pixel limit, EXIF orientation, every mode to RGB the same way."""
 
 import io
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from flowerml.errors import UserError
 
@@ -13,6 +16,19 @@ from flowerml.errors import UserError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB of RGB
 _WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow looks for an orientation
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_TEXT_LIMIT = 2**20  # bytes of a text or profile in a PNG, unpacked: what Pillow reads
 
 
 class BadImage(UserError):
@@ -22,8 +38,11 @@ class BadImage(UserError):
 def decode(source: bytes | Image.Image, *, upright: bool = True) -> Image.Image:
     """Turn a file's bytes into an RGB picture, upright, first frame, transparency on white.
 
-    With `upright` False it stays as the pixels are stored: where boxes were drawn on them. An open Pillow image is
-    converted the same way, and not changed.
+    With `upright` False it stays as the pixels are stored: where boxes were drawn on them. Metadata is not needed:
+    where it keeps Pillow from reading a PNG or JPEG (texts of many megabytes, a broken profile), it is left out.
+
+    An open Pillow image is converted the same way, and not changed. One of mode I that was made in memory has 8 bits
+    where no pixel is above 255, else 16; one of mode F has fractions where none is above 1, else 8 bits.
 
     Raises:
         BadImage: not a picture of an allowed format, too large, truncated, or of a kind that has no fixed meaning as
@@ -31,11 +50,10 @@ def decode(source: bytes | Image.Image, *, upright: bool = True) -> Image.Image:
     """
     try:
         if isinstance(source, Image.Image):
-            return _to_rgb(source, upright=upright)
+            return _to_rgb(_with_fixed_range(source), upright=upright)
         if not source:
             raise BadImage("the file is empty")
-        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
-            return _to_rgb(image, upright=upright)
+        return _decode_file(source, upright=upright)
     except (BadImage, MemoryError):  # a machine that is out of memory says nothing about the file
         raise
     except Image.DecompressionBombError:
@@ -44,6 +62,92 @@ def decode(source: bytes | Image.Image, *, upright: bool = True) -> Image.Image:
         raise BadImage(f"not a picture in {', '.join(FORMATS)}{_looks_like(source)}") from None
     except Exception as error:  # a damaged file may raise anything in a decoder; whatever it is, the file can't be used
         raise BadImage(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+def _decode_file(data: bytes, *, upright: bool) -> Image.Image:
+    try:
+        return _open_and_convert(data, upright=upright)
+    except (BadImage, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        try:
+            plain = without_metadata(data)
+            if plain != data:
+                return _open_and_convert(plain, upright=upright)
+        except (struct.error, IndexError, OSError, SyntaxError, ValueError, TypeError):
+            pass  # the first error says what is wrong
+        raise
+
+
+def _open_and_convert(data: bytes, *, upright: bool) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return _to_rgb(image, upright=upright)
+
+
+def without_metadata(data: bytes) -> bytes:
+    """A PNG or JPEG file without what is not needed for its pixels and orientation; other files unchanged.
+
+    Raises:
+        struct.error, IndexError: the file is cut off.
+    """
+    if data.startswith(_PNG):
+        return _PNG + b"".join(chunk for chunk in _png_chunks(data) if _is_needed(chunk))
+    if data.startswith(_JPEG):
+        return _JPEG + b"".join(_jpeg_segments(data))
+    return data
+
+
+def _png_chunks(data: bytes) -> Iterator[bytes]:
+    """The chunks of a PNG, each with its length, kind and checksum."""
+    at = len(_PNG)
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        yield data[at : at + length + 12]
+        at += length + 12
+
+
+def _is_needed(chunk: bytes) -> bool:
+    """Whether a PNG's chunk holds pixels or transparency, or may hold the orientation and can be read."""
+    kind, body = chunk[4:8], chunk[8:-4]
+    if kind[:1].isupper() or kind == b"tRNS":
+        return True
+    if chunk[-4:] != struct.pack(">I", zlib.crc32(kind + body)):
+        return False
+    if kind == b"zTXt":
+        return _unpacks(body.partition(b"\0")[2][1:])
+    if kind == b"iTXt":
+        _, _, rest = body.partition(b"\0")
+        packed = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+        return _unpacks(packed) if rest[:1] == b"\1" else len(packed) <= _TEXT_LIMIT
+    return kind == b"eXIf" or (kind == b"tEXt" and len(body) <= _TEXT_LIMIT)
+
+
+def _unpacks(packed: bytes) -> bool:
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(packed, _TEXT_LIMIT)
+    except zlib.error:
+        return False
+    return unpacker.eof
+
+
+def _jpeg_segments(data: bytes) -> Iterator[bytes]:
+    """What follows a JPEG's first marker, without its comments and application segments but JFIF, EXIF and Adobe's.
+
+    Those have the density, the orientation, and whether the colours are inverted.
+    """
+    at = len(_JPEG)
+    while data[at] == 0xFF and data[at + 1] != 0xDA:  # start of scan: pixels from here on
+        if data[at + 1] == 0xFF:  # a fill byte
+            at += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        marker, body = data[at + 1], data[at + 4 : at + 2 + length]
+        is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        if not is_metadata or marker in (0xE0, 0xEE) or (marker == 0xE1 and body.startswith(b"Exif\0\0")):
+            yield data[at : at + 2 + length]
+        at += 2 + length
+    yield data[at:]
 
 
 def read_image(path: Path, *, upright: bool = True) -> Image.Image:
@@ -70,7 +174,7 @@ def _to_rgb(image: Image.Image, *, upright: bool) -> Image.Image:
         raise BadImage(_too_large(f"{width}x{height}"))
     image.load()
     if upright:
-        image = ImageOps.exif_transpose(image)
+        image = turn_upright(image)
     clear = image.info.get("transparency")
     if image.mode == "RGB" and clear is None:
         return image
@@ -87,6 +191,36 @@ def _to_rgb(image: Image.Image, *, upright: bool) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """A copy, turned by its EXIF orientation; as it is where there is none, or none that can be read."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # the tags of a broken block may raise anything; the pixels are not concerned
+        turn = None
+    if turn is None:
+        return image.copy()
+    turned = image.transpose(turn)
+    for name in _METADATA:  # it would be turned again
+        turned.info.pop(name, None)
+    return turned
+
+
+def _with_fixed_range(image: Image.Image) -> Image.Image:
+    """An image made in memory in a mode without a fixed range, as 8-bit grey where its pixels fit; others as they are.
+
+    From a file, mode I holds 16 bits, and mode F is refused.
+    """
+    if image.mode not in ("I", "F") or image.format is not None:
+        return image
+    pixels = np.asarray(image)
+    low, high = float(pixels.min(initial=0)), float(pixels.max(initial=0))
+    if not (low >= 0 and high <= 255):  # also not a number
+        return image
+    if image.mode == "F":
+        pixels = np.rint(pixels * 255 if high <= 1 else pixels)
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def _too_large(what: str) -> str:

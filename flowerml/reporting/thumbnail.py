@@ -4,7 +4,9 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from flowerml.data.decode import turn_upright
 
 Thumbnail = Callable[[str], bytes | None]  # the JPEG file of a picture by its key, None where there is none
 
@@ -18,7 +20,7 @@ def thumbnail_jpeg(image: Image.Image, side: int = 224) -> bytes:
     """
     if side < 1:
         raise ValueError(f"a thumbnail of {side} pixels")
-    upright = ImageOps.exif_transpose(image)
+    upright = turn_upright(image)
     if upright.mode[0] in "IF":  # one deep channel: stretch its own range, a plain conversion would clip it
         deep = np.nan_to_num(np.asarray(upright, dtype=np.float64))
         low, high = float(deep.min()), float(deep.max())

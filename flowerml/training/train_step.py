@@ -1,5 +1,6 @@
 """One optimizer step: mixed precision, gradient accumulation, out-of-memory retry, clipping, non-finite checks."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from torch import nn
 
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import Inputs, batch_size_of, part_sizes, split
-from flowerml.errors import RunFailed
+from flowerml.data.workers.errors import is_worker_death
+from flowerml.errors import RunFailed, one_line
 from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
 from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
+
+logger = logging.getLogger(__name__)
 
 ExampleLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (N, C), targets (N,) or (N, C) -> (N,)
 
@@ -29,7 +33,8 @@ class TrainStep:
 
     `dtype` is the autocast type or None. A batch is split into `accumulate` micro-batches, twice as many when memory
     runs out; loss and gradient stay those of the whole batch. `on_memory` gets a message each time. No micro-batch has
-    fewer than `smallest` images: a BatchNorm can refuse a single one.
+    fewer than `smallest` images: a BatchNorm can refuse a single one. Where a compiled `model` fails, `uncompiled`
+    takes its place, with the same result.
     """
 
     model: nn.Module
@@ -42,6 +47,7 @@ class TrainStep:
     losses: ExampleLosses
     on_memory: Callable[[str], None]
     smallest: int = 1
+    uncompiled: nn.Module | None = None
 
     def __post_init__(self) -> None:
         # fp16 has a small range: the loss is scaled up, and steps whose gradients overflow are skipped (no error).
@@ -84,10 +90,14 @@ class TrainStep:
         while True:
             try:
                 return self._accumulate_gradients(inputs, targets, seed)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+            except Exception as error:
+                if is_out_of_memory(error):
+                    self._halve_micro_batch(batch_size_of(inputs), context)
+                elif self.uncompiled is None or is_worker_death(error):
                     raise
-                self._halve_micro_batch(batch_size_of(inputs), context)
+                else:  # without a compiler, for example; what is no fault of compilation is raised again without it
+                    _warn_about_compilation(error)
+                    self.model, self.uncompiled = self.uncompiled, None
             free_memory()
             with torch.no_grad():
                 for buffer, before in buffers:
@@ -126,6 +136,23 @@ class TrainStep:
         self.on_memory(f"memory ran out with {before} pictures at a time ({position}): going on with {after}")
 
 
+def _warn_about_compilation(error: Exception) -> None:
+    reason = one_line((str(error).strip() or type(error).__name__).splitlines()[0])
+    logger.warning(
+        f"--compile: torch.compile fails here ({reason}): going on without it. It needs a C++ compiler (g++ or clang)"
+        " on a CPU, Triton on a GPU"
+    )
+
+
+def _compiled(model: nn.Module) -> nn.Module | None:
+    """The compiled model, None where that fails. What is called first compiles; this only prepares it."""
+    try:
+        return torch.compile(model)  # type: ignore[return-value] # a callable module
+    except Exception as error:  # a Python or a system that it does not support
+        _warn_about_compilation(error)
+        return None
+
+
 def make_train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -139,8 +166,9 @@ def make_train_step(
 
     `smallest` is the number of images that the model can be trained on at a time.
     """
+    compiled = _compiled(model) if settings.compile else None
     return TrainStep(
-        model=torch.compile(model) if settings.compile else model,  # type: ignore[arg-type] # a callable module either way
+        model=model if compiled is None else compiled,
         optimizer=optimizer,
         parameters=list(model.parameters()),
         device=device,
@@ -156,6 +184,7 @@ def make_train_step(
         ),
         on_memory=on_memory,
         smallest=smallest,
+        uncompiled=None if compiled is None else model,
     )
 
 

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from flowerml.data.decode import decode
-from tests.data.encoded_images import ORIENTATION, STORED, big_endian_tiff, pixels_of, with_orientation
+from tests.data.encoded_images import (
+    ORIENTATION,
+    STORED,
+    big_endian_tiff,
+    pixels_of,
+    reason_for,
+    with_orientation,
+)
 from tests.data.pictures import encode, put, quarters, scene
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,3 +207,43 @@ def test_an_allowed_format_decodes_in_a_fresh_process(kind, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "(48, 32)\n", done.stderr[-500:]
+
+
+GREY_IMAGE = Image.fromarray(GREY)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        GREY_IMAGE,
+        GREY_IMAGE.convert("I"),
+        GREY_IMAGE.convert("F"),
+        GREY_IMAGE.convert("LA"),
+        GREY_IMAGE.convert("P"),
+        GREY_IMAGE.convert("P").convert("PA"),
+        Image.fromarray(GREY.astype(np.int32) * 257),
+        Image.fromarray(GREY.astype(np.uint16) * 257),
+        Image.fromarray((GREY / 255).astype(np.float32)),
+    ],
+    ids=["L", "I", "F", "LA", "P", "PA", "I with 16 bits", "I;16", "F with fractions"],
+)
+def test_an_image_made_in_memory_is_the_same_in_every_mode(image):
+    """What has no fixed range is taken by its largest value: 8 bits where all fit, else 16; fractions up to 1."""
+    before = image.tobytes()
+    assert np.array_equal(pixels_of(image), np.repeat(GREY[..., None], 3, axis=2))
+    assert image.tobytes() == before
+
+
+def test_a_cmyk_image_made_in_memory_has_its_colours():
+    assert np.array_equal(pixels_of(FOUR_COLOURS.convert("CMYK")), quarters())
+
+
+def test_a_dark_file_with_sixteen_bits_stays_dark():
+    """A file says how many bits it has."""
+    data = encode(Image.fromarray(GREY.astype(np.uint16)), "PNG")
+    assert pixels_of(data).max() == 0
+
+
+@pytest.mark.parametrize("values", [[[-1.0, 5.0]], [[256.0, 1.0]], [[float("nan"), 1.0]], [[float("inf"), 1.0]]])
+def test_floating_point_without_a_known_range_is_refused(values):
+    assert "floating-point" in reason_for(Image.fromarray(np.array(values, np.float32)))

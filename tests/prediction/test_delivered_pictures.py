@@ -11,6 +11,7 @@ from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_image
 from flowerml.data.transforms import EvaluationTransform, InputDescription
+from tests.data.metadata.odd_metadata import variants
 from tests.prediction.delivered import CLASSES, NAMES, deliver, odd_pictures
 from tests.prediction.single_file import load_single_file
 
@@ -206,3 +207,19 @@ def test_a_path_with_a_line_break_makes_one_line(tmp_path, model):
 def test_what_can_be_no_picture_is_a_mistake_in_the_calling_code(thing, model):
     with pytest.raises(TypeError, match="picture"):
         fc.predict(model, thing)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_odd_metadata_is_left_out_there_too():
+    for variant in variants(60, 5):
+        assert np.array_equal(np.asarray(fc.read_picture(variant.data)), np.asarray(decode(variant.data)))
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "LA", "PA", "CMYK"])
+def test_an_image_made_in_memory_is_taken_by_the_same_rule(mode):
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).convert("P" if mode == "PA" else "L")
+    expected = np.asarray(
+        image.convert("RGB").convert("CMYK").convert("RGB") if mode == "CMYK" else image.convert("RGB")
+    )
+    found = fc.read_picture(image.convert("RGB").convert(mode) if mode == "CMYK" else image.convert(mode))
+    assert np.array_equal(np.asarray(found), expected)

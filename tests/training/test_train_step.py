@@ -190,3 +190,39 @@ def test_a_cpu_without_bf16_instructions_trains_in_fp32(monkeypatch, capabilitie
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert autocast_dtype(torch.device("cpu"), amp=True) is expected
     assert autocast_dtype(torch.device("cpu"), amp=False) is None
+
+
+class FailingCompilation(nn.Module):
+    """A compiled model as it is without a compiler: it fails when it is called, after updating a buffer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.model(inputs)
+        raise ImportError("InvalidCxxCompiler: No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+
+def test_where_compilation_fails_the_result_is_that_without_it(capsys):
+    """Buffers too; one line says so, once."""
+    weights = []
+    for fails in (False, True):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3))
+        options = {"uncompiled": model} if fails else {}
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train_step = make_step(FailingCompilation(model) if fails else model, optimizer=optimizer, **options)
+        for number in (1, 2):
+            train_step.step(*batch(6, number), seed=number, context="step")
+        weights.append(torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()]))
+    assert torch.equal(*weights)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "InvalidCxxCompiler: No working C++ compiler found" in line
+    assert "g++" in line
+
+
+def test_an_error_that_is_no_fault_of_compilation_is_raised():
+    broken = nn.Sequential(nn.Flatten(), nn.Linear(5, 3))
+    with pytest.raises(RuntimeError, match="shapes"):
+        make_step(FailingCompilation(broken), uncompiled=broken).step(*batch(6), seed=1, context="step")

@@ -1,11 +1,12 @@
 """Image sizes read from the files, for annotations that do not have them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
-from flowerml.data.decode import BadImage
+from flowerml.data.decode import BadImage, read_image
 from flowerml.data.folders.finder import PictureFinder
 
 
@@ -24,6 +25,8 @@ def image_size_reader(folder: Path) -> Callable[[str], tuple[int, int] | None]:
                 with Image.open(finder.path(name)) as image:
                     sizes[name] = image.size
             except (OSError, ValueError, BadImage, Image.DecompressionBombError):
+                with suppress(BadImage):  # metadata that Pillow does not take
+                    return sizes.setdefault(name, read_image(folder / name, upright=False).size)
                 sizes[name] = None
         return sizes[name]
 
