@@ -8,7 +8,7 @@ import re
 from urllib.parse import unquote_plus
 
 _MASK = "***"
-_USERINFO = re.compile(r"://(?:[^/@\s]*|[^/@:\s]*:(?!\d+/)\S*)@")
+_USERINFO = re.compile(r"://(?!USER@HOST)(?:[^/@\s]*|[^/@:\s]*:(?!\d+/)\S*)@")  # but not in our own examples
 _WHOLE_USERINFO = re.compile(r"[^:/]+://((?:[^/@]*|[^/@:]*:(?!\d+/).*))@", re.DOTALL)  # may have spaces
 _KEY = (
     r"[\w.-]*(?:password|passwd|passphrase|secret|token|credentials?|signature"

@@ -34,7 +34,7 @@ FLAGS = {
     ),
     "empty path": Case("train --train-dir ''", "--train-dir is nothing. Allowed: text"),
     "value for --json": Case(
-        "train --json=true", "argument --json: ignored explicit argument 'true'. flowerml train --help lists the flags"
+        "train --json=yes", "argument --json: ignored explicit argument 'yes'. flowerml train --help lists the flags"
     ),
     "above the range": Case("train --val-split 1.5", "--val-split is '1.5'. Allowed: number, >= 0, < 1"),
     "below zero": Case("train --lr-head -1e-3", "--lr-head is '-1e-3'. Allowed: number, > 0, <= 10, or auto"),
