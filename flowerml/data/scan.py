@@ -19,7 +19,6 @@ from flowerml.data.folders import FolderLayout, PassedOver, PictureFile
 from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
-from flowerml.text import cut_list
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def require_readable(scanned: Scan, bad_images: str | None) -> None:
     `bad_images` None means "stop", for commands without that flag.
 
     Raises:
-        UserError: lists the unreadable files by path and reason.
+        UserError: lists every unreadable file by path and reason.
     """
     if scanned.bad and bad_images != "skip":
         skip_hint = "" if bad_images is None else ", or go on without them: --bad-images skip"
@@ -119,10 +118,8 @@ def require_readable(scanned: Scan, bad_images: str | None) -> None:
 
 
 def bad_file_lines(bad: Sequence[BadFile]) -> list[str]:
-    """One line per file: path, tab, reason; a long list is cut. Paths are quoted, so that any name fits on its line."""
-    return cut_list(
-        [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad], "`flowerml dataset check --json` lists all"
-    )
+    """One line per file: path, tab, reason; all of them. Paths are quoted, so that any name fits on its line."""
+    return [f"{entry.file!r}\t{one_line(entry.reason)}" for entry in bad]
 
 
 def _from_cache(entry: PictureFile, cache: ScanCache | None) -> Picture | None:
