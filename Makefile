@@ -4,6 +4,7 @@ STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
 VRD ?= ../shared/data/vrd
 BENCHMARKS := campaign sweep survival throughput load selector relations_vrd
+SLOW ?= slow
 BIN := .venv/bin
 READY := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -24,7 +25,7 @@ test: $(READY)  ## the test suite (minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 slow: $(READY)  ## large models, real servers, the rest of the faults
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(SLOW)"
 
 faults: $(READY)  ## what runs survive: kills, damage, full disks, silent servers; one table at the end
 	$(BIN)/python -m pytest tests/faults

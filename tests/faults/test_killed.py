@@ -42,6 +42,7 @@ def test_killed_at_random_steps(tally, nursery, pictures, undisturbed, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.fault("1 kill -9 at a random step")
 def test_killed_at_eighteen_more_random_steps(tally, nursery, pictures, undisturbed, tmp_path):
     at_random_steps(tally, nursery, pictures, undisturbed, tmp_path, range(2, 20))
@@ -69,6 +70,7 @@ def test_killed_inside_the_write(tally, nursery, pictures, undisturbed, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.fault("2 kill inside the checkpoint write")
 def test_killed_inside_the_write_at_eighteen_more_bytes(tally, nursery, pictures, undisturbed, tmp_path):
     inside_the_write(tally, nursery, pictures, undisturbed, tmp_path, range(2, 20))
@@ -122,6 +124,7 @@ def test_stopped_past_its_lease_and_woken(tally, nursery, pictures, undisturbed,
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.fault("11 stopped past its lease, then woken")
 def test_stopped_in_the_midst_of_writing(tally, tmp_path):
     """A process that does nothing but write, stopped twenty times at another moment."""

@@ -95,6 +95,7 @@ def test_the_server_is_away_for_a_moment(tally, nursery, pictures, undisturbed, 
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.fault(AWAY)
 @pytest.mark.parametrize("seconds", [20, 60])
 @pytest.mark.parametrize("name", ["refused", "503"])
@@ -185,6 +186,7 @@ def test_eight_processes_meet_on_a_fresh_store(tally, nursery, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.fault("16 eight processes on a fresh store")
 def test_eight_processes_meet_on_a_fresh_store_nineteen_times_more(tally, nursery, tmp_path):
     eight_on_a_fresh_store(tally, nursery, tmp_path, range(1, 20))
@@ -206,6 +208,7 @@ def test_eight_runs_on_a_fresh_store_at_once(tally, nursery, pictures, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.fault("10 ten processes claim one run")
 def test_ten_claim_twenty_times(tally, tmp_path):
     from tests.runs.lifecycle.lease_processes import ten_claim

@@ -41,6 +41,7 @@ def test_eight_processes_open_a_new_database_at_once(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.parametrize("after", [0.1, 0.5, 1.0, 1.5, 2.0])
 def test_a_process_killed_while_it_creates_the_tables_leaves_no_partial_database(after, tmp_path):
     """MLflow fails on a partial set of tables for ever: "table datasets already exists"."""

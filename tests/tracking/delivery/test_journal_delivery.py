@@ -12,6 +12,8 @@ from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from tests.tracking.delivery.helpers import NAME, deliver, runs_with_journal
 from tests.tracking.faulty_server import FAULTS
 
+REPEATS = (pytest.mark.slow, pytest.mark.repeats)
+
 
 def test_undisturbed(server, undisturbed):
     expected, _ = undisturbed
@@ -33,7 +35,7 @@ def test_each_event_counts_once_whichever_request_or_response_is_lost(server, wr
         assert len(runs_with_journal(server, folder)) == 1, server.requests[failing]
 
 
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 13))])
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=REPEATS) for seed in range(3, 13))])
 def test_a_third_of_all_requests_fail(server, write, undisturbed, seed):
     expected, _ = undisturbed
     rng = random.Random(seed)
