@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException, RestException
@@ -23,37 +22,10 @@ from flowerml.errors import UserError
 from flowerml.redaction import redact_secrets
 from flowerml.tracking.client.connection import database_file
 from flowerml.tracking.client.errors import is_html_page, short_reason
+from flowerml.tracking.client.failure_table import ALLOWED_STORES, OTHER_STORE, Kind, rows_for
 
-_ALLOWED_STORES = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, postgresql+psycopg2://USER@HOST/DATABASE"
 _TRANSIENT_FATAL = r"starting up|shutting down|recovery|too many|remaining connection slots"
-_OTHER_STORE = "set MLFLOW_TRACKING_URI to another store"
 _NO_RESPONSE_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # MLflow's codes for a failed connection, and others
-
-
-class Kind(StrEnum):
-    """What is broken."""
-
-    AWAY = "away"
-    HOST_NAME = "host name"
-    PROXY = "proxy"
-    CERTIFICATE = "certificate"
-    CERTIFICATE_FILE = "certificate file"
-    NO_TLS = "no TLS"
-    LOGIN = "login"
-    FORBIDDEN = "forbidden"
-    NO_MLFLOW = "no MLflow server"
-    SERVER_ERROR = "server error"
-    LOCKED = "locked"
-    NO_DATABASE = "no database"
-    DAMAGED = "damaged"
-    NOT_WRITABLE = "not writable"
-    NOT_OPENED = "can't be opened"
-    DISK = "disk"
-    SCHEMA = "schema"
-    ARTIFACT_STORE = "artifact store"
-    ADDRESS = "address"
-    PACKAGE = "package"
-    REFUSED = "refused"
 
 
 _UNREACHED = (Kind.AWAY, Kind.HOST_NAME, Kind.PROXY, Kind.CERTIFICATE, Kind.CERTIFICATE_FILE, Kind.NO_TLS)
@@ -78,136 +50,6 @@ class Failure:
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.remedy}" if self.remedy else self.problem
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A cause: the pattern of an error's texts, and what to say of it; `{}` is the short reason."""
-
-    kind: Kind
-    pattern: str
-    problem: str
-    remedy: str
-    is_permanent: bool = True
-
-
-# The first row that fits counts. Above: what comes between this process and the server.
-_NETWORK = (
-    _Row(
-        Kind.CERTIFICATE_FILE,
-        r"suitable TLS CA certificate bundle|\[X509|NO_CERTIFICATE_OR_CRL_FOUND|PEM lib",
-        "can't be asked: the file of certificates can't be used ({})",
-        "mend MLFLOW_TRACKING_SERVER_CERT_PATH, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE",
-    ),
-    _Row(
-        Kind.CERTIFICATE,
-        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|doesn't match either of|CertificateError",
-        "has a certificate that is not trusted here ({})",
-        "name the file of its certificate authority in MLFLOW_TRACKING_SERVER_CERT_PATH, or mend the certificate",
-    ),
-    _Row(
-        Kind.PROXY,
-        r"ProxyError|[Cc]annot connect to proxy|Unable to connect to proxy|Tunnel connection failed|InvalidProxyURL",
-        "can't be reached through the proxy ({})",
-        "mend HTTPS_PROXY or HTTP_PROXY, or name the server in NO_PROXY",
-        is_permanent=False,
-    ),
-    _Row(
-        Kind.NO_TLS,
-        r"WRONG_VERSION_NUMBER|record layer failure|\[SSL: |SSLError|SSLEOFError|server does not support SSL",
-        "does not speak TLS as asked ({})",
-        "write http:// for a server without a certificate, or look at its log",
-    ),
-    _Row(
-        Kind.HOST_NAME,
-        r"NameResolutionError|Name or service not known|name resolution|No address associated|nodename nor servname"
-        r"|could not translate host name|Unknown MySQL server host|getaddrinfo failed",
-        "has a host name that is not known ({})",
-        "check the name in MLFLOW_TRACKING_URI, and the network",
-        is_permanent=False,
-    ),
-    _Row(
-        Kind.ADDRESS,
-        r"Invalid URL|InvalidURL|Failed to parse: |LocationParseError|nonnumeric port|Could not parse SQLAlchemy URL",
-        "has an address that can't be used ({})",
-        f"allowed are {_ALLOWED_STORES}",
-    ),
-)
-_HTTP = (
-    _Row(
-        Kind.LOGIN,
-        r"error code 401|\b401 Client Error|UNAUTHENTICATED|CUSTOMER_UNAUTHORIZED|password authentication failed"
-        r"|no password supplied|role \"[^\"]*\" does not exist|Access denied for user",
-        "wants a login, or another one ({})",
-        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a database: in its address)",
-    ),
-    _Row(
-        Kind.FORBIDDEN,
-        r"error code 403|\b403 Client Error|PERMISSION_DENIED|no pg_hba.conf entry|permission denied for",
-        "refuses ({})",
-        "ask who runs it for access to the experiment, and to allow this host name (mlflow server --allowed-hosts)",
-    ),
-    _Row(
-        Kind.NO_MLFLOW,
-        r"error code (404|405|3\d\d) != 200|not in a valid JSON format",
-        "is no MLflow server ({})",
-        "set MLFLOW_TRACKING_URI to the address of one, with its path if it has one",
-    ),
-    _Row(
-        Kind.SERVER_ERROR,
-        r"too many \d{3} error responses|error code (429|5\d\d)|\b(429|5\d\d) (Client|Server) Error",
-        "answers with an error ({})",
-        f"look at the server's log, or {_OTHER_STORE}",
-        is_permanent=False,
-    ),
-)
-_DATABASE = (
-    _Row(
-        Kind.NO_DATABASE,
-        r"file is not a database|file is encrypted",
-        "is no database ({})",
-        "name another file in MLFLOW_TRACKING_URI, or move this one away",
-    ),
-    _Row(
-        Kind.NO_DATABASE,
-        r"FATAL: +database \"[^\"]*\" does not exist|Unknown database",
-        "has no such database ({})",
-        "create it, or name another in MLFLOW_TRACKING_URI",
-    ),
-    _Row(
-        Kind.DAMAGED,
-        r"database disk image is malformed|malformed database schema",
-        "is damaged ({})",
-        "restore a copy of it (or `sqlite3 FILE .recover`), or name another file in MLFLOW_TRACKING_URI",
-    ),
-    _Row(
-        Kind.NOT_WRITABLE,
-        r"readonly database|read-only transaction|Read-only file system",
-        "can't be written ({})",
-        f"make the file and its folder writable, or {_OTHER_STORE}",
-    ),
-    _Row(
-        Kind.DISK,
-        r"database or disk is full|disk I/O error|No space left|could not extend file",
-        "can't be written ({})",
-        f"free space there, or {_OTHER_STORE}",
-    ),
-    _Row(
-        Kind.LOCKED,
-        r"database is locked",
-        "is locked by another process ({})",
-        "wait for that one, or end it",
-        is_permanent=False,
-    ),
-    _Row(
-        Kind.SCHEMA,
-        r"Can't locate revision|out-of-date database schema|no such column|no such table|has no column named"
-        r"|Undefined(Table|Column)|table \"?\w+\"? already exists|Multiple head revisions",
-        "was made by another version of MLflow, or by another program ({})",
-        "use the MLflow that made it, bring it up to date (mlflow db upgrade ADDRESS), or"
-        " name another database in MLFLOW_TRACKING_URI",
-    ),
-)
 
 
 class ArtifactStoreError(Exception):
@@ -242,46 +84,45 @@ def find_failure(error: Exception) -> Failure:
         return _artifact_store_failure(error)
     address = get_tracking_uri()
     store, reason = f"the MLflow tracking store {redact_secrets(address)}", short_reason(error)
-    if isinstance(error, NameError | AssertionError):
-        problem = f"{store} can't be used ({type(error).__name__}: {reason})"
-        return Failure(Kind.REFUSED, problem, "this is a fault of flowerml", is_permanent=True)
-    if isinstance(error, UnsupportedModelRegistryStoreURIException) or get_uri_scheme(address) in ("", "file"):
-        remedy = f"Allowed: {_ALLOWED_STORES}. Set MLFLOW_TRACKING_URI to one of these"
-        return Failure(Kind.ADDRESS, f"{store} is of a kind that is not taken. {remedy}", "", is_permanent=True)
-    if isinstance(error, ModuleNotFoundError):
-        remedy = "install it, or name another driver (postgresql+psycopg2://…)"
-        return Failure(Kind.PACKAGE, f"{store} needs the Python package {error.name!r}", remedy, is_permanent=True)
+    if (by_type := _failure_by_type(error, address, store, reason)) is not None:
+        return by_type
     text = "\n".join(_texts(error))
     if re.search("unable to open database file", text) and (file := database_file(address)) is not None:
         problem, remedy = _why_not_opened(file)
         return Failure(Kind.NOT_OPENED, f"{store} can't be opened: {problem}", remedy, is_permanent=True)
-    for row in _rows(address):
+    for row in rows_for(address):
         if re.search(row.pattern, text):
             return Failure(row.kind, f"{store} {row.problem.format(reason)}", row.remedy, row.is_permanent)
+    mend = f"mend what it names, or {OTHER_STORE}"
     if isinstance(error, RestException) and error.error_code in _NO_RESPONSE_CODES:  # the server's own failure
-        remedy = f"look at the server's log, or {_OTHER_STORE}"
+        remedy = f"look at the server's log, or {OTHER_STORE}"
         return Failure(Kind.SERVER_ERROR, f"{store} answers with an error ({reason})", remedy, is_permanent=False)
     if _is_answer(error, address):
-        remedy = f"mend what it names, or {_OTHER_STORE}"
-        return Failure(Kind.REFUSED, f"{store} refuses ({reason})", remedy, is_permanent=True)
+        return Failure(Kind.REFUSED, f"{store} refuses ({reason})", mend, is_permanent=True)
     if get_uri_scheme(address) == "sqlite":
-        return Failure(
-            Kind.REFUSED,
-            f"{store} can't be used ({reason})",
-            f"mend what it names, or {_OTHER_STORE}",
-            is_permanent=True,
-        )
+        return Failure(Kind.REFUSED, f"{store} can't be used ({reason})", mend, is_permanent=True)
     remedy = "start it, or set MLFLOW_TRACKING_URI"
     return Failure(Kind.AWAY, f"{store} does not answer ({reason})", remedy, is_permanent=False)
 
 
-def _rows(address: str) -> Iterator[_Row]:
-    """The rows that can apply to a store: a server's own database is its own affair."""
-    if get_uri_scheme(address) != "sqlite":
-        yield from _NETWORK
-        yield from _HTTP
-    if get_uri_scheme(address) in DATABASE_ENGINES:
-        yield from _DATABASE
+def _failure_by_type(error: Exception, address: str, store: str, reason: str) -> Failure | None:
+    """The failure where the error's type says it; None if its texts have to."""
+    if isinstance(error, NameError | AssertionError):
+        problem = f"{store} can't be used ({type(error).__name__}: {reason})"
+        return Failure(Kind.REFUSED, problem, "this is a fault of flowerml", is_permanent=True)
+    if isinstance(error, UnsupportedModelRegistryStoreURIException) or get_uri_scheme(address) in ("", "file"):
+        problem = (
+            f"{store} is of a kind that is not taken. Allowed: {ALLOWED_STORES}. Set MLFLOW_TRACKING_URI to one of"
+            " these"
+        )
+        return Failure(Kind.ADDRESS, problem, "", is_permanent=True)
+    if isinstance(error, ModuleNotFoundError):
+        name = repr(error.name)
+        problem = (
+            f"{store} needs the Python package {name}: install it, or name another driver (postgresql+psycopg2://…)"
+        )
+        return Failure(Kind.PACKAGE, problem, "", is_permanent=True)
+    return None
 
 
 def _texts(error: BaseException) -> Iterator[str]:

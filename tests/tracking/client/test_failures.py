@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from flowerml.events import Ended, Metrics, Status
 from flowerml.tracking.client.connection import connect
-from flowerml.tracking.client.failures import Kind, find_failure, to_user_error
+from flowerml.tracking.client.failure_table import Kind
+from flowerml.tracking.client.failures import find_failure, to_user_error
 from tests.tracking.delivery.helpers import record_epochs, settings
 from tests.tracking.faulty_server import wait_for
 

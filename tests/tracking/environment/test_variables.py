@@ -86,8 +86,9 @@ def check(variables, store, tmp_path, monkeypatch, capsys):
         result = None if place is None else found(*place)
         changed = dict([ASKED[variable.name]]) if variable.name in ASKED else {}
         if result != {**expected, **changed} and variable.name not in said:
-            wrong[variable.name] = said or result
-    assert wrong == {}
+            differences = {} if result is None else {part for part in expected if result[part] != expected[part]}
+            wrong[variable.name] = f"{said} {differences}"
+    assert not wrong, "\n".join(f"{name}: {why}" for name, why in wrong.items())
 
 
 def test_a_run_is_the_same_whatever_is_set(empty_store, tmp_path, monkeypatch, capsys):
