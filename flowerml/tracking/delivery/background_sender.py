@@ -11,7 +11,6 @@ from mlflow.tracking import get_tracking_uri
 from flowerml.errors import LeaseLost
 from flowerml.redaction import redact_secrets
 from flowerml.tracking.client.connection import is_remote
-
 from flowerml.tracking.client.failure_table import Kind
 from flowerml.tracking.client.failures import find_failure, is_permanent, to_user_error
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
