@@ -10,7 +10,7 @@ import torch
 
 from flowerml import load_cnn_model, load_vit_model, predict
 from flowerml.errors import UserError
-from flowerml.events import Artifact, DatasetInput, Ended, MemoryRecorder, Params, Status
+from flowerml.events import Artifact, DatasetInput, Ended, MemoryRecorder, Metrics, Params, Status
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings, resolve
@@ -216,12 +216,20 @@ def test_rare_classes_are_repeated_weighed_and_said_before_training(train_small,
     assert recorder.metric("effective_imbalance") == [(0, 1.0)]
 
 
-def test_figures_that_cant_be_made_do_not_fail_a_run(begin, tmp_path, capsys):
+def test_figures_that_cant_be_made_do_not_fail_a_run(flowers, tmp_path, capsys):
     """Its weights are good: each is named in a line, and the run is FINISHED."""
     names = ("curves.png", "confusion_matrix.png", "errors.html")
-    for name in names:
-        (tmp_path / "out" / name / "in the way").mkdir(parents=True)
-    recorder = begin(epochs=1, warmup_epochs=0, freeze_backbone_epochs=0)
+
+    class PutsFoldersInTheWay(MemoryRecorder):
+        def record(self, event):
+            super().record(event)
+            for name in names if isinstance(event, Metrics) else ():
+                (tmp_path / "out" / name / "in the way").mkdir(parents=True, exist_ok=True)
+
+    recorder = PutsFoldersInTheWay()
+    short = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
+    settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": str(tmp_path / "out"), **short})
+    run_training(settings, lambda *_: recorder)
     assert recorder.events[-1] == Ended(Status.FINISHED)
     warned = [line for line in capsys.readouterr().err.splitlines() if "could not be made" in line]
     assert len(warned) == 3
