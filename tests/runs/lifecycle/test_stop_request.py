@@ -88,9 +88,9 @@ def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(
 ):
     """To the whole group, as a terminal sends it: the processes that load pictures hear it too."""
     folder = tmp_path / "out"
-    process = start(flowers, folder, {"PAUSE": "0.2"}, workers=workers)
+    process = start(flowers, folder, {"PAUSE": "1"}, workers=workers)
     wait_for_epoch(process, folder)
-    time.sleep(0.25)
+    time.sleep(1.03)  # just after the pause: the next epoch is at work
     os.killpg(process.pid, number)
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 130, told
