@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from flowerml.errors import UserError
 from flowerml.progress_bar import on_terminal
 from flowerml.redaction import redact_secrets
-from flowerml.tracking.client.text_client import TextClient
+from flowerml.tracking.client.store_client import StoreClient
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _HTTP_DEFAULTS = {_TIMEOUT: "15", _RETRIES: "3"}
@@ -42,7 +42,7 @@ def connect() -> MlflowClient:
     """
     address = get_tracking_uri()
     if get_uri_scheme(address) not in DATABASE_ENGINES:
-        return TextClient(tracking_uri=address)
+        return StoreClient(tracking_uri=address)
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
     # It logs a traceback of what it then raises.
@@ -57,7 +57,7 @@ def connect() -> MlflowClient:
         elif engine.dialect.name != "sqlite" or Path(engine.url.database or "").parent.is_dir():
             engine.connect().close()
         engine.dispose()
-        client = TextClient(tracking_uri=address)
+        client = StoreClient(tracking_uri=address)
         if engine.dialect.name == "sqlite":
             client.search_experiments(max_results=1)  # migrates the tables of an earlier MLflow version
     return client
@@ -100,7 +100,7 @@ def _create_database(address: str, file: Path) -> None:
     engine = create_sqlalchemy_engine(part_address)
     engine.connect().close()
     engine.dispose()
-    TextClient(tracking_uri=part_address).search_experiments(max_results=1)
+    StoreClient(tracking_uri=part_address).search_experiments(max_results=1)
     part.replace(file)
 
 

@@ -17,7 +17,7 @@ from flowerml.tracking.client.connection import connect, set_request_timeout
 from flowerml.tracking.client.errors import short_reason
 from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.runs import KIND, REASON, find_run
-from flowerml.tracking.client.text_client import TextClient
+from flowerml.tracking.client.store_client import StoreClient
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from flowerml.tracking.delivery.run_lookup import get_or_create_experiment
@@ -121,7 +121,7 @@ def note_failure(reason: str) -> None:
         return
     set_request_timeout(5)
     try:
-        client = TextClient()
+        client = StoreClient()
         if get_env_run(client, env_run_id) is not None:
             client.set_tag(env_run_id, REASON, reason[:5000])
     except Exception as error:  # the reason is printed already and must not be hidden by another error

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import psutil
 
-from flowerml.tracking.client.text_client import TextClient
+from flowerml.tracking.client.store_client import StoreClient
 
 _TIMEOUT_S = 600.0
 
@@ -36,7 +36,7 @@ def restore_status_after_launcher(run_id: str, status: str) -> None:
 
 def wait_and_restore(run_id: str, status: str, pid: int, create_time: float) -> None:
     """Wait for the end of the launcher process, then restore the run's status and end time."""
-    client = TextClient()
+    client = StoreClient()
     end_time = client.get_run(run_id).info.end_time
     deadline = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < deadline and _launcher_is_alive(pid, create_time):

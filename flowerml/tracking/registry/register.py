@@ -20,7 +20,7 @@ from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion, compare_with_foreign
 from flowerml.tracking.client.errors import short_reason
 from flowerml.tracking.client.failures import to_user_error
-from flowerml.tracking.client.text_client import TextClient
+from flowerml.tracking.client.store_client import StoreClient
 from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.registered_model import check_own_model, open_own_model
@@ -71,7 +71,7 @@ def register(
     if family not in REGISTERED:
         raise UserError(f"family {family} has no registered model. Allowed: {', '.join(REGISTERED)}")
     try:
-        return _register_decision(TextClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
+        return _register_decision(StoreClient(), REGISTERED[family], decision, selection_id, retrained_id, force=force)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 

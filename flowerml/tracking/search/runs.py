@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.tracking.client.runs import KIND
-from flowerml.tracking.client.text_client import TextClient
+from flowerml.tracking.client.store_client import StoreClient
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class RunRecord:
 
 def create_experiment(name: str, artifacts: Path) -> None:
     """Create an experiment whose artifacts are stored in a local folder."""
-    TextClient().create_experiment(name, artifact_location=artifacts.resolve().as_uri())
+    StoreClient().create_experiment(name, artifact_location=artifacts.resolve().as_uri())
 
 
 def runs_of_kind(experiment: str, kind: str) -> list[RunRecord]:
     """The runs of an experiment with the tag `flowerml.kind` = `kind`, oldest first; [] if there is no experiment."""
-    client = TextClient()
+    client = StoreClient()
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []

@@ -1,20 +1,33 @@
-"""The MLflow client of flowerml: it waits for each answer, and escapes what no store takes in texts."""
+"""The MLflow client of flowerml: a call that returns has been answered, and no store rejects its texts."""
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import LoggedModel, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
 
 from flowerml.text import storable
-from flowerml.tracking.client.synchronous_client import SynchronousClient
+
+logger = logging.getLogger(__name__)
+
+_ACTIVE_MODEL = ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID")
 
 
-class TextClient(SynchronousClient):
-    """A synchronous `MlflowClient` with texts made storable (`flowerml.text.storable`) before they are sent.
+class StoreClient(MlflowClient):
+    """`MlflowClient` whose logging ignores MLFLOW_ENABLE_ASYNC_LOGGING, and whose texts are made storable.
 
-    A database or an HTTP server rejects them otherwise, after the work. All texts of flowerml go through these methods.
+    With that variable MLflow's own client queues in memory and returns: an error is lost, and so are the values. A
+    database or an HTTP server rejects some texts (see `flowerml.text.storable`), after the work. Methods raise what
+    MLflow raises.
     """
+
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        """A client of the store at `tracking_uri`; default: the current one."""
+        _ignore_active_model()
+        super().__init__(tracking_uri)
 
     def create_run(
         self,
@@ -30,9 +43,17 @@ class TextClient(SynchronousClient):
         """As MLflow's."""
         super().update_run(run_id, status, _storable_or_none(name))
 
-    def set_tag(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> Any:  # noqa: ANN401, FBT001
-        """As MLflow's."""
-        return super().set_tag(run_id, storable(key), storable(str(value)), synchronous)
+    def log_metric(self, run_id: str, key: str, value: float, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        """As MLflow's, with its answer."""
+        super().log_metric(run_id, key, value, *args, **{**options, "synchronous": True})
+
+    def log_param(self, run_id: str, key: str, value: object, synchronous: bool | None = None) -> object:  # noqa: FBT001
+        """As MLflow's, with its answer."""
+        return super().log_param(run_id, key, storable(str(value)), synchronous=True)
+
+    def set_tag(self, run_id: str, key: str, value: object, synchronous: bool | None = None) -> None:  # noqa: FBT001
+        """As MLflow's, with its answer."""
+        super().set_tag(run_id, storable(key), storable(str(value)), synchronous=True)
 
     def log_batch(
         self,
@@ -41,11 +62,11 @@ class TextClient(SynchronousClient):
         params: Sequence[Param] = (),
         tags: Sequence[RunTag] = (),
         synchronous: bool | None = None,  # noqa: FBT001
-    ) -> Any:  # noqa: ANN401
-        """As MLflow's."""
+    ) -> None:
+        """As MLflow's, with its answer."""
         params = [Param(param.key, storable(param.value)) for param in params]
         tags = [RunTag(storable(tag.key), storable(tag.value)) for tag in tags]
-        return super().log_batch(run_id, metrics, params, tags, synchronous)
+        super().log_batch(run_id, metrics, params, tags, synchronous=True)
 
     def create_logged_model(
         self,
@@ -82,3 +103,11 @@ def _storable_or_none(text: str | None) -> str | None:
 
 def _storable_values(values: Mapping[str, Any] | None) -> dict[str, str] | None:
     return None if values is None else {storable(key): storable(str(value)) for key, value in values.items()}
+
+
+def _ignore_active_model() -> None:
+    """Remove MLflow's active model from the environment: each metric would be that model's too, or be refused."""
+    for name in _ACTIVE_MODEL:
+        if os.environ.get(name):
+            logger.warning(f"{name} does nothing here: the metrics of a run are its own, not those of another model")
+            del os.environ[name]

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from flowerml.events import Ended, Params, Status, Tags
 from flowerml.tracking import start_child_run
-from flowerml.tracking.client.synchronous_client import SynchronousClient
+from flowerml.tracking.client.store_client import StoreClient
 from tests.conftest import ROOT
 from tests.tracking.delivery.helpers import metrics, points, record_epochs, settings
 from tests.tracking.faulty_server import wait_for
@@ -36,7 +36,7 @@ def asynchronous(request, monkeypatch):
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_whose_request_fails_raises(server, asynchronous, call):
-    client = SynchronousClient()
+    client = StoreClient()
     run_id = client.create_run("0").info.run_id
     CALLS[call](client, run_id)
     server.reset(lambda number, path: "503")
