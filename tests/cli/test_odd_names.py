@@ -13,7 +13,6 @@ import pytest
 from flowerml.cli.main import run_command
 from flowerml.evaluation.prediction_table import read_predictions
 from tests.data.pictures import put_scene
-from tests.prediction.delivered import NAMES, deliver
 
 ODD = [
     b"ros\xe9.jpg",
@@ -23,13 +22,6 @@ ODD = [
     "\u202egpj.jpg".encode(),
     b"tab\t.jpg",
 ]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("delivered") / "cnn_flowers.pth"
-    deliver(path, NAMES["cnn"])
-    return path
 
 
 @pytest.fixture

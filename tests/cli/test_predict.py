@@ -14,16 +14,9 @@ import pytest
 from flowerml import load_cnn_model, predict, predict_proba
 from flowerml.cli.main import run_command
 from tests.data.pictures import put, put_scene
-from tests.prediction.delivered import CLASSES, NAMES, deliver
+from tests.prediction.delivered import CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("delivered") / "cnn_flowers.pth"
-    deliver(path, NAMES["cnn"])
-    return path
 
 
 @pytest.fixture
