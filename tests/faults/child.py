@@ -8,9 +8,11 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
+import requests
 import torch
 
 import flowerml.tracking
@@ -37,13 +39,14 @@ class Said(MemoryRecorder):
             print(f"ENDED {event.status}: {event.reason}", file=sys.stderr, flush=True)
 
 
-class Timed:
-    """A recorder that says on stderr how long it held the run up: at its start, with its events, at its end."""
+class Watched:
+    """A recorder that says on stderr what the server cost the run: requests that the training's own thread sent, the
+    longest time that an event took, the time its end took.
+    """
 
     def __init__(self, start, about):
-        began = time.monotonic()
+        self._requests, self._longest = _count_requests(), 0.0
         self._recorder = start(*about)
-        self._begun, self._events = time.monotonic() - began, 0.0
 
     @property
     def run_id(self):
@@ -52,14 +55,26 @@ class Timed:
     def record(self, event):
         began = time.monotonic()
         self._recorder.record(event)
-        self._events += time.monotonic() - began
+        self._longest = max(self._longest, time.monotonic() - began)
 
     def close(self):
-        began = time.monotonic()
+        requests, began = len(self._requests), time.monotonic()
         self._recorder.close()
-        print(
-            f"HELD UP {self._begun + self._events:.3f} END {time.monotonic() - began:.3f}", file=sys.stderr, flush=True
-        )
+        seconds = time.monotonic() - began
+        print(f"REQUESTS {requests} LONGEST {self._longest:.3f} END {seconds:.3f}", file=sys.stderr, flush=True)
+
+
+def _count_requests():
+    """A list that gets the address of each HTTP request of this thread, as it is sent."""
+    sent, thread, send = [], threading.get_ident(), requests.Session.send
+
+    def counted(session, request, **options):
+        if threading.get_ident() == thread:
+            sent.append(request.url)
+        return send(session, request, **options)
+
+    requests.Session.send = counted
+    return sent
 
 
 def kill_self() -> None:
@@ -139,7 +154,7 @@ def run(order) -> int:
         return ""
 
     def open_recorder(*about):
-        return Timed(flowerml.tracking.start_run, about) if order["store"] else Said("memory")
+        return Watched(flowerml.tracking.start_run, about) if order["store"] else Said("memory")
 
     if order["store"]:
         os.environ["MLFLOW_TRACKING_URI"] = order["store"]

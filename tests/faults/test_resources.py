@@ -100,9 +100,10 @@ def test_a_file_system_that_is_full(tally, nursery, pictures, undisturbed, tmp_p
     """
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=150m", "none", str(disk)], capture_output=True, text=True
-    )
+    weights = (undisturbed / "best.pth").stat().st_size
+    checkpoint = 5 * weights  # the weights, their average, two moments of each, and best.pth
+    options = f"size={weights + int(1.5 * checkpoint)}"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(disk)], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
     try:

@@ -42,7 +42,7 @@ def train_through_outage(tally, nursery, pictures, undisturbed, folder, server, 
             time.sleep(0.3)
         end()
         assert child.wait(200) == 0, child.log()
-        assert_not_held_up(child.log())
+        assert_not_held_up(child.log(), seconds)
         synced = sync(server.address, str(folder))
         assert synced.returncode == 0, synced.stderr
         assert_delivered(tally, MlflowClient(tracking_uri=server.address), folder)
