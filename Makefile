@@ -11,6 +11,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 # uv knows its own list of certificates; the system's also has those of a company's proxy.
 export UV_SYSTEM_CERTS ?= true
+# Where it is set, every process compiles all that it imports anew: its start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test slow faults setup lint docs ui bench bench-quick lock clean
 .DEFAULT_GOAL := help
