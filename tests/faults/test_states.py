@@ -63,7 +63,7 @@ def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nur
 
 @pytest.mark.slow
 @pytest.mark.fault("6 SIGTERM, SIGINT, twice, to mlflow run")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.repeats), signal.SIGINT])
 def test_a_signal_to_mlflow_run(tally, nursery, pictures, undisturbed, tmp_path, number):
     """The launcher dies of SIGTERM and tells nobody; the training notices, keeps its state and ends KILLED in the run
     opened for it.

@@ -170,7 +170,7 @@ def test_a_killed_command_leaves_no_worker_behind_and_goes_on_when_started_again
     on_sqlite.must_be_whole(trials=4, tries=5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.repeats)])
 def test_a_stopped_command_goes_on_where_its_trials_were(on_sqlite, number):
     process = on_sqlite.begin("--trials", "3", "--workers", "2")
     on_sqlite.until_trained(process, epochs=1)

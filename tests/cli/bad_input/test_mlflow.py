@@ -28,9 +28,10 @@ def one_error(stderr):
             "the pictures' folder 'nowhere' does not exist: it must be a folder with …",
         ),
         ("train -P epochs=1_0", "--epochs is '1_0'. Allowed: whole number, >= 1, <= 10000 epochs, or auto"),
-        (
+        pytest.param(
             "eval -P checkpoint=no/model.pth",
             "checkpoint no/model.pth: no such file. Give a run's best.pth or a delivered .pth",
+            marks=pytest.mark.repeats,
         ),
         ("dataset -P action=chek", "argument action: invalid choice: 'chek' (choose from …). Did you mean check? …"),
     ],
