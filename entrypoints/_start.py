@@ -18,8 +18,9 @@ def command(name: str) -> None:
         )
         sys.exit(2)
     from flowerml.cli.main import run_command
+    from flowerml.process.exit import skip_teardown
 
-    sys.exit(run_command(name))
+    sys.exit(skip_teardown(run_command(name)))
 
 
 def _remedy() -> str:

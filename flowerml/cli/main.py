@@ -6,10 +6,12 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from flowerml.errors import LeaseLost, UserError
 from flowerml.log import configure_logging, print_traceback
-from flowerml.process_environment import set_process_environment
+from flowerml.process.environment import set_process_environment
+from flowerml.process.exit import skip_teardown
 
 logger = logging.getLogger(__name__)
 
@@ -79,5 +81,10 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def main_process() -> NoReturn:
+    """The program `flowerml`: run one command and end the process."""
+    sys.exit(skip_teardown(main()))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main_process()

@@ -17,7 +17,7 @@ from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.files import write_bytes
-from flowerml.process_environment import temporary_home
+from flowerml.process.environment import temporary_home
 
 CACHE_DIR_VARIABLE = "FLOWERML_CACHE_DIR"
 _FORMAT = "flowerml-scan-2"  # 2: with contrast and colours

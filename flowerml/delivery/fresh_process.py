@@ -4,6 +4,7 @@ Its argument is a JSON file with the folder, the weights file's name and family,
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -72,4 +73,6 @@ def predict_photos(delivered, model, photos: list) -> list:  # type: ignore[no-u
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    exit_code = main(sys.argv[1])
+    sys.stdout.flush()
+    os._exit(exit_code)  # the interpreter's teardown of all that torch has imported would take seconds

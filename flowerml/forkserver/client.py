@@ -9,7 +9,7 @@ import time
 
 from flowerml.errors import RunFailed
 from flowerml.forkserver.job import Job, JobResult
-from flowerml.process_environment import passive_wait
+from flowerml.process.environment import passive_wait
 from flowerml.runs.lifecycle.device_share import ONE_THREAD
 
 logger = logging.getLogger(__name__)

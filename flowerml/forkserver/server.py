@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from flowerml.errors import UserError
 from flowerml.forkserver.job import Job, JobResult
 from flowerml.log import configure_logging, print_traceback
+from flowerml.process.exit import skip_teardown
 from flowerml.redaction import redact_secrets
 
 # What a training was found to import on its way: a module that is missing here is imported by every child.
@@ -223,4 +224,4 @@ def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(skip_teardown(main()))

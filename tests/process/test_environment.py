@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flowerml import process_environment
 from flowerml.data.scan_cache import cache_folder
-from flowerml.process_environment import passive_wait, set_process_environment, temporary_home
+from flowerml.process import environment as process_environment
+from flowerml.process.environment import passive_wait, set_process_environment, temporary_home
 from tests.conftest import ROOT
 
 NOBODY = 4_000_000_000  # a user id without a passwd entry

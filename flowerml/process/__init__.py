@@ -1,0 +1,1 @@
+"""This process as the system sees it: its environment variables, its end."""
