@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
 VRD ?= ../shared/data/vrd
-BENCHMARKS := campaign sweep survival throughput load selector relations_vrd
+BENCHMARKS := campaign sweep survival throughput load selector scale relations_vrd
 SLOW ?= slow
 BIN := .venv/bin
 READY := .venv/.installed
@@ -60,6 +60,7 @@ bench: $(READY)  ## measurements, as tables (about 15 minutes, 40 with photos in
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/selector.py --stores sqlite
+	$(BIN)/python benchmarks/scale.py
 	@if test -d $(VRD); then $(BIN)/python benchmarks/relations_vrd.py --vrd $(VRD); else echo "no folder $(VRD): relations_vrd.py is left out"; fi
 	@if test -d data/train; then $(BIN)/python benchmarks/survival.py; else echo "no photos in data/train: survival.py is left out"; fi
 

@@ -115,10 +115,14 @@ def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_see
     members: dict[int, list[Picture]] = defaultdict(list)
     for picture, group in zip(scanned.pictures, groups, strict=True):
         members[group].append(picture)
+    by_class: dict[str, list[list[Picture]]] = {name: [] for name in scanned.classes}
+    for group_members in members.values():
+        for name in {picture.label for picture in group_members}:
+            by_class[name].append(group_members)
     val: set[str] = set()
     if val_split > 0:
         for name in scanned.classes:
-            val |= _hold_out(name, list(members.values()), val_split, split_seed)
+            val |= _hold_out(name, by_class[name], val_split, split_seed)
     return Split(
         classes=scanned.classes,
         train=tuple(picture.key for picture in scanned.pictures if picture.key not in val),
@@ -130,9 +134,10 @@ def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_see
     )
 
 
-def _hold_out(name: str, groups: Sequence[Sequence[Picture]], val_split: float, split_seed: int) -> set[str]:
-    """The held-out keys of class `name`: as near to its share as whole groups allow, at least one, never all."""
-    in_class = [group for group in groups if any(picture.label == name for picture in group)]
+def _hold_out(name: str, in_class: Sequence[Sequence[Picture]], val_split: float, split_seed: int) -> set[str]:
+    """The held-out keys of class `name`, with the groups `in_class`: as near to its share as whole groups allow, at
+    least one, never all.
+    """
     pure = [[picture.key for picture in group] for group in in_class if {picture.label for picture in group} == {name}]
     total = sum(picture.label == name for group in in_class for picture in group)
     if len(in_class) < 2 or not pure:

@@ -1,17 +1,19 @@
 """Near-duplicate groups: pictures that are one photo or an edit of it, and so must stay on one side of a split.
 
 Kept instead of imagededup and fastdup (large dependencies that read every picture again) because imagehash, which only
-computes the hashes, leaves 20 lines of numpy to compare them, on the scan's cached values.
+computes the hashes, leaves a page of numpy to compare them, on the scan's cached values.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from flowerml.data.quality.hash_index import Indices, Pairs, near_pairs
 from flowerml.data.scan import Picture
 from flowerml.data.table import parse_table
 from flowerml.errors import UserError
@@ -20,49 +22,78 @@ from flowerml.text import nfc
 MAX_DISTANCE = 4  # of 64 bits: edits of one photo are within it, different photos of one flower are not
 MIN_CONTRAST = 2.0  # grey levels (of 255): below it a picture is of one colour, and its hash is that of any other
 MAX_COLOUR_DIFFERENCE = 0.12  # of the colours' level, across classes: JPEG, size, brightness and crops stay below it
-_BLOCK = 512  # rows compared at a time: 512 x 10,000 distances take 5 MB
+_BLOCK = 1 << 18  # pairs whose colours are compared at a time: some 100 MB
 
 
-def near_duplicate_pairs(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) -> list[tuple[int, int]]:
-    """Index pairs (i < j) whose perceptual hashes differ in at most `max_distance` of 64 bits.
+def near_duplicate_links(pictures: Sequence[Picture], max_distance: int = MAX_DISTANCE) -> Pairs:
+    """Index pairs (links, 2), i < j and sorted, that join pictures whose perceptual hashes differ in at most
+    `max_distance` of 64 bits: all such pairs, but of the pictures of one class with one hash a chain.
 
     The hash is of grey levels. Pictures without contrast are near none, as their hash has no content. In different
     classes the colours must be alike too, since they may be what tells the classes apart; in one class a recoloured
     copy is still a copy.
     """
-    hashes = np.array([picture.phash for picture in pictures], dtype=np.uint64)
-    has_content = np.array([picture.contrast is None or picture.contrast >= MIN_CONTRAST for picture in pictures], bool)
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(hashes), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        near = np.bitwise_count(hashes[rows, None] ^ hashes[None, :]) <= max_distance
-        for i, j in np.argwhere(near & has_content[rows, None] & has_content[None, :]):
-            if start + i < j and _may_be_one_photo(pictures[start + i], pictures[j]):
-                pairs.append((int(start + i), int(j)))
-    return pairs
+    used = [at for at, picture in enumerate(pictures) if picture.contrast is None or picture.contrast >= MIN_CONTRAST]
+    hashes, of_hash = np.unique(np.array([pictures[at].phash for at in used], np.uint64), return_inverse=True)
+    labels = np.unique(np.array([pictures[at].label for at in used], np.str_), return_inverse=True)[1]
+    order = np.lexsort((labels, of_hash))  # stable: pictures of one hash side by side, in them those of one class
+    index, labels, of_hash = np.array(used, np.int64)[order], labels[order], of_hash[order]
+    is_chained = (of_hash[1:] == of_hash[:-1]) & (labels[1:] == labels[:-1])
+    links = [np.column_stack([index[:-1][is_chained], index[1:][is_chained]])]
+    counts = np.bincount(of_hash, minlength=len(hashes))
+    equal = np.flatnonzero(counts > 1)
+    groups = np.concatenate([near_pairs(hashes, max_distance), np.column_stack([equal, equal])])
+    for i, j in _members(groups, np.cumsum(counts) - counts, counts):
+        is_new = (i < j) & ((of_hash[i] != of_hash[j]) | (labels[i] != labels[j]))
+        i, j = i[is_new], j[is_new]
+        across = labels[i] != labels[j]
+        kept = ~across
+        kept[across] = _are_colours_alike(pictures, index[i[across]], index[j[across]])
+        links.append(np.column_stack([index[i[kept]], index[j[kept]]]))
+    return np.unique(np.sort(np.concatenate(links), axis=1), axis=0)
 
 
-def _may_be_one_photo(first: Picture, second: Picture) -> bool:
-    if first.label == second.label or first.colours is None or second.colours is None:
-        return True
-    return colour_difference(bytes.fromhex(first.colours), bytes.fromhex(second.colours)) <= MAX_COLOUR_DIFFERENCE
+def _members(groups: Pairs, starts: Indices, counts: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """For each pair of groups all pairs of their members, in blocks; a group is `counts` members from `starts` on."""
+    are_single = counts[groups].max(axis=1, initial=1) == 1
+    for first, second in np.array_split(starts[groups[are_single]].T, 1 + are_single.sum() // _BLOCK, axis=1):
+        yield first, second
+    for first, second in groups[~are_single]:
+        columns = np.arange(starts[second], starts[second] + counts[second])
+        height = max(1, _BLOCK // len(columns))
+        for start in range(0, int(counts[first]), height):
+            rows = starts[first] + np.arange(start, min(start + height, counts[first]))
+            yield np.repeat(rows, len(columns)), np.tile(columns, len(rows))
 
 
-def colour_difference(first: bytes, second: bytes) -> float:
-    """The root-mean-square difference of two thumbnails (RGB bytes of equal length) as a share of their level.
+def _are_colours_alike(pictures: Sequence[Picture], i: Indices, j: Indices) -> NDArray[np.bool_]:
+    """Whether the colours of the pictures `i` (n,) are those of `j` (n,); yes where they are not known."""
+    colours = [(pictures[one].colours, pictures[other].colours) for one, other in zip(i, j, strict=True)]
+    known = [at for at, (one, other) in enumerate(colours) if one is not None and other is not None]
+    alike = np.ones(len(i), bool)
+    if known:
+        content = bytes.fromhex("".join(f"{colours[at][0]}{colours[at][1]}" for at in known))
+        thumbnails = np.frombuffer(content, np.uint8).reshape(len(known), 2, -1)
+        alike[known] = colour_differences(thumbnails[:, 0], thumbnails[:, 1]) <= MAX_COLOUR_DIFFERENCE
+    return alike
+
+
+def colour_differences(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The root-mean-square difference of thumbnails (n, values) to others (n, values), as a share of their level; (n,).
 
     Brightness is no difference within 0.8 to 1.25 times: each is scaled to the other, and the smaller result counts.
     """
-    a, b = (np.frombuffer(colours, np.uint8).astype(np.float64) for colours in (first, second))
+    a, b = first.astype(np.float64), second.astype(np.float64)
     differences = []
     for one, other in ((a, b), (b, a)):
-        scale = np.clip(one @ other / max(float(other @ other), 1.0), 0.8, 1.25)
-        differences.append(_root_mean_square(one - scale * other))
-    return min(differences) / max(_root_mean_square(a), _root_mean_square(b), 1.0)
+        scale = np.clip((one * other).sum(axis=1) / np.maximum((other * other).sum(axis=1), 1.0), 0.8, 1.25)
+        differences.append(_root_mean_square(one - scale[:, None] * other))
+    level = np.maximum(np.maximum(_root_mean_square(a), _root_mean_square(b)), 1.0)
+    return np.minimum(*differences) / level
 
 
-def _root_mean_square(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values * values)))
+def _root_mean_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(np.mean(values * values, axis=1))
 
 
 def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:
@@ -77,21 +108,20 @@ def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], s
     links = _manifest_links(pictures, root)
     source = "manifest.csv"
     if links is None:
-        links, source = near_duplicate_pairs(pictures), f"perceptual hash, distance <= {MAX_DISTANCE} of 64"
-    links = links + _link_equal([picture.sha256 for picture in pictures])
-    size = len(pictures)
-    rows, columns = [i for i, _ in links], [j for _, j in links]
-    graph = coo_matrix((np.ones(len(links)), (rows, columns)), shape=(size, size))
+        links, source = near_duplicate_links(pictures), f"perceptual hash, distance <= {MAX_DISTANCE} of 64"
+    links = np.concatenate([links, _link_equal([picture.sha256 for picture in pictures])])
+    graph = coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(pictures), len(pictures)))
     return connected_components(graph, directed=False)[1].tolist(), source
 
 
-def _link_equal(values: Sequence[str]) -> list[tuple[int, int]]:
-    """Index pairs that link each value to the first equal one; empty values have no links."""
+def _link_equal(values: Sequence[str]) -> Pairs:
+    """Index pairs (links, 2) that link each value to the first equal one; empty values have no links."""
     first: dict[str, int] = {}
-    return [(first[value], i) for i, value in enumerate(values) if value and first.setdefault(value, i) != i]
+    links = [(first[value], i) for i, value in enumerate(values) if value and first.setdefault(value, i) != i]
+    return np.array(links, np.int64).reshape(-1, 2)
 
 
-def _manifest_links(pictures: Sequence[Picture], root: Path) -> list[tuple[int, int]] | None:
+def _manifest_links(pictures: Sequence[Picture], root: Path) -> Pairs | None:
     path = root / "manifest.csv"
     if not path.is_file():
         return None

@@ -11,7 +11,7 @@ from flowerml.data.quality.label_conflicts import conflicting_labels
 from flowerml.data.quality.near_duplicates import (
     MAX_COLOUR_DIFFERENCE,
     MIN_CONTRAST,
-    colour_difference,
+    colour_differences,
     group_numbers,
 )
 from flowerml.data.scan import scan_folder
@@ -98,6 +98,10 @@ def test_a_recoloured_copy_in_its_own_class_is_still_a_copy(tmp_path):
         put(tmp_path / "a" / f"{name}.png", encode(tinted(1, TINTS[name]), "PNG"))
     put(tmp_path / "b" / "1.png", encode(tinted(2, TINTS["red"]), "PNG"))
     assert scanned(tmp_path)[1] == [0, 0, 0, 1]
+
+
+def colour_difference(first: bytes, second: bytes) -> float:
+    return colour_differences(*(np.frombuffer(thumbnail, np.uint8)[None] for thumbnail in (first, second)))[0]
 
 
 def test_the_difference_is_a_share_of_the_level_and_blind_to_brightness():

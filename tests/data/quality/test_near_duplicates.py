@@ -1,13 +1,25 @@
 """Near-duplicates: copies and edits of one photo are one group, by their hash, by the manifest, or by equal bytes."""
 
+import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from flowerml.data.folders import read_layout
-from flowerml.data.quality.near_duplicates import group_numbers, near_duplicate_pairs
+from flowerml.data.quality import near_duplicates
+from flowerml.data.quality.near_duplicates import (
+    MAX_COLOUR_DIFFERENCE,
+    MAX_DISTANCE,
+    MIN_CONTRAST,
+    colour_differences,
+    group_numbers,
+    near_duplicate_links,
+)
 from flowerml.data.scan import Picture, scan_folder
 from flowerml.errors import UserError
 from flowerml.tasks.flowers import ALIASES
@@ -16,6 +28,10 @@ from tests.data.pictures import encode, put, put_classes, scene
 
 def fake(phash, key="a/1.jpg", sha256="0"):
     return Picture(file=key, label=key.split("/")[0], key=key, sha256=sha256, width=1, height=1, phash=phash)
+
+
+def links(pictures, **options):
+    return [tuple(pair) for pair in near_duplicate_links(pictures, **options).tolist()]
 
 
 def groups_of(root, classes=("folders",), aliases=ALIASES):
@@ -36,21 +52,72 @@ def manifest(root, rows, header="class,file,near_dup_group", encoding="utf-8"):
 def test_hashes_are_near_up_to_four_bits_and_not_beyond():
     start = 0xF0F0_1234_5678_9ABC
     four, five = start ^ 0x8000_0000_0000_0111, start ^ 0x8000_0000_0000_1111
-    assert near_duplicate_pairs([fake(start), fake(four), fake(five)]) == [(0, 1), (1, 2)]
-    assert near_duplicate_pairs([fake(start), fake(five)]) == []
-    assert near_duplicate_pairs([fake(start), fake(five)], max_distance=5) == [(0, 1)]
-    assert near_duplicate_pairs([]) == []
+    assert links([fake(start), fake(four), fake(five)]) == [(0, 1), (1, 2)]
+    assert links([fake(start), fake(five)]) == []
+    assert links([fake(start), fake(five)], max_distance=5) == [(0, 1)]
+    assert links([]) == []
 
 
-def test_pairs_are_found_across_the_blocks_of_the_comparison():
-    """1,200 pictures are compared in three blocks: against the plain definition."""
-    rng = random.Random(1)
-    hashes = [rng.getrandbits(64) for _ in range(1200)]
-    for first, second in ((3, 1190), (511, 512), (1023, 1024), (700, 701)):
-        hashes[second] = hashes[first] ^ (1 << rng.randrange(64))
-    expected = [(i, j) for i in range(1200) for j in range(i + 1, 1200) if (hashes[i] ^ hashes[j]).bit_count() <= 4]
-    assert near_duplicate_pairs([fake(value) for value in hashes]) == expected
-    assert {(3, 1190), (511, 512), (1023, 1024), (700, 701)} <= set(expected)
+@pytest.mark.parametrize("max_distance", [0, 1, 4, 5, 9])
+def test_all_pairs_and_no_others_are_found(max_distance):
+    """Against the plain definition, over hashes with 0 to 10 bits changed, wherever they lie."""
+    rng = random.Random(max_distance)
+    hashes = [rng.getrandbits(64) for _ in range(400)]
+    for number in range(500):
+        bits = rng.sample(range(64), number % 11)
+        hashes.append(rng.choice(hashes) ^ sum(1 << bit for bit in bits))
+    rng.shuffle(hashes)
+    hashes = [*dict.fromkeys(hashes)]
+    pairs = itertools.combinations(range(len(hashes)), 2)
+    expected = [(i, j) for i, j in pairs if (hashes[i] ^ hashes[j]).bit_count() <= max_distance]
+    assert len(expected) > 40 or max_distance == 0
+    assert links([fake(value) for value in hashes], max_distance=max_distance) == expected
+
+
+def random_pictures(rng, size):
+    """Pictures with few different hashes, classes and colours, so that all cases meet."""
+    base = [rng.getrandbits(64) for _ in range(5)]
+    colours = [bytes(rng.randrange(256) for _ in range(48)).hex() for _ in range(2)]
+    return [
+        replace(
+            fake(
+                rng.choice(base) ^ (1 << rng.randrange(4)) ^ (rng.getrandbits(2) << rng.randrange(62)),
+                f"{rng.choice('abc')}/{number}",
+                sha256="",
+            ),
+            colours=rng.choice([*colours, None]),
+            contrast=rng.choice([1.0, 9.0, None]),
+        )
+        for number in range(size)
+    ]
+
+
+def are_one_photo(first, second):
+    """The definition, for one pair."""
+    if any(picture.contrast is not None and picture.contrast < MIN_CONTRAST for picture in (first, second)):
+        return False
+    if (first.phash ^ second.phash).bit_count() > MAX_DISTANCE:
+        return False
+    if first.label == second.label or None in (first.colours, second.colours):
+        return True
+    thumbnails = (np.frombuffer(bytes.fromhex(one.colours), np.uint8)[None] for one in (first, second))
+    return bool(colour_differences(*thumbnails)[0] <= MAX_COLOUR_DIFFERENCE)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 18])
+@pytest.mark.parametrize("seed", range(10))
+def test_the_groups_are_those_of_all_pairs(seed, block, tmp_path, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "_BLOCK", block)
+    pictures = random_pictures(random.Random(seed), 60)
+    pairs = [(i, j) for i, j in itertools.combinations(range(60), 2) if are_one_photo(pictures[i], pictures[j])]
+    graph = coo_matrix((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape=(60, 60))
+    assert group_numbers(pictures, tmp_path)[0] == connected_components(graph, directed=False)[1].tolist()
+    assert set(links(pictures)) <= set(pairs)
+
+
+def test_many_pictures_of_one_hash_make_a_chain():
+    pictures = [fake(7, f"a/{number}") for number in range(5000)]
+    assert links(pictures) == [(number, number + 1) for number in range(4999)]
 
 
 def test_groups_are_transitive(tmp_path):
@@ -61,7 +128,7 @@ def test_groups_are_transitive(tmp_path):
         fake(0xFF, "a/3.jpg", "3"),
         fake(2**64 - 1, "a/4.jpg", "4"),
     ]
-    assert near_duplicate_pairs(pictures) == [(0, 1), (1, 2)]
+    assert links(pictures) == [(0, 1), (1, 2)]
     first, second, third, fourth = group_numbers(pictures, tmp_path)[0]
     assert first == second == third != fourth
 
