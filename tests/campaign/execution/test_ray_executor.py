@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 # Runs that last longer than a second place takes to come up (its imports), so that a node can go down under one of two.
 LONG = changed(
     "defaults: {weights: none, epochs: 2,",
-    "defaults: {weights: none, epochs: 250, patience: 0,",
+    "defaults: {weights: none, epochs: 120, patience: 0,",
     TINY[: TINY.index("  C:\n")],
 )
 
@@ -61,7 +61,7 @@ def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_
     assert {name: len(runs) for name, runs in runs_at_mlflow("train").items()} == {"B1": 1, "B2": 1}
     logs = [(tmp_path / "runs" / snapshot.id / "logs" / f"{name}.log").read_text() for name in ("B1", "B2")]
     assert sum("it goes on after" in log for log in logs) == 1, "exactly one was lost, and went on from its checkpoint"
-    assert [run.epoch for run in snapshot.runs] == [1, 250, 250]
+    assert [run.epoch for run in snapshot.runs] == [1, 120, 120]
 
 
 def test_an_address_without_a_cluster_is_one_line():
