@@ -17,10 +17,9 @@ def command(name: str) -> None:
             f"error: {sys.executable} has no {missing}: this is not the project's Python. {_remedy()}", file=sys.stderr
         )
         sys.exit(2)
-    from flowerml.cli.main import run_command
-    from flowerml.process.exit import skip_teardown
+    from flowerml.cli.main import main_process
 
-    sys.exit(skip_teardown(run_command(name)))
+    main_process([name, *sys.argv[1:]])
 
 
 def _remedy() -> str:

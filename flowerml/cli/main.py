@@ -81,9 +81,9 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def main_process() -> NoReturn:
-    """The program `flowerml`: run one command and end the process."""
-    sys.exit(skip_teardown(main()))
+def main_process(argv: Sequence[str] | None = None) -> NoReturn:
+    """The program `flowerml`: run one command with `argv` (default: the process's) and end the process."""
+    sys.exit(skip_teardown(main(argv)))
 
 
 if __name__ == "__main__":
