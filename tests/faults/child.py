@@ -58,19 +58,19 @@ class Watched:
         self._longest = max(self._longest, time.monotonic() - began)
 
     def close(self):
-        requests, began = len(self._requests), time.monotonic()
+        own, began = self._requests.count(threading.get_ident()), time.monotonic()
         self._recorder.close()
-        seconds = time.monotonic() - began
-        print(f"REQUESTS {requests} LONGEST {self._longest:.3f} END {seconds:.3f}", file=sys.stderr, flush=True)
+        seconds, others = time.monotonic() - began, len(self._requests) - own
+        said = f"REQUESTS {own} OTHERS {others} LONGEST {self._longest:.3f} END {seconds:.3f}"
+        print(said, file=sys.stderr, flush=True)
 
 
 def _count_requests():
-    """A list that gets the address of each HTTP request of this thread, as it is sent."""
-    sent, thread, send = [], threading.get_ident(), requests.Session.send
+    """A list that gets the thread of each HTTP request, as it is sent."""
+    sent, send = [], requests.Session.send
 
     def counted(session, request, **options):
-        if threading.get_ident() == thread:
-            sent.append(request.url)
+        sent.append(threading.get_ident())
         return send(session, request, **options)
 
     requests.Session.send = counted
