@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
-from flowerml.errors import Stopped, one_line
+from flowerml.errors import Stopped, UserError, one_line
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
-from flowerml.runs.lifecycle.run_file import clear_folder
+from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, handle_signals, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
 from flowerml.runs.outputs import artifacts
@@ -77,12 +78,18 @@ def _open_recorder(run: Prepared, lease: Lease, open_recorder: OpenRecorder) -> 
     """The run's start point and its recorder. Where it can't begin, the attempt is withdrawn."""
     assert run.settings.experiment is not None
     assert run.settings.run_name is not None
+    existing = read_run_file(run.folder)
     try:
         start = find_start_point(run)
         print_header(run, start.remark)
         earlier = lease.previous if start.same_run else None
+        # Before the MLflow run is created: a process that is killed in between leaves a run that can be continued.
+        run_id = existing.run_id if existing is not None and start.same_run else ""
+        write_run_file(run.folder, RunFile(run_id, run.config_id, run.settings.seed, "RUNNING"))
         return start, open_recorder(run.settings, run.settings.experiment, run.settings.run_name, lease.folder, earlier)
     except BaseException:
+        with suppress(UserError):  # the error that is on its way says more
+            restore_run_file(run.folder, existing)
         lease.withdraw()
         raise
 

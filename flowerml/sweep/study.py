@@ -28,7 +28,7 @@ from flowerml.sweep.trials import original_number
 
 PrunerName = Literal["median", "hyperband", "none"]
 _IDENTITY = "flowerml.about"  # our mark; a study of the same name without it, or with another identity, is refused
-_MARK_WAIT_S = 5.0  # for the command that has just created the study to mark it
+_MARK_WAIT_S = 30.0  # for the command that has just created the study to mark it, on a busy machine
 
 
 def open_study(

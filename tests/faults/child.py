@@ -154,7 +154,10 @@ def run(order) -> int:
         return ""
 
     def open_recorder(*about):
-        return Watched(flowerml.tracking.start_run, about) if order["store"] else Said("memory")
+        recorder = Watched(flowerml.tracking.start_run, about) if order["store"] else Said("memory")
+        if "kill_once_opened" in order["fault"]:
+            kill_self()
+        return recorder
 
     if order["store"]:
         os.environ["MLFLOW_TRACKING_URI"] = order["store"]

@@ -49,8 +49,9 @@ def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(
 def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nursery, pictures, undisturbed, tmp_path):
     store, folder = os.environ["MLFLOW_TRACKING_URI"], tmp_path / "out"
     with tally.trial():
-        for step in (8, 9, 4):  # counted from where each try begins
-            child = nursery.start(pictures, folder, {"kill_after_step": step}, store=store)
+        faults = [{"kill_once_opened": True}, *({"kill_after_step": step} for step in (8, 9, 4))]  # from each try's start
+        for fault in faults:
+            child = nursery.start(pictures, folder, fault, store=store)
             assert child.wait() == -signal.SIGKILL, child.log()
         again = nursery.start(pictures, folder, store=store)
         assert again.wait() == 0, again.log()

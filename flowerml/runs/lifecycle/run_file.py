@@ -52,6 +52,14 @@ def write_run_file(folder: Path, run: RunFile) -> None:
     write_json(folder / RUN_FILE, asdict(run))
 
 
+def restore_run_file(folder: Path, earlier: RunFile | None) -> None:
+    """Write the earlier `run.json` again, or remove it where there was none. Raises UserError as the atomic writer."""
+    if earlier is None:
+        remove_file(folder / RUN_FILE)
+    else:
+        write_run_file(folder, earlier)
+
+
 def read_run_file(folder: Path) -> RunFile | None:
     """The `run.json` of `folder`, None where there is none or it can't be read."""
     try:
