@@ -14,7 +14,7 @@ from flowerml.campaign.engine.context import (
     load_data_info,
 )
 from flowerml.campaign.engine.runner import CampaignRunner
-from flowerml.campaign.execution.local_executor import Executor, LocalExecutor
+from flowerml.campaign.execution.local_executor import Executor
 from flowerml.campaign.plan.model import Plan
 from flowerml.campaign.report.console import Display, open_display
 from flowerml.campaign.report.snapshot import CampaignSnapshot
@@ -39,15 +39,14 @@ _HEARTBEATS_PER_LEASE = 6
 def run_campaign(
     plan: Plan,
     options: CampaignOptions,
+    executor: Executor,
     *,
     parallel: int = 1,
-    executor: Executor | None = None,
     progress: Display | None = None,
 ) -> CampaignSnapshot:
-    """Run or resume a campaign, `parallel` runs at a time.
+    """Run or resume a campaign, `parallel` runs at a time, with an executor that is closed at the end.
 
-    `executor` runs the jobs (None: this machine); `progress` displays the snapshots (None: a table on a terminal, log
-    lines elsewhere).
+    `progress` displays the snapshots (None: a table on a terminal, log lines elsewhere).
 
     Raises:
         UserError: nothing was begun: images, folders or the server are unusable, or another process has the lease.
@@ -56,7 +55,7 @@ def run_campaign(
     """
     stop_request = StopRequest()
     launcher = find_launcher(stops=True)
-    with closing(executor or LocalExecutor(parallel)) as jobs:  # the fork server imports in the meantime
+    with closing(executor) as jobs:
         data = load_data_info(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
         logger.info(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")

@@ -21,14 +21,15 @@ _NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NA
 
 
 class ForkClient:
-    """Runs jobs in children of a fork server that has imported the modules `preload`; a server that died is replaced.
+    """Runs jobs in children of a fork server that has imported `functions`, named as in `Job`.
 
-    The server has a session of its own: Ctrl-C in a terminal reaches this process alone. Its environment is the one at
-    the construction.
+    A server that died is replaced. Its imports take seconds: construct it before this process imports torch and
+    MLflow, and both go on side by side. It has a session of its own: Ctrl-C in a terminal reaches this process alone.
+    Its environment is the one at the construction.
     """
 
-    def __init__(self, *preload: str) -> None:
-        self._preload = preload
+    def __init__(self, *functions: str) -> None:
+        self._preload = [name.partition(":")[0] for name in functions]
         self._running: dict[str, None] = {}  # an ordered set
         self._results: list[JobResult] = []
         self._deaths = 0

@@ -1,6 +1,6 @@
 """A job for a process of its own, and its result; both are pickled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +9,12 @@ from typing import Any
 class Job:
     """Call `function(*arguments)` in a child process, its stdout and stderr appended to the file `log`.
 
-    The function is pickled by its qualified name. `environment` is added to the server's; `threads` is torch's
-    number of intra-op threads (None: its default).
+    The function is named as `module:function`, so that the client need not import it. `environment` is added to the
+    server's; `threads` is torch's number of intra-op threads (None: its default).
     """
 
     name: str
-    function: Callable[..., None]
+    function: str
     arguments: tuple[Any, ...]
     log: str
     environment: Mapping[str, str] = field(default_factory=dict)

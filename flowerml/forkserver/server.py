@@ -19,6 +19,7 @@ from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from pkgutil import resolve_name
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -181,7 +182,7 @@ def _run_function(job: Job, parent: int) -> None:
         import torch
 
         torch.set_num_threads(job.threads)
-    job.function(*job.arguments)
+    resolve_name(job.function)(*job.arguments)
 
 
 def run_with_exit_code(function: Callable[[], None]) -> tuple[int, str]:

@@ -21,8 +21,7 @@ from flowerml.sweep.folders import LOGS
 from flowerml.sweep.storage import call_with_retries
 from flowerml.sweep.study import round_value
 from flowerml.sweep.trials import BEST, FAILED, FINISHED_STATES, count_unfinished, fail_unrequested, requested_trials
-from flowerml.sweep.worker import run_confirmations, run_trials
-from flowerml.sweep.workers import last_line, running_workers
+from flowerml.sweep.workers import RUN_CONFIRMATIONS, RUN_TRIALS, last_line, running_workers
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ def train_confirmations(
     )
     logs = _log_files(config, "confirm", min(worker_count, len(runs)))
 
-    with running_workers(fork_client, run_confirmations, (config, runs), logs, _gpus_to_share(config)) as workers:
+    with running_workers(fork_client, RUN_CONFIRMATIONS, (config, runs), logs, _gpus_to_share(config)) as workers:
         while workers.supervise(_POLL_S):
             tick()
 
@@ -143,7 +142,7 @@ def _drain_queue(
     unfinished = call_with_retries(config.storage, count_open)
     if not unfinished:
         return
-    with running_workers(fork_client, run_trials, (config,), logs[:unfinished], _gpus_to_share(config)) as workers:
+    with running_workers(fork_client, RUN_TRIALS, (config,), logs[:unfinished], _gpus_to_share(config)) as workers:
         while workers.supervise(_POLL_S):
             tick()
             call_with_retries(config.storage, progress.log_new)

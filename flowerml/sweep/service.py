@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from flowerml.sweep.loop import SweepTrials, optimize, train_confirmations
 from flowerml.sweep.report.outputs import record_outputs, record_start
 from flowerml.sweep.storage import call_with_retries
 from flowerml.sweep.trials import FINISHED_STATES, enqueue_missing, requested_trials, sweep_id
-from flowerml.sweep.worker import run_trials
 from flowerml.tracking import TrackedRuns, start_child_run
 from flowerml.tracking.search.campaigns import PARENT, CampaignRun
 from flowerml.tracking.search.sweeps import open_sweep, write_heartbeat
@@ -61,8 +60,8 @@ class SearchOptions:
     experiment: str
 
 
-def run_sweep(config: SweepConfig, search: SearchOptions) -> SweepResult:
-    """Run or resume a sweep, and record its outputs.
+def run_sweep(config: SweepConfig, search: SearchOptions, fork_client: ForkClient) -> SweepResult:
+    """Run or resume a sweep with workers from `fork_client`, and record its outputs.
 
     Raises:
         UserError: the study or the tracking server is unreachable, or the folder is not writable: nothing was begun.
@@ -102,14 +101,13 @@ def run_sweep(config: SweepConfig, search: SearchOptions) -> SweepResult:
         tick = _make_tick(run_id, stop_reason)
         record_start(config, search.trials, parent.recorder)
         decision = None
-        with closing(ForkClient(run_trials.__module__)) as fork_client:
-            swept = optimize(config, study, refill, fork_client, search.workers, tick)
+        swept = optimize(config, study, refill, fork_client, search.workers, tick)
+        deliver_journals(config.folders, tick, _DELIVERY_S)
+        record_outputs(config, study, swept, parent.recorder)
+        if search.confirmed:
+            train_confirmations(config, swept, search.confirmed, SEEDS, fork_client, search.workers, tick)
             deliver_journals(config.folders, tick, _DELIVERY_S)
-            record_outputs(config, study, swept, parent.recorder)
-            if search.confirmed:
-                train_confirmations(config, swept, search.confirmed, SEEDS, fork_client, search.workers, tick)
-                deliver_journals(config.folders, tick, _DELIVERY_S)
-                decision = _select_confirmed(campaign, search.family, parent)
+            decision = _select_confirmed(campaign, search.family, parent)
     return SweepResult(run_id, swept, decision)
 
 

@@ -1,7 +1,7 @@
 """The worker processes of a sweep: started by a fork server, watched, replaced when they die."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,9 @@ from flowerml.runs.lifecycle.device_share import device_share
 
 logger = logging.getLogger(__name__)
 
+# By name: their module imports torch and MLflow.
+RUN_TRIALS = "flowerml.sweep.worker:run_trials"
+RUN_CONFIRMATIONS = "flowerml.sweep.worker:run_confirmations"
 _LOG_LINES = 15  # of a dead worker that are printed
 _SPARES = 5  # workers that replace dead ones
 
@@ -65,14 +68,14 @@ class Workers:
 @contextmanager
 def running_workers(
     fork_client: ForkClient,
-    function: Callable[..., None],
+    function: str,
     arguments: tuple[Any, ...],
     logs: list[Path],
     gpus: Sequence[str],
 ) -> Iterator[Workers]:
     """Start a worker per log, with a share of the GPUs (or cores) each, that calls `function(*arguments)`.
 
-    An exception in the body, Ctrl-C among them, stops them.
+    The function is named as in `Job`. An exception in the body, Ctrl-C among them, stops them.
     """
     jobs = {}
     for index, log in enumerate(logs):

@@ -49,7 +49,8 @@ def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(
 def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nursery, pictures, undisturbed, tmp_path):
     store, folder = os.environ["MLFLOW_TRACKING_URI"], tmp_path / "out"
     with tally.trial():
-        faults = [{"kill_once_opened": True}, *({"kill_after_step": step} for step in (8, 9, 4))]  # from each try's start
+        # Steps are counted from where each try begins.
+        faults = [{"kill_once_opened": True}, *({"kill_after_step": step} for step in (8, 9, 4))]
         for fault in faults:
             child = nursery.start(pictures, folder, fault, store=store)
             assert child.wait() == -signal.SIGKILL, child.log()

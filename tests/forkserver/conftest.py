@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from flowerml.campaign.execution.job import JobKind, RunJob
-from flowerml.campaign.execution.job_worker import run_job
+from flowerml.campaign.execution.job import RUN_JOB, JobKind, RunJob
 from flowerml.forkserver.client import ForkClient
 from flowerml.forkserver.job import Job
 from flowerml.settings import resolve
@@ -28,7 +27,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def fork_client():
     """One that is ready; each job brings the store of its test with it."""
-    client = ForkClient(run_job.__module__)
+    client = ForkClient(RUN_JOB)
     client.wait_ready()
     yield client
     client.close()
@@ -44,6 +43,6 @@ def make_job(flowers, tmp_path, monkeypatch):
         settings, _ = resolve({**TINY, "train_dir": str(flowers), "output_dir": str(folder), **changes})
         run = RunJob(name, kind, settings.model_dump(mode="json"), labels or {}, str(tmp_path / f"{name}.log"))
         store = {"MLFLOW_TRACKING_URI": os.environ["MLFLOW_TRACKING_URI"]}
-        return Job(name, run_job, (run,), run.log, {**store, **(environment or {})}, threads)
+        return Job(name, RUN_JOB, (run,), run.log, {**store, **(environment or {})}, threads)
 
     return make

@@ -11,8 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flowerml.campaign.execution.job import JobKind
-from flowerml.campaign.execution.job_worker import run_job
+from flowerml.campaign.execution.job import RUN_JOB, JobKind
 from flowerml.campaign.state.run_status import smoke_completed
 from flowerml.errors import RunFailed
 from flowerml.forkserver.client import ForkClient
@@ -169,7 +168,7 @@ class TestDeaths:
         assert list((folder_of(made) / "state").iterdir())
 
     def test_when_the_server_is_killed_its_runs_stop_too(self, make_job):
-        made, fork_client = make_job(**LONG), ForkClient(run_job.__module__)
+        made, fork_client = make_job(**LONG), ForkClient(RUN_JOB)
         fork_client.start(made)
         wait_for(lambda: epochs_of(made) >= 1)
         run = psutil.Process(pid_of(made))

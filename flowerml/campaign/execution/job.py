@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+RUN_JOB = "flowerml.campaign.execution.job_worker:run_job"  # by name: its module imports torch and MLflow
+
 
 class JobKind(StrEnum):
     """What the run's process does."""

@@ -2,8 +2,7 @@
 
 from typing import Protocol
 
-from flowerml.campaign.execution.job import RunJob
-from flowerml.campaign.execution.job_worker import run_job
+from flowerml.campaign.execution.job import RUN_JOB, RunJob
 from flowerml.forkserver.client import ForkClient
 from flowerml.forkserver.job import Job, JobResult
 from flowerml.runs.lifecycle.device_share import device_share, visible_gpus
@@ -43,7 +42,7 @@ class LocalExecutor:
     """This machine. Each of `parallel` slots has a share of its GPUs, or of its cores where there is none."""
 
     def __init__(self, parallel: int) -> None:
-        self._fork_client = ForkClient(run_job.__module__)
+        self._fork_client = ForkClient(RUN_JOB)
         self._free = list(range(parallel))
         self._slots: dict[str, int] = {}  # by job name
         self._parallel = parallel
@@ -64,7 +63,7 @@ class LocalExecutor:
         self._fork_client.wait_ready()
         slot = self._slots[job.name] = self._free.pop(0)
         share = device_share(slot, self._parallel, self._gpus)
-        self._fork_client.start(Job(job.name, run_job, (job,), job.log, share.environment, share.threads))
+        self._fork_client.start(Job(job.name, RUN_JOB, (job,), job.log, share.environment, share.threads))
 
     def poll(self, seconds: float) -> list[JobResult]:
         """As the protocol has it."""

@@ -16,11 +16,9 @@ import ray
 from ray.exceptions import RayError
 
 from flowerml.campaign.execution.job import RunJob
-from flowerml.campaign.execution.job_worker import run_job
+from flowerml.campaign.execution.ray_actor import WorkerActor
 from flowerml.errors import RunFailed, UserError
-from flowerml.forkserver.client import ForkClient
-from flowerml.forkserver.job import Job, JobResult
-from flowerml.log import configure_logging
+from flowerml.forkserver.job import JobResult
 from flowerml.tracking.search.campaigns import store_address
 
 logger = logging.getLogger(__name__)
@@ -40,35 +38,10 @@ _PENDING_S = 30.0  # a job whose new actor has not come up by then goes to a fre
 _MAX_LOSSES = 20  # of actors, until something is taken to be wrong that no other actor mends
 
 
-class WorkerActor:
-    """A Ray actor: one job at a time, in a child of a fork server of its own."""
-
-    def __init__(self, threads: int | None) -> None:
-        configure_logging()
-        self._threads = threads
-        self._fork_client: ForkClient | None = None
-
-    def start(self, job: RunJob) -> str:
-        """Start a job; returns the node's name once it runs."""
-        self._fork_client = self._fork_client or ForkClient(run_job.__module__)
-        Path(job.log).parent.mkdir(parents=True, exist_ok=True)
-        self._fork_client.start(Job(job.name, run_job, (job,), job.log, threads=self._threads))
-        return os.uname().nodename
-
-    def wait(self, seconds: float) -> JobResult | None:
-        """The job's result, None while it runs."""
-        assert self._fork_client is not None
-        return next(iter(self._fork_client.poll(seconds)), None)
-
-    def stop(self) -> None:
-        """Stop the job with a checkpoint."""
-        if self._fork_client is not None:
-            for name in self._fork_client.running:
-                self._fork_client.stop(name)
-
-
 class RayExecutor:
     """A Ray cluster with `parallel` slots: a GPU each where the cluster has any, else a share of a node's cores.
+
+    All slots are requested at once: the actors' imports, which take longer than some runs, go on during the first run.
 
     Raises:
         UserError: no cluster answers at the address; RunFailed: no node has a core to give.
@@ -85,11 +58,11 @@ class RayExecutor:
             ) from error
         self._parallel = parallel
         self._resources = _resources_per_slot(parallel)
-        self._free: list[Any] = []
         self._busy: dict[str, Any] = {}  # the actor by job name
         self._futures: dict[Any, str] = {}  # the job name by Ray reference
         self._pending: dict[str, tuple[float, RunJob]] = {}  # started and not running yet: since when
         self._losses = 0
+        self._free = [self._create_actor() for _ in range(parallel)]
         logger.info(
             f"Ray cluster {address}: {parallel} places of"
             f" {', '.join(f'{count:g} {resource}' for resource, count in self._resources.items())}"

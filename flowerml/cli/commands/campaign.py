@@ -41,6 +41,7 @@ def run(argv: Sequence[str] | None) -> int:
             " annotated pictures"
         )
 
+    executor = _make_executor(args, parallel)  # first: its fork server imports beside this process
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.engine.context import CampaignOptions
     from flowerml.campaign.service import run_campaign
@@ -57,7 +58,7 @@ def run(argv: Sequence[str] | None) -> int:
         retry=args.retry,
         command=("flowerml", "campaign", *map(redact_secrets, sys.argv[1:] if argv is None else argv)),
     )
-    finished = run_campaign(plan, options, parallel=parallel, executor=_ray_executor(args, parallel))
+    finished = run_campaign(plan, options, executor, parallel=parallel)
     logger.info(
         f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in"
         " MLflow)"
@@ -125,10 +126,12 @@ def _check_campaign_flags(args: argparse.Namespace) -> None:
         raise UserError(f"--name is {args.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
 
 
-def _ray_executor(args: argparse.Namespace, parallel: int) -> "Executor | None":
-    """An executor on the given Ray cluster; None for this machine. Raises UserError without Ray or a cluster."""
+def _make_executor(args: argparse.Namespace, parallel: int) -> "Executor":
+    """This machine, or the given Ray cluster. Raises UserError without Ray or a cluster."""
     if args.executor != "ray":
-        return None
+        from flowerml.campaign.execution.local_executor import LocalExecutor
+
+        return LocalExecutor(parallel)
     if find_spec("ray") is None:
         raise UserError("--executor ray needs Ray, which is not installed: pip install 'flowerml[ray]'")
     from flowerml.campaign.execution.ray_executor import RayExecutor

@@ -6,15 +6,18 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
+from flowerml.forkserver.client import ForkClient
 from flowerml.settings import Family, Settings, find_model, grid, resolve
 from flowerml.settings.errors import flag_name
 from flowerml.settings.flags import CommandParser, add_settings
 from flowerml.settings.serialization import as_text
+from flowerml.sweep.workers import RUN_TRIALS
 
 if TYPE_CHECKING:
     from flowerml.sweep.config import SweepConfig
@@ -44,16 +47,19 @@ def run(argv: Sequence[str] | None) -> int:
     family = find_model(settings.model).family
     _check_sweep_flags(args, settings)
 
+    fork_client = ForkClient(RUN_TRIALS)  # first: the fork server imports beside this process
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import print_decision
     from flowerml.sweep.service import SearchOptions, run_sweep
     from flowerml.tracking import default_experiment, warn_of_ignored_variables
 
-    points = _grid_queue(args, settings.seed, family, given)
-    config = _sweep_config(args, settings, given, family)
-    warn_of_ignored_variables()
-    experiment = settings.experiment or default_experiment() or "flowers"
-    done = run_sweep(config, SearchOptions(args.trials, family, points, args.workers, args.confirm, experiment))
+    with closing(fork_client):
+        points = _grid_queue(args, settings.seed, family, given)
+        config = _sweep_config(args, settings, given, family)
+        warn_of_ignored_variables()
+        experiment = settings.experiment or default_experiment() or "flowers"
+        options = SearchOptions(args.trials, family, points, args.workers, args.confirm, experiment)
+        done = run_sweep(config, options, fork_client)
     if done.decision is not None and not args.json:
         print_decision(done.decision)
     number, best = done.swept.best, done.swept.best_trial
