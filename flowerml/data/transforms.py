@@ -7,7 +7,6 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-
 # At least a third of the area: the flower fills these photos, and ImageNet's 8 % often shows only leaves.
 TRAINING_SCALE = (0.35, 1.0)
 

@@ -26,7 +26,7 @@ def require_backend(backend: str) -> None:
     if backend != OPENCV:
         return
     try:
-        import flowerml.data.augment.opencv_ops  # noqa: F401, PLC0415
+        import flowerml.data.augment.opencv_ops  # noqa: F401
     except ImportError as error:
         raise UserError(
             f"--augment-backend opencv: OpenCV can't be loaded ({error}). Install it (pip install"
@@ -37,9 +37,9 @@ def require_backend(backend: str) -> None:
 class OpenCVTransform:
     """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), random erasing.
 
-    A picture, Pillow's or uint8 (H, W, 3), to uint8 (3, size, size), not normalised, in channels-last layout. The erased
-    box has the mean's colour, which is 0 after normalisation, to within rounding. Draws as `TrainingTransform` does,
-    from torch's global generator: call it inside `rng.seeded`.
+    A picture, Pillow's or uint8 (H, W, 3), to uint8 (3, size, size), not normalised, in channels-last layout. The
+    erased box has the mean's colour, which is 0 after normalisation, to within rounding. Draws as `TrainingTransform`
+    does, from torch's global generator: call it inside `rng.seeded`.
     """
 
     def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
@@ -50,10 +50,10 @@ class OpenCVTransform:
 
     def __call__(self, image: Any) -> torch.Tensor:  # noqa: ANN401 - an array or anything that converts to one
         """A random view of a picture."""
-        from flowerml.data.augment import opencv_ops  # noqa: PLC0415 - loads OpenCV
+        from flowerml.data.augment import opencv_ops  # late: it loads OpenCV
 
         pixels = np.asarray(image)
-        top, left, height, width = draw_crop(*pixels.shape[:2], TRAINING_SCALE)
+        top, left, height, width = draw_crop(pixels.shape[0], pixels.shape[1], TRAINING_SCALE)
         view = opencv_ops.resize_square(pixels[top : top + height, left : left + width], self._size)
         if draw_chance(0.5):
             view = opencv_ops.flip(view)

@@ -1,4 +1,4 @@
-"""OpenCV on uint8 pictures (H, W, 3) RGB: resize, and the operations of RandAugment as torchvision defines them on Pillow.
+"""OpenCV on uint8 pictures (H, W, 3) RGB: resize, and the operations of RandAugment as torchvision's on Pillow images.
 
 Import it late: it loads OpenCV (0.2 s). No function changes its input. Results differ from Pillow's by rounding, and
 within a pixel of edges.
@@ -41,7 +41,7 @@ def flip(picture: Picture) -> Picture:
 
 
 def rand_augment(picture: Picture, magnitude: int) -> Picture:
-    """Two random operations of `OPERATIONS` at a magnitude of 0..30, drawn from torch's generator as torchvision does."""
+    """Two random operations of `OPERATIONS` at a magnitude of 0..30, drawn in torchvision's order."""
     for _ in range(2):
         operation, strength, is_signed = OPERATIONS[draw_choice(len(OPERATIONS))]
         value = strength(magnitude / _BINS, picture)
