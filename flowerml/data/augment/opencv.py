@@ -1,8 +1,8 @@
 """The training recipe on uint8 arrays with OpenCV; `transforms.TrainingTransform` is the same recipe with torchvision.
 
-Measured on one thread at 224 px on 499 x 665 photos: a crop takes 0.2 to 0.6 ms with OpenCV, 2.1 ms with Pillow and 2.5
-to 3 ms with torchvision on tensors; RandAugment 0.3, 4.1 and 5.3 ms (`benchmarks/data_path.py`). OpenCV is maintained,
-its wheels have no dependency but NumPy, and it is already behind many vision libraries.
+Measured on one thread at 224 px on photos reduced to a short edge of 382 px: a crop takes 0.2 to 0.6 ms with OpenCV, 2
+with Pillow, 2.5 to 3 with torchvision on tensors; RandAugment up to 1.5 (two operations), 4.1 and 5.3 ms. OpenCV is
+maintained, and its wheels need NumPy only. `benchmarks/data_path.py` measures the whole.
 """
 
 from typing import Any
