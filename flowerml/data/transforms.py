@@ -7,6 +7,9 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+# At least a third of the area: the flower fills these photos, and ImageNet's 8 % often shows only leaves.
+TRAINING_SCALE = (0.35, 1.0)
+
 
 @dataclass(frozen=True)
 class InputDescription:
@@ -44,12 +47,18 @@ class EvaluationTransform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """The evaluation view of a picture."""
+        return self.normalise(self.crop(image))
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        """The view before normalisation: a picture of (size, size)."""
         edge = int(self.description.size / self.description.crop_pct)
         mode = InterpolationMode(self.description.interpolation)
         resized = F.resize(_limit_aspect(image), [edge], interpolation=mode, antialias=True)
-        return _to_normalised_tensor(
-            F.center_crop(resized, [self.description.size, self.description.size]), self.description
-        )
+        return F.center_crop(resized, [self.description.size, self.description.size])
+
+    def normalise(self, view: Image.Image) -> torch.Tensor:
+        """A result of `crop` as the model's input."""
+        return _to_normalised_tensor(view, self.description)
 
 
 def _limit_aspect(image: Image.Image) -> Image.Image:
@@ -70,9 +79,8 @@ class TrainingTransform:
     def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
         self._description = description
         mode = InterpolationMode(description.interpolation)
-        # At least a third of the area: the flower fills these photos, and ImageNet's 8 % often shows only leaves.
         steps: list[torch.nn.Module] = [
-            v2.RandomResizedCrop(description.size, scale=(0.35, 1.0), interpolation=mode, antialias=True),
+            v2.RandomResizedCrop(description.size, scale=TRAINING_SCALE, interpolation=mode, antialias=True),
             v2.RandomHorizontalFlip(),
         ]
         if randaugment:

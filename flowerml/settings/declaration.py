@@ -193,6 +193,12 @@ class Settings(BaseModel):
     random_erasing: Float = setting(
         group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1
     )
+    augment_backend: Literal["torchvision", "opencv"] = setting(
+        "torchvision",
+        group=AUGMENT,
+        about="library of the augmentation; opencv is several times as fast, and differs by its resizing and rounding",
+        late=True,
+    )
 
     class_weights: Literal["none", "balanced", "effective"] = setting(
         "none",
@@ -314,6 +320,22 @@ class Settings(BaseModel):
         auto="by cores",
         ge=0,
         le=256,
+        identity=False,
+    )
+    cache_images: Literal["off", "ram", "disk", "auto"] = setting(
+        "off",
+        group=RUN,
+        about="decode each picture once, and keep it with its short edge at 1.7 times --img-size; auto takes what fits",
+        late=True,
+        alike=("ram", "disk", "auto"),
+    )
+    cache_images_gb: Float = setting(
+        0.0,
+        group=RUN,
+        about="memory or disk for these pictures; 0 is half of what is free",
+        unit="GB",
+        ge=0,
+        le=100_000,
         identity=False,
     )
     device: str | None = setting(

@@ -4,6 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from pydantic.fields import FieldInfo
+
 from flowerml.settings.declaration import Settings, fields
 from flowerml.settings.spec import metadata
 
@@ -22,15 +24,20 @@ def identity_values(settings: Settings, digests: Digests) -> dict[str, object]:
 
     Excluded: seed, folders, names, experiment, workers, device, compile, micro-batches, checkpoints, bad-images. The
     data folder, the split's settings and the weights' path are represented by `digests`. A `late` setting at its
-    default is left out.
+    default is left out, and of values that are `alike` the first stands for all.
     """
     values = settings.model_dump(mode="json")
     shaping: dict[str, object] = {
-        name: _without_negative_zero(values[name])
+        name: _representative(field, _without_negative_zero(values[name]))
         for name, field in fields().items()
         if metadata(field, "identity") and not (metadata(field, "late") and values[name] == field.default)
     }
     return {**shaping, "data": digests.data, "split": digests.split, "weights": digests.weights}
+
+
+def _representative(field: FieldInfo, value: object) -> object:
+    alike: list[str] = metadata(field, "alike")
+    return alike[0] if value in alike else value
 
 
 def _without_negative_zero(value: object) -> object:

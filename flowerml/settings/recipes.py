@@ -67,6 +67,7 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 }
 # Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
+_WHOLE_PICTURES_ONLY = ("augment_backend", "cache_images", "cache_images_gb")
 _SMALLEST_CONVNEXT = 32  # px: five halvings leave 1 x 1
 
 
@@ -192,6 +193,12 @@ def _check_family_settings(settings: Settings, spec: ModelSpec) -> None:
                 raise UserError(
                     f"{flag_name(name)} {value}: not for pairs of boxed objects ({spec.name}): only --flip moves"
                     " picture and boxes together"
+                )
+        for name in _WHOLE_PICTURES_ONLY:
+            if (value := getattr(settings, name)) != fields()[name].default:
+                raise UserError(
+                    f"{flag_name(name)} {value}: only for whole pictures, and {spec.name} takes pairs of boxed objects:"
+                    " leave it out"
                 )
         return
     for name, field in fields().items():

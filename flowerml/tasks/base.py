@@ -1,7 +1,7 @@
 """The protocol of a task, and the data it gives to training."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from flowerml.data.balance import Balance
 from flowerml.data.loader import Example, Transform
-from flowerml.data.scan import BadFile
+from flowerml.data.scan import BadFile, Picture
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions
@@ -21,7 +21,10 @@ from flowerml.settings import ModelSpec, Settings
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's data, ready for training: split, examples of both parts, files left out (`bad`), remarks for the log."""
+    """A task's data, ready for training: split, examples of both parts, files left out (`bad`), remarks for the log.
+
+    `pictures` are what the scan found by example id, for a cache of them; empty where a task has none.
+    """
 
     classes: tuple[str, ...]
     split: Split
@@ -29,6 +32,7 @@ class TaskData:
     val: Sequence[Example]
     bad: tuple[BadFile, ...]
     remarks: tuple[str, ...]
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
 Predict = Callable[[Sequence[Example]], Predictions]  # predictions of the best weights for any examples of the task

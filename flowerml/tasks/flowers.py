@@ -9,11 +9,15 @@ from typing import Literal
 import torch
 from PIL import Image
 
+from flowerml.data.augment.opencv import OPENCV, OpenCVTransform, require_backend
 from flowerml.data.balance import Balance
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.folders import FolderLayout, passed_over_line, read_layout
 from flowerml.data.folders.finder import PictureFinder
 from flowerml.data.folders.walk import has_lost_pictures
+from flowerml.data.image_cache.choice import OFF, open_store
+from flowerml.data.image_cache.entry import evaluation_entry, training_entry
+from flowerml.data.image_cache.examples import as_array, cached_examples, to_image
 from flowerml.data.loader import Example, Transform
 from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
 from flowerml.data.quality.near_duplicates import group_numbers
@@ -50,6 +54,7 @@ class FlowersTask:
 
     def prepare(self, settings: Settings) -> TaskData:
         """Scan the training folder, check it, group near-duplicates and draw the split. Raises UserError."""
+        require_backend(settings.augment_backend)
         root = Path(settings.train_dir)
         scanned = self.scan(root, settings.classes, ScanCache(root))
         require_readable(scanned, settings.bad_images)
@@ -73,6 +78,7 @@ class FlowersTask:
             val=tuple(example for example in all_examples if example.id in val),
             bad=scanned.bad,
             remarks=_scan_remarks(scanned, groups, source, dropped),
+            pictures={picture.key: picture for picture in scanned.pictures},
         )
 
     def examples(
@@ -154,13 +160,26 @@ class FlowersTask:
 
     def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
         """Augmentation for training, a center crop for evaluation."""
-        augmented = TrainingTransform(description, settings.randaugment, settings.random_erasing)
-        return augmented, EvaluationTransform(description)
+        recipe = OpenCVTransform if settings.augment_backend == OPENCV else TrainingTransform
+        return recipe(description, settings.randaugment, settings.random_erasing), EvaluationTransform(description)
 
     def views(self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
-        """The images, read anew in every epoch."""
+        """The images, decoded in every epoch or, with `cache_images`, once."""
         train_transform, eval_transform = self.transforms(built.description, settings)
-        return Views(data.train, data.val, train_transform, eval_transform, workers)
+        if settings.cache_images == OFF:
+            return Views(data.train, data.val, train_transform, eval_transform, workers)
+        root, description = Path(settings.train_dir), built.description
+        for_training = [training_entry(root, data.pictures[example.id], description) for example in data.train]
+        for_evaluation = [evaluation_entry(root, data.pictures[example.id], description) for example in data.val]
+        store = open_store(settings.cache_images, [*for_training, *for_evaluation], settings.cache_images_gb)
+        convert = as_array if settings.augment_backend == OPENCV else to_image
+        return Views(
+            cached_examples(data.train, for_training, store, convert),
+            cached_examples(data.val, for_evaluation, store, to_image, first=len(for_training)),
+            train_transform,
+            EvaluationTransform(description).normalise,
+            workers,
+        )
 
     def describe_settings(self, built: BuiltModel, settings: Settings, balance: Balance) -> Sequence[str]:
         """None."""

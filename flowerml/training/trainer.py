@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
@@ -94,6 +95,7 @@ class Trainer:
         self.schedule = Schedule(settings.scheduler, steps * settings.epochs, steps * settings.warmup_epochs)
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.ema = EMA(self.model, steps * settings.epochs) if settings.ema else None
+        self.normalize = BatchNormalizer(built.description, device)
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
         self.train_step = make_train_step(
             self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch
@@ -136,8 +138,9 @@ class Trainer:
             factor = self.schedule.factor(global_step)
             set_learning_rates(self.optimizer, factor, self.plateau.scale, self.settings.min_lr)
 
-            # copy to the device (asynchronous from pinned memory), then mixup or cutmix of the whole batch
+            # copy to the device (asynchronous from pinned memory), normalise uint8, mixup or cutmix of the whole batch
             inputs, labels = to_device(inputs, self.device), labels.to(self.device, non_blocking=True)
+            inputs = self.normalize(inputs)
             inputs, targets = self.mixer(inputs, labels, seed, epoch, step)
             inputs = to_memory_format(inputs, self.memory_format)
 

@@ -350,6 +350,7 @@ HELP = {
         "--cutmix": ("F", "(>= 0, <= 10)", "cnn 1.0, vit 0.5, relation 0.0"),
         "--randaugment": ("INT", "(>= 0, <= 30)", "cnn 9, vit 7, relation 0"),
         "--random-erasing": ("F", "(>= 0, <= 1)", "cnn 0.1, vit 0.1, relation 0.0"),
+        "--augment-backend": ("{torchvision,opencv}", "", "torchvision"),
     },
     "class imbalance": {
         "--class-weights": ("{none,balanced,effective}", "", "none"),
@@ -378,6 +379,8 @@ HELP = {
         "--experiment": ("TEXT", "(up to 256 characters)", f"MLFLOW_EXPERIMENT_NAME, or {TASKS_OWN}"),
         "--run-name": ("TEXT", "(up to 250 characters)", "the output folder's"),
         "--workers": ("INT", "(>= 0, <= 256)", "by cores"),
+        "--cache-images": ("{off,ram,disk,auto}", "", "off"),
+        "--cache-images-gb": ("F", "[GB] (>= 0, <= 100000)", "0.0"),
         "--device": ("TEXT", "(cpu, cuda, cuda:N, mps)", "the best there is"),
         "--compile": ("[{true,false}]", "", "false"),
     },

@@ -54,6 +54,7 @@ COMPLETE = Settings(
     cutmix=1.0,
     randaugment=9,
     random_erasing=0.1,
+    augment_backend="torchvision",
     class_weights="none",
     oversample="none",
     effective_beta=0.999,
@@ -76,6 +77,8 @@ COMPLETE = Settings(
     experiment="flowers",
     run_name="convnextv2_large-0a1b2c3d-s11",
     workers=2,
+    cache_images="off",
+    cache_images_gb=0.0,
     device="cpu",
     compile=False,
 )
@@ -129,6 +132,7 @@ OTHER = {
     "cutmix": ("0.5", 0.5),
     "randaugment": ("7", 7),
     "random_erasing": ("0", 0.0),
+    "augment_backend": ("opencv", "opencv"),
     "class_weights": ("balanced", "balanced"),
     "effective_beta": ("0.99", 0.99),
     "focal_gamma": ("2", 2.0),
@@ -151,6 +155,8 @@ OTHER = {
     "experiment": ("flowers of 2026", "flowers of 2026"),
     "run_name": ('B01 "lr3e4" $HOME', 'B01 "lr3e4" $HOME'),
     "workers": ("0", 0),
+    "cache_images": ("ram", "ram"),
+    "cache_images_gb": ("2.5", 2.5),
     "device": ("cuda:1", "cuda:1"),
     "compile": ("true", True),
 }

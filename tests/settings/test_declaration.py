@@ -58,6 +58,7 @@ DEFAULTS = {
     "cutmix": FROM_RECIPE,
     "randaugment": FROM_RECIPE,
     "random_erasing": FROM_RECIPE,
+    "augment_backend": "torchvision",
     "class_weights": "none",
     "effective_beta": 0.999,
     "focal_gamma": 0.0,
@@ -80,6 +81,8 @@ DEFAULTS = {
     "experiment": None,
     "run_name": None,
     "workers": None,
+    "cache_images": "off",
+    "cache_images_gb": 0.0,
     "device": None,
     "compile": False,
 }
@@ -125,9 +128,12 @@ RANGES = {
     "keep_checkpoints": ((1, 1000), (0, 1001)),
     "lease_seconds": ((1, 86_400), (0, 86_401)),
     "workers": ((0, 256), (-1, 257)),
+    "cache_images_gb": ((0.0, 100_000.0), (-0.1, 100_001.0)),
 }
 WORDS = {
     "interpolation": {"bilinear", "bicubic"},
+    "augment_backend": {"torchvision", "opencv"},
+    "cache_images": {"off", "ram", "disk", "auto"},
     "bad_images": {"stop", "skip"},
     "duplicates": {"stop", "keep", "drop"},
     "optimizer": {"adamw", "sgd"},

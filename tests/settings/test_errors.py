@@ -200,6 +200,7 @@ KINDS = {
             "temperature",
             "spatial_dropout",
             "flip",
+            "cache_images_gb",
         ),
     },
     "text": {
@@ -226,7 +227,7 @@ KINDS = {
             "runs_root",
             "on_launcher_death",
         ),
-        *("annotations", "test_annotations", "wording", "box_features"),
+        *("annotations", "test_annotations", "wording", "box_features", "augment_backend", "cache_images"),
     },
 }
 

@@ -28,6 +28,7 @@ MUST_NOT_MATTER = {
     "device": "how it was computed",
     "compile": "how it was computed",
     "accumulate": "micro-batches",
+    "cache_images_gb": "how it was computed",
     "bad_images": "by content, in the data digest",
     "duplicates": "by content, in the data digest",
     "train_dir": "by content, in the data digest",
@@ -59,10 +60,19 @@ def test_settings_that_came_later_leave_the_names_of_earlier_configurations_alon
     late = {name for name, field in fields().items() if metadata(field, "late")}
     assert late == {
         *("effective_beta", "focal_gamma", "logit_adjustment"),
+        *("augment_backend", "cache_images"),
         *("box_features", "embedding", "temperature", "spatial_dropout", "flip"),
     }
     assert late.isdisjoint(identity_values(COMPLETE, DIGESTS))
     assert identity_values(COMPLETE.replace(focal_gamma=2), DIGESTS)["focal_gamma"] == 2.0
+
+
+def test_where_pictures_are_cached_does_not_matter_but_that_they_are_does():
+    """The cache reduces them; memory and disk give the same pixels."""
+    off, *cached = (changed(cache_images=value) for value in ("off", "ram", "disk", "auto"))
+    assert off == GOLDEN
+    assert len(set(cached)) == 1
+    assert cached[0] != off
 
 
 def test_is_a_sha256_in_hex():

@@ -17,7 +17,14 @@ NAMES = list(fields())
 # What a run can be: the settings of boxed pairs go with models of pairs, those that mix or move pixels with the others.
 OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group") == RELATION]
 PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS})
-PAIRS = CHANGED.replace(model="relation_resnet18", cutmix=0, randaugment=0)
+PAIRS = CHANGED.replace(
+    model="relation_resnet18",
+    cutmix=0,
+    randaugment=0,
+    augment_backend="torchvision",
+    cache_images="off",
+    cache_images_gb=0,
+)
 
 
 @pytest.mark.parametrize(
