@@ -16,7 +16,6 @@ from mlflow.tracking import MlflowClient
 
 from tests.campaign.campaigns import TINY
 
-KILLS = 10
 SEED = int(os.environ.get("FLOWERML_TEST_SEED", "6"))
 
 
@@ -75,13 +74,14 @@ def outcome(result):
 
 
 @pytest.mark.slow
-def test_ten_kills_change_nothing(flowers, tmp_path):
+@pytest.mark.parametrize("count", [3, pytest.param(10, marks=pytest.mark.repeats)])
+def test_kills_change_nothing(flowers, tmp_path, count):
     alone, killed = Command(tmp_path / "alone", flowers), Command(tmp_path / "killed", flowers)
     begun = time.monotonic()
     undisturbed = alone.to_the_end()
     took = time.monotonic() - begun
     draw, kills = random.Random(SEED), 0
-    while kills < KILLS:
+    while kills < count:
         process = killed.start()
         try:
             # Far enough, on the average, that something is done between two kills, however fast the machine is.
