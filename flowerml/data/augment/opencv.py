@@ -2,8 +2,8 @@
 
 One run on one thread of a shared machine, 224 px, 150 photos reduced to a short edge of 382 px, medians: a crop takes
 0.65 ms with OpenCV, 3.0 with torchvision on tensors, 4.7 with Pillow; RandAugment 5.3 ms on tensors, 4.1 with Pillow.
-One of OpenCV's operations takes 0.1 to 0.8 ms (measured in another run). OpenCV is maintained, and its wheels need NumPy
-only. `benchmarks/data_path.py` measures whole rows side by side.
+One of OpenCV's operations takes 0.1 to 0.8 ms (measured in another run). OpenCV is maintained, and its wheels need only
+NumPy. `benchmarks/data_path.py` measures whole rows side by side.
 """
 
 from typing import Any
