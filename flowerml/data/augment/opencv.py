@@ -1,8 +1,9 @@
 """The training recipe on uint8 arrays with OpenCV; `transforms.TrainingTransform` is the same recipe with torchvision.
 
-Measured on one thread at 224 px on photos reduced to a short edge of 382 px: a crop takes 0.2 to 0.6 ms with OpenCV, 2
-with Pillow, 2.5 to 3 with torchvision on tensors; RandAugment up to 1.5 (two operations), 4.1 and 5.3 ms. OpenCV is
-maintained, and its wheels need NumPy only. `benchmarks/data_path.py` measures the whole.
+One run on one thread of a shared machine, 224 px, 150 photos reduced to a short edge of 382 px, medians: a crop takes
+0.65 ms with OpenCV, 3.0 with torchvision on tensors, 4.7 with Pillow; RandAugment 5.3 ms on tensors, 4.1 with Pillow.
+One of OpenCV's operations takes 0.1 to 0.8 ms (measured in another run). OpenCV is maintained, and its wheels need only
+NumPy. `benchmarks/data_path.py` measures whole rows side by side.
 """
 
 from typing import Any
