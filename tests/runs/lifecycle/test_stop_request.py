@@ -89,9 +89,9 @@ def wait_for_epoch(process, folder, number=1):
     ("number", "reason", "workers"),
     [
         pytest.param(signal.SIGINT, "Ctrl-C", 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "Ctrl-C", 0, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "SIGTERM", 0, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, "SIGTERM", 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "Ctrl-C", 0, marks=[pytest.mark.slow, pytest.mark.repeats]),
+        pytest.param(signal.SIGTERM, "SIGTERM", 1, marks=[pytest.mark.slow, pytest.mark.repeats]),
     ],
 )
 def test_a_signal_waits_for_the_step_and_leaves_a_checkpoint(
