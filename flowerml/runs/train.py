@@ -9,6 +9,7 @@ from pathlib import Path
 from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
 from flowerml.errors import Stopped, UserError, one_line
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
+from flowerml.journal import JOURNAL
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
@@ -75,22 +76,32 @@ def run_training(
 
 
 def _open_recorder(run: Prepared, lease: Lease, open_recorder: OpenRecorder) -> tuple[StartPoint, Recorder]:
-    """The run's start point and its recorder. Where it can't begin, the attempt is withdrawn."""
+    """The run's start point and its recorder. Where it can't begin, the attempt is withdrawn.
+
+    One that is interrupted once it has a journal stays, as KILLED: its MLflow run may exist, and goes on with the next.
+    """
     assert run.settings.experiment is not None
     assert run.settings.run_name is not None
-    existing = read_run_file(run.folder)
+    existing, run_id = read_run_file(run.folder), ""
     try:
         start = find_start_point(run)
         print_header(run, start.remark)
         earlier = lease.previous if start.same_run else None
         # Before the MLflow run is created: a process that is killed in between leaves a run that can be continued.
-        run_id = existing.run_id if existing is not None and start.same_run else ""
+        if existing is not None and start.same_run:
+            run_id = existing.run_id
         write_run_file(run.folder, RunFile(run_id, run.config_id, run.settings.seed, "RUNNING"))
         return start, open_recorder(run.settings, run.settings.experiment, run.settings.run_name, lease.folder, earlier)
-    except BaseException:
+    except BaseException as error:
+        has_journal = (lease.folder / JOURNAL).exists()
+        stays = isinstance(error, KeyboardInterrupt) and has_journal and not run.settings.overwrite
+        left = existing
+        if stays and (existing is None or existing.status == "RUNNING"):
+            left = RunFile(run_id, run.config_id, run.settings.seed, "KILLED")
         with suppress(UserError):  # the error that is on its way says more
-            restore_run_file(run.folder, existing)
-        lease.withdraw()
+            restore_run_file(run.folder, left)
+        if not stays:
+            lease.withdraw()
         raise
 
 

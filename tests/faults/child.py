@@ -22,6 +22,7 @@ from flowerml.log import configure_logging
 from flowerml.runs import train as runs_training
 from flowerml.settings import resolve
 from flowerml.tracking.client.connection import connect
+from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.training.checkpoints.store import CheckpointStore
 from flowerml.training.train_step import TrainStep
 from flowerml.training.trainer import Trainer
@@ -92,6 +93,14 @@ def arm(fault):
             check_stop(trainer)
 
         Trainer.check_stop = kill_or_check_stop
+    if "stop_while_opening" in fault:
+        start = BackgroundSender.start
+
+        def start_and_stop(sender):
+            start(sender)
+            signal.raise_signal(signal.SIGTERM)
+
+        BackgroundSender.start = start_and_stop
     if "at_save" in fault:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the system ends the process at the very byte of its limit
         _at_save(fault)

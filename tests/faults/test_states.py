@@ -49,9 +49,11 @@ def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(
 def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nursery, pictures, undisturbed, tmp_path):
     store, folder = os.environ["MLFLOW_TRACKING_URI"], tmp_path / "out"
     with tally.trial():
+        stopped = nursery.start(pictures, folder, {"stop_while_opening": True}, store=store)
+        assert stopped.wait() == 130, stopped.log()
+        assert read_run_file(folder).status == "KILLED"
         # Steps are counted from where each try begins.
-        faults = [{"kill_once_opened": True}, *({"kill_after_step": step} for step in (8, 9, 4))]
-        for fault in faults:
+        for fault in ({"kill_once_opened": True}, *({"kill_after_step": step} for step in (8, 9, 4))):
             child = nursery.start(pictures, folder, fault, store=store)
             assert child.wait() == -signal.SIGKILL, child.log()
         again = nursery.start(pictures, folder, store=store)
