@@ -92,14 +92,13 @@ def _run_command(number: int) -> Row:
 
 def _run_forks(runs: int) -> tuple[float, list[Row]]:
     """Seconds until the fork server is ready, and a row per run."""
-    from flowerml.campaign.execution.job import JobKind, RunJob
-    from flowerml.campaign.execution.job_worker import run_job
+    from flowerml.campaign.execution.job import RUN_JOB, JobKind, RunJob
     from flowerml.forkserver.client import ForkClient
     from flowerml.forkserver.job import Job
     from flowerml.settings import resolve
 
     started = time.monotonic()
-    forking = ForkClient(run_job.__module__)
+    forking = ForkClient(RUN_JOB)
     forking.wait_ready()
     ready = time.monotonic() - started
     rows = []
@@ -107,7 +106,7 @@ def _run_forks(runs: int) -> tuple[float, list[Row]]:
         settings, _ = resolve({**SETTINGS, "train_dir": "data", "output_dir": f"fork{number}"})
         before, started = _fork_cpu_seconds(forking), time.monotonic()
         run = RunJob(str(number), JobKind.TRAIN, settings.model_dump(mode="json"), {}, "fork.log")
-        forking.start(Job(run.name, run_job, (run,), run.log))
+        forking.start(Job(run.name, RUN_JOB, (run,), run.log))
         while not (ended := forking.poll(60)):
             pass
         assert ended[0].exit_code == 0, ended
