@@ -37,12 +37,13 @@ def faulty_server(tmp_path_factory):
 
 @pytest.fixture
 def server(faulty_server, monkeypatch):
-    """The server without faults, set as the tracking store."""
+    """The server without faults, set as the tracking store; slow answers of a busy machine count as answers."""
     faulty_server.reset()
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._START_TIMEOUT_S", 60)
     for name, value in faulty_server.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", faulty_server.address)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     yield faulty_server
     faulty_server.hold.set()

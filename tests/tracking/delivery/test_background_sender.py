@@ -92,7 +92,8 @@ def test_a_server_that_hangs_at_the_end_is_not_waited_for(server, start, root, c
     wait_for_points(server, recorder, 1, 2)
 
 
-def test_a_server_that_hangs_at_the_start_is_not_waited_for(server, start, root, fast_retries, capsys):
+def test_a_server_that_hangs_at_the_start_is_not_waited_for(server, start, root, fast_retries, monkeypatch, capsys):
+    monkeypatch.setattr("flowerml.tracking.delivery.background_sender._START_TIMEOUT_S", 0.5)
     server.hold.clear()
     server.fault = lambda number, path: "hang"
     recorder = start(settings(), "flowers", "x")
