@@ -62,13 +62,14 @@ def test_a_delivery_that_was_not_saved_is_repeated_and_adds_nothing(server, writ
         assert runs_with_journal(server, folder) == [run_id]
 
 
-def test_a_duplicate_run_created_by_a_late_request_is_deleted(server, write, undisturbed):
+def test_a_duplicate_run_created_by_a_late_request_is_deleted(server, write, undisturbed, monkeypatch):
     """A server that hangs in `runs/create` executes it later, beside the run that was created meanwhile."""
     expected, _ = undisturbed
     folder = write()
     server.reset(lambda number, path: "hang" if path.endswith("runs/create") else None)
     server.hold.clear()
-    with pytest.raises(Exception, match="timed out"):
+    with monkeypatch.context() as patch, pytest.raises(Exception, match="timed out"):
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
         deliver(folder, tries=1)
     server.fault = lambda number, path: None
     delivery = JournalDelivery(Journal(folder))
