@@ -20,12 +20,15 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "randaugment": (0, _ONE_VIEW),
     "random_erasing": (0.0, _ONE_VIEW),
 }
+# Instead of the family's recipe. A step on features costs little more for 256 of them than for one, and with eight times
+# the batch three times the rate reaches the same loss.
+_RECIPE: dict[str, Any] = {"batch_size": 256, "lr_head": 3e-3, "mixup": 0.0}
 
 
 def as_probe(settings: Settings, spec: ModelSpec, given: Collection[str]) -> Settings:
-    """The settings of a linear probe: what has no effect is set to the value that says so, whatever the recipe has.
+    """The settings of a linear probe: its own recipe, and what has no effect set to the value that says so.
 
-    `given` are the names of settings that do not come from the recipe. Mixup is off unless given: it mixes features.
+    `given` are the names of settings that do not come from the family's recipe. A mixup that is given mixes features.
 
     Raises:
         UserError: one of the given settings contradicts `probe`, or the model is one of pairs of boxed objects.
@@ -43,4 +46,4 @@ def as_probe(settings: Settings, spec: ModelSpec, given: Collection[str]) -> Set
                 f"{flag_name(name)} {as_text(found)} does not go with --probe: {reason}. Leave out one of the two"
             )
     values = {name: value for name, (value, _) in fixed.items()}
-    return settings.replace(**values, **({} if "mixup" in given else {"mixup": 0.0}))
+    return settings.replace(**values, **{name: value for name, value in _RECIPE.items() if name not in given})
