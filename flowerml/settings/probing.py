@@ -20,8 +20,8 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "randaugment": (0, _ONE_VIEW),
     "random_erasing": (0.0, _ONE_VIEW),
 }
-# Instead of the family's recipe. A step on features costs little more for 256 of them than for one, and with eight times
-# the batch three times the rate reaches the same loss.
+# Instead of the family's recipe: a step costs little more for 256 features than for one, and with eight times the batch
+# three times the rate reaches the same loss.
 _RECIPE: dict[str, Any] = {"batch_size": 256, "lr_head": 3e-3, "mixup": 0.0}
 
 
