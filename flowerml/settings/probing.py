@@ -22,7 +22,7 @@ _FIXED: dict[str, tuple[Any, str]] = {
 }
 # Instead of the family's recipe: a step costs little more for 256 features than for one, and with eight times the batch
 # three times the rate reaches the same loss.
-_RECIPE: dict[str, Any] = {"batch_size": 256, "lr_head": 3e-3, "mixup": 0.0}
+PROBE_RECIPE: dict[str, Any] = {"batch_size": 256, "lr_head": 3e-3, "mixup": 0.0}
 
 
 def as_probe(settings: Settings, spec: ModelSpec, given: Collection[str]) -> Settings:
@@ -46,4 +46,4 @@ def as_probe(settings: Settings, spec: ModelSpec, given: Collection[str]) -> Set
                 f"{flag_name(name)} {as_text(found)} does not go with --probe: {reason}. Leave out one of the two"
             )
     values = {name: value for name, (value, _) in fixed.items()}
-    return settings.replace(**values, **{name: value for name, value in _RECIPE.items() if name not in given})
+    return settings.replace(**values, **{name: value for name, value in PROBE_RECIPE.items() if name not in given})
