@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from flowerml.settings import Family, find_model, grid, grid_points, known_models
 from flowerml.settings.declaration import fields
 from flowerml.settings.errors import allowed_values, flag_name, type_name
+from flowerml.settings.probing import PROBE_RECIPE
 from flowerml.settings.recipes import family_recipes
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RECIPE, metadata
@@ -80,9 +81,16 @@ def _recipes() -> str:
     about = (
         "The values of settings that are left out, by the family of the model. A freeze or warm-up from the recipe is\n"
         "shortened, with a warning, where the run is shorter; one that was given is refused there. A backbone of\n"
-        "family `relation` stays frozen for the whole run unless `--freeze-backbone-epochs` says otherwise."
+        "family `relation` stays frozen for the whole run unless `--freeze-backbone-epochs` says otherwise.\n\n"
+        f"With `--probe`, {_probe_recipe()};\n"
+        "settings of the backbone and of the augmentation are off, and giving one that contradicts it is an error."
     )
     return "\n".join(["## Recipes", "", about, "", *lines, ""])
+
+
+def _probe_recipe() -> str:
+    values = ", ".join(f"`{flag_name(name)}` is `{as_text(value)}`" for name, value in PROBE_RECIPE.items())
+    return f"where they are left out, {values}"
 
 
 def _grids() -> str:
@@ -91,7 +99,8 @@ def _grids() -> str:
     points = ", ".join(f"{len(grid_points(family))} for `{family}`" for family in Family if grid(family))
     about = (
         f"The points that a sweep with `--space grid` tries ({points}). A plan with a value off\n"
-        "the grid gets a warning."
+        "the grid gets a warning. With `--probe` both families have the grid of linear probes, of"
+        f" {len(grid_points(Family.CNN, probe=True))} points."
     )
     return "\n".join(["## Grids", "", about, "", *lines, ""])
 
@@ -100,6 +109,8 @@ def _grid_values() -> Iterator[tuple[str, str, str]]:
     for family in Family:
         for name, values in grid(family).items():
             yield family.value, name, ", ".join(f"`{as_text(value)}`" for value in values)
+    for name, values in grid(Family.CNN, probe=True).items():
+        yield "--probe", name, ", ".join(f"`{as_text(value)}`" for value in values)
 
 
 def _models() -> str:

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -23,11 +23,15 @@ Transform = Callable[[Any], Inputs | Relabelled]  # from an example's raw input 
 
 @dataclass(frozen=True)
 class Example:
-    """One example: its id (used in predictions and errors), its label, and a function that reads its raw input."""
+    """One example: its id (used in predictions and errors), its label, and a function that reads its raw input.
+
+    `sha256` is the digest (hex) of its file, where that is known.
+    """
 
     id: str
     label: int
     read: Callable[[], Any]
+    sha256: str | None = field(default=None, kw_only=True)
 
 
 class ExampleDataset(Dataset[tuple[Inputs, int, str]]):
@@ -84,11 +88,19 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
             at += size
 
 
+class Batches(Protocol):
+    """An iterable of batches that knows how many there are, such as a DataLoader."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 @dataclass
 class Loader:
     """Batches `(inputs, labels, ids)`; `epoch(n)` yields those of epoch n (1-based). Workers live as long as this."""
 
-    batches: DataLoader[Any]
+    batches: Batches
     sampler: EpochSampler
     smallest_batch: int = 1  # number of examples that the model can be trained on at a time
 

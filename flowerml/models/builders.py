@@ -1,7 +1,7 @@
 """Building a classifier: backbone, pretrained weights, head and input description."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.files import file_digest
 from flowerml.models.backbone import Backbone, UnknownModel
-from flowerml.models.classifier import Classifier, Network
+from flowerml.models.classifier import Classifier, HeadClassifier, Network
 from flowerml.models.layer_groups import LayerGroups
 from flowerml.models.weights.load import load_backbone, require_weights_file
 from flowerml.settings import Family, Library, ModelSpec
@@ -40,6 +40,11 @@ class BuiltModel:
     def head_parameters(self) -> int:
         """Number of parameters of the head: those trained while the backbone is frozen."""
         return sum(parameter.numel() for parameter in self.model.head.parameters())
+
+    def only_head(self) -> "BuiltModel":
+        """The head alone, for features of a frozen backbone. It shares its parameters with this model."""
+        assert isinstance(self.model, Classifier), "other models train on cached features as a whole"
+        return replace(self, model=HeadClassifier(self.model), layer_groups=[])
 
 
 def weights_digest(weights: str, spec: ModelSpec) -> str:

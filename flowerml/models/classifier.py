@@ -53,6 +53,7 @@ class Classifier(Network):
     def __init__(self, backbone: nn.Module, features: int, classes: int, dropout: float) -> None:
         head = nn.Linear(features, classes)
         super().__init__(backbone, head)
+        self.head: nn.Linear = head
         self.dropout = nn.Dropout(dropout)
         # Small weights: predictions start near uniform, so that first gradients into a pretrained backbone are small.
         nn.init.trunc_normal_(head.weight, std=0.01)
@@ -66,3 +67,24 @@ class Classifier(Network):
     def example_inputs(self, size: int) -> torch.Tensor:
         """(1, 3, size, size) of zeros."""
         return torch.zeros(1, 3, size, size)
+
+
+class HeadClassifier(Network):
+    """Dropout and head of a `Classifier`, which share its parameters: logits (N, C) from features (N, F).
+
+    What trains it, averages it or keeps its state spends nothing on the frozen backbone.
+    """
+
+    def __init__(self, whole: Classifier) -> None:
+        super().__init__(nn.Identity(), whole.head)
+        self.dropout = whole.dropout
+        self._features = whole.head.in_features
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C)."""
+        logits: torch.Tensor = self.head(self.dropout(inputs))
+        return logits
+
+    def example_inputs(self, size: int) -> torch.Tensor:
+        """(1, F) of zeros."""
+        return torch.zeros(1, self._features)

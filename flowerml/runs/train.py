@@ -20,6 +20,7 @@ from flowerml.runs.outputs.finalize import RunResult, finalize_run
 from flowerml.runs.outputs.run_header import print_header
 from flowerml.runs.outputs.tags_and_note import run_tags
 from flowerml.runs.prepare import Prepared, prepare
+from flowerml.runs.probe_outputs import best_as_whole_model, best_file, feature_loaders
 from flowerml.runs.resume import StartPoint, checkpoints_of, find_existing_run, find_start_point
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
@@ -129,7 +130,7 @@ def _execute(training: _TrainingRun, test_examples: Sequence[Example]) -> RunRes
     for path in artifacts.write_start_files(run):
         recorder.record(Artifact(path))
     views = run.task.views(run.built, run.settings, run.data, run.device, run.workers)
-    with graceful(training.stop) as stop_reason, async_writer() as writer:
+    with best_as_whole_model(run, views), graceful(training.stop) as stop_reason, async_writer() as writer:
         outcome = _train_model(training, views, stop_reason, writer)
     if reason := training.stop.reason:  # requested after the last step
         raise Stopped(reason)
@@ -140,7 +141,7 @@ def _train_model(
     training: _TrainingRun, views: Views, stop_reason: Callable[[], str | None], writer: AsyncWriter
 ) -> TrainingResult:
     run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
-    best, checkpoints = run.folder / "best.pth", checkpoints_of(run)
+    best, checkpoints = best_file(run, views), checkpoints_of(run)
     if checkpoint is not None:
         checkpoint.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
@@ -172,7 +173,7 @@ def _train_model(
         writer.submit(lambda: checkpoints.save(progress, copied, best))
 
     return train(
-        run.built,
+        run.built if views.features is None else run.built.only_head(),
         run.settings,
         run.data.classes,
         loader,
@@ -195,6 +196,8 @@ def _train_model(
 
 def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
     """The training loader and, unless nothing was held out, the validation loader."""
+    if views.features is not None:
+        return feature_loaders(run, views)
     size, pin, workers = run.settings.batch_size, run.device.type == "cuda", views.workers
     repeats = [run.balance.repeats[example.label] for example in views.train]
     train_loader = training_loader(

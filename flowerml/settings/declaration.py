@@ -175,6 +175,12 @@ class Settings(BaseModel):
     freeze_backbone_epochs: Int = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
+    probe: Bool = setting(
+        False,
+        group=OPTIMISER,
+        about="linear probing: train the head alone, on features of the frozen backbone that are computed once",
+        late=True,
+    )
     amp: Bool = setting(
         True, group=OPTIMISER, about="mixed precision: bf16; without it fp16 with a scaler on a GPU, fp32 on a CPU"
     )

@@ -25,13 +25,24 @@ _GRIDS: Mapping[Family, Mapping[str, tuple[Any, ...]]] = {
     },
 }
 
+# Of linear probes (`probe`): settings of the head only, the same for every family with a grid.
+_PROBE_GRID: Mapping[str, tuple[Any, ...]] = {
+    "lr_head": (3e-4, 1e-3, 3e-3, 1e-2),
+    "weight_decay": (0.005, 0.02, 0.1, 0.5),
+    "label_smoothing": (0.05, 0.1),
+    "dropout": (0.0, 0.2),
+}
 
-def grid(family: Family) -> Mapping[str, tuple[Any, ...]]:
-    """The values of each varied setting, including the recipe's; empty for a family without a grid."""
-    return _GRIDS.get(family, {})
+
+def grid(family: Family, *, probe: bool = False) -> Mapping[str, tuple[Any, ...]]:
+    """The values of each varied setting, including the recipe's; empty for a family without a grid.
+
+    With `probe` those of linear probes.
+    """
+    return _PROBE_GRID if probe and family in _GRIDS else _GRIDS.get(family, {})
 
 
-def grid_points(family: Family) -> list[dict[str, Any]]:
+def grid_points(family: Family, *, probe: bool = False) -> list[dict[str, Any]]:
     """All combinations of the grid's values: 64 for each family with a grid."""
-    values = grid(family)
+    values = grid(family, probe=probe)
     return [dict(zip(values, point, strict=True)) for point in product(*values.values())]

@@ -9,6 +9,7 @@ from flowerml.errors import UserError
 from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
 from flowerml.settings.errors import first_error, flag_name
 from flowerml.settings.model_catalog import Family, ModelSpec, find_model
+from flowerml.settings.probing import as_probe
 from flowerml.settings.spec import RELATION, metadata
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
@@ -91,7 +92,8 @@ def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """Complete settings from the `requested` values, and warnings as text.
 
     Values may be text (from a command line) or typed; `auto` equals leaving a setting out. A freeze or warm-up that
-    comes from the recipe is shortened to the run with a warning; one that was given is refused.
+    comes from the recipe is shortened to the run with a warning; one that was given is refused. For `probe`, see
+    `probing.as_probe`.
 
     Raises:
         UserError: an unknown name, a value out of range, or settings that contradict each other.
@@ -104,6 +106,8 @@ def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:
         raise UserError(first_error(error, given)) from None
     if spec.family is Family.RELATION and "freeze_backbone_epochs" not in given:
         settings = settings.replace(freeze_backbone_epochs=settings.epochs)
+    if settings.probe:
+        settings = as_probe(settings, spec, given)
     warnings: list[str] = []
     for name in ("warmup_epochs", "freeze_backbone_epochs"):
         length = getattr(settings, name)

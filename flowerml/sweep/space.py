@@ -33,13 +33,14 @@ class Choice:
 Dimension = Range | Choice
 
 
-def range_dimensions(family: Family, fixed: Mapping[str, Any]) -> dict[str, Dimension]:
-    """The dimensions of `tpe`: the settings that the family's grid varies, but for those that are `fixed`.
+def range_dimensions(family: Family, fixed: Mapping[str, Any], *, probe: bool = False) -> dict[str, Dimension]:
+    """The dimensions of `tpe`: the settings that the family's grid varies (with `probe`: that of linear
+    probes), but for those that are `fixed`.
 
     Learning rates and weight decay: from a third of the grid's smallest value to three times its largest, log-uniform.
     Fractions and alphas: from half to one and a half times, at most 1. Integers: the grid's values.
     """
-    return {name: _dimension(name, values) for name, values in grid(family).items() if name not in fixed}
+    return {name: _dimension(name, values) for name, values in grid(family, probe=probe).items() if name not in fixed}
 
 
 def _dimension(name: str, values: tuple[Any, ...]) -> Dimension:
@@ -55,14 +56,17 @@ def _six_digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def grid_dimensions(family: Family, fixed: Mapping[str, Any]) -> dict[str, Dimension]:
+def grid_dimensions(family: Family, fixed: Mapping[str, Any], *, probe: bool = False) -> dict[str, Dimension]:
     """The dimensions of `grid`: the family's own values, without the `fixed` settings."""
-    return {name: Choice(values) for name, values in grid(family).items() if name not in fixed}
+    return {name: Choice(values) for name, values in grid(family, probe=probe).items() if name not in fixed}
 
 
-def shuffled_grid(family: Family, fixed: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+def shuffled_grid(family: Family, fixed: Mapping[str, Any], seed: int, *, probe: bool = False) -> list[dict[str, Any]]:
     """Every point of the family's grid once, without the `fixed` settings, shuffled by `seed`."""
-    points = [{name: value for name, value in point.items() if name not in fixed} for point in grid_points(family)]
+    points = [
+        {name: value for name, value in point.items() if name not in fixed}
+        for point in grid_points(family, probe=probe)
+    ]
     unique = list({tuple(point.items()): point for point in points}.values())
     random.Random(seed).shuffle(unique)
     return unique

@@ -38,15 +38,23 @@ class TaskData:
 Predict = Callable[[Sequence[Example]], Predictions]  # predictions of the best weights for any examples of the task
 
 
+Features = Callable[[Sequence[Example]], torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Views:
-    """Input of the data loaders: examples and transforms for training and evaluation, and the number of workers."""
+    """Input of the data loaders: examples and transforms for training and evaluation, and the number of workers.
+
+    Where the head alone is trained, on features of whole inputs, `features` gives those (N, F) of any examples; a
+    model then gets features and no images. None: it gets what the transforms return.
+    """
 
     train: Sequence[Example]
     val: Sequence[Example]
     train_transform: Transform
     eval_transform: Transform
     workers: int
+    features: Features | None = None
 
 
 class Task(Protocol):

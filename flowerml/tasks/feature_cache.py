@@ -14,8 +14,7 @@ from PIL import Image, ImageOps
 
 from flowerml.data.decode import read_image
 from flowerml.data.folders.finder import PictureFinder
-from flowerml.data.inputs import to_device, to_memory_format
-from flowerml.data.loader import Example, evaluation_loader
+from flowerml.data.loader import Example
 from flowerml.data.pair_views import PairExample, Sides, crop_box, swap_boxes
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
@@ -23,14 +22,12 @@ from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.files import write_with
 from flowerml.human_units import duration
 from flowerml.models import BuiltModel
-from flowerml.models.builders import set_channels_last
-from flowerml.progress_bar import track
 from flowerml.settings import ModelSpec
+from flowerml.tasks.backbone_features import extract_batches, update_with_backbone
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = "features-1"  # part of the cache key: change it whenever crops change
-_BATCH_SIZE = 64  # crops
 
 
 @dataclass(frozen=True)
@@ -147,22 +144,17 @@ def _compute_features(
     crops: Sequence[CropKey], root: Path, built: BuiltModel, spec: ModelSpec, device: torch.device, workers: int
 ) -> np.ndarray:
     """Features (N, F) float32 of the crops, computed in fp32."""
-    training = built.model.training
-    model = built.model.to(device).eval()
-    memory_format = set_channels_last(model, spec)
     finder = PictureFinder(root)
     examples = [Example(crop.image, 0, partial(_read_crop, finder.path(crop.image), crop)) for crop in crops]
-    loader = evaluation_loader(
-        examples, partial(_crop_to_tensor, built.description), batch_size=_BATCH_SIZE, workers=workers
+    batches = extract_batches(
+        examples,
+        partial(_crop_to_tensor, built.description),
+        built=built,
+        spec=spec,
+        device=device,
+        workers=workers,
     )
-    batches = []
-    with torch.inference_mode():
-        for inputs, _, _ in track(loader.epoch(1), "features", total=len(loader), log_every_s=120):
-            images = to_memory_format(to_device(inputs, device), memory_format)
-            assert isinstance(images, torch.Tensor)
-            batches.append(model.extract_features(images).float().cpu().numpy())  # sync point: one per batch
-    model.train(training)
-    return np.concatenate(batches)
+    return np.concatenate([features for _, features in batches])
 
 
 def _save_features(path: Path, features: np.ndarray) -> None:
@@ -178,9 +170,7 @@ def _cache_key(crops: Iterable[CropKey], sha256: Mapping[str, str], built: Built
     digest = hashlib.sha256(f"{_FORMAT} {built.description}".encode())
     for crop in crops:
         digest.update(f"{sha256[crop.image]} {crop.box} {crop.flipped}\n".encode())
-    for name, tensor in built.model.backbone.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    update_with_backbone(digest, built)
     return digest.hexdigest()[:24]
 
 

@@ -29,8 +29,9 @@ from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.files import file_digest
 from flowerml.models import BuiltModel, build
-from flowerml.settings import ModelSpec, Settings
+from flowerml.settings import ModelSpec, Settings, find_model
 from flowerml.tasks.base import Predict, TaskData, Views
+from flowerml.tasks.image_features import ImageFeatures
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 ALIASES = {"roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}  # the public flower_photos' folder names
@@ -69,7 +70,8 @@ class FlowersTask:
         val = set(split.val)
         label_of = {name: label for label, name in enumerate(scanned.classes)}
         all_examples = [
-            _make_example(root, picture.key, picture.file, label_of[picture.label]) for picture in scanned.pictures
+            _make_example(root, picture.key, picture.file, label_of[picture.label], picture.sha256)
+            for picture in scanned.pictures
         ]
         return TaskData(
             classes=scanned.classes,
@@ -123,7 +125,7 @@ class FlowersTask:
             replace(scanned, classes=tuple(name for name in layout.classes if name in present)), bad_images
         )
         examples = [
-            _make_example(root, picture.key, picture.file, scanned.classes.index(picture.label))
+            _make_example(root, picture.key, picture.file, scanned.classes.index(picture.label), picture.sha256)
             for picture in scanned.pictures
         ]
         known = set(split.sha256.values()) if split is not None else set()
@@ -164,8 +166,12 @@ class FlowersTask:
         return recipe(description, settings.randaugment, settings.random_erasing), EvaluationTransform(description)
 
     def views(self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
-        """The images, decoded in every epoch or, with `cache_images`, once."""
+        """The images, decoded in every epoch or, with `cache_images`, once; with `probe` also their features."""
         train_transform, eval_transform = self.transforms(built.description, settings)
+        if settings.probe:
+            features = ImageFeatures(built, find_model(settings.model), eval_transform, device, workers)
+            features([*data.train, *data.val])
+            return Views(data.train, data.val, train_transform, eval_transform, workers, features)
         if settings.cache_images == OFF:
             return Views(data.train, data.val, train_transform, eval_transform, workers)
         root, description = Path(settings.train_dir), built.description
@@ -213,8 +219,8 @@ def _is_utf8(name: str) -> bool:
     return name.encode("utf-8", "ignore").decode("utf-8") == name
 
 
-def _make_example(root: Path, key: str, file: str, label: int) -> Example:
-    return Example(key, label, partial(read_image, root / file))
+def _make_example(root: Path, key: str, file: str, label: int, sha256: str | None = None) -> Example:
+    return Example(key, label, partial(read_image, root / file), sha256=sha256)
 
 
 def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) -> tuple[str, ...]:

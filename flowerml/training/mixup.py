@@ -23,6 +23,8 @@ class Mixer:
     def __call__(self, inputs: Inputs, labels: torch.Tensor, *key: object) -> tuple[Inputs, torch.Tensor]:
         """Mix inputs (N, 3, S, S) and labels (N,) into inputs and soft targets (N, C); unchanged with both alphas at 0.
 
+        Features (N, F) can be mixed too, by mixup only.
+
         `key`, (seed, epoch, step), seeds the draw.
         """
         if not self._transforms:
@@ -30,5 +32,6 @@ class Mixer:
         assert isinstance(inputs, torch.Tensor), "the settings refuse to mix inputs that are more than one image"
         with seeded("mix", *key):
             transform = self._transforms[int(torch.randint(len(self._transforms), ()))]
-            mixed: tuple[torch.Tensor, torch.Tensor] = transform(inputs, labels)
-            return mixed
+            as_images = inputs[..., None, None] if inputs.ndim == 2 else inputs  # torchvision mixes images only
+            mixed, targets = transform(as_images, labels)
+            return mixed.reshape(inputs.shape), targets

@@ -61,9 +61,10 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, scale: f
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The largest rate of each part, as logged: `lr_head`, `lr_backbone`."""
+    """The largest rate of each part, as logged: `lr_head`, `lr_backbone` (0 where the head alone is trained)."""
     return {
-        f"lr_{part}": max(g["lr"] for g in optimizer.param_groups if g["part"] == part) for part in (HEAD, BACKBONE)
+        f"lr_{part}": max((g["lr"] for g in optimizer.param_groups if g["part"] == part), default=0.0)
+        for part in (HEAD, BACKBONE)
     }
 
 

@@ -104,7 +104,11 @@ class TrainStep:
                     buffer.copy_(before)
 
     def _accumulate_gradients(self, inputs: Inputs, targets: torch.Tensor, seed: int) -> torch.Tensor:
-        torch.manual_seed(seed)
+        if self.device.type == "cpu":
+            # torch.manual_seed would also queue the seed for every GPU that is not in use yet, with a stack trace.
+            torch.random.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         batch_loss = torch.zeros((), device=self.device)  # summed on the device: .item() here would be a sync per part
         sizes = part_sizes(len(targets), self.accumulate, self.smallest)

@@ -341,6 +341,7 @@ HELP = {
         "--min-lr": ("F", "(>= 0, <= 10)", "1e-06"),
         "--grad-clip": ("F", "(>= 0, <= 1000000.0)", "1.0"),
         "--freeze-backbone-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "cnn 3, vit 8, relation 50"),
+        "--probe": ("[{true,false}]", "", "false"),
         "--amp": ("[{true,false}]", "", "true"),
         "--ema": ("[{true,false}]", "", "true"),
     },

@@ -36,6 +36,7 @@ DEFAULTS = {
     "spatial_dropout": 0.2,
     "flip": 0.5,
     "cache_features": True,
+    "probe": False,
     "epochs": FROM_RECIPE,
     "batch_size": FROM_RECIPE,
     "accumulate": 1,

@@ -14,9 +14,10 @@ from tests.settings.samples import COMPLETE, OTHER
 
 CHANGED = COMPLETE.replace(**{name: value for name, (_, value) in OTHER.items()})
 NAMES = list(fields())
-# What a run can be: the settings of boxed pairs go with models of pairs, those that mix or move pixels with the others.
+# What a run can be: the settings of boxed pairs go with models of pairs, those that mix or move pixels with the others,
+# and a linear probe with neither.
 OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group") == RELATION]
-PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS})
+PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False)
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
     cutmix=0,
@@ -24,6 +25,7 @@ PAIRS = CHANGED.replace(
     augment_backend="torchvision",
     cache_images="off",
     cache_images_gb=0,
+    probe=False,
 )
 
 

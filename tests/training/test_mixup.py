@@ -93,3 +93,14 @@ def test_a_batch_of_one_image_is_unchanged():
     mixed, targets = Mixer(0.2, 1.0, COUNT)(inputs, labels, 1, 1, 0)
     assert torch.allclose(mixed, inputs)
     assert torch.allclose(targets, torch.eye(COUNT)[[2]])
+
+
+def test_features_are_mixed_as_images_are():
+    features = torch.arange(COUNT, dtype=torch.float32)[:, None].repeat(1, 4)
+    labels = torch.arange(COUNT)
+    mixer = Mixer(0.4, 0.0, COUNT)
+    mixed, targets = mixer(features, labels, 11, 3, 5)
+    images, same_targets = mixer(features[..., None, None], labels, 11, 3, 5)
+    assert torch.equal(mixed, images[..., 0, 0])
+    assert torch.equal(targets, same_targets)
+    assert torch.allclose(mixed[:, 0], targets @ torch.arange(COUNT, dtype=torch.float32))

@@ -71,6 +71,8 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
 
 
 def _estimate_run(settings: Settings, epoch_time: EpochTime, data: DataInfo) -> float:
+    if settings.probe:  # one pass, which runs of the same model share; epochs on features take no time beside it
+        return (data.train + data.val) * epoch_time.evaluation
     frozen = min(settings.freeze_backbone_epochs, settings.epochs)
     trained = frozen * epoch_time.frozen + (settings.epochs - frozen) * epoch_time.full
     return data.train * trained + settings.epochs * data.val * epoch_time.evaluation
@@ -96,6 +98,7 @@ def _measure_epoch_time(settings: Settings, train_dir: str) -> EpochTime:
             "epochs": 2,
             "warmup_epochs": 0,
             "freeze_backbone_epochs": 1,
+            "probe": False,
             "stop_epoch": None,
             "weights": "none",
             "val_split": 1 / 3,

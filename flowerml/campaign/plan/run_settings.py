@@ -135,7 +135,8 @@ def warn_off_grid(
     family: Family, nodes: Mapping[str, Node], overrides: Overrides, run: str, warnings: Warnings
 ) -> None:
     """Warn of values of the plan (not of overrides) that are not on the family's grid."""
-    for name, allowed in grid(family).items():
+    given = {**{name: value_of(node) for name, node in nodes.items()}, **overrides.of(family)}
+    for name, allowed in grid(family, probe=given.get("probe", "").lower() == "true").items():
         if name in overrides.of(family) or name not in nodes or value_of(nodes[name]) == AUTO:
             continue
         node, value = nodes[name], float(value_of(nodes[name]))

@@ -54,7 +54,7 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.tracking import default_experiment, warn_of_ignored_variables
 
     with closing(fork_client):
-        points = _grid_queue(args, settings.seed, family, given)
+        points = _grid_queue(args, settings, family, given)
         config = _sweep_config(args, settings, given, family)
         warn_of_ignored_variables()
         experiment = settings.experiment or default_experiment() or "flowers"
@@ -130,14 +130,14 @@ def _check_sweep_flags(args: argparse.Namespace, settings: Settings) -> None:
 
 
 def _grid_queue(
-    args: argparse.Namespace, seed: int, family: Family, given: Mapping[str, Any]
+    args: argparse.Namespace, settings: Settings, family: Family, given: Mapping[str, Any]
 ) -> list[dict[str, Any]] | None:
     """The grid points in order; None for another space. Raises UserError if there are fewer than trials."""
     if args.space != "grid":
         return None
     from flowerml.sweep.space import shuffled_grid
 
-    found = shuffled_grid(family, given, seed)
+    found = shuffled_grid(family, given, settings.seed, probe=settings.probe)
     if args.trials > len(found):
         raise UserError(
             f"--trials {args.trials}: the grid has {len(found)} points with what is given: ask for at most so many, or"
@@ -152,7 +152,8 @@ def _sweep_config(
     from flowerml.sweep.config import SweepConfig
     from flowerml.sweep.space import check_dimensions, describe_space, grid_dimensions, range_dimensions
 
-    dimensions = grid_dimensions(family, given) if args.space == "grid" else range_dimensions(family, given)
+    find_dimensions = grid_dimensions if args.space == "grid" else range_dimensions
+    dimensions = find_dimensions(family, given, probe=settings.probe)
     if not dimensions and not grid(family):
         raise UserError(
             f"models of family {family} have no grid to search: compare settings in a plan of your own (flowerml"

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
+from flowerml.data.feature_loader import feature_evaluation_loader
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, format_scores
 from flowerml.evaluation.predict import predict_all
@@ -64,7 +67,11 @@ def finalize_run(
     paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
     test: Scores | None = None
     if test_examples:
-        test_predictions = _predict_with_best(run, test_examples, run.workers)
+        test_predictions = (
+            _predict_with_best(run, test_examples, run.workers)
+            if views.features is None
+            else _predict_features(run, test_examples, views.features(test_examples))
+        )
         test = compute_metrics(test_predictions)
         metrics |= {
             "test_accuracy": test.accuracy,
@@ -99,3 +106,10 @@ def _predict_with_best(run: Prepared, examples: Sequence[Example], workers: int)
     _, transform = run.task.transforms(run.built.description, run.settings)
     loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=workers)
     return predict_all(predictor, loader.epoch(1), run.data.classes, run.device, memory_format)
+
+
+def _predict_features(run: Prepared, examples: Sequence[Example], features: torch.Tensor) -> Predictions:
+    """Predictions of the head of the `best.pth` on disk for examples with features (N, F)."""
+    head = load_network(run.folder / "best.pth", str(run.device)).get_submodule("head")
+    loader = feature_evaluation_loader(features, examples, batch_size=run.settings.batch_size)
+    return predict_all(head, loader.epoch(1), run.data.classes, run.device)

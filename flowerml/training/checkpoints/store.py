@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "flowerml-state-1"
 STATE, BEST, MANIFEST = "state.pt", "best.pth", "manifest.json"
+BEST_HEAD = "best_head.pth"
 _FOLDER_NAME = re.compile(r"epochs-(\d+)-steps-(\d+)")
 
 
@@ -57,6 +58,11 @@ class CheckpointStore:
     config_id: str
     seed: int
     keep: int
+
+    @property
+    def best_head(self) -> Path:
+        """Where a run that trains the head alone keeps its best one, until it is part of a whole `best.pth`."""
+        return self.folder / BEST_HEAD
 
     def positions(self) -> list[Progress]:
         """Positions of all checkpoints, valid or not, in order."""
@@ -118,7 +124,7 @@ class CheckpointStore:
         return None
 
     def clear(self) -> None:
-        """Remove all checkpoints, and the folder if nothing else is in it. Raises UserError."""
+        """Remove all checkpoints and a best head, and the folder if nothing else is in it. Raises UserError."""
         if not self.folder.is_dir():
             return
         with _user_errors(self.folder):
@@ -126,6 +132,7 @@ class CheckpointStore:
                 _remove_checkpoint(self.folder_of(progress))
             for leftover in self.folder.glob(".*.part"):
                 shutil.rmtree(leftover)
+            self.best_head.unlink(missing_ok=True)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 

@@ -68,9 +68,10 @@ def test_a_duplicate_run_created_by_a_late_request_is_deleted(server, write, und
     folder = write()
     server.reset(lambda number, path: "hang" if path.endswith("runs/create") else None)
     server.hold.clear()
-    with monkeypatch.context() as patch, pytest.raises(Exception, match="timed out"):
+    with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-        deliver(folder, tries=1)
+        with pytest.raises(Exception, match="timed out"):
+            deliver(folder, tries=1)
     server.fault = lambda number, path: None
     delivery = JournalDelivery(Journal(folder))
     delivery.open()
