@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
 VRD ?= ../shared/data/vrd
-BENCHMARKS := campaign sweep survival throughput data_path load selector scale relations_vrd
+BENCHMARKS := campaign sweep survival throughput data_path predict load selector scale relations_vrd
 SLOW ?= slow
 BIN := .venv/bin
 READY := .venv/.installed
@@ -60,6 +60,7 @@ ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loo
 bench: $(READY)  ## measurements, as tables (about 15 minutes, 40 with photos in data/train)
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/data_path.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/selector.py --stores sqlite
 	$(BIN)/python benchmarks/scale.py

@@ -1,13 +1,20 @@
 """Predict many picture files in batches; a file that can't be used is reported with its reason, the others go on."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
 
 from flowerml.data.decode import BadImage
 from flowerml.prediction.standalone.flowers_classifier import BATCH, FlowersClassifier
+
+_BATCHES_AHEAD = 2  # that are decoded while the model computes; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -19,18 +26,43 @@ class FilePrediction:
     reason: str = ""
 
 
-def predict_files(model: FlowersClassifier, paths: Sequence[Path]) -> Iterator[FilePrediction]:
-    """A prediction for each path, in their order. Memory does not grow with their number."""
-    for start in range(0, len(paths), BATCH):
-        batch = paths[start : start + BATCH]
-        results = [_preprocess(model, path) for path in batch]
-        inputs = [result for result in results if isinstance(result, torch.Tensor)]
-        rows = iter(model.probabilities(inputs) if inputs else ())
-        for path, result in zip(batch, results, strict=True):
-            if isinstance(result, str):
-                yield FilePrediction(path, None, result)
-            else:
-                yield FilePrediction(path, tuple(map(float, next(rows))))
+def predict_files(model: FlowersClassifier, paths: Sequence[Path], workers: int = 0) -> Iterator[FilePrediction]:
+    """A prediction for each path, in their order. Memory does not grow with their number.
+
+    `workers` threads decode and resize while the model computes (both release the GIL); 0 takes turns.
+    """
+    with closing(_preprocessed(model, paths, workers)) as results:
+        for start in range(0, len(paths), BATCH):
+            batch = paths[start : start + BATCH]
+            views = list(islice(results, len(batch)))
+            inputs = [view for view in views if isinstance(view, torch.Tensor)]
+            rows = iter(model.probabilities(inputs) if inputs else ())
+            for path, view in zip(batch, views, strict=True):
+                if isinstance(view, str):
+                    yield FilePrediction(path, None, view)
+                else:
+                    yield FilePrediction(path, tuple(next(rows).tolist()))
+
+
+def _preprocessed(
+    model: FlowersClassifier, paths: Sequence[Path], workers: int
+) -> Generator[torch.Tensor | str, None, None]:
+    """The model's input of each path, or why there is none."""
+    if not workers:
+        yield from map(partial(_preprocess, model), paths)
+        return
+    waiting: deque[Future[torch.Tensor | str]] = deque()
+    remaining = iter(paths)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        while True:
+            for path in islice(remaining, (_BATCHES_AHEAD + 1) * BATCH - len(waiting)):
+                waiting.append(pool.submit(_preprocess, model, path))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _preprocess(model: FlowersClassifier, path: Path) -> torch.Tensor | str:

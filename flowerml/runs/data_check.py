@@ -21,10 +21,9 @@ from flowerml.prediction import as_predictor
 from flowerml.progress_bar import track
 from flowerml.reporting.data_page import data_page
 from flowerml.reporting.thumbnail import thumbnail_jpeg
-from flowerml.runs.prepare import default_workers
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint
-from flowerml.training.device import pick_device
+from flowerml.training.device import default_workers, pick_device
 
 logger = logging.getLogger(__name__)
 

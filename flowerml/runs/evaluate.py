@@ -16,11 +16,10 @@ from flowerml.prediction import as_network
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
-from flowerml.runs.prepare import default_workers
 from flowerml.settings import Settings
 from flowerml.tasks import Task, task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from flowerml.training.device import pick_device
+from flowerml.training.device import default_workers, pick_device
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from flowerml.models import BuiltModel, weights_digest
 from flowerml.models.smallest_batch import smallest_batch
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
-from flowerml.training.device import pick_device
+from flowerml.training.device import default_workers, pick_device
 
 logger = logging.getLogger(__name__)
 
@@ -116,9 +116,3 @@ def _require_own_test_folder(settings: Settings) -> None:
             " model that has seen it. Name a folder of other pictures, or leave it out: the validation pictures are"
             " held out anyway"
         )
-
-
-def default_workers(device: torch.device) -> int:
-    """Number of loader processes: up to 16 for a GPU; at most 1 on a CPU, which needs its cores for the training."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, cores) if device.type == "cuda" else min(1, cores - 1)

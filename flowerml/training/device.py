@@ -1,4 +1,6 @@
-"""Choice of device and of the autocast precision."""
+"""Choice of device, of the autocast precision, and of the number of loader processes."""
+
+import os
 
 import torch
 
@@ -21,6 +23,12 @@ def pick_device(requested: str | None) -> torch.device:
     if (f"{requested}:0" if requested == "cuda" else requested) not in available:
         raise UserError(f"--device {requested}: this machine has {', '.join(available)}")
     return torch.device(requested)
+
+
+def default_workers(device: torch.device) -> int:
+    """Number of loader processes: up to 16 for a GPU; at most 1 on a CPU, which needs its cores for the model."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, cores) if device.type == "cuda" else min(1, cores - 1)
 
 
 def autocast_dtype(device: torch.device, *, amp: bool) -> torch.dtype | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flowerml.errors import UserError, one_line
 from flowerml.files import check_writable, missing_reason, write_text
 from flowerml.progress_bar import track
+from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 from flowerml.text import cut_list
 
@@ -37,7 +38,11 @@ def run(argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
+    parser.add_argument(
+        "--workers", metavar="INT", help="threads that read pictures while the model computes; default: by cores"
+    )
     args = parser.parse(argv)
+    workers = resolve_setting("workers", args.workers)
     target = None if args.csv is None else Path(args.csv)
     if target is not None:
         check_writable(target)  # before the work, not after it
@@ -51,13 +56,15 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.prediction import load_predictor
     from flowerml.prediction.files import predict_files
     from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json
-    from flowerml.training.device import pick_device
+    from flowerml.training.device import default_workers, pick_device
 
     device = pick_device(args.device)
     model = load_predictor(args.model, str(device))
     if line := passed_over_line(passed_over):
         logger.info(line)
-    answers = list(track(predict_files(model, paths), f"predicting on {device}", total=len(paths)))
+    threads = default_workers(device) if workers is None else workers
+    predictions = predict_files(model, paths, threads)
+    answers = list(track(predictions, f"predicting on {device}", total=len(paths)))
     if target is not None:
         write_text(target, predictions_csv(model.classes, answers))
     if args.json:

@@ -89,6 +89,9 @@ FLAGS = {
     "eval: workers below zero": Case(
         "eval --checkpoint x --workers -1", "--workers is '-1'. Allowed: whole number, >= 0…"
     ),
+    "predict: workers below zero": Case(
+        "predict x --model x --workers -1", "--workers is '-1'. Allowed: whole number, >= 0…"
+    ),
     "eval: ² workers": Case("eval --checkpoint x --workers ²", "--workers is '²'. Allowed: whole number, >= 0…"),
     "eval: 9999 workers": Case(
         "eval --checkpoint x --workers 9999", "--workers is '9999'. Allowed: whole number, >= 0, <= 256, or auto"
