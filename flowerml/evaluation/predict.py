@@ -1,4 +1,4 @@
-"""Prediction over a data loader: always fp32 and in order, so that metrics are reproducible to the last digit."""
+"""Prediction over a data loader: in order and, where figures are to be kept, in fp32: the same to the last digit."""
 
 import logging
 import math
@@ -26,8 +26,9 @@ def predict_all(
     classes: tuple[str, ...],
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
+    dtype: torch.dtype | None = None,
 ) -> Predictions:
-    """Predictions for all batches, without autocast: in bf16 close calls differ from the delivered fp32 model.
+    """Predictions for all batches. `dtype` None computes in fp32; with autocast to another type, close calls differ.
 
     Logits stay on the device until the end: one sync point. Out of memory, batches are split into twice as many parts.
 
@@ -39,9 +40,10 @@ def predict_all(
     model.eval()
     logits, labels, ids = [], [], []
     parts = 1
+    precision = torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
     for inputs, targets, names in batches:
         on_device = to_memory_format(to_device(inputs, device), memory_format)
-        while (batch_logits := _forward_in_chunks(model, on_device, parts)) is None:
+        while (batch_logits := _forward_in_chunks(model, on_device, parts, precision)) is None:
             if parts >= batch_size_of(inputs):
                 raise RunFailed(
                     "memory ran out with one picture at a time: take a smaller --img-size or model, or another --device"
@@ -60,10 +62,11 @@ def predict_all(
     )
 
 
-def _forward_in_chunks(model: nn.Module, inputs: Inputs, parts: int) -> torch.Tensor | None:
+def _forward_in_chunks(model: nn.Module, inputs: Inputs, parts: int, precision: torch.autocast) -> torch.Tensor | None:
     """Logits of one batch, or None when memory runs out."""
     try:
-        return torch.cat([model(part).float() for part in chunk(inputs, parts)])
+        with precision:
+            return torch.cat([model(part).float() for part in chunk(inputs, parts)])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

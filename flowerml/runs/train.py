@@ -216,18 +216,13 @@ def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
 
 
 def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
-    metrics: dict[str, float] = {}
-    if candidate.result is not None:
-        result = candidate.result
-        metrics = {"val_accuracy": result.accuracy, "val_macro_f1": result.macro_f1, "val_loss": result.loss}
-        metrics["val_mean_recall"] = result.mean_recall
     checkpoint = Checkpoint(
         state_dict=candidate.state_dict,
         spec=run.spec,
         classes=run.data.classes,
         description=run.built.description,
         epoch=candidate.epoch,
-        metrics=metrics,
+        metrics=candidate.result.as_metrics() if candidate.result is not None else {},
         settings=run.settings.model_dump(mode="json"),
         split=run.data.split.as_json(),
         prior=run.balance.prior,

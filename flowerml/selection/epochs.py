@@ -21,6 +21,15 @@ class EpochResult:
         """hits / total."""
         return self.hits / self.total
 
+    def as_metrics(self) -> dict[str, float]:
+        """The metrics that stand in a checkpoint, by name."""
+        return {
+            "val_accuracy": self.accuracy,
+            "val_macro_f1": self.macro_f1,
+            "val_loss": self.loss,
+            "val_mean_recall": self.mean_recall,
+        }
+
 
 def is_better(new: EpochResult, old: EpochResult | None, monitor: str) -> bool:
     """Whether `new`, a later epoch, replaces `old` as the best.

@@ -43,11 +43,22 @@ def parameter_groups(
     return groups
 
 
-def make_optimizer(kind: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), or SGD with Nesterov momentum 0.9, over `parameter_groups`."""
+def make_optimizer(kind: str, groups: list[dict[str, Any]], *, fused: bool = False) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), or SGD with Nesterov momentum 0.9, over `parameter_groups`.
+
+    `fused`: one kernel for all weights, which can skip a step on the device; the order of its operations differs.
+    """
+    implementation = True if fused else None  # None: torch's choice
     if kind == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=implementation)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=implementation)
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+    """Load a state that a fused or another implementation has saved; the optimizer keeps its own implementation."""
+    own = [{key: group[key] for key in ("fused", "foreach")} for group in optimizer.param_groups]
+    saved = [{**group, **keys} for group, keys in zip(state_dict["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**state_dict, "param_groups": saved})
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, scale: float, min_lr: float) -> None:

@@ -17,6 +17,7 @@ from flowerml.selection.epochs import EarlyStopping, EpochResult
 from flowerml.training.callbacks import Candidate, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.ema import EMA
+from flowerml.training.optimizer import load_optimizer_state
 from flowerml.training.schedule import Plateau
 from flowerml.training.train_step import TrainStep
 
@@ -91,7 +92,7 @@ class TrainState:
         if self.ema is not None:
             self.ema.module.load_state_dict(state_dict["average"])
             self.ema.updates = state_dict["updates"]
-        self.optimizer.load_state_dict(state_dict["optimizer"])
+        load_optimizer_state(self.optimizer, state_dict["optimizer"])
         if state_dict["scaler"]:  # empty where the earlier device had no scaler; an enabled scaler refuses that
             self.train_step.scaler.load_state_dict(state_dict["scaler"])
         # Micro-batches that did not fit into memory then would not fit now; the settings may ask for smaller ones.

@@ -1,10 +1,15 @@
-"""One optimizer step: mixed precision, gradient accumulation, out-of-memory retry, clipping, non-finite checks."""
+"""One optimizer step: mixed precision, gradient accumulation, out-of-memory retry, clipping, non-finite checks.
+
+On a GPU nothing in a step waits for it. Loss and norm are read when the next step is queued, and a step whose loss or
+norm is not finite is skipped on the device, as a gradient scaler skips one whose gradients overflow.
+"""
 
 import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,11 +25,52 @@ from flowerml.training.losses import example_losses
 
 logger = logging.getLogger(__name__)
 
+_REMEDY = "Lower the learning rate, or look at these pictures"
 ExampleLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (N, C), targets (N,) or (N, C) -> (N,)
+
+
+class PendingStep:
+    """A step that was queued: its loss and its gradient's norm, which the device may still be computing."""
+
+    def __init__(self, loss: torch.Tensor, norm: torch.Tensor, context: str, *, norm_may_overflow: bool) -> None:
+        self._numbers = torch.stack([loss, norm.to(loss)])
+        self._computed: torch.cuda.Event | None = None
+        self._context, self._norm_may_overflow = context, norm_may_overflow
+        if loss.device.type == "cuda":
+            on_device = self._numbers
+            self._numbers = torch.empty(2, pin_memory=True).copy_(on_device, non_blocking=True)
+            self._computed = torch.cuda.Event()
+            self._computed.record()
+
+    def read(self) -> tuple[float, float]:
+        """The mean loss of the batch and the gradient's norm before clipping; waits until they are computed.
+
+        Raises:
+            NotFinite: one of them is not finite. The weights are those before the step.
+        """
+        if self._computed is not None:
+            self._computed.synchronize()
+        loss, norm = self._numbers.tolist()
+        require_finite_loss(loss, self._context)
+        if not self._norm_may_overflow:
+            require_finite_norm(norm, self._context)
+        return loss, norm
 
 
 class NotFinite(RunFailed):
     """The loss or the gradient is NaN or infinite; the message names epoch, step, learning rates and images."""
+
+
+def require_finite_loss(loss: float, context: str) -> None:
+    """Raise NotFinite for a loss that is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise NotFinite(f"the loss is {loss} at {context}. {_REMEDY}")
+
+
+def require_finite_norm(norm: float, context: str) -> None:
+    """Raise NotFinite for a gradient whose norm is NaN or infinite."""
+    if not math.isfinite(norm):
+        raise NotFinite(f"the gradient's norm is {norm} at {context}. {_REMEDY}")
 
 
 @dataclass
@@ -34,7 +80,8 @@ class TrainStep:
     `dtype` is the autocast type or None. A batch is split into `accumulate` micro-batches, twice as many when memory
     runs out; loss and gradient stay those of the whole batch. `on_memory` gets a message each time. No micro-batch has
     fewer than `smallest` images: a BatchNorm can refuse a single one. Where a compiled `model` fails, `uncompiled`
-    takes its place, with the same result.
+    takes its place, with the same result. `deferred`: the CPU does not wait for a step; the optimizer must be a fused
+    one, which can skip a step on the device.
     """
 
     model: nn.Module
@@ -48,40 +95,55 @@ class TrainStep:
     on_memory: Callable[[str], None]
     smallest: int = 1
     uncompiled: nn.Module | None = None
+    deferred: bool = False
 
     def __post_init__(self) -> None:
         # fp16 has a small range: the loss is scaled up, and steps whose gradients overflow are skipped (no error).
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def step(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> tuple[float, float]:
-        """One step on a whole batch. Returns its mean loss and the gradient's norm before clipping.
+        """`queue`, and wait for its mean loss and the gradient's norm before clipping. Raises as these two do."""
+        return self.queue(inputs, targets, seed, context).read()
+
+    def queue(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> PendingStep:
+        """One step on a whole batch.
 
         `seed` seeds dropout and stochastic depth, again for every retry; `context` (epoch, step, rates, images) is for
         messages.
 
         Raises:
-            NotFinite: loss or gradient; raised before the weights are changed.
+            NotFinite: loss or gradient; raised before the weights are changed. A deferred step skips that change on the
+                device, and its `PendingStep.read` raises.
             RunFailed: memory runs out with the fewest images at a time.
         """
         # forward and backward
-        batch_loss = self._forward_backward(inputs, targets, seed, context)
-        loss = batch_loss.item()  # sync point: waits for the GPU; the price of stopping before a bad step, not after it
-        if not math.isfinite(loss):
-            raise NotFinite(f"the loss is {loss} at {context}. Lower the learning rate, or look at these pictures")
+        loss = self._forward_backward(inputs, targets, seed, context)
+        if not self.deferred:
+            require_finite_loss(loss.item(), context)
 
         # unscale and clip
         self.scaler.unscale_(self.optimizer)
-        # sync point: cheap, the GPU has only the norm left to compute
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or math.inf).item()
-        if not math.isfinite(norm) and not self.scaler.is_enabled():
-            raise NotFinite(
-                f"the gradient's norm is {norm} at {context}. Lower the learning rate, or look at these pictures"
-            )
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or math.inf)
+        if not self.deferred and not self.scaler.is_enabled():
+            require_finite_norm(norm.item(), context)
 
         # optimizer step
-        self.scaler.step(self.optimizer)  # with fp16 one more sync point: it looks whether a gradient overflowed
-        self.scaler.update()
-        return loss, norm
+        if self.deferred and not self.scaler.is_enabled():
+            self._step_if_finite(loss, norm)
+        else:  # with fp16 the scaler skips a step whose gradients overflow, those of a loss that is not finite too
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return PendingStep(loss, norm, context, norm_may_overflow=self.scaler.is_enabled())
+
+    def _step_if_finite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        """A step of a fused optimizer, skipped on the device where `found_inf` is 1, as with `GradScaler`."""
+        optimizer: Any = self.optimizer
+        optimizer.grad_scale = None
+        optimizer.found_inf = 1.0 - (loss.isfinite() & norm.isfinite()).float()
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf
 
     def _forward_backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> torch.Tensor:
         """Compute the gradient of the batch's mean loss and return that loss; halve the micro-batches on OOM."""
@@ -189,6 +251,7 @@ def make_train_step(
         on_memory=on_memory,
         smallest=smallest,
         uncompiled=None if compiled is None else model,
+        deferred=device.type == "cuda",
     )
 
 

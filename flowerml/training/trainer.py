@@ -29,7 +29,7 @@ from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.train_state import EpochTotals, TrainState
-from flowerml.training.train_step import make_train_step
+from flowerml.training.train_step import PendingStep, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
             llrd=settings.llrd,
         )
-        optimizer = self.optimizer = make_optimizer(settings.optimizer, groups)
+        optimizer = self.optimizer = make_optimizer(settings.optimizer, groups, fused=device.type == "cuda")
         steps = len(loader)
         self.schedule = Schedule(settings.scheduler, steps * settings.epochs, steps * settings.warmup_epochs)
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
@@ -103,6 +103,7 @@ class Trainer:
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         self.result = TrainingResult(cuts=self.plateau.cuts)
         self.state = TrainState(self.model, optimizer, self.train_step, self.ema, self.plateau, stopping, self.result)
+        self.pending: tuple[PendingStep, int] | None = None  # the step queued last, and its number of images
         every_steps, every_minutes = settings.checkpoint_every_steps, settings.checkpoint_every_minutes
         self.checkpoint_interval = CheckpointInterval(every_steps, every_minutes)
 
@@ -144,20 +145,25 @@ class Trainer:
             inputs, targets = self.mixer(inputs, labels, seed, epoch, step)
             inputs = to_memory_format(inputs, self.memory_format)
 
-            # forward, backward, unscale and clip, optimizer step; sync point: it returns loss and norm as numbers
+            # forward, backward, unscale and clip, optimizer step; on a GPU all of it is queued only
             context = f"epoch {epoch}, step {step + 1}, {self._rates_text()}, pictures {', '.join(ids)}"
-            loss, norm = self.train_step.step(inputs, targets, derive_seed(seed, "step", epoch, step), context)
+            queued = self.train_step.queue(inputs, targets, derive_seed(seed, "step", epoch, step), context)
 
             # EMA: one more pass over all weights, on the device, without a sync point
             if self.ema is not None:
                 self.ema.update(self.model)
 
-            # totals, checkpoint, stop request
-            totals.add(loss, norm, len(ids))
+            # totals of the step before, which the GPU has finished by now: it is never without work
+            self.add_to_totals()
+            self.pending = queued, len(ids)
+
+            # checkpoint, stop request
             totals.seconds = seconds_before + time.monotonic() - started
             if self.checkpoint_interval.is_due(global_step + 1):
                 self.save_checkpoint()
             self.check_stop()
+        self.add_to_totals()
+        totals.seconds = seconds_before + time.monotonic() - started
         return {
             "epoch": float(epoch),
             "train_loss": totals.loss / totals.pictures,
@@ -166,14 +172,25 @@ class Trainer:
             "images_per_second": totals.pictures / totals.seconds,
         }
 
+    def add_to_totals(self) -> None:
+        """Read loss and norm of the step that was queued last, and add them to the totals. Raises NotFinite."""
+        if self.pending is None:
+            return
+        (queued, pictures), self.pending = self.pending, None
+        loss, norm = queued.read()  # sync point: one step late in an epoch, at once before a checkpoint
+        self.state.totals.add(loss, norm, pictures)
+
     def evaluate(self, epoch: int, loader: Loader | None, metrics: EpochMetrics) -> Candidate:
-        """Evaluate the weights that would be saved (the EMA's, if there is one); adds the val metrics to `metrics`."""
+        """Evaluate the weights that would be saved (the EMA's, if there is one), in the training's own precision.
+
+        Adds the val metrics to `metrics`.
+        """
         model = self.ema.module if self.ema is not None else self.model
         if loader is None:
             return Candidate(epoch, model.state_dict(), None, None)
         batches = self._until_stop(self._received(loader.epoch(epoch)))
         # sync point: one per evaluation, when all logits are copied to the CPU
-        predictions = predict_all(model, batches, self.classes, self.device, self.memory_format)
+        predictions = predict_all(model, batches, self.classes, self.device, self.memory_format, self.train_step.dtype)
         val = compute_metrics(predictions)
         metrics |= {"val_loss": val.loss, "val_accuracy": val.accuracy, "val_macro_f1": val.macro_f1}
         metrics["val_mean_recall"] = val.mean_recall
@@ -203,6 +220,7 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         """Call `on_state` with the current state. Sync point: it copies weights, EMA and optimizer state to the CPU."""
+        self.add_to_totals()
         self.callbacks.on_state(self.state.progress, self.state.state_dict())
         self.checkpoint_interval.restart()
 

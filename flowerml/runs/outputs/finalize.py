@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from flowerml.data.feature_loader import feature_evaluation_loader
-from flowerml.data.loader import Example, evaluation_loader
+from flowerml.data.loader import Example, Transform, evaluation_loader
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, format_scores
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
@@ -22,6 +22,8 @@ from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
 from flowerml.training.callbacks import TrainingResult
+from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from flowerml.training.device import autocast_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ def finalize_run(
     Raises:
         UserError: a file that later commands need can't be written.
     """
+    assert outcome.best is not None
+    outcome = _best_in_fp32(run, outcome, views)
     assert outcome.best is not None
     paths = [run.folder / "best.pth", artifacts.write_history(run.folder, outcome.history)]
     if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
@@ -99,12 +103,32 @@ def finalize_run(
     return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 
-def _predict_with_best(run: Prepared, examples: Sequence[Example], workers: int) -> Predictions:
-    """Predictions of the `best.pth` on disk."""
+def _best_in_fp32(run: Prepared, outcome: TrainingResult, views: Views) -> TrainingResult:
+    """The result with the best epoch evaluated in fp32, where the epochs were evaluated in the training's precision.
+
+    Its figures then also stand in `best.pth`, whose weights are what is evaluated here.
+    """
+    best = outcome.best
+    if best is None or best.predictions is None or autocast_dtype(run.device, amp=run.settings.amp) is None:
+        return outcome
+    if views.features is not None:
+        predictions = _predict_features(run, views.val, views.features(views.val))
+    else:
+        predictions = _predict_with_best(run, views.val, views.workers, views.eval_transform)
+    result = compute_metrics(predictions).as_epoch_result(best.epoch)
+    path = run.folder / "best.pth"
+    save_checkpoint(path, replace(load_checkpoint(path), metrics=result.as_metrics()))
+    return replace(outcome, best=replace(best, result=result, predictions=predictions))
+
+
+def _predict_with_best(
+    run: Prepared, examples: Sequence[Example], workers: int, transform: Transform | None = None
+) -> Predictions:
+    """Predictions of the `best.pth` on disk; `transform` is the task's own for evaluation where it is None."""
     predictor = load_network(run.folder / "best.pth", str(run.device))
     memory_format = set_channels_last(predictor, run.spec)
-    _, transform = run.task.transforms(run.built.description, run.settings)
-    loader = evaluation_loader(examples, transform, batch_size=run.settings.batch_size, workers=workers)
+    own = run.task.transforms(run.built.description, run.settings)[1]
+    loader = evaluation_loader(examples, transform or own, batch_size=run.settings.batch_size, workers=workers)
     return predict_all(predictor, loader.epoch(1), run.data.classes, run.device, memory_format)
 
 
