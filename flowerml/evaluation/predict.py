@@ -14,12 +14,14 @@ from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
 from flowerml.models.memory import free_memory, is_out_of_memory
+from flowerml.models.precision import plain_fp32
 
 logger = logging.getLogger(__name__)
 
 
 @worker_death_as_error()
 @torch.inference_mode()
+@plain_fp32()
 def predict_all(
     model: nn.Module,
     batches: Iterable[Batch],

@@ -1,8 +1,12 @@
-"""Detection of out-of-memory errors on GPU and CPU, and freeing memory before a retry."""
+"""Memory of a training: detection of out-of-memory errors, freeing before a retry, gradient checkpointing."""
 
 import gc
 
 import torch
+from torch import nn
+
+from flowerml.errors import UserError
+from flowerml.settings import ModelSpec
 
 # Messages of RuntimeErrors from torch's CPU allocator (c10/core/impl/alloc_cpu.cpp) and the MPS allocator.
 _MESSAGES = ("can't allocate memory", "out of memory", "not enough memory")
@@ -23,3 +27,22 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def enable_grad_checkpointing(backbone: nn.Module, spec: ModelSpec) -> None:
+    """Turn gradient checkpointing on: activations inside a backbone's blocks are computed again in the backward pass.
+
+    Chen et al., "Training Deep Nets with Sublinear Memory Cost" (2016). The blocks are the library's own choice.
+
+    Raises:
+        UserError: the model has none.
+    """
+    enable = getattr(backbone, "set_grad_checkpointing", None)
+    try:
+        if enable is None:
+            raise NotImplementedError
+        enable(True)
+    except (AssertionError, NotImplementedError) as error:  # timm asserts that there is nothing to turn on
+        raise UserError(
+            f"--grad-checkpointing: {spec.name} has none. Leave it out; --accumulate saves memory too"
+        ) from error

@@ -12,6 +12,7 @@ from flowerml.data.balance import Balance, compute_balance
 from flowerml.data.rng import derive_seed
 from flowerml.errors import UserError
 from flowerml.models import BuiltModel, weights_digest
+from flowerml.models.memory import enable_grad_checkpointing
 from flowerml.models.smallest_batch import smallest_batch
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
@@ -52,6 +53,8 @@ def prepare(settings: Settings) -> Prepared:
     data = task.prepare(settings)
     torch.manual_seed(derive_seed(settings.seed, "init"))
     built = task.build(spec, settings, data.classes)
+    if settings.grad_checkpointing:
+        enable_grad_checkpointing(built.model.backbone, spec)
     description = built.description
     digests = Digests(data.split.data_digest, data.split.digest, weights)
     workers = default_workers(device) if settings.workers is None else settings.workers
@@ -63,6 +66,7 @@ def prepare(settings: Settings) -> Prepared:
         crop_pct=description.crop_pct,
         device=str(device),
         workers=workers,
+        compile=False if settings.compile is None and device.type != "cuda" else settings.compile,
         experiment=settings.experiment or task.name,
     )
     identity = config_id(complete, digests)

@@ -20,8 +20,8 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
 class Settings(BaseModel):
     """The settings of one training run: frozen, typed, validated. No field is `auto` once the run has been prepared.
 
-    None means "determined later" (the model's input description, the device, names) or "not used" (`test_dir`,
-    `stop_epoch`).
+    None means "determined later" (the model's input description, the device, names; `compile` on a GPU, while it
+    trains) or "not used" (`test_dir`, `stop_epoch`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -353,7 +353,19 @@ class Settings(BaseModel):
         identity=False,
         pattern=r"^(cpu|mps|cuda(:\d+)?)$",
     )
-    compile: Bool = setting(False, group=RUN, about="torch.compile the model", identity=False)
+    compile: Bool | None = setting(
+        None,
+        group=RUN,
+        about="torch.compile the model",
+        auto="on a GPU, after an epoch that shows that the rest is long enough",
+        identity=False,
+    )
+    grad_checkpointing: Bool = setting(
+        False,
+        group=RUN,
+        about="keep fewer activations and compute them again: less memory, about a quarter slower, the same result",
+        identity=False,
+    )
 
     def replace(self, **changes: Any) -> "Settings":  # noqa: ANN401 - values of the fields' types
         """A validated copy with some settings changed."""

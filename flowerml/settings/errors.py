@@ -29,8 +29,8 @@ def allowed_words(field: FieldInfo) -> tuple[str, ...]:
 
 def type_name(field: FieldInfo) -> str:
     """The name of a setting's type, as messages and `--help` show it."""
-    parts = {field.annotation, *get_args(field.annotation)}
-    if bool in parts:
+    parts = (field.annotation, *get_args(field.annotation))
+    if any(part is bool or get_args(part)[:1] == (bool,) for part in parts):  # bool, Annotated[bool, ...], with None
         return "true or false"
     text = str(field.annotation)
     if "tuple[" in text:

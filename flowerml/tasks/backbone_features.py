@@ -10,6 +10,7 @@ from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import Example, Transform, evaluation_loader
 from flowerml.models import BuiltModel
 from flowerml.models.builders import set_channels_last
+from flowerml.models.precision import plain_fp32
 from flowerml.progress_bar import track
 from flowerml.settings import ModelSpec
 
@@ -38,7 +39,7 @@ def extract_batches(
         for inputs, _, ids in track(loader.epoch(1), "features", total=len(loader), log_every_s=log_every_s):
             images = to_memory_format(to_device(inputs, device), memory_format)
             assert isinstance(images, torch.Tensor)
-            with torch.inference_mode():
+            with torch.inference_mode(), plain_fp32():
                 features = model.extract_features(images).float().cpu().numpy()  # sync point: one per batch
             yield ids, features
     finally:

@@ -145,6 +145,14 @@ class TrainStep:
         finally:
             del optimizer.grad_scale, optimizer.found_inf
 
+    def compile(self) -> bool:
+        """Use the compiled model from now on. Returns False, after a warning, where that can't be prepared."""
+        compiled = _compiled(self.model)
+        if compiled is None:
+            return False
+        self.model, self.uncompiled = compiled, self.model
+        return True
+
     def _forward_backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> torch.Tensor:
         """Compute the gradient of the batch's mean loss and return that loss; halve the micro-batches on OOM."""
         # A failed attempt may update batch-norm statistics. This copies all buffers in every step; they are small.
@@ -232,9 +240,8 @@ def make_train_step(
 
     `smallest` is the number of images that the model can be trained on at a time.
     """
-    compiled = _compiled(model) if settings.compile else None
-    return TrainStep(
-        model=model if compiled is None else compiled,
+    train_step = TrainStep(
+        model=model,
         optimizer=optimizer,
         parameters=list(model.parameters()),
         device=device,
@@ -250,9 +257,11 @@ def make_train_step(
         ),
         on_memory=on_memory,
         smallest=smallest,
-        uncompiled=None if compiled is None else model,
         deferred=device.type == "cuda",
     )
+    if settings.compile:
+        train_step.compile()
+    return train_step
 
 
 def _optional_tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:

@@ -160,7 +160,7 @@ class TestSwitches:
     def test_left_out_is_the_default(self):
         assert parse("") == {}
         settings = settings_of("")
-        assert (settings.amp, settings.ema, settings.overwrite, settings.compile) == (True, True, False, False)
+        assert (settings.amp, settings.ema, settings.overwrite, settings.compile) == (True, True, False, None)
 
 
 class TestSpelling:
@@ -383,7 +383,8 @@ HELP = {
         "--cache-images": ("{off,ram,disk,auto}", "", "off"),
         "--cache-images-gb": ("F", "[GB] (>= 0, <= 100000)", "0.0"),
         "--device": ("TEXT", "(cpu, cuda, cuda:N, mps)", "the best there is"),
-        "--compile": ("[{true,false}]", "", "false"),
+        "--compile": ("[{true,false}]", "", "on a GPU, after an epoch that shows that the rest is long enough"),
+        "--grad-checkpointing": ("[{true,false}]", "", "false"),
     },
 }
 FLAGS = {flag: (group, *row) for group, rows in HELP.items() for flag, row in rows.items()}

@@ -55,3 +55,26 @@ def test_predict_all_keeps_no_gradient_and_is_deterministic():
     second = predict_all(model, loader.epoch(5), CLASSES, torch.device("cpu"))
     assert np.array_equal(first.logits, second.logits)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class PrecisionModel(DropoutModel):
+    """Records the precision of fp32 operations on a GPU."""
+
+    def forward(self, inputs):
+        self.precisions = (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+        return super().forward(inputs)
+
+
+def test_fp32_is_plain_on_a_gpu_and_the_callers_precision_is_restored():
+    before = (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+    model = PrecisionModel()
+    predict_all(model, loader_of(3, 3)[2].epoch(1), CLASSES, torch.device("cpu"))
+    assert model.precisions == ("ieee", "ieee")
+    assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision) == before
+
+
+def test_with_a_dtype_the_model_runs_in_it_and_logits_are_fp32():
+    model = DropoutModel()
+    predictions = predict_all(model, loader_of(3, 3)[2].epoch(1), CLASSES, torch.device("cpu"), dtype=torch.bfloat16)
+    assert [dtype for _, dtype, _ in model.calls] == [torch.bfloat16]
+    assert predictions.logits.dtype == np.float32

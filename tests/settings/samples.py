@@ -82,6 +82,7 @@ COMPLETE = Settings(
     cache_images_gb=0.0,
     device="cpu",
     compile=False,
+    grad_checkpointing=False,
 )
 
 # The text is what a person types; the value is what it must mean. None of them equals COMPLETE's.
@@ -161,4 +162,5 @@ OTHER = {
     "cache_images_gb": ("2.5", 2.5),
     "device": ("cuda:1", "cuda:1"),
     "compile": ("true", True),
+    "grad_checkpointing": ("true", True),
 }

@@ -85,7 +85,8 @@ DEFAULTS = {
     "cache_images": "off",
     "cache_images_gb": 0.0,
     "device": None,
-    "compile": False,
+    "compile": None,
+    "grad_checkpointing": False,
 }
 # name: (values at the edges that must pass, values just beyond that must not)
 RANGES = {

@@ -63,6 +63,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "amp",
         "ema",
         "compile",
+        "grad_checkpointing",
         "device",
         "workers",
         "randaugment",
