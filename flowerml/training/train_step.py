@@ -25,7 +25,6 @@ from flowerml.training.losses import example_losses
 
 logger = logging.getLogger(__name__)
 
-_REMEDY = "Lower the learning rate, or look at these pictures"
 ExampleLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (N, C), targets (N,) or (N, C) -> (N,)
 
 
@@ -64,13 +63,15 @@ class NotFinite(RunFailed):
 def require_finite_loss(loss: float, context: str) -> None:
     """Raise NotFinite for a loss that is NaN or infinite."""
     if not math.isfinite(loss):
-        raise NotFinite(f"the loss is {loss} at {context}. {_REMEDY}")
+        raise NotFinite(f"the loss is {loss} at {context}. Lower the learning rate, or look at these pictures")
 
 
 def require_finite_norm(norm: float, context: str) -> None:
     """Raise NotFinite for a gradient whose norm is NaN or infinite."""
     if not math.isfinite(norm):
-        raise NotFinite(f"the gradient's norm is {norm} at {context}. {_REMEDY}")
+        raise NotFinite(
+            f"the gradient's norm is {norm} at {context}. Lower the learning rate, or look at these pictures"
+        )
 
 
 @dataclass
