@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
 VRD ?= ../shared/data/vrd
-BENCHMARKS := campaign sweep survival throughput data_path predict load selector scale relations_vrd
+BENCHMARKS := campaign sweep gpu timm_script survival throughput data_path predict load selector scale relations_vrd
 SLOW ?= slow
+PHOTOS := $(if $(wildcard data/train),--photos data/train)
 BIN := .venv/bin
 READY := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -14,7 +15,7 @@ export UV_SYSTEM_CERTS ?= true
 # Where it is set, every process compiles all that it imports anew: its start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test slow faults setup lint docs ui bench bench-quick lock clean
+.PHONY: help demo test slow faults setup lint docs ui bench bench-quick gpu lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -57,15 +58,21 @@ docs: $(READY)  ## the pages of docs/ as a website in build/site; a broken link 
 ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loopback
 	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
 
-bench: $(READY)  ## measurements, as tables (about 15 minutes, 40 with photos in data/train)
+bench: export BENCH_RESULTS := benchmarks/RESULTS.md
+bench: $(READY)  ## measurements, as tables and in benchmarks/RESULTS.md (half an hour, an hour with photos in data/train)
+	rm -f $(BENCH_RESULTS)
+	$(BIN)/python benchmarks/timm_script.py $(if $(TIMM),--timm $(TIMM)) $(PHOTOS)
 	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/data_path.py
-	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/data_path.py $(PHOTOS)
+	$(BIN)/python benchmarks/predict.py $(PHOTOS)
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/selector.py --stores sqlite
 	$(BIN)/python benchmarks/scale.py
 	@if test -d $(VRD); then $(BIN)/python benchmarks/relations_vrd.py --vrd $(VRD); else echo "no folder $(VRD): relations_vrd.py is left out"; fi
 	@if test -d data/train; then $(BIN)/python benchmarks/survival.py; else echo "no photos in data/train: survival.py is left out"; fi
+
+gpu: $(READY)  ## what needs a GPU, into benchmarks/RESULTS_GPU.md (under ten minutes)
+	$(BIN)/python benchmarks/gpu.py $(PHOTOS)
 
 # Two at a time on a thread each: its figures mean nothing.
 bench-quick: $(READY)  ## every benchmark once with a small model and generated pictures (about two minutes)

@@ -1,9 +1,19 @@
-"""What the benchmarks share: the flag `--quick`, the logger, the checks of a table before it is printed."""
+"""What the benchmarks share: the flag `--quick`, the logger, the checks of a table before it is printed.
+
+Where the environment variable BENCH_RESULTS names a file, each table is also added to it in Markdown: `make bench`
+writes `benchmarks/RESULTS.md` so.
+"""
 
 import argparse
 import logging
 import math
+import os
+import platform
+import sys
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -37,3 +47,27 @@ def print_table(
     if not all(math.isfinite(value) for value in derived):
         raise RuntimeError(f"{table.title}: not all figures are finite: {derived}")
     Console(width=width).print(table)
+    if path := os.environ.get("BENCH_RESULTS"):
+        add_to_results(Path(path), table)
+
+
+def add_to_results(path: Path, table: Table) -> None:
+    """Add a table in Markdown, with the command that measured it; a new file begins with the machine and versions."""
+    cells = [list(column.cells) for column in table.columns]
+    rows = [[str(column.header) for column in table.columns], ["---"] * len(cells), *zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    command = " ".join([Path(sys.argv[0]).name, *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
+    text = f"\n## {table.title}\n\n`{command}`, {datetime.now(UTC):%Y-%m-%d}\n\n" + "\n".join(lines) + "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write((header() if file.tell() == 0 else "") + text)
+
+
+def header() -> str:
+    """What a file of results begins with."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "mlflow", "pillow"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        "# Measured\n\nWritten by `make bench`. Ratios are of rows measured in turns in one run; absolute figures"
+        f" differ from machine to machine and from day to day.\n\n{cores} cores ({platform.machine()}), Python"
+        f" {platform.python_version()}, {libraries}.\n"
+    )

@@ -121,14 +121,17 @@ def main() -> None:
         }
         if args.timm is not None:
             script = (args.timm / "train.py").resolve()
-            rows = {"timm's train.py": lambda out: (timm_command(script, parted, out, args), "Current checkpoints"), **rows}
+            rows = {
+                "timm's train.py": lambda out: (timm_command(script, parted, out, args), "Current checkpoints"),
+                **rows,
+            }
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
-        for number in range(args.rounds + 1):
+        for number in range(args.rounds + (args.rounds > 1)):  # the first of several fills the caches
             for name, command in rows.items():
                 words, mark = command(folder / f"out-{number}-{len(times[name])}-{name.split(',')[0][:4]}{len(name)}")
                 times[name].append(run(words, folder, mark, args.epochs))
                 logger.info(f"round {number}, {name}: {times[name][-1][0]:.1f} s")
-    measured = {name: values[1:] if args.rounds > 1 else values for name, values in times.items()}
+    measured = {name: values[-args.rounds :] for name, values in times.items()}
     first = next(iter(measured.values()))
     title = f"{args.count} pictures, {args.model} at {args.size} px, {args.epochs} epochs, {args.rounds} rounds"
     table = Table("", "whole process [s]", "ratio", "range", "epochs [s]", "ratio", "range", title=title)

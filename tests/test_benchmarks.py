@@ -67,6 +67,21 @@ def test_whole_table_is_printed(harness, capsys):
     assert all(text in printed for text in ("a table", "first", "1.00", "second", "2.00"))
 
 
+def test_tables_are_added_to_the_results_in_markdown_under_the_machine(harness, monkeypatch, tmp_path, capsys):
+    results = tmp_path / "RESULTS.md"
+    monkeypatch.setenv("BENCH_RESULTS", str(results))
+    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/predict.py", "--photos", "/somewhere/photos"])
+    for name in ("first", "second"):
+        harness.print_table(table_of((name, "1.00")), 1, [1.0], width=60)
+    text = results.read_text()
+    assert text.startswith("# Measured\n")
+    assert text.count("# Measured") == 1
+    assert text.count("## a table\n") == text.count("|  | seconds |\n| --- | --- |\n") == 2
+    assert [line for line in text.splitlines() if "1.00" in line] == ["| first | 1.00 |", "| second | 1.00 |"]
+    assert "`predict.py --photos photos`" in text
+    assert "somewhere" not in text
+
+
 @pytest.mark.parametrize(
     ("rows", "measured", "derived", "message"),
     [
