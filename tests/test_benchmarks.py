@@ -98,3 +98,25 @@ def test_incomplete_table_is_an_error(harness, capsys, rows, measured, derived, 
     with pytest.raises(RuntimeError, match=message):
         harness.print_table(table_of(("first", "1.00")), rows, measured, derived)
     assert capsys.readouterr().out == ""
+
+
+def test_a_part_of_the_gpu_benchmark_that_fails_is_a_row_and_the_others_are_measured(monkeypatch, harness):
+    import gpu
+
+    def fail():
+        raise RuntimeError("CUDA error:\nout of luck")
+
+    report = gpu.Report()
+    rows = report.table("Steps", ("model", "rate", "waits"), [fail, lambda: ["tiny", "7", "0"]])
+    assert rows == [["FAILED", "CUDA error: out of luck", ""], ["tiny", "7", "0"]]
+    assert report.failed == 1
+    assert "## Steps\n\n| model | rate | waits |\n| --- | --- | --- |\n| FAILED | CUDA" in report.text
+
+
+def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, harness):
+    import gpu
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu.py"])
+    with pytest.raises(SystemExit, match="error: torch sees no GPU here"):
+        gpu.main()
