@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import parse_arguments, print_table
 from rich.table import Table
+from support.harness import parse_arguments, print_table
 
 if TYPE_CHECKING:
     from flowerml.forkserver.client import ForkClient

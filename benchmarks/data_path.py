@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from harness import parse_arguments, print_table
 from PIL import Image
 from rich.table import Table
+from support.harness import parse_arguments, print_table
 
 from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.augment.opencv import OPENCV, OpenCVTransform, require_backend

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from harness import logger, parse_arguments
+from support.harness import logger, parse_arguments
 from torch.profiler import ProfilerActivity, profile
 
 from flowerml.data.balance import Balance

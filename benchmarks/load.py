@@ -20,8 +20,8 @@ from pathlib import Path
 import open_clip  # noqa: F401 - imported before the forks: models are measured, not imports
 import timm  # noqa: F401
 import torch
-from harness import parse_arguments, print_table
 from rich.table import Table
+from support.harness import parse_arguments, print_table
 
 from flowerml.models import build
 from flowerml.prediction.standalone import flowers_classifier

@@ -16,9 +16,9 @@ from statistics import median
 
 import timm
 import torch
-from harness import parse_arguments, print_table
 from PIL import Image
 from rich.table import Table
+from support.harness import parse_arguments, print_table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 

@@ -22,9 +22,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from harness import logger, parse_arguments
+from support.harness import logger, parse_arguments
 
-from benchmarks.pair_trees import TreePairModel
+from benchmarks.support.pair_trees import TreePairModel
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import RELATIONS, Pair

@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from harness import logger, parse_arguments, print_table
 from rich.table import Table
+from support.harness import logger, parse_arguments, print_table
 
 from flowerml.data.quality.near_duplicates import MAX_DISTANCE, near_duplicate_links
 from flowerml.data.scan import Picture, Scan

@@ -23,11 +23,11 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mlflow
-from harness import logger, parse_arguments, print_table
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from rich.table import Table
+from support.harness import logger, parse_arguments, print_table
 
 from flowerml.errors import UserError
 from flowerml.log import configure_logging

@@ -26,9 +26,9 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any, TypeVar
 
-from harness import parse_arguments, print_table
 from rich.table import Table
 from scipy.special import stdtrit
+from support.harness import parse_arguments, print_table
 
 from flowerml.data.synthetic.flowers import CLASSES, make_flowers
 from flowerml.runs import train as training

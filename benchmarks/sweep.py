@@ -18,8 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import optuna
-from harness import parse_arguments, print_table
 from rich.table import Table
+from support.harness import parse_arguments, print_table
 
 from flowerml.data.synthetic.flowers import make_flowers
 from flowerml.sweep.trials import requested_trials

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from harness import parse_arguments, print_table
 from rich.table import Table
+from support.harness import parse_arguments, print_table
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import read_image

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from harness import logger, parse_arguments, print_table
 from rich.table import Table
+from support.harness import logger, parse_arguments, print_table
 
 from flowerml.data.folders import read_layout
 from flowerml.data.synthetic.flowers import CLASSES, make_flowers

@@ -18,7 +18,7 @@ LISTED = re.search(r"(?m)^BENCHMARKS := (.*)$", MAKEFILE)[1].split()
 @pytest.fixture
 def harness(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
-    import harness
+    from support import harness
 
     return harness
 

@@ -363,7 +363,7 @@ class Settings(BaseModel):
     grad_checkpointing: Bool = setting(
         False,
         group=RUN,
-        about="keep fewer activations and compute them again: less memory, about a quarter slower, the same result",
+        about="keep fewer activations and compute them again: less memory, one more forward pass a step, same result",
         identity=False,
     )
 

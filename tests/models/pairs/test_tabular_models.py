@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from benchmarks.pair_trees import CategoryStatistics, TreePairModel
+from benchmarks.support.pair_trees import CategoryStatistics, TreePairModel
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.models.pairs.tabular_models import (
