@@ -111,14 +111,14 @@ def arm(fault):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         _limit(resource.RLIMIT_AS, used + fault["memory_beyond"])
     if "infinite_at" in fault:
-        count, step = iter(range(1, 10**9)), TrainStep.step
+        count, step = iter(range(1, 10**9)), TrainStep.queue
 
         def poisoned(self, inputs, *rest):
             if next(count) == fault["infinite_at"]:
                 inputs[0, 0, 0, 0] = float("inf")
             return step(self, inputs, *rest)
 
-        TrainStep.step = poisoned
+        TrainStep.queue = poisoned
 
 
 def _at_save(fault):
