@@ -18,7 +18,7 @@ from statistics import median
 import torch
 from PIL import Image
 from rich.table import Table
-from support.harness import parse_arguments, print_table
+from support.harness import parse_arguments, print_table, ratio_cells
 
 from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.augment.opencv import OPENCV, OpenCVTransform, require_backend
@@ -121,8 +121,7 @@ def main() -> None:
     title = f"decode + augment, one thread, {len(pictures)} {source} to {args.size} px, {args.rounds} rounds"
     table = Table("", "ms/picture", "ratio", "range", title=title)
     for name, values in times.items():
-        ratios = [reference / value for reference, value in zip(first, values, strict=True)]
-        table.add_row(name, f"{median(values):.2f}", f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
+        table.add_row(name, f"{median(values):.2f}", *ratio_cells(first, values))
     print_table(table, len(rows), [value for values in times.values() for value in values])
 
 

@@ -18,7 +18,7 @@ import timm
 import torch
 from PIL import Image
 from rich.table import Table
-from support.harness import parse_arguments, print_table
+from support.harness import parse_arguments, print_table, ratio_cells
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -94,9 +94,7 @@ def main() -> None:
     title = f"{len(paths)} pictures, {args.model} at {args.size} px, {args.rounds} rounds"
     table = Table("", "pictures/s", "ratio", "range", title=title)
     for name, values in measured.items():
-        ratios = [reference / value for reference, value in zip(first, values, strict=True)]
-        rate = len(paths) / median(values)
-        table.add_row(name, f"{rate:.1f}", f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
+        table.add_row(name, f"{len(paths) / median(values):.1f}", *ratio_cells(first, values))
     print_table(table, len(rows), [value for values in measured.values() for value in values])
 
 

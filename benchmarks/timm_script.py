@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from rich.table import Table
-from support.harness import logger, parse_arguments, print_table
+from support.harness import logger, parse_arguments, print_table, ratio_cells
 
 from flowerml.data.folders import read_layout
 from flowerml.data.synthetic.flowers import CLASSES, make_flowers
@@ -139,8 +139,7 @@ def main() -> None:
         cells = [name]
         for part in range(2):
             seconds = [value[part] for value in values]
-            ratios = [reference[part] / value for reference, value in zip(first, seconds, strict=True)]
-            cells += [f"{median(seconds):.1f}", f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
+            cells += [f"{median(seconds):.1f}", *ratio_cells([value[part] for value in first], seconds)]
         table.add_row(*cells)
     print_table(table, len(rows), [part for values in measured.values() for value in values for part in value])
 

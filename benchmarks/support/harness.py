@@ -10,10 +10,11 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +29,12 @@ def parse_arguments(parser: argparse.ArgumentParser, quick: Mapping[str, object]
     if parser.parse_args().quick:
         parser.set_defaults(**quick)
     return parser.parse_args()
+
+
+def ratio_cells(reference: Sequence[float], seconds: Sequence[float]) -> tuple[str, str]:
+    """How many times as fast as `reference`, round by round: median, and range."""
+    ratios = [first / value for first, value in zip(reference, seconds, strict=True)]
+    return f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
 def print_table(

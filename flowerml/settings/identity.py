@@ -22,10 +22,9 @@ class Digests:
 def identity_values(settings: Settings, digests: Digests) -> dict[str, object]:
     """The settings that shape the result, as plain values.
 
-    Excluded: seed, folders, names, experiment, workers, device, compile, gradient
-    checkpointing, micro-batches, checkpoints, bad-images. The
-    data folder, the split's settings and the weights' path are represented by `digests`. A `late` setting at its
-    default is left out, and of values that are `alike` the first stands for all.
+    Excluded: seed, folders, names, experiment, workers, device, compile, gradient checkpointing, micro-batches,
+    checkpoints, bad-images. The data folder, the split's settings and the weights' path are represented by `digests`. A
+    `late` setting at its default is left out, and of values that are `alike` the first stands for all.
     """
     values = settings.model_dump(mode="json")
     shaping: dict[str, object] = {

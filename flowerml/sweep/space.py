@@ -34,8 +34,9 @@ Dimension = Range | Choice
 
 
 def range_dimensions(family: Family, fixed: Mapping[str, Any], *, probe: bool = False) -> dict[str, Dimension]:
-    """The dimensions of `tpe`: the settings that the family's grid varies (with `probe`: that of linear
-    probes), but for those that are `fixed`.
+    """The dimensions of `tpe`: the settings that the family's grid varies, but for those that are `fixed`.
+
+    With `probe` that grid is the one of linear probes.
 
     Learning rates and weight decay: from a third of the grid's smallest value to three times its largest, log-uniform.
     Fractions and alphas: from half to one and a half times, at most 1. Integers: the grid's values.

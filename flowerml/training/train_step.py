@@ -123,6 +123,8 @@ class TrainStep:
             require_finite_loss(loss.item(), context)
 
         # unscale and clip
+        if self.deferred and self.scaler.is_enabled():
+            self._pass_on_to_gradient(loss)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or math.inf)
         if not self.deferred and not self.scaler.is_enabled():
@@ -131,10 +133,15 @@ class TrainStep:
         # optimizer step
         if self.deferred and not self.scaler.is_enabled():
             self._step_if_finite(loss, norm)
-        else:  # with fp16 the scaler skips a step whose gradients overflow, those of a loss that is not finite too
+        else:  # with fp16 the scaler skips a step whose gradients are not finite
             self.scaler.step(self.optimizer)
             self.scaler.update()
         return PendingStep(loss, norm, context, norm_may_overflow=self.scaler.is_enabled())
+
+    def _pass_on_to_gradient(self, loss: torch.Tensor) -> None:
+        """Make a gradient NaN where the loss is not finite, for the scaler looks at gradients only."""
+        gradient = next(parameter.grad for parameter in self.parameters if parameter.grad is not None)
+        gradient.add_(loss * 0)
 
     def _step_if_finite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
         """A step of a fused optimizer, skipped on the device where `found_inf` is 1, as with `GradScaler`."""

@@ -51,9 +51,11 @@ def test_a_frozen_backbone_has_none(recwarn):
     assert not [warning for warning in recwarn if "checkpoint" in str(warning.message)]
 
 
-def test_a_model_that_has_none_is_refused_in_one_line():
-    spec = find_model("timm:crossvit_tiny_240")
+@pytest.mark.parametrize(("name", "size"), [("timm:crossvit_tiny_240", 240), ("openclip:RN50", 224)])
+def test_a_model_that_has_none_is_refused_in_one_line(name, size):
+    """The second has the method, which does nothing."""
+    spec = find_model(name)
     with pytest.raises(UserError) as caught:
-        enable_grad_checkpointing(build(spec, 3, img_size=240).model.backbone, spec)
-    assert str(caught.value).startswith("--grad-checkpointing: timm:crossvit_tiny_240 has none. ")
+        enable_grad_checkpointing(build(spec, 3, img_size=size).model.backbone, spec)
+    assert str(caught.value).startswith(f"--grad-checkpointing: {spec.name} has none. ")
     assert "\n" not in str(caught.value)

@@ -109,6 +109,18 @@ def test_an_fp16_overflow_is_skipped_by_the_scaler_and_is_no_error():
     assert not same_weights(model.state_dict(), before)
 
 
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+def test_an_infinite_loss_with_finite_gradients_changes_no_weight(dtype):
+    model = network()
+    step = make_step(model, "adamw", dtype=dtype)
+    step.losses = lambda logits, targets: logits.float().sum(dim=1) + math.inf
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pending = step.queue(*batch(1), 1, "epoch 1")
+    assert same_weights(model.state_dict(), before)
+    with pytest.raises(NotFinite, match="the loss is inf at epoch 1"):
+        pending.read()
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_state_of_another_implementation_is_loaded_and_the_own_one_kept(kind, fused):

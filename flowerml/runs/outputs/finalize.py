@@ -15,14 +15,14 @@ from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.optional_files import try_to_make
-from flowerml.prediction import load_network
+from flowerml.prediction import as_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
-from flowerml.training.callbacks import TrainingResult
-from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from flowerml.training.callbacks import Candidate, TrainingResult
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from flowerml.training.device import autocast_dtype
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ def finalize_run(
         UserError: a file that later commands need can't be written.
     """
     assert outcome.best is not None
-    outcome = _best_in_fp32(run, outcome, views)
-    assert outcome.best is not None
-    paths = [run.folder / "best.pth", artifacts.write_history(run.folder, outcome.history)]
+    weights = run.folder / "best.pth"
+    outcome.best = _in_fp32(outcome.best, run, weights, views)
+    paths = [weights, artifacts.write_history(run.folder, outcome.history)]
     if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
         paths.append(curves)
     metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
@@ -64,7 +64,9 @@ def finalize_run(
             "best_val_mean_recall": scores.mean_recall,
         }
         metrics |= run.task.extra_metrics(
-            outcome.best.predictions, views, lambda examples: _predict_with_best(run, examples, views.workers)
+            outcome.best.predictions,
+            views,
+            lambda examples: _predict(load_checkpoint(weights), run, examples, views.workers),
         )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
@@ -72,9 +74,9 @@ def finalize_run(
     test: Scores | None = None
     if test_examples:
         test_predictions = (
-            _predict_with_best(run, test_examples, run.workers)
+            _predict(load_checkpoint(weights), run, test_examples, run.workers)
             if views.features is None
-            else _predict_features(run, test_examples, views.features(test_examples))
+            else _predict_features(load_checkpoint(weights), run, test_examples, views.features(test_examples))
         )
         test = compute_metrics(test_predictions)
         metrics |= {
@@ -103,37 +105,42 @@ def finalize_run(
     return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 
-def _best_in_fp32(run: Prepared, outcome: TrainingResult, views: Views) -> TrainingResult:
-    """The result with the best epoch evaluated in fp32, where the epochs were evaluated in the training's precision.
+def _in_fp32(best: Candidate, run: Prepared, weights: Path, views: Views) -> Candidate:
+    """The best epoch, evaluated in fp32 where the epochs were evaluated in the training's own precision.
 
-    Its figures then also stand in `best.pth`, whose weights are what is evaluated here.
+    Its figures then also stand in the file of its weights.
     """
-    best = outcome.best
-    if best is None or best.predictions is None or autocast_dtype(run.device, amp=run.settings.amp) is None:
-        return outcome
+    if best.predictions is None or autocast_dtype(run.device, amp=run.settings.amp) is None:
+        return best
+    checkpoint = load_checkpoint(weights)
     if views.features is not None:
-        predictions = _predict_features(run, views.val, views.features(views.val))
+        predictions = _predict_features(checkpoint, run, views.val, views.features(views.val))
     else:
-        predictions = _predict_with_best(run, views.val, views.workers, views.eval_transform)
+        predictions = _predict(checkpoint, run, views.val, views.workers, views.eval_transform)
     result = compute_metrics(predictions).as_epoch_result(best.epoch)
-    path = run.folder / "best.pth"
-    save_checkpoint(path, replace(load_checkpoint(path), metrics=result.as_metrics()))
-    return replace(outcome, best=replace(best, result=result, predictions=predictions))
+    save_checkpoint(weights, replace(checkpoint, metrics=result.as_metrics()))
+    return replace(best, result=result, predictions=predictions)
 
 
-def _predict_with_best(
-    run: Prepared, examples: Sequence[Example], workers: int, transform: Transform | None = None
+def _predict(
+    checkpoint: Checkpoint,
+    run: Prepared,
+    examples: Sequence[Example],
+    workers: int,
+    transform: Transform | None = None,
 ) -> Predictions:
-    """Predictions of the `best.pth` on disk; `transform` is the task's own for evaluation where it is None."""
-    predictor = load_network(run.folder / "best.pth", str(run.device))
-    memory_format = set_channels_last(predictor, run.spec)
+    """Predictions of a checkpoint; `transform` None is the task's own for evaluation."""
+    network = as_network(checkpoint, str(run.device), str(run.folder))
+    memory_format = set_channels_last(network, run.spec)
     own = run.task.transforms(run.built.description, run.settings)[1]
     loader = evaluation_loader(examples, transform or own, batch_size=run.settings.batch_size, workers=workers)
-    return predict_all(predictor, loader.epoch(1), run.data.classes, run.device, memory_format)
+    return predict_all(network, loader.epoch(1), run.data.classes, run.device, memory_format)
 
 
-def _predict_features(run: Prepared, examples: Sequence[Example], features: torch.Tensor) -> Predictions:
-    """Predictions of the head of the `best.pth` on disk for examples with features (N, F)."""
-    head = load_network(run.folder / "best.pth", str(run.device)).get_submodule("head")
+def _predict_features(
+    checkpoint: Checkpoint, run: Prepared, examples: Sequence[Example], features: torch.Tensor
+) -> Predictions:
+    """Predictions of a checkpoint's head for examples with features (N, F)."""
+    head = as_network(checkpoint, str(run.device), str(run.folder)).get_submodule("head")
     loader = feature_evaluation_loader(features, examples, batch_size=run.settings.batch_size)
     return predict_all(head, loader.epoch(1), run.data.classes, run.device)
