@@ -105,6 +105,8 @@ def main() -> None:
     parser.add_argument("--model", default="mobilenetv2_100", help="timm's name of it (default: mobilenetv2_100)")
     parser.set_defaults(photo_size=480)
     args = parse_arguments(parser, QUICK)
+    if args.timm is not None and not (args.timm / "train.py").is_file():
+        parser.error(f"--timm {args.timm} has no train.py: name a checkout of pytorch-image-models")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         root = args.photos
