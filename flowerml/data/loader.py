@@ -61,30 +61,49 @@ class ExampleDataset(Dataset[tuple[Inputs, int, str]]):
         return view, example.label, example.id
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of each batch that process `rank` of `world` takes: contiguous, and equally large up to one example."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, count: int) -> slice:
+        """Which of `count` examples these are."""
+        return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+
+
+_ALL = Share()
+
+
 class EpochSampler(Sampler[list[tuple[int, int, int]]]):
     """Batches of indices of one epoch: example i `repeats[i]` times, shuffled by (seed, epoch), in order for seed None.
 
-    A last batch below `smallest` joins the one before. The first `skip` batches are left out.
+    A last batch below `smallest` joins the one before. The first `skip` batches are left out. Of each batch only the
+    `share` is yielded; `sizes` are those of the whole batches.
     """
 
-    def __init__(self, repeats: Sequence[int], seed: int | None, batch_size: int, smallest: int = 1) -> None:
+    def __init__(
+        self, repeats: Sequence[int], seed: int | None, batch_size: int, smallest: int = 1, share: Share = _ALL
+    ) -> None:
         self._slots = [(position, repeat) for position, times in enumerate(repeats) for repeat in range(times)]
         self._seed = seed
-        self._sizes = [min(batch_size, len(self._slots) - at) for at in range(0, len(self._slots), batch_size)]
-        if len(self._sizes) > 1 and self._sizes[-1] < smallest:
-            last = self._sizes.pop()
-            self._sizes[-1] += last
+        self._share = share
+        self.sizes = [min(batch_size, len(self._slots) - at) for at in range(0, len(self._slots), batch_size)]
+        if len(self.sizes) > 1 and self.sizes[-1] < smallest:
+            last = self.sizes.pop()
+            self.sizes[-1] += last
         self.epoch = self.skip = 0
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         count = len(self._slots)
         order = range(count) if self._seed is None else permutation(count, self._seed, "order", self.epoch)
-        at = sum(self._sizes[: self.skip])
-        for size in self._sizes[self.skip :]:
-            yield [(self.epoch, *self._slots[slot]) for slot in order[at : at + size]]
+        at = sum(self.sizes[: self.skip])
+        for size in self.sizes[self.skip :]:
+            yield [(self.epoch, *self._slots[slot]) for slot in order[at : at + size][self._share.of(size)]]
             at += size
 
 
@@ -106,6 +125,11 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Number of examples of each batch, over all processes that take a share of it."""
+        return self.sampler.sizes
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch without the first `skip`, whose pictures are not read.
@@ -135,12 +159,15 @@ def training_loader(
     repeats: Sequence[int] | None = None,
     pin: bool = False,
     smallest_batch: int = 1,
+    share: Share = _ALL,
 ) -> Loader:
     """Shuffled batches; the last one may be smaller, and joins the one before where it is below `smallest_batch`.
 
-    `repeats` (one per example) oversamples.
+    `repeats` (one per example) oversamples. Of each batch only the `share` is read; all processes of the training must
+    be able to take `smallest_batch` of the last one.
     """
-    order = EpochSampler(repeats or [1] * len(examples), seed, batch_size, smallest_batch)
+    smallest = smallest_batch * share.world
+    order = EpochSampler(repeats or [1] * len(examples), seed, batch_size, smallest, share)
     batches = _batches(ExampleDataset(examples, transform, seed), order, workers, pin=pin)
     return Loader(batches, order, smallest_batch)
 

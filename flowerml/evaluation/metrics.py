@@ -50,6 +50,18 @@ class Predictions:
         return replace(self, logits=(self.logits - offsets).astype(np.float32))
 
 
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of examples that were evaluated in parts, in the order of the parts."""
+    if len(parts) == 1:
+        return parts[0]
+    return Predictions(
+        parts[0].classes,
+        tuple(name for part in parts for name in part.ids),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+    )
+
+
 @dataclass(frozen=True)
 class Scores:
     """Metrics of `total` examples. `interval` is the 95 % Wilson interval of the accuracy. All but `loss` are in 0..1.

@@ -30,7 +30,7 @@ def predict_all(
     memory_format: torch.memory_format = torch.contiguous_format,
     dtype: torch.dtype | None = None,
 ) -> Predictions:
-    """Predictions for all batches. `dtype` None computes in fp32; with autocast to another type, close calls differ.
+    """Predictions for all batches, none for none. `dtype` None computes in fp32; with autocast close calls differ.
 
     Logits stay on the device until the end: one sync point. Out of memory, batches are split into twice as many parts.
 
@@ -59,6 +59,8 @@ def predict_all(
         labels.append(targets)
         ids.extend(names)
     model.train(was_training)
+    if not ids:
+        return Predictions(classes, (), np.empty(0, np.int64), np.empty((0, len(classes)), np.float32))
     return Predictions(
         classes, tuple(ids), torch.cat(labels).numpy(), np.ascontiguousarray(torch.cat(logits).cpu().numpy())
     )

@@ -17,6 +17,7 @@ from flowerml.models.smallest_batch import smallest_batch
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
 from flowerml.training.device import default_workers, pick_device
+from flowerml.training.torchrun import Torchrun
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +40,18 @@ class Prepared:
     smallest_batch: int = 1
 
 
-def prepare(settings: Settings) -> Prepared:
+def prepare(settings: Settings, torchrun: Torchrun | None = None) -> Prepared:
     """Scan the data, build the model, complete the settings; writes nothing.
+
+    `torchrun` is this process's place among those that train together, where they were started already.
 
     Raises:
         UserError: a problem with device, weights, data or model.
     """
     _require_own_test_folder(settings)
     spec = find_model(settings.model)
-    device = pick_device(settings.device)
+    processes = torchrun.local_world if torchrun is not None else settings.gpus
+    device = pick_device(settings.device, processes)
     weights = weights_digest(settings.weights, spec)  # a wrong path fails before the pictures are read
     task = task_for(spec)
     data = task.prepare(settings)
@@ -57,7 +61,7 @@ def prepare(settings: Settings) -> Prepared:
         enable_grad_checkpointing(built.model.backbone, spec)
     description = built.description
     digests = Digests(data.split.data_digest, data.split.digest, weights)
-    workers = default_workers(device) if settings.workers is None else settings.workers
+    workers = default_workers(device, processes) if settings.workers is None else settings.workers
     complete = settings.replace(
         classes=data.classes,
         mean=description.mean,
@@ -95,6 +99,8 @@ def _smallest_batch(built: BuiltModel, settings: Settings, pictures: int) -> int
     """
     frozen = settings.freeze_backbone_epochs >= (settings.stop_epoch or settings.epochs)
     smallest = smallest_batch(built.model, settings.img_size, frozen=frozen)
+    if settings.gpus > 1:
+        _require_a_share_for_each(settings, smallest, pictures)
     if smallest == 1:
         return 1
     why = f"{settings.model} has a BatchNorm that needs at least {smallest} pictures at a time at --img-size"
@@ -111,6 +117,18 @@ def _smallest_batch(built: BuiltModel, settings: Settings, pictures: int) -> int
     if settings.batch_size < smallest * settings.accumulate:
         logger.warning(f"--accumulate {settings.accumulate}: {why} {settings.img_size}, so there are fewer parts")
     return smallest
+
+
+def _require_a_share_for_each(settings: Settings, smallest: int, pictures: int) -> None:
+    """Raise UserError where a process would get fewer than `smallest` pictures of a batch."""
+    least = smallest * settings.gpus
+    of_each = f"each of the {settings.gpus} processes (--gpus) needs {smallest} of every batch"
+    if settings.batch_size < least:
+        raise UserError(f"--batch-size {settings.batch_size}: {of_each}. Allowed: {least} or more; or fewer --gpus")
+    if pictures < least:
+        raise UserError(
+            f"--train-dir {settings.train_dir}: {of_each}, and {pictures} are all there is to train on: fewer --gpus"
+        )
 
 
 def _require_own_test_folder(settings: Settings) -> None:

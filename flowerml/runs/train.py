@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowerml.data.loader import Example, Loader, evaluation_loader, training_loader
+from flowerml.data.loader import Example
 from flowerml.errors import Stopped, UserError, one_line
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.journal import JOURNAL
@@ -15,12 +15,14 @@ from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_w
 from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, handle_signals, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
+from flowerml.runs.loaders import make_loaders, make_views
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.finalize import RunResult, finalize_run
 from flowerml.runs.outputs.run_header import print_header
 from flowerml.runs.outputs.tags_and_note import run_tags
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.probe_outputs import best_as_whole_model, best_file, feature_loaders
+from flowerml.runs.probe_outputs import best_as_whole_model, best_file
+from flowerml.runs.ranks.launch import joined_ranks
 from flowerml.runs.resume import StartPoint, checkpoints_of, find_existing_run, find_start_point
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
@@ -29,6 +31,8 @@ from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Trai
 from flowerml.training.checkpoints.async_writer import AsyncWriter, async_writer
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
+from flowerml.training.ranks import Ranks
+from flowerml.training.torchrun import Torchrun
 from flowerml.training.trainer import train
 
 logger = logging.getLogger(__name__)
@@ -44,11 +48,13 @@ def run_training(
     *,
     labels: Mapping[str, str] | None = None,
     on_row: Callable[[EpochMetrics], str] | None = None,
+    torchrun: Torchrun | None = None,
 ) -> RunResult:
     """Prepare, train (from the latest checkpoint of an earlier lease, if any), evaluate, write all artifacts.
 
     `open_recorder` is called after all checks. `labels` are additional tags, which override the run's own. `on_row` is
     called after each epoch; a reason that it returns ends the run as FINISHED there, with the tag flowerml.pruned.
+    With `settings.gpus` above 1 other processes train along: those of `torchrun`, or else they are started here.
 
     Raises:
         UserError: wrong settings, data, weights or folder, or a lease held by another process (nothing was started), or
@@ -57,7 +63,7 @@ def run_training(
         KeyboardInterrupt: a stop was requested; the run is KILLED, and resumes when it is started again.
     """
     launcher = find_launcher(stops=settings.on_launcher_death == "stop")
-    run = prepare(settings)
+    run = prepare(settings, torchrun)
     test_examples = _test_examples(run)
     find_existing_run(run)  # raises before anything is written
     lease = acquire(run.folder, run.settings.lease_seconds)
@@ -71,7 +77,7 @@ def run_training(
         with finalize_run_status(
             run.folder, run.config_id, run.settings.seed, recorder, stop, checkpoints_of(run).clear
         ):
-            finished = _execute(_TrainingRun(run, recorder, start, stop, labels or {}, on_row), test_examples)
+            finished = _execute(_TrainingRun(run, recorder, start, stop, labels or {}, on_row, torchrun), test_examples)
         clean_fenced(lease)
     return replace(finished, run_id=recorder.run_id)
 
@@ -116,6 +122,7 @@ class _TrainingRun:
     stop: StopRequest
     labels: Mapping[str, str]
     on_row: Callable[[EpochMetrics], str] | None
+    torchrun: Torchrun | None
 
 
 def _execute(training: _TrainingRun, test_examples: Sequence[Example]) -> RunResult:
@@ -129,23 +136,29 @@ def _execute(training: _TrainingRun, test_examples: Sequence[Example]) -> RunRes
         recorder.record(event)
     for path in artifacts.write_start_files(run):
         recorder.record(Artifact(path))
-    views = run.task.views(run.built, run.settings, run.data, run.device, run.workers)
-    with best_as_whole_model(run, views), graceful(training.stop) as stop_reason, async_writer() as writer:
-        outcome = _train_model(training, views, stop_reason, writer)
+    views = make_views(run)
+    position = None if start.checkpoint is None else start.checkpoint.progress
+    with (
+        best_as_whole_model(run, views),
+        graceful(training.stop) as stop_reason,
+        async_writer() as writer,
+        joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
+    ):
+        outcome = _train_model(training, views, stop_reason, writer, ranks)
     if reason := training.stop.reason:  # requested after the last step
         raise Stopped(reason)
     return finalize_run(run, recorder, outcome, views, test_examples)
 
 
 def _train_model(
-    training: _TrainingRun, views: Views, stop_reason: Callable[[], str | None], writer: AsyncWriter
+    training: _TrainingRun, views: Views, stop_reason: Callable[[], str | None], writer: AsyncWriter, ranks: Ranks
 ) -> TrainingResult:
     run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
     best, checkpoints = best_file(run, views), checkpoints_of(run)
     if checkpoint is not None:
         checkpoint.restore_best(best)
     memory_format = set_channels_last(run.built.model, run.spec)
-    loader, val = _loaders(run, views)
+    loader, val = make_loaders(run, views, ranks.share)
     history: list[EpochMetrics] = []
     pruned: list[str] = []
 
@@ -191,28 +204,8 @@ def _train_model(
             waiting=training.stop.interruptible,
         ),
         load_state=checkpoint.load if checkpoint is not None else None,
+        ranks=ranks,
     )
-
-
-def _loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
-    """The training loader and, unless nothing was held out, the validation loader."""
-    if views.features is not None:
-        return feature_loaders(run, views)
-    size, pin, workers = run.settings.batch_size, run.device.type == "cuda", views.workers
-    repeats = [run.balance.repeats[example.label] for example in views.train]
-    train_loader = training_loader(
-        views.train,
-        views.train_transform,
-        batch_size=size,
-        workers=workers,
-        seed=run.settings.seed,
-        repeats=repeats,
-        pin=pin,
-        smallest_batch=run.smallest_batch,
-    )
-    if not views.val:
-        return train_loader, None
-    return train_loader, evaluation_loader(views.val, views.eval_transform, batch_size=size, workers=workers, pin=pin)
 
 
 def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:

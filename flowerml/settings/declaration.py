@@ -353,6 +353,14 @@ class Settings(BaseModel):
         identity=False,
         pattern=r"^(cpu|mps|cuda(:\d+)?)$",
     )
+    gpus: Int = setting(
+        1,
+        group=RUN,
+        about="processes that train together, each on a GPU of its own with its share of every batch",
+        ge=1,
+        le=1024,
+        identity=False,
+    )
     compile: Bool | None = setting(
         None,
         group=RUN,

@@ -164,6 +164,8 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
         raise UserError(
             f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})"
         )
+    if settings.gpus > 1:
+        _check_several_gpus(settings)
     if settings.accumulate > settings.batch_size:
         raise UserError(
             f"--accumulate {settings.accumulate} is more than the --batch-size {settings.batch_size} it splits"
@@ -187,6 +189,19 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
         )
     if settings.std is not None and min(settings.std) <= 0:
         raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")
+
+
+def _check_several_gpus(settings: Settings) -> None:
+    """Refuse what does not go with several processes."""
+    if settings.probe:
+        raise UserError(
+            f"--gpus {settings.gpus} does not go with --probe: a head alone trains in seconds. Leave out one of the two"
+        )
+    if settings.device is not None and settings.device not in ("cpu", "cuda"):
+        raise UserError(
+            f"--gpus {settings.gpus} does not go with --device {settings.device}: each process takes a device of its"
+            " own. Allowed with it: cuda, cpu"
+        )
 
 
 def _check_family_settings(settings: Settings, spec: ModelSpec) -> None:

@@ -1,23 +1,31 @@
 """Choice of device, of the autocast precision, and of the number of loader processes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from flowerml.errors import UserError
 
 
-def pick_device(requested: str | None) -> torch.device:
-    """The requested device, or the best one available.
+def pick_device(requested: str | None, processes: int = 1) -> torch.device:
+    """The requested device, or the best one available. Each of several `processes` takes a GPU of its own, or the CPU.
 
     Raises:
-        UserError: this machine has no such device; the message lists those it has.
+        UserError: this machine has no such device, or too few; the message lists those it has.
     """
     available = ["cpu"]
     if torch.cuda.is_available():
         available += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         available.append("mps")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if processes > 1 and requested != "cpu" and processes > gpus:
+        raise UserError(
+            f"--gpus {processes}: this machine has {gpus or 'no GPU'}. Allowed: as many as it has; with --device cpu"
+            " any number of processes on the CPU"
+        )
     if requested is None:
         return torch.device("cuda" if "cuda:0" in available else available[-1])
     if (f"{requested}:0" if requested == "cuda" else requested) not in available:
@@ -25,10 +33,35 @@ def pick_device(requested: str | None) -> torch.device:
     return torch.device(requested)
 
 
-def default_workers(device: torch.device) -> int:
-    """Number of loader processes: up to 16 for a GPU; at most 1 on a CPU, which needs its cores for the model."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, cores) if device.type == "cuda" else min(1, cores - 1)
+def rank_device(requested: str | None, local_rank: int) -> str:
+    """The device of a process, where the one with rank 0 on its host has `requested`."""
+    return f"cuda:{local_rank}" if requested is not None and requested.startswith("cuda") else requested or "cpu"
+
+
+@contextmanager
+def threads_of_ranks(device: torch.device, processes: int) -> Iterator[None]:
+    """Context in which each of `processes` on a CPU computes with its share of the cores. OMP_NUM_THREADS wins."""
+    before = torch.get_num_threads()
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, _cores() // processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def default_workers(device: torch.device, processes: int = 1) -> int:
+    """Number of loader processes of each of `processes` that train.
+
+    Up to 16 for a GPU, all together as many as there are cores; at most 1 on a CPU, which needs its cores for the
+    model.
+    """
+    cores = _cores()
+    return max(1, min(16, cores // processes)) if device.type == "cuda" else min(1, cores - 1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def autocast_dtype(device: torch.device, *, amp: bool) -> torch.dtype | None:

@@ -20,6 +20,11 @@ class Mixer:
         if cutmix > 0:
             self._transforms.append(v2.CutMix(alpha=cutmix, num_classes=classes))
 
+    @property
+    def mixes(self) -> bool:
+        """Whether a batch is changed at all."""
+        return bool(self._transforms)
+
     def __call__(self, inputs: Inputs, labels: torch.Tensor, *key: object) -> tuple[Inputs, torch.Tensor]:
         """Mix inputs (N, 3, S, S) and labels (N,) into inputs and soft targets (N, C); unchanged with both alphas at 0.
 

@@ -7,21 +7,25 @@ norm is not finite is skipped on the device, as a gradient scaler skips one whos
 import logging
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import Inputs, batch_size_of, part_sizes, split
 from flowerml.data.workers.errors import is_worker_death
 from flowerml.errors import RunFailed, one_line
+from flowerml.models.classifier import Network
 from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
 from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
+from flowerml.training.ranks import SINGLE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +86,8 @@ class TrainStep:
     runs out; loss and gradient stay those of the whole batch. `on_memory` gets a message each time. No micro-batch has
     fewer than `smallest` images: a BatchNorm can refuse a single one. Where a compiled `model` fails, `uncompiled`
     takes its place, with the same result. `deferred`: the CPU does not wait for a step; the optimizer must be a fused
-    one, which can skip a step on the device.
+    one, which can skip a step on the device. With several `ranks` this process gets its share of each batch, loss and
+    gradient are those of the whole batch, and `replicate` must be called before the first step.
     """
 
     model: nn.Module
@@ -97,17 +102,25 @@ class TrainStep:
     smallest: int = 1
     uncompiled: nn.Module | None = None
     deferred: bool = False
+    ranks: Ranks = SINGLE
 
     def __post_init__(self) -> None:
         # fp16 has a small range: the loss is scaled up, and steps whose gradients overflow are skipped (no error).
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self._replica: nn.Module | None = None
+
+    def replicate(self, model: Network) -> None:
+        """Average gradients of `model` over ranks, of its head alone while it is frozen. All ranks must call it."""
+        self._replica = self.ranks.replica(model, self._forward_here)
 
     def step(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> tuple[float, float]:
         """`queue`, and wait for its mean loss and the gradient's norm before clipping. Raises as these two do."""
         return self.queue(inputs, targets, seed, context).read()
 
-    def queue(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> PendingStep:
-        """One step on a whole batch.
+    def queue(
+        self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str, count: int | None = None
+    ) -> PendingStep:
+        """One step on a batch, of which `count` examples are with all ranks together (default: those given here).
 
         `seed` seeds dropout and stochastic depth, again for every retry; `context` (epoch, step, rates, images) is for
         messages.
@@ -118,7 +131,7 @@ class TrainStep:
             RunFailed: memory runs out with the fewest images at a time.
         """
         # forward and backward
-        loss = self._forward_backward(inputs, targets, seed, context)
+        loss = self._forward_backward(inputs, targets, count or len(targets), seed, context)
         if not self.deferred:
             require_finite_loss(loss.item(), context)
 
@@ -161,13 +174,15 @@ class TrainStep:
         self.model, self.uncompiled = compiled, self.model
         return True
 
-    def _forward_backward(self, inputs: Inputs, targets: torch.Tensor, seed: int, context: str) -> torch.Tensor:
+    def _forward_backward(
+        self, inputs: Inputs, targets: torch.Tensor, count: int, seed: int, context: str
+    ) -> torch.Tensor:
         """Compute the gradient of the batch's mean loss and return that loss; halve the micro-batches on OOM."""
         # A failed attempt may update batch-norm statistics. This copies all buffers in every step; they are small.
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         while True:
             try:
-                return self._accumulate_gradients(inputs, targets, seed)
+                return self.ranks.sum(self._accumulate_gradients(inputs, targets, count, seed))
             except Exception as error:
                 if is_out_of_memory(error):
                     self._halve_micro_batch(batch_size_of(inputs), context)
@@ -181,7 +196,8 @@ class TrainStep:
                 for buffer, before in buffers:
                     buffer.copy_(before)
 
-    def _accumulate_gradients(self, inputs: Inputs, targets: torch.Tensor, seed: int) -> torch.Tensor:
+    def _accumulate_gradients(self, inputs: Inputs, targets: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+        """The gradient, and this process's part of the mean loss of `count` examples."""
         if self.device.type == "cpu":
             # torch.manual_seed would also queue the seed for every GPU that is not in use yet, with a stack trace.
             torch.random.default_generator.manual_seed(seed)
@@ -190,18 +206,45 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         batch_loss = torch.zeros((), device=self.device)  # summed on the device: .item() here would be a sync per part
         sizes = part_sizes(len(targets), self.accumulate, self.smallest)
-        for micro_inputs, micro_targets in zip(split(inputs, sizes), targets.split(sizes), strict=True):
-            # forward
-            with torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
-                logits = self.model(micro_inputs)
-            loss = self.losses(logits, micro_targets).sum() / len(targets)  # by the batch, not the micro-batch
-            # backward
-            self.scaler.scale(loss).backward()
+        parts = list(zip(split(inputs, sizes), targets.split(sizes), strict=True))
+        for number, (micro_inputs, micro_targets) in enumerate(parts, start=1):
+            with self._exchange(last=number == len(parts)):
+                # forward
+                precision = self.dtype or torch.bfloat16
+                with torch.autocast(self.device.type, dtype=precision, enabled=self.dtype is not None):
+                    logits = self._forward(micro_inputs)
+                loss = self.losses(logits, micro_targets).sum() / count  # by the batch, not the micro-batch
+                # backward; gradients are averaged over ranks, and should be the sum
+                self.scaler.scale(loss * self.ranks.world).backward()
             batch_loss += loss.detach()
         return batch_loss
 
+    def _forward(self, inputs: Inputs) -> torch.Tensor:
+        logits: torch.Tensor = self._forward_here(inputs) if self._replica is None else self._replica(inputs)
+        return logits
+
+    def _forward_here(self, inputs: Inputs) -> torch.Tensor:
+        """The forward pass of the model as it is by then, compiled or not."""
+        logits: torch.Tensor = self.model(inputs)
+        return logits
+
+    def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
+        """Context of a micro-batch: ranks exchange their gradients once per batch, after the last one."""
+        if last or not isinstance(self._replica, DistributedDataParallel):
+            return nullcontext()
+        return self._replica.no_sync()
+
     def _halve_micro_batch(self, batch_size: int, context: str) -> None:
-        """Split batches into twice as many micro-batches from now on. Raises RunFailed where they are the smallest."""
+        """Split batches into twice as many micro-batches from now on.
+
+        Raises:
+            RunFailed: they are the smallest, or other processes already wait for this one's gradients.
+        """
+        if self.ranks.are_several:
+            raise RunFailed(
+                f"memory ran out in process {self.ranks.rank + 1} of {self.ranks.world} at {context}. Start it again"
+                f" with --accumulate {2 * self.accumulate}: it goes on from its checkpoint, with the same result"
+            ) from None
         before = max(part_sizes(batch_size, self.accumulate, self.smallest))
         smallest = max(part_sizes(batch_size, batch_size, self.smallest))
         if before == smallest:
@@ -243,6 +286,7 @@ def make_train_step(
     device: torch.device,
     on_memory: Callable[[str], None],
     smallest: int = 1,
+    ranks: Ranks = SINGLE,
 ) -> TrainStep:
     """The train step for these settings: `model` compiled or not, all weights clipped, class weights in the loss.
 
@@ -266,6 +310,7 @@ def make_train_step(
         on_memory=on_memory,
         smallest=smallest,
         deferred=device.type == "cuda",
+        ranks=ranks,
     )
     if settings.compile:
         train_step.compile()

@@ -8,12 +8,12 @@ import torch
 
 from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.balance import Balance
-from flowerml.data.inputs import to_device, to_memory_format
+from flowerml.data.inputs import Inputs, to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import derive_seed
 from flowerml.data.workers.errors import is_worker_death, worker_death_as_error
 from flowerml.errors import Stopped
-from flowerml.evaluation.metrics import compute_metrics
+from flowerml.evaluation.metrics import compute_metrics, join_predictions
 from flowerml.evaluation.predict import predict_all
 from flowerml.human_units import duration
 from flowerml.models.builders import BuiltModel
@@ -28,6 +28,7 @@ from flowerml.training.ema import EMA
 from flowerml.training.gc_freeze import frozen_gc
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
+from flowerml.training.ranks import SINGLE, Ranks
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.train_state import EpochTotals, TrainState
 from flowerml.training.train_step import PendingStep, make_train_step
@@ -49,8 +50,12 @@ def train(
     balance: Balance,
     callbacks: Callbacks,
     load_state: Callable[[], StateDict] | None = None,
+    ranks: Ranks = SINGLE,
 ) -> TrainingResult:
     """Train `built.model` in place.
+
+    With several `ranks` each process calls this with its share of the loaders' examples, and gets the same result;
+    callbacks that write are for rank 0 alone.
 
     Without `val_loader` the last epoch counts as the best, and nothing stops early. `load_state` returns a state that
     `callbacks.on_state` got in an earlier attempt with the same settings, to resume from (a function, so that the state
@@ -61,7 +66,7 @@ def train(
         Stopped: `callbacks.stop_reason` gave a reason; the state went to `callbacks.on_state` before.
         DataLoaderDied: a DataLoader worker process died.
     """
-    trainer = Trainer(built, settings, classes, train_loader, device, memory_format, balance, callbacks)
+    trainer = Trainer(built, settings, classes, train_loader, device, memory_format, balance, callbacks, ranks)
     if load_state is not None:
         trainer.resume(load_state())
     with frozen_gc(), worker_death_as_error(callbacks.stop_reason):
@@ -81,10 +86,12 @@ class Trainer:
         memory_format: torch.memory_format,
         balance: Balance,
         callbacks: Callbacks,
+        ranks: Ranks = SINGLE,
     ) -> None:
         self.settings, self.classes, self.loader, self.callbacks = settings, classes, loader, callbacks
-        self.device, self.memory_format = device, memory_format
+        self.device, self.memory_format, self.ranks = device, memory_format, ranks
         self.model: Network = built.model.to(device)
+        ranks.synchronize(self.model, device)
         groups = parameter_groups(
             self.model,
             built.layer_groups,
@@ -101,12 +108,12 @@ class Trainer:
         self.normalize = BatchNormalizer(built.description, device)
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
         self.train_step = make_train_step(
-            self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch
+            self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch, ranks
         )
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         self.result = TrainingResult(cuts=self.plateau.cuts)
         self.state = TrainState(self.model, optimizer, self.train_step, self.ema, self.plateau, stopping, self.result)
-        self.may_compile = settings.compile is None
+        self.may_compile, self.is_replicated = settings.compile is None, False
         self.pending: tuple[PendingStep, int] | None = None  # the step queued last, and its number of images
         every_steps, every_minutes = settings.checkpoint_every_steps, settings.checkpoint_every_minutes
         self.checkpoint_interval = CheckpointInterval(every_steps, every_minutes)
@@ -124,7 +131,8 @@ class Trainer:
             is_best = self.update_best(candidate, last)
             seconds_per_epoch = (time.monotonic() - started) / (epoch - first + 1)
             logger.info(epoch_line(metrics, last, is_best=is_best, left=seconds_per_epoch * (last - epoch)))
-            result.stop_cause = stop_cause(candidate, last, state.stopping) or callbacks.early_stop_reason()
+            early = self.ranks.from_first(callbacks.early_stop_reason())
+            result.stop_cause = stop_cause(candidate, last, state.stopping) or early
             self.compile_if_it_pays(last - epoch)
             state.epoch, state.totals = epoch + 1, EpochTotals()
             self.save_checkpoint()
@@ -134,9 +142,13 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> EpochMetrics:
         """Run the steps of an epoch that are left. Returns means over images (loss) and over steps (gradient norm)."""
-        seed, totals = self.settings.seed, self.state.totals
+        totals = self.state.totals
+        was_frozen = self.model.frozen
         self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs)
         self.model.train()
+        if not self.is_replicated or self.model.frozen != was_frozen:
+            self.train_step.replicate(self.model)
+            self.is_replicated = True
         seconds_before, started = totals.seconds, time.monotonic()
         for step, (inputs, labels, ids) in enumerate(self._batches(epoch, totals.steps), start=totals.steps):
             # learning rates of this step
@@ -146,13 +158,13 @@ class Trainer:
 
             # copy to the device (asynchronous from pinned memory), normalise uint8, mixup or cutmix of the whole batch
             inputs, labels = to_device(inputs, self.device), labels.to(self.device, non_blocking=True)
-            inputs = self.normalize(inputs)
-            inputs, targets = self.mixer(inputs, labels, seed, epoch, step)
+            inputs, targets = self._mix(inputs, labels, epoch, step)
             inputs = to_memory_format(inputs, self.memory_format)
 
             # forward, backward, unscale and clip, optimizer step; on a GPU all of it is queued only
             context = f"epoch {epoch}, step {step + 1}, {self._rates_text()}, pictures {', '.join(ids)}"
-            queued = self.train_step.queue(inputs, targets, derive_seed(seed, "step", epoch, step), context)
+            count = self.loader.sizes[step]
+            queued = self.train_step.queue(inputs, targets, self._step_seed(epoch, step), context, count)
 
             # EMA: one more pass over all weights, on the device, without a sync point
             if self.ema is not None:
@@ -160,13 +172,14 @@ class Trainer:
 
             # totals of the step before, which the GPU has finished by now: it is never without work
             self.add_to_totals()
-            self.pending = queued, len(ids)
+            self.pending = queued, count
 
             # checkpoint, stop request
             totals.seconds = seconds_before + time.monotonic() - started
             if self.checkpoint_interval.is_due(global_step + 1):
                 self.save_checkpoint()
-            self.check_stop()
+            if not self.ranks.are_several:
+                self.check_stop()
         self.add_to_totals()
         totals.seconds = seconds_before + time.monotonic() - started
         return {
@@ -176,6 +189,18 @@ class Trainer:
             "grad_norm": totals.norm / max(1, totals.counted),
             "images_per_second": totals.pictures / totals.seconds,
         }
+
+    def _mix(self, inputs: Inputs, labels: torch.Tensor, epoch: int, step: int) -> tuple[Inputs, torch.Tensor]:
+        """Normalised inputs and their targets: mixup or cutmix of the whole batch, of which a rank has its share."""
+        if not self.mixer.mixes:
+            return self.normalize(inputs), labels
+        inputs, labels = self.ranks.whole_batch(inputs, labels, self.loader.sizes[step])
+        return self.ranks.own_part(*self.mixer(self.normalize(inputs), labels, self.settings.seed, epoch, step))
+
+    def _step_seed(self, epoch: int, step: int) -> int:
+        """The seed of dropout and stochastic depth: ranks draw for different examples."""
+        rank = (self.ranks.rank,) if self.ranks.rank else ()  # a single process has drawn without it ever since
+        return derive_seed(self.settings.seed, "step", epoch, step, *rank)
 
     def add_to_totals(self) -> None:
         """Read loss and norm of the step that was queued last, and add them to the totals. Raises NotFinite."""
@@ -193,9 +218,13 @@ class Trainer:
         model = self.ema.module if self.ema is not None else self.model
         if loader is None:
             return Candidate(epoch, model.state_dict(), None, None)
-        batches = self._until_stop(self._received(loader.epoch(epoch)))
+        # Ranks may have different numbers of batches: they agree on a stop before the next step only.
+        self.ranks.share_buffers(model)
+        own = loader.epoch(epoch)
+        batches = own if self.ranks.are_several else self._until_stop(self._received(own))
         # sync point: one per evaluation, when all logits are copied to the CPU
         predictions = predict_all(model, batches, self.classes, self.device, self.memory_format, self.train_step.dtype)
+        predictions = join_predictions(self.ranks.all_values(predictions))
         val = compute_metrics(predictions)
         metrics |= {"val_loss": val.loss, "val_accuracy": val.accuracy, "val_macro_f1": val.macro_f1}
         metrics["val_mean_recall"] = val.mean_recall
@@ -206,7 +235,7 @@ class Trainer:
     def compile_if_it_pays(self, epochs_left: int) -> None:
         """Compile the model where `compile` is auto (on a GPU) and the epoch just trained shows that it saves time."""
         left = epochs_left * self.state.totals.seconds
-        if not self.may_compile or not compile_pays(left):
+        if not self.may_compile or not self.ranks.from_first(compile_pays(left)):
             return
         self.may_compile = False  # once, also where it fails
         if self.train_step.compile():
@@ -239,10 +268,14 @@ class Trainer:
         self.checkpoint_interval.restart()
 
     def check_stop(self) -> None:
-        """Save a checkpoint and raise Stopped if a stop was requested. Call it only between steps."""
-        if reason := self.callbacks.stop_reason():
+        """Save a checkpoint and raise Stopped if a stop was requested. Call it only between steps.
+
+        All ranks must call it with several of them: a stop requested of one is one of all.
+        """
+        reason = self.callbacks.stop_reason()
+        if self.ranks.any(flag=reason is not None):
             self.save_checkpoint()
-            raise Stopped(reason)
+            raise Stopped(reason or "another process of this training was stopped")
 
     def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         left = len(self.loader) - skip
@@ -250,6 +283,8 @@ class Trainer:
 
     def _received(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches. A stop while one is waited for, or a dead worker, comes between two steps: the state is saved.
+
+        Several ranks agree before each step, and after the last, whether to stop.
 
         Raises:
             Stopped: a stop was requested.
@@ -262,9 +297,11 @@ class Trainer:
                 self.check_stop()
                 raise
             except RuntimeError as error:
-                if is_worker_death(error):
+                if is_worker_death(error) and not self.ranks.are_several:
                     self.check_stop()
                 raise
+            if self.ranks.are_several:
+                self.check_stop()
             if batch is None:
                 return
             yield batch

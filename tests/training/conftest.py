@@ -16,6 +16,7 @@ from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.settings import Settings, resolve
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
+from flowerml.training.ranks import SINGLE, Ranks
 from flowerml.training.trainer import train
 
 CLASSES = ("a", "b", "c")
@@ -130,6 +131,7 @@ class Toy:
         load_state: Callable[[], StateDict] | None = None,
         into: list[Trained] | None = None,
         stop: StopRequest | None = None,
+        ranks: Ranks = SINGLE,
         **changes,
     ) -> Trained:
         """Train with PLAIN settings and `changes`; `into` receives the record before training begins."""
@@ -144,8 +146,10 @@ class Toy:
             batch_size=settings.batch_size,
             workers=workers,
             seed=settings.seed,
+            share=ranks.share,
         )
         shown = examples(self.val_count, first=1000) if val is None else val
+        shown = shown[ranks.share.of(len(shown))]
         val_loader = evaluation_loader(shown, identity, batch_size=5, workers=workers) if shown else None
 
         def record_epoch(row: EpochMetrics) -> None:
@@ -176,6 +180,7 @@ class Toy:
                 waiting=stop.interruptible,
             ),
             load_state=load_state,
+            ranks=ranks,
         )
         return trained
 

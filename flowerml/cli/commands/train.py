@@ -28,6 +28,8 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import close_stale_runs_in_background
+    from flowerml.runs.ranks.meeting import meet_under_torchrun, under_torchrun
+    from flowerml.runs.ranks.replica import run_replica
     from flowerml.runs.train import run_training
     from flowerml.tracking import (
         JournalRecorder,
@@ -36,7 +38,13 @@ def run(argv: Sequence[str] | None) -> int:
         start_run,
         warn_of_ignored_variables,
     )
+    from flowerml.training.torchrun import torchrun
 
+    started = torchrun()
+    if started is not None and started.world > 1:
+        settings = under_torchrun(settings, started)
+        if started.rank > 0:
+            return run_replica(meet_under_torchrun(started.world), started)
     ignore_foreign_env_run()
     warn_of_ignored_variables()
     if settings.experiment is None:
@@ -50,7 +58,7 @@ def run(argv: Sequence[str] | None) -> int:
         close_stale_runs_in_background(Path(complete.runs_root), attempt.parent.parent)
         return recorders[-1]
 
-    finished = run_training(settings, open_recorder)
+    finished = run_training(settings, open_recorder, torchrun=started)
     place = f"everything lies in {finished.folder}"
     files = sum(recorder.waiting_files for recorder in recorders)
     pending = sum(recorder.pending for recorder in recorders)
