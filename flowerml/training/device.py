@@ -39,11 +39,14 @@ def rank_device(requested: str | None, local_rank: int) -> str:
 
 
 @contextmanager
-def threads_of_ranks(device: torch.device, processes: int) -> Iterator[None]:
-    """Context in which each of `processes` on a CPU computes with its share of the cores. OMP_NUM_THREADS wins."""
+def shared_threads(device: torch.device, processes: int) -> Iterator[None]:
+    """Context in which this process leaves `processes` - 1 others their share of its threads on a CPU.
+
+    OMP_NUM_THREADS wins.
+    """
     before = torch.get_num_threads()
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, _cores() // processes))
+        torch.set_num_threads(max(1, before // processes))
     try:
         yield
     finally:

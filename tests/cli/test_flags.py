@@ -384,6 +384,7 @@ HELP = {
         "--cache-images-gb": ("F", "[GB] (>= 0, <= 100000)", "0.0"),
         "--device": ("TEXT", "(cpu, cuda, cuda:N, mps)", "the best there is"),
         "--compile": ("[{true,false}]", "", "on a GPU, after an epoch that shows that the rest is long enough"),
+        "--gpus": ("INT", "(>= 1, <= 1024)", "1"),
         "--grad-checkpointing": ("[{true,false}]", "", "false"),
     },
 }

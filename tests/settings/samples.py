@@ -83,6 +83,7 @@ COMPLETE = Settings(
     device="cpu",
     compile=False,
     grad_checkpointing=False,
+    gpus=1,
 )
 
 # The text is what a person types; the value is what it must mean. None of them equals COMPLETE's.
@@ -160,7 +161,8 @@ OTHER = {
     "workers": ("0", 0),
     "cache_images": ("ram", "ram"),
     "cache_images_gb": ("2.5", 2.5),
-    "device": ("cuda:1", "cuda:1"),
+    "device": ("cuda", "cuda"),
     "compile": ("true", True),
     "grad_checkpointing": ("true", True),
+    "gpus": ("2", 2),
 }

@@ -87,6 +87,7 @@ DEFAULTS = {
     "device": None,
     "compile": None,
     "grad_checkpointing": False,
+    "gpus": 1,
 }
 # name: (values at the edges that must pass, values just beyond that must not)
 RANGES = {
@@ -129,6 +130,7 @@ RANGES = {
     "checkpoint_every_minutes": ((0.0, 10_000.0), (-0.1, 10_001.0)),
     "keep_checkpoints": ((1, 1000), (0, 1001)),
     "lease_seconds": ((1, 86_400), (0, 86_401)),
+    "gpus": ((1, 1024), (0, 1025)),
     "workers": ((0, 256), (-1, 257)),
     "cache_images_gb": ((0.0, 100_000.0), (-0.1, 100_001.0)),
 }

@@ -28,6 +28,7 @@ MUST_NOT_MATTER = {
     "device": "how it was computed",
     "compile": "how it was computed",
     "grad_checkpointing": "how it was computed",
+    "gpus": "how it was computed",
     "accumulate": "micro-batches",
     "cache_images_gb": "how it was computed",
     "bad_images": "by content, in the data digest",

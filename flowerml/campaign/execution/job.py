@@ -1,7 +1,7 @@
 """A run of the plan as a job for an executor: plain values, as it is pickled for another process or host."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -30,3 +30,7 @@ class RunJob:
     log: str
     source: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+
+    def on_gpus(self, count: int) -> "RunJob":
+        """The job, trained by `count` processes on a GPU each; a linear probe by one, as it takes seconds."""
+        return self if self.settings["probe"] else replace(self, settings={**self.settings, "gpus": count})

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from flowerml.campaign.execution.job import RUN_JOB, RunJob
+from flowerml.errors import UserError
 from flowerml.forkserver.client import ForkClient
 from flowerml.forkserver.job import Job, JobResult
 from flowerml.runs.lifecycle.device_share import device_share, visible_gpus
@@ -39,14 +40,26 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """This machine. Each of `parallel` slots has a share of its GPUs, or of its cores where there is none."""
+    """This machine. Each of `parallel` slots has a share of its GPUs, or of its cores where there is none.
 
-    def __init__(self, parallel: int) -> None:
+    A run trains in `gpus_per_run` processes.
+
+    Raises:
+        UserError: the machine has GPUs, and fewer than the slots need.
+    """
+
+    def __init__(self, parallel: int, gpus_per_run: int = 1) -> None:
+        self._gpus, self._gpus_per_run = visible_gpus(), gpus_per_run
+        needed = parallel * gpus_per_run
+        if gpus_per_run > 1 and 0 < len(self._gpus) < needed:
+            raise UserError(
+                f"--parallel {parallel} with --gpus-per-run {gpus_per_run} needs {needed} GPUs, and this machine has"
+                f" {len(self._gpus)}: lower one of the two"
+            )
         self._fork_client = ForkClient(RUN_JOB)
         self._free = list(range(parallel))
         self._slots: dict[str, int] = {}  # by job name
         self._parallel = parallel
-        self._gpus = visible_gpus()
 
     @property
     def free_slots(self) -> int:
@@ -62,7 +75,8 @@ class LocalExecutor:
         """Start a job in a free slot. Raises RunFailed."""
         self._fork_client.wait_ready()
         slot = self._slots[job.name] = self._free.pop(0)
-        share = device_share(slot, self._parallel, self._gpus)
+        share = device_share(slot, self._parallel, self._gpus, self._gpus_per_run)
+        job = job.on_gpus(self._gpus_per_run)
         self._fork_client.start(Job(job.name, RUN_JOB, (job,), job.log, share.environment, share.threads))
 
     def poll(self, seconds: float) -> list[JobResult]:

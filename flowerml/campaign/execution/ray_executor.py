@@ -39,7 +39,8 @@ _MAX_LOSSES = 20  # of actors, until something is taken to be wrong that no othe
 
 
 class RayExecutor:
-    """A Ray cluster with `parallel` slots: a GPU each where the cluster has any, else a share of a node's cores.
+    """A Ray cluster with `parallel` slots: `gpus_per_run` GPUs each where the cluster has any, else a share of a node's
+    cores.
 
     All slots are requested at once: the actors' imports, which take longer than some runs, go on during the first run.
 
@@ -47,7 +48,7 @@ class RayExecutor:
         UserError: no cluster answers at the address; RunFailed: no node has a core to give.
     """
 
-    def __init__(self, parallel: int, address: str) -> None:
+    def __init__(self, parallel: int, address: str, gpus_per_run: int = 1) -> None:
         try:
             _check_reachable(address)  # Ray itself tries for minutes
             ray.init(address=address, logging_level="warning", log_to_driver=True, ignore_reinit_error=True)
@@ -56,8 +57,8 @@ class RayExecutor:
             raise UserError(
                 f"--ray-address {address}: no Ray cluster there ({reason}): start one with `ray start --head`"
             ) from error
-        self._parallel = parallel
-        self._resources = _resources_per_slot(parallel)
+        self._parallel, self._gpus_per_run = parallel, gpus_per_run
+        self._resources = _resources_per_slot(parallel, gpus_per_run)
         self._busy: dict[str, Any] = {}  # the actor by job name
         self._futures: dict[Any, str] = {}  # the job name by Ray reference
         self._pending: dict[str, tuple[float, RunJob]] = {}  # started and not running yet: since when
@@ -84,7 +85,10 @@ class RayExecutor:
             raise RunFailed(
                 f"{self._losses} places of the Ray cluster were lost: look at its nodes (`ray status`), and start again"
             )
-        self._submit(_with_absolute_paths(job), self._free.pop() if self._free else self._create_actor())
+        self._submit(
+            _with_absolute_paths(job.on_gpus(self._gpus_per_run)),
+            self._free.pop() if self._free else self._create_actor(),
+        )
 
     def _submit(self, job: RunJob, actor: Any) -> None:  # noqa: ANN401 - Ray's handles have no type of their own
         self._busy[job.name] = actor
@@ -175,11 +179,15 @@ def _with_absolute_paths(job: RunJob) -> RunJob:
     return replace(job, settings=settings, source=source, log=str(Path(job.log).absolute()))
 
 
-def _resources_per_slot(parallel: int) -> dict[str, float]:
+def _resources_per_slot(parallel: int, gpus_per_run: int) -> dict[str, float]:
     """Ray resources of each slot. Raises RunFailed where no node can give them."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(node.get("GPU") for node in nodes):
-        return {"CPU": 1.0, "GPU": 1.0}
+    if most_gpus := max((node.get("GPU", 0.0) for node in nodes), default=0.0):
+        if most_gpus < gpus_per_run:
+            raise RunFailed(
+                f"--gpus-per-run {gpus_per_run}: no node of the Ray cluster has more than {most_gpus:g} GPUs"
+            )
+        return {"CPU": float(gpus_per_run), "GPU": float(gpus_per_run)}
     most = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
     if most < 1:
         raise RunFailed(

@@ -21,6 +21,7 @@ CAMPAIGN_SETTINGS = {
     "resume": "always `last` in a campaign",
     "overwrite": "never in a campaign: choose another --runs-root",
     "seed": "given with the runs of a plan, as seeds are what its phases are about",
+    "gpus": "how many of this machine a run takes: --gpus-per-run",
     "stop_epoch": "found out by the campaign for its final runs",
 }
 _SEPARATOR = re.compile(r"\s+(?=[a-z_]+(?:\.[a-z]+)?=)")

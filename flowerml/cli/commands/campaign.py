@@ -31,6 +31,7 @@ def run(argv: Sequence[str] | None) -> int:
     for line in plan.warnings:
         logger.warning(line)
     parallel = parse_int("--parallel", args.parallel, 1, 256)
+    gpus_per_run = parse_int("--gpus-per-run", args.gpus_per_run, 1, 64)
     _check_campaign_flags(args)
     if args.check:
         return _print_schedule(plan, args)
@@ -41,7 +42,7 @@ def run(argv: Sequence[str] | None) -> int:
             " annotated pictures"
         )
 
-    executor = _make_executor(args, parallel)  # first: its fork server imports beside this process
+    executor = _make_executor(args, parallel, gpus_per_run)  # first: its fork server imports beside this process
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.engine.context import CampaignOptions
     from flowerml.campaign.service import run_campaign
@@ -107,6 +108,8 @@ def _campaign_parser() -> CommandParser:
     )
     about = "runs of a phase at a time; on this machine GPUs, or cores, are shared out among them; default: 1"
     work.add_argument("--parallel", default="1", metavar="INT", help=about)
+    about = "processes of a run, each on a GPU of its own with its share of every batch; default: 1"
+    work.add_argument("--gpus-per-run", default="1", metavar="INT", help=about)
     work.add_argument(
         "--ray-address",
         metavar="TEXT",
@@ -126,17 +129,17 @@ def _check_campaign_flags(args: argparse.Namespace) -> None:
         raise UserError(f"--name is {args.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
 
 
-def _make_executor(args: argparse.Namespace, parallel: int) -> "Executor":
-    """This machine, or the given Ray cluster. Raises UserError without Ray or a cluster."""
+def _make_executor(args: argparse.Namespace, parallel: int, gpus_per_run: int) -> "Executor":
+    """This machine, or the given Ray cluster. Raises UserError without Ray or a cluster, or with too few GPUs."""
     if args.executor != "ray":
         from flowerml.campaign.execution.local_executor import LocalExecutor
 
-        return LocalExecutor(parallel)
+        return LocalExecutor(parallel, gpus_per_run)
     if find_spec("ray") is None:
         raise UserError("--executor ray needs Ray, which is not installed: pip install 'flowerml[ray]'")
     from flowerml.campaign.execution.ray_executor import RayExecutor
 
-    return RayExecutor(parallel, args.ray_address or "auto")
+    return RayExecutor(parallel, args.ray_address or "auto", gpus_per_run)
 
 
 def _print_schedule(plan: "Plan", args: argparse.Namespace) -> int:

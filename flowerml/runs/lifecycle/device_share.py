@@ -18,9 +18,13 @@ class DeviceShare:
     threads: int | None
 
 
-def device_share(index: int, workers: int, gpus: Sequence[str]) -> DeviceShare:
-    """The share of worker `index` (from 0) of `workers`; all of the machine for one. OMP_NUM_THREADS wins."""
-    environment = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus and workers > 1 else {}
+def device_share(index: int, workers: int, gpus: Sequence[str], each: int = 1) -> DeviceShare:
+    """The share of worker `index` (from 0) of `workers`: `each` so many GPUs; all of the machine for one worker.
+
+    OMP_NUM_THREADS wins.
+    """
+    names = [gpus[(index * each + number) % len(gpus)] for number in range(each)] if gpus and workers > 1 else []
+    environment = {"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {}
     if gpus or workers == 1 or "OMP_NUM_THREADS" in os.environ:
         return DeviceShare(environment, None)
     return DeviceShare(environment, max(1, cores() // workers))

@@ -18,7 +18,7 @@ from flowerml.errors import RunFailed, Stopped, UserError
 from flowerml.runs.prepare import Prepared
 from flowerml.runs.ranks.meeting import STORE_VARIABLE, Meeting, Order, meet_in_file, meet_under_torchrun
 from flowerml.training.checkpoints.progress import Progress
-from flowerml.training.device import threads_of_ranks
+from flowerml.training.device import shared_threads
 from flowerml.training.ranks import SINGLE, Ranks, connect, disconnect
 from flowerml.training.torchrun import Torchrun
 
@@ -44,13 +44,13 @@ def joined_ranks(
     if world == 1:
         yield SINGLE
         return
-    with tempfile.TemporaryDirectory(prefix="flowerml-ranks-") as folder, threads_of_ranks(run.device, world):
+    with tempfile.TemporaryDirectory(prefix="flowerml-ranks-") as folder, shared_threads(run.device, world):
         replicas: list[subprocess.Popen[bytes]] = []
         try:
             if torchrun is None:
                 path = Path(folder) / "store"
                 meeting = meet_in_file(path, world)
-                replicas += [_start_replica(rank, world, path) for rank in range(1, world)]
+                replicas += [_start_replica(rank, world, path, run.device) for rank in range(1, world)]
             else:
                 meeting = meet_under_torchrun(world)
             logger.info(f"training in {world} processes: each takes its share of every batch")
@@ -67,9 +67,11 @@ def joined_ranks(
             _end(replicas)
 
 
-def _start_replica(rank: int, world: int, store: Path) -> "subprocess.Popen[bytes]":
+def _start_replica(rank: int, world: int, store: Path, device: torch.device) -> "subprocess.Popen[bytes]":
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, STORE_VARIABLE: store}
     environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
+    if device.type == "cpu":
+        environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # the share of each
     # Its stdin ends when this process does, however that ends.
     return subprocess.Popen(
         [sys.executable, "-m", "flowerml.runs.ranks.replica_process"],

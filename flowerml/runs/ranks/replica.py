@@ -13,7 +13,7 @@ from flowerml.runs.resume import checkpoints_of
 from flowerml.settings.recipes import settings_from_json
 from flowerml.training.callbacks import Callbacks
 from flowerml.training.checkpoints.store import StoredCheckpoint
-from flowerml.training.device import rank_device, threads_of_ranks
+from flowerml.training.device import rank_device
 from flowerml.training.ranks import connect, disconnect
 from flowerml.training.torchrun import Torchrun
 from flowerml.training.trainer import train
@@ -49,26 +49,25 @@ def _train_along(meeting: Meeting, place: Torchrun) -> None:
     _require_same_files(run, order)
     checkpoint = _checkpoint(run, order)
     views = make_views(run)
-    with threads_of_ranks(run.device, place.local_world):
-        meeting.say_ready(place.rank)
-        for number in (signal.SIGINT, signal.SIGTERM):  # rank 0 gets them too, and tells when to stop
-            signal.signal(number, signal.SIG_IGN)
-        ranks = connect(meeting.store, place.rank, place.world, run.device)
-        loader, val = make_loaders(run, views, ranks.share)
-        train(
-            run.built,
-            run.settings,
-            run.data.classes,
-            loader,
-            val,
-            device=run.device,
-            memory_format=set_channels_last(run.built.model, run.spec),
-            balance=run.balance,
-            callbacks=_WRITES_NOTHING,
-            load_state=checkpoint.load if checkpoint is not None else None,
-            ranks=ranks,
-        )
-        disconnect()
+    meeting.say_ready(place.rank)
+    for number in (signal.SIGINT, signal.SIGTERM):  # rank 0 gets them too, and tells when to stop
+        signal.signal(number, signal.SIG_IGN)
+    ranks = connect(meeting.store, place.rank, place.world, run.device)
+    loader, val = make_loaders(run, views, ranks.share)
+    train(
+        run.built,
+        run.settings,
+        run.data.classes,
+        loader,
+        val,
+        device=run.device,
+        memory_format=set_channels_last(run.built.model, run.spec),
+        balance=run.balance,
+        callbacks=_WRITES_NOTHING,
+        load_state=checkpoint.load if checkpoint is not None else None,
+        ranks=ranks,
+    )
+    disconnect()
 
 
 def _require_same_files(run: Prepared, order: Order) -> None:
