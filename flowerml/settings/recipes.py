@@ -1,7 +1,7 @@
 """The recipe of each model family (what `auto` means), and the resolution of given values into complete settings."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -98,7 +98,7 @@ def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     Raises:
         UserError: an unknown name, a value out of range, or settings that contradict each other.
     """
-    given = {name: value for name, value in requested.items() if value != AUTO}
+    given = {name: value for name, value in requested.items() if not _is_left_out(name, value)}
     spec = find_model(str(given.get("model", Settings.model_fields["model"].default)))
     try:
         settings = Settings.model_validate({**recipe_for(spec), **given})
@@ -116,6 +116,11 @@ def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:
             settings = settings.replace(**{name: settings.epochs})
     check_combination(settings, spec)
     return settings, warnings
+
+
+def _is_left_out(name: str, value: object) -> bool:
+    """Whether a value says `auto`, and is not one of the setting's own that is called so (`cache_images`)."""
+    return value == AUTO and (name not in fields() or AUTO not in get_args(fields()[name].annotation))
 
 
 def resolve_setting(name: str, text: str | None) -> Any:  # noqa: ANN401 - of the setting's type

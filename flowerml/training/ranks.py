@@ -40,6 +40,11 @@ class Ranks:
         return self.world > 1
 
     @property
+    def whose(self) -> str:
+        """Whose examples a message lists: empty for a single process."""
+        return f" of process {self.rank + 1} of {self.world}" if self.are_several else ""
+
+    @property
     def share(self) -> Share:
         """This process's part of each batch."""
         return Share(self.rank, self.world)

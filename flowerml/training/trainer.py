@@ -162,7 +162,8 @@ class Trainer:
             inputs = to_memory_format(inputs, self.memory_format)
 
             # forward, backward, unscale and clip, optimizer step; on a GPU all of it is queued only
-            context = f"epoch {epoch}, step {step + 1}, {self._rates_text()}, pictures {', '.join(ids)}"
+            shown = f"pictures{self.ranks.whose} {', '.join(ids)}"
+            context = f"epoch {epoch}, step {step + 1}, {self._rates_text()}, {shown}"
             count = self.loader.sizes[step]
             queued = self.train_step.queue(inputs, targets, self._step_seed(epoch, step), context, count)
 

@@ -1,5 +1,7 @@
 """What `auto` means, and the step from what was asked for to complete settings."""
 
+from typing import get_args
+
 import pytest
 
 from flowerml.errors import UserError
@@ -288,3 +290,23 @@ def test_resolve_leaves_what_was_asked_as_it_was():
 
 def test_gives_settings():
     assert isinstance(resolve({})[0], Settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name, field in fields().items()
+        for value in get_args(field.annotation)
+        if isinstance(value, str)
+    ],
+)
+def test_a_value_that_a_setting_allows_is_the_one_that_runs(name, value):
+    """`auto` is a value of its own for `cache_images`, and the default's name for all others."""
+    model = "relation_resnet18" if name == "box_features" else "convnextv2_atto"
+    assert getattr(resolve({"model": model, name: value})[0], name) == value
+
+
+def test_auto_is_the_default_of_every_setting_without_such_a_value():
+    given = resolve({name: AUTO for name in fields() if name != "cache_images"})[0]
+    assert given == resolve({})[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flowerml.settings import Settings, resolve
 from flowerml.settings.flags import CommandParser, add_settings
+from flowerml.training.torchrun import torchrun
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ def run(argv: Sequence[str] | None) -> int:
     args = vars(parser.parse(argv))
     as_json = args.pop("json")
     settings, warnings = resolve(args)
-    for line in warnings:
+    started = torchrun()
+    for line in warnings if started is None or started.rank == 0 else ():
         logger.warning(line)
 
     # From here on it costs seconds: torch and MLflow.
@@ -38,9 +40,7 @@ def run(argv: Sequence[str] | None) -> int:
         start_run,
         warn_of_ignored_variables,
     )
-    from flowerml.training.torchrun import torchrun
 
-    started = torchrun()
     if started is not None and started.world > 1:
         settings = under_torchrun(settings, started)
         if started.rank > 0:
