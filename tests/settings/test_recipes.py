@@ -142,13 +142,14 @@ def test_what_was_asked_for_beats_the_recipe_and_changes_nothing_else(model, nam
 
 @pytest.mark.parametrize("model", ["convnextv2_large", "clip_vitl14_336"])
 def test_every_setting_auto_equals_leaving_all_out(model):
-    everything = {name: AUTO for name in fields() if name != "model"}
+    everything = {name: AUTO for name in fields() if name not in ("model", "cache_images")}
     assert resolve({"model": model, **everything}) == resolve({"model": model})
 
 
 @pytest.mark.parametrize("model", ["convnextv2_large", "clip_vitl14"])
 def test_auto_does_not_stand_in_complete_settings(model):
-    assert AUTO not in resolve(dict.fromkeys(fields(), AUTO) | {"model": model})[0].model_dump().values()
+    given = {name: AUTO for name in fields() if name != "cache_images"}  # whose `auto` is a value of its own
+    assert AUTO not in resolve(given | {"model": model})[0].model_dump().values()
 
 
 def test_complete_settings_resolve_to_themselves():
@@ -305,8 +306,3 @@ def test_a_value_that_a_setting_allows_is_the_one_that_runs(name, value):
     """`auto` is a value of its own for `cache_images`, and the default's name for all others."""
     model = "relation_resnet18" if name == "box_features" else "convnextv2_atto"
     assert getattr(resolve({"model": model, name: value})[0], name) == value
-
-
-def test_auto_is_the_default_of_every_setting_without_such_a_value():
-    given = resolve({name: AUTO for name in fields() if name != "cache_images"})[0]
-    assert given == resolve({})[0]
