@@ -168,7 +168,7 @@ def test_default(name):
         assert type(field.default) is type(expected)
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("name", sorted(set(DEFAULTS) - {"cache_images"}))  # whose `auto` is a value of its own
 def test_auto_equals_leaving_out(name):
     asked = {name: AUTO}
     assert resolve(asked) == resolve({})
