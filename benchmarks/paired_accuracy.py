@@ -24,7 +24,7 @@ from support.harness import logger, parse_arguments, print_table
 from flowerml.data.synthetic.flowers import make_flowers
 
 QUICK = {
-    "seeds": 2,
+    "seeds": 1,
     "settings": "--model timm:test_convnext2 --weights none --img-size 32 --epochs 1 --warmup-epochs 0"
     " --freeze-backbone-epochs 0 --workers 0",
 }

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 
@@ -98,7 +99,8 @@ def test_a_replica_that_sees_other_pictures_ends_the_run_with_its_reason(flowers
 
 
 @pytest.mark.slow
-def test_torchrun_trains_what_one_process_trains(flowers, tmp_path, train_small):
+def test_torchrun_trains_what_one_process_trains(flowers, tmp_path, train_small, empty_store):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     one, _ = train_small(drop_path=0.0)
     flags = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
