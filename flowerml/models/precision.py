@@ -1,6 +1,7 @@
-"""Plain fp32 on a GPU: neither convolutions nor matrix products in TF32, which has 10 bits of mantissa.
+"""What a GPU computes in TF32 (10 bits of mantissa) instead of fp32: nothing for figures that are kept.
 
-cuDNN takes TF32 for fp32 convolutions by default (https://pytorch.org/docs/stable/notes/cuda.html).
+By default torch takes it for convolutions, not for matrix products
+(https://pytorch.org/docs/stable/notes/cuda.html).
 """
 
 from collections.abc import Iterator
@@ -23,3 +24,26 @@ def plain_fp32() -> Iterator[None]:
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
+
+
+@contextmanager
+def training_precision(tf32: str, device: torch.device) -> Iterator[None]:
+    """Context of a training: what a GPU computes in TF32 (values of the setting `tf32`); `plain_fp32` goes inside it.
+
+    It sets `allow_tf32`, which sets `fp32_precision` too: the compiler reads both, and raises where they differ.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends: tuple[tuple[Any, bool], ...] = (
+        (torch.backends.cudnn, tf32 != "off"),
+        (torch.backends.cuda.matmul, tf32 == "on"),
+    )
+    before = [backend.allow_tf32 for backend, _ in backends]
+    for backend, allowed in backends:
+        backend.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        for (backend, _), allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed

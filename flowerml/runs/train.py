@@ -11,6 +11,7 @@ from flowerml.errors import Stopped, UserError, one_line
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.journal import JOURNAL
 from flowerml.models.builders import set_channels_last
+from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
 from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, handle_signals, watch_run
@@ -26,7 +27,7 @@ from flowerml.runs.ranks.launch import joined_ranks
 from flowerml.runs.resume import StartPoint, checkpoints_of, find_existing_run, find_start_point
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
-from flowerml.tasks import Views
+from flowerml.tasks import FrozenFeatures, Views
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.async_writer import AsyncWriter, async_writer
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
@@ -138,20 +139,26 @@ def _execute(training: _TrainingRun, test_examples: Sequence[Example]) -> RunRes
         recorder.record(Artifact(path))
     views = make_views(run)
     position = None if start.checkpoint is None else start.checkpoint.progress
+    features = frozen_features(run, views, position)
     with (
         best_as_whole_model(run, views),
         graceful(training.stop) as stop_reason,
         async_writer() as writer,
         joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
     ):
-        outcome = _train_model(training, views, stop_reason, writer, ranks)
+        outcome = _train_model(training, views, features, stop_reason, writer, ranks)
     if reason := training.stop.reason:  # requested after the last step
         raise Stopped(reason)
     return finalize_run(run, recorder, outcome, views, test_examples)
 
 
 def _train_model(
-    training: _TrainingRun, views: Views, stop_reason: Callable[[], str | None], writer: AsyncWriter, ranks: Ranks
+    training: _TrainingRun,
+    views: Views,
+    features: FrozenFeatures | None,
+    stop_reason: Callable[[], str | None],
+    writer: AsyncWriter,
+    ranks: Ranks,
 ) -> TrainingResult:
     run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
     best, checkpoints = best_file(run, views), checkpoints_of(run)
@@ -205,6 +212,7 @@ def _train_model(
         ),
         load_state=checkpoint.load if checkpoint is not None else None,
         ranks=ranks,
+        frozen_loaders=frozen_loaders(run, views, features, loader, ranks.share),
     )
 
 

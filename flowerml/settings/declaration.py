@@ -175,6 +175,16 @@ class Settings(BaseModel):
     freeze_backbone_epochs: Int = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
+    freeze_views: Int = setting(
+        0,
+        group=OPTIMISER,
+        about="train the head, while the backbone is frozen, on features of so many augmented views of each picture,"
+        " computed once; 0 computes new ones in each epoch",
+        unit="views",
+        ge=0,
+        le=64,
+        late=True,
+    )
     probe: Bool = setting(
         False,
         group=OPTIMISER,
@@ -183,6 +193,12 @@ class Settings(BaseModel):
     )
     amp: Bool = setting(
         True, group=OPTIMISER, about="mixed precision: bf16; without it fp16 with a scaler on a GPU, fp32 on a CPU"
+    )
+    tf32: Literal["off", "convolutions", "on"] = setting(
+        "convolutions",
+        group=OPTIMISER,
+        about="what a GPU may train in TF32 instead of fp32: nothing, convolutions, or matrix products too",
+        late=True,
     )
     ema: Bool = setting(
         True, group=OPTIMISER, about="evaluate and keep a moving average of the weights, scaled to the run's length"

@@ -16,6 +16,7 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "lr_backbone": (0.0, _FROZEN),
     "llrd": (1.0, _FROZEN),
     "drop_path": (0.0, _FROZEN),
+    "freeze_views": (0, _ONE_VIEW),
     "cutmix": (0.0, "features have no boxes to exchange; --mixup mixes them"),
     "randaugment": (0, _ONE_VIEW),
     "random_erasing": (0.0, _ONE_VIEW),

@@ -68,7 +68,7 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 }
 # Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
-_WHOLE_PICTURES_ONLY = ("augment_backend", "cache_images", "cache_images_gb")
+_WHOLE_PICTURES_ONLY = ("freeze_views", "augment_backend", "cache_images", "cache_images_gb")
 _SMALLEST_CONVNEXT = 32  # px: five halvings leave 1 x 1
 
 
@@ -165,6 +165,11 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
                 " train longer"
             )
     _check_family_settings(settings, spec)
+    if settings.freeze_views and not settings.freeze_backbone_epochs:
+        raise UserError(
+            f"--freeze-views {settings.freeze_views} does not go with --freeze-backbone-epochs 0: no epoch trains the"
+            " head alone. Leave out one of the two"
+        )
     if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
         raise UserError(
             f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})"

@@ -42,11 +42,24 @@ Features = Callable[[Sequence[Example]], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class FrozenFeatures:
+    """Features for the epochs in which the backbone is frozen.
+
+    `views` (R, F) each, of every repeat of the training examples, in order; `val` (N, F), None where nothing was held
+    out.
+    """
+
+    views: Sequence[torch.Tensor]
+    val: torch.Tensor | None
+
+
+@dataclass(frozen=True)
 class Views:
     """Input of the data loaders: examples and transforms for training and evaluation, and the number of workers.
 
     Where the head alone is trained, on features of whole inputs, `features` gives those (N, F) of any examples; a
-    model then gets features and no images. None: it gets what the transforms return.
+    model then gets features and no images. None: it gets what the transforms return. `frozen_features` computes those
+    of the epochs with a frozen backbone from the repeats of the training examples; None: these get images too.
     """
 
     train: Sequence[Example]
@@ -55,6 +68,7 @@ class Views:
     eval_transform: Transform
     workers: int
     features: Features | None = None
+    frozen_features: Callable[[Sequence[int]], FrozenFeatures] | None = None
 
 
 class Task(Protocol):

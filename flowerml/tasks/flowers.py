@@ -31,6 +31,7 @@ from flowerml.files import file_digest
 from flowerml.models import BuiltModel, build
 from flowerml.settings import ModelSpec, Settings, find_model
 from flowerml.tasks.base import Predict, TaskData, Views
+from flowerml.tasks.frozen_features import compute_frozen_features
 from flowerml.tasks.image_features import ImageFeatures
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
@@ -166,7 +167,20 @@ class FlowersTask:
         return recipe(description, settings.randaugment, settings.random_erasing), EvaluationTransform(description)
 
     def views(self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
-        """The images, decoded in every epoch or, with `cache_images`, once; with `probe` also their features."""
+        """The images, decoded in every epoch or, with `cache_images`, once.
+
+        With `probe` also their features, with `freeze_views` those of the epochs with a frozen backbone.
+        """
+        views = self._image_views(built, settings, data, device, workers)
+        if not settings.freeze_views:
+            return views
+        train, val = (views.train, views.train_transform), (data.val, EvaluationTransform(built.description))
+        compute = partial(compute_frozen_features, built, settings, train, val, device, workers)
+        return replace(views, frozen_features=compute)
+
+    def _image_views(
+        self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int
+    ) -> Views:
         train_transform, eval_transform = self.transforms(built.description, settings)
         if settings.probe:
             features = ImageFeatures(built, find_model(settings.model), eval_transform, device, workers)

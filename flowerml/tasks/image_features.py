@@ -1,4 +1,4 @@
-"""Features of whole images, computed once for all runs with the same backbone and preprocessing, for linear probes."""
+"""Features of whole images, computed once for all runs with the same backbone and preprocessing."""
 
 import hashlib
 import logging
@@ -31,14 +31,23 @@ class ImageFeatures:
     """Features (N, F) float32 of any examples with a digest, on the CPU: from memory, else from disk, else computed.
 
     `transform` is the deterministic view; it must have a `repr` that says all about it (a frozen dataclass has).
+    `dtype` is that of autocast, None for fp32. `noun` is what messages call the examples.
     """
 
     def __init__(
-        self, built: BuiltModel, spec: ModelSpec, transform: Transform, device: torch.device, workers: int
+        self,
+        built: BuiltModel,
+        spec: ModelSpec,
+        transform: Transform,
+        device: torch.device,
+        workers: int,
+        *,
+        dtype: torch.dtype | None = None,
+        noun: str = "pictures",
     ) -> None:
         self._built, self._spec, self._transform = built, spec, transform
-        self._device, self._workers = device, workers
-        self._store = FeatureStore(cache_folder() / "features" / _store_name(built, spec, transform))
+        self._device, self._workers, self._dtype, self._noun = device, workers, dtype, noun
+        self._store = FeatureStore(cache_folder() / "features" / _store_name(built, spec, transform, dtype))
         self._rows: dict[str, np.ndarray] = {}
 
     @property
@@ -60,14 +69,14 @@ class ImageFeatures:
         if missing:
             self._compute(missing, len(by_digest))
         elif stored:
-            logger.info(f"features of {len(by_digest):,} pictures are there from before: {self.folder}")
+            logger.info(f"features of {len(by_digest):,} {self._noun} are there from before: {self.folder}")
         return torch.from_numpy(np.stack([self._rows[_digest_of(example)] for example in examples]))
 
     @worker_death_as_error()
     def _compute(self, missing: dict[str, Example], total: int) -> None:
         """Compute the features of the `missing` images and store them, at times and at the end or an interrupt."""
         known = f" ({total - len(missing):,} are there from before)" if len(missing) < total else ""
-        logger.info(f"features of {len(missing):,} pictures are computed{known}")
+        logger.info(f"features of {len(missing):,} {self._noun} are computed{known}")
         batches = extract_batches(
             list(missing.values()),
             self._transform,
@@ -75,15 +84,16 @@ class ImageFeatures:
             spec=self._spec,
             device=self._device,
             workers=self._workers,
+            dtype=self._dtype,
             log_every_s=15.0,
         )
-        digest_of = {example.id: digest for digest, example in missing.items()}
+        digests = iter(missing)
         unsaved: dict[str, np.ndarray] = {}
         started = saved = time.monotonic()
         can_save = True
         try:
-            for ids, features in batches:
-                unsaved |= {digest_of[name]: row for name, row in zip(ids, features, strict=True)}
+            for _, features in batches:
+                unsaved |= {next(digests): row for row in features}
                 if can_save and time.monotonic() - saved > _SAVE_EVERY_S:
                     can_save, saved = self._keep(unsaved, save=True), time.monotonic()
                     unsaved = {}
@@ -91,7 +101,7 @@ class ImageFeatures:
             self._keep(unsaved, save=can_save)
         row = self._rows[next(iter(missing))]
         logger.info(
-            f"features of {len(missing):,} pictures ({len(row):,} numbers each) in"
+            f"features of {len(missing):,} {self._noun} ({len(row):,} numbers each) in"
             f" {duration(time.monotonic() - started)}, kept in {self.folder} ({amount(len(missing) * row.nbytes)})"
         )
 
@@ -101,11 +111,19 @@ class ImageFeatures:
         return self._store.put(list(rows), np.stack(list(rows.values()))) if save and rows else save
 
 
-def _store_name(built: BuiltModel, spec: ModelSpec, transform: Transform) -> str:
+def _store_name(built: BuiltModel, spec: ModelSpec, transform: Transform, dtype: torch.dtype | None) -> str:
     """Digest of everything but the images: backbone and weights, preprocessing, precision, decoding libraries."""
     library = _LIBRARIES[spec.library]
     versions = [f"{name} {version(name)}" for name in ("pillow", library)]
-    parts = (_FORMAT, "float32", spec.library, spec.architecture, spec.hub, transform, *versions)
+    parts = (
+        _FORMAT,
+        str(dtype or torch.float32).removeprefix("torch."),
+        spec.library,
+        spec.architecture,
+        spec.hub,
+        transform,
+        *versions,
+    )
     digest = hashlib.sha256(repr(parts).encode())
     update_with_backbone(digest, built)
     return digest.hexdigest()[:32]

@@ -8,6 +8,7 @@ import torch
 
 from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.balance import Balance
+from flowerml.data.feature_loader import FeatureLoaders
 from flowerml.data.inputs import Inputs, to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import derive_seed
@@ -18,6 +19,7 @@ from flowerml.evaluation.predict import predict_all
 from flowerml.human_units import duration
 from flowerml.models.builders import BuiltModel
 from flowerml.models.classifier import Network
+from flowerml.models.precision import training_precision
 from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, is_better
@@ -51,8 +53,9 @@ def train(
     callbacks: Callbacks,
     load_state: Callable[[], StateDict] | None = None,
     ranks: Ranks = SINGLE,
+    frozen_loaders: FeatureLoaders | None = None,
 ) -> TrainingResult:
-    """Train `built.model` in place.
+    """Train `built.model` in place; with `frozen_loaders`, epochs with a frozen backbone get their features.
 
     With several `ranks` each process calls this with its share of the loaders' examples, and gets the same result;
     callbacks that write are for rank 0 alone.
@@ -66,10 +69,13 @@ def train(
         Stopped: `callbacks.stop_reason` gave a reason; the state went to `callbacks.on_state` before.
         DataLoaderDied: a DataLoader worker process died.
     """
-    trainer = Trainer(built, settings, classes, train_loader, device, memory_format, balance, callbacks, ranks)
+    trainer = Trainer(
+        built, settings, classes, train_loader, device, memory_format, balance, callbacks, ranks, frozen_loaders
+    )
     if load_state is not None:
         trainer.resume(load_state())
-    with frozen_gc(), worker_death_as_error(callbacks.stop_reason):
+    precision = training_precision(settings.tf32, device)
+    with frozen_gc(), worker_death_as_error(callbacks.stop_reason), precision:
         return trainer.run_epochs(val_loader)
 
 
@@ -87,8 +93,10 @@ class Trainer:
         balance: Balance,
         callbacks: Callbacks,
         ranks: Ranks = SINGLE,
+        frozen_loaders: FeatureLoaders | None = None,
     ) -> None:
         self.settings, self.classes, self.loader, self.callbacks = settings, classes, loader, callbacks
+        self.frozen_loaders = frozen_loaders
         self.device, self.memory_format, self.ranks = device, memory_format, ranks
         self.model: Network = built.model.to(device)
         ranks.synchronize(self.model, device)
@@ -138,13 +146,14 @@ class Trainer:
             self.save_checkpoint()
             if result.stop_cause:
                 break
+        self.model.inputs_are_features = False  # whoever takes the trained model next gives it images
         return result
 
     def train_epoch(self, epoch: int) -> EpochMetrics:
         """Run the steps of an epoch that are left. Returns means over images (loss) and over steps (gradient norm)."""
         totals = self.state.totals
         was_frozen = self.model.frozen
-        self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs)
+        self.freeze_backbone(epoch)
         self.model.train()
         if not self.is_replicated or self.model.frozen != was_frozen:
             self.train_step.replicate(self.model)
@@ -211,6 +220,17 @@ class Trainer:
         loss, norm = queued.read()  # sync point: one step late in an epoch, at once before a checkpoint
         self.state.totals.add(loss, norm, pictures)
 
+    def freeze_backbone(self, epoch: int) -> None:
+        """Freeze the backbone in the first epochs; with loaders of its features, prepare for these, else for images."""
+        on_features = self.feature_loaders(epoch) is not None
+        self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs, inputs_are_features=on_features)
+        cutmix = 0.0 if on_features else self.settings.cutmix  # features have no boxes to exchange
+        self.mixer = Mixer(self.settings.mixup, cutmix, len(self.classes))
+
+    def feature_loaders(self, epoch: int) -> FeatureLoaders | None:
+        """Loaders of features, for an epoch with a frozen backbone; None for one on images."""
+        return self.frozen_loaders if epoch <= self.settings.freeze_backbone_epochs else None
+
     def evaluate(self, epoch: int, loader: Loader | None, metrics: EpochMetrics) -> Candidate:
         """Evaluate the weights that would be saved (the EMA's, if there is one), in the training's own precision.
 
@@ -219,12 +239,17 @@ class Trainer:
         model = self.ema.module if self.ema is not None else self.model
         if loader is None:
             return Candidate(epoch, model.state_dict(), None, None)
+        evaluated, features = model, self.feature_loaders(epoch)
+        if features is not None and features.val is not None:
+            evaluated, loader = model.get_submodule("head"), features.val
         # Ranks may have different numbers of batches: they agree on a stop before the next step only.
         self.ranks.share_buffers(model)
         own = loader.epoch(epoch)
         batches = own if self.ranks.are_several else self._until_stop(self._received(own))
         # sync point: one per evaluation, when all logits are copied to the CPU
-        predictions = predict_all(model, batches, self.classes, self.device, self.memory_format, self.train_step.dtype)
+        predictions = predict_all(
+            evaluated, batches, self.classes, self.device, self.memory_format, self.train_step.dtype
+        )
         predictions = join_predictions(self.ranks.all_values(predictions))
         val = compute_metrics(predictions)
         metrics |= {"val_loss": val.loss, "val_accuracy": val.accuracy, "val_macro_f1": val.macro_f1}
@@ -279,8 +304,10 @@ class Trainer:
             raise Stopped(reason or "another process of this training was stopped")
 
     def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        left = len(self.loader) - skip
-        yield from self._received(track(self.loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120))
+        features = self.feature_loaders(epoch)
+        loader = self.loader if features is None else features.train
+        left = len(loader) - skip
+        yield from self._received(track(loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120))
 
     def _received(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches. A stop while one is waited for, or a dead worker, comes between two steps: the state is saved.

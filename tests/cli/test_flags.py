@@ -341,8 +341,10 @@ HELP = {
         "--min-lr": ("F", "(>= 0, <= 10)", "1e-06"),
         "--grad-clip": ("F", "(>= 0, <= 1000000.0)", "1.0"),
         "--freeze-backbone-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "cnn 3, vit 8, relation 50"),
+        "--freeze-views": ("INT", "[views] (>= 0, <= 64)", "0"),
         "--probe": ("[{true,false}]", "", "false"),
         "--amp": ("[{true,false}]", "", "true"),
+        "--tf32": ("{off,convolutions,on}", "", "convolutions"),
         "--ema": ("[{true,false}]", "", "true"),
     },
     "augmentation and regularisation": {
@@ -395,7 +397,7 @@ def read_help(text):
     """flag -> (group, what stands for its value, help) of argparse's page, as wide as it likes."""
     found, group, flag = {}, "", ""
     for line in text.splitlines():
-        entry = re.match(r"  (--[a-z-]+) (\S+) *(.*)$", line)
+        entry = re.match(r"  (--[a-z0-9-]+) (\S+) *(.*)$", line)
         if re.fullmatch(r"\S.*:", line):
             group = line[:-1]
         elif entry:

@@ -168,6 +168,7 @@ KINDS = {
         *(
             "img_size",
             "split_seed",
+            "freeze_views",
             "epochs",
             "batch_size",
             "accumulate",
@@ -213,6 +214,7 @@ KINDS = {
             "bad_images",
             "duplicates",
             "optimizer",
+            "tf32",
             "scheduler",
             "class_weights",
         ),

@@ -31,7 +31,7 @@ def test_settings_of_the_head_are_taken_as_given():
     [
         *(("freeze_backbone_epochs", 8), ("lr_backbone", 1e-4), ("llrd", 0.85), ("drop_path", 0.1)),
         *(("cutmix", 1.0), ("randaugment", 9), ("random_erasing", 0.1)),
-        *(("augment_backend", "opencv"), ("cache_images", "ram")),
+        *(("augment_backend", "opencv"), ("cache_images", "ram"), ("freeze_views", 4)),
     ],
 )
 def test_what_contradicts_it_is_refused_in_one_line(name, value):

@@ -206,6 +206,17 @@ def test_stop_epoch_lies_within_the_schedule():
     assert refusal(epochs=10, stop_epoch=11) == "--stop-epoch 11 lies behind the schedule's end (--epochs 10)"
 
 
+def test_views_of_a_frozen_backbone_need_epochs_with_one():
+    assert refusal(freeze_views=4, freeze_backbone_epochs=0) == (
+        "--freeze-views 4 does not go with --freeze-backbone-epochs 0: no epoch trains the head alone. Leave out one of"
+        " the two"
+    )
+    assert resolve({"freeze_views": "4"})[0].freeze_views == 4
+    assert refusal(freeze_views=4, model="relation_resnet18") == (
+        "--freeze-views 4: only for whole pictures, and relation_resnet18 takes pairs of boxed objects: leave it out"
+    )
+
+
 def test_accumulate_splits_at_most_into_single_pictures():
     assert resolve({"batch_size": 8, "accumulate": 8})[0].accumulate == 8
     assert refusal(batch_size=8, accumulate=9) == "--accumulate 9 is more than the --batch-size 8 it splits"

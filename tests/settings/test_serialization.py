@@ -20,6 +20,7 @@ OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group")
 PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False)
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
+    freeze_views=0,
     cutmix=0,
     randaugment=0,
     augment_backend="torchvision",

@@ -77,6 +77,18 @@ def test_other_weights_or_input_descriptions_have_features_of_their_own(folder, 
     assert sum(seen) == len(examples)
 
 
+def test_features_in_another_precision_are_kept_apart(folder):
+    examples, features, first, seen = make_features(folder)
+    transform, spec = EvaluationTransform(features._built.description), find_model(MODEL)
+    in_bf16 = ImageFeatures(features._built, spec, transform, CPU, 0, dtype=torch.bfloat16)
+    assert in_bf16.folder != features.folder
+    rounded = in_bf16(examples)
+    assert sum(seen) == 2 * len(examples)
+    assert rounded.dtype == torch.float32
+    assert torch.allclose(rounded, first, atol=0.05)
+    assert not torch.allclose(rounded, first, atol=1e-5)
+
+
 def test_an_interrupted_pass_keeps_what_it_has_computed(folder, monkeypatch):
     monkeypatch.setattr(backbone_features, "_BATCH_SIZE", 16)
     examples, features, _, _ = make_features(folder)

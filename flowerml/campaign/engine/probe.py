@@ -75,8 +75,12 @@ def _estimate_run(settings: Settings, epoch_time: EpochTime, data: DataInfo) -> 
     if settings.probe:  # one pass, which runs of the same model share; epochs on features take no time beside it
         return (data.train + data.val) * epoch_time.evaluation
     frozen = min(settings.freeze_backbone_epochs, settings.epochs)
-    trained = frozen * epoch_time.frozen + (settings.epochs - frozen) * epoch_time.full
-    return data.train * trained + settings.epochs * data.val * epoch_time.evaluation
+    full = settings.epochs - frozen
+    evaluated = full + frozen
+    if settings.freeze_views and frozen:  # one pass per view, and one over the validation images
+        evaluated, frozen = full + 1, min(settings.freeze_views, frozen)
+    trained = frozen * epoch_time.frozen + full * epoch_time.full
+    return data.train * trained + evaluated * data.val * epoch_time.evaluation
 
 
 def _estimate_dependent_run(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: DataInfo) -> float:
@@ -99,6 +103,7 @@ def _measure_epoch_time(settings: Settings, train_dir: str) -> EpochTime:
             "epochs": 2,
             "warmup_epochs": 0,
             "freeze_backbone_epochs": 1,
+            "freeze_views": 0,
             "probe": False,
             "stop_epoch": None,
             "weights": "none",

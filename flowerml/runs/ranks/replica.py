@@ -6,6 +6,7 @@ import signal
 from flowerml.errors import RunFailed, Stopped
 from flowerml.log import ROOT
 from flowerml.models.builders import set_channels_last
+from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
 from flowerml.runs.loaders import make_loaders, make_views
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.ranks.meeting import Meeting, Order
@@ -49,6 +50,7 @@ def _train_along(meeting: Meeting, place: Torchrun) -> None:
     _require_same_files(run, order)
     checkpoint = _checkpoint(run, order)
     views = make_views(run)
+    features = frozen_features(run, views, None if checkpoint is None else checkpoint.progress)
     meeting.say_ready(place.rank)
     for number in (signal.SIGINT, signal.SIGTERM):  # rank 0 gets them too, and tells when to stop
         signal.signal(number, signal.SIG_IGN)
@@ -66,6 +68,7 @@ def _train_along(meeting: Meeting, place: Torchrun) -> None:
         callbacks=_WRITES_NOTHING,
         load_state=checkpoint.load if checkpoint is not None else None,
         ranks=ranks,
+        frozen_loaders=frozen_loaders(run, views, features, loader, ranks.share),
     )
     disconnect()
 
