@@ -14,6 +14,7 @@ import pytest
 
 from flowerml.log import configure_logging
 
+_TRACKING = ("campaign", "cli", "delivery", "sweep", "tracking")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
@@ -39,6 +40,14 @@ def _own_mlflow(monkeypatch, tmp_path, _cache):
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture(autouse=True)
+def _ready_store(request, tmp_path):
+    """Tests of the folders that track runs find their store's tables there: each would wait seconds for MLflow's."""
+    folder = request.path.relative_to(ROOT / "tests").parts[0]
+    if folder in _TRACKING and request.node.get_closest_marker("no_store") is None:
+        shutil.copy(request.getfixturevalue("empty_store"), tmp_path / "mlflow.db")
 
 
 @pytest.fixture(scope="session")

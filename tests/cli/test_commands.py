@@ -194,6 +194,7 @@ WRONG = {
 }
 
 
+@pytest.mark.no_store
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_one_line_exit_2_and_no_run_left_open(case, flowers, tmp_path, capsys, monkeypatch):
     from flowerml.cli.main import main

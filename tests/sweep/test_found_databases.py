@@ -98,6 +98,7 @@ class TestDatabases:
         (tmp_path / "notes.db").write_bytes(content)
         refused(tmp_path / "notes.db", "it is no SQLite database, and is left as it is")
 
+    @pytest.mark.no_store
     @pytest.mark.parametrize(
         ("address", "match"),
         [

@@ -8,6 +8,7 @@ from flowerml.cli.main import main
 
 
 class TestCommand:
+    @pytest.mark.no_store
     def test_check_prints_the_whole_schedule_and_runs_nothing(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         assert main(["campaign", "--plan", "tp3", "--check"]) == 0

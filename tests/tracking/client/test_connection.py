@@ -10,6 +10,8 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.tracking.client import connection
 
+pytestmark = pytest.mark.no_store
+
 
 def connect_at_barrier(barrier):
     barrier.wait()
