@@ -19,10 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 from flowerml.data.balance import Balance
 from flowerml.data.inputs import Inputs, batch_size_of, part_sizes, split
 from flowerml.data.workers.errors import is_worker_death
-from flowerml.errors import RunFailed, one_line
+from flowerml.errors import RunFailed
 from flowerml.models.classifier import Network
 from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
+from flowerml.training.compilation import compiled, warn_of_failure
 from flowerml.training.device import autocast_dtype
 from flowerml.training.losses import example_losses
 from flowerml.training.ranks import SINGLE, Ranks
@@ -168,10 +169,10 @@ class TrainStep:
 
     def compile(self) -> bool:
         """Use the compiled model from now on. Returns False, after a warning, where that can't be prepared."""
-        compiled = _compiled(self.model)
-        if compiled is None:
+        faster = compiled(self.model)
+        if faster is None:
             return False
-        self.model, self.uncompiled = compiled, self.model
+        self.model, self.uncompiled = faster, self.model
         return True
 
     def _forward_backward(
@@ -189,7 +190,7 @@ class TrainStep:
                 elif self.uncompiled is None or is_worker_death(error):
                     raise
                 else:  # without a compiler, for example; what is no fault of compilation is raised again without it
-                    _warn_about_compilation(error)
+                    warn_of_failure(error)
                     self.model, self.uncompiled = self.uncompiled, None
             free_memory()
             with torch.no_grad():
@@ -259,23 +260,6 @@ class TrainStep:
             after = max(part_sizes(batch_size, self.accumulate, self.smallest))
         position = context.split(", pictures")[0]
         self.on_memory(f"memory ran out with {before} pictures at a time ({position}): going on with {after}")
-
-
-def _warn_about_compilation(error: Exception) -> None:
-    reason = one_line((str(error).strip() or type(error).__name__).splitlines()[0])
-    logger.warning(
-        f"--compile: torch.compile fails here ({reason}): going on without it. It needs a C++ compiler (g++ or clang)"
-        " on a CPU, Triton on a GPU"
-    )
-
-
-def _compiled(model: nn.Module) -> nn.Module | None:
-    """The compiled model, None where that fails. What is called first compiles; this only prepares it."""
-    try:
-        return torch.compile(model)  # type: ignore[return-value] # a callable module
-    except Exception as error:  # a Python or a system that it does not support
-        _warn_about_compilation(error)
-        return None
 
 
 def make_train_step(

@@ -26,6 +26,7 @@ from flowerml.selection.epochs import EarlyStopping, is_better
 from flowerml.settings import Settings
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
+from flowerml.training.compilation import compile_pays
 from flowerml.training.ema import EMA
 from flowerml.training.gc_freeze import frozen_gc
 from flowerml.training.mixup import Mixer
@@ -36,8 +37,6 @@ from flowerml.training.train_state import EpochTotals, TrainState
 from flowerml.training.train_step import PendingStep, make_train_step
 
 logger = logging.getLogger(__name__)
-
-_COMPILE_PAYS_S = 30 * 60.0  # of eager training that is left
 
 
 def train(
@@ -341,15 +340,6 @@ class Trainer:
 
     def _rates_text(self) -> str:
         return ", ".join(f"{name} {rate:.3g}" for name, rate in learning_rates(self.optimizer).items())
-
-
-def compile_pays(seconds_left: float) -> bool:
-    """Whether compiling saves more time than it takes: minutes, once.
-
-    Half an hour is an estimate, on the safe side: at 10 % a step it wins three minutes back. `make gpu` measures both
-    kinds of steps on a card.
-    """
-    return seconds_left > _COMPILE_PAYS_S
 
 
 def stop_cause(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
