@@ -61,6 +61,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "batch_size",
         "accumulate",
         "amp",
+        "tf32",
         "ema",
         "compile",
         "grad_checkpointing",
