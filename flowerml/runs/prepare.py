@@ -17,7 +17,7 @@ from flowerml.models.smallest_batch import smallest_batch
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
 from flowerml.training.device import default_workers, pick_device
-from flowerml.training.torchrun import Torchrun
+from flowerml.training.distributed.torchrun import Torchrun
 
 logger = logging.getLogger(__name__)
 

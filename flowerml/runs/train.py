@@ -32,8 +32,8 @@ from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Trai
 from flowerml.training.checkpoints.async_writer import AsyncWriter, async_writer
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
-from flowerml.training.ranks import Ranks
-from flowerml.training.torchrun import Torchrun
+from flowerml.training.distributed.ranks import Ranks
+from flowerml.training.distributed.torchrun import Torchrun
 from flowerml.training.trainer import train
 
 logger = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
 from flowerml.training.compilation import compiled, warn_of_failure
 from flowerml.training.device import autocast_dtype
+from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.losses import example_losses
-from flowerml.training.ranks import SINGLE, Ranks
 
 logger = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ from flowerml.settings import Settings
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
 from flowerml.training.compilation import compile_pays
+from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.ema import EMA
 from flowerml.training.gc_freeze import frozen_gc
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
-from flowerml.training.ranks import SINGLE, Ranks
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.train_state import EpochTotals, TrainState
 from flowerml.training.train_step import PendingStep, make_train_step

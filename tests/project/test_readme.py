@@ -49,7 +49,7 @@ RUN_BY = {
     "flowerml reap": "tests/faults/test_states.py, tests/cli/test_reap.py",
     "make faults": ".ci/run: its fast part in make test, the rest in make slow",
     "flowerml compare": "tests/campaign/test_pair_campaigns.py",
-    "torchrun": "tests/runs/test_several_processes.py, on one host",
+    "torchrun": "tests/runs/ranks/test_several_processes.py, on one host",
     "mlflow run . -e sweep": "tests/sweep/test_project.py",
     "flowerml sweep": "tests/sweep/test_sweep.py",
 }

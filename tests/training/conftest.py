@@ -16,7 +16,7 @@ from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.settings import Settings, resolve
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
-from flowerml.training.ranks import SINGLE, Ranks
+from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.trainer import train
 
 CLASSES = ("a", "b", "c")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowerml.settings import Settings, resolve
 from flowerml.settings.flags import CommandParser, add_settings
-from flowerml.training.torchrun import torchrun
+from flowerml.training.distributed.torchrun import torchrun
 
 logger = logging.getLogger(__name__)
 

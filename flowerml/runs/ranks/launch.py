@@ -19,8 +19,8 @@ from flowerml.runs.prepare import Prepared
 from flowerml.runs.ranks.meeting import STORE_VARIABLE, Meeting, Order, meet_in_file, meet_under_torchrun
 from flowerml.training.checkpoints.progress import Progress
 from flowerml.training.device import shared_threads
-from flowerml.training.ranks import SINGLE, Ranks, connect, disconnect
-from flowerml.training.torchrun import Torchrun
+from flowerml.training.distributed.ranks import SINGLE, Ranks, connect, disconnect
+from flowerml.training.distributed.torchrun import Torchrun
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from flowerml.runs.prepare import Prepared
 from flowerml.settings import Settings, find_model
 from flowerml.settings.recipes import check_combination
 from flowerml.training.checkpoints.progress import Progress
-from flowerml.training.torchrun import Torchrun
+from flowerml.training.distributed.torchrun import Torchrun
 
 STORE_VARIABLE = "FLOWERML_RANK_STORE"
 _FOREVER = timedelta(days=7)  # rank 0 may scan for long, and a replica ends with it anyway

@@ -15,8 +15,8 @@ from flowerml.settings.recipes import settings_from_json
 from flowerml.training.callbacks import Callbacks
 from flowerml.training.checkpoints.store import StoredCheckpoint
 from flowerml.training.device import rank_device
-from flowerml.training.ranks import connect, disconnect
-from flowerml.training.torchrun import Torchrun
+from flowerml.training.distributed.ranks import connect, disconnect
+from flowerml.training.distributed.torchrun import Torchrun
 from flowerml.training.trainer import train
 
 logger = logging.getLogger(__name__)

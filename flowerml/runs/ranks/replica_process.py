@@ -18,7 +18,7 @@ def main() -> int:
     # From here on it costs seconds: torch.
     from flowerml.runs.ranks.meeting import STORE_VARIABLE, meet_in_file
     from flowerml.runs.ranks.replica import run_replica
-    from flowerml.training.torchrun import Torchrun
+    from flowerml.training.distributed.torchrun import Torchrun
 
     place = Torchrun.from_environment()
     return run_replica(meet_in_file(Path(os.environ[STORE_VARIABLE]), place.world), place)

@@ -14,7 +14,7 @@ from flowerml.runs.ranks.meeting import under_torchrun
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from flowerml.training.device import default_workers, pick_device, rank_device
-from flowerml.training.torchrun import Torchrun, torchrun
+from flowerml.training.distributed.torchrun import Torchrun, torchrun
 from tests.runs.conftest import SMALL
 
 SECOND = Torchrun(rank=1, local_rank=1, world=2, local_world=2)

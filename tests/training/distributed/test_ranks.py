@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from flowerml.data.loader import EpochSampler, Share
-from flowerml.training.ranks import SINGLE
+from flowerml.training.distributed.ranks import SINGLE
 from tests.training.conftest import same_weights
-from tests.training.rank_process import CASES, NORMALIZED, RANDOM, run_case
+from tests.training.distributed.rank_process import CASES, NORMALIZED, RANDOM, run_case
 
 WORLD = 2
 ALIKE = [case for case in CASES if case not in (RANDOM, NORMALIZED)]
@@ -21,7 +21,7 @@ def ranks(tmp_path_factory):
     """What each of two processes got, case by case."""
     folder = tmp_path_factory.mktemp("ranks")
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", "tests.training.rank_process"]
+    command = [sys.executable, "-m", "tests.training.distributed.rank_process"]
     started = [
         subprocess.Popen([*command, str(rank), str(WORLD), str(folder)], env=environment, stderr=subprocess.PIPE)
         for rank in range(WORLD)

@@ -1,4 +1,4 @@
-"""A rank of the toy's training: `python -m tests.training.rank_process RANK WORLD FOLDER` runs every case in CASES."""
+"""A rank of the toy's training (all CASES): python -m tests.training.distributed.rank_process RANK WORLD FOLDER."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ from torch import nn
 
 from flowerml.errors import Stopped
 from flowerml.runs.lifecycle.stop_request import StopRequest
-from flowerml.training.ranks import Ranks, connect, disconnect
+from flowerml.training.distributed.ranks import Ranks, connect, disconnect
 from tests.training.conftest import Toy, tiny_built
 
 MIXED = {"mixup": 0.4, "cutmix": 1.0, "label_smoothing": 0.1}
