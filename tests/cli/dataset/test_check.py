@@ -9,6 +9,8 @@ import pytest
 from tests.cli.dataset.dataset_helpers import FLOWERS, files_in, one_line
 from tests.data.pictures import encode, put, put_scene, scene
 
+pytestmark = pytest.mark.no_store
+
 
 def test_check_passes_a_clean_folder(dataset, root):
     code, out, err = dataset("check", "--train-dir", root)

@@ -15,6 +15,8 @@ from tests.cli.test_commands import ROOT, call
 from tests.data.download.archive_server import COUNTS, PHOTOS, ArchiveServer, Turn, digest, tgz, tree, whole
 from tests.data.pictures import encode, scene
 
+pytestmark = pytest.mark.no_store
+
 ARCHIVE = tgz(PHOTOS)
 SHA = digest(ARCHIVE)
 
