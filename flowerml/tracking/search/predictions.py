@@ -1,6 +1,7 @@
 """Per-picture results of runs, from their artifact `predictions.csv`."""
 
 import csv
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from flowerml.text import distinct_nfc
 from flowerml.tracking.client.errors import short_reason
 
 _FILE = "predictions.csv"
+# A bare 404 may stand in a port or a run's id.
+_NOT_FOUND = re.compile(r"No such artifact|No such file|\b404 Client Error|error code 404\b")
 _THREADS = 4  # downloads over HTTP are latency-bound
 
 
@@ -45,9 +48,7 @@ def _download_results(address: str, folder: Path) -> PictureResults | str:
 
 def _is_not_found(error: Exception) -> bool:
     """Whether there is no such artifact: each kind of artifact store has its own message."""
-    return isinstance(error, FileNotFoundError) or any(
-        text in str(error) for text in ("No such artifact", "No such file", "404")
-    )
+    return isinstance(error, FileNotFoundError) or _NOT_FOUND.search(str(error)) is not None
 
 
 def _parse_results(lines: Iterator[str]) -> PictureResults:
