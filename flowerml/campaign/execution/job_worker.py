@@ -9,7 +9,8 @@ from flowerml.runs.copy_run import run_copy
 from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.train import run_training
-from flowerml.settings import Settings
+from flowerml.settings import Settings, find_model
+from flowerml.settings.recipes import check_combination
 from flowerml.tracking import start_run
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 def run_job(job: RunJob) -> None:
     """Run a job in this process. Raises UserError, RunFailed and KeyboardInterrupt, as `run_training`."""
     settings = Settings.model_validate(dict(job.settings))
+    if settings.gpus > 1:  # which the plan's settings were not checked with
+        check_combination(settings, find_model(settings.model))
     assert settings.output_dir is not None
     folder = Path(settings.output_dir)
     run_file = read_run_file(folder)

@@ -30,7 +30,7 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import close_stale_runs_in_background
-    from flowerml.runs.ranks.meeting import meet_under_torchrun, under_torchrun
+    from flowerml.runs.ranks.rendezvous import torchrun_rendezvous, under_torchrun
     from flowerml.runs.ranks.replica import run_replica
     from flowerml.runs.train import run_training
     from flowerml.tracking import (
@@ -44,7 +44,7 @@ def run(argv: Sequence[str] | None) -> int:
     if started is not None and started.world > 1:
         settings = under_torchrun(settings, started)
         if started.rank > 0:
-            return run_replica(meet_under_torchrun(started.world), started)
+            return run_replica(torchrun_rendezvous(started.world), started)
     ignore_foreign_env_run()
     warn_of_ignored_variables()
     if settings.experiment is None:

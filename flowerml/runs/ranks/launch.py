@@ -16,7 +16,7 @@ import torch
 
 from flowerml.errors import RunFailed, Stopped, UserError
 from flowerml.runs.prepare import Prepared
-from flowerml.runs.ranks.meeting import STORE_VARIABLE, Meeting, Order, meet_in_file, meet_under_torchrun
+from flowerml.runs.ranks.rendezvous import STORE_VARIABLE, Rendezvous, ReplicaTask, file_rendezvous, torchrun_rendezvous
 from flowerml.training.checkpoints.progress import Progress
 from flowerml.training.device import shared_threads
 from flowerml.training.distributed.ranks import SINGLE, Ranks, connect, disconnect
@@ -49,15 +49,15 @@ def joined_ranks(
         try:
             if torchrun is None:
                 path = Path(folder) / "store"
-                meeting = meet_in_file(path, world)
+                rendezvous = file_rendezvous(path, world)
                 replicas += [_start_replica(rank, world, path, run.device) for rank in range(1, world)]
             else:
-                meeting = meet_under_torchrun(world)
+                rendezvous = torchrun_rendezvous(world)
             logger.info(f"training in {world} processes: each takes its share of every batch")
-            meeting.give(Order.of(run, start))
-            _wait_until_ready(meeting, replicas, stop_reason)
-            with _death_as_error(meeting, replicas), _closed_connections(replicas):
-                yield connect(meeting.store, 0, world, run.device)
+            rendezvous.publish(ReplicaTask.of(run, start))
+            _wait_until_ready(rendezvous, replicas, stop_reason)
+            with _death_as_error(rendezvous, replicas), _closed_connections(replicas):
+                yield connect(rendezvous.store, 0, world, run.device)
             disconnect()
         except BaseException:
             if run.device.type == "cpu":  # NCCL would wait for kernels that wait for a dead process
@@ -83,18 +83,18 @@ def _start_replica(rank: int, world: int, store: Path, device: torch.device) -> 
 
 
 def _wait_until_ready(
-    meeting: Meeting, replicas: "list[subprocess.Popen[bytes]]", stop_reason: Callable[[], str | None]
+    rendezvous: Rendezvous, replicas: "list[subprocess.Popen[bytes]]", stop_reason: Callable[[], str | None]
 ) -> None:
-    while not meeting.all_are_ready():
+    while not rendezvous.all_are_ready():
         if reason := stop_reason():
             raise Stopped(reason)
-        meeting.require_none_failed()
-        _require_alive(replicas, meeting)
+        rendezvous.require_none_failed()
+        _require_alive(replicas, rendezvous)
         time.sleep(_POLL_S)
 
 
 @contextmanager
-def _death_as_error(meeting: Meeting, replicas: "list[subprocess.Popen[bytes]]") -> Iterator[None]:
+def _death_as_error(rendezvous: Rendezvous, replicas: "list[subprocess.Popen[bytes]]") -> Iterator[None]:
     """Translate the errors that the death of a replica causes here: mostly a closed connection."""
     try:
         yield
@@ -103,8 +103,8 @@ def _death_as_error(meeting: Meeting, replicas: "list[subprocess.Popen[bytes]]")
     except Exception as error:
         deadline = time.monotonic() + _NOTICE_S
         while time.monotonic() < deadline:
-            meeting.require_none_failed()
-            _require_alive(replicas, meeting)
+            rendezvous.require_none_failed()
+            _require_alive(replicas, rendezvous)
             time.sleep(_POLL_S)
         if isinstance(error, torch.distributed.DistError) or "onnection" in str(error):
             raise RunFailed(
@@ -134,13 +134,13 @@ def _closed_connections(replicas: "list[subprocess.Popen[bytes]]") -> Iterator[N
         thread.join()
 
 
-def _require_alive(replicas: "list[subprocess.Popen[bytes]]", meeting: Meeting) -> None:
+def _require_alive(replicas: "list[subprocess.Popen[bytes]]", rendezvous: Rendezvous) -> None:
     """Raise RunFailed where a replica has died."""
     for rank, process in enumerate(replicas, start=1):
         code = process.poll()
         if code is None:
             continue
-        meeting.require_none_failed()
+        rendezvous.require_none_failed()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise RunFailed(f"process {rank + 1} of {len(replicas) + 1} of this training {how}; {_AGAIN}")
 

@@ -9,7 +9,7 @@ from flowerml.models.builders import set_channels_last
 from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
 from flowerml.runs.loaders import make_loaders, make_views
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.ranks.meeting import Meeting, Order
+from flowerml.runs.ranks.rendezvous import Rendezvous, ReplicaTask
 from flowerml.runs.resume import checkpoints_of
 from flowerml.settings.recipes import settings_from_json
 from flowerml.training.callbacks import Callbacks
@@ -29,32 +29,32 @@ _WRITES_NOTHING = Callbacks(
 )
 
 
-def run_replica(meeting: Meeting, place: Torchrun) -> int:
+def run_replica(rendezvous: Rendezvous, place: Torchrun) -> int:
     """Wait for rank 0, prepare the same run, train with it. Returns the exit code; rank 0 is told what went wrong."""
     logging.getLogger(ROOT).setLevel(logging.ERROR)  # rank 0 says the rest
     try:
-        _train_along(meeting, place)
+        _train_along(rendezvous, place)
     except Stopped:
         return 0
     except Exception as error:
-        meeting.say_failed(place.rank, str(error) or type(error).__name__)
+        rendezvous.say_failed(place.rank, str(error) or type(error).__name__)
         logger.debug("raised here", exc_info=error)
         return 1
     return 0
 
 
-def _train_along(meeting: Meeting, place: Torchrun) -> None:
-    order = meeting.wait_for_order()
-    asked = settings_from_json(order.settings)
+def _train_along(rendezvous: Rendezvous, place: Torchrun) -> None:
+    task = rendezvous.wait_for_task()
+    asked = settings_from_json(task.settings)
     run = prepare(asked.replace(device=rank_device(asked.device, place.local_rank)), place)
-    _require_same_files(run, order)
-    checkpoint = _checkpoint(run, order)
+    _require_same_files(run, task)
+    checkpoint = _checkpoint(run, task)
     views = make_views(run)
     features = frozen_features(run, views, None if checkpoint is None else checkpoint.progress)
-    meeting.say_ready(place.rank)
+    rendezvous.say_ready(place.rank)
     for number in (signal.SIGINT, signal.SIGTERM):  # rank 0 gets them too, and tells when to stop
         signal.signal(number, signal.SIG_IGN)
-    ranks = connect(meeting.store, place.rank, place.world, run.device)
+    ranks = connect(rendezvous.store, place.rank, place.world, run.device)
     loader, val = make_loaders(run, views, ranks.share)
     train(
         run.built,
@@ -73,21 +73,21 @@ def _train_along(meeting: Meeting, place: Torchrun) -> None:
     disconnect()
 
 
-def _require_same_files(run: Prepared, order: Order) -> None:
+def _require_same_files(run: Prepared, task: ReplicaTask) -> None:
     """Raise RunFailed where this process sees other data or weights than rank 0."""
-    if (run.config_id, run.digests.data, run.digests.split) != (order.config_id, order.data, order.split):
+    if (run.config_id, run.digests.data, run.digests.split) != (task.config_id, task.data, task.split):
         raise RunFailed(
             f"it sees other pictures or weights than the first process (--train-dir {run.settings.train_dir}): all"
             " hosts must have the same files"
         )
 
 
-def _checkpoint(run: Prepared, order: Order) -> StoredCheckpoint | None:
+def _checkpoint(run: Prepared, task: ReplicaTask) -> StoredCheckpoint | None:
     """The checkpoint that rank 0 goes on from. Raises RunFailed where it can't be seen from here."""
-    if order.start is None:
+    if task.start is None:
         return None
     checkpoint = checkpoints_of(run).latest()
-    if checkpoint is None or (checkpoint.progress.epochs, checkpoint.progress.steps) != tuple(order.start):
+    if checkpoint is None or (checkpoint.progress.epochs, checkpoint.progress.steps) != tuple(task.start):
         raise RunFailed(
             f"it does not see the checkpoint in {run.folder} that the training goes on from: --runs-root must be on a"
             " disk that all hosts share"

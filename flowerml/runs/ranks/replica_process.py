@@ -16,12 +16,12 @@ def main() -> int:
     set_process_environment()
     _exit_with_parent()
     # From here on it costs seconds: torch.
-    from flowerml.runs.ranks.meeting import STORE_VARIABLE, meet_in_file
+    from flowerml.runs.ranks.rendezvous import STORE_VARIABLE, file_rendezvous
     from flowerml.runs.ranks.replica import run_replica
     from flowerml.training.distributed.torchrun import Torchrun
 
     place = Torchrun.from_environment()
-    return run_replica(meet_in_file(Path(os.environ[STORE_VARIABLE]), place.world), place)
+    return run_replica(file_rendezvous(Path(os.environ[STORE_VARIABLE]), place.world), place)
 
 
 def _exit_with_parent() -> None:

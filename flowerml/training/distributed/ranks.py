@@ -30,11 +30,6 @@ class Ranks:
         self.rank, self.world = rank, world
 
     @property
-    def is_first(self) -> bool:
-        """Whether this process writes and tracks."""
-        return self.rank == 0
-
-    @property
     def are_several(self) -> bool:
         """Whether there are other processes."""
         return self.world > 1

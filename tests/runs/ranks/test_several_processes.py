@@ -10,7 +10,7 @@ import pytest
 
 from flowerml.errors import RunFailed, UserError
 from flowerml.runs.prepare import prepare
-from flowerml.runs.ranks.meeting import under_torchrun
+from flowerml.runs.ranks.rendezvous import under_torchrun
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from flowerml.training.device import default_workers, pick_device, rank_device
@@ -89,9 +89,11 @@ def test_a_replica_that_sees_other_pictures_ends_the_run_with_its_reason(flowers
     from flowerml.events import MemoryRecorder
     from flowerml.runs.ranks import launch
 
-    order = launch.Order.of
+    task = launch.ReplicaTask.of
     monkeypatch.setattr(
-        launch.Order, "of", lambda run, start: order(run, start).__class__(**{**vars(order(run, start)), "data": "0"})
+        launch.ReplicaTask,
+        "of",
+        lambda run, start: task(run, start).__class__(**{**vars(task(run, start)), "data": "0"}),
     )
     wanted = settings(gpus=2, train_dir=str(flowers), output_dir=str(tmp_path / "out"))
     with pytest.raises(RunFailed, match="process 2 of 2 of this training: it sees other pictures or weights"):

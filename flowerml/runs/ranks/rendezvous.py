@@ -25,7 +25,7 @@ _FOREVER = timedelta(days=7)  # rank 0 may scan for long, and a replica ends wit
 
 
 @dataclass(frozen=True)
-class Order:
+class ReplicaTask:
     """What replicas train: complete settings, the identity that theirs must have, and where to start."""
 
     settings: Mapping[str, Any]
@@ -35,29 +35,29 @@ class Order:
     start: tuple[int, int] | None
 
     @classmethod
-    def of(cls, run: Prepared, start: Progress | None) -> "Order":
-        """The order of rank 0's run; `start` is its checkpoint's position."""
+    def of(cls, run: Prepared, start: Progress | None) -> "ReplicaTask":
+        """The task of rank 0's run; `start` is its checkpoint's position."""
         position = None if start is None else (start.epochs, start.steps)
         settings = run.settings.model_dump(mode="json")
         return cls(settings, run.config_id, run.digests.data, run.digests.split, position)
 
 
-class Meeting:
+class Rendezvous:
     """The store of one training."""
 
     def __init__(self, store: dist.Store, world: int) -> None:
         self.store, self.world = store, world
 
-    def give(self, order: Order) -> None:
+    def publish(self, task: ReplicaTask) -> None:
         """Tell the replicas what to train."""
-        self.store.set("flowerml/order", json.dumps(asdict(order)))
+        self.store.set("flowerml/task", json.dumps(asdict(task)))
 
-    def wait_for_order(self) -> Order:
+    def wait_for_task(self) -> ReplicaTask:
         """What to train; waits for rank 0."""
-        self.store.wait(["flowerml/order"], _FOREVER)
-        values = json.loads(self.store.get("flowerml/order"))
+        self.store.wait(["flowerml/task"], _FOREVER)
+        values = json.loads(self.store.get("flowerml/task"))
         start = values.pop("start")
-        return Order(**values, start=start and (start[0], start[1]))
+        return ReplicaTask(**values, start=start and (start[0], start[1]))
 
     def say_ready(self, rank: int) -> None:
         """A replica has read its data and built its model."""
@@ -79,13 +79,13 @@ class Meeting:
                 raise RunFailed(f"process {rank + 1} of {self.world} of this training: {reason}")
 
 
-def meet_under_torchrun(world: int) -> Meeting:
-    """The meeting of processes that torchrun has started. Raises RunFailed where its store can't be reached."""
+def torchrun_rendezvous(world: int) -> Rendezvous:
+    """The rendezvous of processes that torchrun has started. Raises RunFailed where its store can't be reached."""
     try:
         store, _, _ = next(dist.rendezvous("env://"))
     except (ValueError, RuntimeError) as error:
         raise RunFailed(f"the processes of torchrun can't reach each other: {error}") from error
-    return Meeting(store, world)
+    return Rendezvous(store, world)
 
 
 def under_torchrun(settings: Settings, place: Torchrun) -> Settings:
@@ -100,7 +100,7 @@ def under_torchrun(settings: Settings, place: Torchrun) -> Settings:
     return together
 
 
-def meet_in_file(path: Path, world: int) -> Meeting:
-    """The meeting of processes on one host; they exchange over loopback."""
+def file_rendezvous(path: Path, world: int) -> Rendezvous:
+    """The rendezvous of processes on one host; they exchange over loopback."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    return Meeting(dist.FileStore(str(path), world), world)
+    return Rendezvous(dist.FileStore(str(path), world), world)
