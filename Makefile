@@ -62,7 +62,7 @@ bench: export BENCH_RESULTS := benchmarks/RESULTS.md
 bench: $(READY)  ## measurements, as tables and in benchmarks/RESULTS.md (half an hour, an hour with photos in data/train)
 	rm -f $(BENCH_RESULTS)
 	$(BIN)/python benchmarks/timm_script.py $(if $(TIMM),--timm $(TIMM)) $(PHOTOS)
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/throughput.py $(PHOTOS)
 	$(BIN)/python benchmarks/data_path.py $(PHOTOS)
 	$(BIN)/python benchmarks/predict.py $(PHOTOS)
 	$(BIN)/python benchmarks/load.py

@@ -19,6 +19,9 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from flowerml.process.allocator import keep_freed_memory
+from flowerml.process.environment import short_wait
+
 logger = logging.getLogger("flowerml.benchmarks")  # below the package's logger, so that its handler prints it
 
 
@@ -26,9 +29,19 @@ def parse_arguments(parser: argparse.ArgumentParser, quick: Mapping[str, object]
     """The command line with the flag `--quick` added, which replaces the defaults of the arguments named in `quick`."""
     about = "small models, generated pictures, few rounds: shows that the benchmark runs; its figures mean nothing"
     parser.add_argument("--quick", action="store_true", help=about)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logger.setLevel(logging.INFO)  # rounds of a long benchmark
     if parser.parse_args().quick:
         parser.set_defaults(**quick)
     return parser.parse_args()
+
+
+def start_as_commands_do() -> None:
+    """Start this script again with the environment of flowerml's commands where it is not set: OpenMP reads it once."""
+    missing = short_wait(os.environ)
+    if missing:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing})
+    keep_freed_memory()
 
 
 def ratio_cells(reference: Sequence[float], seconds: Sequence[float]) -> tuple[str, str]:

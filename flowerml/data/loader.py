@@ -14,6 +14,7 @@ from flowerml.data.rng import permutation, seeded
 from flowerml.data.workers.process import init_worker, why_no_workers
 from flowerml.data.workers.transfer import SharedBatch, share
 from flowerml.errors import RunFailed
+from flowerml.process.allocator import return_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ class Loader:
     batches: Batches
     sampler: EpochSampler
     smallest_batch: int = 1  # number of examples that the model can be trained on at a time
+    workers_started: bool = field(default=False, init=False)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -131,12 +133,25 @@ class Loader:
         """Number of examples of each batch, over all processes that take a share of it."""
         return self.sampler.sizes
 
+    def start_workers(self) -> None:
+        """Start the worker processes; else the first epoch does. Call it before the training's memory grows.
+
+        A worker is forked: it holds on to all memory of this process, which from then on copies each page it writes.
+        """
+        if not self.workers_started:
+            return_freed_memory()
+            self.workers_started = True
+            self.sampler.skip = len(self)
+            for _ in self.batches:  # none, but a DataLoader starts its workers
+                pass
+
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch without the first `skip`, whose pictures are not read.
 
         Raises:
             RunFailed: names a picture that has become unreadable since the scan.
         """
+        self.start_workers()
         self.sampler.epoch, self.sampler.skip = number, skip
         try:
             for batch in self.batches:

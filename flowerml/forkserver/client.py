@@ -9,7 +9,7 @@ import time
 
 from flowerml.errors import RunFailed
 from flowerml.forkserver.job import Job, JobResult
-from flowerml.process.environment import passive_wait
+from flowerml.process.environment import short_wait
 from flowerml.runs.lifecycle.device_share import ONE_THREAD
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class ForkClient:
         self._is_ready = self._is_disconnected = False
         self._server, other_end = multiprocessing.Pipe()
         environment = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED} | ONE_THREAD
-        environment |= passive_wait(environment)
+        environment |= short_wait(environment)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flowerml.forkserver.server", str(other_end.fileno()), *self._preload],
             pass_fds=[other_end.fileno()],

@@ -13,20 +13,21 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-# OpenMP threads spin while they wait for work. Where two processes share the cores, each takes the cores from the
-# other that way: a training gets several times slower. GNU's OpenMP (in torch's wheels), LLVM's and Intel's read it
-# when they are loaded. Results do not depend on it.
-PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE"}
+# OpenMP threads spin for milliseconds while they wait for work, and take the cores from the processes that load
+# pictures, or from another training, which gets several times slower. Without any spinning a virtual machine loses a
+# third of a step in waking its cores: GNU's OpenMP (in torch's wheels) spins for about 0.1 ms here, LLVM's and Intel's,
+# which read the first name only, not at all. They read it when they are loaded. Results do not depend on it.
+SHORT_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 _SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # a user who has set one of these has decided
 _USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # as in getpass.getuser
 
 
 def set_process_environment() -> None:
-    """Set passive waiting, and a home folder and a user name where the system knows none (a container's numeric user).
+    """Set short waits of OpenMP threads, and where the system knows none a home folder and a user name.
 
-    Without them several libraries fail, or write into a folder called `~`.
+    A container's numeric user has neither: several libraries fail, or write into a folder called `~`.
     """
-    os.environ.update(passive_wait(os.environ))
+    os.environ.update(short_wait(os.environ))
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path raises here
         os.environ["HOME"] = str(temporary_home())
         logger.warning(f"this user has no home folder (no HOME, no passwd entry): caches go to {os.environ['HOME']}")
@@ -37,9 +38,9 @@ def set_process_environment() -> None:
             os.environ["LOGNAME"] = str(os.getuid())
 
 
-def passive_wait(environment: Mapping[str, str]) -> dict[str, str]:
-    """What to add to an environment so that OpenMP threads wait without spinning; nothing where that was decided."""
-    return {} if any(name in environment for name in _SPINNING) else dict(PASSIVE_WAIT)
+def short_wait(environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to an environment so that OpenMP threads spin briefly at most; nothing where that was decided."""
+    return {} if any(name in environment for name in _SPINNING) else dict(SHORT_WAIT)
 
 
 def temporary_home() -> Path:

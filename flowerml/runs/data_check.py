@@ -18,6 +18,7 @@ from flowerml.evaluation.label_errors import FOLDS, LabelErrors, cross_validated
 from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
+from flowerml.process.allocator import keep_freed_memory
 from flowerml.progress_bar import track
 from flowerml.reporting.data_page import data_page
 from flowerml.reporting.thumbnail import thumbnail_jpeg
@@ -64,8 +65,10 @@ def _extract_features(
     checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pooled features (N, F) and the checkpoint's logits (N, C) of the scanned pictures, fp32."""
-    model = as_predictor(checkpoint, str(pick_device(device)), str(path))
-    model_device = next(model.parameters()).device
+    model_device = pick_device(device)
+    if model_device.type == "cpu":
+        keep_freed_memory()
+    model = as_predictor(checkpoint, str(model_device), str(path))
     memory_format = set_channels_last(model, checkpoint.spec)
     settings = checkpoint.parse_settings()
     task = task_for(checkpoint.spec)

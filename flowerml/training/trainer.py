@@ -127,6 +127,9 @@ class Trainer:
 
     def run_epochs(self, val_loader: Loader | None) -> TrainingResult:
         """Train and evaluate epoch by epoch until the last one or an early stop."""
+        for loader in (self.loader, val_loader):
+            if loader is not None:
+                loader.start_workers()
         state, result, callbacks = self.state, self.result, self.callbacks
         first, last = state.epoch, self.settings.stop_epoch or self.settings.epochs
         started = time.monotonic()

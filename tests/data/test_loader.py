@@ -2,8 +2,11 @@
 
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from flowerml.data.decode import read_image
 from flowerml.data.loader import Example, collate, evaluation_loader, training_loader
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.errors import RunFailed
+from flowerml.process.allocator import keep_freed_memory
 from tests.data.pictures import put_scene
 
 DESCRIPTION = InputDescription(
@@ -258,3 +262,35 @@ def test_a_worker_outlives_a_signal_to_the_whole_group_for_a_while(examples):
     seen += list(batches)
     assert len(seen) == COUNT
     assert worker.is_alive()
+
+
+def resident_mb(pid):
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_process_holds_no_memory_that_was_freed_before_its_start(examples):
+    """It is forked: pages that stay with it are copied when the training writes them, in its next step."""
+    keep_freed_memory()
+    freed_mb = 400
+    block = np.ones(freed_mb * 2**20, dtype=np.uint8)
+    held = resident_mb("self")
+    del block
+    before = set(multiprocessing.active_children())
+    found = evaluation_loader(examples, EvaluationTransform(DESCRIPTION), batch_size=4, workers=1)
+    found.start_workers()
+    (worker,) = set(multiprocessing.active_children()) - before
+    assert resident_mb(worker.pid) < held - 0.9 * freed_mb
+
+
+def test_workers_that_were_started_early_give_the_same_batches(examples):
+    early, late = loader(examples, workers=1), loader(examples)
+    before = set(multiprocessing.active_children())
+    early.start_workers()
+    started = set(multiprocessing.active_children()) - before
+    assert len(started) == 1
+    for number in (1, 2):
+        for got, expected in zip(early.epoch(number), late.epoch(number), strict=True):
+            assert torch.equal(got[0], expected[0])
+            assert got[2] == expected[2]
+    assert set(multiprocessing.active_children()) - before == started

@@ -10,7 +10,7 @@ import pytest
 
 from flowerml.data.scan_cache import cache_folder
 from flowerml.process import environment as process_environment
-from flowerml.process.environment import passive_wait, set_process_environment, temporary_home
+from flowerml.process.environment import set_process_environment, short_wait, temporary_home
 from tests.conftest import ROOT
 
 NOBODY = 4_000_000_000  # a user id without a passwd entry
@@ -27,20 +27,21 @@ def homeless(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_commands_load_openmp_with_passive_waiting():
+def test_commands_load_openmp_with_short_waiting():
     """Asked of the OpenMP that torch loads: it prints its settings."""
     words = [sys.executable, "-m", "flowerml.cli.main", "eval", "--checkpoint", "nothing.pth"]
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP", "KMP"))}
-    environment |= {"OMP_DISPLAY_ENV": "TRUE", "PYTHONPATH": str(ROOT)}
+    environment |= {"OMP_DISPLAY_ENV": "VERBOSE", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+    assert "GOMP_SPINCOUNT = '10000'" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
 def test_what_the_user_has_decided_stays(name):
-    assert passive_wait({name: "x"}) == {}
-    assert passive_wait({}) == {"OMP_WAIT_POLICY": "PASSIVE"}
+    assert short_wait({name: "x"}) == {}
+    assert short_wait({}) == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 
 
 def test_a_user_without_a_home_gets_one_and_a_name(homeless, capsys):
@@ -68,7 +69,7 @@ def test_the_folder_is_the_same_each_time(monkeypatch, tmp_path):
 
 
 def test_with_a_home_nothing_is_said(capsys):
-    before = dict(os.environ) | passive_wait(os.environ)
+    before = dict(os.environ) | short_wait(os.environ)
     set_process_environment()
     assert dict(os.environ) == before
     assert capsys.readouterr().err == ""

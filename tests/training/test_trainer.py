@@ -1,6 +1,7 @@
 """The trainer on a toy: reproducibility, metrics, accumulation, schedules, and the stop at NaN."""
 
 import math
+import multiprocessing
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from flowerml.data.loader import Example
 from flowerml.errors import RunFailed, Stopped
 from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, handle_signals
 from flowerml.training.checkpoints.progress import Progress
-from flowerml.training.train_step import NotFinite
+from flowerml.training.train_step import NotFinite, TrainStep
 from tests.training.conftest import same_weights
 
 COLUMNS = [
@@ -237,3 +238,18 @@ def test_ctrl_c_ends_the_wait_for_a_picture(toy, make_examples):
             on_state=lambda progress, _state: saved.append(progress),
         )
     assert saved == [Progress(0, 0)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_all_processes_that_load_pictures_start_before_the_first_step(toy, monkeypatch, workers):
+    """Forked later, one would hold a copy of the training's activations, and the next step would copy each page."""
+    running, queue = [], TrainStep.queue
+    before = set(multiprocessing.active_children())
+
+    def counted(step, *arguments):
+        running.append(len(set(multiprocessing.active_children()) - before))
+        return queue(step, *arguments)
+
+    monkeypatch.setattr(TrainStep, "queue", counted)
+    toy.run(workers=workers, epochs=2)
+    assert set(running) == {2 * workers}

@@ -29,6 +29,7 @@ _FORWARDED_VARIABLES = (
     "HF_",
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
     "PYTHONPATH",
     "AWS_",
 )  # prefixes
