@@ -32,6 +32,7 @@ class Sweep:
 
     def __init__(self, flowers, root, storage):
         self.flowers, self.root, self.storage = flowers, root, storage
+        self.killed = None
 
     def begin(self, *more):
         line = sweep_args(
@@ -79,6 +80,20 @@ class Sweep:
             if not claim["released"] and psutil.pid_exists(claim["pid"]):
                 found[path.parents[2]] = claim["pid"]
         return found
+
+    def kill_within_a_trial(self):
+        """Kill a worker in a trial's second or third epoch. Returns the trial's folder, or None where none is there.
+
+        It is stopped before: since it was looked at it may have ended that trial, and begun another without parameters.
+        """
+        for folder, pid in self.under_way().items():
+            os.kill(pid, signal.SIGSTOP)
+            if self.under_way().get(folder) == pid and 1 <= self.epochs(folder) < 3:
+                os.kill(pid, signal.SIGKILL)
+                self.killed = folder
+                return folder
+            os.kill(pid, signal.SIGCONT)
+        return None
 
     @staticmethod
     def epochs(folder):
@@ -139,9 +154,8 @@ def _administrator(address):
 
 def kill_a_worker(sweep):
     process = sweep.begin("--trials", "5", "--workers", "2")
-    sweep.until_trained(process, epochs=1)
-    folder, pid = next((at, pid) for at, pid in sweep.under_way().items() if sweep.epochs(at) >= 1)
-    os.kill(pid, signal.SIGKILL)
+    sweep.wait_for(process, lambda: sweep.kill_within_a_trial() is not None)
+    folder = sweep.killed
     told = sweep.end_of(process)
     assert "was killed by signal 9; another one takes its place" in told
     sweep.must_be_whole(trials=5, tries=6)
