@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -29,10 +31,18 @@ from flowerml.data.synthetic.flowers import CLASSES, make_flowers
 QUICK = {"count": 50, "rounds": 1, "size": 64, "photo_size": 96, "model": "test_convnext2", "epochs": 2}
 # What flowerml sets for itself with mallopt, for a script that does not.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-TUNED = "with MALLOC_MMAP_MAX_=0: "
 
 
-def timm_command(script: Path, data: Path, output: Path, args: argparse.Namespace) -> list[str]:
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: its command for an output folder, words of the line that ends an epoch, and variables."""
+
+    command: Callable[[Path], list[str]]
+    end_of_epoch: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def timm_command(script: Path, data: Path, args: argparse.Namespace, output: Path) -> list[str]:
     """timm's script with flowerml's recipe for CNNs."""
     recipe = (
         f"--model {args.model} --num-classes {len(CLASSES)} --img-size {args.size} --batch-size 32 --epochs"
@@ -43,7 +53,7 @@ def timm_command(script: Path, data: Path, output: Path, args: argparse.Namespac
     return [sys.executable, str(script), str(data), *recipe.split(), "--output", str(output)]
 
 
-def flowerml_command(data: Path, output: Path, args: argparse.Namespace, more: str) -> list[str]:
+def flowerml_command(data: Path, args: argparse.Namespace, more: str, output: Path) -> list[str]:
     """The same training here."""
     recipe = (
         f"--model timm:{args.model} --weights none --img-size {args.size} --batch-size 32 --epochs {args.epochs}"
@@ -54,15 +64,14 @@ def flowerml_command(data: Path, output: Path, args: argparse.Namespace, more: s
     return [*started, *recipe.split(), "--train-dir", str(data), "--output-dir", str(output)]
 
 
-def run(
-    command: Sequence[str], folder: Path, end_of_epoch: str, epochs: int, variables: Mapping[str, str]
-) -> tuple[float, float]:
+def run(row: Row, folder: Path, output: Path, epochs: int) -> tuple[float, float]:
     """Seconds of the whole process, and from the end of the first epoch to that of the last.
 
     Raises:
         RuntimeError: the command failed, or did not say the end of each epoch.
     """
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", **variables}
+    command = row.command(output)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", **row.variables}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -72,7 +81,7 @@ def run(
     lines, ends = [], []
     for line in process.stdout:
         lines.append(line)
-        if end_of_epoch in line:
+        if row.end_of_epoch in line:
             ends.append(time.perf_counter())
     code = process.wait()
     seconds = time.perf_counter() - started
@@ -101,23 +110,18 @@ def main() -> None:
             root = folder / "generated"
             make_flowers(root, per_class=max(2, args.count // len(CLASSES)), size=args.photo_size)
         whole, parted = link_photos(root, folder, args.count)
-        rows = {
-            "flowerml": lambda out: (flowerml_command(whole, out, args, ""), "val_loss"),
-            "flowerml, opencv and cache": lambda out: (
-                flowerml_command(whole, out, args, "--augment-backend opencv --cache-images ram"),
-                "val_loss",
-            ),
-        }
+        rows: dict[str, Row] = {}
         if args.timm is not None:
-            script = (args.timm / "train.py").resolve()
-            of_timm = lambda out: (timm_command(script, parted, out, args), "Current checkpoints")  # noqa: E731
-            rows = {"timm's train.py": of_timm, f"{TUNED}timm's train.py": of_timm, **rows}
+            of_timm = partial(timm_command, (args.timm / "train.py").resolve(), parted, args)
+            rows["timm's train.py"] = Row(of_timm, "Current checkpoints")
+            rows["timm's train.py, freed memory kept"] = Row(of_timm, "Current checkpoints", KEEP_FREED_MEMORY)
+        rows["flowerml"] = Row(partial(flowerml_command, whole, args, ""), "val_loss")
+        fast = "--augment-backend opencv --cache-images ram"
+        rows["flowerml, opencv and cache"] = Row(partial(flowerml_command, whole, args, fast), "val_loss")
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
         for number in range(args.rounds + (args.rounds > 1)):  # the first of several fills the caches
-            for name, command in rows.items():
-                words, mark = command(folder / f"out-{number}-{list(rows).index(name)}")
-                variables = KEEP_FREED_MEMORY if name.startswith(TUNED) else {}
-                times[name].append(run(words, folder, mark, args.epochs, variables))
+            for index, (name, row) in enumerate(rows.items()):
+                times[name].append(run(row, folder, folder / f"out-{number}-{index}", args.epochs))
                 logger.info(f"round {number}, {name}: {times[name][-1][0]:.1f} s")
     measured = {name: values[-args.rounds :] for name, values in times.items()}
     first = next(iter(measured.values()))
