@@ -33,7 +33,11 @@ def parse_arguments(parser: argparse.ArgumentParser, quick: Mapping[str, object]
     logger.setLevel(logging.INFO)  # rounds of a long benchmark
     if parser.parse_args().quick:
         parser.set_defaults(**quick)
-    return parser.parse_args()
+    args = parser.parse_args()
+    photos = getattr(args, "photos", None)
+    if photos is not None and not photos.is_dir():
+        parser.error(f"--photos {photos} is no folder: name one with a sub-folder of pictures per class")
+    return args
 
 
 def start_as_commands_do() -> None:
