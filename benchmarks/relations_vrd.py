@@ -41,7 +41,6 @@ from flowerml.evaluation.operating_point import (
     weighted_metrics,
 )
 from flowerml.files import write_json, write_text
-from flowerml.log import configure_logging
 from flowerml.models.pairs.tabular_models import (
     ClassPrior,
     GeometricMeanEnsemble,
@@ -297,7 +296,6 @@ def draw(path: Path, curves: Mapping[str, Sequence[OperatingPoint]], chosen: Row
 
 
 def main() -> None:
-    configure_logging()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vrd", type=Path, default=ROOT.parent / "shared" / "data" / "vrd")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "relations_vrd")

@@ -32,7 +32,6 @@ from flowerml.data.quality.near_duplicates import MAX_DISTANCE, near_duplicate_l
 from flowerml.data.scan import Picture, Scan
 from flowerml.data.split import draw_split
 from flowerml.evaluation.metrics import Predictions, compute_metrics, format_scores
-from flowerml.log import configure_logging
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.tasks.flowers import FlowersTask
 
@@ -135,7 +134,6 @@ def main() -> int:
     parser.add_argument("--classes", default="5,50,200,1000")
     parser.add_argument("--evaluated", type=int, default=5000, help="pictures (default: 5000)")
     arguments = parse_arguments(parser, QUICK)
-    configure_logging()
     sizes = [int(size) for size in arguments.sizes.split(",")]
     table = Table(title=f"seconds, median of {arguments.rounds} (range)")
     for name in ("pictures", "near-duplicates", "all pairs", "ratio", "classes", "split"):

@@ -30,7 +30,6 @@ from rich.table import Table
 from support.harness import logger, parse_arguments, print_table
 
 from flowerml.errors import UserError
-from flowerml.log import configure_logging
 from flowerml.runs.select import COMPARED
 from flowerml.selection.decision import make_decision
 from flowerml.selection.rank import rank_runs
@@ -225,7 +224,6 @@ def count_all_runs() -> int:
 
 
 def main() -> None:
-    configure_logging()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)

@@ -22,7 +22,7 @@ from statistics import median
 import torch
 from rich.table import Table
 from support.harness import logger, parse_arguments, print_table, ratio_cells, start_as_commands_do
-from support.photos import link_photos
+from support.photos import copy_photos
 
 from flowerml.data.balance import Balance
 from flowerml.data.decode import read_image
@@ -213,7 +213,7 @@ def main() -> None:
         generated = whole = Path(folder) / "generated"
         make_flowers(generated, per_class=args.per_class, size=args.photo_size)
         if args.photos is not None:
-            whole, _ = link_photos(args.photos, Path(folder), args.per_class * len(CLASSES))
+            whole, _ = copy_photos(args.photos, Path(folder), args.per_class * len(CLASSES))
         for name, size in args.models:
             loop = measure_loop(whole, name, size, args.batch, 2 * args.steps, args.rounds)
             print_loop(f"training loop on CPU: {name}, {size} px, batch {args.batch}, {args.rounds} rounds", loop)

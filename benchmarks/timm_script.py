@@ -24,7 +24,7 @@ from statistics import median
 
 from rich.table import Table
 from support.harness import logger, parse_arguments, print_table, ratio_cells
-from support.photos import VAL_SPLIT, link_photos
+from support.photos import VAL_SPLIT, copy_photos
 
 from flowerml.data.synthetic.flowers import CLASSES, make_flowers
 
@@ -109,7 +109,7 @@ def main() -> None:
         if root is None:
             root = folder / "generated"
             make_flowers(root, per_class=max(2, args.count // len(CLASSES)), size=args.photo_size)
-        whole, parted = link_photos(root, folder, args.count)
+        whole, parted = copy_photos(root, folder, args.count)
         rows: dict[str, Row] = {}
         if args.timm is not None:
             of_timm = partial(timm_command, (args.timm / "train.py").resolve(), parted, args)

@@ -19,6 +19,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from flowerml.log import configure_logging
 from flowerml.process.allocator import keep_freed_memory
 from flowerml.process.environment import short_wait
 
@@ -29,8 +30,7 @@ def parse_arguments(parser: argparse.ArgumentParser, quick: Mapping[str, object]
     """The command line with the flag `--quick` added, which replaces the defaults of the arguments named in `quick`."""
     about = "small models, generated pictures, few rounds: shows that the benchmark runs; its figures mean nothing"
     parser.add_argument("--quick", action="store_true", help=about)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logger.setLevel(logging.INFO)  # rounds of a long benchmark
+    configure_logging()  # rounds of a long benchmark are said
     if parser.parse_args().quick:
         parser.set_defaults(**quick)
     args = parser.parse_args()
@@ -91,7 +91,7 @@ def header() -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "mlflow", "pillow"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        "# Measured\n\nWritten by `make bench`. Ratios are of rows measured in turns in one run; absolute figures"
-        f" differ from machine to machine and from day to day.\n\n{cores} cores ({platform.machine()}), Python"
+        "# Measured\n\nWritten by the scripts that `make bench` runs. Ratios are of rows measured in turns in"
+        f" one run; absolute figures differ from machine to machine and from day to day.\n\n{cores} cores ({platform.machine()}), Python"
         f" {platform.python_version()}, {libraries}.\n"
     )

@@ -9,7 +9,7 @@ from flowerml.data.synthetic.flowers import CLASSES
 VAL_SPLIT = 0.2
 
 
-def link_photos(root: Path, target: Path, count: int) -> tuple[Path, Path]:
+def copy_photos(root: Path, target: Path, count: int) -> tuple[Path, Path]:
     """`count` pictures, evenly over the classes, as one folder for flowerml and one with train/ and validation/."""
     layout = read_layout(root, CLASSES, {})
     whole, parted = target / "whole", target / "parted"

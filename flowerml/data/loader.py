@@ -138,11 +138,11 @@ class Loader:
 
         A worker is forked: it holds on to all memory of this process, which from then on copies each page it writes.
         """
-        if not self.workers_started:
+        if isinstance(self.batches, DataLoader) and self.batches.num_workers and not self.workers_started:
             return_freed_memory()
             self.workers_started = True
             self.sampler.skip = len(self)
-            for _ in self.batches:  # none, but a DataLoader starts its workers
+            for _ in self.batches:  # none, but it starts its workers
                 pass
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:

@@ -18,13 +18,12 @@ from flowerml.evaluation.label_errors import FOLDS, LabelErrors, cross_validated
 from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
-from flowerml.process.allocator import keep_freed_memory
 from flowerml.progress_bar import track
 from flowerml.reporting.data_page import data_page
 from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint
-from flowerml.training.device import default_workers, pick_device
+from flowerml.training.device import default_workers, use_device
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +64,8 @@ def _extract_features(
     checkpoint: Checkpoint, path: Path, scanned: Scan, device: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pooled features (N, F) and the checkpoint's logits (N, C) of the scanned pictures, fp32."""
-    model_device = pick_device(device)
-    if model_device.type == "cpu":
-        keep_freed_memory()
-    model = as_predictor(checkpoint, str(model_device), str(path))
+    model = as_predictor(checkpoint, str(use_device(device)), str(path))
+    model_device = next(model.parameters()).device
     memory_format = set_channels_last(model, checkpoint.spec)
     settings = checkpoint.parse_settings()
     task = task_for(checkpoint.spec)

@@ -13,14 +13,13 @@ from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_network
-from flowerml.process.allocator import keep_freed_memory
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.settings import Settings
 from flowerml.tasks import Task, task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from flowerml.training.device import default_workers, pick_device
+from flowerml.training.device import default_workers, use_device
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +63,7 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
     """
     checkpoint = load_checkpoint(request.checkpoint)
     settings = checkpoint.parse_settings()
-    device = pick_device(request.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = use_device(request.device)
     if request.logit_adjustment and checkpoint.prior is None:
         raise UserError(
             f"{request.checkpoint} does not say how frequent its classes were (an earlier version wrote it): train it"

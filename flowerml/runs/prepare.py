@@ -14,10 +14,9 @@ from flowerml.errors import UserError
 from flowerml.models import BuiltModel, weights_digest
 from flowerml.models.memory import enable_grad_checkpointing
 from flowerml.models.smallest_batch import smallest_batch
-from flowerml.process.allocator import keep_freed_memory
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
-from flowerml.training.device import default_workers, pick_device
+from flowerml.training.device import default_workers, use_device
 from flowerml.training.distributed.torchrun import Torchrun
 
 logger = logging.getLogger(__name__)
@@ -52,9 +51,7 @@ def prepare(settings: Settings, torchrun: Torchrun | None = None) -> Prepared:
     _require_own_test_folder(settings)
     spec = find_model(settings.model)
     processes = torchrun.local_world if torchrun is not None else settings.gpus
-    device = pick_device(settings.device, processes)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = use_device(settings.device, processes)
     weights = weights_digest(settings.weights, spec)  # a wrong path fails before the pictures are read
     task = task_for(spec)
     data = task.prepare(settings)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from flowerml.errors import UserError
+from flowerml.process.allocator import keep_freed_memory
 
 
 def pick_device(requested: str | None, processes: int = 1) -> torch.device:
@@ -31,6 +32,14 @@ def pick_device(requested: str | None, processes: int = 1) -> torch.device:
     if (f"{requested}:0" if requested == "cuda" else requested) not in available:
         raise UserError(f"--device {requested}: this machine has {', '.join(available)}")
     return torch.device(requested)
+
+
+def use_device(requested: str | None, processes: int = 1) -> torch.device:
+    """`pick_device`, and this process set up to compute on it: for a CPU it keeps the memory that it frees."""
+    device = pick_device(requested, processes)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
 
 
 def rank_device(requested: str | None, local_rank: int) -> str:

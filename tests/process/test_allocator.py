@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from flowerml.process.allocator import keep_freed_memory
+from flowerml.training import device as devices
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
@@ -51,6 +54,34 @@ def test_memory_that_was_freed_is_used_again_without_page_faults():
 
 def test_it_can_be_handed_back():
     assert measured("keep")["returned"] > 0.9 * BLOCK_MB
+
+
+@pytest.mark.parametrize(("device", "times"), [("cpu", 1), ("meta", 0)])
+def test_it_is_set_with_the_device(monkeypatch, device, times):
+    """A GPU's host needs none of it; no GPU is at hand, so another device stands for it."""
+    calls = []
+    monkeypatch.setattr(devices, "keep_freed_memory", lambda: calls.append(1))
+    monkeypatch.setattr(devices, "pick_device", lambda *_: torch.device(device))
+    assert devices.use_device(None) == torch.device(device)
+    assert len(calls) == times
+
+
+def test_every_command_that_computes_sets_it():
+    """`pick_device` alone would leave it out."""
+    callers = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "flowerml").rglob("*.py")
+        if re.search(r"\b(pick|use)_device\(", path.read_text(encoding="utf-8"))
+    }
+    assert callers == {
+        "flowerml/training/device.py",
+        "flowerml/runs/prepare.py",
+        "flowerml/runs/evaluate.py",
+        "flowerml/runs/data_check.py",
+        "flowerml/cli/commands/predict.py",
+    }
+    picking = [path for path in callers if "pick_device" in (ROOT / path).read_text(encoding="utf-8")]
+    assert picking == ["flowerml/training/device.py"]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class Sweep:
         return found
 
     def kill_within_a_trial(self):
-        """Kill a worker in a trial's second or third epoch. Returns the trial's folder, or None where none is there.
+        """Kill a worker in a trial's second or third epoch; `killed` is its folder. Returns whether one was there.
 
         It is stopped before: since it was looked at it may have ended that trial, and begun another without parameters.
         """
@@ -91,9 +91,9 @@ class Sweep:
             if self.under_way().get(folder) == pid and 1 <= self.epochs(folder) < 3:
                 os.kill(pid, signal.SIGKILL)
                 self.killed = folder
-                return folder
+                return True
             os.kill(pid, signal.SIGCONT)
-        return None
+        return False
 
     @staticmethod
     def epochs(folder):
@@ -154,12 +154,11 @@ def _administrator(address):
 
 def kill_a_worker(sweep):
     process = sweep.begin("--trials", "5", "--workers", "2")
-    sweep.wait_for(process, lambda: sweep.kill_within_a_trial() is not None)
-    folder = sweep.killed
+    sweep.wait_for(process, sweep.kill_within_a_trial)
     told = sweep.end_of(process)
     assert "was killed by signal 9; another one takes its place" in told
     sweep.must_be_whole(trials=5, tries=6)
-    assert len(list((folder / "attempts").iterdir())) >= 1
+    assert len(list((sweep.killed / "attempts").iterdir())) >= 1
 
 
 def test_a_killed_worker_on_sqlite(on_sqlite):

@@ -56,12 +56,9 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.prediction import load_predictor
     from flowerml.prediction.files import predict_files
     from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json
-    from flowerml.process.allocator import keep_freed_memory
-    from flowerml.training.device import default_workers, pick_device
+    from flowerml.training.device import default_workers, use_device
 
-    device = pick_device(args.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = use_device(args.device)
     model = load_predictor(args.model, str(device))
     if line := passed_over_line(passed_over):
         logger.info(line)

@@ -72,7 +72,7 @@ def _fit(content: object, expected: Tensors, adapt: Callable[[Tensors], Tensors]
 def _adapted(state: Tensors, adapt: Callable[[Tensors], Tensors]) -> Tensors:
     try:
         return adapt(dict(state))
-    except Exception:
+    except Exception:  # a filter of timm may raise anything on a file it does not know; what is missing is told later
         return state
 
 
