@@ -92,6 +92,6 @@ def header() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         "# Measured\n\nWritten by the scripts that `make bench` runs. Ratios are of rows measured in turns in"
-        f" one run; absolute figures differ from machine to machine and from day to day.\n\n{cores} cores ({platform.machine()}), Python"
-        f" {platform.python_version()}, {libraries}.\n"
+        " one run; absolute figures differ from machine to machine and from day to day.\n\n"
+        f"{cores} cores ({platform.machine()}), Python {platform.python_version()}, {libraries}.\n"
     )
