@@ -12,6 +12,7 @@ from flowerml.errors import LeaseLost, UserError
 from flowerml.log import configure_logging, print_traceback
 from flowerml.process.environment import set_process_environment
 from flowerml.process.exit import skip_teardown
+from flowerml.process.garbage_collection import collect_rarely
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
     configure_logging()
     set_process_environment()  # before any import of torch
+    collect_rarely()
     sys.excepthook = print_traceback
     if os.environ.get("MLFLOW_RUN_ID"):
         from flowerml.cli.launcher import adopt_launcher_paths  # psutil, which most commands don't need

@@ -9,7 +9,6 @@ Messages are pickled tuples (kind, content). When the client dies, the children 
 """
 
 import ctypes
-import gc
 import multiprocessing
 import os
 import signal
@@ -27,6 +26,7 @@ from flowerml.errors import UserError
 from flowerml.forkserver.job import Job, JobResult
 from flowerml.log import configure_logging, print_traceback
 from flowerml.process.exit import skip_teardown
+from flowerml.process.garbage_collection import collect_rarely, freeze
 from flowerml.redaction import redact_secrets
 
 # What a training was found to import on its way: a module that is missing here is imported by every child.
@@ -46,6 +46,7 @@ def main() -> int:
     """
     client = Connection(int(sys.argv[1]))
     configure_logging()
+    collect_rarely()
     for name in (*sys.argv[2:], *_PRELOAD):
         import_module(name)
     warm_up()
@@ -74,8 +75,7 @@ def warm_up() -> None:
     figure.add_subplot().set_title("flowers")
     FigureCanvasAgg(figure).draw()
     installed_packages()
-    gc.collect()
-    gc.freeze()
+    freeze()
 
 
 class ForkServer:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -11,15 +12,15 @@ from flowerml.data.inputs import Inputs, to_device
 def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
     """Multiply-adds of matrix products, convolutions and attention in a forward pass of `inputs`, one example.
 
-    The model's state is restored, and no random number is drawn.
+    They follow from shapes: the pass takes meta tensors, and computes nothing. The model's state is restored.
     """
-    device = next(model.parameters()).device
     training, fastpath = model.training, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # fused operations, and fused attention, are not counted
     model.eval()
+    state = {name: tensor.to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            model(to_device(inputs, device))
+            functional_call(model, state, (to_device(inputs, torch.device("meta")),))
     finally:
         model.train(training)
         torch.backends.mha.set_fastpath_enabled(fastpath)

@@ -20,6 +20,7 @@ from flowerml.human_units import duration
 from flowerml.models.builders import BuiltModel
 from flowerml.models.classifier import Network
 from flowerml.models.precision import training_precision
+from flowerml.process.garbage_collection import frozen_gc
 from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, is_better
@@ -29,7 +30,6 @@ from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
 from flowerml.training.compilation import compile_pays
 from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.ema import EMA
-from flowerml.training.gc_freeze import frozen_gc
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
 from flowerml.training.schedule import Plateau, Schedule

@@ -19,13 +19,11 @@ from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.files import write_bytes, write_json, write_text, write_with
 from flowerml.optional_files import write_optional
 from flowerml.prediction import load_network
-from flowerml.reporting.curves import curves_figure
 from flowerml.reporting.errors_page import Mistake, errors_page
-from flowerml.reporting.figures import confusion_figure, png_bytes
 from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
-from flowerml.tasks import Task
+from flowerml.tasks import Features, Task
 from flowerml.text import csv_text
 from flowerml.training.callbacks import EpochMetrics, TrainingResult
 
@@ -103,6 +101,10 @@ def write_history(folder: Path, history: Sequence[EpochMetrics]) -> Path:
 
 def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
     """`curves.png`."""
+    # Matplotlib is imported after the training, which starts half a second sooner without.
+    from flowerml.reporting.curves import curves_figure
+    from flowerml.reporting.figures import png_bytes
+
     best = outcome.best.epoch if outcome.best else None
     chance, best_accuracy = 1 / len(run.data.classes), max(row.get("val_accuracy", 0.0) for row in outcome.history)
     figure = curves_figure(
@@ -130,6 +132,8 @@ def write_evaluation(
     matrix = scores.as_json()["confusion_matrix"]
 
     def write_figure(path: Path) -> None:
+        from flowerml.reporting.figures import confusion_figure, png_bytes
+
         write_bytes(path, png_bytes(confusion_figure(scores.confusion, list(scores.classes), title)))
 
     optional: dict[str, Callable[[Path], None]] = {
@@ -181,18 +185,25 @@ def predictions_csv(predictions: Predictions) -> str:
     return csv_text([["image", "label", "predicted", *(f"p_{name}" for name in names)], *rows])
 
 
-def write_probe(folder: Path, examples: Sequence[Example], task: Task, run: Prepared) -> Path:
+def write_probe(
+    folder: Path, examples: Sequence[Example], task: Task, run: Prepared, features: Features | None = None
+) -> Path:
     """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32
     on the CPU.
 
     Several inputs of a model are `inputs_0`, `inputs_1` and so on. The logits come from the file on disk through the
-    public loader, so a best.pth that does not load fails here.
+    public loader, so a best.pth that does not load fails here. `features` gives those of a backbone that was not
+    trained, fp32 on the CPU: the head's logits on them are the model's, without the seconds of a pass.
     """
     _, transform = task.transforms(run.built.description, run.settings)
     probed = ExampleDataset(examples[:PROBES], transform, 0)
     inputs, _, ids = collate([probed[0, index, 0] for index in range(len(probed))])
     with torch.inference_mode():
-        logits = load_network(folder / "best.pth")(inputs).numpy()
+        network = load_network(folder / "best.pth")
+        if features is None:
+            logits = network(inputs).numpy()
+        else:
+            logits = network.get_submodule("head")(features(examples[:PROBES])).numpy()
     parts = tensors_of(inputs)
     arrays = {"inputs" if len(parts) == 1 else f"inputs_{index}": part.numpy() for index, part in enumerate(parts)}
     arrays |= {"logits": logits, "ids": np.array(ids)}

@@ -70,7 +70,8 @@ def finalize_run(
         )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
-    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run))
+    on_cpu = views.features if run.device.type == "cpu" else None  # a GPU's features differ in the last digits
+    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run, on_cpu))
     test: Scores | None = None
     if test_examples:
         test_predictions = (

@@ -8,12 +8,14 @@ from pathlib import Path
 from flowerml.log import configure_logging
 from flowerml.process.environment import set_process_environment
 from flowerml.process.exit import skip_teardown
+from flowerml.process.garbage_collection import collect_rarely
 
 
 def main() -> int:
     """Train along; this process's place is in the environment. Returns the exit code."""
     configure_logging()
     set_process_environment()
+    collect_rarely()
     _exit_with_parent()
     # From here on it costs seconds: torch.
     from flowerml.runs.ranks.rendezvous import STORE_VARIABLE, file_rendezvous

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowerml.training.gc_freeze import frozen_gc
+from flowerml.process.garbage_collection import collect_rarely, frozen_gc
 
 
 class Cycle:
@@ -19,10 +19,11 @@ class Cycle:
 @pytest.fixture(autouse=True)
 def unfrozen() -> Iterator[None]:
     """Starts unfrozen, and restores the test process's state afterwards."""
-    before = gc.get_freeze_count()
+    before, threshold = gc.get_freeze_count(), gc.get_threshold()
     gc.unfreeze()
     yield
     gc.unfreeze()
+    gc.set_threshold(*threshold)
     if before:
         gc.freeze()
 
@@ -45,6 +46,16 @@ def test_existing_garbage_is_freed_on_entry():
     reference = weakref.ref(Cycle())
     with frozen_gc():
         assert reference() is None
+
+
+def test_collections_are_rare_during_imports_and_as_usual_during_a_training():
+    usual = gc.get_threshold()
+    collect_rarely()
+    rare = gc.get_threshold()
+    assert rare[0] > 100 * usual[0]
+    with frozen_gc():
+        assert gc.get_threshold() == usual
+    assert gc.get_threshold() == rare
 
 
 def test_new_garbage_is_collected_inside():
