@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         predict,
         predict_proba,
         predict_relation,
+        predict_set,
     )
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "predict",
     "predict_proba",
     "predict_relation",
+    "predict_set",
 ]
 
 

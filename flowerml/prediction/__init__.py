@@ -13,6 +13,7 @@ from flowerml.prediction.standalone.flowers_classifier import (
     load_vit_model,
     predict,
     predict_proba,
+    predict_set,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "predict_proba",
     "predict_relation",
     "predict_relation_proba",
+    "predict_set",
 ]

@@ -48,7 +48,14 @@ def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> FlowersCla
     def make() -> FlowersClassifier:
         built = build_for_weights(spec, len(checkpoint.classes), img_size=checkpoint.description.size)
         description = Input(**asdict(checkpoint.description))
-        return FlowersClassifier(built.backbone, built.head, checkpoint.classes, str(spec.family), description)
+        return FlowersClassifier(
+            built.backbone,
+            built.head,
+            checkpoint.classes,
+            str(spec.family),
+            description,
+            checkpoint.calibration,
+        )
 
     try:
         return with_weights(make, checkpoint.state_dict, spec.name).to(device)

@@ -15,6 +15,7 @@ from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import Box, Pair
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
+from flowerml.evaluation.calibration import Calibration, class_probabilities
 from flowerml.models import UnknownModel
 from flowerml.models.pairs.classifier import PairClassifier, build_pair_classifier_for_weights
 from flowerml.prediction.standalone.network import with_weights
@@ -31,13 +32,19 @@ class RelationPredictor(PairClassifier):
     """A pair classifier with the names of its relations, its input description and its kind of box features."""
 
     def __init__(
-        self, network: PairClassifier, classes: Sequence[str], description: InputDescription, kind: BoxFeatures
+        self,
+        network: PairClassifier,
+        classes: Sequence[str],
+        description: InputDescription,
+        kind: BoxFeatures,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__(network.backbone, network.head, network.box_dim)
         self.classes = tuple(classes)
         self.family = str(Family.RELATION)
         self.description = description
         self.kind = kind
+        self.calibration = calibration
         self.eval()
 
 
@@ -68,7 +75,7 @@ def as_relation_predictor(checkpoint: Checkpoint, device: str, origin: str) -> R
             embedding=int(_setting(checkpoint.settings, "embedding")),
             temperature=float(_setting(checkpoint.settings, "temperature")),
         )
-        return RelationPredictor(network, checkpoint.classes, checkpoint.description, kind)
+        return RelationPredictor(network, checkpoint.classes, checkpoint.description, kind, checkpoint.calibration)
 
     try:
         return with_weights(make, checkpoint.state_dict, spec.name).to(device)
@@ -102,7 +109,7 @@ def predict_relation_proba(
     view = PairView(model.description, model.kind)(ImagePairSource(pair, 0, None, picture))
     device = next(model.parameters()).device
     logits = model(tuple(part[None].to(device) for part in view.inputs))
-    shares: np.ndarray = logits.float().softmax(dim=1)[0].cpu().numpy()
+    shares = class_probabilities(logits, model.calibration)[0]
     if not np.isfinite(shares).all():
         raise UserError("the model answers with something that is no number: its weights are unusable")
     return shares

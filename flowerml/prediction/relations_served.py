@@ -25,6 +25,7 @@ from flowerml.data.decode import BadImage
 from flowerml.data.relations.geometry import BoxFeatures, box_features, feature_names
 from flowerml.data.relations.records import Box, Pair
 from flowerml.errors import UserError
+from flowerml.evaluation.calibration import Calibration, class_probabilities
 from flowerml.models.pairs.head import PairHead
 from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, read_picture
@@ -45,7 +46,13 @@ class RelationsClassifier(nn.Module):
     """Logits (N, C) from crops of subject and object (N, 3, S, S) each and the numbers of their boxes (N, B)."""
 
     def __init__(
-        self, backbone: nn.Module, head: PairHead, classes: Sequence[str], kind: BoxFeatures, description: Input
+        self,
+        backbone: nn.Module,
+        head: PairHead,
+        classes: Sequence[str],
+        kind: BoxFeatures,
+        description: Input,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -53,6 +60,7 @@ class RelationsClassifier(nn.Module):
         self.classes = tuple(classes)
         self.kind = kind
         self.description = description
+        self.calibration = calibration
         self.eval()
 
     def forward(self, inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -70,7 +78,7 @@ class RelationsClassifier(nn.Module):
         device = next(self.parameters()).device
         inputs = (*crops, torch.from_numpy(box_features([pair], self.kind)))
         logits = self(tuple(part.to(device) for part in inputs))
-        shares: np.ndarray = logits.float().softmax(dim=1)[0].cpu().numpy()
+        shares = class_probabilities(logits, self.calibration)[0]
         if not np.isfinite(shares).all():
             raise BadWeights("the model answers with something that is no number: its weights are unusable")
         return shares
@@ -92,7 +100,8 @@ def load_relation_model(weights_path: str | os.PathLike[str]) -> RelationsClassi
             "spatial_dropout": 0.0,
         }
         head = PairHead(features, len(feature_names(kind)), len(content["classes"]), **options)
-        return RelationsClassifier(backbone, head, content["classes"], kind, description)
+        calibration = Calibration.from_plain(content.get("calibration"))
+        return RelationsClassifier(backbone, head, content["classes"], kind, description, calibration)
 
     return with_weights(make, content["state_dict"], model["name"])
 

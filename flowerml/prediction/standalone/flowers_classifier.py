@@ -7,7 +7,8 @@
 
 Needs torch, timm or open_clip, Pillow and numpy; no network. A picture is a path, a binary file object, the bytes of a
 file, a Pillow image, or a list of these (which gives a list). `predict_proba` gives the probabilities, one column for
-each of `model.classes`. A picture that can't be used raises `BadImage`, weights that can't be trusted or do not fit
+each of `model.classes`; `predict_set` the names that a picture may have, of which one is right in 95 % of the cases. A
+picture that can't be used raises `BadImage`, weights that can't be trusted or do not fit
 `BadWeights`: both are `UserError`s with a message of one line. Nothing in a weights file is ever executed.
 """
 
@@ -21,6 +22,8 @@ import torch
 from torch import nn
 
 from flowerml.data.decode import BadImage
+from flowerml.errors import UserError
+from flowerml.evaluation.calibration import Calibration, class_probabilities, prediction_sets
 from flowerml.prediction.standalone.messages import single_line
 from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, Pictures, picture_name, read_picture, to_input
@@ -30,10 +33,19 @@ BATCH = 16  # pictures per forward pass: bounds the memory that a long list take
 
 
 class FlowersClassifier(nn.Module):
-    """Logits (N, C) from inputs (N, 3, S, S), with class names, family ("cnn", "vit") and input description."""
+    """Logits (N, C) from inputs (N, 3, S, S), with class names, family ("cnn", "vit") and input description.
+
+    `calibration` is that of its probabilities; None where its weights file has none.
+    """
 
     def __init__(
-        self, backbone: nn.Module, head: nn.Module, classes: Sequence[str], family: str, description: Input
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        classes: Sequence[str],
+        family: str,
+        description: Input,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -41,6 +53,7 @@ class FlowersClassifier(nn.Module):
         self.classes = tuple(classes)
         self.family = family
         self.description = description
+        self.calibration = calibration
         self.eval()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -56,10 +69,10 @@ class FlowersClassifier(nn.Module):
             raise BadImage(single_line(f"{name}: {error}" if name else str(error))) from error
 
     @torch.inference_mode()
-    def probabilities(self, inputs: Sequence[torch.Tensor]) -> np.ndarray:
+    def probabilities(self, inputs: Sequence[torch.Tensor], *, calibrated: bool = True) -> np.ndarray:
         """Probabilities (N, C) float32 of inputs (3, S, S), in one batch. Raises BadWeights where one is not finite."""
         logits = self(torch.stack(list(inputs)).to(next(self.parameters()).device))
-        shares: np.ndarray = logits.float().softmax(dim=1).cpu().numpy()
+        shares = class_probabilities(logits, self.calibration if calibrated else None)
         if not np.isfinite(shares).all():
             raise BadWeights("the model answers with something that is no number: its weights are unusable")
         return shares
@@ -105,7 +118,8 @@ def build_model(content: Mapping, origin: str) -> FlowersClassifier:
     def make() -> FlowersClassifier:
         backbone, features = make_backbone(model, description.size)
         head = nn.Linear(features, len(content["classes"]))
-        return FlowersClassifier(backbone, head, content["classes"], content["family"], description)
+        calibration = Calibration.from_plain(content.get("calibration"))
+        return FlowersClassifier(backbone, head, content["classes"], content["family"], description, calibration)
 
     try:
         return with_weights(make, content["state_dict"], model["name"])
@@ -119,12 +133,16 @@ def predict(model: FlowersClassifier, image_path: Pictures) -> str | list[str]:
     Raises:
         BadImage: one of them can't be used; says which and why.
     """
-    names = [model.classes[index] for index in predict_proba(model, image_path).argmax(axis=1)]
+    shares = predict_proba(model, image_path, calibrated=False)  # rounding may make equal what only just differs
+    names = [model.classes[index] for index in shares.argmax(axis=1)]
     return names if isinstance(image_path, (list, tuple)) else names[0]
 
 
-def predict_proba(model: FlowersClassifier, images: Pictures) -> np.ndarray:
+def predict_proba(model: FlowersClassifier, images: Pictures, *, calibrated: bool = True) -> np.ndarray:
     """Probabilities (N, C) float32 of pictures, columns in the order of `model.classes`; one picture gives one row.
+
+    With `calibrated` they are scaled to agree with how often the model was right on its validation photos, where the
+    weights file says so; the order of the classes is the same without.
 
     Raises:
         BadImage: one of them can't be used; says which and why.
@@ -136,5 +154,26 @@ def predict_proba(model: FlowersClassifier, images: Pictures) -> np.ndarray:
         inputs = [
             model.preprocess(picture, picture_name(picture, start + index)) for index, picture in enumerate(batch)
         ]
-        rows.append(model.probabilities(inputs))
+        rows.append(model.probabilities(inputs, calibrated=calibrated))
     return np.concatenate(rows)
+
+
+def predict_set(model: FlowersClassifier, images: Pictures, coverage: float = 0.95) -> list[str] | list[list[str]]:
+    """The names that a picture may have, the likeliest first; a list of pictures gives a list of these lists.
+
+    For pictures like the validation photos the true name is among them with at least the probability `coverage` (split
+    conformal prediction). A model that is right more often than that gives one name for most.
+
+    Raises:
+        BadImage: one of them can't be used; says which and why.
+        UserError: the weights file has no calibration, or `coverage` is not between 0 and 1.
+    """
+    if model.calibration is None:
+        raise UserError("these weights have no calibration, which predict_set needs: deliver those of a newer run")
+    try:
+        model.calibration.threshold(coverage)  # before the work, not after it
+    except ValueError as error:
+        raise UserError(single_line(str(error))) from error
+    sets = prediction_sets(predict_proba(model, images), model.calibration, coverage)
+    names = [[model.classes[index] for index in members] for members in sets]
+    return names if isinstance(images, (list, tuple)) else names[0]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from flowerml.errors import UserError
+from flowerml.evaluation.calibration import Calibration
 from flowerml.prediction.standalone.messages import first_line, single_line
 
 # sha256 (hex) of the delivered weights by file name; `export` fills them in. A file of another name is loaded without.
@@ -110,6 +111,10 @@ def _format_errors(content: Mapping, families: Sequence[str]) -> Iterator[str]:
         head = state.get("head.bias")
         if isinstance(classes, list) and head is not None and tuple(head.shape) != (len(classes),):
             yield f"names {len(classes)} classes, but its head gives {head.numel()}"
+    try:
+        Calibration.from_plain(content.get("calibration"))
+    except ValueError as error:
+        yield str(error)
 
 
 def _is_input_description(description: Mapping) -> bool:

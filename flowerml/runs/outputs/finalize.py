@@ -18,6 +18,7 @@ from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.outputs import artifacts
+from flowerml.runs.outputs.calibrate import calibrate
 from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
@@ -58,6 +59,9 @@ def finalize_run(
     scores: Scores | None = None
     if outcome.best.predictions is not None:
         scores = compute_metrics(outcome.best.predictions)
+        if calibrated := try_to_make("calibration", partial(calibrate, weights, outcome.best.predictions)):
+            metrics |= calibrated.metrics
+            paths += calibrated.paths
         metrics |= {
             "best_val_accuracy": scores.accuracy,
             "best_val_macro_f1": scores.macro_f1,

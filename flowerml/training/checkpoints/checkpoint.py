@@ -12,6 +12,7 @@ import torch
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
+from flowerml.evaluation.calibration import Calibration
 from flowerml.files import missing_reason, write_with
 from flowerml.settings import Family, Library, ModelSpec, Settings, settings_from_json
 
@@ -37,6 +38,7 @@ class Checkpoint:
     settings: Mapping[str, Any]
     split: Mapping[str, Any] | None
     prior: tuple[float, ...] | None = None
+    calibration: Calibration | None = None
     origin: str = ""
 
     def parse_settings(self) -> Settings:
@@ -88,6 +90,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     if checkpoint.prior is not None:
         content["prior"] = [float(share) for share in checkpoint.prior]  # a NumPy number would not be a plain value
+    if checkpoint.calibration is not None:
+        content["calibration"] = checkpoint.calibration.as_plain()
     if checkpoint.split is not None:
         content["split"] = dict(checkpoint.split)
     save_plain(path, content)
@@ -176,5 +180,6 @@ def _parse_checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:
         settings=content["settings"],
         split=content.get("split"),
         prior=prior,
+        calibration=Calibration.from_plain(content.get("calibration")),
         origin=origin,
     )

@@ -1,0 +1,45 @@
+"""A run with enough validation photos leaves a calibration in `best.pth`, and what it does in MLflow and its folder."""
+
+import json
+
+import pytest
+
+from flowerml.events import Artifact, MemoryRecorder, Metrics
+from flowerml.runs.evaluate import Request, run_evaluation
+from flowerml.training.checkpoints.checkpoint import load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def run(train_small):
+    return train_small(val_split=0.85)
+
+
+def test_the_stored_temperature_lowers_the_loss_of_the_validation_photos(run):
+    finished, recorder = run
+    checkpoint = load_checkpoint(finished.folder / "best.pth")
+    assert checkpoint.calibration is not None
+    assert len(checkpoint.calibration.scores) == finished.scores.total >= 50
+    metrics = {
+        name: value for event in recorder.events if isinstance(event, Metrics) for name, value in event.values.items()
+    }
+    assert metrics["calibration_temperature"] == checkpoint.calibration.temperature
+    assert metrics["calibration_loss_before"] == pytest.approx(finished.scores.loss)
+    content = json.loads((finished.folder / "calibration.json").read_text())
+    assert content["temperature"] == checkpoint.calibration.temperature
+    names = {event.path.name for event in recorder.events if isinstance(event, Artifact)}
+    assert {"calibration.json", "calibration.png"} <= names
+
+
+def test_probe_and_evaluation_are_those_of_the_logits(run):
+    """The temperature changes probabilities alone: what eval repeats, and what an export is checked against, stay."""
+    finished, _ = run
+    evaluation = run_evaluation(
+        Request(finished.folder / "best.pth", "val", device="cpu", workers=0), lambda *_: MemoryRecorder()
+    )
+    assert evaluation.scores.as_json() == finished.scores.as_json()
+
+
+def test_few_photos_leave_none(small_run):
+    finished, _ = small_run
+    assert load_checkpoint(finished.folder / "best.pth").calibration is None
+    assert not (finished.folder / "calibration.json").exists()
