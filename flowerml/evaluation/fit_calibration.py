@@ -119,6 +119,19 @@ def measure_calibration(predictions: Predictions) -> CalibrationReport:
     )
 
 
+def judge_calibration(predictions: Predictions, calibration: Calibration) -> dict[str, float]:
+    """What a calibration does for predictions of other photos than those that fitted it: loss, error, sets (95 %)."""
+    after = _scaled(predictions, calibration.temperature).probabilities
+    sets = prediction_sets(after, calibration, COVERAGE)
+    covered = [label in members for label, members in zip(predictions.labels, sets, strict=True)]
+    return {
+        "calibrated_loss": _loss(after, predictions.labels),
+        "calibrated_error": calibration_error(after, predictions.labels),
+        "set_coverage": float(np.mean(covered)),
+        "set_size": float(np.mean([len(members) for members in sets])),
+    }
+
+
 def halves(predictions: Predictions, salt: str = "") -> np.ndarray:
     """Which photos are in the first half, (N,) bool: of each class every second one, in an order drawn by `salt`.
 

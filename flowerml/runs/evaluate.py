@@ -2,12 +2,13 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowerml.data.loader import Example, evaluation_loader
 from flowerml.errors import UserError, one_line
+from flowerml.evaluation.fit_calibration import judge_calibration
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
@@ -29,13 +30,17 @@ OpenEvaluationRun = Callable[[str | None, str, str], Recorder]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a checkpoint on one part of its data, the headline metric, and how the data has changed."""
+    """Scores of a checkpoint on one part of its data, the headline metric, and how the data has changed.
+
+    `calibrated` is what its calibration does for photos that did not fit it; empty without one, or on its own split.
+    """
 
     scores: Scores
     headline: str
     part: str
     changes: tuple[str, ...]
     run_id: str
+    calibrated: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,9 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
         assert checkpoint.prior is not None
         predictions = predictions.adjusted(checkpoint.prior, request.logit_adjustment)
     scores = compute_metrics(predictions)
+    calibrated: dict[str, float] = {}
+    if checkpoint.calibration is not None and part == "test" and not request.logit_adjustment:
+        calibrated = judge_calibration(predictions, checkpoint.calibration)
 
     source = read_run_file(request.checkpoint.parent)
     adjusted = f", logit adjustment {request.logit_adjustment:g}" if request.logit_adjustment else ""
@@ -99,9 +107,11 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
         if adjusted:
             recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))
         recorder.record(Metrics(_metrics_of(scores, part)))
+        if calibrated:
+            recorder.record(Metrics({f"{part}_{name}": value for name, value in calibrated.items()}))
         for path in paths:
             recorder.record(Artifact(path))
-    return Evaluation(scores, task.headline, part, tuple(remarks), recorder.run_id)
+    return Evaluation(scores, task.headline, part, tuple(remarks), recorder.run_id, calibrated)
 
 
 def _select_examples(

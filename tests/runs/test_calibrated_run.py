@@ -39,6 +39,19 @@ def test_probe_and_evaluation_are_those_of_the_logits(run):
     assert evaluation.scores.as_json() == finished.scores.as_json()
 
 
+def test_other_photos_are_judged_with_the_stored_calibration(run, flowers):
+    finished, _ = run
+    recorder = MemoryRecorder()
+    request = Request(finished.folder / "best.pth", "val", test_dir=flowers, device="cpu", workers=0)
+    evaluation = run_evaluation(request, lambda *_: recorder)
+    metrics = {}
+    for event in recorder.events:
+        metrics |= event.values if isinstance(event, Metrics) else {}
+    assert metrics["test_calibrated_loss"] == evaluation.calibrated["calibrated_loss"] < evaluation.scores.loss
+    assert 0.9 < metrics["test_set_coverage"] <= 1
+    assert 1 <= metrics["test_set_size"] <= 5
+
+
 def test_few_photos_leave_none(small_run):
     finished, _ = small_run
     assert load_checkpoint(finished.folder / "best.pth").calibration is None

@@ -65,8 +65,16 @@ def run(argv: Sequence[str] | None) -> int:
             "split": evaluation.part,
             "changes": list(evaluation.changes),
             **evaluation.scores.as_json(),
+            **evaluation.calibrated,
         }
         print(json.dumps(result))
     else:
         print(format_scores(evaluation.scores, evaluation.headline))
+        if evaluation.calibrated:
+            print(
+                "\ncalibrated: loss {calibrated_loss:.4f}, calibration error {calibrated_error:.4f}; sets for 95 %"
+                " hold the true class of {set_coverage:.1%} and have {set_size:.2f} names".format(
+                    **evaluation.calibrated
+                )
+            )
     return 0
