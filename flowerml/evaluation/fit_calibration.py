@@ -36,6 +36,20 @@ class CalibrationReport:
     confidence_after: np.ndarray
     right: np.ndarray
 
+    @property
+    def helps(self) -> bool:
+        """Whether a temperature lowers the loss of photos that did not fit it."""
+        return self.loss_after < self.loss_before
+
+    def line(self, temperature: float) -> str:
+        """For the terminal."""
+        if not self.helps:
+            return "calibration         none: no temperature lowers the loss of photos that did not fit it"
+        return (
+            f"calibration         temperature {temperature:.2f}: loss {self.loss_before:.4f} to {self.loss_after:.4f},"
+            f" calibration error {self.error_before:.4f} to {self.error_after:.4f} (photos that did not fit it)"
+        )
+
     def as_metrics(self, temperature: float) -> dict[str, float]:
         """The figures as MLflow metrics."""
         return {
@@ -60,9 +74,12 @@ class CalibrationReport:
         }
 
 
-def fit_calibration(predictions: Predictions) -> Calibration:
-    """The calibration of a model with these predictions (at least one) of photos that it was not trained on."""
-    temperature = fit_temperature(predictions.logits, predictions.labels)
+def fit_calibration(predictions: Predictions, *, scaled: bool = True) -> Calibration:
+    """The calibration of a model with these predictions (at least one) of photos that it was not trained on.
+
+    Without `scaled` the temperature is 1: probabilities stay as they are.
+    """
+    temperature = fit_temperature(predictions.logits, predictions.labels) if scaled else 1.0
     own = _scaled(predictions, temperature).probabilities[np.arange(len(predictions.labels)), predictions.labels]
     return Calibration(temperature, np.sort((1 - own.astype(np.float32)).astype(np.float32)))
 

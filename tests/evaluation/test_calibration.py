@@ -60,6 +60,20 @@ def test_photos_that_did_not_fit_it_are_calibrated_too(scale):
     assert report.coverage == pytest.approx(0.95, abs=0.02)
 
 
+def test_a_temperature_that_helps_no_other_photo_is_none():
+    """Labels that have nothing to do with the logits: each half's temperature says as much of the other as chance."""
+    draw = np.random.default_rng(4)
+    base = drawn(60, 1.0)
+    reports = [
+        measure_calibration(replace(base, labels=draw.integers(0, 5, 60), logits=np.zeros((60, 5), np.float32)))
+        for _ in range(3)
+    ]
+    assert not any(report.helps for report in reports)
+    assert all("none" in report.line(1.0) for report in reports)
+    assert fit_calibration(base, scaled=False).temperature == 1.0
+    assert measure_calibration(drawn(400, 4.0)).helps
+
+
 def test_sets_cover_on_twenty_random_halves():
     predictions = drawn(1_600, 2.0)
     coverages = []

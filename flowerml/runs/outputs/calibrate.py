@@ -1,6 +1,5 @@
 """The calibration of a run's best model: in `best.pth`, and what it does in a page of figures."""
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,21 +14,21 @@ from flowerml.files import write_bytes, write_json
 from flowerml.optional_files import write_optional
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The files that were written beside `best.pth`, and metrics for MLflow."""
+    """The files that were written beside `best.pth`, metrics for MLflow, and a line for the terminal."""
 
     metrics: dict[str, float]
     paths: list[Path]
+    line: str
 
 
 def calibrate(weights: Path, predictions: Predictions) -> Calibrated | None:
     """Fit a calibration to validation predictions and store it in `weights`; None with fewer than MIN_EXAMPLES.
 
-    Writes `calibration.json` and `calibration.png` beside it. Predicted classes do not change.
+    Writes `calibration.json` and `calibration.png` beside it. Predicted classes do not change; probabilities only where
+    that lowers the loss of photos that did not take part in the fit.
 
     Raises:
         UserError: the weights can't be read or written.
@@ -37,14 +36,15 @@ def calibrate(weights: Path, predictions: Predictions) -> Calibrated | None:
     if len(predictions.labels) < MIN_EXAMPLES:
         return None
     report = measure_calibration(predictions)
-    calibration = fit_calibration(predictions)
+    calibration = fit_calibration(predictions, scaled=report.helps)
     save_checkpoint(weights, replace(load_checkpoint(weights), calibration=calibration))
     content, figure = weights.with_name("calibration.json"), weights.with_name("calibration.png")
     write_json(content, report.as_json(calibration))
     paths = [content]
     if write_optional(figure, lambda path: _write_figure(path, report, calibration.temperature)):
         paths.append(figure)
-    return Calibrated(report.as_metrics(calibration.temperature), paths)
+    temperature = calibration.temperature
+    return Calibrated(report.as_metrics(temperature), paths, report.line(temperature))
 
 
 def _write_figure(path: Path, report: CalibrationReport, temperature: float) -> None:

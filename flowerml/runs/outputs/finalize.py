@@ -18,7 +18,7 @@ from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.outputs import artifacts
-from flowerml.runs.outputs.calibrate import calibrate
+from flowerml.runs.outputs.calibrate import Calibrated, calibrate
 from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
@@ -57,6 +57,7 @@ def finalize_run(
         paths.append(curves)
     metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
     scores: Scores | None = None
+    calibrated: Calibrated | None = None
     if outcome.best.predictions is not None:
         scores = compute_metrics(outcome.best.predictions)
         if calibrated := try_to_make("calibration", partial(calibrate, weights, outcome.best.predictions)):
@@ -105,6 +106,8 @@ def finalize_run(
         for path in try_to_make("baselines", partial(record_baselines, run, recorder, views, scores)) or ():
             recorder.record(Artifact(path))
         logger.info(f"\nbest epoch {outcome.best.epoch}, validation:\n{format_scores(scores, run.task.headline)}")
+        if calibrated is not None:
+            logger.info(f"\n{calibrated.line}")
     if test is not None:
         logger.info(f"\ntest folder {run.settings.test_dir}:\n{format_scores(test, run.task.headline)}")
     return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
