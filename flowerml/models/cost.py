@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,15 +13,22 @@ from flowerml.data.inputs import Inputs, to_device
 def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
     """Multiply-adds of matrix products, convolutions and attention in a forward pass of `inputs`, one example.
 
-    They follow from shapes: the pass takes meta tensors, and computes nothing. The model's state is restored.
+    They follow from shapes: the pass takes fake tensors (of a device, unlike meta tensors, which autocast refuses), and
+    computes nothing. The model's state is restored.
     """
+    device = next(model.parameters()).device
     training, fastpath = model.training, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # fused operations, and fused attention, are not counted
     model.eval()
-    state = {name: tensor.to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    fake = FakeTensorMode()
+    state = {name: fake.from_tensor(tensor) for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    on_device = to_device(inputs, device)
+    parts = (
+        fake.from_tensor(on_device) if isinstance(on_device, torch.Tensor) else tuple(map(fake.from_tensor, on_device))
+    )
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            functional_call(model, state, (to_device(inputs, torch.device("meta")),))
+        with fake, FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            functional_call(model, state, (parts,))
     finally:
         model.train(training)
         torch.backends.mha.set_fastpath_enabled(fastpath)
