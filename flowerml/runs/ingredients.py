@@ -61,10 +61,10 @@ def _read(path: Path) -> Ingredient:
             " or leave it out"
         )
     checkpoint = load_checkpoint(file)
-    if checkpoint.spec.family is Family.RELATION:
+    if checkpoint.spec.family not in (Family.CNN, Family.VIT):
         raise UserError(
-            f"{file}: holds {checkpoint.spec.name}, a model of relations. Allowed: runs of models that classify whole"
-            " pictures (families cnn and vit)"
+            f"{file}: holds {checkpoint.spec.name}, of family {checkpoint.spec.family}. Allowed: runs of models that"
+            " classify whole pictures (families cnn and vit)"
         )
     if checkpoint.split is None:
         raise UserError(f"{file} carries no split (a delivered file): give the run's own best.pth")

@@ -212,7 +212,7 @@ class TestRefused:
 
     def test_a_model_of_relations(self, runs, tmp_path):
         spec = replace(load_checkpoint(runs[1] / "best.pth").spec, family=Family.RELATION)
-        with pytest.raises(UserError, match=r"a model of relations\. Allowed: runs of models that classify whole"):
+        with pytest.raises(UserError, match=r"of family relation\. Allowed: runs of models that classify whole"):
             combine(tmp_path, changed(runs[1], tmp_path / "relation", spec=spec), runs[0])
 
     def test_a_folder_without_the_pictures(self, runs, tmp_path):
