@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "compare two finished campaigns, and check predictions about the second",
     "sweep": "search hyperparameters of one model; every trial is a run",
     "select": "rank finished runs over their seeds, with intervals; register the champion",
+    "combine": "average the weights of runs of one model, as far as held-out pictures gain by it",
     "export": "write the registered models' weights and the single file that loads them",
     "predict": "classify every picture in a folder",
     "sync": "deliver to MLflow what runs recorded while the server was away",

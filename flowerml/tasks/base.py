@@ -106,6 +106,12 @@ class Task(Protocol):
         """
         ...
 
+    def near_duplicates(
+        self, root: Path, classes: Sequence[str], split: Split, examples: Sequence[Example]
+    ) -> Sequence[int]:
+        """A group number for each of `examples` of `root`: those of one group are no independent evidence."""
+        ...
+
     def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> BuiltModel:
         """Build the classifier. Raises UserError where the model is unknown or its weights do not fit."""
         ...

@@ -149,6 +149,18 @@ class FlowersTask:
             )
         return examples, remarks
 
+    def near_duplicates(
+        self, root: Path, classes: Sequence[str], split: Split, examples: Sequence[Example]
+    ) -> Sequence[int]:
+        """The groups of the manifest or by perceptual hash, as for the split; an unreadable image is its own."""
+        wanted = {example.id for example in examples}
+        layout = self.layout(root, classes)
+        files = tuple(found for found in layout.files if found.key in wanted)
+        scanned = scan_folder(root, replace(layout, files=files), ScanCache(root))
+        groups, _ = group_numbers(scanned.pictures, root)
+        group_of = dict(zip((picture.key for picture in scanned.pictures), groups, strict=True))
+        return [group_of.get(example.id, len(groups) + place) for place, example in enumerate(examples)]
+
     def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> BuiltModel:
         """A timm or open_clip backbone with a new linear head. Raises UserError."""
         return build(

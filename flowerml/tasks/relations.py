@@ -112,6 +112,14 @@ class RelationsTask:
             )
         return [*make_pair_examples(folder)], remarks
 
+    def near_duplicates(
+        self, root: Path, classes: Sequence[str], split: Split, examples: Sequence[Example]
+    ) -> Sequence[int]:
+        """Pairs of one image (by its content, as the split has it) are a group."""
+        contents = [split.sha256[example.id] for example in examples]
+        numbers = {content: number for number, content in enumerate(dict.fromkeys(contents))}
+        return [numbers[content] for content in contents]
+
     def build(self, spec: ModelSpec, settings: Settings, classes: Sequence[str]) -> BuiltModel:
         """A timm backbone with a new pair head. Raises UserError."""
         return build_pair_classifier(

@@ -33,6 +33,7 @@ RUN_BY = {
     "mlflow run . -e select": "tests/delivery/test_whole_way.py",
     "mlflow run . -e export": "tests/delivery/test_whole_way.py",
     "flowerml select": "tests/delivery/test_whole_way.py",
+    "flowerml combine": "tests/cli/test_combine.py",
     "flowerml export": "tests/delivery/test_export.py, test_whole_way.py",
     "flowerml predict": "tests/cli/test_predict.py, tests/delivery/test_whole_way.py",
     "mlflow models serve": "tests/tracking/registry/test_serving.py",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from flowerml.data.inputs import tensors_of
-from flowerml.data.loader import Example, ExampleDataset, collate
+from flowerml.data.loader import Example, ExampleDataset, Transform, collate
 from flowerml.errors import one_line
 from flowerml.evaluation.metrics import Predictions, Scores
 from flowerml.evaluation.pair_baselines import BaselineResult
@@ -186,16 +186,15 @@ def predictions_csv(predictions: Predictions) -> str:
 
 
 def write_probe(
-    folder: Path, examples: Sequence[Example], task: Task, run: Prepared, features: Features | None = None
+    folder: Path, examples: Sequence[Example], transform: Transform, features: Features | None = None
 ) -> Path:
     """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32
-    on the CPU.
+    on the CPU. `transform` is the task's for evaluation.
 
     Several inputs of a model are `inputs_0`, `inputs_1` and so on. The logits come from the file on disk through the
     public loader, so a best.pth that does not load fails here. `features` gives those of a backbone that was not
     trained, fp32 on the CPU: the head's logits on them are the model's, without the seconds of a pass.
     """
-    _, transform = task.transforms(run.built.description, run.settings)
     probed = ExampleDataset(examples[:PROBES], transform, 0)
     inputs, _, ids = collate([probed[0, index, 0] for index in range(len(probed))])
     with torch.inference_mode():

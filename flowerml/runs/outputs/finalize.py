@@ -76,7 +76,8 @@ def finalize_run(
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
     on_cpu = views.features if run.device.type == "cpu" else None  # a GPU's features differ in the last digits
-    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, run.task, run, on_cpu))
+    _, transform = run.task.transforms(run.built.description, run.settings)
+    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, transform, on_cpu))
     test: Scores | None = None
     if test_examples:
         test_predictions = (

@@ -1,0 +1,132 @@
+"""Runs whose weights can be averaged: read, checked against each other, classes in one order."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flowerml.errors import UserError
+from flowerml.files import file_digest
+from flowerml.models.weights.average import permute_head
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.settings import Family, Settings
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """A run's weights: `path` of its best.pth and that file's sha256 (hex).
+
+    `start` is the digest of the weights it was trained from, "" where the folder does not record it.
+    """
+
+    path: Path
+    sha256: str
+    checkpoint: Checkpoint
+    settings: Settings
+    start: str
+
+
+def read_ingredients(paths: Sequence[Path]) -> list[Ingredient]:
+    """The runs of `paths` (folders or best.pth files), with the classes in the order of the first.
+
+    Raises:
+        UserError: a file can't be used, is not of a finished run of a flowers model, is given twice, or is of another
+            model, other classes, split, input description or starting weights than the first.
+    """
+    ingredients = [_read(path) for path in paths]
+    first = ingredients[0]
+    seen: dict[str, Path] = {}
+    for ingredient in ingredients:
+        if ingredient.sha256 in seen:
+            raise UserError(
+                f"{ingredient.path} has the very weights of {seen[ingredient.sha256]}: name each run once, and runs"
+                " that differ in a setting or the seed"
+            )
+        seen[ingredient.sha256] = ingredient.path
+        if difference := _difference(first, ingredient):
+            raise UserError(
+                f"{ingredient.path} can't be averaged with {first.path}: {difference}. Allowed: runs of one model,"
+                " split, input and starting weights (--weights hub, or one file)"
+            )
+    return [_in_order(ingredient, first.checkpoint.classes) for ingredient in ingredients]
+
+
+def _read(path: Path) -> Ingredient:
+    file = path / "best.pth" if path.is_dir() else path
+    recorded = read_run_file(file.parent)
+    if recorded is not None and recorded.status != "FINISHED":
+        raise UserError(
+            f"{file.parent} holds a run that is {recorded.status}: finish it (the same `flowerml train` again goes on),"
+            " or leave it out"
+        )
+    checkpoint = load_checkpoint(file)
+    if checkpoint.spec.family not in (Family.CNN, Family.VIT):
+        raise UserError(
+            f"{file}: holds {checkpoint.spec.name}, of family {checkpoint.spec.family}. Allowed: runs of models that"
+            " classify whole pictures (families cnn and vit)"
+        )
+    if checkpoint.split is None:
+        raise UserError(f"{file} carries no split (a delivered file): give the run's own best.pth")
+    return Ingredient(file, file_digest(file), checkpoint, checkpoint.parse_settings(), _recorded_start(file.parent))
+
+
+def _recorded_start(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "settings.json").read_text("utf-8"))["identity"]["weights"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+
+
+def _difference(first: Ingredient, other: Ingredient) -> str:
+    """Why the two can't be averaged; "" where they can."""
+    a, b = first.checkpoint, other.checkpoint
+    if a.spec != b.spec:
+        return f"it is of model {b.spec.name}, not {a.spec.name}"
+    if sorted(a.classes) != sorted(b.classes):
+        odd = sorted(set(a.classes) ^ set(b.classes))
+        return f"its classes are others (only one of the two has {', '.join(odd[:5])})"
+    assert a.split is not None
+    assert b.split is not None
+    if a.split.get("digest") != b.split.get("digest"):
+        return (
+            "it was trained on another split, so that its training pictures may be the other's validation pictures"
+            f" (split digest {str(b.split.get('digest'))[:8]}, not {str(a.split.get('digest'))[:8]})"
+        )
+    if a.description != b.description:
+        names = [
+            name for name, value in vars(a.description).items() if value != getattr(b.description, name)
+        ]  # of mean, std, size, interpolation, crop
+        return f"its input description differs ({', '.join(names)})"
+    return _other_start(first, other)
+
+
+def _other_start(first: Ingredient, other: Ingredient) -> str:
+    a, b = first.settings, other.settings
+    both_recorded = first.start and other.start
+    if (first.start != other.start) if both_recorded else (a.weights != b.weights):
+        return f"it started from other weights (--weights {b.weights}, not {a.weights})"
+    if b.weights == "none" and a.seed != b.seed:
+        return (
+            f"both started at random (--weights none) from different seeds ({b.seed}, not {a.seed}), and the mean of"
+            " unrelated weights is of no use"
+        )
+    return ""
+
+
+def _in_order(ingredient: Ingredient, classes: tuple[str, ...]) -> Ingredient:
+    """The ingredient with its outputs, prior and stored classes in the order of `classes`."""
+    checkpoint = ingredient.checkpoint
+    if checkpoint.classes == classes:
+        return ingredient
+    order = [checkpoint.classes.index(name) for name in classes]
+    split: Mapping[str, object] = {**(checkpoint.split or {}), "classes": list(classes)}
+    aligned = replace(
+        checkpoint,
+        state_dict=permute_head(checkpoint.state_dict, order),
+        classes=classes,
+        prior=None if checkpoint.prior is None else tuple(checkpoint.prior[place] for place in order),
+        settings={**checkpoint.settings, "classes": list(classes)},
+        split=split,
+    )
+    return replace(ingredient, checkpoint=aligned, settings=aligned.parse_settings())
