@@ -22,7 +22,7 @@ from support.harness import parse_arguments, print_table
 from flowerml.cli.main import main as flowerml
 from flowerml.data.synthetic.flowers import make_flowers
 from flowerml.evaluation.calibration import prediction_sets
-from flowerml.evaluation.fit_calibration import fit_calibration, halves
+from flowerml.evaluation.fit_calibration import calibration_halves, fit_calibration
 from flowerml.evaluation.metrics import Predictions, calibration_error
 from flowerml.evaluation.prediction_table import read_predictions
 
@@ -32,12 +32,6 @@ QUICK = (
     "--model timm:test_convnext2 --weights none --img-size 32 --epochs 1 --warmup-epochs 0 --freeze-backbone-epochs 0"
     " --workers 0 --val-split 0.8 --quiet"
 )
-
-
-def part(predictions: Predictions, chosen: np.ndarray) -> Predictions:
-    """The predictions of the chosen (N,) photos."""
-    ids = tuple(np.array(predictions.ids, dtype=object)[chosen])
-    return Predictions(predictions.classes, ids, predictions.labels[chosen], predictions.logits[chosen])
 
 
 def own_loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -57,8 +51,8 @@ def row_of(folder: Path) -> tuple[list[str], list[float], list[float]]:
     times_judged = np.zeros(len(predictions.labels))
     figures = []
     for turn in range(HALVES):
-        judged = halves(predictions, str(turn))
-        calibration, other = fit_calibration(part(predictions, ~judged)), part(predictions, judged)
+        judged = calibration_halves(predictions, turn)
+        calibration, other = fit_calibration(predictions.part(~judged)), predictions.part(judged)
         logits = other.logits.astype(np.float64)
         scaled = logits / calibration.temperature
         before, after = own_loss(logits, other.labels), own_loss(scaled, other.labels)

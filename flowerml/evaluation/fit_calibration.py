@@ -1,12 +1,12 @@
 """Fit a calibration to validation predictions, and measure on photos that did not take part in the fit what it does."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
 
+from flowerml.data.halves import split_halves
 from flowerml.evaluation.calibration import Calibration, prediction_sets
 from flowerml.evaluation.metrics import Predictions, calibration_error
 
@@ -111,13 +111,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def measure_calibration(predictions: Predictions) -> CalibrationReport:
     """What a calibration does for predictions (at least two), by cross-fitting between two stratified halves."""
-    first = halves(predictions)
+    first = calibration_halves(predictions)
     after = np.empty(predictions.logits.shape)
     covered = np.empty(len(first), dtype=bool)
     sizes = np.empty(len(first))
     for judged in (first, ~first):
-        calibration = fit_calibration(_part(predictions, ~judged))
-        after[judged] = _scaled(_part(predictions, judged), calibration.temperature).probabilities
+        calibration = fit_calibration(predictions.part(~judged))
+        after[judged] = _scaled(predictions.part(judged), calibration.temperature).probabilities
         sets = prediction_sets(after[judged], calibration, COVERAGE)
         covered[judged] = [label in members for label, members in zip(predictions.labels[judged], sets, strict=True)]
         sizes[judged] = [len(members) for members in sets]
@@ -149,25 +149,16 @@ def judge_calibration(predictions: Predictions, calibration: Calibration) -> dic
     }
 
 
-def halves(predictions: Predictions, salt: str = "") -> np.ndarray:
-    """Which photos are in the first half, (N,) bool: of each class every second one, in an order drawn by `salt`.
+def calibration_halves(predictions: Predictions, seed: int = 0) -> np.ndarray:
+    """Which photos are in the first half, (N,) bool: half of every class, the same ones in whatever order they come.
 
-    The same photos are always divided alike, whatever their order. (Photos of one group of near-duplicates may be in
-    both halves: only a temperature and a quantile are fitted, which cannot memorise a photo.)
+    Near-duplicates may be in both halves: only a temperature and a quantile are fitted, which memorise no photo.
     """
-    keys = [hashlib.sha256(f"{salt}\t{name}".encode("utf-8", "surrogateescape")).digest() for name in predictions.ids]
-    chosen = np.zeros(len(keys), dtype=bool)
-    place = 0  # goes on from class to class: an odd number in each would make one half larger
-    for label in np.unique(predictions.labels):
-        for index in sorted(np.flatnonzero(predictions.labels == label), key=keys.__getitem__):
-            chosen[index] = place % 2 == 0
-            place += 1
+    total = len(predictions.ids)
+    first, _ = split_halves(predictions.ids, predictions.labels.tolist(), range(total), seed)
+    chosen = np.zeros(total, dtype=bool)
+    chosen[first] = True
     return chosen
-
-
-def _part(predictions: Predictions, chosen: np.ndarray) -> Predictions:
-    ids = tuple(name for name, is_in in zip(predictions.ids, chosen, strict=True) if is_in)
-    return Predictions(predictions.classes, ids, predictions.labels[chosen], predictions.logits[chosen])
 
 
 def _scaled(predictions: Predictions, temperature: float) -> Predictions:

@@ -41,6 +41,13 @@ class Predictions:
         """Class indices of the largest logits, (N,); the first class wins a tie."""
         return self.logits.argmax(axis=1)
 
+    def part(self, positions: Sequence[int] | np.ndarray) -> "Predictions":
+        """The predictions at these positions (or of a mask (N,)), in their order."""
+        index = np.arange(len(self.ids))[np.asarray(positions)]
+        return replace(
+            self, ids=tuple(self.ids[i] for i in index), labels=self.labels[index], logits=self.logits[index]
+        )
+
     def adjusted(self, prior: Sequence[float], tau: float) -> "Predictions":
         """Post-hoc logit adjustment: tau x log(prior) subtracted from the logits (Menon et al. 2021).
 

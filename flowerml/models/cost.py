@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from flowerml.data.inputs import Inputs, to_device
+from flowerml.data.inputs import Inputs, tensors_of, to_device
 
 
 def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
@@ -21,14 +21,13 @@ def multiply_adds(model: nn.Module, inputs: Inputs) -> int:
     torch.backends.mha.set_fastpath_enabled(False)  # fused operations, and fused attention, are not counted
     model.eval()
     fake = FakeTensorMode()
-    state = {name: fake.from_tensor(tensor) for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
-    on_device = to_device(inputs, device)
-    parts = (
-        fake.from_tensor(on_device) if isinstance(on_device, torch.Tensor) else tuple(map(fake.from_tensor, on_device))
-    )
+    state: dict[str, torch.Tensor] = {
+        name: fake.from_tensor(tensor) for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    parts: tuple[torch.Tensor, ...] = tuple(map(fake.from_tensor, tensors_of(to_device(inputs, device))))
     try:
         with fake, FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            functional_call(model, state, (parts,))
+            functional_call(model, state, (parts[0] if isinstance(inputs, torch.Tensor) else parts,))
     finally:
         model.train(training)
         torch.backends.mha.set_fastpath_enabled(fastpath)

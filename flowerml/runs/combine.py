@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flowerml.data.halves import split_halves
 from flowerml.data.inputs import Inputs
 from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, training_loader
@@ -22,9 +20,11 @@ from flowerml.evaluation.predict import predict_all
 from flowerml.files import check_writable, write_json, write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm
+from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.runs.ingredients import Ingredient, read_ingredients
 from flowerml.runs.outputs.artifacts import predictions_csv, write_probe
+from flowerml.runs.outputs.calibrate import calibrate
 from flowerml.selection.intervals import Interval, bootstrap_intervals
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
@@ -181,7 +181,7 @@ class _Evaluator:
         predictions = predict_all(
             network, self._validation(size).epoch(1), checkpoint.classes, self.device, memory_format
         )
-        return _Candidate(checkpoint, predictions, compute_metrics(_part(predictions, self.choosing)))
+        return _Candidate(checkpoint, predictions, compute_metrics(predictions.part(self.choosing)))
 
     def _validation(self, size: int) -> Loader:
         if size not in self._loaders:
@@ -203,7 +203,8 @@ class _Evaluator:
 
 
 def combine_runs(request: Request) -> Soup:
-    """Combine the runs and write `best.pth`, `predictions.csv`, `probe.npz` and `combine.json`.
+    """Combine the runs and write `best.pth` (with a calibration of its own), `predictions.csv`, `probe.npz` and
+    `combine.json`.
 
     Sorted by accuracy on the choosing half (ties: the lower loss), each run joins the average if accuracy, then loss,
     of the new average is there no worse than before: so the result is never worse there than the best run.
@@ -253,7 +254,7 @@ def _require_empty(folder: Path) -> None:
 def _judge(
     request: Request, evaluator: _Evaluator, tried: tuple[Tried, ...], best: _Candidate, soup: _Candidate
 ) -> Soup:
-    first, second = (_part(one.predictions, evaluator.judging) for one in (best, soup))
+    first, second = (one.predictions.part(evaluator.judging) for one in (best, soup))
     right = {"best": first.predicted == first.labels, "soup": second.predicted == second.labels}
     pair = bootstrap_intervals({name: row[None] for name, row in right.items()}, ("soup", "best"))
     assert pair.difference is not None
@@ -273,20 +274,11 @@ def _judge(
 
 def _write(folder: Path, evaluator: _Evaluator, soup: _Candidate, result: Soup) -> None:
     metrics = result.scores.as_epoch_result(soup.checkpoint.epoch).as_metrics()
-    save_checkpoint(folder / "best.pth", replace(soup.checkpoint, metrics=metrics))
+    save_checkpoint(folder / "best.pth", replace(soup.checkpoint, metrics=metrics, calibration=None))
+    try_to_make("calibration", lambda: calibrate(folder / "best.pth", soup.predictions))
     write_text(folder / "predictions.csv", predictions_csv(soup.predictions))
     write_probe(folder, evaluator.val, evaluator.transform)
     write_json(folder / "combine.json", result.as_json())
-
-
-def _part(predictions: Predictions, positions: Sequence[int]) -> Predictions:
-    index = np.asarray(positions)
-    return Predictions(
-        predictions.classes,
-        tuple(predictions.ids[position] for position in positions),
-        predictions.labels[index],
-        predictions.logits[index],
-    )
 
 
 def format_soup(soup: Soup) -> str:

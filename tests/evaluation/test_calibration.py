@@ -8,7 +8,12 @@ import torch
 from scipy.special import log_softmax
 
 from flowerml.evaluation.calibration import Calibration, class_probabilities, prediction_sets
-from flowerml.evaluation.fit_calibration import fit_calibration, fit_temperature, halves, measure_calibration
+from flowerml.evaluation.fit_calibration import (
+    calibration_halves,
+    fit_calibration,
+    fit_temperature,
+    measure_calibration,
+)
 from flowerml.evaluation.metrics import Predictions
 from flowerml.reporting.calibration_figure import calibration_figure
 from flowerml.reporting.figures import png_bytes
@@ -78,16 +83,8 @@ def test_sets_cover_on_twenty_random_halves():
     predictions = drawn(1_600, 2.0)
     coverages = []
     for turn in range(20):
-        first = halves(predictions, str(turn))
-        fitted, judged = (
-            replace(
-                predictions,
-                ids=tuple(np.array(predictions.ids)[chosen]),
-                labels=predictions.labels[chosen],
-                logits=predictions.logits[chosen],
-            )
-            for chosen in (first, ~first)
-        )
+        first = calibration_halves(predictions, turn)
+        fitted, judged = predictions.part(first), predictions.part(~first)
         calibration = fit_calibration(fitted)
         shares = class_probabilities(torch.from_numpy(judged.logits), calibration)
         sets = prediction_sets(shares, calibration, 0.95)
@@ -117,15 +114,15 @@ def test_a_coverage_that_is_none_is_refused(coverage):
 
 def test_halves_are_stratified_equal_and_independent_of_the_order():
     predictions = drawn(501, 1.0)
-    first = halves(predictions)
+    first = calibration_halves(predictions)
     assert abs(first.sum() - (~first).sum()) <= 1
     for label in range(len(CLASSES)):
         own = predictions.labels == label
         assert abs((first & own).sum() - (~first & own).sum()) <= 1
     order = np.random.default_rng(1).permutation(501)
     shuffled = replace(predictions, ids=tuple(predictions.ids[i] for i in order), labels=predictions.labels[order])
-    assert (halves(shuffled) == first[order]).all()
-    assert (halves(predictions, "other") != first).any()
+    assert (calibration_halves(shuffled) == first[order]).all()
+    assert (calibration_halves(predictions, 5) != first).any()
 
 
 def test_plain_values_give_the_same_calibration_and_damaged_ones_none():
