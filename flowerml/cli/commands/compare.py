@@ -33,6 +33,7 @@ def run(argv: Sequence[str] | None) -> int:
         " is compared with"
     )
     parser.add_argument("--plan", action="append", default=[], metavar="TEXT", help=about)
+    parser.add_argument("--baseline", metavar="TEXT", help="the first of the two, where --plan names the second only")
     parser.add_argument(
         "--predicted",
         metavar="FILE",
@@ -43,8 +44,11 @@ def run(argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     args = parser.parse(argv)
-    if len(args.plan) != 2:
+    plans = args.plan if args.baseline is None else [args.baseline, *args.plan]
+    if len(plans) != 2:
         times = "once" if len(args.plan) == 1 else f"{len(args.plan)} times"
+        if args.baseline is not None:
+            raise UserError(f"--plan is given {times} beside --baseline {args.baseline}: name one")
         raise UserError(f"--plan is given {times}: name two, for example --plan relations_exp1 --plan relations_exp2")
 
     from flowerml.campaign.comparison.predictions import predictions_for, read_predicted_ranges
@@ -61,7 +65,7 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.campaign.comparison.summary import summary_sentences
     from flowerml.campaign.comparison.text_formats import comparison_csv, comparison_markdown
 
-    data = load_comparison(*args.plan)
+    data = load_comparison(*plans)
     comparison = compare_campaigns(data, predictions_for(data.first.plan, data.second.plan) if given is None else given)
     command = ("flowerml", "compare", *map(redact_secrets, sys.argv[1:] if argv is None else argv))
     write_text(folder / f"{NAME}.html", comparison_html(comparison, command))

@@ -123,6 +123,7 @@ def test_markdown_tables_have_rows_of_equal_width(comparison):
     [
         ([], "--plan is given 0 times: name two"),
         (["--plan", "tp3"], "--plan is given once: name two"),
+        (["--baseline", "tp3"], "--plan is given 0 times beside --baseline tp3: name one"),
         (["--plan", "tp3", "--plan", "demo"], "no finished campaign of tp3 is at the tracking server: run it first"),
         (["--plan", "tp3", "--plan", "demo", "--predicted", "none.yaml"], "none.yaml can't be read"),
     ],

@@ -134,7 +134,7 @@ class TestBothExperiments:
         self, of_both, tmp_path, capsys
     ):
         (first, second), _ = of_both
-        words = ["--plan", second.id, "--plan", first.id, "--output-dir", str(tmp_path), "--json"]
+        words = ["--baseline", second.id, "--plan", first.id, "--output-dir", str(tmp_path), "--json"]
         assert main(["compare", *words]) == 0
         found = json.loads(capsys.readouterr().out)
         assert found["campaigns"] == [second.id, first.id]
