@@ -28,6 +28,11 @@ def distinct_nfc(names: Sequence[str]) -> list[str]:
     return [name if counted[nfc(name)] > 1 else nfc(name) for name in names]
 
 
+def escape_markdown(text: str) -> str:
+    """`text` on one line, with Markdown's special characters (also those of tables and HTML) escaped."""
+    return "".join(f"\\{char}" if char in "\\|*_`[]<" else char for char in " ".join(text.split()))
+
+
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Rows as CSV with `\\n` at their ends. Carriage returns in fields are quoted, which csv omits with that ending."""
     lines = []

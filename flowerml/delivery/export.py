@@ -1,4 +1,4 @@
-"""Write a delivery: weights, `flowers_classifier.py`, manifest; then verify each weights file."""
+"""Write a delivery: weights, `flowers_classifier.py`, manifest; verify each weights file; write the model card."""
 
 import logging
 import zipfile
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from flowerml.delivery.manifest import NAME, check_own_manifest, manifest_entry, unchanged_entries, write_manifest
+from flowerml.delivery.model_card import NAME as CARD
+from flowerml.delivery.model_card import model_card
 from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.errors import UserError
+from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.files import check_writable, copy_file, file_digest, write_text, write_with
 from flowerml.human_units import amount
 from flowerml.prediction.delivered import (
@@ -100,10 +103,23 @@ def export(
         for name, (source, checkpoint) in by_name.items()
     )
     delivery = Delivery(folder, entries, checks, None)
+    _write_card(folder, entries, by_name)
     if archive is None or delivery.problems:
         return delivery
-    _write_zip(archive, [folder / name for name in (*sorted(entries), CLASSIFIER, NAME)])
+    _write_zip(archive, [folder / name for name in (*sorted(entries), CLASSIFIER, NAME, CARD)])
     return replace(delivery, archive=archive)
+
+
+def _write_card(
+    folder: Path, entries: Mapping[str, Mapping[str, Any]], by_name: Mapping[str, tuple[Source, Checkpoint]]
+) -> None:
+    settings = {name: for_delivery(checkpoint).settings for name, (_, checkpoint) in by_name.items()}
+    tables = {
+        name: table
+        for name, (source, _) in by_name.items()
+        if source.expected.predictions is not None and (table := read_predictions(source.expected.predictions))
+    }
+    write_text(folder / CARD, model_card(entries, settings, tables))
 
 
 def _file_name(source: Source, checkpoint: Checkpoint) -> str:

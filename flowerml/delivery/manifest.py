@@ -19,6 +19,7 @@ def manifest_entry(
     path: Path, digest: str, checkpoint: Checkpoint, origin: Mapping[str, Any], precision: str
 ) -> dict[str, Any]:
     """A weights file's entry: `digest` is its sha256, `origin` its run and version, `precision` fp32 or fp16."""
+    calibration = checkpoint.calibration
     return {
         "sha256": digest,
         "bytes": path.stat().st_size,
@@ -31,6 +32,7 @@ def manifest_entry(
         "input": asdict(checkpoint.description),
         "epoch": checkpoint.epoch,
         "metrics": dict(checkpoint.metrics),
+        "calibration_temperature": None if calibration is None else calibration.temperature,
         **origin,
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Calibration:
     """What the validation photos say about a model's probabilities.
 

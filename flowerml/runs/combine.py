@@ -19,7 +19,7 @@ from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.files import check_writable, write_json, write_text
 from flowerml.models.builders import set_channels_last
-from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm
+from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm, statistics_differ
 from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.runs.ingredients import Ingredient, read_ingredients
@@ -226,7 +226,8 @@ def combine_runs(request: Request) -> Soup:
     tried = [Tried(singles[0][0], best.chosen.accuracy, taken=True)]
     for ingredient, single in singles[1:]:
         states = [one.checkpoint.state_dict for one in (*taken, ingredient)]
-        candidate = evaluator.evaluate(replace(best.checkpoint, state_dict=average_states(states)), estimate=True)
+        average = replace(best.checkpoint, state_dict=average_states(states))
+        candidate = evaluator.evaluate(average, estimate=statistics_differ(states))
         joins = candidate.rank >= soup.rank
         if joins:
             soup = candidate

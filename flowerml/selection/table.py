@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
+from flowerml.text import escape_markdown
 
 SEEDS_ALONE = "* over seeds alone (Student's t): of these runs no per-picture results were used"
 _RIGHT = ("", "n", "mean", "sd", "macro-F1", "P(best)")  # columns of numbers
@@ -74,16 +75,18 @@ def decision_markdown(decision: Decision) -> str:
             "|" + "|".join("---:" if is_numeric(column) else "---" for column in columns) + "|",
         ]
         lines += [
-            "| " + " | ".join(_escaped(cell) for cell in standing_cells(standing)) + " |"
+            "| " + " | ".join(escape_markdown(cell) for cell in standing_cells(standing)) + " |"
             for standing in decision.standings
         ]
         lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
     if decision.ineligible:
         lines += [f"Not eligible: {len(decision.ineligible)}.", ""]
-        lines += [f"- {_escaped(one.label)}: {_escaped('; '.join(one.reasons))}" for one in decision.ineligible]
+        lines += [
+            f"- {escape_markdown(one.label)}: {escape_markdown('; '.join(one.reasons))}" for one in decision.ineligible
+        ]
         lines.append("")
     if decision.remarks:
-        lines += ["Remarks:", "", *(f"- {_escaped(remark)}" for remark in decision.remarks), ""]
+        lines += ["Remarks:", "", *(f"- {escape_markdown(remark)}" for remark in decision.remarks), ""]
     return "\n".join(lines)
 
 
@@ -116,8 +119,3 @@ def ranking_csv(decision: Decision) -> str:
         row += [one.macro_f1.mean, one.hits, one.total, one.p_best, one.ahead_by and str(one.ahead_by)]
         writer.writerow([*row, *(require_value(run.accuracy) for run in runs), *(run.run_id for run in runs)])
     return text.getvalue()
-
-
-def _escaped(text: str) -> str:
-    """Escape Markdown's special characters."""
-    return "".join(f"\\{char}" if char in "\\|*_`[]<" else char for char in text)

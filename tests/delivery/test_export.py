@@ -81,7 +81,12 @@ class TestFromACheckpoint:
         assert code == 0, err
         assert "loads in a fresh process without a network" in said
         assert "0 of 40 labels differ from predictions.csv" in said
-        assert {path.name for path in out.iterdir()} == {"cnn_flowers.pth", "flowers_classifier.py", "MANIFEST.json"}
+        assert {path.name for path in out.iterdir()} == {
+            "cnn_flowers.pth",
+            "flowers_classifier.py",
+            "MANIFEST.json",
+            "MODEL_CARD.md",
+        }
         entry = manifest(out)["cnn_flowers.pth"]
         weights = out / "cnn_flowers.pth"
         assert (entry["sha256"], entry["bytes"]) == (digest(weights), weights.stat().st_size)

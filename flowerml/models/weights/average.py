@@ -57,6 +57,13 @@ def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [layer for layer in layers if layer.running_mean is not None]
 
 
+def statistics_differ(states: Sequence[Mapping[str, torch.Tensor]]) -> bool:
+    """Whether state dicts with the same keys have other running statistics: those of one frozen backbone are equal."""
+    first = states[0]
+    names = [name for name in first if name.endswith((".running_mean", ".running_var"))]
+    return any(not torch.equal(first[name], other[name]) for other in states[1:] for name in names)
+
+
 @torch.no_grad()
 @plain_fp32()
 def estimate_batch_norm(

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm, permute_head
+from flowerml.models.weights.average import (
+    average_states,
+    batch_norms,
+    estimate_batch_norm,
+    permute_head,
+    statistics_differ,
+)
 
 
 def state(*values, count=1, dtype=torch.float32):
@@ -70,3 +76,13 @@ def test_batch_norm_gets_the_mean_statistics_of_the_batches_and_all_else_stays()
 
 def test_a_model_without_batch_norm_is_not_run():
     estimate_batch_norm(nn.LayerNorm(4), iter(lambda: 1 / 0, None), torch.device("cpu"), torch.contiguous_format)
+
+
+def test_statistics_of_one_frozen_backbone_do_not_differ():
+    """Of linear probes only the head differs; statistics estimated anew would change the features it was fit to."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    first = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    probe = {**first, "3.weight": first["3.weight"] + 1}
+    tuned = {**first, "1.running_var": first["1.running_var"] * 2}
+    assert not statistics_differ([first, probe])
+    assert statistics_differ([first, probe, tuned])

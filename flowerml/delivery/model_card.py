@@ -1,0 +1,155 @@
+"""`MODEL_CARD.md`: what a delivery holds, how it was made, how good it is and where that ends.
+
+The form is that of the Hugging Face Hub (Mitchell et al., "Model cards for model reporting", FAT* 2019): its metadata
+as YAML, then Markdown.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flowerml.evaluation.metrics import wilson_interval
+from flowerml.evaluation.prediction_table import PredictionTable
+from flowerml.settings import find_model
+from flowerml.settings.model_catalog import Library
+from flowerml.text import escape_markdown
+
+NAME = "MODEL_CARD.md"
+_RECIPE = (
+    *("epochs", "batch_size", "optimizer", "lr_head", "lr_backbone", "weight_decay", "label_smoothing", "mixup"),
+    *("cutmix", "randaugment", "random_erasing", "ema", "freeze_backbone_epochs", "llrd", "class_weights"),
+)
+
+
+def model_card(
+    entries: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Mapping[str, Any]],
+    predictions: Mapping[str, PredictionTable],
+) -> str:
+    """The card of the weights files `entries` (manifest entries by file name).
+
+    `settings` are those they were trained with, and `predictions` those of their validation photos, as far as they are
+    at hand.
+    """
+    parts = [_metadata(entries), "# Flower classifiers" if len(entries) > 1 else "# Flower classifier", _use()]
+    for name in sorted(entries):
+        parts.append("\n".join(_file(name, entries[name], settings.get(name, {}), predictions.get(name))))
+    return "\n\n".join([*parts, _limits()]) + "\n"
+
+
+def _metadata(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    from huggingface_hub import EvalResult, ModelCardData  # a second of imports
+
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="imagefolder",
+            dataset_name="validation photos (held out from the training folder)",
+            metric_type="accuracy",
+            metric_name=f"accuracy of {name}",
+            metric_value=round(float(entry["metrics"]["val_accuracy"]), 4),
+        )
+        for name, entry in sorted(entries.items())
+        if "val_accuracy" in entry["metrics"]
+    ]
+    licenses = {_license(entry) for entry in entries.values()}
+    data = ModelCardData(
+        license=licenses.pop() if len(licenses) == 1 and "" not in licenses else "other",
+        library_name="flowerml",
+        pipeline_tag="image-classification",
+        tags=["image-classification", "pytorch", *sorted({str(entry["model"]) for entry in entries.values()})],
+        model_name="flowers" if results else None,
+        eval_results=results or None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _license(entry: Mapping[str, Any]) -> str:
+    """The licence of the published weights that an architecture of timm starts from; "" where it is not known."""
+    import timm
+
+    library, _, architecture = str(entry["architecture"]).partition(":")
+    if library != Library.TIMM:
+        return ""
+    try:
+        hub = find_model(str(entry["model"])).hub
+        found = timm.get_pretrained_cfg(f"{architecture}.{hub}" if hub else architecture, allow_unregistered=False)
+    except (RuntimeError, ValueError, KeyError):
+        return ""
+    return str(getattr(found, "license", "") or "")
+
+
+def _use() -> str:
+    return """## Use
+
+```python
+from flowers_classifier import load_model, predict, predict_proba
+
+model = load_model("FILE.pth")  # one of the files below, beside flowers_classifier.py
+predict(model, "photo.jpg")
+```
+
+On the CPU or a GPU, without a network. Intended for photos of the classes below; nothing in a weights file is executed.
+MANIFEST.json has the sha256 of each file."""
+
+
+def _file(
+    name: str, entry: Mapping[str, Any], settings: Mapping[str, Any], predictions: PredictionTable | None
+) -> Iterator[str]:
+    size = entry["input"]["size"]
+    yield f"## {name}\n"
+    yield "| | |\n|---|---|"
+    held_out = [str(settings[key]) for key in ("seed", "split_seed", "val_split") if key in settings]
+    rows = {
+        "model": f"{entry['model']} ({entry['architecture']}), {entry['parameters']:,} parameters",
+        "stored as": str(entry["precision"]),
+        "input": f"{size} x {size} px, {entry['input']['interpolation']}",
+        "classes": ", ".join(map(str, entry["classes"])),
+        "licence of the published weights": _license(entry) or "not known here: look it up",
+        "MLflow run": str(entry.get("run_id") or "none"),
+        "registered as": f"{entry['registered_model']}, version {entry['version']}" if "version" in entry else "",
+        "campaign": str(entry.get("campaign", "")),
+        "probabilities": _calibrated(entry),
+        "trained with": ", ".join(f"{key} {settings[key]}" for key in _RECIPE if key in settings),
+        "seed, split seed, share held out": ", ".join(held_out),
+    }
+    yield from (f"| {key} | {escape_markdown(value)} |" for key, value in rows.items() if value)
+    yield ""
+    yield from _results(entry, predictions)
+
+
+def _calibrated(entry: Mapping[str, Any]) -> str:
+    temperature = entry.get("calibration_temperature")
+    return "softmax, not calibrated" if temperature is None else f"calibrated, temperature {temperature:.3f}"
+
+
+def _results(entry: Mapping[str, Any], predictions: PredictionTable | None) -> Iterator[str]:
+    metrics = entry["metrics"]
+    if "val_accuracy" not in metrics:
+        yield "Trained on all photos: none were held out, so this file itself has no accuracy. Its configuration was"
+        yield "chosen by runs with held-out photos, which stand in MLflow."
+        return
+    if predictions is None:
+        yield f"Validation accuracy {metrics['val_accuracy']:.4f}, macro-F1 {metrics['val_macro_f1']:.4f}."
+        return
+    right = predictions.predicted == predictions.labels
+    low, high = wilson_interval(int(right.sum()), len(right))
+    yield (
+        f"Validation accuracy **{right.mean():.4f}** ({int(right.sum())} of {len(right)}; 95 % interval {low:.4f} to"
+        f" {high:.4f}).\n"
+    )
+    yield "| class | recall | 95 % interval | n |\n|---|---:|---:|---:|"
+    for index, name in enumerate(predictions.classes):
+        own = right[predictions.labels == index]
+        if len(own):
+            low, high = wilson_interval(int(own.sum()), len(own))
+            yield f"| {escape_markdown(name)} | {own.mean():.4f} | {low:.4f} to {high:.4f} | {len(own)} |"
+
+
+def _limits() -> str:
+    return """## Limits
+
+- The figures are of photos held out from the same folder, on which the best epoch was also chosen: for photos of other
+  sources they are too good.
+- Every picture gets one of the classes, also one that shows none of them.
+- Calibration holds for photos like the validation photos.
+- Not measured here: blurred, dark, turned or distorted photos, and differences between regions or varieties."""

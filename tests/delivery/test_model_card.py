@@ -1,0 +1,81 @@
+"""The model card: the hub's form, figures from the run, and names of users that change no markup."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+
+from flowerml.delivery.manifest import manifest_entry
+from flowerml.delivery.model_card import model_card
+from flowerml.evaluation.calibration import Calibration
+from flowerml.evaluation.metrics import wilson_interval
+from flowerml.evaluation.prediction_table import PredictionTable
+from flowerml.prediction.delivered import for_delivery
+from flowerml.training.checkpoints.checkpoint import save_checkpoint
+from tests.tracking.finished_runs import CLASSES, LOCAL, trained
+
+
+@pytest.fixture
+def entry_of(tmp_path):
+    """A function: the manifest entry and the settings of a delivered model."""
+
+    def make(family="cnn", **changes):
+        checkpoint = for_delivery(replace(trained(family), **changes))
+        path = tmp_path / f"{family}_flowers.pth"
+        save_checkpoint(path, checkpoint)
+        return manifest_entry(path, "0" * 64, checkpoint, {"run_id": "abc"}, "fp32"), checkpoint.settings
+
+    return make
+
+
+def table(right: int, total: int) -> PredictionTable:
+    """Predictions of `total` photos of the first class, `right` of which are right."""
+    shares = np.full((total, len(CLASSES)), 0.1)
+    shares[:right, 0] = shares[right:, 1] = 0.6
+    ids = tuple(f"daisy/{index}.jpg" for index in range(total))
+    return PredictionTable(ids, tuple(CLASSES), np.zeros(total, int), shares)
+
+
+def test_it_is_a_card_of_the_hub_with_the_figures_of_the_run(entry_of):
+    entry, settings = entry_of()
+    text = model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {"cnn_flowers.pth": table(45, 50)})
+    card = ModelCard(text)
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.eval_results[0].metric_value == entry["metrics"]["val_accuracy"]
+    low, high = wilson_interval(45, 50)
+    assert f"**0.9000** (45 of 50; 95 % interval {low:.4f} to {high:.4f})" in text
+    assert f"| daisy | 0.9000 | {low:.4f} to {high:.4f} | 50 |" in text
+    assert LOCAL not in text
+
+
+def test_published_weights_keep_their_licence(entry_of):
+    """ConvNeXt V2's weights are not for commercial use: whoever gets the file has to read it."""
+    entry, settings = entry_of()
+    assert entry["model"] == "convnextv2_atto"
+    text = model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {})
+    assert ModelCard(text).data.license == "cc-by-nc-4.0"
+    assert "| licence of the published weights | cc-by-nc-4.0 |" in text
+    both = {"cnn_flowers.pth": entry, "vit_flowers.pth": entry_of("vit")[0]}
+    assert ModelCard(model_card(both, {}, {})).data.license == "other"
+
+
+def test_names_of_users_change_no_markup(entry_of):
+    entry, settings = entry_of(classes=("a|b", "<b>c</b>", "*d*", "e\nf", "[g](h)"))
+    text = model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {})
+    (line,) = (line for line in text.splitlines() if line.startswith("| classes"))
+    assert line == r"| classes | a\|b, \<b>c\</b>, \*d\*, e f, \[g\](h) |"
+
+
+def test_a_model_without_validation_photos_claims_no_accuracy(entry_of):
+    entry, settings = entry_of(metrics={})
+    text = model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {})
+    assert "has no accuracy" in text
+    assert ModelCard(text).data.eval_results is None
+
+
+def test_it_says_whether_probabilities_are_calibrated(entry_of):
+    calibrated = Calibration(0.625, np.zeros(50, np.float32))
+    for changes, words in (({}, "softmax, not calibrated"), ({"calibration": calibrated}, "temperature 0.625")):
+        entry, settings = entry_of(**changes)
+        assert words in model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {})
