@@ -22,6 +22,7 @@ from flowerml.models.builders import set_channels_last
 from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm, statistics_differ
 from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
+from flowerml.progress_bar import track
 from flowerml.runs.ingredients import Ingredient, read_ingredients
 from flowerml.runs.outputs.artifacts import predictions_csv, write_probe
 from flowerml.runs.outputs.calibrate import calibrate
@@ -169,8 +170,11 @@ class _Evaluator:
             )
         self._loaders: dict[int, Loader] = {}
 
-    def evaluate(self, checkpoint: Checkpoint, *, estimate: bool = False) -> _Candidate:
-        """Predict the validation pictures; with `estimate`, BatchNorm statistics are estimated first and kept."""
+    def evaluate(self, checkpoint: Checkpoint, name: str, *, estimate: bool = False) -> _Candidate:
+        """Predict the validation pictures; with `estimate`, BatchNorm statistics are estimated first and kept.
+
+        `name` is what the progress bar calls the weights.
+        """
         network = as_network(checkpoint, str(self.device), checkpoint.origin)
         memory_format = set_channels_last(network, checkpoint.spec)
         size = checkpoint.parse_settings().batch_size
@@ -178,9 +182,9 @@ class _Evaluator:
             estimate_batch_norm(network, self._training_inputs(size), self.device, memory_format)
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
             checkpoint = replace(checkpoint, state_dict=state)
-        predictions = predict_all(
-            network, self._validation(size).epoch(1), checkpoint.classes, self.device, memory_format
-        )
+        loader = self._validation(size)
+        batches = track(loader.epoch(1), f"evaluating {name}", total=len(loader))
+        predictions = predict_all(network, batches, checkpoint.classes, self.device, memory_format)
         return _Candidate(checkpoint, predictions, compute_metrics(predictions.part(self.choosing)))
 
     def _validation(self, size: int) -> Loader:
@@ -199,7 +203,8 @@ class _Evaluator:
             seed=self._seed,
             smallest_batch=2,
         )
-        return (inputs for inputs, _, _ in loader.epoch(1))
+        batches = track(loader.epoch(1), "estimating BatchNorm statistics", total=len(loader))
+        return (inputs for inputs, _, _ in batches)
 
 
 def combine_runs(request: Request) -> Soup:
@@ -219,7 +224,9 @@ def combine_runs(request: Request) -> Soup:
         f"{len(ingredients)} runs of {ingredients[0].checkpoint.spec.name} on {evaluator.device}:"
         f" {len(evaluator.choosing)} validation pictures to choose by, {len(evaluator.judging)} to judge by"
     )
-    singles = [(ingredient, evaluator.evaluate(ingredient.checkpoint)) for ingredient in ingredients]
+    singles = [
+        (ingredient, evaluator.evaluate(ingredient.checkpoint, str(ingredient.path))) for ingredient in ingredients
+    ]
     singles.sort(key=lambda one: one[1].rank, reverse=True)  # stable: equal ones stay in the order they were named
     best = soup = singles[0][1]
     taken = [singles[0][0]]
@@ -227,7 +234,7 @@ def combine_runs(request: Request) -> Soup:
     for ingredient, single in singles[1:]:
         states = [one.checkpoint.state_dict for one in (*taken, ingredient)]
         average = replace(best.checkpoint, state_dict=average_states(states))
-        candidate = evaluator.evaluate(average, estimate=statistics_differ(states))
+        candidate = evaluator.evaluate(average, f"the average of {len(states)}", estimate=statistics_differ(states))
         joins = candidate.rank >= soup.rank
         if joins:
             soup = candidate
@@ -291,9 +298,13 @@ def format_soup(soup: Soup) -> str:
         for name, one in zip(names, soup.tried, strict=True)
     ]
     taken, low, high = sum(one.taken for one in soup.tried), soup.interval.low, soup.interval.high
+    header = f"{'ingredient':<{width}}  choosing half  taken"
+    if taken == 1:
+        words = f"no average is better on the choosing half: {soup.folder / 'best.pth'} is the best ingredient itself"
+        return "\n".join([header, *rows, "", words])
     return "\n".join(
         [
-            f"{'ingredient':<{width}}  choosing half  taken",
+            header,
             *rows,
             "",
             f"soup of {taken}: gain {soup.gain:+.4f} in accuracy over the best ingredient ({soup.judged_best:.4f} ->"

@@ -71,7 +71,7 @@ def test_files_of_earlier_versions_have_none_and_say_so(files, pictures):
         assert np.array_equal(
             module.predict_proba(model, pictures), module.predict_proba(model, pictures, calibrated=False)
         )
-        with pytest.raises((UserError, ValueError), match="no calibration") as raised:
+        with pytest.raises((UserError, ValueError), match="needs a calibration, and these weights have none") as raised:
             module.predict_set(model, pictures)
         assert "\n" not in str(raised.value)
 

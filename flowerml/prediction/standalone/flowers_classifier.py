@@ -169,7 +169,10 @@ def predict_set(model: FlowersClassifier, images: Pictures, coverage: float = 0.
         UserError: the weights file has no calibration, or `coverage` is not between 0 and 1.
     """
     if model.calibration is None:
-        raise UserError("these weights have no calibration, which predict_set needs: deliver those of a newer run")
+        raise UserError(
+            "predict_set needs a calibration, and these weights have none: they are of a run with fewer than 50"
+            " validation photos, or of an earlier version. Deliver those of another run"
+        )
     try:
         model.calibration.threshold(coverage)  # before the work, not after it
     except ValueError as error:
