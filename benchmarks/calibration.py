@@ -28,7 +28,8 @@ from flowerml.evaluation.prediction_table import read_predictions
 
 HALVES = 20
 RESAMPLES = 2_000
-QUICK = (
+QUICK: dict[str, object] = {"runs": []}  # one of its own
+QUICK_RUN = (
     "--model timm:test_convnext2 --weights none --img-size 32 --epochs 1 --warmup-epochs 0 --freeze-backbone-epochs 0"
     " --workers 0 --val-split 0.8 --quiet"
 )
@@ -95,7 +96,7 @@ def row_of(folder: Path) -> tuple[list[str], list[float], list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs")
-    args = parse_arguments(parser, {"runs": []})
+    args = parse_arguments(parser, QUICK)
     for folder in args.runs:
         if not (folder / "predictions.csv").is_file():
             parser.error(f"{folder} has no predictions.csv: name folders of finished runs with validation photos")
@@ -108,7 +109,7 @@ def main() -> None:
             photos = Path(temporary, "photos")
             make_flowers(photos, per_class=16, size=64)
             runs = [Path(temporary, "run")]
-            words = ["--train-dir", str(photos), "--output-dir", str(runs[0]), *QUICK.split()]
+            words = ["--train-dir", str(photos), "--output-dir", str(runs[0]), *QUICK_RUN.split()]
             if flowerml(["train", *words]):
                 raise RuntimeError(f"flowerml train {' '.join(words)} failed")
         rows = [row_of(folder) for folder in runs]

@@ -531,7 +531,7 @@ class TestEntryPoints:
         )
         assert (
             done.stdout == "[] __version__ load_cnn_model load_relation_model load_vit_model predict predict_proba"
-            " predict_relation\n"
+            " predict_relation predict_set\n"
         )
 
 
