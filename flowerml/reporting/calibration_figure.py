@@ -29,9 +29,9 @@ def calibration_figure(report: CalibrationReport, temperature: float) -> Figure:
             ("after", report.confidence_after, report.error_after, report.loss_after, GREEN),
         )
         for place, (name, confidence, error, loss, colour) in enumerate(parts):
-            left = (0.75 + 4.7 * place) / width
-            curve = figure.add_axes((left, 1.75 / height, 3.9 / width, 2.95 / height))
-            counts = figure.add_axes((left, 0.55 / height, 3.9 / width, 0.85 / height))
+            left = (0.75 + 4.6 * place) / width
+            curve = figure.add_axes((left, 1.75 / height, 3.8 / width, 2.95 / height))
+            counts = figure.add_axes((left, 0.55 / height, 3.8 / width, 0.85 / height))
             curve.set_title(f"{name}: calibration error {error:.3f}, loss {loss:.3f}", fontsize=10, loc="left")
             _draw(curve, counts, confidence, report.right, colour)
             if place == 0:

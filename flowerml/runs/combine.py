@@ -219,6 +219,7 @@ def combine_runs(request: Request) -> Soup:
     """
     _require_empty(request.output_dir)
     ingredients = read_ingredients(request.runs)
+    check_writable(request.output_dir / "best.pth")  # makes the folder: after the checks, before the work
     evaluator = _Evaluator(request, ingredients[0])
     logger.info(
         f"{len(ingredients)} runs of {ingredients[0].checkpoint.spec.name} on {evaluator.device}:"
@@ -256,7 +257,6 @@ def _require_empty(folder: Path) -> None:
         raise UserError(f"--output-dir {folder}: {error.strerror or error}. Name a new or empty folder") from error
     if found is not None:
         raise UserError(f"--output-dir {folder} is not empty (it holds {found}): name a new or empty folder")
-    check_writable(folder / "best.pth")
 
 
 def _judge(

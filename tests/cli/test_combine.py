@@ -70,3 +70,4 @@ def test_mistakes_are_one_line(words, line, tmp_path, monkeypatch, capsys):
     (tmp_path / "full" / "x").touch()
     assert call(*words.split()) == 2
     assert capsys.readouterr() == ("", f"error: {line}\n")
+    assert not (tmp_path / "out").exists()
