@@ -30,13 +30,17 @@ def model_card(
     `settings` are those they were trained with, and `predictions` those of their validation photos, as far as they are
     at hand.
     """
-    parts = [_metadata(entries), "# Flower classifiers" if len(entries) > 1 else "# Flower classifier", _use()]
+    parts = [
+        _metadata(entries, settings),
+        "# Flower classifiers" if len(entries) > 1 else "# Flower classifier",
+        _use(),
+    ]
     for name in sorted(entries):
         parts.append("\n".join(_file(name, entries[name], settings.get(name, {}), predictions.get(name))))
     return "\n\n".join([*parts, _limits()]) + "\n"
 
 
-def _metadata(entries: Mapping[str, Mapping[str, Any]]) -> str:
+def _metadata(entries: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Mapping[str, Any]]) -> str:
     from huggingface_hub import EvalResult, ModelCardData  # a second of imports
 
     results = [
@@ -51,7 +55,7 @@ def _metadata(entries: Mapping[str, Mapping[str, Any]]) -> str:
         for name, entry in sorted(entries.items())
         if "val_accuracy" in entry["metrics"]
     ]
-    licenses = {_license(entry) for entry in entries.values()}
+    licenses = {_license(entry, settings.get(name, {})) for name, entry in entries.items()}
     data = ModelCardData(
         license=licenses.pop() if len(licenses) == 1 and "" not in licenses else "other",
         library_name="flowerml",
@@ -63,12 +67,12 @@ def _metadata(entries: Mapping[str, Mapping[str, Any]]) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _license(entry: Mapping[str, Any]) -> str:
-    """The licence of the published weights that an architecture of timm starts from; "" where it is not known."""
+def _license(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The licence of timm's published weights, where training started from them; "" for others, or where unknown."""
     import timm
 
     library, _, architecture = str(entry["architecture"]).partition(":")
-    if library != Library.TIMM:
+    if library != Library.TIMM or settings.get("weights") != "hub":
         return ""
     try:
         hub = find_model(str(entry["model"])).hub
@@ -76,6 +80,15 @@ def _license(entry: Mapping[str, Any]) -> str:
     except (RuntimeError, ValueError, KeyError):
         return ""
     return str(getattr(found, "license", "") or "")
+
+
+def _start(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """What weights training started from, and their licence."""
+    start = settings.get("weights")
+    if start in (None, "none"):
+        return "" if start is None else "random weights"
+    published = "the published weights of the architecture" if start == "hub" else f"the file {start}"
+    return f"{published}; their licence: {_license(entry, settings) or 'not known here, look it up'}"
 
 
 def _use() -> str:
@@ -104,7 +117,7 @@ def _file(
         "stored as": str(entry["precision"]),
         "input": f"{size} x {size} px, {entry['input']['interpolation']}",
         "classes": ", ".join(map(str, entry["classes"])),
-        "licence of the published weights": _license(entry) or "not known here: look it up",
+        "started from": _start(entry, settings),
         "MLflow run": str(entry.get("run_id") or "none"),
         "registered as": f"{entry['registered_model']}, version {entry['version']}" if "version" in entry else "",
         "campaign": str(entry.get("campaign", "")),

@@ -53,11 +53,19 @@ def test_published_weights_keep_their_licence(entry_of):
     """ConvNeXt V2's weights are not for commercial use: whoever gets the file has to read it."""
     entry, settings = entry_of()
     assert entry["model"] == "convnextv2_atto"
-    text = model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {})
-    assert ModelCard(text).data.license == "cc-by-nc-4.0"
-    assert "| licence of the published weights | cc-by-nc-4.0 |" in text
-    both = {"cnn_flowers.pth": entry, "vit_flowers.pth": entry_of("vit")[0]}
-    assert ModelCard(model_card(both, {}, {})).data.license == "other"
+
+    def card(**files):
+        return model_card(
+            dict.fromkeys(files, entry), {name: {**settings, "weights": w} for name, w in files.items()}, {}
+        )
+
+    assert ModelCard(card(a="hub")).data.license == "cc-by-nc-4.0"
+    assert "| started from | the published weights of the architecture; their licence: cc-by-nc-4.0 |" in card(a="hub")
+    assert ModelCard(card(a="hub", b="none")).data.license == "other"
+    assert "| started from | random weights |" in card(a="none")
+    assert "| started from | the file start.safetensors; their licence: not known here, look it up |" in card(
+        a="start.safetensors"
+    )
 
 
 def test_names_of_users_change_no_markup(entry_of):
