@@ -53,7 +53,8 @@ def test_overwrite_takes_only_what_runs_leave(train_small, tmp_path):
 def test_overwrite_knows_every_file_of_a_run(small_run):
     """A new artifact that is not in the list would outlive the run it belongs to."""
     of_other_tasks = {"baselines.json", "baselines.md", "checks.txt"}
-    assert ON_DISK | {"run.json", "bad_images.txt"} | of_other_tasks == set(RUN_FILES)
+    of_many_pictures = {"calibration.json", "calibration.png"}
+    assert ON_DISK | {"run.json", "bad_images.txt"} | of_other_tasks | of_many_pictures == set(RUN_FILES)
 
 
 def test_default_folder_names_model_configuration_and_seed(train_small, monkeypatch, tmp_path):

@@ -37,6 +37,7 @@ _OWN_FILES = tuple(
             ("campaign.json", "attempts"),
             ("campaign.json", "table.csv"),
             ("confusion_matrix.png", "predictions.csv"),  # an evaluation
+            ("combine.json", "best.pth"),
             ("decision.json", "decision.md"),
             ("trials.csv", "trials.md"),
             ("flowers_classifier.py",),

@@ -33,7 +33,7 @@ RUN_FILES = (
         "probe.npz",
         RUN_FILE,
     ),
-    *("checks.txt", "baselines.json", "baselines.md"),
+    *("checks.txt", "baselines.json", "baselines.md", "calibration.json", "calibration.png"),
 )
 
 
