@@ -4,16 +4,17 @@ The form is that of the Hugging Face Hub (Mitchell et al., "Model cards for mode
 as YAML, then Markdown.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flowerml.evaluation.metrics import wilson_interval
+from flowerml.evaluation.metrics import MANY_CLASSES, wilson_interval
 from flowerml.evaluation.prediction_table import PredictionTable
 from flowerml.settings import find_model
 from flowerml.settings.model_catalog import Library
 from flowerml.text import escape_markdown
 
 NAME = "MODEL_CARD.md"
+_WORST = 20  # classes that stand in the card where there are many
 _RECIPE = (
     *("epochs", "batch_size", "optimizer", "lr_head", "lr_backbone", "weight_decay", "label_smoothing", "mixup"),
     *("cutmix", "randaugment", "random_erasing", "ema", "freeze_backbone_epochs", "llrd", "class_weights"),
@@ -116,7 +117,7 @@ def _file(
         "model": f"{entry['model']} ({entry['architecture']}), {entry['parameters']:,} parameters",
         "stored as": str(entry["precision"]),
         "input": f"{size} x {size} px, {entry['input']['interpolation']}",
-        "classes": ", ".join(map(str, entry["classes"])),
+        "classes": _class_names(entry["classes"]),
         "started from": _start(entry, settings),
         "MLflow run": str(entry.get("run_id") or "none"),
         "registered as": f"{entry['registered_model']}, version {entry['version']}" if "version" in entry else "",
@@ -128,6 +129,12 @@ def _file(
     yield from (f"| {key} | {escape_markdown(value)} |" for key, value in rows.items() if value)
     yield ""
     yield from _results(entry, predictions)
+
+
+def _class_names(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:MANY_CLASSES])
+    more = len(names) - MANY_CLASSES
+    return f"{listed} and {more:,} more: all are in MANIFEST.json" if more > 0 else listed
 
 
 def _calibrated(entry: Mapping[str, Any]) -> str:
@@ -150,12 +157,18 @@ def _results(entry: Mapping[str, Any], predictions: PredictionTable | None) -> I
         f"Validation accuracy **{right.mean():.4f}** ({int(right.sum())} of {len(right)}; 95 % interval {low:.4f} to"
         f" {high:.4f}).\n"
     )
-    yield "| class | recall | 95 % interval | n |\n|---|---:|---:|---:|"
+    rows = []
     for index, name in enumerate(predictions.classes):
         own = right[predictions.labels == index]
         if len(own):
             low, high = wilson_interval(int(own.sum()), len(own))
-            yield f"| {escape_markdown(name)} | {own.mean():.4f} | {low:.4f} to {high:.4f} | {len(own)} |"
+            line = f"| {escape_markdown(name)} | {own.mean():.4f} | {low:.4f} to {high:.4f} | {len(own)} |"
+            rows.append((float(own.mean()), line))
+    if len(rows) > MANY_CLASSES:
+        yield f"The {_WORST} classes with the lowest recall, of {len(rows):,}:\n"
+        rows = sorted(rows)[:_WORST]
+    yield "| class | recall | 95 % interval | n |\n|---|---:|---:|---:|"
+    yield from (line for _, line in rows)
 
 
 def _limits() -> str:

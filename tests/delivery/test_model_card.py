@@ -87,3 +87,21 @@ def test_it_says_whether_probabilities_are_calibrated(entry_of):
     for changes, words in (({}, "softmax, not calibrated"), ({"calibration": calibrated}, "temperature 0.625")):
         entry, settings = entry_of(**changes)
         assert words in model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {})
+
+
+def test_a_thousand_classes_make_no_longer_card(entry_of):
+    """The worst twenty stand in it, and forty names."""
+    entry, settings = entry_of()
+    names = tuple(f"class{index:04d}" for index in range(1000))
+    shares = np.zeros((2000, 1000))
+    labels = np.repeat(np.arange(1000), 2)
+    answers = np.where(labels < 5, 999, labels)  # the first five are never found
+    shares[np.arange(2000), answers] = 1.0
+    predictions = PredictionTable(tuple(map(str, range(2000))), names, labels, shares)
+    text = model_card(
+        {"cnn_flowers.pth": {**entry, "classes": list(names)}}, {"a": settings}, {"cnn_flowers.pth": predictions}
+    )
+    assert "class0039 and 960 more: all are in MANIFEST.json" in text
+    assert "The 20 classes with the lowest recall, of 1,000" in text
+    assert sum(line.startswith("| class0") for line in text.splitlines()) == 20
+    assert sum("| 0.0000 |" in line for line in text.splitlines()) == 5
