@@ -6,6 +6,9 @@ For each run folder (its `predictions.csv` is read; nothing is trained) a temper
 one half of the photos and judged on the other, 20 times. The table has means over the halves: the loss without and with
 the calibration, its difference with a 95 % interval (bootstrap over photos of their mean difference), the calibration
 error without and with, and how often a set for 95 % holds the true class, with the range over the halves.
+
+With `--across` the runs are seeds of one configuration on one split, and each is judged with what the others fitted
+(on the half that does not judge): so a campaign calibrates a final model that was retrained on all photos.
 """
 
 import argparse
@@ -23,7 +26,7 @@ from flowerml.cli.main import main as flowerml
 from flowerml.data.synthetic.flowers import make_flowers
 from flowerml.evaluation.calibration import prediction_sets
 from flowerml.evaluation.fit_calibration import calibration_halves, fit_calibration
-from flowerml.evaluation.metrics import Predictions, calibration_error
+from flowerml.evaluation.metrics import Predictions, calibration_error, join_predictions
 from flowerml.evaluation.prediction_table import read_predictions
 
 HALVES = 20
@@ -40,20 +43,28 @@ def own_loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
 
 
-def row_of(folder: Path) -> tuple[list[str], list[float], list[float]]:
-    """The cells of a run, its measured figures and its differences."""
+def predictions_of(folder: Path) -> Predictions:
+    """What a run predicted for its validation photos."""
     read = read_predictions(folder / "predictions.csv")
     if read is None:
         raise RuntimeError(f"{folder / 'predictions.csv'} is not a run's")
-    logits = np.log(np.maximum(read.probabilities, np.finfo(np.float32).tiny))
-    predictions = Predictions(read.classes, read.images, read.labels, logits.astype(np.float32))
+    return read.as_predictions()
+
+
+def row_of(
+    name: str, predictions: Predictions, fitting: list[Predictions]
+) -> tuple[list[str], list[float], list[float]]:
+    """The cells of a run, its measured figures and its differences; what `fitting` has of the same photos fits the
+    calibration.
+    """
     started = time.perf_counter()
     gains = np.zeros(len(predictions.labels))
     times_judged = np.zeros(len(predictions.labels))
     figures = []
     for turn in range(HALVES):
         judged = calibration_halves(predictions, turn)
-        calibration, other = fit_calibration(predictions.part(~judged)), predictions.part(judged)
+        calibration = fit_calibration(join_predictions([one.part(~judged) for one in fitting]))
+        other = predictions.part(judged)
         logits = other.logits.astype(np.float64)
         scaled = logits / calibration.temperature
         before, after = own_loss(logits, other.labels), own_loss(scaled, other.labels)
@@ -79,7 +90,7 @@ def row_of(folder: Path) -> tuple[list[str], list[float], list[float]]:
     values = np.array(figures, dtype=float)
     mean, coverage = values.mean(axis=0), values[:, 4]
     cells = [
-        folder.name,
+        name,
         str(len(predictions.labels)),
         f"{mean[5]:.2f}",
         f"{mean[0]:.4f}",
@@ -96,10 +107,13 @@ def row_of(folder: Path) -> tuple[list[str], list[float], list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs")
+    parser.add_argument("--across", action="store_true", help="judge each run with the calibration of the others")
     args = parse_arguments(parser, QUICK)
     for folder in args.runs:
         if not (folder / "predictions.csv").is_file():
             parser.error(f"{folder} has no predictions.csv: name folders of finished runs with validation photos")
+    if args.across and len(args.runs) < 2:
+        parser.error("--across: name at least two runs, seeds of one configuration")
     if not args.runs and not args.quick:
         parser.error("no run folder is given: name folders of finished runs, or --quick")
     with tempfile.TemporaryDirectory() as temporary:
@@ -112,11 +126,17 @@ def main() -> None:
             words = ["--train-dir", str(photos), "--output-dir", str(runs[0]), *QUICK_RUN.split()]
             if flowerml(["train", *words]):
                 raise RuntimeError(f"flowerml train {' '.join(words)} failed")
-        rows = [row_of(folder) for folder in runs]
+        read = [predictions_of(folder) for folder in runs]
+        if args.across and any(one.ids != read[0].ids for one in read):
+            parser.error("--across: the runs have not the same validation photos")
+        rows = [
+            row_of(folder.name, own, [one for one in read if one is not own] if args.across else [own])
+            for folder, own in zip(runs, read, strict=True)
+        ]
     table = Table(
         *("run", "photos", "temperature", "loss", "calibrated", "difference (95 % interval)"),
         *("calibration error", "calibrated", "coverage of sets (range)", "time [s]"),
-        title=f"calibration, judged on {HALVES} random halves",
+        title=f"calibration{' by the other runs' * args.across}, judged on {HALVES} random halves",
     )
     for cells, _, _ in rows:
         table.add_row(*cells)

@@ -45,7 +45,10 @@ def print_decision(decision: Decision) -> None:
 
 def _ranking_table(decision: Decision, console: Console) -> Table:
     """The ranking as a table; on a narrow terminal some columns are stacked."""
-    columns, rows = column_names(decision), [standing_cells(standing) for standing in decision.standings[:_ROWS]]
+    columns, rows = (
+        column_names(decision),
+        [standing_cells(standing, decision.scope.rule) for standing in decision.standings[:_ROWS]],
+    )
     table = _rich_table(columns, rows)
     if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
         return table
@@ -65,8 +68,8 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def _stacked_columns(row: Sequence[str]) -> list[str]:
     """Stack columns of a row: model over configuration, mean over deviation over macro-F1, one line per seed."""
-    place, config, model, _, mean, deviation, interval, macro_f1, best, seeds = row
-    figures = [mean, f"sd {deviation}" if deviation else "", f"F1 {macro_f1}"]
+    place, config, model, _, mean, deviation, interval, macro_f1, *recall, best, seeds = row
+    figures = [mean, f"sd {deviation}" if deviation else "", f"F1 {macro_f1}", *(f"recall {mean}" for mean in recall)]
     return [
         place,
         f"{model}\n{config}",

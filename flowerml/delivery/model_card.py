@@ -139,7 +139,10 @@ def _class_names(names: Sequence[str]) -> str:
 
 def _calibrated(entry: Mapping[str, Any]) -> str:
     temperature = entry.get("calibration_temperature")
-    return "softmax, not calibrated" if temperature is None else f"calibrated, temperature {temperature:.3f}"
+    if temperature is None:
+        return "softmax, not calibrated"
+    source = "" if "val_accuracy" in entry["metrics"] else " (by the held-out photos of its configuration's runs)"
+    return f"calibrated, temperature {temperature:.3f}{source}"
 
 
 def _results(entry: Mapping[str, Any], predictions: PredictionTable | None) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Fit a calibration to validation predictions, and measure on photos that did not take part in the fit what it does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,11 +63,12 @@ class CalibrationReport:
             "set_size": self.set_size,
         }
 
-    def as_json(self, calibration: Calibration) -> dict[str, Any]:
-        """The content of `calibration.json`."""
+    def as_json(self, calibration: Calibration, runs: Sequence[str]) -> dict[str, Any]:
+        """The content of `calibration.json`. `runs`: those whose predictions fitted it; empty for the model's own."""
         return {
             "temperature": calibration.temperature,
             "fitted_on": self.total,
+            **({"predictions_of_runs": list(runs)} if runs else {}),
             "measured_by": "cross-fitting: each half of the validation photos with the calibration of the other half",
             "loss": {"before": self.loss_before, "after": self.loss_after},
             "calibration_error": {"before": self.error_before, "after": self.error_after},
@@ -152,11 +154,13 @@ def judge_calibration(predictions: Predictions, calibration: Calibration) -> dic
 def calibration_halves(predictions: Predictions, seed: int = 0) -> np.ndarray:
     """Which photos are in the first half, (N,) bool: half of every class, the same ones in whatever order they come.
 
-    Near-duplicates may be in both halves: only a temperature and a quantile are fitted, which memorise no photo.
+    A photo that several runs predicted is in one half. Near-duplicates may be in both: only a temperature and a
+    quantile are fitted, which memorise no photo.
     """
-    total = len(predictions.ids)
-    first, _ = split_halves(predictions.ids, predictions.labels.tolist(), range(total), seed)
-    chosen = np.zeros(total, dtype=bool)
+    place = {photo: number for number, photo in enumerate(dict.fromkeys(predictions.ids))}
+    groups = [place[photo] for photo in predictions.ids]
+    first, _ = split_halves(predictions.ids, predictions.labels.tolist(), groups, seed)
+    chosen = np.zeros(len(groups), dtype=bool)
     chosen[first] = True
     return chosen
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flowerml.evaluation.metrics import Predictions
 from flowerml.text import distinct_nfc
 
 
@@ -30,6 +31,11 @@ class PredictionTable:
         matrix = np.zeros((size, size), dtype=int)
         np.add.at(matrix, (self.labels, self.predicted), 1)
         return matrix
+
+    def as_predictions(self) -> Predictions:
+        """The table as a model's outputs: logits are log probabilities, which any temperature scales alike."""
+        logits = np.log(np.maximum(self.probabilities, np.finfo(np.float32).tiny)).astype(np.float32)
+        return Predictions(self.classes, self.images, self.labels, logits)
 
 
 def read_predictions(path: Path) -> PredictionTable | None:

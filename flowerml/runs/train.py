@@ -50,12 +50,15 @@ def run_training(
     labels: Mapping[str, str] | None = None,
     on_row: Callable[[EpochMetrics], str] | None = None,
     torchrun: Torchrun | None = None,
+    calibration_folders: Sequence[Path] = (),
 ) -> RunResult:
     """Prepare, train (from the latest checkpoint of an earlier lease, if any), evaluate, write all artifacts.
 
     `open_recorder` is called after all checks. `labels` are additional tags, which override the run's own. `on_row` is
     called after each epoch; a reason that it returns ends the run as FINISHED there, with the tag flowerml.pruned.
     With `settings.gpus` above 1 other processes train along: those of `torchrun`, or else they are started here.
+    `calibration_folders` hold the predictions.csv of runs of this configuration with validation photos: they calibrate
+    a run without (`val_split` 0).
 
     Raises:
         UserError: wrong settings, data, weights or folder, or a lease held by another process (nothing was started), or
@@ -78,7 +81,8 @@ def run_training(
         with finalize_run_status(
             run.folder, run.config_id, run.settings.seed, recorder, stop, checkpoints_of(run).clear
         ):
-            finished = _execute(_TrainingRun(run, recorder, start, stop, labels or {}, on_row, torchrun), test_examples)
+            training = _TrainingRun(run, recorder, start, stop, labels or {}, on_row, torchrun)
+            finished = _execute(training, test_examples, calibration_folders)
         clean_fenced(lease)
     return replace(finished, run_id=recorder.run_id)
 
@@ -126,7 +130,9 @@ class _TrainingRun:
     torchrun: Torchrun | None
 
 
-def _execute(training: _TrainingRun, test_examples: Sequence[Example]) -> RunResult:
+def _execute(
+    training: _TrainingRun, test_examples: Sequence[Example], calibration_folders: Sequence[Path]
+) -> RunResult:
     run, recorder, start = training.prepared, training.recorder, training.start
     checkpoints = checkpoints_of(run)
     if run.settings.overwrite:
@@ -149,7 +155,7 @@ def _execute(training: _TrainingRun, test_examples: Sequence[Example]) -> RunRes
         outcome = _train_model(training, views, features, stop_reason, writer, ranks)
     if reason := training.stop.reason:  # requested after the last step
         raise Stopped(reason)
-    return finalize_run(run, recorder, outcome, views, test_examples)
+    return finalize_run(run, recorder, outcome, views, test_examples, calibration_folders)
 
 
 def _train_model(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowerml.errors import UserError
-from flowerml.selection.records import CandidateRun, Scope
+from flowerml.selection.records import CandidateRun, Rule, Scope
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def gather(runs: Sequence[CandidateRun], scope: Scope) -> Gathered:
     remarks = [f"{pruned} trial{'s' * (pruned > 1)} ended early by a sweep: not ranked"] if pruned else []
     for config_id in sorted({run.config_id for run in asked}):
         own = sorted((run for run in asked if run.config_id == config_id), key=_sort_key)
-        counted, reasons, said = _judge_configuration(own, scope.seeds, classes)
+        counted, reasons, said = _judge_configuration(own, scope, classes)
         remarks += said
         if reasons:
             ineligible.append(Ineligible(config_id, _config_label(own[-1]), tuple(reasons), tuple(own)))
@@ -82,12 +82,13 @@ def gather(runs: Sequence[CandidateRun], scope: Scope) -> Gathered:
 
 
 def _judge_configuration(
-    runs: Sequence[CandidateRun], seeds: Sequence[int], classes: int
+    runs: Sequence[CandidateRun], scope: Scope, classes: int
 ) -> tuple[list[CandidateRun], list[str], list[str]]:
     """The run that counts for each seed, reasons against the configuration, remarks. `runs`: of one configuration,
     oldest first.
     """
     by_seed: dict[int, list[CandidateRun]] = defaultdict(list)
+    seeds = scope.seeds
     for run in runs:
         by_seed[run.seed].append(run)
     reasons: list[str] = []
@@ -98,11 +99,11 @@ def _judge_configuration(
     counted = [by_seed[seed][-1] for seed in seeds if seed in by_seed]
     for newest in counted:
         *older, _ = by_seed[newest.seed]
-        problem = _run_problem(newest)
+        problem = _run_problem(newest, scope.rule)
         if problem is None:
-            remarks += [_superseded(run, newest) for run in older]
+            remarks += [_superseded(run, newest, scope.rule) for run in older]
             continue
-        finished = next((run for run in reversed(older) if _run_problem(run) is None), None)
+        finished = next((run for run in reversed(older) if _run_problem(run, scope.rule) is None), None)
         newer = f", and is newer than the FINISHED {_name_with_id(finished)}: repeat or delete it" if finished else ""
         reasons.append(f"seed {newest.seed}: run {_name_with_id(newest)} {problem}{newer}")
     found = sorted({run.classes for run in counted if run.classes != classes})
@@ -111,11 +112,14 @@ def _judge_configuration(
     return counted, reasons, remarks
 
 
-def _run_problem(run: CandidateRun) -> str | None:
+def _run_problem(run: CandidateRun, rule: Rule) -> str | None:
     """Why a run can't count, in words."""
     if run.status != "FINISHED":
         return f"is {run.status}"
-    for name, value in (("best_val_accuracy", run.accuracy), ("best_val_macro_f1", run.macro_f1)):
+    figures = [("best_val_accuracy", run.accuracy), ("best_val_macro_f1", run.macro_f1)]
+    if rule is Rule.MEAN_RECALL:  # relations' runs of earlier versions have none
+        figures.append(("best_val_mean_recall", run.mean_recall))
+    for name, value in figures:
         if value is None:
             return f"has no {name}"
         if not 0 <= value <= 1:  # also true of NaN
@@ -123,9 +127,9 @@ def _run_problem(run: CandidateRun) -> str | None:
     return None
 
 
-def _superseded(older: CandidateRun, newest: CandidateRun) -> str:
+def _superseded(older: CandidateRun, newest: CandidateRun, rule: Rule) -> str:
     who = f"{_config_label(newest)}, seed {newest.seed}"
-    problem = _run_problem(older)
+    problem = _run_problem(older, rule)
     if problem is not None:
         return f"{who}: run {_name_with_id(older)} {problem} and was repeated: {_name_with_id(newest)} counts"
     where = (

@@ -55,6 +55,7 @@ class Decision:
             "key": self.key,
             "data_digest": self.data_digest,
             "split_digest": self.split_digest,
+            "rule": str(self.scope.rule),
             "seeds": list(self.scope.seeds),
             "kinds": list(self.scope.kinds),
             "family": self.scope.family,
@@ -103,7 +104,7 @@ def make_decision(
         for standing in standings
     )
     comparison = compare(standings, bootstrap.difference) if len(standings) > 1 else None
-    chosen = best_run(standings[0].configuration.runs) if standings else None
+    chosen = best_run(standings[0].configuration.runs, scope.rule) if standings else None
     return Decision(
         scope=scope,
         data_digest=gathered.data_digest,
@@ -128,6 +129,7 @@ def _standing_json(standing: Standing) -> dict[str, Any]:
         "label": standing.configuration.label,
         "accuracy": _spread_json(standing.accuracy),
         "macro_f1": _spread_json(standing.macro_f1),
+        "mean_recall": None if standing.mean_recall is None else _spread_json(standing.mean_recall),
         "hits": standing.hits,
         "total": standing.total,
         "interval_95": standing.interval.as_json() if standing.interval else None,
@@ -149,6 +151,7 @@ def _run_json(run: CandidateRun) -> dict[str, Any]:
         "status": run.status,
         "accuracy": _finite(run.accuracy),
         "macro_f1": _finite(run.macro_f1),
+        "mean_recall": _finite(run.mean_recall),
         "hits": run.hits,
         "total": run.total,
         "best_epoch": run.best_epoch,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from flowerml.selection.candidates import Gathered
 from flowerml.selection.comparison import Comparison
 from flowerml.selection.intervals import Interval, Over
-from flowerml.selection.rank import Level, Standing
-from flowerml.selection.records import CandidateRun, Scope
+from flowerml.selection.rank import Level, Standing, levels_of
+from flowerml.selection.records import CandidateRun, Rule, Scope
 
 
 def decision_sentences(
@@ -23,11 +23,11 @@ def decision_sentences(
             f"No configuration is eligible: {len(gathered.ineligible)} found, each left out for a reason.",
             f"Asked for was a finished run with each of the seeds {seeds}, on split {gathered.split_digest[:8]}.",
         )
-    said = [_winner_sentence(standings[0], len(standings), len(gathered.ineligible))]
+    said = [_winner_sentence(standings[0], len(standings), len(gathered.ineligible), scope.rule)]
     if comparison is None:
         said.append("No other configuration was eligible, so it is compared with none.")
     else:
-        said.append(_decided_by(standings[0], standings[1], comparison))
+        said.append(_decided_by(standings[0], standings[1], comparison, scope.rule))
         said.append(_separation_sentence(standings[0], standings[1], comparison))
     said.append(_uncertainty_sentence(standings))
     said.append(f"The winner's best seed is {chosen.seed}, run {chosen.run_name} ({chosen.run_id[:8]}).")
@@ -38,7 +38,7 @@ def decision_sentences(
     return tuple(sentence for sentence in said if sentence)
 
 
-def _winner_sentence(winner: Standing, eligible: int, others: int) -> str:
+def _winner_sentence(winner: Standing, eligible: int, others: int, rule: Rule) -> str:
     runs = winner.configuration.runs
     seeds = ", ".join(str(run.seed) for run in runs)
     spread = f"; standard deviation {winner.accuracy.deviation:.4f}" if winner.accuracy.deviation is not None else ""
@@ -47,13 +47,16 @@ def _winner_sentence(winner: Standing, eligible: int, others: int) -> str:
     left_out = f" ({others} not eligible)" if others else ""
     over = f"over seeds {seeds}" if len(runs) > 1 else f"with seed {seeds}"
     field = f"{eligible} eligible configuration{'' if eligible == 1 else 's'}{left_out}"
+    recall = ""
+    if rule is Rule.MEAN_RECALL and winner.mean_recall is not None:
+        recall = f" mean recall over the classes {winner.mean_recall.mean:.4f},"
     return (
-        f"{winner.configuration.label} is the first of {field}: mean validation accuracy {winner.accuracy.mean:.4f}"
-        f" {over} (n = {winner.accuracy.n}{spread}{hits}){interval}."
+        f"{winner.configuration.label} is the first of {field}:{recall} mean validation accuracy"
+        f" {winner.accuracy.mean:.4f} {over} (n = {winner.accuracy.n}{spread}{hits}){interval}."
     )
 
 
-def _decided_by(winner: Standing, second: Standing, comparison: Comparison) -> str:
+def _decided_by(winner: Standing, second: Standing, comparison: Comparison, rule: Rule) -> str:
     """The criterion that decided against the runner-up; criteria that were tied are named."""
     runner_up = f"The runner-up is {second.configuration.label}"
     if comparison.decided_by is Level.ACCURACY:
@@ -63,18 +66,31 @@ def _decided_by(winner: Standing, second: Standing, comparison: Comparison) -> s
             else ""
         )
         return f"{runner_up} with {second.accuracy.mean:.4f}: the mean accuracy decided{hits}."
-    order = list(Level)
+    if comparison.decided_by is Level.MEAN_RECALL:
+        return f"{runner_up}: the mean recall decided{_recalls(winner, second)}; what follows is about accuracy."
+    order = levels_of(rule)
     equal = [str(level) for level in order[: order.index(comparison.decided_by)]]
     figures = {
         Level.MACRO_F1: f"the mean macro-F1 decided ({winner.macro_f1.mean:.6g} against {second.macro_f1.mean:.6g})",
         Level.VARIANCE: (
             "the smaller variance between seeds decided (standard deviation "
-            f"{winner.accuracy.deviation or 0:.6f} against {second.accuracy.deviation or 0:.6f})"
+            f"{_deviation(winner, rule):.6f} against {_deviation(second, rule):.6f})"
         ),
         Level.PLAN: "the order of the plan decided",
         Level.CONFIG_ID: "the configuration id decided, which is as good as a coin",
     }
     return f"{runner_up}, equal in {' and '.join(equal)}: {figures[comparison.decided_by]}."
+
+
+def _recalls(winner: Standing, second: Standing) -> str:
+    if winner.mean_recall is None or second.mean_recall is None:
+        return ""
+    return f" ({winner.mean_recall.mean:.4f} against {second.mean_recall.mean:.4f})"
+
+
+def _deviation(standing: Standing, rule: Rule) -> float:
+    figures = standing.mean_recall if rule is Rule.MEAN_RECALL else standing.accuracy
+    return 0.0 if figures is None or figures.deviation is None else figures.deviation
 
 
 def _separation_sentence(winner: Standing, second: Standing, comparison: Comparison) -> str:

@@ -1,7 +1,7 @@
-"""The ranking rule: mean validation accuracy over the seeds, then the tie-breakers.
+"""The ranking rule: mean validation accuracy, or mean recall, over the seeds, then the tie-breakers.
 
-In this order: mean best_val_accuracy (in integer hits), mean macro-F1 (within 1e-9), the smaller variance between
-seeds, the plan's order, config_id.
+In this order: mean best_val_accuracy (in integer hits) or best_val_mean_recall (within 1e-9), mean macro-F1 (within
+1e-9), the smaller variance between seeds, the plan's order, config_id.
 """
 
 import statistics
@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from flowerml.selection.candidates import Configuration, Gathered, gather
 from flowerml.selection.intervals import Interval
-from flowerml.selection.records import CandidateRun, PictureResults, Scope
+from flowerml.selection.records import CandidateRun, PictureResults, Rule, Scope
 
-F1_STEP = 1e-9  # macro-F1 closer than this are equal: sums in another order differ by less
+F1_STEP = 1e-9  # macro-F1 or mean recall closer than this are equal: sums in another order differ by less
 # Where hits are not known, accuracies: one hit of a million pictures over ten seeds is 1e-7, sums in another order
 # differ by 1e-15.
 ACCURACY_STEP = 1e-9
@@ -30,10 +30,20 @@ class Level(StrEnum):
     """The criterion of the rule by which two configurations differ."""
 
     ACCURACY = "mean accuracy"
+    MEAN_RECALL = "mean recall"
     MACRO_F1 = "mean macro-F1"
     VARIANCE = "variance between seeds"
     PLAN = "order of the plan"
     CONFIG_ID = "configuration id"
+
+
+def levels_of(rule: Rule) -> tuple[Level, ...]:
+    """The criteria of a rule, the first one first."""
+    others = {Level.ACCURACY, Level.MEAN_RECALL} - {_FIRST_LEVELS[rule]}
+    return tuple(level for level in Level if level not in others)
+
+
+_FIRST_LEVELS = {Rule.ACCURACY: Level.ACCURACY, Rule.MEAN_RECALL: Level.MEAN_RECALL}
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Standing:
 
     `ahead_by` is the criterion that puts it before the next place (None: it is the last). `hits` of `total` are
     summed over the seeds. `interval` (95 %, of the mean accuracy) and `p_best` are None where they can't be
-    computed.
+    computed, `mean_recall` where a run has none.
     """
 
     place: int
@@ -69,6 +79,7 @@ class Standing:
     ahead_by: Level | None
     interval: Interval | None = None
     p_best: float | None = None
+    mean_recall: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +98,10 @@ class Ranking:
 def rank_runs(runs: Sequence[CandidateRun], scope: Scope) -> Ranking:
     """Gather the runs of the scope and rank the eligible configurations. Raises UserError as `gather`."""
     gathered = gather(runs, scope)
-    return Ranking(scope, gathered, rank_configurations(gathered.eligible))
+    return Ranking(scope, gathered, rank_configurations(gathered.eligible, scope.rule))
 
 
-def rank_configurations(configurations: Sequence[Configuration]) -> tuple[Standing, ...]:
+def rank_configurations(configurations: Sequence[Configuration], rule: Rule = Rule.ACCURACY) -> tuple[Standing, ...]:
     """Eligible configurations by the rule, the winner first. The order of the input does not matter."""
     count = has_comparable_hits([run for configuration in configurations for run in configuration.runs])
 
@@ -102,34 +113,43 @@ def rank_configurations(configurations: Sequence[Configuration]) -> tuple[Standi
             else -Spread.of([require_value(run.accuracy) for run in runs]).mean
         )
 
+    def recall(configuration: Configuration) -> Spread:
+        return Spread.of([require_value(run.mean_recall) for run in configuration.runs])
+
     def variance(configuration: Configuration) -> float:
+        if rule is Rule.MEAN_RECALL:
+            return (recall(configuration).deviation or 0.0) ** 2
         if count:  # an integer: n^2 times the variance, as exact as the hits
             values = [hits_of(run) for run in configuration.runs]
             return len(values) * sum(value * value for value in values) - sum(values) ** 2
         return (Spread.of([require_value(run.accuracy) for run in configuration.runs]).deviation or 0.0) ** 2
 
-    levels: list[tuple[Level, _Criterion[Configuration]]] = [
-        (Level.ACCURACY, (accuracy, 0.0 if count else ACCURACY_STEP)),
-        (Level.MACRO_F1, (lambda c: -Spread.of([require_value(run.macro_f1) for run in c.runs]).mean, F1_STEP)),
-        (Level.VARIANCE, (variance, 0.0 if count else _VARIANCE_STEP)),
-        (Level.PLAN, (lambda c: c.plan_order, 0.0)),
-    ]
+    exact = count and rule is Rule.ACCURACY
+    criteria: dict[Level, _Criterion[Configuration]] = {
+        Level.ACCURACY: (accuracy, 0.0 if count else ACCURACY_STEP),
+        Level.MEAN_RECALL: (lambda c: -recall(c).mean, F1_STEP),
+        Level.MACRO_F1: (lambda c: -Spread.of([require_value(run.macro_f1) for run in c.runs]).mean, F1_STEP),
+        Level.VARIANCE: (variance, 0.0 if exact else _VARIANCE_STEP),
+        Level.PLAN: (lambda c: c.plan_order, 0.0),
+    }
+    names = levels_of(rule)
     by_id = sorted(configurations, key=lambda configuration: configuration.config_id)
-    sorted_configurations = sort_with_ties(by_id, [criterion for _, criterion in levels])
-    names = [*(level for level, _ in levels), Level.CONFIG_ID]
+    sorted_configurations = sort_with_ties(by_id, [criteria[level] for level in names[:-1]])
     return tuple(
         _make_standing(place, configuration, None if place == len(sorted_configurations) else names[depth])
         for place, (configuration, depth) in enumerate(sorted_configurations, start=1)
     )
 
 
-def best_run(runs: Sequence[CandidateRun]) -> CandidateRun:
-    """The best of a configuration's runs: most hits, then macro-F1, then the smaller seed."""
+def best_run(runs: Sequence[CandidateRun], rule: Rule = Rule.ACCURACY) -> CandidateRun:
+    """The best of a configuration's runs: most hits (or mean recall), then macro-F1, then the smaller seed."""
     count = has_comparable_hits(runs)
     criteria: list[_Criterion[CandidateRun]] = [
         (lambda run: -hits_of(run) if count else -require_value(run.accuracy), 0.0 if count else ACCURACY_STEP),
         (lambda run: -require_value(run.macro_f1), F1_STEP),
     ]
+    if rule is Rule.MEAN_RECALL:
+        criteria[0] = (lambda run: -require_value(run.mean_recall), F1_STEP)
     return sort_with_ties(sorted(runs, key=lambda run: run.seed), criteria)[0][0]
 
 
@@ -198,4 +218,9 @@ def _make_standing(place: int, configuration: Configuration, ahead_by: Level | N
         hits=sum(hits_of(run) for run in runs) if count else None,
         total=sum(run.total or 0 for run in runs) if count else None,
         ahead_by=ahead_by,
+        mean_recall=(
+            None
+            if any(run.mean_recall is None for run in runs)
+            else Spread.of([require_value(run.mean_recall) for run in runs])
+        ),
     )

@@ -2,10 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 import numpy as np
 
 from flowerml.errors import UserError
+
+
+class Rule(StrEnum):
+    """What configurations are ranked by first, as plans and flags name it."""
+
+    ACCURACY = "val_accuracy"
+    MEAN_RECALL = "val_mean_recall"  # the mean over classes: rare classes count as much as frequent ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +21,9 @@ class CandidateRun:
     """One run as the tracking server knows it.
 
     `status` is MLflow's word (FINISHED, FAILED, RUNNING, KILLED, SCHEDULED); `classes` counts them; `started` is in
-    milliseconds since 1970; `accuracy` and `macro_f1` are best_val_accuracy and best_val_macro_f1 (None where never
-    logged); `hits` of `total` validation pictures are right (None where not known); `plan_order` is its place in the
-    plan. `cost` is what one prediction costs, in any unit that is the same for all runs (multiply-adds, seconds);
+    milliseconds since 1970; `accuracy`, `macro_f1` and `mean_recall` are best_val_accuracy and so on (None where
+    never logged); `hits` of `total` validation pictures are right (None where not known); `plan_order` is its place in
+    the plan. `cost` is what one prediction costs, in any unit that is the same for all runs (multiply-adds, seconds);
     `parameters` stands in for it where it is not known. `params` are only shown. `pruned` says that a sweep ended it
     before its last epoch.
     """
@@ -33,6 +41,7 @@ class CandidateRun:
     started: int
     accuracy: float | None
     macro_f1: float | None
+    mean_recall: float | None = None
     hits: int | None = None
     total: int | None = None
     best_epoch: int | None = None
@@ -101,7 +110,8 @@ class Scope:
     """Which runs are asked for. None means any.
 
     `kinds`: only `train` is ranked, `trial` on request. `phases` and `campaign` restrict to a campaign's own runs.
-    Digests may be named by their first characters. `classes` None: the number that most runs have.
+    Digests may be named by their first characters. `classes` None: the number that most runs have. `rule`: what the
+    runs are ranked by.
     """
 
     seeds: tuple[int, ...] = (11, 23, 47)
@@ -112,6 +122,7 @@ class Scope:
     data_digest: str | None = None
     split_digest: str | None = None
     classes: int | None = None
+    rule: Rule = Rule.ACCURACY
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from flowerml.selection.decision import Decision
 from flowerml.selection.rank import ACCURACY_STEP, F1_STEP
+from flowerml.selection.records import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,7 @@ class Champion:
 
     `key` is `Decision.key`; `mean` accuracy over `seeds`; `hits` of `total` summed over the seeds, `macro_f1` and
     `deviation` between seeds (None where not known). `retrained`: its weights are a final run's, not the best seed's.
+    `rule` chose it: `mean_recall` is known, and `deviation` is that of the recall, where that is the rule.
     """
 
     version: str
@@ -27,6 +29,8 @@ class Champion:
     macro_f1: float | None = None
     deviation: float | None = None
     retrained: bool = False
+    rule: Rule = Rule.ACCURACY
+    mean_recall: float | None = None
 
 
 class AliasAction(StrEnum):
@@ -59,8 +63,9 @@ def compare_with_champion(
 ) -> Verdict:
     """Compare a decision that has a winner with the current champion (None: no version has the alias).
 
-    Within one split digest the rule of the ranking decides (mean accuracy, in hits where both have as many pictures;
-    macro-F1; variance), and the champion keeps the alias where they are equal. For the same decision nothing is done,
+    Within one split digest the rule of the ranking decides (mean accuracy, in hits where both have as many pictures, or
+    mean recall; macro-F1; variance), and the champion keeps the alias where they are equal or were chosen by different
+    rules. For the same decision nothing is done,
     also with `force`; only weights that were retrained on everything (`retrained`) replace its best seed's, and never
     the other way round.
     """
@@ -112,6 +117,7 @@ def candidate(decision: Decision, version: str = "", *, retrained: bool = False)
     """A decision that has a winner as the record it leaves with its version."""
     winner = decision.winner
     assert winner is not None
+    recall = winner.mean_recall if decision.scope.rule is Rule.MEAN_RECALL else None
     return Champion(
         version=version,
         key=decision.key,
@@ -122,8 +128,10 @@ def candidate(decision: Decision, version: str = "", *, retrained: bool = False)
         hits=winner.hits,
         total=winner.total,
         macro_f1=winner.macro_f1.mean,
-        deviation=winner.accuracy.deviation,
+        deviation=(recall or winner.accuracy).deviation,
         retrained=retrained,
+        rule=decision.scope.rule,
+        mean_recall=recall.mean if recall else None,
     )
 
 
@@ -155,6 +163,10 @@ def _compare_by_rule(version: Champion, champion: Champion) -> tuple[bool, str]:
         if seeds == sorted(champion.seeds)
         else f", over seeds {_join_seeds(seeds)} against {_join_seeds(sorted(champion.seeds))}"
     )
+    if version.rule is not champion.rule:
+        return False, f"it was chosen by {champion.rule}, and the new one by {version.rule}"
+    if version.rule is Rule.MEAN_RECALL:
+        return _compare_recall(version, champion, other)
     means = f"mean accuracy {version.mean:.4f} against {champion.mean:.4f}{other}"
     if version.hits is not None and champion.hits is not None and version.total == champion.total:
         if version.hits != champion.hits:
@@ -164,7 +176,20 @@ def _compare_by_rule(version: Champion, champion: Champion) -> tuple[bool, str]:
             )
     elif abs(version.mean - champion.mean) > ACCURACY_STEP:
         return version.mean > champion.mean, means
-    equal = f"equal in mean accuracy ({version.mean:.4f}{other})"
+    return _compare_ties(version, champion, f"equal in mean accuracy ({version.mean:.4f}{other})")
+
+
+def _compare_recall(version: Champion, champion: Champion, other: str) -> tuple[bool, str]:
+    mine, theirs = version.mean_recall, champion.mean_recall
+    if mine is None or theirs is None:
+        return False, "the champion's mean recall is not known"
+    if abs(mine - theirs) > F1_STEP:
+        return mine > theirs, f"mean recall {mine:.4f} against {theirs:.4f}{other}"
+    return _compare_ties(version, champion, f"equal in mean recall ({mine:.4f}{other})")
+
+
+def _compare_ties(version: Champion, champion: Champion, equal: str) -> tuple[bool, str]:
+    """As `_compare_by_rule`, for versions that are `equal` (in words) in what the rule looks at first."""
     if champion.macro_f1 is None or version.macro_f1 is None:
         return False, f"{equal}, and the champion's macro-F1 is not known"
     if abs(version.macro_f1 - champion.macro_f1) > F1_STEP:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
+from flowerml.selection.records import Rule
 from flowerml.text import escape_markdown
 
 SEEDS_ALONE = "* over seeds alone (Student's t): of these runs no per-picture results were used"
-_RIGHT = ("", "n", "mean", "sd", "macro-F1", "P(best)")  # columns of numbers
+_RIGHT = ("", "n", "mean", "sd", "macro-F1", "recall", "P(best)")  # columns of numbers
 
 
 def column_names(decision: Decision) -> list[str]:
@@ -25,6 +26,7 @@ def column_names(decision: Decision) -> list[str]:
         "sd",
         "95 % interval",
         "macro-F1",
+        *(["recall"] if decision.scope.rule is Rule.MEAN_RECALL else []),
         "P(best)",
         f"seed{'s' * (',' in seeds)} {seeds}",
     ]
@@ -35,8 +37,8 @@ def is_numeric(column: str) -> bool:
     return column in _RIGHT
 
 
-def standing_cells(standing: Standing) -> list[str]:
-    """One configuration in the order of `head`; accuracies with four digits."""
+def standing_cells(standing: Standing, rule: Rule) -> list[str]:
+    """One configuration in the order of `column_names`; accuracies with four digits."""
     runs, interval = standing.configuration.runs, standing.interval
     star = "*" if interval is not None and interval.over is Over.SEEDS else ""
     return [
@@ -48,6 +50,7 @@ def standing_cells(standing: Standing) -> list[str]:
         "" if standing.accuracy.deviation is None else f"{standing.accuracy.deviation:.4f}",
         "" if interval is None else f"{interval.low:.4f}–{interval.high:.4f}{star}",
         f"{standing.macro_f1.mean:.4f}",
+        *([f"{standing.mean_recall.mean:.4f}"] if rule is Rule.MEAN_RECALL and standing.mean_recall else []),
         "" if standing.p_best is None else resample_percent(standing.p_best),
         " ".join(f"{require_value(run.accuracy):.4f}" for run in runs),
     ]
@@ -75,7 +78,7 @@ def decision_markdown(decision: Decision) -> str:
             "|" + "|".join("---:" if is_numeric(column) else "---" for column in columns) + "|",
         ]
         lines += [
-            "| " + " | ".join(escape_markdown(cell) for cell in standing_cells(standing)) + " |"
+            "| " + " | ".join(escape_markdown(cell) for cell in standing_cells(standing, decision.scope.rule)) + " |"
             for standing in decision.standings
         ]
         lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
@@ -103,6 +106,8 @@ def ranking_csv(decision: Decision) -> str:
         "interval_over",
         "mean_val_macro_f1",
     ]
+    by_recall = decision.scope.rule is Rule.MEAN_RECALL
+    figures += ["mean_val_mean_recall"] if by_recall else []
     names = ["place", "config_id", "model", "n", *figures, "hits", "total", "p_best", "ahead_by"]
     writer.writerow([*names, *(f"accuracy_s{seed}" for seed in seeds), *(f"run_s{seed}" for seed in seeds)])
     for one in decision.standings:
@@ -116,6 +121,7 @@ def ranking_csv(decision: Decision) -> str:
             one.accuracy.deviation,
         ]
         row += [interval.low, interval.high, str(interval.over)] if interval else [None, None, None]
-        row += [one.macro_f1.mean, one.hits, one.total, one.p_best, one.ahead_by and str(one.ahead_by)]
+        row += [one.macro_f1.mean, *([one.mean_recall.mean] if by_recall and one.mean_recall else [])]
+        row += [one.hits, one.total, one.p_best, one.ahead_by and str(one.ahead_by)]
         writer.writerow([*row, *(require_value(run.accuracy) for run in runs), *(run.run_id for run in runs)])
     return text.getvalue()

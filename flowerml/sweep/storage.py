@@ -10,7 +10,7 @@ from typing import TypeVar
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from flowerml.errors import UserError
@@ -30,10 +30,12 @@ Result = TypeVar("Result")
 
 
 class Storage(RDBStorage):
-    """Optuna's RDBStorage with two gaps closed.
+    """Optuna's RDBStorage with three gaps closed.
 
     A trial has a heartbeat before it is RUNNING, not after: one whose process dies in between would be RUNNING for
-    ever. And a heartbeat that fails does not end the thread that writes them.
+    ever. A heartbeat that fails does not end the thread that writes them. And on SQLite, which has no row locks, a
+    trial's state is read and written under one write lock: two workers would take the same trial otherwise, or two
+    processes would enqueue a dead one again.
     """
 
     def record_heartbeat(self, trial_id: int) -> None:
@@ -45,7 +47,17 @@ class Storage(RDBStorage):
         """As Optuna's."""
         if state is TrialState.RUNNING:
             self.record_heartbeat(trial_id)
+        if self.engine.dialect.name == "sqlite":
+            self._begin_writing()
         return super().set_trial_state_values(trial_id, state, values)
+
+    def _begin_writing(self) -> None:
+        """Begin a transaction that no other one writes beside; the session's next commit or rollback ends it."""
+        try:
+            self.scoped_session().execute(text("BEGIN IMMEDIATE"))
+        except SQLAlchemyError:
+            self.scoped_session.remove()
+            raise
 
 
 def open_storage(address: str, heartbeat_s: int) -> Storage:

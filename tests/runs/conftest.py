@@ -26,11 +26,11 @@ SMALL = {
 def train_small(flowers, tmp_path_factory):
     """A function that trains with SMALL and some changes; returns (what came of it, the recorder)."""
 
-    def train(**changes):
+    def train(calibration_folders=(), **changes):
         output = str(tmp_path_factory.mktemp("run") / "out")
         settings, _ = resolve({**SMALL, "train_dir": str(flowers), "output_dir": output, **changes})
         recorder = MemoryRecorder()
-        return run_training(settings, lambda *_: recorder), recorder
+        return run_training(settings, lambda *_: recorder, calibration_folders=calibration_folders), recorder
 
     return train
 

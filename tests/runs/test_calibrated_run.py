@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from flowerml.evaluation.fit_calibration import calibration_halves, fit_calibration, measure_calibration
+from flowerml.evaluation.metrics import join_predictions
+from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.events import Artifact, MemoryRecorder, Metrics
 from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
@@ -59,3 +62,34 @@ def test_few_photos_leave_none(small_run):
     finished, _ = small_run
     assert load_checkpoint(finished.folder / "best.pth").calibration is None
     assert not (finished.folder / "calibration.json").exists()
+
+
+def test_a_run_without_validation_photos_takes_the_calibration_of_others(run, small_run, train_small, tmp_path, caplog):
+    """By the photos those held out; a folder without usable predictions is named and left out."""
+    folder, unusable = run[0].folder, tmp_path / "gone"
+    other = tmp_path / "other"
+    other.mkdir()
+    text = (folder / "predictions.csv").read_text()
+    (other / "predictions.csv").write_text(text.replace("rose", "peony"))
+    finished, recorder = train_small(val_split=0, calibration_folders=(folder, unusable, other))
+    expected = read_predictions(folder / "predictions.csv").as_predictions()
+    calibration = load_checkpoint(finished.folder / "best.pth").calibration
+    assert calibration.temperature == fit_calibration(expected, scaled=measure_calibration(expected).helps).temperature
+    assert calibration.temperature == pytest.approx(
+        load_checkpoint(folder / "best.pth").calibration.temperature, rel=1e-3
+    )
+    assert json.loads((finished.folder / "calibration.json").read_text())["predictions_of_runs"] == [folder.name]
+    assert f"{unusable / 'predictions.csv'} can't be read" in caplog.text
+    assert f"{other / 'predictions.csv'} is of other classes" in caplog.text
+    assert {"calibration.json", "calibration.png"} <= {e.path.name for e in recorder.events if isinstance(e, Artifact)}
+
+
+def test_few_photos_are_few_however_many_runs_predicted_them(small_run, train_small):
+    finished, _ = train_small(val_split=0, calibration_folders=(small_run[0].folder,) * 6)
+    assert load_checkpoint(finished.folder / "best.pth").calibration is None
+
+
+def test_a_photo_of_several_runs_is_in_one_half(run):
+    once = read_predictions(run[0].folder / "predictions.csv").as_predictions()
+    first = calibration_halves(join_predictions([once, once, once]))
+    assert (first.reshape(3, -1) == calibration_halves(once)).all()

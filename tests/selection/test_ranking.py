@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from flowerml.selection.candidates import Configuration
-from flowerml.selection.rank import Level, best_run, rank_configurations
+from flowerml.selection.rank import best_run, levels_of, rank_configurations
+from flowerml.selection.records import Rule
 from tests.selection.samples import TOTAL, configuration, run
 
 
@@ -57,8 +58,39 @@ def test_each_level_decides_where_those_above_are_equal(first, second, level, ch
     assert order(change(second), change(first)) == expected
 
 
-def test_the_levels_are_those_of_the_rule_in_this_order():
-    assert [level.name for level in Level] == ["ACCURACY", "MACRO_F1", "VARIANCE", "PLAN", "CONFIG_ID"]
+@pytest.mark.parametrize(("rule", "first"), [(Rule.ACCURACY, "ACCURACY"), (Rule.MEAN_RECALL, "MEAN_RECALL")])
+def test_the_levels_are_those_of_the_rule_in_this_order(rule, first):
+    assert [level.name for level in levels_of(rule)] == [first, "MACRO_F1", "VARIANCE", "PLAN", "CONFIG_ID"]
+
+
+def by_recall(*configurations):
+    """The order by mean recall, and the level that decides."""
+    return [
+        (one.configuration.config_id, one.ahead_by and one.ahead_by.name)
+        for one in rank_configurations(configurations, Rule.MEAN_RECALL)
+    ]
+
+
+def test_by_mean_recall_it_decides_whatever_the_accuracy():
+    rare, frequent = configuration("rare", 80, 80, mean_recall=0.7), configuration("often", 95, 95, mean_recall=0.6)
+    assert by_recall(frequent, rare) == [("rare", "MEAN_RECALL"), ("often", None)]
+    assert order(frequent, rare)[0] == ("often", "ACCURACY")
+    (first, _) = rank_configurations([frequent, rare], Rule.MEAN_RECALL)
+    assert (first.mean_recall.mean, first.accuracy.mean) == (0.7, 0.8)
+
+
+def test_by_mean_recall_ties_are_those_of_the_other_rule_and_the_variance_is_of_the_recall():
+    same = configuration("same", 90, 90, mean_recall=0.6)
+    assert by_recall(same, configuration("f1", 50, 50, f1=0.6, mean_recall=0.6 + 5e-10))[0] == ("f1", "MACRO_F1")
+    uneven = Configuration(
+        "uneven", tuple(replace(one, mean_recall=value) for one, value in zip(same.runs, (0.5, 0.7), strict=True))
+    )
+    assert by_recall(uneven, configuration("even", 80, 99, mean_recall=0.6))[0] == ("even", "VARIANCE")
+
+
+def test_the_best_seed_is_that_of_the_rule():
+    runs = [run("a", 11, 95, mean_recall=0.5), run("a", 23, 90, mean_recall=0.6)]
+    assert (best_run(runs).seed, best_run(runs, Rule.MEAN_RECALL).seed) == (11, 23)
 
 
 def test_macro_f1_within_1e_9_is_a_tie_and_a_little_more_is_none():
@@ -166,7 +198,10 @@ def test_the_ranking_is_that_of_sorting_by_a_tuple():
         ]
         for one, other in itertools.pairwise(found):
             first, second = key(one.configuration), key(other.configuration)
-            assert one.ahead_by is list(Level)[next(place for place in range(5) if first[place] != second[place])]
+            assert (
+                one.ahead_by
+                is levels_of(Rule.ACCURACY)[next(place for place in range(5) if first[place] != second[place])]
+            )
 
 
 @pytest.mark.parametrize(

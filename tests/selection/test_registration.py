@@ -6,8 +6,8 @@ import pytest
 
 from flowerml.selection.decision import Decision
 from flowerml.selection.rank import rank_configurations
-from flowerml.selection.records import Scope
-from flowerml.selection.registration import AliasAction, Champion, champion_in_turn, compare_with_champion
+from flowerml.selection.records import Rule, Scope
+from flowerml.selection.registration import AliasAction, Champion, candidate, champion_in_turn, compare_with_champion
 from tests.selection.samples import decide, run
 
 SEEDS = (11, 23, 47)
@@ -93,6 +93,32 @@ def test_within_a_split_the_rule_decides_and_equal_is_no_reason_to_change(hits, 
     assert forced.takes_alias
     without_hits = compare_with_champion(new, champion(OLD, hits=None, total=None))
     assert without_hits.action is action
+
+
+def by_recall(config: str, recall: float, *hits: int, f1: float = 0.5) -> Decision:
+    runs = [
+        run(config, seed, count, f1, mean_recall=recall) for seed, count in zip(SEEDS, hits or (90,) * 3, strict=True)
+    ]
+    return decide(runs, Scope(seeds=SEEDS, rule=Rule.MEAN_RECALL))
+
+
+@pytest.mark.parametrize(
+    ("new", "action", "words"),
+    [
+        (by_recall("new", 0.7, 80, 80, 80), AliasAction.BETTER, "mean recall 0.7000 against 0.6000"),
+        (by_recall("new", 0.5, 99, 99, 99), AliasAction.KEEP, "mean recall 0.5000 against 0.6000"),
+        (by_recall("new", 0.6, f1=0.6), AliasAction.BETTER, "equal in mean recall (0.6000); mean macro-F1 0.6 against"),
+        (
+            decision("new", 99, 99, 99),
+            AliasAction.KEEP,
+            "it was chosen by val_mean_recall, and the new one by val_accuracy",
+        ),
+    ],
+)
+def test_a_champion_by_mean_recall_is_compared_by_mean_recall(new, action, words):
+    found = compare_with_champion(new, candidate(by_recall("old", 0.6), "3"))
+    assert found.action is action
+    assert words in found.words
 
 
 def test_what_keeps_the_alias_says_how_to_give_it_away():

@@ -120,7 +120,10 @@ class Sweep:
         )
         # On a machine that is busy with other things a living trial may be taken for dead, and be given to another
         # worker.
-        assert len([trial for trial in study.trials if trial.params]) >= tries
+        assert len([trial for trial in study.trials if trial.params]) >= tries, "\n".join(
+            f"{trial.number} {trial.state.name} {trial.params} {trial.user_attrs} {trial.system_attrs}"
+            for trial in study.trials
+        )
         runs, (parent,) = runs_of("trial"), runs_of("sweep")
         assert len(runs) == trials, "what was killed went on in its own run"
         assert {run.info.status for run in (*runs, parent)} == {"FINISHED"}

@@ -35,6 +35,7 @@ class RunFactory:
         f1=0.5,
         experiment="flowers",
         predictions=False,
+        recall=None,
         **tags,
     ):
         """Add a run and return its id; further tags as `split_digest=...` (None: without that tag)."""
@@ -55,7 +56,12 @@ class RunFactory:
         experiment_id = self.experiment(experiment)
         run_id = self.client.create_run(experiment_id, self._clock, all_tags, f"{config}-s{seed}").info.run_id
         accuracy = hits / TOTAL if isinstance(hits, int) else hits
-        values = {"best_val_accuracy": accuracy, "best_val_macro_f1": f1, "best_epoch": 7.0}
+        values = {
+            "best_val_accuracy": accuracy,
+            "best_val_macro_f1": f1,
+            "best_val_mean_recall": recall,
+            "best_epoch": 7.0,
+        }
         metrics = [Metric(name, value, self._clock, 7) for name, value in values.items() if value is not None]
         self.client.log_batch(run_id, metrics=metrics)
         if predictions:

@@ -1,5 +1,6 @@
 """Make the job of a run: settings with folders and names, tags, and what its process does."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings
 from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, fetch_artifact, runs_of_campaign
 
-_COPIED_FILES = ("best.pth", "probe.npz", "predictions.csv", "settings.json", "split.json", "history.csv")
+logger = logging.getLogger(__name__)
+
+PREDICTIONS = "predictions.csv"
+_COPIED_FILES = ("best.pth", "probe.npz", PREDICTIONS, "settings.json", "split.json", "history.csv")
 # Tags that are not copied with a run.
 _OWN_TAGS = ("heartbeat", "journal", "reason", "ended", "resumed_from")
 
@@ -57,7 +61,29 @@ def make_job(context: CampaignContext, run: PlanRun, settings: Settings, config:
     if phase.final is not None and phase.final.mode is FinalMode.KEEP_BEST:
         assert config is not None
         return _make_copy_job(context, job, config)
+    if phase.final is not None:
+        assert config is not None
+        return replace(job, calibration_folders=_calibration_folders(context, config))
     return job
+
+
+def _calibration_folders(context: CampaignContext, config: PromotedConfig) -> tuple[str, ...]:
+    """The folders of a configuration's runs, fetched where this host has them not; without a calibration one can go on.
+
+    A retrained final model holds out no image that could calibrate it.
+    """
+    folders = []
+    for name, run_id in config.runs:
+        folder = context.locations.folder(name)
+        if not (folder / PREDICTIONS).is_file():
+            folder = context.folder / "fetched" / name
+            try:
+                fetch_artifact(run_id, PREDICTIONS, folder)
+            except UserError as error:
+                logger.warning(f"{PREDICTIONS} of {name} is not to be had: the calibration goes without it ({error})")
+                continue
+        folders.append(str(folder))
+    return tuple(folders)
 
 
 def _make_copy_job(context: CampaignContext, job: RunJob, config: PromotedConfig) -> RunJob:

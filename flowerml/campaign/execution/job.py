@@ -20,7 +20,8 @@ class JobKind(StrEnum):
 class RunJob:
     """One run of the plan: name, complete settings as plain values, tags, and the file that takes its output.
 
-    For a copy, `source` is the folder whose best.pth is copied, and `figures` are that run's metrics.
+    For a copy, `source` is the folder whose best.pth is copied, and `figures` are that run's metrics. For a training
+    without validation images, `calibration_folders` hold the predictions of other runs of its configuration.
     """
 
     name: str
@@ -30,6 +31,7 @@ class RunJob:
     log: str
     source: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    calibration_folders: tuple[str, ...] = ()
 
     def on_gpus(self, count: int) -> "RunJob":
         """The job, trained by `count` processes on a GPU each; a linear probe by one, as it takes seconds."""

@@ -35,7 +35,8 @@ def run_job(job: RunJob) -> None:
             figures=job.figures,
         )
     elif run_file is None or run_file.status != "FINISHED":  # a smoke test may have died before its evaluation
-        run_training(settings, start_run, labels=job.labels)
+        folders = tuple(map(Path, job.calibration_folders))
+        run_training(settings, start_run, labels=job.labels, calibration_folders=folders)
     if job.kind is JobKind.SMOKE:
         _evaluate_checkpoint(folder)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from flowerml.selection.records import Rule
 from flowerml.settings import Family, Settings
 from flowerml.settings.declaration import fields
 from flowerml.settings.spec import metadata
@@ -68,9 +69,10 @@ class PlanRun:
 
 @dataclass(frozen=True)
 class Select:
-    """How many configurations are promoted at the end of a phase; the rule is that of `flowerml.selection`."""
+    """How many configurations are promoted at the end of a phase, and by which rule."""
 
     top: int
+    rule: Rule = Rule.ACCURACY
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,8 @@ def _phase_json(phase: Phase) -> dict[str, Any]:
         "select": phase.select.top if phase.select else None,
         "confirm": {"of": confirm.of, "seeds": confirm.seeds, "changes": dict(confirm.changes)} if confirm else None,
         "final": {"of": final.of, "mode": str(final.mode), "seed": final.seed} if final else None,
+        # Only where it is not the one of earlier versions: their plans keep their digests.
+        **({"rule": str(phase.select.rule)} if phase.select and phase.select.rule is not Rule.ACCURACY else {}),
     }
 
 

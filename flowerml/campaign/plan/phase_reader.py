@@ -16,6 +16,7 @@ from flowerml.campaign.plan.run_settings import (
 )
 from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.errors import UserError
+from flowerml.selection.records import Rule
 from flowerml.settings import Family
 
 _PHASE_FIELDS = {
@@ -200,7 +201,7 @@ class PlanReader:
 
     def _read_select(self, node: Node, phase: Phase) -> Select:
         parts = node.as_fields({"top": True, "by": True, "then": False})
-        parts["by"].as_choice(("val_accuracy",))
+        rule = Rule(parts["by"].as_choice(tuple(map(str, Rule))))
         if "then" in parts:
             words = tuple(entry.as_choice(_TIE_BREAKERS) for entry in parts["then"].as_list())
             if words not in (_TIE_BREAKERS[:1], _TIE_BREAKERS):
@@ -225,7 +226,7 @@ class PlanReader:
             raise parts["top"].error(
                 f"{parts['top'].key} is {top}, and phase {phase.name} has {configurations} configurations: lower it"
             )
-        return Select(top)
+        return Select(top, rule)
 
 
 def _drop_family(node: Node) -> Node:

@@ -7,7 +7,7 @@ from flowerml.campaign.plan.model import FinalMode, Phase, Plan, PlanRun
 from flowerml.errors import UserError
 from flowerml.selection.decision import Decision
 from flowerml.selection.rank import Standing, best_run
-from flowerml.selection.records import Scope
+from flowerml.selection.records import Rule, Scope
 from flowerml.settings import Settings, resolve
 
 
@@ -16,7 +16,8 @@ class PromotedConfig:
     """A promoted configuration.
 
     `name` is the plan's, of the run it was selected on; `stop_epoch` the mean of its seeds' best epochs (1-based,
-    rounded half up); `best_run`, `best_run_id` and `best_seed` are those of its best run.
+    rounded half up); `best_run`, `best_run_id` and `best_seed` are those of its best run. `runs` are the names and ids
+    of its runs on all seeds; empty for one of another plan's campaign.
     """
 
     name: str
@@ -25,6 +26,7 @@ class PromotedConfig:
     best_run: str
     best_run_id: str
     best_seed: int
+    runs: tuple[tuple[str, str], ...] = ()
 
 
 Promotions = Mapping[str, Sequence[PromotedConfig]]  # by phase, the best first
@@ -39,6 +41,7 @@ def decision_scope(plan: Plan, phase: Phase, campaign: str) -> Scope:
         family=runs[0].family.value,
         campaign=campaign,
         phases=tuple(ancestor.name for ancestor in chain),
+        rule=phase.select.rule if phase.select else Rule.ACCURACY,
     )
 
 
@@ -65,15 +68,16 @@ def promote(
             left_out,
         )
     return tuple(
-        (others or {}).get(standing.configuration.config_id) or _promoted_config(plan, standing, promotions)
+        (others or {}).get(standing.configuration.config_id)
+        or _promoted_config(plan, standing, promotions, phase.select.rule)
         for standing in decision.standings[: phase.select.top]
     )
 
 
-def _promoted_config(plan: Plan, standing: Standing, promotions: Promotions) -> PromotedConfig:
+def _promoted_config(plan: Plan, standing: Standing, promotions: Promotions, rule: Rule) -> PromotedConfig:
     runs = standing.configuration.runs
     first = plan.runs[int(standing.configuration.plan_order) - 1]
-    best = best_run(runs)
+    best = best_run(runs, rule)
     return PromotedConfig(
         name=_config_name(first, promotions),
         settings=first.settings or resolve_settings(plan, first, promotions),
@@ -81,6 +85,7 @@ def _promoted_config(plan: Plan, standing: Standing, promotions: Promotions) -> 
         best_run=best.run_name,
         best_run_id=best.run_id,
         best_seed=best.seed,
+        runs=tuple((run.run_name, run.run_id) for run in runs),
     )
 
 

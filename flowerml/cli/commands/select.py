@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 FAMILIES = ("cnn", "vit", "relation")
 SEEDS = "11,23,47"
+RULES = ("val_accuracy", "val_mean_recall")
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -56,14 +57,15 @@ def _select_parser() -> CommandParser:
     parser = CommandParser(
         prog="flowerml select",
         description=(
-            "Rank the finished runs of a family by their mean validation accuracy over seeds, and say how sure the"
-            " choice is."
+            "Rank the finished runs of a family by their mean validation accuracy (or mean recall) over seeds, and say"
+            " how sure the choice is."
         ),
     )
     parser.add_argument("--family", required=True, choices=FAMILIES, help="whose runs are compared")
     parser.add_argument(
         "--seeds", metavar="N,N,...", default=SEEDS, help=f"seeds that each configuration must have; default: {SEEDS}"
     )
+    parser.add_argument("--by", choices=RULES, default=RULES[0], help=f"what they are ranked by; default: {RULES[0]}")
     parser.add_argument("--campaign", metavar="TEXT", help="only this campaign's runs")
     parser.add_argument("--phase", metavar="A,B,...", help="only runs of these phases of a campaign")
     parser.add_argument("--data-digest", metavar="HEX", help="only runs on this data; its first characters are enough")
@@ -95,7 +97,7 @@ def _select_parser() -> CommandParser:
 
 
 def _parse_scope(args: argparse.Namespace) -> "Scope":
-    from flowerml.selection.records import Scope
+    from flowerml.selection.records import Rule, Scope
 
     if not re.fullmatch(r"[0-9]{1,10}(,[0-9]{1,10})*", args.seeds):
         raise UserError(
@@ -117,6 +119,7 @@ def _parse_scope(args: argparse.Namespace) -> "Scope":
         phases=None if args.phase is None else tuple(dict.fromkeys(args.phase.split(","))),
         data_digest=args.data_digest,
         split_digest=args.split_digest,
+        rule=Rule(args.by),
     )
 
 

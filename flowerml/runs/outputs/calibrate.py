@@ -1,5 +1,7 @@
 """The calibration of a run's best model: in `best.pth`, and what it does in a page of figures."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +11,13 @@ from flowerml.evaluation.fit_calibration import (
     fit_calibration,
     measure_calibration,
 )
-from flowerml.evaluation.metrics import Predictions
+from flowerml.evaluation.metrics import Predictions, join_predictions
+from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.files import write_bytes, write_json
 from flowerml.optional_files import write_optional
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,27 +29,57 @@ class Calibrated:
     line: str
 
 
-def calibrate(weights: Path, predictions: Predictions) -> Calibrated | None:
-    """Fit a calibration to validation predictions and store it in `weights`; None with fewer than MIN_EXAMPLES.
+def calibrate(weights: Path, predictions: Predictions, runs: Sequence[str] = ()) -> Calibrated | None:
+    """Fit a calibration to validation predictions and store it in `weights`; None with fewer than MIN_EXAMPLES photos.
 
-    Writes `calibration.json` and `calibration.png` beside it. Predicted classes do not change; probabilities only where
-    that lowers the loss of photos that did not take part in the fit.
+    `runs` are the names of those that predicted, where that is not the model itself. Writes `calibration.json` and
+    `calibration.png` beside the weights. Predicted classes do not change; probabilities only where that lowers the loss
+    of photos that did not take part in the fit.
 
     Raises:
         UserError: the weights can't be read or written.
     """
-    if len(predictions.labels) < MIN_EXAMPLES:
+    if len(set(predictions.ids)) < MIN_EXAMPLES:
         return None
     report = measure_calibration(predictions)
     calibration = fit_calibration(predictions, scaled=report.helps)
     save_checkpoint(weights, replace(load_checkpoint(weights), calibration=calibration))
     content, figure = weights.with_name("calibration.json"), weights.with_name("calibration.png")
-    write_json(content, report.as_json(calibration))
+    write_json(content, report.as_json(calibration, runs))
     paths = [content]
     if write_optional(figure, lambda path: _write_figure(path, report, calibration.temperature)):
         paths.append(figure)
     temperature = calibration.temperature
-    return Calibrated(report.as_metrics(temperature), paths, report.line(temperature))
+    line = report.line(temperature)
+    if runs:
+        line += f", by the validation photos of {', '.join(runs)}"
+    return Calibrated(report.as_metrics(temperature), paths, line)
+
+
+def calibrate_by_runs(weights: Path, classes: Sequence[str], folders: Sequence[Path]) -> Calibrated | None:
+    """Calibrate a model without validation photos by other runs of its configuration, as `calibrate` does.
+
+    `folders` hold their predictions.csv and are named as the runs; one that is unreadable or has other classes is left
+    out with a warning. Seeds of one configuration need about the same temperature: on real photos one that two seeds
+    fitted was as good for a third as its own (`benchmarks/calibration.py --across`).
+
+    Raises:
+        UserError: as `calibrate`.
+    """
+    read = {folder.name: _read(folder, classes) for folder in folders}
+    usable = {name: predictions for name, predictions in read.items() if predictions is not None}
+    if not usable:
+        return None
+    return calibrate(weights, join_predictions(list(usable.values())), tuple(usable))
+
+
+def _read(folder: Path, classes: Sequence[str]) -> Predictions | None:
+    table = read_predictions(folder / "predictions.csv")
+    if table is None or list(table.classes) != list(classes):
+        reason = "can't be read" if table is None else "is of other classes"
+        logger.warning(f"{folder / 'predictions.csv'} {reason}: the calibration goes without it")
+        return None
+    return table.as_predictions()
 
 
 def _write_figure(path: Path, report: CalibrationReport, temperature: float) -> None:

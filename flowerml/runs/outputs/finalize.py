@@ -18,7 +18,7 @@ from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.outputs import artifacts
-from flowerml.runs.outputs.calibrate import Calibrated, calibrate
+from flowerml.runs.outputs.calibrate import Calibrated, calibrate, calibrate_by_runs
 from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
@@ -42,9 +42,16 @@ class RunResult:
 
 
 def finalize_run(
-    run: Prepared, recorder: Recorder, outcome: TrainingResult, views: Views, test_examples: Sequence[Example]
+    run: Prepared,
+    recorder: Recorder,
+    outcome: TrainingResult,
+    views: Views,
+    test_examples: Sequence[Example],
+    calibration_folders: Sequence[Path] = (),
 ) -> RunResult:
     """Write and record everything after the last epoch; a figure or page that can't be made is named in a warning.
+
+    `calibration_folders`: as `run_training` takes them.
 
     Raises:
         UserError: a file that later commands need can't be written.
@@ -75,6 +82,11 @@ def finalize_run(
         )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
+    elif calibrated := try_to_make(
+        "calibration", partial(calibrate_by_runs, weights, run.data.classes, calibration_folders)
+    ):
+        metrics |= calibrated.metrics
+        paths += calibrated.paths
     on_cpu = views.features if run.device.type == "cpu" else None  # a GPU's features differ in the last digits
     _, transform = run.task.transforms(run.built.description, run.settings)
     paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, transform, on_cpu))
@@ -107,8 +119,8 @@ def finalize_run(
         for path in try_to_make("baselines", partial(record_baselines, run, recorder, views, scores)) or ():
             recorder.record(Artifact(path))
         logger.info(f"\nbest epoch {outcome.best.epoch}, validation:\n{format_scores(scores, run.task.headline)}")
-        if calibrated is not None:
-            logger.info(f"\n{calibrated.line}")
+    if calibrated is not None:
+        logger.info(f"\n{calibrated.line}")
     if test is not None:
         logger.info(f"\ntest folder {run.settings.test_dir}:\n{format_scores(test, run.task.headline)}")
     return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)

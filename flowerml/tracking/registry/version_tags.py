@@ -3,12 +3,17 @@
 from mlflow.entities.model_registry import ModelVersion
 
 from flowerml.selection.decision import Decision
-from flowerml.selection.rank import Level
-from flowerml.selection.registration import Champion
+from flowerml.selection.rank import levels_of
+from flowerml.selection.records import Rule
+from flowerml.selection.registration import Champion, candidate
 
-_FIRST, *_TIES = Level
-RULE = f"{_FIRST} over the seeds; where it is equal: {', then '.join(_TIES)}"
 DECISION = "flowerml.decision"
+
+
+def rule_words(rule: Rule) -> str:
+    """A rule in words, its criteria in order."""
+    first, *ties = levels_of(rule)
+    return f"{first} over the seeds; where it is equal: {', then '.join(ties)}"
 
 
 def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: bool) -> dict[str, str]:
@@ -21,7 +26,7 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
     runs = sorted(winner.configuration.runs, key=lambda run: run.seed)
     tags = {
         DECISION: decision.key,
-        "flowerml.rule": RULE,
+        "flowerml.rule": rule_words(decision.scope.rule),
         "flowerml.config_id": winner.configuration.config_id,
         "flowerml.data_digest": decision.data_digest,
         "flowerml.split_digest": decision.split_digest,
@@ -33,8 +38,11 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
         "flowerml.mean_val_macro_f1": repr(winner.macro_f1.mean),
         "flowerml.weights_sha256": digest,
     }
-    if winner.accuracy.deviation is not None:
-        tags["flowerml.deviation"] = repr(winner.accuracy.deviation)
+    record = candidate(decision)
+    if record.mean_recall is not None:
+        tags |= {"flowerml.ranked_by": str(record.rule), "flowerml.mean_val_mean_recall": repr(record.mean_recall)}
+    if record.deviation is not None:
+        tags["flowerml.deviation"] = repr(record.deviation)
     if winner.hits is not None:
         tags |= {"flowerml.hits": str(winner.hits), "flowerml.total": str(winner.total)}
     if winner.interval is not None:
@@ -68,6 +76,8 @@ def read_champion(version: ModelVersion | None) -> Champion | None:
         macro_f1=number("flowerml.mean_val_macro_f1"),
         deviation=number("flowerml.deviation"),
         retrained=tags["flowerml.retrained"] == "true",
+        rule=Rule(tags.get("flowerml.ranked_by", Rule.ACCURACY)),
+        mean_recall=number("flowerml.mean_val_mean_recall"),
     )
 
 
@@ -80,4 +90,4 @@ def version_description(decision: Decision) -> str:
         for run in sorted(winner.configuration.runs, key=lambda run: run.seed)
     ]
     head = ["| seed | run | id | accuracy | macro-F1 |", "|---:|---|---|---:|---:|"]
-    return "\n".join([f"Rule: {RULE}.", "", *head, *rows])
+    return "\n".join([f"Rule: {rule_words(decision.scope.rule)}.", "", *head, *rows])

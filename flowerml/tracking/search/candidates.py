@@ -171,6 +171,7 @@ class TrackedRuns:
             started=run.info.start_time or 0,
             accuracy=metrics.get("best_val_accuracy"),
             macro_f1=metrics.get("best_val_macro_f1"),
+            mean_recall=metrics.get("best_val_mean_recall"),
             best_epoch=None if best_epoch is None else round(best_epoch),
             model=tags.get("model") or run.data.params.get("model", ""),
             campaign=tags.get("campaign"),

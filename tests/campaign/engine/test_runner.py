@@ -8,8 +8,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.campaign.status import CampaignStatus, RunStatus
-from tests.campaign.campaigns import run_here, runs_at_mlflow
+from flowerml.training.checkpoints.checkpoint import load_checkpoint
+from tests.campaign.campaigns import TINY, run_here, runs_at_mlflow
 
+# So many validation pictures that runs are calibrated.
+HELD_OUT = "val_split=0.85"
 ORDER = ["A1", "B1", "B2", "C1", "D1", "D2", "F1", "F2"]
 
 
@@ -19,7 +22,7 @@ def whole(flowers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-    snapshot, jobs = run_here(flowers, folder)
+    snapshot, jobs = run_here(flowers, folder, TINY, HELD_OUT)
     os.environ["MLFLOW_TRACKING_URI"] = before or ""
     return snapshot, jobs, folder
 
@@ -80,6 +83,22 @@ class TestWhole:
         assert (settings["val_split"], settings["seed"], settings["stop_epoch"]) == (0.0, 11, int(mean + 0.5))
         assert settings["lr_head"] == {"B1": 1e-3, "B2": 3e-3}[first]
 
+    def test_a_retrained_model_is_calibrated_by_the_runs_of_its_configuration(self, of_whole):
+        """It has no validation photos of its own; the delivered file answers with sets all the same."""
+        from flowerml import load_cnn_model, predict_set
+
+        snapshot, _, folder = of_whole
+        chosen = {phase.name: phase.decision.chosen[0] for phase in snapshot.phases if phase.name in "BD"}
+        for final, runs in {"F1": [chosen["B"], "C1"], "F2": [chosen["D"]]}.items():
+            content = json.loads((folder / "runs" / final / "calibration.json").read_text())
+            assert sorted(content["predictions_of_runs"]) == sorted(runs)
+            calibration = load_checkpoint(folder / "runs" / final / "best.pth").calibration
+            assert content["temperature"] == calibration.temperature
+            assert content["fitted_on"] == len(calibration.scores) == 51 * len(runs)
+        model = load_cnn_model(str(folder / "out" / "cnn_flowers.pth"))
+        picture = next(Path(snapshot.train_dir).glob("rose*/*"))
+        assert set(predict_set(model, str(picture))) <= set(model.classes)
+
     def test_it_delivers_the_versions_it_has_registered(self, of_whole):
         from flowerml import load_cnn_model, predict
 
@@ -97,7 +116,7 @@ class TestWhole:
     def test_started_again_it_runs_nothing_and_changes_nothing(self, of_whole, flowers):
         snapshot, _, folder = of_whole
         before = (folder / "runs" / snapshot.id / "table.md").read_text()
-        again, jobs = run_here(flowers, folder)
+        again, jobs = run_here(flowers, folder, TINY, HELD_OUT)
         assert jobs == []
         assert (folder / "runs" / snapshot.id / "table.md").read_text() == before
         assert [one.version for one in again.delivered] == ["1", "1"]
@@ -108,7 +127,7 @@ class TestWhole:
     def test_a_run_that_this_host_never_saw_is_known_from_the_server(self, of_whole, flowers, tmp_path):
         """The folders are gone, or on another host: what is FINISHED with the server is not run again."""
         snapshot, _, _ = of_whole
-        again, jobs = run_here(flowers, tmp_path)
+        again, jobs = run_here(flowers, tmp_path, TINY, HELD_OUT)
         assert jobs == []
         assert [run.accuracy for run in again.runs] == [run.accuracy for run in snapshot.runs]
         assert [(one.version, one.sha256) for one in again.delivered] == [

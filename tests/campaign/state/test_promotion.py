@@ -6,6 +6,7 @@ from flowerml.campaign.plan.model import identity_settings
 from flowerml.campaign.plan.parser import read_plan
 from flowerml.campaign.state.promotion import PromotedConfig, decision_scope, promote, resolve_settings, rounded_mean
 from flowerml.errors import UserError
+from flowerml.selection.records import Rule
 from tests.campaign.plans import SMALL, changed, plan_of
 from tests.selection.samples import decide, run
 
@@ -37,6 +38,17 @@ def test_the_scope_is_the_phases_own_runs_and_those_it_confirms():
     assert decision_scope(read_plan("tp3_reduced"), plan.phase("C"), "mine").seeds == (11, 23, 47)
     reduced = read_plan("tp3_reduced")
     assert decision_scope(reduced, reduced.phase("C"), "mine").seeds == (11, 23)
+
+
+def test_a_phase_may_choose_by_mean_recall():
+    """Its scope, the promoted configurations, and the run whose seed is the best; another plan, so another digest."""
+    plan = plan_of(SMALL.replace("val_accuracy", "val_mean_recall"))
+    assert decision_scope(plan, plan.phase("B"), "c").rule is Rule.MEAN_RECALL
+    assert decision_scope(PLAN, PLAN.phase("B"), "c").rule is Rule.ACCURACY
+    assert plan.digest != PLAN.digest
+    recalls = {"B1": ("one", 80, 0.9), "B2": ("two", 90, 0.6), "B3": ("three", 85, 0.7)}
+    runs = [trained(plan, name, config, hits, mean_recall=recall) for name, (config, hits, recall) in recalls.items()]
+    assert [choice.name for choice in decided(plan, "B", runs)] == ["B1", "B3"]
 
 
 def test_a_changed_configuration_is_ranked_by_its_own_runs():

@@ -6,6 +6,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
+from flowerml.selection.rank import rank_configurations
+from flowerml.selection.records import Rule
 from flowerml.selection.registration import AliasAction
 from flowerml.tracking import register
 from tests.tracking.finished_runs import TOTAL
@@ -17,6 +19,27 @@ def aliases(name="flowers-cnn"):
 
 def versions(name="flowers-cnn"):
     return [one.version for one in MlflowClient().search_model_versions(f"name = '{name}'")]
+
+
+def by_recall(decision, recall):
+    """The same decision by mean recall."""
+    standing = decision.standings[0]
+    runs = tuple(replace(run, mean_recall=recall) for run in standing.configuration.runs)
+    (ranked,) = rank_configurations([replace(standing.configuration, runs=runs)], Rule.MEAN_RECALL)
+    return replace(decision, scope=replace(decision.scope, rule=Rule.MEAN_RECALL), standings=(ranked,))
+
+
+def test_a_version_chosen_by_mean_recall_is_compared_by_it(store):
+    """Its tags have the rule and the figure, read back for the next decision."""
+    register(by_recall(store.decide(hits=20), 0.6), "cnn")
+    tags = MlflowClient().get_model_version("flowers-cnn", "1").tags
+    assert (tags["flowerml.ranked_by"], tags["flowerml.mean_val_mean_recall"]) == ("val_mean_recall", "0.6")
+    assert tags["flowerml.rule"].startswith("mean recall over the seeds; where it is equal: mean macro-F1")
+    worse = register(by_recall(store.decide(hits=TOTAL, config="e" * 64), 0.5), "cnn")
+    assert worse.verdict.action is AliasAction.KEEP
+    better = register(by_recall(store.decide(hits=10, config="f" * 64), 0.7), "cnn")
+    assert better.verdict.action is AliasAction.BETTER
+    assert aliases() == {"champion": "3", "previous": "1"}
 
 
 class TestTheAlias:
