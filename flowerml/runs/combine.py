@@ -6,7 +6,7 @@ It is chosen on one half of the validation pictures and judged on the other, whi
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, 
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
+from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.files import check_writable, write_json, write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm, statistics_differ
@@ -24,6 +25,8 @@ from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.progress_bar import track
 from flowerml.runs.ingredients import Ingredient, read_ingredients
+from flowerml.runs.lifecycle.run_owner import run_id_of
+from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import predictions_csv, write_probe
 from flowerml.runs.outputs.calibrate import calibrate
 from flowerml.selection.intervals import Interval, bootstrap_intervals
@@ -34,6 +37,7 @@ from flowerml.training.device import default_workers, use_device
 logger = logging.getLogger(__name__)
 
 FORMAT = "flowerml-combine-1"
+FILES = ("best.pth", "combine.json", "predictions.csv", "probe.npz", "calibration.json", "calibration.png")
 
 
 @dataclass(frozen=True)
@@ -287,6 +291,46 @@ def _write(folder: Path, evaluator: _Evaluator, soup: _Candidate, result: Soup) 
     write_text(folder / "predictions.csv", predictions_csv(soup.predictions))
     write_probe(folder, evaluator.val, evaluator.transform)
     write_json(folder / "combine.json", result.as_json())
+
+
+def record_soup(soup: Soup, open_run: Callable[[str, str], Recorder]) -> str:
+    """Record the soup with its files in an MLflow run; returns its id. `open_run` takes an experiment and a name.
+
+    Raises:
+        UserError: the tracking server can't be reached.
+    """
+    first = soup.tried[0].ingredient
+    spec, settings = first.checkpoint.spec, first.settings
+    taken = [one.ingredient.path.parent for one in soup.tried if one.taken]
+    recorder = open_run(settings.experiment or task_for(spec).name, f"combine {len(soup.tried)} runs of {spec.name}")
+    with finalize_status(recorder):
+        tags = {
+            "flowerml.family": str(spec.family),
+            "flowerml.model": spec.name,
+            "flowerml.split_digest": str((first.checkpoint.split or {}).get("digest", "")),
+            "flowerml.combined_runs": ",".join(run_id_of(folder) or str(folder) for folder in taken),
+        }
+        recorder.record(Tags({name: text for name, text in tags.items() if text}))
+        recorder.record(
+            Metrics(
+                {
+                    "ingredients": len(soup.tried),
+                    "ingredients_taken": len(taken),
+                    "gain": soup.gain,
+                    "gain_low": soup.interval.low,
+                    "gain_high": soup.interval.high,
+                    "judged_accuracy": soup.judged,
+                    "judged_accuracy_of_best_run": soup.judged_best,
+                    "best_val_accuracy": soup.scores.accuracy,
+                    "best_val_macro_f1": soup.scores.macro_f1,
+                    "best_val_mean_recall": soup.scores.mean_recall,
+                }
+            )
+        )
+        for name in FILES:
+            if (soup.folder / name).is_file():
+                recorder.record(Artifact(soup.folder / name))
+    return recorder.run_id
 
 
 def format_soup(soup: Soup) -> str:

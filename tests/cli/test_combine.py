@@ -3,12 +3,16 @@
 import json
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
 from flowerml.events import MemoryRecorder
+from flowerml.files import file_digest
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
+from flowerml.tracking import start_run
 from tests.runs.conftest import SMALL
+from tests.sweep.commands import runs_of
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +52,66 @@ def test_json_is_the_file(runs, tmp_path, capsys):
     assert shown["seed"] == 3
 
 
+def test_it_is_a_run_in_mlflow_unless_told_otherwise(runs, tmp_path):
+    call(*runs, "--output-dir", tmp_path / "soup", "--workers", 0)
+    (run,) = runs_of("combine")
+    written = json.loads((tmp_path / "soup" / "combine.json").read_text())
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["gain"] == written["judging"]["gain"]
+    assert run.data.metrics["best_val_accuracy"] == written["validation"]["accuracy"]
+    assert run.data.metrics["ingredients_taken"] == sum(one["taken"] for one in written["ingredients"])
+    names = {one.path for one in MlflowClient().list_artifacts(run.info.run_id)}
+    assert names == {path.name for path in (tmp_path / "soup").iterdir()}
+    call(*runs, "--output-dir", tmp_path / "other", "--workers", 0, "--no-record")
+    assert len(runs_of("combine")) == 1
+
+
+def test_the_runs_of_a_campaign_are_its_finished_trainings_of_the_family(flowers, tmp_path, capsys):
+    """One in its folder, and one whose folder is not on this host; neither a final model nor one of another family."""
+    labels = {"flowerml.campaign": "spring", "flowerml.kind": "train"}
+    for name, more in (("one", {}), ("two", {}), ("final", {"flowerml.kind": "final"}), ("other", {})):
+        epochs = 2 if name == "two" else 1
+        values = {"epochs": epochs, "warmup_epochs": 0, "train_dir": str(flowers), "output_dir": str(tmp_path / name)}
+        settings = resolve({**SMALL, **values, "weights": "none"})[0]
+        run_training(settings, start_run, labels={**labels, **more, "flowerml.plan_run": name})
+    other = next(run for run in runs_of("train") if run.data.tags["flowerml.plan_run"] == "other")
+    MlflowClient().set_tag(other.info.run_id, "flowerml.family", "vit")
+    (tmp_path / "two").rename(tmp_path / "away")
+    words = ("--campaign", "spring", "--output-dir", tmp_path / "soup", "--workers", 0, "--json")
+    assert call(*words, "--family", "cnn") == 0
+    ingredients = json.loads(capsys.readouterr().out)["ingredients"]
+    digests = {file_digest(tmp_path / name / "best.pth") for name in ("one", "away")}
+    assert {one["sha256"] for one in ingredients} == digests
+    assert str(tmp_path / "one" / "best.pth") in {one["path"] for one in ingredients}
+    assert call(*words, "--family", "vit") == 2
+    assert "campaign spring has 1 finished training run of family vit (of 1)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("a --output-dir out", "a is all there is to combine: name two or more runs of one model"),
+        (
+            "a --output-dir out",
+            "a is all there is to combine: name two or more runs of one model, or --campaign and --family",
+        ),
         ("a b --output-dir out --seed x", "--seed is 'x'. Allowed: whole number, 0 to 2147483648"),
+        (
+            "--output-dir out",
+            "nothing is named to combine: name two or more runs of one model, or --campaign and --family",
+        ),
+        (
+            "a --campaign c --family cnn --output-dir out",
+            "--campaign and run folders exclude each other: name the runs in one way",
+        ),
+        (
+            "--campaign c --output-dir out",
+            "--campaign and --family belong together: a campaign has runs of several models",
+        ),
+        (
+            "--campaign c --family cnn --output-dir out",
+            "campaign c has 0 finished training runs of family cnn (of 0): two or more can be combined. Check"
+            " --campaign (its id, as `flowerml campaign` prints it) and the tracking server",
+        ),
         ("a b", "the following arguments are required: --output-dir. flowerml combine --help lists the flags"),
         (
             "a b --output-dir out",

@@ -1,13 +1,20 @@
 """`flowerml combine`: a greedy soup of finished runs of one model."""
 
+import argparse
 import json
+import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
+
+logger = logging.getLogger(__name__)
+
+FAMILIES = ("cnn", "vit")
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -16,7 +23,9 @@ def run(argv: Sequence[str] | None) -> int:
         prog="flowerml combine",
         description="Average the weights of finished runs of one model, one by one while accuracy does not fall.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder or its best.pth; two or more")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="a run's folder or its best.pth; two or more")
+    parser.add_argument("--campaign", metavar="TEXT", help="instead: all finished training runs of this campaign")
+    parser.add_argument("--family", choices=FAMILIES, help="with --campaign: of this family")
     parser.add_argument("--output-dir", required=True, metavar="PATH", help="a new or empty folder for the result")
     parser.add_argument("--train-dir", metavar="PATH", help="the pictures' folder; default: the one trained on")
     parser.add_argument(
@@ -25,23 +34,44 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
     parser.add_argument("--workers", metavar="INT", help="processes that load pictures; default: by cores")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    parser.add_argument("--no-record", action="store_true", help="leave no run in MLflow")
     args = parser.parse(argv)
     seed = parse_int("--seed", args.seed, 0, 2**31)
     workers = resolve_setting("workers", args.workers)
-    if len(args.runs) < 2:
-        raise UserError(f"{args.runs[0]} is all there is to combine: name two or more runs of one model")
+    _check_runs(args)
 
-    from flowerml.runs.combine import Request, combine_runs, format_soup
+    from flowerml.campaign.run_folders import campaign_run_folders
+    from flowerml.runs.combine import Request, combine_runs, format_soup, record_soup
+    from flowerml.tracking import default_experiment, start_child_run
 
-    soup = combine_runs(
-        Request(
-            runs=tuple(map(Path, args.runs)),
-            output_dir=Path(args.output_dir),
-            train_dir=Path(args.train_dir) if args.train_dir else None,
-            seed=seed,
-            device=None if args.device == "auto" else args.device,
-            workers=workers,
+    named = nullcontext(tuple(map(Path, args.runs)))
+    with campaign_run_folders(args.campaign, args.family) if args.campaign else named as runs:
+        soup = combine_runs(
+            Request(
+                runs=runs,
+                output_dir=Path(args.output_dir),
+                train_dir=Path(args.train_dir) if args.train_dir else None,
+                seed=seed,
+                device=None if args.device == "auto" else args.device,
+                workers=workers,
+            )
         )
-    )
-    print(json.dumps(soup.as_json()) if args.json else format_soup(soup))
+        print(json.dumps(soup.as_json()) if args.json else format_soup(soup))
+        if not args.no_record:
+            chosen = default_experiment()
+            run_id = record_soup(
+                soup, lambda experiment, name: start_child_run(None, chosen or experiment, name, "combine")
+            )
+            logger.info(f"run {run_id} has its files and figures (mlflow ui)")
     return 0
+
+
+def _check_runs(args: argparse.Namespace) -> None:
+    """Refuse runs that are named in two ways, or too few. Raises UserError."""
+    if args.campaign and args.runs:
+        raise UserError("--campaign and run folders exclude each other: name the runs in one way")
+    if bool(args.campaign) != bool(args.family):
+        raise UserError("--campaign and --family belong together: a campaign has runs of several models")
+    if not args.campaign and len(args.runs) < 2:
+        found = f"{args.runs[0]} is all there is to combine" if args.runs else "nothing is named to combine"
+        raise UserError(f"{found}: name two or more runs of one model, or --campaign and --family")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -49,7 +49,9 @@ class CampaignRun:
 
 @dataclass(frozen=True)
 class ServerRun:
-    """A campaign's run at the server: `tags` without the prefix `flowerml.`, last metric values, `started` in ms."""
+    """A campaign's run at the server: `tags` without the prefix `flowerml.`, last metric values, `started` in ms, and
+    the params (text).
+    """
 
     run_id: str
     status: str
@@ -57,6 +59,7 @@ class ServerRun:
     metrics: Mapping[str, float]
     started: int
     seconds: float | None
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
 def first_run(
@@ -194,4 +197,12 @@ def _to_server_run(run: Run) -> ServerRun:
     }
     ended = run.info.end_time
     seconds = None if ended is None else (ended - run.info.start_time) / 1000
-    return ServerRun(str(run.info.run_id), run.info.status, tags, run.data.metrics, run.info.start_time or 0, seconds)
+    return ServerRun(
+        run_id=str(run.info.run_id),
+        status=run.info.status,
+        tags=tags,
+        metrics=run.data.metrics,
+        started=run.info.start_time or 0,
+        seconds=seconds,
+        params=run.data.params,
+    )
