@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import log_softmax
 
 from flowerml.data.halves import split_halves
-from flowerml.evaluation.calibration import Calibration, prediction_sets
+from flowerml.evaluation.calibration import Calibration, energy_of, prediction_sets
 from flowerml.evaluation.metrics import Predictions, calibration_error
 
 MIN_EXAMPLES = 50  # with fewer, a temperature says more about chance than about the model
@@ -76,14 +77,19 @@ class CalibrationReport:
         }
 
 
-def fit_calibration(predictions: Predictions, *, scaled: bool = True) -> Calibration:
+def fit_calibration(predictions: Predictions, *, scaled: bool = True, energies: bool = True) -> Calibration:
     """The calibration of a model with these predictions (at least one) of photos that it was not trained on.
 
-    Without `scaled` the temperature is 1: probabilities stay as they are.
+    Without `scaled` the temperature is 1: probabilities stay as they are. `energies` False leaves those out: of logits
+    that are log probabilities all are 0.
     """
     temperature = fit_temperature(predictions.logits, predictions.labels) if scaled else 1.0
     own = _scaled(predictions, temperature).probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    return Calibration(temperature, np.sort((1 - own.astype(np.float32)).astype(np.float32)))
+    return Calibration(
+        temperature,
+        np.sort((1 - own.astype(np.float32)).astype(np.float32)),
+        np.sort(energy_of(torch.from_numpy(predictions.logits))) if energies else None,
+    )
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -148,7 +154,16 @@ def judge_calibration(predictions: Predictions, calibration: Calibration) -> dic
         "calibrated_error": calibration_error(after, predictions.labels),
         "set_coverage": float(np.mean(covered)),
         "set_size": float(np.mean([len(members) for members in sets])),
+        **_unknown_share(predictions, calibration),
     }
+
+
+def _unknown_share(predictions: Predictions, calibration: Calibration) -> dict[str, float]:
+    """The share of photos that count as none of the classes, where the calibration can tell."""
+    limit = calibration.known_energy
+    if limit is None:
+        return {}
+    return {"unknown_share": float((energy_of(torch.from_numpy(predictions.logits)) > limit).mean())}
 
 
 def calibration_halves(predictions: Predictions, seed: int = 0) -> np.ndarray:

@@ -12,12 +12,16 @@ from flowerml.text import distinct_nfc
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """What a run predicted: image names (in NFC) and class names, true class numbers (N,), and probabilities (N, C)."""
+    """What a run predicted: image names (in NFC) and class names, true class numbers (N,), and probabilities (N, C).
+
+    `energies` (N,) are -logsumexp of the logits; None in tables of earlier versions.
+    """
 
     images: tuple[str, ...]
     classes: tuple[str, ...]
     labels: np.ndarray
     probabilities: np.ndarray
+    energies: np.ndarray | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -33,9 +37,13 @@ class PredictionTable:
         return matrix
 
     def as_predictions(self) -> Predictions:
-        """The table as a model's outputs: logits are log probabilities, which any temperature scales alike."""
-        logits = np.log(np.maximum(self.probabilities, np.finfo(np.float32).tiny)).astype(np.float32)
-        return Predictions(self.classes, self.images, self.labels, logits)
+        """The table as a model's outputs: the logits, or without energies log probabilities (the same but for a
+        constant in each row).
+        """
+        logits = np.log(np.maximum(self.probabilities, np.finfo(np.float32).tiny))
+        if self.energies is not None:
+            logits = logits - self.energies[:, None]
+        return Predictions(self.classes, self.images, self.labels, logits.astype(np.float32))
 
 
 def read_predictions(path: Path) -> PredictionTable | None:
@@ -46,6 +54,8 @@ def read_predictions(path: Path) -> PredictionTable | None:
         classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
         labels = np.array([classes.index(row["label"]) for row in rows])
         probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
-        return PredictionTable(tuple(distinct_nfc([row["image"] for row in rows])), classes, labels, probabilities)
+        energies = np.array([float(row["energy"]) for row in rows]) if "energy" in rows[0] else None
+        images = tuple(distinct_nfc([row["image"] for row in rows]))
+        return PredictionTable(images, classes, labels, probabilities, energies)
     except (OSError, ValueError, KeyError, IndexError):
         return None

@@ -14,6 +14,7 @@ import torch
 from flowerml.data.inputs import tensors_of
 from flowerml.data.loader import Example, ExampleDataset, Transform, collate
 from flowerml.errors import one_line
+from flowerml.evaluation.calibration import energy_of
 from flowerml.evaluation.metrics import Predictions, Scores
 from flowerml.evaluation.pair_baselines import BaselineResult
 from flowerml.files import write_bytes, write_json, write_text, write_with
@@ -175,14 +176,18 @@ def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str
 
 
 def predictions_csv(predictions: Predictions) -> str:
-    """image, label, predicted, and a probability per class (`p_<class>`)."""
+    """image, label, predicted, a probability per class (`p_<class>`), and the energy (`energy_of`)."""
     names = predictions.classes
-    columns = zip(predictions.ids, predictions.labels, predictions.predicted, predictions.probabilities, strict=True)
+    columns = zip(
+        *(predictions.ids, predictions.labels, predictions.predicted, predictions.probabilities),
+        energy_of(torch.from_numpy(predictions.logits)),
+        strict=True,
+    )
     rows = [
-        [image, names[label], names[predicted], *(f"{share:.9g}" for share in shares)]
-        for image, label, predicted, shares in columns
+        [image, names[label], names[predicted], *(f"{share:.9g}" for share in shares), f"{energy:.9g}"]
+        for image, label, predicted, shares, energy in columns
     ]
-    return csv_text([["image", "label", "predicted", *(f"p_{name}" for name in names)], *rows])
+    return csv_text([["image", "label", "predicted", *(f"p_{name}" for name in names), "energy"], *rows])
 
 
 def write_probe(

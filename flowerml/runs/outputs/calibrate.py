@@ -12,7 +12,7 @@ from flowerml.evaluation.fit_calibration import (
     measure_calibration,
 )
 from flowerml.evaluation.metrics import Predictions, join_predictions
-from flowerml.evaluation.prediction_table import read_predictions
+from flowerml.evaluation.prediction_table import PredictionTable, read_predictions
 from flowerml.files import write_bytes, write_json
 from flowerml.optional_files import write_optional
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -29,12 +29,14 @@ class Calibrated:
     line: str
 
 
-def calibrate(weights: Path, predictions: Predictions, runs: Sequence[str] = ()) -> Calibrated | None:
+def calibrate(
+    weights: Path, predictions: Predictions, runs: Sequence[str] = (), *, energies: bool = True
+) -> Calibrated | None:
     """Fit a calibration to validation predictions and store it in `weights`; None with fewer than MIN_EXAMPLES photos.
 
-    `runs` are the names of those that predicted, where that is not the model itself. Writes `calibration.json` and
-    `calibration.png` beside the weights. Predicted classes do not change; probabilities only where that lowers the loss
-    of photos that did not take part in the fit.
+    `runs` are the names of those that predicted, where that is not the model itself; `energies` as `fit_calibration`
+    takes it. Writes `calibration.json` and `calibration.png` beside the weights. Predicted classes do not change;
+    probabilities only where that lowers the loss of photos that did not take part in the fit.
 
     Raises:
         UserError: the weights can't be read or written.
@@ -42,7 +44,7 @@ def calibrate(weights: Path, predictions: Predictions, runs: Sequence[str] = ())
     if len(set(predictions.ids)) < MIN_EXAMPLES:
         return None
     report = measure_calibration(predictions)
-    calibration = fit_calibration(predictions, scaled=report.helps)
+    calibration = fit_calibration(predictions, scaled=report.helps, energies=energies)
     save_checkpoint(weights, replace(load_checkpoint(weights), calibration=calibration))
     content, figure = weights.with_name("calibration.json"), weights.with_name("calibration.png")
     write_json(content, report.as_json(calibration, runs))
@@ -67,19 +69,21 @@ def calibrate_by_runs(weights: Path, classes: Sequence[str], folders: Sequence[P
         UserError: as `calibrate`.
     """
     read = {folder.name: _read(folder, classes) for folder in folders}
-    usable = {name: predictions for name, predictions in read.items() if predictions is not None}
+    usable = {name: table for name, table in read.items() if table is not None}
     if not usable:
         return None
-    return calibrate(weights, join_predictions(list(usable.values())), tuple(usable))
+    energies = all(table.energies is not None for table in usable.values())
+    pooled = join_predictions([table.as_predictions() for table in usable.values()])
+    return calibrate(weights, pooled, tuple(usable), energies=energies)
 
 
-def _read(folder: Path, classes: Sequence[str]) -> Predictions | None:
+def _read(folder: Path, classes: Sequence[str]) -> PredictionTable | None:
     table = read_predictions(folder / "predictions.csv")
     if table is None or list(table.classes) != list(classes):
         reason = "can't be read" if table is None else "is of other classes"
         logger.warning(f"{folder / 'predictions.csv'} {reason}: the calibration goes without it")
         return None
-    return table.as_predictions()
+    return table
 
 
 def _write_figure(path: Path, report: CalibrationReport, temperature: float) -> None:

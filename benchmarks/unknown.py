@@ -1,0 +1,167 @@
+"""Pictures of none of the classes: how well a score tells them from validation photos, on a frozen backbone.
+
+    python benchmarks/unknown.py --photos data/flowers --model clip_vitb16 --weights clip_vitb16.safetensors
+
+For each class in turn a linear probe is trained on the photos of the others (`flowerml train --probe`), and asked about
+the photos of the class it has never seen; then one of all classes about generated scenes, drawn flowers and noise. Each
+row has, for three scores, the area under the ROC curve, and the share of unknown pictures that are taken for one of the
+classes where 95 % of the validation photos are (FPR95; lower is better). The scores: one minus the largest probability
+(Hendrycks & Gimpel, ICLR 2017); the energy, which `predict(…, unknown=True)` uses (Liu et al., NeurIPS 2020); the
+distance of the features from the nearest of a training photo's (cosine; Sun et al., ICML 2022).
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.table import Table
+from sklearn.metrics import roc_auc_score
+from support.harness import parse_arguments, print_table, start_as_commands_do
+
+from flowerml.cli.main import main as flowerml
+from flowerml.data.folders import find_pictures
+from flowerml.data.synthetic.flowers import make_flowers
+from flowerml.data.synthetic.scenes import make_scenes, relation_counts
+from flowerml.evaluation.calibration import KNOWN_SHARE, energy_of
+from flowerml.prediction import FlowersClassifier, load_predictor
+from flowerml.training.checkpoints.checkpoint import load_checkpoint
+
+QUICK: dict[str, object] = {"photos": None, "model": "timm:test_convnext2", "weights": "none", "img_size": 32}
+BATCH = 32
+Scores = Mapping[str, np.ndarray]
+
+
+@torch.inference_mode()
+def features_of(model: FlowersClassifier, paths: list[Path]) -> torch.Tensor:
+    """Features (N, F) of pictures."""
+    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+    return torch.cat([model.backbone(torch.stack([model.preprocess(path) for path in batch])) for batch in batches])
+
+
+@torch.inference_mode()
+def scores_of(model: FlowersClassifier, features: torch.Tensor, trained: torch.Tensor) -> Scores:
+    """By the score's name (N,), large for what is none of the classes."""
+    logits = model.head(features)
+    unit, known = (torch.nn.functional.normalize(one, dim=1) for one in (features, trained))
+    return {
+        "probability": 1 - logits.softmax(dim=1).amax(dim=1).numpy(),
+        "energy": energy_of(logits),
+        "nearest": 1 - (unit @ known.T).amax(dim=1).numpy(),
+    }
+
+
+def cells_of(known: Scores, unknown: Scores) -> tuple[list[str], list[float]]:
+    """Cells and figures: for each score the area under the curve, and FPR95."""
+    cells, figures = [], []
+    for name, values in known.items():
+        found = unknown[name]
+        truth = np.r_[np.zeros(len(values)), np.ones(len(found))]
+        area = float(roc_auc_score(truth, np.r_[values, found]))
+        missed = float((found <= np.quantile(values, KNOWN_SHARE)).mean())
+        cells += [f"{area:.3f}", f"{missed:.3f}"]
+        figures += [area, missed]
+    return cells, figures
+
+
+def other_pictures(folder: Path, size: int) -> dict[str, list[Path]]:
+    """Generated pictures that show none of the classes, or not as a photo."""
+    make_scenes(folder / "scenes", relation_counts(200, long_tail=False), seed=1)
+    make_flowers(folder / "drawn flowers", per_class=20, size=size, seed=1)
+    draw = np.random.default_rng(0)
+    (folder / "noise").mkdir()
+    for index in range(50):
+        coarse = draw.integers(0, 256, (size // (16 if index % 2 else 1),) * 2 + (3,), dtype=np.uint8)
+        Image.fromarray(coarse).resize((size, size), Image.Resampling.NEAREST).save(folder / "noise" / f"{index}.png")
+    return {name: find_pictures([folder / name])[0] for name in ("scenes", "drawn flowers", "noise")}
+
+
+class Turns:
+    """Trainings on some classes of a folder, whose features are computed once and kept."""
+
+    def __init__(self, args: argparse.Namespace, photos: Path, folder: Path) -> None:
+        self.args, self.photos, self.folder = args, photos, folder
+        self.classes = sorted(path.name for path in photos.iterdir() if path.is_dir())
+        self.features: dict[Path, torch.Tensor] = {}
+
+    def train(self, left_out: str = "") -> FlowersClassifier:
+        """A probe of all classes but one; `known` and `trained` have its validation and training photos after that."""
+        data, output = self.folder / f"without {left_out}", self.folder / f"run {left_out}"
+        data.mkdir()
+        classes = [name for name in self.classes if name != left_out]
+        for name in classes:
+            (data / name).symlink_to(self.photos / name)
+        words = [
+            *("--train-dir", str(data), "--classes", ",".join(classes)),
+            "--probe",
+            "--model",
+            self.args.model,
+            "--weights",
+            self.args.weights,
+        ]
+        words += ["--img-size", str(self.args.img_size), "--output-dir", str(output), "--quiet"]
+        if flowerml(["train", *words]):
+            raise RuntimeError(f"flowerml train {' '.join(words)} failed")
+        split = load_checkpoint(output / "best.pth").parse_split()
+        assert split is not None
+        self.model = load_predictor(output / "best.pth")
+        self.known, self.trained = (self._features([data / name for name in part]) for part in (split.val, split.train))
+        return self.model
+
+    def unknown(self, left_out: str) -> torch.Tensor:
+        """The features of a class that the last training left out."""
+        return self._features(find_pictures([self.photos / left_out])[0])
+
+    def _features(self, paths: list[Path]) -> torch.Tensor:
+        paths = [path.resolve() for path in paths]
+        if missing := [path for path in paths if path not in self.features]:
+            self.features |= dict(zip(missing, features_of(self.model, missing), strict=True))
+        return torch.stack([self.features[path] for path in paths])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="a folder with a sub-folder of photos per class")
+    parser.add_argument("--model", default="clip_vitb16")
+    parser.add_argument("--weights", default="hub")
+    parser.add_argument("--img-size", type=int, default=224)
+    args = parse_arguments(parser, QUICK)
+    start_as_commands_do()
+    if args.photos is None and not args.quick:
+        parser.error("no --photos are given: name a folder, or --quick")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+        photos = args.photos
+        if photos is None:
+            photos = folder / "photos"
+            make_flowers(photos, per_class=16, size=64)
+        turns, rows = Turns(args, photos.resolve(), folder), []
+        for name in turns.classes:
+            started = time.perf_counter()
+            model = turns.train(name)
+            known = scores_of(model, turns.known, turns.trained)
+            cells, figures = cells_of(known, scores_of(model, turns.unknown(name), turns.trained))
+            rows.append(([f"class {name}", *cells, f"{time.perf_counter() - started:.1f}"], figures))
+        means = np.mean([figures for _, figures in rows], axis=0)
+        rows.append((["mean of classes", *(f"{value:.3f}" for value in means), ""], []))
+        model = turns.train()
+        known = scores_of(model, turns.known, turns.trained)
+        for name, paths in other_pictures(folder, args.img_size).items():
+            started = time.perf_counter()
+            cells, figures = cells_of(known, scores_of(model, features_of(model, paths), turns.trained))
+            rows.append(([name, *cells, f"{time.perf_counter() - started:.1f}"], figures))
+    columns = [f"{score} {figure}" for score in known for figure in ("AUROC", "FPR95")]
+    table = Table("unknown pictures", *columns, "time [s]", title=f"none of the classes, {args.model}")
+    for cells, _ in rows:
+        table.add_row(*cells)
+    print_table(table, len(rows), [1 + value for _, figures in rows for value in figures], width=160)
+
+
+if __name__ == "__main__":
+    main()
