@@ -5,8 +5,6 @@ import re
 
 from flowerml.errors import UserError
 
-TTA = ("none", "flip", "flip-scales")  # `evaluation.tta` has them too, and imports torch, which `--help` does not need
-
 
 def parse_int(flag: str, text: str, low: int, high: int) -> int:
     """A whole number from `low` to `high`. Raises UserError, which names the flag and the range."""

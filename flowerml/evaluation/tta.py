@@ -7,10 +7,6 @@ apply to it as to the logits of one view.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
-
 NO_VIEWS, FLIP, FLIP_SCALES = "none", "flip", "flip-scales"
 TTA = (NO_VIEWS, FLIP, FLIP_SCALES)
 TTA_SCALES = (1.0, 0.9, 1.15)  # of the edge that a picture is resized to before its centre is cropped
@@ -24,11 +20,3 @@ def crop_shares(tta: str, crop_pct: float) -> tuple[float, ...]:
     if tta != FLIP_SCALES:
         return (crop_pct,)
     return tuple(dict.fromkeys(min(1.0, crop_pct / scale) for scale in TTA_SCALES))
-
-
-def flip_mean(network: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-    """The mean of the logits (N, C) of inputs (N, 3, S, S) and of their mirror images.
-
-    In two passes, not in one of twice the size: memory and the logits of `inputs` stay those of a prediction without.
-    """
-    return (network(inputs) + network(inputs.flip(-1))) / 2

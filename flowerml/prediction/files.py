@@ -43,9 +43,7 @@ def predict_files(model: Classifier, paths: Sequence[Path], workers: int = 0) ->
                     yield FilePrediction(path, tuple(next(rows).tolist()))
 
 
-def _preprocessed(
-    model: Classifier, paths: Sequence[Path], workers: int
-) -> Generator[Any, None, None]:
+def _preprocessed(model: Classifier, paths: Sequence[Path], workers: int) -> Generator[Any, None, None]:
     """The model's input of each path, or (a str) why there is none."""
     if not workers:
         yield from map(partial(_preprocess, model), paths)

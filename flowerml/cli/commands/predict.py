@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowerml.cli.arguments import TTA, parse_float
+from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError, one_line
+from flowerml.evaluation.tta import TTA
 from flowerml.files import check_writable, missing_reason, write_text
 from flowerml.progress_bar import track
 from flowerml.settings import resolve_setting

@@ -68,9 +68,7 @@ class Ensemble:
         )
 
 
-def load_ensemble(
-    weights_paths: Sequence[str | os.PathLike[str]], weights: Sequence[float] | None = None
-) -> Ensemble:
+def load_ensemble(weights_paths: Sequence[str | os.PathLike[str]], weights: Sequence[float] | None = None) -> Ensemble:
     """Load several weights files, of any family, as one model for `predict` and `predict_proba`.
 
     `weights` are one positive number per file, and are divided by their sum; None weighs all the same, which helps only

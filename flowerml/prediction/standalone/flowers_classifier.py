@@ -26,7 +26,7 @@ from torch import nn
 from flowerml.data.decode import BadImage
 from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration, class_probabilities, prediction_sets
-from flowerml.evaluation.tta import FLIP_SCALES, NO_VIEWS, crop_shares, flip_mean
+from flowerml.evaluation.tta import FLIP_SCALES, NO_VIEWS, crop_shares
 from flowerml.prediction.standalone.messages import single_line
 from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, Pictures, picture_name, read_picture, to_input
@@ -91,7 +91,8 @@ class FlowersClassifier(nn.Module):
             logits: torch.Tensor = self(inputs)
             return logits
         sizes = inputs.unbind(1) if inputs.ndim == 5 else (inputs,)
-        return torch.stack([flip_mean(self, size) for size in sizes]).mean(dim=0)
+        # A pass for each view: a batch of all of them would take as many times the memory.
+        return torch.stack([self(view) for size in sizes for view in (size, size.flip(-1))]).mean(dim=0)
 
     def preprocess(self, picture: Picture, name: str = "") -> torch.Tensor:
         """The input (3, S, S) float32 of a picture; with the views flip-scales (V, 3, S, S), one for each size.
