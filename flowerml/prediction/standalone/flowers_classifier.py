@@ -7,9 +7,11 @@
 
 Needs torch, timm or open_clip, Pillow and numpy; no network. A picture is a path, a binary file object, the bytes of a
 file, a Pillow image, or a list of these (which gives a list). `predict_proba` gives the probabilities, one column for
-each of `model.classes`; `predict_set` the names that a picture may have, of which one is right in 95 % of the cases. A
-picture that can't be used raises `BadImage`, weights that can't be trusted or do not fit
-`BadWeights`: both are `UserError`s with a message of one line. Nothing in a weights file is ever executed.
+each of `model.classes`; `predict_set` the names that a picture may have, of which one is right in 95 % of the cases.
+Views that a weights file asks for (a picture's mirror image, other sizes) are averaged over in all three, and
+`load_ensemble` makes several files one model. A picture that can't be used raises `BadImage`, weights that can't be
+trusted or do not fit `BadWeights`: both are `UserError`s with a message of one line. Nothing in a weights file is ever
+executed.
 """
 
 from __future__ import annotations
