@@ -15,6 +15,7 @@ from flowerml.evaluation.tta_gain import paired_gain
 from flowerml.events import MemoryRecorder, Metrics
 from flowerml.prediction import load_predictor, predict_proba
 from flowerml.runs.evaluate import Request, run_evaluation
+from flowerml.runs.lifecycle.run_file import EVALUATIONS
 from flowerml.selection.intervals import bootstrap_intervals
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from tests.tracking.finished_runs import trained
@@ -44,6 +45,7 @@ def test_scores_are_those_of_the_views_and_the_comparison_starts_from_training_s
     assert evaluation.gain.after == evaluation.scores.accuracy
     assert evaluation.scores.loss != run.scores.loss
     assert not (folder / "eval_val").exists()
+    assert f"eval_val_{tta}" in EVALUATIONS, "what --overwrite replaces"
     table = read_predictions(folder / f"eval_val_{tta}" / "predictions.csv")
     plain = read_predictions(run.folder / "predictions.csv")
     assert table.images == plain.images
