@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowerml.prediction import (
         load_cnn_model,
+        load_ensemble,
         load_relation_model,
         load_vit_model,
         predict,
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "load_cnn_model",
+    "load_ensemble",
     "load_relation_model",
     "load_vit_model",
     "predict",

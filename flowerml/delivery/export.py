@@ -12,6 +12,7 @@ from flowerml.delivery.manifest import NAME, check_own_manifest, manifest_entry,
 from flowerml.delivery.model_card import NAME as CARD
 from flowerml.delivery.model_card import model_card
 from flowerml.delivery.verify import Check, Expected, verify
+from flowerml.delivery.views import with_views
 from flowerml.errors import UserError
 from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.files import check_writable, copy_file, file_digest, write_text, write_with
@@ -68,13 +69,20 @@ class Delivery:
 
 
 def export(
-    sources: Sequence[Source], folder: Path, *, precision: Precision = Precision.FULL, archive: Path | None = None
+    sources: Sequence[Source],
+    folder: Path,
+    *,
+    precision: Precision = Precision.FULL,
+    archive: Path | None = None,
+    tta: str | None = None,
 ) -> Delivery:
     """Deliver into `folder`, then verify. The other family's file of an earlier export stays part of the delivery.
 
+    `tta` names the test-time views that the files apply (None: those that they have).
+
     Raises:
-        UserError: an unusable source, two of one family, or an unwritable folder; files are replaced one by one,
-            each atomically.
+        UserError: an unusable source, two of one family, views whose calibration can't be fitted, or an unwritable
+            folder; files are replaced one by one, each atomically.
     """
     check_own_manifest(folder)
     for path in (folder / NAME, *([archive] if archive else [])):
@@ -83,10 +91,17 @@ def export(
     by_name = {_file_name(source, checkpoint): (source, checkpoint) for source, checkpoint in loaded}
     if len(by_name) < len(sources):
         raise UserError("two sources of one family: a delivery holds one CNN and one ViT")
+    gains, changed = {}, set()
+    for name, (source, checkpoint) in list(by_name.items()):
+        viewed, gains[name] = with_views(checkpoint, source.expected, tta)
+        if viewed is not checkpoint:
+            changed.add(name)
+            by_name[name] = source, viewed
     entries = {name: entry for name, entry in unchanged_entries(folder).items() if name not in by_name}
     kept = sorted(entries)
     written = {
-        name: _write_weights(folder / name, source, checkpoint, precision)
+        name: _write_weights(folder / name, source, checkpoint, precision, changed=name in changed)
+        | ({} if (gain := gains[name]) is None else {"tta_gain": gain.as_json()})
         for name, (source, checkpoint) in by_name.items()
     }
     entries |= written
@@ -131,8 +146,13 @@ def _file_name(source: Source, checkpoint: Checkpoint) -> str:
     return WEIGHTS[family]
 
 
-def _write_weights(path: Path, source: Source, checkpoint: Checkpoint, precision: Precision) -> dict[str, Any]:
-    """Write a weights file; returns its manifest entry. A file in delivered form is copied byte for byte."""
+def _write_weights(
+    path: Path, source: Source, checkpoint: Checkpoint, precision: Precision, *, changed: bool
+) -> dict[str, Any]:
+    """Write a weights file; returns its manifest entry. A source in delivered form is copied byte for byte.
+
+    Not so where its content has `changed`.
+    """
     delivered = for_delivery(checkpoint)
     if precision is Precision.HALF:
         delivered = to_half(delivered)
@@ -141,7 +161,7 @@ def _write_weights(path: Path, source: Source, checkpoint: Checkpoint, precision
                 f"{source.weights}: {lost[0]} has values beyond fp16's range (65,504): export it without --half"
             )
         save_checkpoint(path, delivered)
-    elif is_delivered(checkpoint):
+    elif is_delivered(checkpoint) and not changed:
         copy_file(source.weights, path)
     else:
         save_checkpoint(path, delivered)

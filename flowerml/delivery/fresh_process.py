@@ -1,6 +1,7 @@
 """The script that `verify` runs without flowerml on the path: load a delivered folder, predict, print JSON.
 
-Its argument is a JSON file with the folder, the weights file's name and family, the probe's inputs, and photos.
+Its argument is a JSON file with the folder, the weights file's name and family, the probe's inputs, photos, and
+pictures to predict with the file's own test-time views.
 """
 
 import json
@@ -48,6 +49,9 @@ def main(request_path: str) -> int:
         with torch.inference_mode():
             logits = model(torch.from_numpy(np.load(request["inputs"])))
         result["logits"] = logits.double().tolist()
+    if request["viewed"]:
+        result["viewed"] = delivered.predict_proba(model, request["viewed"], calibrated=False).tolist()
+    model.tta = "none"  # as the run recorded its labels
     result["labels"] = predict_photos(delivered, model, request["photos"])
     print(json.dumps(result))
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from flowerml.evaluation.metrics import MANY_CLASSES, wilson_interval
 from flowerml.evaluation.prediction_table import PredictionTable
+from flowerml.evaluation.tta import NO_VIEWS
 from flowerml.settings import find_model
 from flowerml.settings.model_catalog import Library
 from flowerml.text import escape_markdown
@@ -123,6 +124,7 @@ def _file(
         "registered as": f"{entry['registered_model']}, version {entry['version']}" if "version" in entry else "",
         "campaign": str(entry.get("campaign", "")),
         "probabilities": _calibrated(entry),
+        "test-time views": _views(entry),
         "trained with": ", ".join(f"{key} {settings[key]}" for key in _RECIPE if key in settings),
         "seed, split seed, share held out": ", ".join(held_out),
     }
@@ -143,6 +145,21 @@ def _calibrated(entry: Mapping[str, Any]) -> str:
         return "softmax, not calibrated"
     source = "" if "val_accuracy" in entry["metrics"] else " (by the held-out photos of its configuration's runs)"
     return f"calibrated, temperature {temperature:.3f}{source}"
+
+
+def _views(entry: Mapping[str, Any]) -> str:
+    """The views that predictions are the mean of, and what they change; "" for one view."""
+    tta, gain = entry.get("tta", NO_VIEWS), entry.get("tta_gain")
+    if tta == NO_VIEWS:
+        return ""
+    if gain is None:
+        return f"{tta}, applied in every prediction; the figures below are without them"
+    low, high = gain["interval_95"]["low"], gain["interval_95"]["high"]
+    shown = "" if gain["shown"] else ": not shown"
+    return (
+        f"{tta}, applied in every prediction; the figures below are without them, with them the validation accuracy"
+        f" changes by {gain['gain']:+.4f} (95 % interval {low:+.4f} to {high:+.4f}{shown})"
+    )
 
 
 def _results(entry: Mapping[str, Any], predictions: PredictionTable | None) -> Iterator[str]:

@@ -7,7 +7,9 @@ from flowerml.prediction.relations import (
     predict_relation,
     predict_relation_proba,
 )
+from flowerml.prediction.standalone.ensemble import Ensemble, load_ensemble
 from flowerml.prediction.standalone.flowers_classifier import (
+    Classifier,
     FlowersClassifier,
     load_cnn_model,
     load_vit_model,
@@ -17,11 +19,14 @@ from flowerml.prediction.standalone.flowers_classifier import (
 )
 
 __all__ = [
+    "Classifier",
+    "Ensemble",
     "FlowersClassifier",
     "RelationPredictor",
     "as_network",
     "as_predictor",
     "load_cnn_model",
+    "load_ensemble",
     "load_network",
     "load_predictor",
     "load_relation_model",

@@ -8,17 +8,28 @@ import torch
 
 from flowerml.data import decode
 from flowerml.data.relations import geometry, records
-from flowerml.evaluation import calibration
+from flowerml.evaluation import calibration, tta
 from flowerml.models.pairs import head as pair_head
 from flowerml.prediction import relations_served
 from flowerml.prediction.bundle import bundle
-from flowerml.prediction.standalone import flowers_classifier, messages, network, pictures, pyfunc, weights_file
+from flowerml.prediction.standalone import (
+    ensemble,
+    flowers_classifier,
+    messages,
+    network,
+    pictures,
+    pyfunc,
+    weights_file,
+)
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 WEIGHTS = {"cnn": "cnn_flowers.pth", "vit": "vit_flowers.pth"}  # the delivered file's name by family
 REGISTERED_WEIGHTS = {**WEIGHTS, "relation": "relations.pth"}  # the file's name in a registered version
 CLASSIFIER = "flowers_classifier.py"
-_CLASSIFIER_MODULES = (messages, decode, pictures, calibration, weights_file, network, flowers_classifier, pyfunc)
+_CLASSIFIER_MODULES = (
+    *(messages, decode, pictures, calibration, tta, weights_file),
+    *(network, flowers_classifier, ensemble, pyfunc),
+)
 # In the file the errors are ValueErrors, and that of a picture has had this name since the first delivery.
 _REPLACEMENTS = {"UserError": "ValueError", "BadImage": "BadPicture"}
 _LOCAL_PATHS = ("train_dir", "test_dir", "output_dir")  # settings that are paths of the machine that trained

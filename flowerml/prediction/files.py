@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from flowerml.data.decode import BadImage
-from flowerml.prediction.standalone.flowers_classifier import BATCH, FlowersClassifier
+from flowerml.prediction.standalone.flowers_classifier import BATCH, Classifier
 
 _BATCHES_AHEAD = 2  # that are decoded while the model computes; bounds the memory
 
@@ -26,7 +25,7 @@ class FilePrediction:
     reason: str = ""
 
 
-def predict_files(model: FlowersClassifier, paths: Sequence[Path], workers: int = 0) -> Iterator[FilePrediction]:
+def predict_files(model: Classifier, paths: Sequence[Path], workers: int = 0) -> Iterator[FilePrediction]:
     """A prediction for each path, in their order. Memory does not grow with their number.
 
     `workers` threads decode and resize while the model computes (both release the GIL); 0 takes turns.
@@ -35,7 +34,7 @@ def predict_files(model: FlowersClassifier, paths: Sequence[Path], workers: int 
         for start in range(0, len(paths), BATCH):
             batch = paths[start : start + BATCH]
             views = list(islice(results, len(batch)))
-            inputs = [view for view in views if isinstance(view, torch.Tensor)]
+            inputs = [view for view in views if not isinstance(view, str)]
             rows = iter(model.probabilities(inputs) if inputs else ())
             for path, view in zip(batch, views, strict=True):
                 if isinstance(view, str):
@@ -44,14 +43,12 @@ def predict_files(model: FlowersClassifier, paths: Sequence[Path], workers: int 
                     yield FilePrediction(path, tuple(next(rows).tolist()))
 
 
-def _preprocessed(
-    model: FlowersClassifier, paths: Sequence[Path], workers: int
-) -> Generator[torch.Tensor | str, None, None]:
-    """The model's input of each path, or why there is none."""
+def _preprocessed(model: Classifier, paths: Sequence[Path], workers: int) -> Generator[Any, None, None]:
+    """The model's input of each path, or (a str) why there is none."""
     if not workers:
         yield from map(partial(_preprocess, model), paths)
         return
-    waiting: deque[Future[torch.Tensor | str]] = deque()
+    waiting: deque[Future[Any]] = deque()
     remaining = iter(paths)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
@@ -65,8 +62,8 @@ def _preprocessed(
         pool.shutdown(cancel_futures=True)
 
 
-def _preprocess(model: FlowersClassifier, path: Path) -> torch.Tensor | str:
-    """The model's input, or why there is none."""
+def _preprocess(model: Classifier, path: Path) -> Any:  # noqa: ANN401 - what the model's `probabilities` take
+    """The model's input, or (a str) why there is none."""
     try:
         return model.preprocess(path)
     except BadImage as error:

@@ -55,6 +55,7 @@ def as_predictor(checkpoint: Checkpoint, device: str, origin: str) -> FlowersCla
             str(spec.family),
             description,
             checkpoint.calibration,
+            checkpoint.tta,
         )
 
     try:

@@ -2,22 +2,23 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flowerml.data.loader import Example, evaluation_loader
+from flowerml.data.loader import Batch, Example, evaluation_loader
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.fit_calibration import judge_calibration
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
-from flowerml.evaluation.predict import predict_all
+from flowerml.evaluation.tta import NO_VIEWS
+from flowerml.evaluation.tta_gain import PairedGain, paired_gain, predict_with_views
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_network
-from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.lifecycle.run_file import evaluation_folder, read_run_file
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
-from flowerml.settings import Settings
+from flowerml.settings import Family, Settings
 from flowerml.tasks import Task, task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from flowerml.training.device import default_workers, use_device
@@ -33,6 +34,7 @@ class Evaluation:
     """Scores of a checkpoint on one part of its data, the headline metric, and how the data has changed.
 
     `calibrated` is what its calibration does for photos that did not fit it; empty without one, or on its own split.
+    `tta` names the views of the scores, and `gain` compares them with predictions without views (None: there are none).
     """
 
     scores: Scores
@@ -41,6 +43,8 @@ class Evaluation:
     changes: tuple[str, ...]
     run_id: str
     calibrated: Mapping[str, float] = field(default_factory=dict)
+    tta: str = NO_VIEWS
+    gain: PairedGain | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Request:
     """What to evaluate: a checkpoint on `split` (train, val or all) of `folder` (default: the one it was trained on).
 
     With `test_dir` all pictures of that folder instead. `logit_adjustment` is tau of Menon et al., "Long-tail learning
-    via logit adjustment" (ICLR 2021): tau times the log training shares is subtracted from the logits (0: off).
+    via logit adjustment" (ICLR 2021): tau times the log training shares is subtracted from the logits (0: off). `tta`
+    names the views of each picture to average over (None: the file's own).
     """
 
     checkpoint: Path
@@ -58,15 +63,18 @@ class Request:
     device: str | None = None
     workers: int | None = None
     logit_adjustment: float = 0.0
+    tta: str | None = None
 
 
 def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluation:
     """Evaluate in fp32, in the same batches as the training's own evaluation: the figures are bit-equal.
 
     Raises:
-        UserError: the checkpoint can't be used, has no split, or the pictures are gone.
+        UserError: the checkpoint can't be used, has no split, is of relations and is to be evaluated with views, or the
+            pictures are gone.
     """
     checkpoint = load_checkpoint(request.checkpoint)
+    tta = _views(request, checkpoint)
     settings = checkpoint.parse_settings()
     device = use_device(request.device)
     if request.logit_adjustment and checkpoint.prior is None:
@@ -80,24 +88,35 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
         logger.warning(one_line(f"{folder}: {remark}"))
     predictor = as_network(checkpoint, str(device), str(request.checkpoint))
     memory_format = set_channels_last(predictor, checkpoint.spec)
-    _, transform = task.transforms(checkpoint.description, settings)
     workers = default_workers(device) if request.workers is None else request.workers
-    loader = evaluation_loader(examples, transform, batch_size=settings.batch_size, workers=workers)
-    logger.info(f"evaluating {len(examples)} {part} pictures of {folder} on {device}")
-    predictions = predict_all(predictor, loader.epoch(1), checkpoint.classes, device, memory_format)
+
+    def batches_at(crop_pct: float) -> Iterator[Batch]:
+        _, transform = task.transforms(replace(checkpoint.description, crop_pct=crop_pct), settings)
+        return evaluation_loader(examples, transform, batch_size=settings.batch_size, workers=workers).epoch(1)
+
+    logger.info(f"evaluating {len(examples)} {part} pictures of {folder} on {device}{_with_views(tta)}")
+    own = checkpoint.description.crop_pct
+    plain, predictions = predict_with_views(predictor, batches_at, tta, own, checkpoint.classes, device, memory_format)
     if request.logit_adjustment:
         assert checkpoint.prior is not None
-        predictions = predictions.adjusted(checkpoint.prior, request.logit_adjustment)
+        plain, predictions = (one.adjusted(checkpoint.prior, request.logit_adjustment) for one in (plain, predictions))
     scores = compute_metrics(predictions)
+    gain = None if tta == NO_VIEWS else paired_gain(*(one.predicted == one.labels for one in (plain, predictions)))
     calibrated: dict[str, float] = {}
     if checkpoint.calibration is not None and part == "test" and not request.logit_adjustment:
-        calibrated = judge_calibration(predictions, checkpoint.calibration)
+        if tta == checkpoint.tta:
+            calibrated = judge_calibration(predictions, checkpoint.calibration)
+        else:
+            logger.info(
+                f"its calibration was fitted with --tta {checkpoint.tta} and is not judged with {tta}: `flowerml export"
+                f" --tta {tta}` fits it for that"
+            )
 
     source = read_run_file(request.checkpoint.parent)
     adjusted = f", logit adjustment {request.logit_adjustment:g}" if request.logit_adjustment else ""
-    name = f"eval {part} of {settings.run_name or request.checkpoint.name}{adjusted}"
+    name = f"eval {part} of {settings.run_name or request.checkpoint.name}{adjusted}{_with_views(tta)}"
     # Files first: an MLflow run is only opened for a complete evaluation.
-    folder = request.checkpoint.parent / f"eval_{part}{'_adjusted' if adjusted else ''}"
+    folder = request.checkpoint.parent / evaluation_folder(part, tta, adjusted=bool(adjusted))
     paths = _write_files(folder, name, predictions, scores, task, examples)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
     with finalize_status(recorder):
@@ -106,12 +125,30 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
         )
         if adjusted:
             recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))
+        if gain is not None:
+            recorder.record(Tags({"flowerml.tta": tta}))
+            recorder.record(Metrics({f"{part}_tta_gain": gain.gain}))
         recorder.record(Metrics(_metrics_of(scores, part)))
         if calibrated:
             recorder.record(Metrics({f"{part}_{name}": value for name, value in calibrated.items()}))
         for path in paths:
             recorder.record(Artifact(path))
-    return Evaluation(scores, task.headline, part, tuple(remarks), recorder.run_id, calibrated)
+    return Evaluation(scores, task.headline, part, tuple(remarks), recorder.run_id, calibrated, tta, gain)
+
+
+def _views(request: Request, checkpoint: Checkpoint) -> str:
+    """The views to evaluate with. Raises UserError for relations, which have none."""
+    tta = checkpoint.tta if request.tta is None else request.tta
+    if tta != NO_VIEWS and checkpoint.spec.family is Family.RELATION:
+        raise UserError(
+            f"--tta {tta} is not available for relations: the mirror image of a picture swaps left and right. Leave it"
+            " out"
+        )
+    return tta
+
+
+def _with_views(tta: str) -> str:
+    return "" if tta == NO_VIEWS else f", views {tta}"
 
 
 def _select_examples(

@@ -530,8 +530,8 @@ class TestEntryPoints:
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
         )
         assert (
-            done.stdout == "[] __version__ load_cnn_model load_relation_model load_vit_model predict predict_proba"
-            " predict_relation predict_set\n"
+            done.stdout == "[] __version__ load_cnn_model load_ensemble load_relation_model load_vit_model predict"
+            " predict_proba predict_relation predict_set\n"
         )
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 
 from flowerml import load_cnn_model, predict, predict_proba
 from flowerml.cli.main import run_command
+from flowerml.evaluation.calibration import Calibration
+from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from tests.data.pictures import put, put_scene
 from tests.prediction.delivered import CLASSES
 
@@ -129,6 +132,19 @@ def test_a_folder_of_bad_pictures_only_is_no_crash(weights, tmp_path, capsys):
         ("--model {model} {photos} --cvs out.csv", "--csv"),
         ("--model {model} {photos} --device tpu", "--device tpu"),
         ("--model {photos}/notes.txt {photos}", "can't be read"),
+        ("--model {model} {photos} --tta flips", "Did you mean flip?"),
+        ("--model {model} --model no.pth {photos}", "--model no.pth: no such file"),
+        ("--model {model} {photos} --ensemble-weights 1", "--ensemble-weights 1 needs several models"),
+        ("--model {model} --model {model} {photos} --ensemble-weights 1", "has 1 numbers for 2 models"),
+        (
+            "--model {model} --model {model} {photos} --ensemble-weights 1,x",
+            "--ensemble-weights is 'x'. Allowed: number",
+        ),
+        ("--model {model} --model {model} {photos} --ensemble-weights 1,0", "leave out its --model instead"),
+        (
+            "--model {model} --model {model} {photos} --ensemble-weights=-1,2",
+            "--ensemble-weights is '-1'. Allowed: numb",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(weights, folder, tmp_path, capsys, words, said):
@@ -140,6 +156,45 @@ def test_wrong_input_is_one_line_and_exit_2(weights, folder, tmp_path, capsys, w
     assert shown.err.startswith("error: ")
     assert len(shown.err.splitlines()) == 1
     assert said in shown.err
+
+
+def probabilities(words, capsys):
+    assert call(*words, "--json") == 0
+    shown = capsys.readouterr()
+    rows = [list(picture["probabilities"].values()) for picture in json.loads(shown.out)["pictures"]]
+    return np.array(rows), shown.err
+
+
+@pytest.fixture
+def calibrated(weights, tmp_path):
+    """The same weights with a temperature that counts for one view."""
+    path = tmp_path / "calibrated.pth"
+    calibration = Calibration(2.0, np.linspace(0, 1, 60, dtype=np.float32))
+    save_checkpoint(path, replace(load_checkpoint(weights), calibration=calibration))
+    return path
+
+
+def test_views_are_those_asked_for_or_the_files_own(weights, calibrated, folder, tmp_path, capsys):
+    stored = tmp_path / "stored.pth"
+    save_checkpoint(stored, replace(load_checkpoint(weights), tta="flip"))
+    plain, _ = probabilities(("--model", weights, folder), capsys)
+    viewed, said = probabilities(("--model", weights, folder, "--tta", "flip"), capsys)
+    assert "temperature" not in said
+    assert np.array_equal(viewed, probabilities(("--model", stored, folder), capsys)[0])
+    assert not np.allclose(plain, viewed, atol=1e-4)
+    assert np.array_equal(plain, probabilities(("--model", stored, folder, "--tta", "none"), capsys)[0])
+    _, said = probabilities(("--model", calibrated, folder, "--tta", "flip"), capsys)
+    assert (
+        "its temperature was fitted with --tta none; for probabilities that are calibrated with flip, write a" in said
+    )
+
+
+def test_several_models_are_an_ensemble(weights, calibrated, folder, capsys):
+    first, second = (probabilities(("--model", path, folder), capsys)[0] for path in (weights, calibrated))
+    words = ("--model", weights, "--model", calibrated, folder)
+    assert np.allclose(probabilities(words, capsys)[0], (first + second) / 2, atol=1e-6)
+    weighted, _ = probabilities((*words, "--ensemble-weights", "3,1"), capsys)
+    assert np.allclose(weighted, 0.75 * first + 0.25 * second, atol=1e-6)
 
 
 @pytest.mark.parametrize(

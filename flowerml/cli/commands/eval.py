@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError
+from flowerml.evaluation.tta import TTA
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 
@@ -32,6 +33,11 @@ def run(argv: Sequence[str] | None) -> int:
             " frequent); default: 0"
         ),
     )
+    parser.add_argument(
+        "--tta",
+        choices=TTA,
+        help="views of each picture to average over, compared with none; default: the file's own",
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     args = parser.parse(argv)
     workers = resolve_setting("workers", args.workers)
@@ -54,6 +60,7 @@ def run(argv: Sequence[str] | None) -> int:
         device=args.device,
         workers=workers,
         logit_adjustment=adjustment,
+        tta=args.tta,
     )
     chosen = default_experiment()
     evaluation = run_evaluation(
@@ -67,9 +74,13 @@ def run(argv: Sequence[str] | None) -> int:
             **evaluation.scores.as_json(),
             **evaluation.calibrated,
         }
+        if evaluation.gain is not None:
+            result["tta"] = {"views": evaluation.tta, **evaluation.gain.as_json()}
         print(json.dumps(result))
     else:
         print(format_scores(evaluation.scores, evaluation.headline))
+        if evaluation.gain is not None:
+            print(f"\n{evaluation.gain.line(f'views {evaluation.tta}')}")
         if evaluation.calibrated:
             print(
                 "\ncalibrated: loss {calibrated_loss:.4f}, calibration error {calibrated_error:.4f}; sets for 95 %"

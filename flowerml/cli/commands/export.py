@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowerml.errors import RunFailed, UserError
+from flowerml.evaluation.tta import TTA
 from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--half", action="store_true", help="store the weights in fp16: half the size, computed with in fp32"
     )
+    parser.add_argument(
+        "--tta",
+        choices=TTA,
+        help="test-time views that the files apply in every prediction; default: those that the weights have",
+    )
     parser.add_argument("--json", action="store_true", help="print what was written and found as JSON on stdout")
     args = parser.parse(argv)
     _check_export_flags(args)
@@ -57,7 +63,8 @@ def run(argv: Sequence[str] | None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         sources = _sources_from_checkpoints(args) if args.checkpoint else _sources_from_registry(args, Path(scratch))
         precision = Precision.HALF if args.half else Precision.FULL
-        delivery = export(sources, folder, precision=precision, archive=Path(args.zip) if args.zip else None)
+        archive = Path(args.zip) if args.zip else None
+        delivery = export(sources, folder, precision=precision, archive=archive, tta=args.tta)
     if args.json:
         print(json.dumps(_export_json(delivery)))
     else:
@@ -144,6 +151,7 @@ def _export_json(delivery: "Delivery") -> dict[str, object]:
             "load_seconds": check.load_seconds,
             "logit_difference": check.logit_difference,
             "probe_labels_changed": check.probe_labels,
+            "view_difference": check.view_difference,
             "photos": check.photos,
             "differing": [list(row) for row in check.differing],
             "problems": list(check.problems),

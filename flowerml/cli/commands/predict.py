@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError, one_line
+from flowerml.evaluation.tta import TTA
 from flowerml.files import check_writable, missing_reason, write_text
 from flowerml.progress_bar import track
 from flowerml.settings import resolve_setting
@@ -17,6 +19,7 @@ from flowerml.settings.flags import CommandParser
 from flowerml.text import cut_list
 
 if TYPE_CHECKING:
+    from flowerml.prediction import Classifier
     from flowerml.prediction.files import FilePrediction
 
 logger = logging.getLogger(__name__)
@@ -31,8 +34,16 @@ def run(argv: Sequence[str] | None) -> int:
         "pictures", nargs="+", metavar="DIR", help="folders (looked through at any depth) or single pictures"
     )
     parser.add_argument(
-        "--model", required=True, metavar="PATH", help="a delivered .pth (cnn_flowers.pth), or a run's best.pth"
+        "--model",
+        required=True,
+        action="append",
+        metavar="PATH",
+        help="a delivered .pth (cnn_flowers.pth), or a run's best.pth; several times: their ensemble",
     )
+    parser.add_argument(
+        "--ensemble-weights", metavar="F,F", help="a positive number for each --model, in their order; default: equal"
+    )
+    parser.add_argument("--tta", choices=TTA, help="views of each picture to average over; default: the file's own")
     parser.add_argument(
         "--csv", metavar="PATH", help="write image, predicted, p_<class>... into this file; an older one is replaced"
     )
@@ -46,20 +57,21 @@ def run(argv: Sequence[str] | None) -> int:
     target = None if args.csv is None else Path(args.csv)
     if target is not None:
         check_writable(target)  # before the work, not after it
-    if reason := missing_reason(Path(args.model)):
-        raise UserError(f"--model {args.model}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
+    for path in args.model:
+        if reason := missing_reason(Path(path)):
+            raise UserError(f"--model {path}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
+    weights = _parse_weights(args.ensemble_weights, len(args.model))
 
     from flowerml.data.folders import find_pictures, passed_over_line
 
     paths, passed_over = find_pictures([Path(place) for place in args.pictures])
 
-    from flowerml.prediction import load_predictor
     from flowerml.prediction.files import predict_files
     from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json
     from flowerml.training.device import default_workers, use_device
 
     device = use_device(args.device)
-    model = load_predictor(args.model, str(device))
+    model = _load(args.model, weights, args.tta, str(device))
     if line := passed_over_line(passed_over):
         logger.info(line)
     threads = default_workers(device) if workers is None else workers
@@ -72,6 +84,37 @@ def run(argv: Sequence[str] | None) -> int:
     elif target is None:
         print("\n".join(prediction_lines(model.classes, answers)))
     return _log_summary(model.classes, answers, target)
+
+
+def _parse_weights(text: str | None, models: int) -> list[float] | None:
+    """The values of --ensemble-weights, None without. Raises UserError."""
+    if text is None:
+        return None
+    words = text.split(",")
+    if models < 2:
+        raise UserError(f"--ensemble-weights {text} needs several models: give --model once for each, or leave it out")
+    if len(words) != models:
+        raise UserError(f"--ensemble-weights {text} has {len(words)} numbers for {models} models: give one for each")
+    weights = [parse_float("--ensemble-weights", word, 0, 1e6) for word in words]
+    if min(weights) == 0:
+        raise UserError(f"--ensemble-weights {text} weighs a model with 0: leave out its --model instead")
+    return weights
+
+
+def _load(paths: Sequence[str], weights: Sequence[float] | None, tta: str | None, device: str) -> Classifier:
+    """The model of one file, or the ensemble of several, with the views `tta` unless that is None. Raises UserError."""
+    from flowerml.prediction import Ensemble, load_predictor
+
+    models = [load_predictor(path, device) for path in paths]
+    for path, model in zip(paths, models, strict=True):
+        if tta is not None and tta != model.tta:
+            if model.calibration is not None:
+                logger.warning(
+                    f"{path}: its temperature was fitted with --tta {model.tta}; for probabilities that are calibrated"
+                    f" with {tta}, write a file with `flowerml export --tta {tta}`"
+                )
+            model.tta = tta
+    return models[0] if len(models) == 1 else Ensemble(models, weights, paths)
 
 
 def _log_summary(classes: Sequence[str], answers: Sequence[FilePrediction], target: Path | None) -> int:

@@ -7,15 +7,19 @@
 
 Needs torch, timm or open_clip, Pillow and numpy; no network. A picture is a path, a binary file object, the bytes of a
 file, a Pillow image, or a list of these (which gives a list). `predict_proba` gives the probabilities, one column for
-each of `model.classes`; `predict_set` the names that a picture may have, of which one is right in 95 % of the cases. A
-picture that can't be used raises `BadImage`, weights that can't be trusted or do not fit
-`BadWeights`: both are `UserError`s with a message of one line. Nothing in a weights file is ever executed.
+each of `model.classes`; `predict_set` the names that a picture may have, of which one is right in 95 % of the cases.
+Views that a weights file asks for (a picture's mirror image, other sizes) are averaged over in all three, and
+`load_ensemble` makes several files one model. A picture that can't be used raises `BadImage`, weights that can't be
+trusted or do not fit `BadWeights`: both are `UserError`s with a message of one line. Nothing in a weights file is ever
+executed.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +28,7 @@ from torch import nn
 from flowerml.data.decode import BadImage
 from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration, class_probabilities, prediction_sets
+from flowerml.evaluation.tta import FLIP_SCALES, NO_VIEWS, crop_shares
 from flowerml.prediction.standalone.messages import single_line
 from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, Pictures, picture_name, read_picture, to_input
@@ -32,11 +37,30 @@ from flowerml.prediction.standalone.weights_file import BadWeights, read_weights
 BATCH = 16  # pictures per forward pass: bounds the memory that a long list takes
 
 
+class Classifier(Protocol):
+    """What `predict` and its kin use: one model, or several as one (`load_ensemble`)."""
+
+    classes: tuple[str, ...]
+    labels_calibrated: bool  # whether labels are those of the calibrated probabilities
+
+    def preprocess(self, picture: Picture, name: str = "") -> Any:  # noqa: ANN401 - what its `probabilities` take
+        """What `probabilities` takes of a picture. Raises BadImage, with `name` before the reason."""
+
+    def probabilities(self, inputs: Sequence[Any], *, calibrated: bool = True) -> np.ndarray:
+        """Probabilities (N, C) float32, in one batch. Raises BadWeights where one is not finite."""
+
+    def sets_calibration(self) -> Calibration:
+        """The calibration of prediction sets. Raises UserError where there is none."""
+
+
 class FlowersClassifier(nn.Module):
     """Logits (N, C) from inputs (N, 3, S, S), with class names, family ("cnn", "vit") and input description.
 
-    `calibration` is that of its probabilities; None where its weights file has none.
+    `calibration` is that of its probabilities; None where its weights file has none. `tta` names the views of a picture
+    over which the logits of a prediction are averaged (none, flip, flip-scales); `forward` gives those of one view.
     """
+
+    labels_calibrated = False  # its order of classes is the same without, and rounding may make close ones equal
 
     def __init__(
         self,
@@ -46,6 +70,7 @@ class FlowersClassifier(nn.Module):
         family: str,
         description: Input,
         calibration: Calibration | None = None,
+        tta: str = NO_VIEWS,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -54,6 +79,7 @@ class FlowersClassifier(nn.Module):
         self.family = family
         self.description = description
         self.calibration = calibration
+        self.tta = tta
         self.eval()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -61,21 +87,50 @@ class FlowersClassifier(nn.Module):
         logits: torch.Tensor = self.head(self.backbone(inputs))
         return logits
 
+    def view_logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C), the mean over the views of `tta`, of inputs (N, 3, S, S), or (N, V, 3, S, S) of V sizes."""
+        if self.tta == NO_VIEWS:
+            logits: torch.Tensor = self(inputs)
+            return logits
+        sizes = inputs.unbind(1) if inputs.ndim == 5 else (inputs,)
+        # A pass for each view: a batch of all of them would take as many times the memory.
+        return torch.stack([self(view) for size in sizes for view in (size, size.flip(-1))]).mean(dim=0)
+
     def preprocess(self, picture: Picture, name: str = "") -> torch.Tensor:
-        """The input (3, S, S) float32 of a picture. Raises BadImage, with `name` before the reason."""
+        """The input (3, S, S) float32 of a picture; with the views flip-scales (V, 3, S, S), one for each size.
+
+        Raises:
+            BadImage: with `name` before the reason.
+        """
         try:
-            return to_input(read_picture(picture), self.description)
+            image = read_picture(picture)
         except BadImage as error:
             raise BadImage(single_line(f"{name}: {error}" if name else str(error))) from error
+        shares = crop_shares(self.tta, self.description.crop_pct)
+        sizes = [to_input(image, replace(self.description, crop_pct=share)) for share in shares]
+        return torch.stack(sizes) if self.tta == FLIP_SCALES else sizes[0]
 
     @torch.inference_mode()
     def probabilities(self, inputs: Sequence[torch.Tensor], *, calibrated: bool = True) -> np.ndarray:
-        """Probabilities (N, C) float32 of inputs (3, S, S), in one batch. Raises BadWeights where one is not finite."""
-        logits = self(torch.stack(list(inputs)).to(next(self.parameters()).device))
+        """Probabilities (N, C) float32 of results of `preprocess`, in one batch.
+
+        Raises:
+            BadWeights: where one is not finite.
+        """
+        logits = self.view_logits(torch.stack(list(inputs)).to(next(self.parameters()).device))
         shares = class_probabilities(logits, self.calibration if calibrated else None)
         if not np.isfinite(shares).all():
             raise BadWeights("the model answers with something that is no number: its weights are unusable")
         return shares
+
+    def sets_calibration(self) -> Calibration:
+        """Its calibration. Raises UserError where it has none."""
+        if self.calibration is None:
+            raise UserError(
+                "predict_set needs a calibration, and these weights have none: they are of a run with fewer than 50"
+                " validation photos, or of an earlier version. Deliver those of another run"
+            )
+        return self.calibration
 
 
 def load_cnn_model(weights_path: str | os.PathLike[str] = "cnn_flowers.pth") -> FlowersClassifier:
@@ -119,7 +174,8 @@ def build_model(content: Mapping, origin: str) -> FlowersClassifier:
         backbone, features = make_backbone(model, description.size)
         head = nn.Linear(features, len(content["classes"]))
         calibration = Calibration.from_plain(content.get("calibration"))
-        return FlowersClassifier(backbone, head, content["classes"], content["family"], description, calibration)
+        classes, tta = content["classes"], content.get("tta", NO_VIEWS)
+        return FlowersClassifier(backbone, head, classes, content["family"], description, calibration, tta)
 
     try:
         return with_weights(make, content["state_dict"], model["name"])
@@ -127,18 +183,18 @@ def build_model(content: Mapping, origin: str) -> FlowersClassifier:
         raise BadWeights(single_line(f"{origin}: {error}")) from error
 
 
-def predict(model: FlowersClassifier, image_path: Pictures) -> str | list[str]:
+def predict(model: Classifier, image_path: Pictures) -> str | list[str]:
     """The name of the flower in a picture; a list of pictures gives a list of names.
 
     Raises:
         BadImage: one of them can't be used; says which and why.
     """
-    shares = predict_proba(model, image_path, calibrated=False)  # rounding may make equal what only just differs
+    shares = predict_proba(model, image_path, calibrated=model.labels_calibrated)
     names = [model.classes[index] for index in shares.argmax(axis=1)]
     return names if isinstance(image_path, (list, tuple)) else names[0]
 
 
-def predict_proba(model: FlowersClassifier, images: Pictures, *, calibrated: bool = True) -> np.ndarray:
+def predict_proba(model: Classifier, images: Pictures, *, calibrated: bool = True) -> np.ndarray:
     """Probabilities (N, C) float32 of pictures, columns in the order of `model.classes`; one picture gives one row.
 
     With `calibrated` they are scaled to agree with how often the model was right on its validation photos, where the
@@ -158,7 +214,7 @@ def predict_proba(model: FlowersClassifier, images: Pictures, *, calibrated: boo
     return np.concatenate(rows)
 
 
-def predict_set(model: FlowersClassifier, images: Pictures, coverage: float = 0.95) -> list[str] | list[list[str]]:
+def predict_set(model: Classifier, images: Pictures, coverage: float = 0.95) -> list[str] | list[list[str]]:
     """The names that a picture may have, the likeliest first; a list of pictures gives a list of these lists.
 
     For pictures like the validation photos the true name is among them with at least the probability `coverage` (split
@@ -166,17 +222,13 @@ def predict_set(model: FlowersClassifier, images: Pictures, coverage: float = 0.
 
     Raises:
         BadImage: one of them can't be used; says which and why.
-        UserError: the weights file has no calibration, or `coverage` is not between 0 and 1.
+        UserError: the weights file has no calibration, the model is an ensemble, or `coverage` is not between 0 and 1.
     """
-    if model.calibration is None:
-        raise UserError(
-            "predict_set needs a calibration, and these weights have none: they are of a run with fewer than 50"
-            " validation photos, or of an earlier version. Deliver those of another run"
-        )
+    calibration = model.sets_calibration()
     try:
-        model.calibration.threshold(coverage)  # before the work, not after it
+        calibration.threshold(coverage)  # before the work, not after it
     except ValueError as error:
         raise UserError(single_line(str(error))) from error
-    sets = prediction_sets(predict_proba(model, images), model.calibration, coverage)
+    sets = prediction_sets(predict_proba(model, images), calibration, coverage)
     names = [[model.classes[index] for index in members] for members in sets]
     return names if isinstance(images, (list, tuple)) else names[0]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration
+from flowerml.evaluation.tta import NO_VIEWS, TTA
 from flowerml.prediction.standalone.messages import first_line, single_line
 
 # sha256 (hex) of the delivered weights by file name; `export` fills them in. A file of another name is loaded without.
@@ -115,6 +116,8 @@ def _format_errors(content: Mapping, families: Sequence[str]) -> Iterator[str]:
         Calibration.from_plain(content.get("calibration"))
     except ValueError as error:
         yield str(error)
+    if (tta := content.get("tta", NO_VIEWS)) not in TTA:
+        yield f"wants the views {tta!r}, which are not {', '.join(TTA[:-1])} or {TTA[-1]}"
 
 
 def _is_input_description(description: Mapping) -> bool:

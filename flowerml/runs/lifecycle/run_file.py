@@ -6,13 +6,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowerml.errors import UserError
+from flowerml.evaluation.tta import NO_VIEWS, TTA
 from flowerml.files import remove_file, write_bytes, write_json
 from flowerml.runs.lifecycle.attempts import ATTEMPTS
 from flowerml.settings.differences import describe_differences
 
 RUN_FILE = "run.json"
 _PARTS = ("train", "val", "all", "test")
-EVALUATIONS = ("test", *(f"eval_{part}" for part in _PARTS), *(f"eval_{part}_adjusted" for part in _PARTS))
+
+
+def evaluation_folder(part: str, tta: str, *, adjusted: bool) -> str:
+    """The name of the folder with an evaluation of a part of the data, with these views and logit adjustment or not."""
+    return f"eval_{part}{'_adjusted' if adjusted else ''}{'' if tta == NO_VIEWS else f'_{tta}'}"
+
+
+EVALUATIONS = (
+    "test",
+    *(evaluation_folder(part, tta, adjusted=adjusted) for part in _PARTS for tta in TTA for adjusted in (False, True)),
+)
 RUN_FILES = (
     *(
         "best.pth",

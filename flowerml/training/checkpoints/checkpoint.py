@@ -13,6 +13,7 @@ from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration
+from flowerml.evaluation.tta import NO_VIEWS, TTA
 from flowerml.files import missing_reason, write_with
 from flowerml.settings import Family, Library, ModelSpec, Settings, settings_from_json
 
@@ -25,8 +26,9 @@ class Checkpoint:
     """Weights with everything needed to use them. `metrics` are those of `epoch` (1-based).
 
     `split` is None in a delivered file. `prior` (C,) is the class prior of the training, for logit adjustment after
-    training; None in files that lack it. `origin` is the file's path, for messages. Prediction needs neither settings
-    nor split, so these two are validated only when used, by the methods below.
+    training; None in files that lack it. `tta` names the views that predictions are made with; those of the network
+    itself have none. `origin` is the file's path, for messages. Prediction needs neither settings nor split, so these
+    two are validated only when used, by the methods below.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -39,6 +41,7 @@ class Checkpoint:
     split: Mapping[str, Any] | None
     prior: tuple[float, ...] | None = None
     calibration: Calibration | None = None
+    tta: str = NO_VIEWS
     origin: str = ""
 
     def parse_settings(self) -> Settings:
@@ -92,6 +95,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         content["prior"] = [float(share) for share in checkpoint.prior]  # a NumPy number would not be a plain value
     if checkpoint.calibration is not None:
         content["calibration"] = checkpoint.calibration.as_plain()
+    if checkpoint.tta != NO_VIEWS:
+        content["tta"] = checkpoint.tta
     if checkpoint.split is not None:
         content["split"] = dict(checkpoint.split)
     save_plain(path, content)
@@ -168,6 +173,8 @@ def _parse_checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:
     prior = tuple(content["prior"]) if "prior" in content else None
     if prior is not None and len(prior) != len(content["classes"]):
         raise ValueError(f"prior has {len(prior)} shares for {len(content['classes'])} classes")
+    if (tta := content.get("tta", NO_VIEWS)) not in TTA:
+        raise ValueError(f"tta is {tta!r}, not {', '.join(TTA)}")
     return Checkpoint(
         state_dict=state,
         spec=ModelSpec(**{**model, "family": Family(model["family"]), "library": Library(model["library"])}),
@@ -181,5 +188,6 @@ def _parse_checkpoint(content: Mapping[str, Any], origin: str) -> Checkpoint:
         split=content.get("split"),
         prior=prior,
         calibration=Calibration.from_plain(content.get("calibration")),
+        tta=tta,
         origin=origin,
     )
