@@ -9,6 +9,7 @@ from flowerml.prediction.relations import (
 )
 from flowerml.prediction.standalone.ensemble import Ensemble, load_ensemble
 from flowerml.prediction.standalone.flowers_classifier import (
+    UNKNOWN,
     Classifier,
     FlowersClassifier,
     load_cnn_model,
@@ -19,6 +20,7 @@ from flowerml.prediction.standalone.flowers_classifier import (
 )
 
 __all__ = [
+    "UNKNOWN",
     "Classifier",
     "Ensemble",
     "FlowersClassifier",

@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flowerml.data.decode import BadImage
 from flowerml.prediction.standalone.flowers_classifier import BATCH, Classifier
 
@@ -18,29 +20,52 @@ _BATCHES_AHEAD = 2  # that are decoded while the model computes; bounds the memo
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """One file: a probability for each class of the model, or None and the reason why it can't be used."""
+    """One file: a probability for each class of the model, or None and the reason why it can't be used.
+
+    `unknown`: it shows none of the classes, where that was asked.
+    """
 
     path: Path
     probabilities: tuple[float, ...] | None
     reason: str = ""
+    unknown: bool = False
 
 
-def predict_files(model: Classifier, paths: Sequence[Path], workers: int = 0) -> Iterator[FilePrediction]:
+def predict_files(
+    model: Classifier, paths: Sequence[Path], workers: int = 0, *, unknown: bool = False
+) -> Iterator[FilePrediction]:
     """A prediction for each path, in their order. Memory does not grow with their number.
 
-    `workers` threads decode and resize while the model computes (both release the GIL); 0 takes turns.
+    `workers` threads decode and resize while the model computes (both release the GIL); 0 takes turns. With `unknown`
+    pictures of none of the classes are found, as `predict` does.
+
+    Raises:
+        UserError: `unknown`, and the model can't tell.
     """
+    limit = model.known_energy() if unknown else None
     with closing(_preprocessed(model, paths, workers)) as results:
         for start in range(0, len(paths), BATCH):
             batch = paths[start : start + BATCH]
             views = list(islice(results, len(batch)))
             inputs = [view for view in views if not isinstance(view, str)]
-            rows = iter(model.probabilities(inputs) if inputs else ())
+            rows = _rows(model, inputs, limit)
             for path, view in zip(batch, views, strict=True):
                 if isinstance(view, str):
                     yield FilePrediction(path, None, view)
                 else:
-                    yield FilePrediction(path, tuple(next(rows).tolist()))
+                    shares, is_unknown = next(rows)
+                    yield FilePrediction(path, tuple(shares.tolist()), unknown=is_unknown)
+
+
+def _rows(model: Classifier, inputs: Sequence[Any], limit: float | None) -> Iterator[tuple[np.ndarray, bool]]:
+    """Probabilities (C,) of each input, and whether its energy is above the limit (None: not asked)."""
+    if not inputs:
+        return
+    if limit is None:
+        yield from ((row, False) for row in model.probabilities(inputs))
+    else:
+        shares, energies = model.probabilities_and_energies(inputs)
+        yield from ((row, bool(energy > limit)) for row, energy in zip(shares, energies, strict=True))
 
 
 def _preprocessed(model: Classifier, paths: Sequence[Path], workers: int) -> Generator[Any, None, None]:

@@ -5,16 +5,16 @@ from typing import Any
 
 from flowerml.errors import one_line
 from flowerml.prediction.files import FilePrediction
+from flowerml.prediction.standalone.flowers_classifier import UNKNOWN
 from flowerml.text import csv_text
 
 
 def predictions_csv(classes: Sequence[str], predictions: Sequence[FilePrediction]) -> str:
     """image, predicted, and a probability per class (`p_<class>`); files that can't be used are left out."""
-    good = [(prediction.path, prediction.probabilities) for prediction in predictions]
     rows = [
-        [path, best_class(classes, shares)[0], *(f"{share:.9g}" for share in shares)]
-        for path, shares in good
-        if shares is not None
+        [prediction.path, best_class(classes, prediction)[0], *(f"{share:.9g}" for share in prediction.probabilities)]
+        for prediction in predictions
+        if prediction.probabilities is not None
     ]
     return csv_text([["image", "predicted", *(f"p_{name}" for name in classes)], *rows])
 
@@ -24,7 +24,7 @@ def predictions_json(classes: Sequence[str], predictions: Sequence[FilePredictio
     pictures = [
         {
             "image": str(prediction.path),
-            "predicted": best_class(classes, prediction.probabilities)[0],
+            "predicted": best_class(classes, prediction)[0],
             "probabilities": dict(zip(classes, prediction.probabilities, strict=True)),
         }
         for prediction in predictions
@@ -41,16 +41,18 @@ def predictions_json(classes: Sequence[str], predictions: Sequence[FilePredictio
 def prediction_lines(classes: Sequence[str], predictions: Sequence[FilePrediction]) -> list[str]:
     """A line for each picture: its class, how sure the model is, its path; unprintable characters are escaped."""
     names = [one_line(name) for name in classes]
-    width = max(map(len, names))
+    width = max(map(len, (*names, *(UNKNOWN for one in predictions if one.unknown))))
     best = [
-        (*best_class(names, prediction.probabilities), one_line(str(prediction.path)))
+        (*best_class(names, prediction), one_line(str(prediction.path)))
         for prediction in predictions
         if prediction.probabilities is not None
     ]
     return [f"{name:<{width}}  {share:.3f}  {path}" for name, share, path in best]
 
 
-def best_class(classes: Sequence[str], shares: Sequence[float]) -> tuple[str, float]:
-    """The class with the highest probability, and that probability."""
+def best_class(classes: Sequence[str], prediction: FilePrediction) -> tuple[str, float]:
+    """The answer for a picture that has probabilities: the likeliest class, or `unknown`; and that class's share."""
+    shares = prediction.probabilities
+    assert shares is not None
     place = max(range(len(classes)), key=shares.__getitem__)
-    return classes[place], shares[place]
+    return UNKNOWN if prediction.unknown else classes[place], shares[place]

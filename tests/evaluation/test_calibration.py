@@ -12,6 +12,7 @@ from flowerml.evaluation.fit_calibration import (
     calibration_halves,
     fit_calibration,
     fit_temperature,
+    judge_calibration,
     measure_calibration,
 )
 from flowerml.evaluation.metrics import Predictions
@@ -151,3 +152,31 @@ def test_the_figure_is_reproducible_and_says_what_was_measured():
     texts = " ".join(text.get_text() for text in calibration_figure(report, 3.0).texts)
     assert "120 validation photos" in texts
     assert "cross-fitting" in texts
+
+
+def test_energies_are_those_of_the_logits_and_95_percent_count_as_known():
+    predictions = drawn(200, 2.0)
+    calibration = fit_calibration(predictions)
+    energies = -np.log(np.exp(predictions.logits.astype(float)).sum(axis=1))
+    assert calibration.energies == pytest.approx(np.sort(energies), abs=1e-4)
+    assert (energies <= calibration.known_energy + 1e-4).sum() == 190
+    assert judge_calibration(predictions, calibration)["unknown_share"] == pytest.approx(0.05)
+    assert fit_calibration(predictions, energies=False).known_energy is None
+    assert "unknown_share" not in judge_calibration(predictions, fit_calibration(predictions, energies=False))
+
+
+def test_a_stored_calibration_is_read_back_with_energies_and_without():
+    for energies in (None, np.array([-3.0, 1.0], np.float32)):
+        stored = Calibration(1.5, np.array([0.1, 0.2], np.float32), energies)
+        read = Calibration.from_plain(stored.as_plain())
+        assert (read.temperature, read.scores.tolist()) == (1.5, stored.scores.tolist())
+        assert (read.energies is None) if energies is None else (read.energies.tolist() == [-3.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "energies", [torch.tensor([2.0, 1.0]), torch.tensor([0.0, float("nan")]), torch.zeros(0), [1.0]]
+)
+def test_energies_that_are_none_are_refused(energies):
+    plain = {"temperature": 1.0, "scores": torch.zeros(2), "energies": energies}
+    with pytest.raises(ValueError, match="ascending order"):
+        Calibration.from_plain(plain)

@@ -74,6 +74,7 @@ def test_a_run_without_validation_photos_takes_the_calibration_of_others(run, sm
     finished, recorder = train_small(val_split=0, calibration_folders=(folder, unusable, other))
     expected = read_predictions(folder / "predictions.csv").as_predictions()
     calibration = load_checkpoint(finished.folder / "best.pth").calibration
+    assert calibration.energies == pytest.approx(load_checkpoint(folder / "best.pth").calibration.energies, abs=1e-4)
     assert calibration.temperature == fit_calibration(expected, scaled=measure_calibration(expected).helps).temperature
     assert calibration.temperature == pytest.approx(
         load_checkpoint(folder / "best.pth").calibration.temperature, rel=1e-3
@@ -93,3 +94,17 @@ def test_a_photo_of_several_runs_is_in_one_half(run):
     once = read_predictions(run[0].folder / "predictions.csv").as_predictions()
     first = calibration_halves(join_predictions([once, once, once]))
     assert (first.reshape(3, -1) == calibration_halves(once)).all()
+
+
+def test_predictions_of_an_earlier_version_calibrate_without_energies(run, train_small, tmp_path):
+    """Their tables have no energies; the temperature is the same."""
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    rows = (run[0].folder / "predictions.csv").read_text().splitlines()
+    (earlier / "predictions.csv").write_text("\n".join(row.rpartition(",")[0] for row in rows))
+    finished, _ = train_small(val_split=0, calibration_folders=(earlier,))
+    calibration = load_checkpoint(finished.folder / "best.pth").calibration
+    assert calibration.energies is None
+    assert calibration.temperature == pytest.approx(
+        load_checkpoint(run[0].folder / "best.pth").calibration.temperature, rel=1e-3
+    )

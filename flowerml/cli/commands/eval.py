@@ -82,10 +82,12 @@ def run(argv: Sequence[str] | None) -> int:
         if evaluation.gain is not None:
             print(f"\n{evaluation.gain.line(f'views {evaluation.tta}')}")
         if evaluation.calibrated:
+            share = evaluation.calibrated.get("unknown_share")
             print(
                 "\ncalibrated: loss {calibrated_loss:.4f}, calibration error {calibrated_error:.4f}; sets for 95 %"
                 " hold the true class of {set_coverage:.1%} and have {set_size:.2f} names".format(
                     **evaluation.calibrated
                 )
+                + ("" if share is None else f"; {share:.1%} would count as unknown")
             )
     return 0

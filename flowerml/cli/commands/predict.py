@@ -45,6 +45,9 @@ def run(argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("--tta", choices=TTA, help="views of each picture to average over; default: the file's own")
     parser.add_argument(
+        "--unknown", action="store_true", help="answer unknown for pictures less like the classes than known ones are"
+    )
+    parser.add_argument(
         "--csv", metavar="PATH", help="write image, predicted, p_<class>... into this file; an older one is replaced"
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
@@ -75,7 +78,7 @@ def run(argv: Sequence[str] | None) -> int:
     if line := passed_over_line(passed_over):
         logger.info(line)
     threads = default_workers(device) if workers is None else workers
-    predictions = predict_files(model, paths, threads)
+    predictions = predict_files(model, paths, threads, unknown=args.unknown)
     answers = list(track(predictions, f"predicting on {device}", total=len(paths)))
     if target is not None:
         write_text(target, predictions_csv(model.classes, answers))
@@ -119,13 +122,12 @@ def _load(paths: Sequence[str], weights: Sequence[float] | None, tta: str | None
 
 def _log_summary(classes: Sequence[str], answers: Sequence[FilePrediction], target: Path | None) -> int:
     """What was found, and every file that can't be used, on stderr. Returns the exit code."""
+    from flowerml.prediction import UNKNOWN
     from flowerml.prediction.listing import best_class
 
-    good = Counter(
-        best_class(classes, answer.probabilities)[0] for answer in answers if answer.probabilities is not None
-    )
+    good = Counter(best_class(classes, answer)[0] for answer in answers if answer.probabilities is not None)
     bad = [answer for answer in answers if answer.probabilities is None]
-    counts = ", ".join(f"{one_line(name)} {good[name]}" for name in classes if good[name])
+    counts = ", ".join(f"{one_line(name)} {good[name]}" for name in (*classes, UNKNOWN) if good[name])
     written = f"; written to {target}" if target is not None else ""
     logger.info(f"predicted {good.total()} of {len(answers)}{f': {counts}' if counts else ''}{written}")
     if bad:

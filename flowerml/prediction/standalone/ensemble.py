@@ -60,6 +60,20 @@ class Ensemble:
             mean += weight * member.probabilities(own, calibrated=calibrated)[:, columns]
         return mean.astype(np.float32)
 
+    def known_energy(self) -> float:
+        """Raise UserError: the energies in a weights file are of that model's own logits."""
+        raise UserError(
+            "unknown pictures can't be told by an ensemble: the energies in a weights file are of that model's own"
+            " logits. Ask one member"
+        )
+
+    def probabilities_and_energies(
+        self, inputs: Sequence[tuple[torch.Tensor, ...]], *, calibrated: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Raise UserError, as `known_energy`."""
+        self.known_energy()
+        raise AssertionError
+
     def sets_calibration(self) -> Calibration:
         """Raise UserError: the members' scores are of their own probabilities, not of the mean."""
         raise UserError(

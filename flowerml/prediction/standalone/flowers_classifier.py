@@ -17,7 +17,7 @@ executed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from torch import nn
 
 from flowerml.data.decode import BadImage
 from flowerml.errors import UserError
-from flowerml.evaluation.calibration import Calibration, class_probabilities, prediction_sets
+from flowerml.evaluation.calibration import Calibration, class_probabilities, energy_of, prediction_sets
 from flowerml.evaluation.tta import FLIP_SCALES, NO_VIEWS, crop_shares
 from flowerml.prediction.standalone.messages import single_line
 from flowerml.prediction.standalone.network import make_backbone, with_weights
@@ -35,6 +35,7 @@ from flowerml.prediction.standalone.pictures import Input, Picture, Pictures, pi
 from flowerml.prediction.standalone.weights_file import BadWeights, read_weights
 
 BATCH = 16  # pictures per forward pass: bounds the memory that a long list takes
+UNKNOWN = "unknown"  # the answer for a picture that shows none of the classes, where that is asked for
 
 
 class Classifier(Protocol):
@@ -51,6 +52,14 @@ class Classifier(Protocol):
 
     def sets_calibration(self) -> Calibration:
         """The calibration of prediction sets. Raises UserError where there is none."""
+
+    def known_energy(self) -> float:
+        """The largest energy of a picture of one of the classes. Raises UserError where it is not known."""
+
+    def probabilities_and_energies(
+        self, inputs: Sequence[Any], *, calibrated: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`probabilities`, and energies (N,) float32. Raises as `probabilities`."""
 
 
 class FlowersClassifier(nn.Module):
@@ -117,11 +126,36 @@ class FlowersClassifier(nn.Module):
         Raises:
             BadWeights: where one is not finite.
         """
-        logits = self.view_logits(torch.stack(list(inputs)).to(next(self.parameters()).device))
+        return self._shares(self._logits(inputs), calibrated=calibrated)
+
+    @torch.inference_mode()
+    def probabilities_and_energies(
+        self, inputs: Sequence[torch.Tensor], *, calibrated: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`probabilities`, and energies (N,) float32. Raises as `probabilities`."""
+        logits = self._logits(inputs)
+        return self._shares(logits, calibrated=calibrated), energy_of(logits)
+
+    def _logits(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return self.view_logits(torch.stack(list(inputs)).to(next(self.parameters()).device))
+
+    def _shares(self, logits: torch.Tensor, *, calibrated: bool) -> np.ndarray:
         shares = class_probabilities(logits, self.calibration if calibrated else None)
         if not np.isfinite(shares).all():
             raise BadWeights("the model answers with something that is no number: its weights are unusable")
         return shares
+
+    def known_energy(self) -> float:
+        """The largest energy of a picture of one of its classes. Raises UserError where it is not known."""
+        limit = None if self.calibration is None else self.calibration.known_energy
+        if limit is None:
+            raise UserError(
+                "unknown pictures can't be told with these weights: they are of a run with fewer than 50 validation"
+                " photos, or of an earlier version. Deliver those of another run"
+            )
+        if UNKNOWN in self.classes:
+            raise UserError(f"unknown pictures can't be told from those of the class {UNKNOWN!r}: rename that class")
+        return limit
 
     def sets_calibration(self) -> Calibration:
         """Its calibration. Raises UserError where it has none."""
@@ -183,15 +217,42 @@ def build_model(content: Mapping, origin: str) -> FlowersClassifier:
         raise BadWeights(single_line(f"{origin}: {error}")) from error
 
 
-def predict(model: Classifier, image_path: Pictures) -> str | list[str]:
+def predict(model: Classifier, image_path: Pictures, *, unknown: bool = False) -> str | list[str]:
     """The name of the flower in a picture; a list of pictures gives a list of names.
+
+    With `unknown` the answer may be "unknown", for a picture that is less like the classes (by its energy, Liu et al.,
+    NeurIPS 2020) than 95 % of the validation photos: so one in twenty photos of a flower is called unknown too.
 
     Raises:
         BadImage: one of them can't be used; says which and why.
+        UserError: `unknown`, and the weights file has no energies, or the model is an ensemble.
     """
-    shares = predict_proba(model, image_path, calibrated=model.labels_calibrated)
-    names = [model.classes[index] for index in shares.argmax(axis=1)]
+    if unknown:
+        names = _names_or_unknown(model, image_path)
+    else:
+        shares = predict_proba(model, image_path, calibrated=model.labels_calibrated)
+        names = [model.classes[index] for index in shares.argmax(axis=1)]
     return names if isinstance(image_path, (list, tuple)) else names[0]
+
+
+def _names_or_unknown(model: Classifier, images: Pictures) -> list[str]:
+    limit = model.known_energy()
+    names = []
+    for inputs in _batches(model, images):
+        shares, energies = model.probabilities_and_energies(inputs, calibrated=model.labels_calibrated)
+        best = shares.argmax(axis=1)
+        names += [
+            UNKNOWN if energy > limit else model.classes[index] for index, energy in zip(best, energies, strict=True)
+        ]
+    return names
+
+
+def _batches(model: Classifier, images: Pictures) -> Iterator[list[Any]]:
+    """What the model takes of the pictures, BATCH at a time. Raises BadImage."""
+    pictures: list[Picture] = list(images) if isinstance(images, (list, tuple)) else [images]
+    for start in range(0, len(pictures), BATCH):
+        batch = pictures[start : start + BATCH]
+        yield [model.preprocess(picture, picture_name(picture, start + index)) for index, picture in enumerate(batch)]
 
 
 def predict_proba(model: Classifier, images: Pictures, *, calibrated: bool = True) -> np.ndarray:
@@ -203,15 +264,10 @@ def predict_proba(model: Classifier, images: Pictures, *, calibrated: bool = Tru
     Raises:
         BadImage: one of them can't be used; says which and why.
     """
-    pictures: list[Picture] = list(images) if isinstance(images, (list, tuple)) else [images]
-    rows = [np.zeros((0, len(model.classes)), np.float32)]
-    for start in range(0, len(pictures), BATCH):
-        batch = pictures[start : start + BATCH]
-        inputs = [
-            model.preprocess(picture, picture_name(picture, start + index)) for index, picture in enumerate(batch)
-        ]
-        rows.append(model.probabilities(inputs, calibrated=calibrated))
-    return np.concatenate(rows)
+    empty = np.zeros((0, len(model.classes)), np.float32)
+    return np.concatenate(
+        [empty, *(model.probabilities(one, calibrated=calibrated) for one in _batches(model, images))]
+    )
 
 
 def predict_set(model: Classifier, images: Pictures, coverage: float = 0.95) -> list[str] | list[list[str]]:
