@@ -14,10 +14,10 @@ from flowerml.events import MemoryRecorder
 from flowerml.files import file_digest
 from flowerml.models.weights.average import average_states, permute_head
 from flowerml.prediction import load_cnn_model, load_network, predict
-from flowerml.runs.combine import Request, combine_runs, format_soup
 from flowerml.runs.evaluate import Request as Evaluate
 from flowerml.runs.evaluate import run_evaluation
 from flowerml.runs.lifecycle.run_file import read_run_file, write_run_file
+from flowerml.runs.soup.greedy import Request, combine_runs, format_soup
 from flowerml.settings import Family, resolve
 from flowerml.tasks.flowers import FlowersTask
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -128,7 +128,7 @@ def test_classes_in_another_order_are_aligned(soup, runs, tmp_path):
 def test_batch_norm_statistics_are_of_the_average(train_small, tmp_path, monkeypatch):
     changes = {**HALF, "model": "timm:test_resnet", "freeze_backbone_epochs": 0, "epochs": 2}
     folders = [train_small(**changes, label_smoothing=smoothing)[0].folder for smoothing in (0.0, 0.1)]
-    monkeypatch.setattr("flowerml.runs.combine._Candidate.rank", (0, 0.0))  # so that the second joins in any case
+    monkeypatch.setattr("flowerml.runs.soup.greedy._Candidate.rank", (0, 0.0))  # so that the second joins in any case
     mixed = combine(tmp_path, *folders)
     assert [one.taken for one in mixed.tried] == [True, True]
     plain = average_states([one.ingredient.checkpoint.state_dict for one in mixed.tried])

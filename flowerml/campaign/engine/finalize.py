@@ -47,7 +47,7 @@ def register_and_export(
         assert run.source is not None
         summary = decisions[run.source.phase]
         run_id = final_run_id(context, run)
-        retrained = run_id if final.mode is FinalMode.RETRAIN else None
+        retrained = None if final.mode is FinalMode.KEEP_BEST else run_id  # its own weights, not the best seed's
         registration = register(
             summary.decision, run.family.value, selection_id=summary.run_id or None, retrained_id=retrained
         )

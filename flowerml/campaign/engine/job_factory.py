@@ -1,6 +1,7 @@
 """Make the job of a run: settings with folders and names, tags, and what its process does."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Settings
-from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, fetch_artifact, runs_of_campaign
+from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, ServerRun, fetch_artifact, runs_of_campaign
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.csv"
 _COPIED_FILES = ("best.pth", "probe.npz", PREDICTIONS, "settings.json", "split.json", "history.csv")
+_AVERAGED_FILES = ("best.pth", "settings.json", "split.json")
 # Tags that are not copied with a run.
 _OWN_TAGS = ("heartbeat", "journal", "reason", "ended", "resumed_from")
 
@@ -61,6 +63,9 @@ def make_job(context: CampaignContext, run: PlanRun, settings: Settings, config:
     if phase.final is not None and phase.final.mode is FinalMode.KEEP_BEST:
         assert config is not None
         return _make_copy_job(context, job, config)
+    if phase.final is not None and phase.final.mode is FinalMode.SOUP:
+        assert config is not None
+        return _make_soup_job(context, job, run, config)
     if phase.final is not None:
         assert config is not None
         return replace(job, calibration_folders=_calibration_folders(context, config))
@@ -88,22 +93,59 @@ def _calibration_folders(context: CampaignContext, config: PromotedConfig) -> tu
 
 def _make_copy_job(context: CampaignContext, job: RunJob, config: PromotedConfig) -> RunJob:
     """A job that copies the run of a configuration's best seed. Raises UserError where its files are gone."""
+    known = _best_run(context, config)
+    source = _run_folder(context, config.best_run, config.best_run_id, _COPIED_FILES)
+    figures = {name: value for name, value in known.metrics.items() if name.startswith("best_")}
+    labels = _labels_of_best(job, known, config)
+    return replace(job, kind=JobKind.COPY, source=str(source), labels=labels, figures=figures)
+
+
+def _make_soup_job(context: CampaignContext, job: RunJob, run: PlanRun, config: PromotedConfig) -> RunJob:
+    """A job that averages the runs of the phases that chose a configuration, its best run first.
+
+    Raises:
+        UserError: the files of a run are gone.
+    """
+    assert run.source is not None
+    phases = {phase.name for phase in context.plan.ancestors(context.plan.phase(run.source.phase))}
+    others = [
+        (one.tags.get("plan_run", one.run_id), one.run_id)
+        for one in runs_of_campaign(context.id, ("train",))
+        if one.status == "FINISHED" and one.tags.get("phase") in phases and one.run_id != config.best_run_id
+    ]
+    known = _best_run(context, config)
+    sources = [
+        str(_run_folder(context, name, run_id, _AVERAGED_FILES))
+        for name, run_id in ((config.best_run, config.best_run_id), *others)
+    ]
+    return replace(job, kind=JobKind.SOUP, sources=tuple(sources), labels=_labels_of_best(job, known, config))
+
+
+def _best_run(context: CampaignContext, config: PromotedConfig) -> ServerRun:
     known = next((run for run in runs_of_campaign(context.id, ("train",)) if run.run_id == config.best_run_id), None)
     if known is None:
         raise UserError(
             f"run {config.best_run_id} ({config.best_run}) is not at the tracking server any more: nothing to keep"
         )
-    source = context.locations.folder(config.best_run)
-    if read_run_file(source) is None:
-        source = context.folder / "fetched" / config.best_run
-        for name in _COPIED_FILES:
-            fetch_artifact(config.best_run_id, name, source)
+    return known
+
+
+def _run_folder(context: CampaignContext, name: str, run_id: str, files: Sequence[str]) -> Path:
+    """The folder of a run, into which its files are fetched where this host has it not. Raises UserError."""
+    folder = context.locations.folder(name)
+    if read_run_file(folder) is None:
+        folder = context.folder / "fetched" / name
+        for file in files:
+            fetch_artifact(run_id, file, folder)
+    return folder
+
+
+def _labels_of_best(job: RunJob, known: ServerRun, config: PromotedConfig) -> dict[str, str]:
+    """The tags of a configuration's best run, with those of the job."""
     copied_tags = {f"flowerml.{name}": text for name, text in known.tags.items() if name not in _OWN_TAGS}
-    labels = {
+    return {
         **copied_tags,
         **job.labels,
         "flowerml.seed": str(config.best_seed),
         "flowerml.source_run": config.best_run_id,
     }
-    figures = {name: value for name, value in known.metrics.items() if name.startswith("best_")}
-    return replace(job, kind=JobKind.COPY, source=str(source), labels=labels, figures=figures)

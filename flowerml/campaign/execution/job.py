@@ -14,6 +14,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     SMOKE = "smoke"  # train, then evaluate the written checkpoint on its validation images
     COPY = "copy"  # make a run of another run's best.pth
+    SOUP = "soup"  # average the weights of other runs
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class RunJob:
     """One run of the plan: name, complete settings as plain values, tags, and the file that takes its output.
 
     For a copy, `source` is the folder whose best.pth is copied, and `figures` are that run's metrics. For a training
-    without validation images, `calibration_folders` hold the predictions of other runs of its configuration.
+    without validation images, `calibration_folders` hold the predictions of other runs of its configuration. For a
+    soup, `sources` are the folders of the runs, the best one first.
     """
 
     name: str
@@ -32,6 +34,7 @@ class RunJob:
     source: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
     calibration_folders: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def on_gpus(self, count: int) -> "RunJob":
         """The job, trained by `count` processes on a GPU each; a linear probe by one, as it takes seconds."""

@@ -1,4 +1,4 @@
-"""What the process of a run does: a training, a training with its evaluation, or a copy."""
+"""What the process of a run does: a training, a training with its evaluation, a copy, or an average of others."""
 
 import logging
 from pathlib import Path
@@ -8,6 +8,7 @@ from flowerml.events import MemoryRecorder
 from flowerml.runs.copy_run import run_copy
 from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.soup.final import run_soup
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings, find_model
 from flowerml.settings.recipes import check_combination
@@ -34,6 +35,8 @@ def run_job(job: RunJob) -> None:
             labels=job.labels,
             figures=job.figures,
         )
+    elif job.kind is JobKind.SOUP:
+        run_soup(settings, tuple(map(Path, job.sources)), job.labels["flowerml.config_id"], start_run, job.labels)
     elif run_file is None or run_file.status != "FINISHED":  # a smoke test may have died before its evaluation
         folders = tuple(map(Path, job.calibration_folders))
         run_training(settings, start_run, labels=job.labels, calibration_folders=folders)

@@ -27,6 +27,7 @@ class FinalMode(StrEnum):
 
     RETRAIN = "retrain"  # on all images, for the mean of the best epochs of its seeds
     KEEP_BEST = "keep_best"  # a copy of the best seed's best.pth, byte for byte
+    SOUP = "soup"  # the average of the weights of the family's runs, each added while accuracy does not fall
 
 
 @dataclass(frozen=True)

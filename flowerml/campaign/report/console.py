@@ -106,8 +106,8 @@ def status_line(run: RunRow) -> str:
         if run.accuracy is None:
             return f"{run.name}: finished{took}"
         f1 = f", macro-F1 {run.macro_f1:.4f}" if run.macro_f1 is not None else ""
-        epoch = f"at epoch {run.best_epoch} of {run.epoch}"
-        return f"{run.name}: finished: val accuracy {run.accuracy:.4f}{f1} {epoch}{took}"
+        epoch = f" at epoch {run.best_epoch} of {run.epoch}" if run.history else ""  # an average has no epochs
+        return f"{run.name}: finished: val accuracy {run.accuracy:.4f}{f1}{epoch}{took}"
     if run.status is RunStatus.FAILED:
         return f"{run.name}: failed (try {run.tries}): {run.reason}"
     return f"{run.name}: {run.status.value.lower()}" if run.status is RunStatus.INTERRUPTED else ""

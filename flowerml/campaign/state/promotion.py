@@ -98,7 +98,7 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
     """The settings of a run, complete but for folders and names.
 
     A retrained final model has all images (`val_split` 0), its configuration's schedule, no early stopping, and ends at
-    `stop_epoch`; a kept one has the settings of the run that is copied.
+    `stop_epoch`; a kept or averaged one has the settings of the best run.
 
     Raises:
         UserError: the changes of a phase contradict its configuration.
@@ -114,7 +114,7 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
         except UserError as error:
             raise UserError(f"{plan.file}, line {run.line}: run {run.name}: {error}") from error
     assert phase.final is not None
-    if phase.final.mode is FinalMode.KEEP_BEST:
+    if phase.final.mode is not FinalMode.RETRAIN:
         return source.settings.replace(seed=source.best_seed)
     return source.settings.replace(
         val_split=0.0, seed=run.seed, patience=0, stop_epoch=min(source.stop_epoch, source.settings.epochs)

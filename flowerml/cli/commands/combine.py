@@ -41,7 +41,7 @@ def run(argv: Sequence[str] | None) -> int:
     _check_runs(args)
 
     from flowerml.campaign.run_folders import campaign_run_folders
-    from flowerml.runs.combine import Request, combine_runs, format_soup, record_soup
+    from flowerml.runs.soup.greedy import Request, combine_runs, format_soup, record_soup
     from flowerml.tracking import default_experiment, start_child_run
 
     named = nullcontext(tuple(map(Path, args.runs)))

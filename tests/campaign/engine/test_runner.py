@@ -8,6 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.campaign.status import CampaignStatus, RunStatus
+from flowerml.models.weights.average import average_states
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.campaign.campaigns import TINY, run_here, runs_at_mlflow
 
@@ -133,3 +134,31 @@ class TestWhole:
         assert [(one.version, one.sha256) for one in again.delivered] == [
             (one.version, one.sha256) for one in snapshot.delivered
         ]
+
+
+@pytest.mark.slow
+def test_a_final_model_may_be_the_average_of_the_runs_it_was_chosen_from(flowers, tmp_path, monkeypatch):
+    """Of all its phases' runs, but for those that can't be averaged (C1 started at random from another seed);
+    registered, exported and checked as any final model.
+    """
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    text = TINY[: TINY.index("  D:\n")] + "  F:\n    final: {mode: soup, of: [C]}\n    runs: [F1]\n"
+    snapshot, jobs = run_here(flowers, tmp_path, text, HELD_OUT)
+    assert snapshot.status is CampaignStatus.FINISHED
+    assert jobs == ["A1", "B1", "B2", "C1", "F1"]
+    folder = tmp_path / "runs" / "F1"
+    content = json.loads((folder / "combine.json").read_text())
+    assert {Path(one["path"]).parent.name for one in content["ingredients"]} == {"B1", "B2"}
+    taken = [load_checkpoint(Path(one["path"])).state_dict for one in content["ingredients"] if one["taken"]]
+    own = load_checkpoint(folder / "best.pth")
+    expected = average_states(taken)
+    assert all((own.state_dict[name] == tensor).all() for name, tensor in expected.items())
+    assert own.calibration is not None
+    (run,) = runs_at_mlflow("final")["F1"]
+    assert run.data.metrics["best_val_accuracy"] == content["validation"]["accuracy"] == own.metrics["val_accuracy"]
+    assert run.data.tags["flowerml.val_total"] == "50"
+    (row,) = [one for one in snapshot.runs if one.name == "F1"]
+    assert row.accuracy == own.metrics["val_accuracy"]
+    (delivered,) = snapshot.delivered
+    manifest = json.loads((tmp_path / "out" / "MANIFEST.json").read_text())["files"]["cnn_flowers.pth"]
+    assert (delivered.version, manifest["run_id"]) == ("1", run.info.run_id)

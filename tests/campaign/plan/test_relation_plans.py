@@ -4,6 +4,7 @@ import pytest
 
 from flowerml.campaign.plan.model import FinalMode
 from flowerml.campaign.plan.parser import read_plan
+from flowerml.errors import UserError
 
 # Model, epochs, batch, warmup, smoothing, mixup, cutmix, RandAugment, erasing, freeze, llrd; then lr_head, lr_backbone,
 # weight_decay.
@@ -94,3 +95,8 @@ def test_an_ablation_with_one_model_for_all_leaves_out_what_is_the_same_then():
     assert plan.warnings == (
         "ENCODER is BASE with these overrides: it is left out (ENCODER_seed11, ENCODER_seed23 and 1 more)",
     )
+
+
+def test_weights_of_relation_models_are_not_averaged():
+    with pytest.raises(UserError, match="is soup, and weights of relation models are not averaged. Allowed: retrain"):
+        read_plan("relations_exp2", ("final.mode=soup",))

@@ -18,17 +18,17 @@ from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
-from flowerml.files import check_writable, write_json, write_text
+from flowerml.files import check_writable, write_json
 from flowerml.models.builders import set_channels_last
 from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm, statistics_differ
 from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.progress_bar import track
-from flowerml.runs.ingredients import Ingredient, read_ingredients
 from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.runs.lifecycle.termination import finalize_status
-from flowerml.runs.outputs.artifacts import predictions_csv, write_probe
+from flowerml.runs.outputs.artifacts import write_evaluation, write_probe
 from flowerml.runs.outputs.calibrate import calibrate
+from flowerml.runs.soup.ingredients import Ingredient, read_ingredients
 from flowerml.selection.intervals import Interval, bootstrap_intervals
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
@@ -37,7 +37,10 @@ from flowerml.training.device import default_workers, use_device
 logger = logging.getLogger(__name__)
 
 FORMAT = "flowerml-combine-1"
-FILES = ("best.pth", "combine.json", "predictions.csv", "probe.npz", "calibration.json", "calibration.png")
+FILES = (
+    *("best.pth", "combine.json", "predictions.csv", "probe.npz", "calibration.json", "calibration.png"),
+    *("confusion_matrix.json", "confusion_matrix.png", "per_class.json", "errors.html"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Request:
     """What to combine: run folders or best.pth files, and where to. `train_dir` None: the folder trained on.
 
     `seed` draws the halves of the validation pictures and the order of the pictures that BatchNorm is estimated on.
+    `skip_others`: runs that can't be averaged with the first are left out with a warning, not refused.
     """
 
     runs: tuple[Path, ...]
@@ -53,6 +57,7 @@ class Request:
     seed: int = 0
     device: str | None = None
     workers: int | None = None
+    skip_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,23 @@ class Soup:
     def shown(self) -> bool:
         """Whether the interval of the gain leaves out zero."""
         return self.interval.low > 0 or self.interval.high < 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch (1-based) that the best ingredient's weights are of."""
+        return self.tried[0].ingredient.checkpoint.epoch
+
+    def as_metrics(self) -> dict[str, float]:
+        """What the average brought, as MLflow metrics."""
+        return {
+            "ingredients": len(self.tried),
+            "ingredients_taken": sum(one.taken for one in self.tried),
+            "gain": self.gain,
+            "gain_low": self.interval.low,
+            "gain_high": self.interval.high,
+            "judged_accuracy": self.judged,
+            "judged_accuracy_of_best_run": self.judged_best,
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as in `combine.json`."""
@@ -144,7 +166,8 @@ class _Evaluator:
         self.device = use_device(request.device)
         self._seed = request.seed
         self._workers = default_workers(self.device) if request.workers is None else request.workers
-        task, split = task_for(first.checkpoint.spec), first.checkpoint.parse_split()
+        self.task, split = task_for(first.checkpoint.spec), first.checkpoint.parse_split()
+        task = self.task
         assert split is not None
         if not split.val:
             raise UserError(
@@ -212,17 +235,21 @@ class _Evaluator:
 
 
 def combine_runs(request: Request) -> Soup:
-    """Combine the runs and write `best.pth` (with a calibration of its own), `predictions.csv`, `probe.npz` and
-    `combine.json`.
+    """`make_soup` into a new or empty folder. Raises UserError where it is not empty, and as `make_soup`."""
+    _require_empty(request.output_dir)
+    return make_soup(request)
+
+
+def make_soup(request: Request) -> Soup:
+    """Combine the runs and write `FILES`: `best.pth` with a calibration of its own, the evaluation, `combine.json`.
 
     Sorted by accuracy on the choosing half (ties: the lower loss), each run joins the average if accuracy, then loss,
     of the new average is there no worse than before: so the result is never worse there than the best run.
 
     Raises:
-        UserError: the output folder is not empty, runs that can't be averaged, or pictures that are gone.
+        UserError: runs that can't be averaged, or pictures that are gone.
     """
-    _require_empty(request.output_dir)
-    ingredients = read_ingredients(request.runs)
+    ingredients = read_ingredients(request.runs, skip_others=request.skip_others)
     check_writable(request.output_dir / "best.pth")  # makes the folder: after the checks, before the work
     evaluator = _Evaluator(request, ingredients[0])
     logger.info(
@@ -288,7 +315,8 @@ def _write(folder: Path, evaluator: _Evaluator, soup: _Candidate, result: Soup) 
     metrics = result.scores.as_epoch_result(soup.checkpoint.epoch).as_metrics()
     save_checkpoint(folder / "best.pth", replace(soup.checkpoint, metrics=metrics, calibration=None))
     try_to_make("calibration", lambda: calibrate(folder / "best.pth", soup.predictions))
-    write_text(folder / "predictions.csv", predictions_csv(soup.predictions))
+    title = f"average of {sum(one.taken for one in result.tried)}, validation"
+    write_evaluation(folder, title, soup.predictions, result.scores, evaluator.task, evaluator.val)
     write_probe(folder, evaluator.val, evaluator.transform)
     write_json(folder / "combine.json", result.as_json())
 
@@ -314,13 +342,7 @@ def record_soup(soup: Soup, open_run: Callable[[str, str], Recorder]) -> str:
         recorder.record(
             Metrics(
                 {
-                    "ingredients": len(soup.tried),
-                    "ingredients_taken": len(taken),
-                    "gain": soup.gain,
-                    "gain_low": soup.interval.low,
-                    "gain_high": soup.interval.high,
-                    "judged_accuracy": soup.judged,
-                    "judged_accuracy_of_best_run": soup.judged_best,
+                    **soup.as_metrics(),
                     "best_val_accuracy": soup.scores.accuracy,
                     "best_val_macro_f1": soup.scores.macro_f1,
                     "best_val_mean_recall": soup.scores.mean_recall,

@@ -1,6 +1,7 @@
 """Runs whose weights can be averaged: read, checked against each other, classes in one order."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from flowerml.models.weights.average import permute_head
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import Family, Settings
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,18 @@ class Ingredient:
     start: str
 
 
-def read_ingredients(paths: Sequence[Path]) -> list[Ingredient]:
+def read_ingredients(paths: Sequence[Path], *, skip_others: bool = False) -> list[Ingredient]:
     """The runs of `paths` (folders or best.pth files), with the classes in the order of the first.
+
+    `skip_others`: what can't be averaged with the first is left out with a warning.
 
     Raises:
         UserError: a file can't be used, is not of a finished run of a flowers model, is given twice, or is of another
             model, other classes, split, input description or starting weights than the first.
     """
     ingredients = [_read(path) for path in paths]
+    if skip_others:
+        ingredients = _without_others(ingredients)
     first = ingredients[0]
     seen: dict[str, Path] = {}
     for ingredient in ingredients:
@@ -50,6 +57,17 @@ def read_ingredients(paths: Sequence[Path]) -> list[Ingredient]:
                 " split, input and starting weights (--weights hub, or one file)"
             )
     return [_in_order(ingredient, first.checkpoint.classes) for ingredient in ingredients]
+
+
+def _without_others(ingredients: Sequence[Ingredient]) -> list[Ingredient]:
+    first, *others = ingredients
+    kept = [first]
+    for other in others:
+        if difference := _difference(first, other):
+            logger.warning(f"{other.path} is left out of the average: {difference}")
+        elif all(other.sha256 != one.sha256 for one in kept):
+            kept.append(other)
+    return kept
 
 
 def _read(path: Path) -> Ingredient:
