@@ -17,7 +17,7 @@ from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, 
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
-from flowerml.files import check_writable, write_json, write_text
+from flowerml.files import check_writable, require_empty_dir, write_json, write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm, statistics_differ
 from flowerml.optional_files import try_to_make
@@ -217,7 +217,7 @@ def combine_runs(request: Request) -> Soup:
     Raises:
         UserError: the output folder is not empty, runs that can't be averaged, or pictures that are gone.
     """
-    _require_empty(request.output_dir)
+    require_empty_dir("--output-dir", request.output_dir)
     ingredients = read_ingredients(request.runs)
     check_writable(request.output_dir / "best.pth")  # makes the folder: after the checks, before the work
     evaluator = _Evaluator(request, ingredients[0])
@@ -248,15 +248,6 @@ def combine_runs(request: Request) -> Soup:
     result = _judge(request, evaluator, tuple(tried), best, soup)
     _write(request.output_dir, evaluator, soup, result)
     return result
-
-
-def _require_empty(folder: Path) -> None:
-    try:
-        found = next((path.name for path in folder.iterdir()), None) if folder.exists() else None
-    except OSError as error:
-        raise UserError(f"--output-dir {folder}: {error.strerror or error}. Name a new or empty folder") from error
-    if found is not None:
-        raise UserError(f"--output-dir {folder} is not empty (it holds {found}): name a new or empty folder")
 
 
 def _judge(
