@@ -10,7 +10,7 @@ from flowerml.evaluation.robustness import CorruptedAccuracy, Robustness
 from flowerml.reporting.figures import BLUE, FAINT, INK, MUTED, STYLE, header, title_lines
 
 _WIDTH, _COLUMNS = 10.5, 4
-_PANEL, _STEP, _LEFT, _BOTTOM = (2.05, 1.75), (2.5, 2.45), 0.65, 0.4  # inches
+_PANEL, _STEP, _LEFT, _BOTTOM = (2.2, 1.75), (2.42, 2.3), 0.65, 0.35  # inches
 
 
 def robustness_figure(measured: Robustness, title: str) -> Figure:
@@ -19,7 +19,7 @@ def robustness_figure(measured: Robustness, title: str) -> Figure:
     The dashed line is the accuracy of the clean photos; a hollow dot is a difference that is not shown.
     """
     rows = -(-len(CORRUPTIONS) // _COLUMNS)
-    height = 0.75 + 0.22 * len(title_lines(title, _WIDTH)) + rows * _STEP[1]
+    height = 0.75 + 0.22 * len(title_lines(title, _WIDTH)) + _BOTTOM + (rows - 1) * _STEP[1] + _PANEL[1]
     floor = min(measured.clean_accuracy + row.interval.low for row in measured.rows)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, height))
@@ -35,6 +35,7 @@ def robustness_figure(measured: Robustness, title: str) -> Figure:
             axes = figure.add_axes((left / _WIDTH, bottom / height, _PANEL[0] / _WIDTH, _PANEL[1] / height))
             _draw(axes, measured, corruption)
             axes.set_ylim(max(0.0, floor - 0.03), 1.02)
+            axes.tick_params(labelleft=column == 0)
             if column == 0:
                 axes.set_ylabel("accuracy")
     return figure

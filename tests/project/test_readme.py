@@ -34,6 +34,8 @@ RUN_BY = {
     "mlflow run . -e export": "tests/delivery/test_whole_way.py",
     "flowerml select": "tests/delivery/test_whole_way.py",
     "flowerml combine": "tests/cli/test_combine.py",
+    "flowerml robustness": "tests/cli/test_robustness.py",
+    "mlflow run . -e robustness": "tests/cli/test_robustness.py",
     "flowerml export": "tests/delivery/test_export.py, test_whole_way.py",
     "flowerml predict": "tests/cli/test_predict.py, tests/delivery/test_whole_way.py",
     "mlflow models serve": "tests/tracking/registry/test_serving.py",
