@@ -106,6 +106,13 @@ def test_a_delivered_file_on_a_test_folder(run, flowers, tmp_path):
     assert (made.part, made.measured.total) == ("test", 10)
 
 
+def test_a_vit_too(train_small, tmp_path):
+    run = train_small(model="timm:test_vit", epochs=1, warmup_epochs=0)[0].folder
+    made = run_robustness(Request(run, tmp_path / "out", workers=0))
+    assert made.measured.clean_accuracy == evaluation_of(run / "best.pth").scores.accuracy
+    assert len(made.measured.rows) == len(VIEWS)
+
+
 def test_the_output_is_no_class_of_pictures(report, flowers, tmp_path):
     root = shutil.copytree(flowers, tmp_path / "photos")
     shutil.copytree(report[1], root / "rose" / "robustness")
