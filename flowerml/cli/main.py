@@ -27,6 +27,7 @@ COMMANDS = {
     "robustness": "accuracy on blurred, noisy, compressed, dark, bright, rotated and squeezed photos",
     "export": "write the registered models' weights and the single file that loads them",
     "predict": "classify every picture in a folder",
+    "explain": "draw which parts of a picture raise the logit of the class it is given",
     "sync": "deliver to MLflow what runs recorded while the server was away",
     "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
