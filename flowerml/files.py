@@ -102,6 +102,19 @@ def require_empty_dir(flag: str, folder: Path) -> None:
         raise UserError(f"{flag} {folder} is not empty (it holds {found}): name a new or empty folder")
 
 
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Context after whose failure an empty `folder` that was made in it is gone again."""
+    existed = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically. Creates parent folders. Raises as `write_with`."""
 

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,15 @@ from flowerml.evaluation.robustness import (
     measure_robustness,
     robustness_markdown,
 )
-from flowerml.files import check_writable, file_digest, require_empty_dir, write_bytes, write_json, write_text
+from flowerml.files import (
+    check_writable,
+    file_digest,
+    removed_if_empty,
+    require_empty_dir,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from flowerml.models.builders import set_channels_last
 from flowerml.optional_files import write_optional
 from flowerml.prediction import as_network
@@ -119,7 +126,7 @@ def run_robustness(request: Request) -> RobustnessReport:
         logger.warning(one_line(f"{folder}: {remark}"))
     examples = limit_per_class(examples, request.limit)
     workers = default_workers(device) if request.workers is None else request.workers
-    with _removed_if_empty(request.output_dir):
+    with removed_if_empty(request.output_dir):
         check_writable(request.output_dir / "robustness.json")  # makes the folder: after the checks, before the work
         logger.info(
             f"evaluating {len(examples)} {part} pictures of {folder} on {device}, clean and in {len(VIEWS)} corrupted"
@@ -151,19 +158,6 @@ def limit_per_class(examples: Sequence[Example], limit: int | None) -> list[Exam
             taken[example.label] += 1
             chosen.add(example.id)
     return [example for example in examples if example.id in chosen]
-
-
-@contextmanager
-def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Context after whose failure an empty `folder` that it has made is gone again."""
-    existed = folder.exists()
-    try:
-        yield
-    except BaseException:
-        if not existed:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
 
 
 def _predict(

@@ -34,6 +34,7 @@ RUN_BY = {
     "mlflow run . -e export": "tests/delivery/test_whole_way.py",
     "flowerml select": "tests/delivery/test_whole_way.py",
     "flowerml combine": "tests/cli/test_combine.py",
+    "flowerml explain": "tests/cli/test_explain.py",
     "flowerml robustness": "tests/cli/test_robustness.py",
     "mlflow run . -e robustness": "tests/cli/test_robustness.py",
     "flowerml export": "tests/delivery/test_export.py, test_whole_way.py",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowerml.errors import UserError, one_line
-from flowerml.files import check_writable, missing_reason, require_empty_dir
+from flowerml.files import check_writable, missing_reason, removed_if_empty, require_empty_dir
 from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,11 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.training.device import use_device
 
     model = load_predictor(weights, str(use_device(None if args.device == "auto" else args.device)))
-    check_writable(folder / PAGE)  # makes the folder: after the checks, before the work
     if line := passed_over_line(passed_over):
         logger.info(line)
-    results = explain_pictures(model, paths, folder, f"Where {weights.name} looks")
+    with removed_if_empty(folder):
+        check_writable(folder / PAGE)  # makes the folder: after the checks, before the work
+        results = explain_pictures(model, paths, folder, f"Where {weights.name} looks")
     if args.json:
         rows = [
             {
@@ -65,5 +66,5 @@ def run(argv: Sequence[str] | None) -> int:
     for one in bad:
         logger.warning(one_line(f"{one.path}: {one.reason}"))
     if len(bad) == len(results):
-        folder.rmdir()
+        folder.rmdir()  # nothing was written
     return 1 if bad else 0
