@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from flowerml.cli.main import run_command
+from flowerml.errors import UserError
 from flowerml.events import MemoryRecorder
 from flowerml.prediction import load_cnn_model, predict, predict_proba
 from flowerml.runs.train import run_training
@@ -78,6 +79,16 @@ def test_mistakes_are_one_line(words, line, tmp_path, monkeypatch, capsys):
     (tmp_path / "full" / "x").touch()
     assert call(*words.split()) == 2
     assert capsys.readouterr() == ("", f"error: {line}\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_architecture_without_maps_leaves_nothing(run, flowers, tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise UserError("no feature map")
+
+    monkeypatch.setattr("flowerml.prediction.explain.heat_maps", refuse)
+    assert call(run, flowers, "--output-dir", tmp_path / "out") == 2
+    assert capsys.readouterr().err == "error: no feature map\n"
     assert not (tmp_path / "out").exists()
 
 

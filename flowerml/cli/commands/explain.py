@@ -29,6 +29,7 @@ def run(argv: Sequence[str] | None) -> int:
     folder, weights = Path(args.output_dir), Path(args.weights)
     weights = weights / "best.pth" if weights.is_dir() else weights
     require_empty_dir("--output-dir", folder)
+    existed = folder.exists()
     if reason := missing_reason(weights):
         raise UserError(f"{weights}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
 
@@ -65,6 +66,6 @@ def run(argv: Sequence[str] | None) -> int:
     bad = [one for one in results if one.overlay is None]
     for one in bad:
         logger.warning(one_line(f"{one.path}: {one.reason}"))
-    if len(bad) == len(results):
+    if len(bad) == len(results) and not existed:
         folder.rmdir()  # nothing was written
     return 1 if bad else 0
