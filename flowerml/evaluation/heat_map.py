@@ -4,7 +4,7 @@ Grad-CAM: activations weighted by the mean gradient of each channel (Selvaraju e
 from Deep Networks via Gradient-based Localization", ICCV 2017, arXiv 1610.02391). Of a CNN those are the last feature
 map; of a ViT the patch tokens as the last block normalises them, without the class token: of that block's output the
 head of most ViTs reads the class token alone, so the patch tokens have no gradient there. For a CLIP ViT-B/16 on 18
-flower photos, masking the brightest 70 % of these maps cost 2.9 of the predicted class's logit, the darkest 70 % 1.4; of
+flower photos, masking the brightest 70 % of these maps cost 2.9 of the predicted logit, the darkest 70 % 1.4; of
 maps of gradient times token before that norm it was 1.9 and 1.7, so these are of little use. captum and grad-cam do the
 same; neither is a dependency, and this is a page of torch.
 """
