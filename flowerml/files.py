@@ -92,6 +92,29 @@ def check_writable(path: Path) -> None:
     _create_temporary(path, None).unlink()
 
 
+def require_empty_dir(flag: str, folder: Path) -> None:
+    """Check that `folder`, given with `flag`, is empty or does not exist. Raises UserError."""
+    try:
+        found = next((path.name for path in folder.iterdir()), None) if folder.exists() else None
+    except OSError as error:
+        raise UserError(f"{flag} {folder}: {error.strerror or error}. Name a new or empty folder") from error
+    if found is not None:
+        raise UserError(f"{flag} {folder} is not empty (it holds {found}): name a new or empty folder")
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Context after whose failure an empty `folder` that was made in it is gone again."""
+    existed = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically. Creates parent folders. Raises as `write_with`."""
 

@@ -24,8 +24,10 @@ COMMANDS = {
     "sweep": "search hyperparameters of one model; every trial is a run",
     "select": "rank finished runs over their seeds, with intervals; register the champion",
     "combine": "average the weights of runs of one model, as far as held-out pictures gain by it",
+    "robustness": "accuracy on blurred, noisy, compressed, dark, bright, rotated and squeezed photos",
     "export": "write the registered models' weights and the single file that loads them",
     "predict": "classify every picture in a folder",
+    "explain": "draw which parts of a picture raise the logit of the class it is given",
     "sync": "deliver to MLflow what runs recorded while the server was away",
     "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print("usage: flowerml COMMAND [--help] ...\n")
-        print("\n".join(f"  {name:<9} {about}" for name, about in COMMANDS.items()))
+        print("\n".join(f"  {name:<10} {about}" for name, about in COMMANDS.items()))
         return 0 if words else 2
     if words[0] == "--version":
         from flowerml import __version__

@@ -49,12 +49,15 @@ class EvaluationTransform:
         """The evaluation view of a picture."""
         return self.normalise(self.crop(image))
 
-    def crop(self, image: Image.Image) -> Image.Image:
-        """The view before normalisation: a picture of (size, size)."""
+    def resize(self, image: Image.Image) -> Image.Image:
+        """The picture with the short edge that the crop is cut from, at an aspect of at most 64."""
         edge = int(self.description.size / self.description.crop_pct)
         mode = InterpolationMode(self.description.interpolation)
-        resized = F.resize(_limit_aspect(image), [edge], interpolation=mode, antialias=True)
-        return F.center_crop(resized, [self.description.size, self.description.size])
+        return F.resize(_limit_aspect(image), [edge], interpolation=mode, antialias=True)
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        """The view before normalisation: a picture of (size, size)."""
+        return F.center_crop(self.resize(image), [self.description.size, self.description.size])
 
     def normalise(self, view: Image.Image) -> torch.Tensor:
         """A result of `crop` as the model's input."""

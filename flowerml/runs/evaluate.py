@@ -83,7 +83,7 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
             " again"
         )
     task = task_for(checkpoint.spec)
-    part, folder, examples, remarks = _select_examples(request, checkpoint, task, settings)
+    part, folder, examples, remarks = select_examples(request, checkpoint, task, settings)
     for remark in remarks:
         logger.warning(one_line(f"{folder}: {remark}"))
     predictor = as_network(checkpoint, str(device), str(request.checkpoint))
@@ -151,7 +151,7 @@ def _with_views(tta: str) -> str:
     return "" if tta == NO_VIEWS else f", views {tta}"
 
 
-def _select_examples(
+def select_examples(
     request: Request, checkpoint: Checkpoint, task: Task, settings: Settings
 ) -> tuple[str, Path, list[Example], list[str]]:
     """The part's name, its folder, its examples, and remarks. Raises UserError where there are none, or on bad data."""

@@ -78,8 +78,10 @@ def test_every_command_that_computes_sets_it():
         "flowerml/runs/prepare.py",
         "flowerml/runs/evaluate.py",
         "flowerml/runs/combine.py",
+        "flowerml/runs/robustness.py",
         "flowerml/runs/data_check.py",
         "flowerml/cli/commands/predict.py",
+        "flowerml/cli/commands/explain.py",
     }
     picking = [path for path in callers if "pick_device" in (ROOT / path).read_text(encoding="utf-8")]
     assert picking == ["flowerml/training/device.py"]

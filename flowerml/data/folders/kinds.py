@@ -38,6 +38,8 @@ _OWN_FILES = tuple(
             ("campaign.json", "table.csv"),
             ("confusion_matrix.png", "predictions.csv"),  # an evaluation
             ("combine.json", "best.pth"),
+            ("robustness.json", "robustness.md"),
+            ("explain.html",),
             ("decision.json", "decision.md"),
             ("trials.csv", "trials.md"),
             ("flowers_classifier.py",),

@@ -18,7 +18,7 @@ from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags
-from flowerml.files import check_writable, write_json
+from flowerml.files import check_writable, require_empty_dir, write_json
 from flowerml.models.builders import set_channels_last
 from flowerml.models.weights.average import average_states, batch_norms, estimate_batch_norm, statistics_differ
 from flowerml.optional_files import try_to_make
@@ -236,7 +236,7 @@ class _Evaluator:
 
 def combine_runs(request: Request) -> Soup:
     """`make_soup` into a new or empty folder. Raises UserError where it is not empty, and as `make_soup`."""
-    _require_empty(request.output_dir)
+    require_empty_dir("--output-dir", request.output_dir)
     return make_soup(request)
 
 
@@ -279,15 +279,6 @@ def make_soup(request: Request) -> Soup:
     result = _judge(request, evaluator, tuple(tried), best, soup)
     _write(request.output_dir, evaluator, soup, result)
     return result
-
-
-def _require_empty(folder: Path) -> None:
-    try:
-        found = next((path.name for path in folder.iterdir()), None) if folder.exists() else None
-    except OSError as error:
-        raise UserError(f"--output-dir {folder}: {error.strerror or error}. Name a new or empty folder") from error
-    if found is not None:
-        raise UserError(f"--output-dir {folder} is not empty (it holds {found}): name a new or empty folder")
 
 
 def _judge(
