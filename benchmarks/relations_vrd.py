@@ -31,7 +31,7 @@ from flowerml.data.relations.records import RELATIONS, Pair
 from flowerml.data.relations.split import fold_of, measure_ambiguity, require_disjoint
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.evaluation.metrics import wilson_interval
-from flowerml.evaluation.operating_point import (
+from flowerml.evaluation.pairs.operating_point import (
     OperatingPoint,
     bootstrap_over_images,
     choose_operating_point,

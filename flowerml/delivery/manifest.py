@@ -33,6 +33,7 @@ def manifest_entry(
         "epoch": checkpoint.epoch,
         "metrics": dict(checkpoint.metrics),
         "calibration_temperature": None if calibration is None else calibration.temperature,
+        "known_energy": None if calibration is None else calibration.known_energy,
         "tta": checkpoint.tta,
         **origin,
     }

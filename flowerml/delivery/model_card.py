@@ -196,6 +196,7 @@ def _limits() -> str:
 
 - The figures are of photos held out from the same folder, on which the best epoch was also chosen: for photos of other
   sources they are too good.
-- Every picture gets one of the classes, also one that shows none of them.
+- Every picture gets one of the classes, also one that shows none of them, unless `predict(…, unknown=True)` is asked
+  for: that finds pictures of other things better than flowers of other kinds.
 - Calibration holds for photos like the validation photos.
 - Not measured here: blurred, dark, turned or distorted photos, and differences between regions or varieties."""

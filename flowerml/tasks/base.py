@@ -14,7 +14,7 @@ from flowerml.data.scan import BadFile, Picture
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions
-from flowerml.evaluation.pair_baselines import BaselineResult
+from flowerml.evaluation.pairs.pair_baselines import BaselineResult
 from flowerml.models import BuiltModel
 from flowerml.settings import ModelSpec, Settings
 

@@ -26,7 +26,7 @@ from flowerml.data.scan_cache import ScanCache
 from flowerml.data.split import Split, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.evaluation.metrics import Predictions
-from flowerml.evaluation.pair_baselines import BaselineResult
+from flowerml.evaluation.pairs.pair_baselines import BaselineResult
 from flowerml.files import file_digest
 from flowerml.models import BuiltModel, build
 from flowerml.settings import ModelSpec, Settings, find_model

@@ -20,9 +20,9 @@ from flowerml.data.relations.records import Box
 from flowerml.data.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions, compute_metrics
-from flowerml.evaluation.pair_baselines import BaselineResult, run_baselines
-from flowerml.evaluation.swap_consistency import swap_consistency
-from flowerml.evaluation.visual_baseline import visual_baseline
+from flowerml.evaluation.pairs.pair_baselines import BaselineResult, run_baselines
+from flowerml.evaluation.pairs.swap_consistency import swap_consistency
+from flowerml.evaluation.pairs.visual_baseline import visual_baseline
 from flowerml.models import BuiltModel
 from flowerml.models.pairs.classifier import build_pair_classifier
 from flowerml.settings import ModelSpec, Settings, find_model

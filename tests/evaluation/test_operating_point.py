@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from flowerml.evaluation.operating_point import (
+from flowerml.evaluation.pairs.operating_point import (
     bootstrap_over_images,
     choose_operating_point,
     measure_decisions,

@@ -10,8 +10,8 @@ from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import RELATIONS, Box, Pair
 from flowerml.data.relations.split import split_by_image
 from flowerml.data.relations.vocabulary import load_vocabulary
-from flowerml.evaluation.operating_point import per_class_recall
-from flowerml.evaluation.pair_baselines import run_baselines
+from flowerml.evaluation.pairs.operating_point import per_class_recall
+from flowerml.evaluation.pairs.pair_baselines import run_baselines
 from flowerml.models.pairs.tabular_models import LogisticPairModel, encode_labels
 from tests.data.relations.readers_common import VRD, needs_vrd
 

@@ -5,8 +5,8 @@ import pytest
 
 from flowerml.data.relations.records import RELATIONS
 from flowerml.evaluation.metrics import Predictions
-from flowerml.evaluation.swap_consistency import swap_consistency
-from flowerml.evaluation.visual_baseline import visual_baseline
+from flowerml.evaluation.pairs.swap_consistency import swap_consistency
+from flowerml.evaluation.pairs.visual_baseline import visual_baseline
 
 
 def answers(*names: str, classes: tuple[str, ...] = RELATIONS) -> Predictions:

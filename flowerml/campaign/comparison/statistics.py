@@ -19,7 +19,7 @@ import numpy as np
 from flowerml.campaign.comparison.data import ComparisonData, SeedRun, Side
 from flowerml.campaign.comparison.predictions import PredictedRange, PredictedRanges, RangeVerdict, judge_range
 from flowerml.evaluation.metrics import wilson_interval
-from flowerml.evaluation.operating_point import bootstrap_over_images
+from flowerml.evaluation.pairs.operating_point import bootstrap_over_images
 
 MIN_EXAMPLES = 10  # with fewer, neither a class's difference nor a mean with that class in it gets an interval
 _PSEUDO_EXAMPLES = np.array([1.0, -1.0, 0.0, 0.0])

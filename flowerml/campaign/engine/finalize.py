@@ -9,10 +9,12 @@ from pathlib import Path
 from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.plan.model import FinalMode, PlanRun
 from flowerml.campaign.report.snapshot import DecisionSummary, DeliveredFile
+from flowerml.delivery import model_card
 from flowerml.delivery.export import Source, export
 from flowerml.delivery.plain import deliver_weights
 from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
+from flowerml.events import Artifact
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
 from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.tracking import Registration, fetch_registered, register
@@ -86,6 +88,7 @@ def _export_bundle(context: CampaignContext, registered: list[RegisteredModel]) 
             logger.info(line)
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
+    context.parent.recorder.record(Artifact(folder / model_card.NAME))
     digests = {
         family: str(delivery.entries[name]["sha256"]) for family, name in WEIGHTS.items() if name in delivery.entries
     }

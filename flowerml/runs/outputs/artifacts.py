@@ -16,7 +16,7 @@ from flowerml.data.loader import Example, ExampleDataset, Transform, collate
 from flowerml.errors import one_line
 from flowerml.evaluation.calibration import energy_of
 from flowerml.evaluation.metrics import Predictions, Scores
-from flowerml.evaluation.pair_baselines import BaselineResult
+from flowerml.evaluation.pairs.pair_baselines import BaselineResult
 from flowerml.files import write_bytes, write_json, write_text, write_with
 from flowerml.optional_files import write_optional
 from flowerml.prediction import load_network

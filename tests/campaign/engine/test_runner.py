@@ -66,7 +66,7 @@ class TestWhole:
         snapshot, _, folder = of_whole
         here = folder / "runs" / snapshot.id
         names = {one.path for one in MlflowClient().list_artifacts(snapshot.run_id)}
-        assert names == {"table.md", "table.csv", "report.html"}
+        assert names == {"table.md", "table.csv", "report.html", "MODEL_CARD.md"}
         table = (here / "table.md").read_text()
         assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if "best.pth" in line] == ORDER
         assert "campaign FINISHED" in table

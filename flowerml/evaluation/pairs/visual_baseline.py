@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from flowerml.evaluation.operating_point import per_class_recall
-from flowerml.evaluation.pair_baselines import BaselineResult
+from flowerml.evaluation.pairs.operating_point import per_class_recall
+from flowerml.evaluation.pairs.pair_baselines import BaselineResult
 
 _C = 0.01  # inverse of the L2 penalty: features are many, and examples few
 

@@ -9,7 +9,7 @@ import numpy as np
 from flowerml.data.relations.geometry import BoxFeatures
 from flowerml.data.relations.records import Pair
 from flowerml.evaluation.metrics import wilson_interval
-from flowerml.evaluation.operating_point import per_class_recall
+from flowerml.evaluation.pairs.operating_point import per_class_recall
 from flowerml.models.pairs.tabular_models import ClassPrior, LogisticPairModel, PairModel, encode_labels
 from flowerml.models.pairs.tabular_network import NetworkPairModel, NetworkSettings
 from flowerml.progress_bar import track

@@ -1,0 +1,1 @@
+"""What is measured of relations between two boxes: baselines, consistency, operating points."""
