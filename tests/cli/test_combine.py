@@ -66,6 +66,18 @@ def test_it_is_a_run_in_mlflow_unless_told_otherwise(runs, tmp_path):
     assert len(runs_of("combine")) == 1
 
 
+def test_a_point_between_two_runs(runs, tmp_path, capsys):
+    out = tmp_path / "between"
+    assert call(*runs, "--interpolate", "--output-dir", out, "--workers", 0) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["alpha", "choosing", "half"]
+    assert [float(line.split()[0]) for line in lines[1:12]] == [step / 10 for step in range(11)]
+    written = json.loads((out / "combine.json").read_text())
+    assert lines[-1].startswith(f"alpha {written['choosing']['alpha']:g}: gain ")
+    (run,) = runs_of("combine")
+    assert run.data.metrics["alpha"] == written["choosing"]["alpha"]
+
+
 def test_the_runs_of_a_campaign_are_its_finished_trainings_of_the_family(flowers, tmp_path, capsys):
     """One in its folder, and one whose folder is not on this host; neither a final model nor one of another family."""
     labels = {"flowerml.campaign": "spring", "flowerml.kind": "train"}
@@ -111,6 +123,16 @@ def test_the_runs_of_a_campaign_are_its_finished_trainings_of_the_family(flowers
             "--campaign c --family cnn --output-dir out",
             "campaign c has 0 finished training runs of family cnn (of 0): two or more can be combined. Check"
             " --campaign (its id, as `flowerml campaign` prints it) and the tracking server",
+        ),
+        (
+            "a b c --interpolate --output-dir out",
+            "--interpolate is of two runs, not of 3: name a linear probe (--probe) and a fine-tuned run with the same"
+            " --weights",
+        ),
+        (
+            "--campaign c --family cnn --interpolate --output-dir out",
+            "--interpolate is of two runs, not of a campaign: name a linear probe (--probe) and a fine-tuned run with"
+            " the same --weights",
         ),
         ("a b", "the following arguments are required: --output-dir. flowerml combine --help lists the flags"),
         (

@@ -17,7 +17,8 @@ from flowerml.prediction import load_cnn_model, load_network, predict
 from flowerml.runs.evaluate import Request as Evaluate
 from flowerml.runs.evaluate import run_evaluation
 from flowerml.runs.lifecycle.run_file import read_run_file, write_run_file
-from flowerml.runs.soup.greedy import Request, combine_runs, format_soup
+from flowerml.runs.soup.evaluator import Request
+from flowerml.runs.soup.greedy import combine_runs, format_soup
 from flowerml.settings import Family, resolve
 from flowerml.tasks.flowers import FlowersTask
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -61,7 +62,7 @@ def test_soup_is_never_worse_than_the_best_on_the_choosing_half(soup):
     assert accuracies == sorted(accuracies, reverse=True)
     assert soup.choosing >= accuracies[0]
     assert soup.tried[0].taken
-    assert soup.n_choosing + soup.n_judging == soup.scores.total == 30
+    assert soup.n_choosing + soup.judged.pictures == soup.scores.total == 30
 
 
 def test_soup_is_the_mean_of_what_was_taken(soup):
@@ -96,7 +97,7 @@ def test_files_say_what_was_done(soup):
     assert (logits.numpy() == probe["logits"]).all()
     text = format_soup(soup)
     assert text.count("\n") == len(soup.tried) + 2
-    assert text.endswith(": not shown)") != soup.shown
+    assert text.endswith(": not shown)") != soup.judged.shown
 
 
 def test_same_seed_same_weights_whatever_the_order(soup, runs, tmp_path):
@@ -108,7 +109,7 @@ def test_same_seed_same_weights_whatever_the_order(soup, runs, tmp_path):
 def test_soup_of_one_is_that_run_bit_for_bit(runs, tmp_path):
     alone = combine(tmp_path, runs[0] / "best.pth")
     assert equal(weights_of(alone.folder / "best.pth"), weights_of(runs[0] / "best.pth"))
-    assert (alone.gain, alone.shown) == (0.0, False)
+    assert (alone.judged.gain, alone.judged.shown) == (0.0, False)
 
 
 def test_classes_in_another_order_are_aligned(soup, runs, tmp_path):
@@ -128,7 +129,7 @@ def test_classes_in_another_order_are_aligned(soup, runs, tmp_path):
 def test_batch_norm_statistics_are_of_the_average(train_small, tmp_path, monkeypatch):
     changes = {**HALF, "model": "timm:test_resnet", "freeze_backbone_epochs": 0, "epochs": 2}
     folders = [train_small(**changes, label_smoothing=smoothing)[0].folder for smoothing in (0.0, 0.1)]
-    monkeypatch.setattr("flowerml.runs.soup.greedy._Candidate.rank", (0, 0.0))  # so that the second joins in any case
+    monkeypatch.setattr("flowerml.runs.soup.evaluator.Candidate.rank", (0, 0.0))  # so that the second joins in any case
     mixed = combine(tmp_path, *folders)
     assert [one.taken for one in mixed.tried] == [True, True]
     plain = average_states([one.ingredient.checkpoint.state_dict for one in mixed.tried])

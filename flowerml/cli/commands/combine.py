@@ -26,6 +26,11 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="a run's folder or its best.pth; two or more")
     parser.add_argument("--campaign", metavar="TEXT", help="instead: all finished training runs of this campaign")
     parser.add_argument("--family", choices=FAMILIES, help="with --campaign: of this family")
+    parser.add_argument(
+        "--interpolate",
+        action="store_true",
+        help="of two runs, a linear probe and a fine-tuned one: the best point between their weights (WiSE-FT)",
+    )
     parser.add_argument("--output-dir", required=True, metavar="PATH", help="a new or empty folder for the result")
     parser.add_argument("--train-dir", metavar="PATH", help="the pictures' folder; default: the one trained on")
     parser.add_argument(
@@ -41,26 +46,34 @@ def run(argv: Sequence[str] | None) -> int:
     _check_runs(args)
 
     from flowerml.campaign.run_folders import campaign_run_folders
-    from flowerml.runs.soup.greedy import Request, combine_runs, format_soup, record_soup
+    from flowerml.runs.soup.evaluator import Request
+    from flowerml.runs.soup.greedy import combine_runs, format_soup
+    from flowerml.runs.soup.interpolate import format_interpolation, interpolate_runs
+    from flowerml.runs.soup.record import Combination, record_combination
     from flowerml.tracking import default_experiment, start_child_run
 
     named = nullcontext(tuple(map(Path, args.runs)))
     with campaign_run_folders(args.campaign, args.family) if args.campaign else named as runs:
-        soup = combine_runs(
-            Request(
-                runs=runs,
-                output_dir=Path(args.output_dir),
-                train_dir=Path(args.train_dir) if args.train_dir else None,
-                seed=seed,
-                device=None if args.device == "auto" else args.device,
-                workers=workers,
-            )
+        request = Request(
+            runs=runs,
+            output_dir=Path(args.output_dir),
+            train_dir=Path(args.train_dir) if args.train_dir else None,
+            seed=seed,
+            device=None if args.device == "auto" else args.device,
+            workers=workers,
         )
-        print(json.dumps(soup.as_json()) if args.json else format_soup(soup))
+        made: Combination
+        if args.interpolate:
+            point = made = interpolate_runs(request)
+            text, content = format_interpolation(point), point.as_json()
+        else:
+            soup = made = combine_runs(request)
+            text, content = format_soup(soup), soup.as_json()
+        print(json.dumps(content) if args.json else text)
         if not args.no_record:
             chosen = default_experiment()
-            run_id = record_soup(
-                soup, lambda experiment, name: start_child_run(None, chosen or experiment, name, "combine")
+            run_id = record_combination(
+                made, lambda experiment, name: start_child_run(None, chosen or experiment, name, "combine")
             )
             logger.info(f"run {run_id} has its files and figures (mlflow ui)")
     return 0
@@ -75,3 +88,8 @@ def _check_runs(args: argparse.Namespace) -> None:
     if not args.campaign and len(args.runs) < 2:
         found = f"{args.runs[0]} is all there is to combine" if args.runs else "nothing is named to combine"
         raise UserError(f"{found}: name two or more runs of one model, or --campaign and --family")
+    if args.interpolate and len(args.runs) != 2:
+        raise UserError(
+            f"--interpolate is of two runs, not of {len(args.runs) or 'a campaign'}: name a linear probe (--probe) and"
+            " a fine-tuned run with the same --weights"
+        )

@@ -42,6 +42,29 @@ def average_states(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, to
     return averaged
 
 
+def interpolate_states(
+    first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor], alpha: float
+) -> dict[str, torch.Tensor]:
+    """The point (1 - alpha) x `first` + alpha x `second` between two state dicts, as `average_states`; 0 and 1 are bit
+    for bit the ends.
+
+    Raises:
+        ValueError: keys or shapes differ.
+    """
+    if first.keys() != second.keys() or any(first[name].shape != second[name].shape for name in first):
+        raise ValueError("state dicts of different models have no line between them")
+    if alpha in (0, 1):
+        return {name: tensor.detach().cpu().clone() for name, tensor in (second if alpha else first).items()}
+    between = {}
+    for name, tensor in first.items():
+        end = second[name].detach().cpu()
+        if not tensor.is_floating_point():
+            between[name] = end.clone()
+            continue
+        between[name] = torch.lerp(tensor.detach().cpu().double(), end.double(), alpha).to(tensor.dtype)
+    return between
+
+
 def permute_head(state: Mapping[str, torch.Tensor], order: Sequence[int]) -> dict[str, torch.Tensor]:
     """The state dict of a `Classifier` with the outputs of its linear head (C, F) in another order of the classes.
 

@@ -11,7 +11,9 @@ from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, handle_signals, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
-from flowerml.runs.soup.greedy import FILES, Request, Soup, format_soup, make_soup
+from flowerml.runs.soup.evaluator import FILES, Request
+from flowerml.runs.soup.greedy import Soup, format_soup, make_soup
+from flowerml.runs.soup.record import validation_metrics
 from flowerml.runs.train import OpenRecorder
 from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
@@ -62,13 +64,7 @@ def run_soup(
                 )
             )
             scores = soup.scores
-            metrics = {
-                "best_epoch": soup.epoch,
-                "best_val_accuracy": scores.accuracy,
-                "best_val_macro_f1": scores.macro_f1,
-                "best_val_mean_recall": scores.mean_recall,
-                **soup.as_metrics(),
-            }
+            metrics = {"best_epoch": soup.epoch, **validation_metrics(scores), **soup.as_metrics()}
             recorder.record(Metrics(metrics, step=soup.epoch))
             recorder.record(Tags({"flowerml.val_hits": str(scores.hits), "flowerml.val_total": str(scores.total)}))
             for name in _COPIED:

@@ -1,0 +1,211 @@
+"""What weights are combined by: half of the validation pictures to choose with, and the other half to judge the choice.
+
+No choice has seen the judging half, so that the difference there, with its interval, is that of other pictures.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flowerml.data.halves import split_halves
+from flowerml.data.inputs import Inputs
+from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, training_loader
+from flowerml.errors import UserError, one_line
+from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
+from flowerml.evaluation.predict import predict_all
+from flowerml.files import write_json
+from flowerml.models.builders import set_channels_last
+from flowerml.models.weights.average import batch_norms, estimate_batch_norm
+from flowerml.optional_files import try_to_make
+from flowerml.prediction import as_network
+from flowerml.progress_bar import track
+from flowerml.runs.outputs.artifacts import write_evaluation, write_probe
+from flowerml.runs.outputs.calibrate import calibrate
+from flowerml.runs.soup.ingredients import Ingredient
+from flowerml.selection.intervals import Interval, bootstrap_intervals
+from flowerml.tasks import task_for
+from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from flowerml.training.device import default_workers, use_device
+
+logger = logging.getLogger(__name__)
+
+FILES = (
+    *("best.pth", "combine.json", "predictions.csv", "probe.npz", "calibration.json", "calibration.png"),
+    *("confusion_matrix.json", "confusion_matrix.png", "per_class.json", "errors.html"),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to combine: run folders or best.pth files, and where to. `train_dir` None: the folder trained on.
+
+    `seed` draws the halves of the validation pictures and the order of the pictures that BatchNorm is estimated on.
+    `skip_others`: runs that can't be averaged with the first are left out with a warning, not refused.
+    """
+
+    runs: tuple[Path, ...]
+    output_dir: Path
+    train_dir: Path | None = None
+    seed: int = 0
+    device: str | None = None
+    workers: int | None = None
+    skip_others: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights, their predictions of all validation pictures, and what decides between them on the choosing half."""
+
+    checkpoint: Checkpoint
+    predictions: Predictions
+    chosen: Scores
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Larger is better: hits, then the lower loss."""
+        return self.chosen.hits, -self.chosen.loss
+
+
+class Evaluator:
+    """The pictures and what is computed on them: predictions, and BatchNorm statistics of averages.
+
+    Predictions are computed as `flowerml eval` computes them: fp32, batches of the checkpoint's own size.
+    """
+
+    def __init__(self, request: Request, first: Ingredient) -> None:
+        self.device = use_device(request.device)
+        self._seed = request.seed
+        self._workers = default_workers(self.device) if request.workers is None else request.workers
+        self.task, split = task_for(first.checkpoint.spec), first.checkpoint.parse_split()
+        task = self.task
+        assert split is not None
+        if not split.val:
+            raise UserError(
+                f"{first.path}: its split has no validation pictures (--val-split {split.val_split:g}), and runs are"
+                " combined by those. Name runs trained with --val-split above 0"
+            )
+        root = request.train_dir or Path(first.settings.train_dir)
+        examples, changes = task.examples(root, first.checkpoint.classes, split, first.settings)
+        for change in changes:
+            logger.warning(one_line(f"{root}: not as it was at training: {change}"))
+        keys = (set(split.train), set(split.val))
+        self.train, self.val = ([example for example in examples if example.id in side] for side in keys)
+        if not self.val or not self.train:
+            raise UserError(
+                f"{root}: none of the {'training' if self.val else 'validation'} pictures of {first.path} is there:"
+                " name the folder it was trained on with --train-dir"
+            )
+        self.transform: Transform = task.transforms(first.checkpoint.description, first.settings)[1]
+        groups = task.near_duplicates(root, first.checkpoint.classes, split, self.val)
+        self.choosing, self.judging = split_halves(
+            [example.id for example in self.val], [example.label for example in self.val], groups, request.seed
+        )
+        if not self.choosing or not self.judging:
+            raise UserError(
+                f"{root}: its {len(self.val)} validation picture(s) can't be split into two halves, as near-duplicates"
+                " stay together: train with a larger --val-split or more pictures"
+            )
+        self._loaders: dict[int, Loader] = {}
+
+    def evaluate(self, checkpoint: Checkpoint, name: str, *, estimate: bool = False) -> Candidate:
+        """Predict the validation pictures; with `estimate`, BatchNorm statistics are estimated first and kept.
+
+        `name` is what the progress bar calls the weights.
+        """
+        network = as_network(checkpoint, str(self.device), checkpoint.origin)
+        memory_format = set_channels_last(network, checkpoint.spec)
+        size = checkpoint.parse_settings().batch_size
+        if estimate and batch_norms(network):
+            estimate_batch_norm(network, self._training_inputs(size), self.device, memory_format)
+            state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+            checkpoint = replace(checkpoint, state_dict=state)
+        loader = self._validation(size)
+        batches = track(loader.epoch(1), f"evaluating {name}", total=len(loader))
+        predictions = predict_all(network, batches, checkpoint.classes, self.device, memory_format)
+        return Candidate(checkpoint, predictions, compute_metrics(predictions.part(self.choosing)))
+
+    def _validation(self, size: int) -> Loader:
+        if size not in self._loaders:
+            self._loaders[size] = evaluation_loader(self.val, self.transform, batch_size=size, workers=self._workers)
+        return self._loaders[size]
+
+    def _training_inputs(self, size: int) -> Iterator[Inputs]:
+        """Batches of the training pictures as for evaluation, shuffled: in order, a batch would be of one class."""
+        examples: Sequence[Example] = self.train if len(self.train) > 1 else self.train * 2  # BatchNorm needs two
+        loader = training_loader(
+            examples,
+            self.transform,
+            batch_size=max(size, 2),
+            workers=self._workers,
+            seed=self._seed,
+            smallest_batch=2,
+        )
+        batches = track(loader.epoch(1), "estimating BatchNorm statistics", total=len(loader))
+        return (inputs for inputs, _, _ in batches)
+
+    def judge(self, before: Candidate, after: Candidate) -> "Judged":
+        """What `after` is on the judging half, compared with `before`."""
+        first, second = (one.predictions.part(self.judging) for one in (before, after))
+        right = {"before": first.predicted == first.labels, "after": second.predicted == second.labels}
+        pair = bootstrap_intervals({name: row[None] for name, row in right.items()}, ("after", "before"))
+        assert pair.difference is not None
+        return Judged(
+            before=float(right["before"].mean()),
+            after=float(right["after"].mean()),
+            interval=pair.difference,
+            pictures=len(self.judging),
+        )
+
+    def write(self, folder: Path, candidate: Candidate, title: str, content: Mapping[str, Any]) -> None:
+        """Write `FILES`: `best.pth` with a calibration of its own, its evaluation, `combine.json` with `content`.
+
+        Raises:
+            UserError: a file can't be written.
+        """
+        scores = compute_metrics(candidate.predictions)
+        metrics = scores.as_epoch_result(candidate.checkpoint.epoch).as_metrics()
+        save_checkpoint(folder / "best.pth", replace(candidate.checkpoint, metrics=metrics, calibration=None))
+        try_to_make("calibration", lambda: calibrate(folder / "best.pth", candidate.predictions))
+        write_evaluation(folder, title, candidate.predictions, scores, self.task, self.val)
+        write_probe(folder, self.val, self.transform)
+        write_json(folder / "combine.json", content)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Accuracies (0..1) on the judging half, of `pictures` pictures; `interval` (95 %) is that of their difference."""
+
+    before: float
+    after: float
+    interval: Interval
+    pictures: int
+
+    @property
+    def gain(self) -> float:
+        """The difference, in -1..1."""
+        return self.after - self.before
+
+    @property
+    def shown(self) -> bool:
+        """Whether its interval leaves out zero."""
+        return self.interval.low > 0 or self.interval.high < 0
+
+    def as_metrics(self) -> dict[str, float]:
+        """The figures as MLflow metrics."""
+        return {
+            "gain": self.gain,
+            "gain_low": self.interval.low,
+            "gain_high": self.interval.high,
+            "judged_accuracy": self.after,
+            "judged_accuracy_of_best_run": self.before,
+        }
+
+    def words(self) -> str:
+        """Both accuracies, the interval, and whether the gain is shown."""
+        low, high = self.interval.low, self.interval.high
+        return (
+            f"{self.before:.4f} -> {self.after:.4f} on the judging half of {self.pictures} pictures; 95 % interval"
+            f" {low:+.4f} to {high:+.4f}{'' if self.shown else ': not shown'}"
+        )
