@@ -11,8 +11,8 @@ from flowerml.delivery.verify import Expected, RecordedPhoto, recorded_photos
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.fit_calibration import MIN_EXAMPLES, fit_calibration, measure_calibration
 from flowerml.evaluation.metrics import Predictions
+from flowerml.evaluation.paired_gain import PairedGain, paired_gain
 from flowerml.evaluation.tta import NO_VIEWS
-from flowerml.evaluation.tta_gain import PairedGain, paired_gain
 from flowerml.prediction import FlowersClassifier, as_predictor
 from flowerml.prediction.standalone.flowers_classifier import BATCH
 from flowerml.progress_bar import track

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from flowerml.data.loader import Batch
 from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
+from flowerml.evaluation.tta import NO_VIEWS, crop_shares
 from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.models.precision import plain_fp32
 
@@ -75,3 +77,42 @@ def _forward_in_chunks(model: nn.Module, inputs: Inputs, parts: int, precision: 
         if not is_out_of_memory(error):
             raise
         return None
+
+
+def predict_with_views(
+    network: nn.Module,
+    batches_at: Callable[[float], Iterable[Batch]],
+    tta: str,
+    crop_pct: float,
+    classes: tuple[str, ...],
+    device: torch.device,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> tuple[Predictions, Predictions]:
+    """Predictions (without views, with the views of `tta`), in fp32; the first are those of `predict_all`.
+
+    `batches_at` gives the batches of the examples with this `crop_pct`, in one order.
+
+    Raises:
+        RunFailed, DataLoaderDied: as `predict_all`.
+    """
+    if tta == NO_VIEWS:
+        plain = predict_all(network, batches_at(crop_pct), classes, device, memory_format)
+        return plain, plain
+    both = _WithMirrorImage(network)
+    sizes = [
+        predict_all(both, batches_at(share), classes, device, memory_format) for share in crop_shares(tta, crop_pct)
+    ]
+    pairs = np.stack([size.logits.reshape(-1, 2, len(classes)) for size in sizes])  # (V, N, 2, C)
+    viewed = pairs.mean(axis=2).mean(axis=0, dtype=np.float32)
+    return replace(sizes[0], logits=np.ascontiguousarray(pairs[0, :, 0])), replace(sizes[0], logits=viewed)
+
+
+class _WithMirrorImage(nn.Module):
+    """Logits (N, 2C): those of the inputs, then those of their mirror images."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.network(inputs), self.network(inputs.flip(-1))], dim=1)

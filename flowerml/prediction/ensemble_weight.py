@@ -9,8 +9,8 @@ from scipy.special import softmax
 from flowerml.data.halves import split_halves
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.fit_calibration import MIN_EXAMPLES, fit_temperature
+from flowerml.evaluation.paired_gain import PairedGain, paired_gain
 from flowerml.evaluation.prediction_table import PredictionTable, read_predictions
-from flowerml.evaluation.tta_gain import PairedGain, paired_gain
 
 GRID = tuple(step / 10 for step in range(11))  # weights of the first run; at the ends one run is alone
 _TINY = 1e-30

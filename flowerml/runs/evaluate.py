@@ -10,8 +10,9 @@ from flowerml.data.loader import Batch, Example, evaluation_loader
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.fit_calibration import judge_calibration
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
+from flowerml.evaluation.paired_gain import PairedGain, paired_gain
+from flowerml.evaluation.predict import predict_with_views
 from flowerml.evaluation.tta import NO_VIEWS
-from flowerml.evaluation.tta_gain import PairedGain, paired_gain, predict_with_views
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_network

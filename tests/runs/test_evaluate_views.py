@@ -9,9 +9,9 @@ import pytest
 
 from flowerml.cli.commands import eval as eval_command
 from flowerml.errors import UserError
+from flowerml.evaluation.paired_gain import paired_gain
 from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.evaluation.tta import FLIP, FLIP_SCALES, NO_VIEWS
-from flowerml.evaluation.tta_gain import paired_gain
 from flowerml.events import MemoryRecorder, Metrics
 from flowerml.prediction import load_predictor, predict_proba
 from flowerml.runs.evaluate import Request, run_evaluation

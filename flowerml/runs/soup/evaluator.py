@@ -14,6 +14,7 @@ from flowerml.data.inputs import Inputs
 from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, training_loader
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
+from flowerml.evaluation.paired_gain import PairedGain, paired_gain
 from flowerml.evaluation.predict import predict_all
 from flowerml.files import write_json
 from flowerml.models.builders import set_channels_last
@@ -24,7 +25,6 @@ from flowerml.progress_bar import track
 from flowerml.runs.outputs.artifacts import write_evaluation, write_probe
 from flowerml.runs.outputs.calibrate import calibrate
 from flowerml.runs.soup.ingredients import Ingredient
-from flowerml.selection.intervals import Interval, bootstrap_intervals
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.device import default_workers, use_device
@@ -145,18 +145,10 @@ class Evaluator:
         batches = track(loader.epoch(1), "estimating BatchNorm statistics", total=len(loader))
         return (inputs for inputs, _, _ in batches)
 
-    def judge(self, before: Candidate, after: Candidate) -> "Judged":
+    def judge(self, before: Candidate, after: Candidate) -> PairedGain:
         """What `after` is on the judging half, compared with `before`."""
         first, second = (one.predictions.part(self.judging) for one in (before, after))
-        right = {"before": first.predicted == first.labels, "after": second.predicted == second.labels}
-        pair = bootstrap_intervals({name: row[None] for name, row in right.items()}, ("after", "before"))
-        assert pair.difference is not None
-        return Judged(
-            before=float(right["before"].mean()),
-            after=float(right["after"].mean()),
-            interval=pair.difference,
-            pictures=len(self.judging),
-        )
+        return paired_gain(first.predicted == first.labels, second.predicted == second.labels)
 
     def write(self, folder: Path, candidate: Candidate, title: str, content: Mapping[str, Any]) -> None:
         """Write `FILES`: `best.pth` with a calibration of its own, its evaluation, `combine.json` with `content`.
@@ -173,39 +165,12 @@ class Evaluator:
         write_json(folder / "combine.json", content)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Accuracies (0..1) on the judging half, of `pictures` pictures; `interval` (95 %) is that of their difference."""
-
-    before: float
-    after: float
-    interval: Interval
-    pictures: int
-
-    @property
-    def gain(self) -> float:
-        """The difference, in -1..1."""
-        return self.after - self.before
-
-    @property
-    def shown(self) -> bool:
-        """Whether its interval leaves out zero."""
-        return self.interval.low > 0 or self.interval.high < 0
-
-    def as_metrics(self) -> dict[str, float]:
-        """The figures as MLflow metrics."""
-        return {
-            "gain": self.gain,
-            "gain_low": self.interval.low,
-            "gain_high": self.interval.high,
-            "judged_accuracy": self.after,
-            "judged_accuracy_of_best_run": self.before,
-        }
-
-    def words(self) -> str:
-        """Both accuracies, the interval, and whether the gain is shown."""
-        low, high = self.interval.low, self.interval.high
-        return (
-            f"{self.before:.4f} -> {self.after:.4f} on the judging half of {self.pictures} pictures; 95 % interval"
-            f" {low:+.4f} to {high:+.4f}{'' if self.shown else ': not shown'}"
-        )
+def judged_metrics(judged: PairedGain) -> dict[str, float]:
+    """What was found on the judging half, as MLflow metrics."""
+    return {
+        "gain": judged.gain,
+        "gain_low": judged.interval.low,
+        "gain_high": judged.interval.high,
+        "judged_accuracy": judged.after,
+        "judged_accuracy_of_best_run": judged.before,
+    }

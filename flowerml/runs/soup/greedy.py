@@ -12,9 +12,10 @@ from typing import Any
 
 from flowerml.errors import one_line
 from flowerml.evaluation.metrics import Scores, compute_metrics
+from flowerml.evaluation.paired_gain import PairedGain
 from flowerml.files import check_writable, require_empty_dir
 from flowerml.models.weights.average import average_states, statistics_differ
-from flowerml.runs.soup.evaluator import Evaluator, Judged, Request
+from flowerml.runs.soup.evaluator import Evaluator, Request, judged_metrics
 from flowerml.runs.soup.ingredients import Ingredient, read_ingredients
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Soup:
     tried: tuple[Tried, ...]
     choosing: float
     n_choosing: int
-    judged: Judged
+    judged: PairedGain
     scores: Scores
 
     @property
@@ -67,7 +68,7 @@ class Soup:
         return {
             "ingredients": len(self.tried),
             "ingredients_taken": sum(one.taken for one in self.tried),
-            **self.judged.as_metrics(),
+            **judged_metrics(self.judged),
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -164,8 +165,5 @@ def format_soup(soup: Soup) -> str:
     if len(soup.combined) == 1:
         words = f"no average is better on the choosing half: {soup.folder / 'best.pth'} is the best ingredient itself"
     else:
-        words = (
-            f"soup of {len(soup.combined)}: gain {soup.judged.gain:+.4f} in accuracy over the best ingredient"
-            f" ({soup.judged.words()})"
-        )
+        words = soup.judged.line(f"soup of {len(soup.combined)}", " over the best ingredient", "the judging half of ")
     return "\n".join([header, *rows, "", words])

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flowerml.evaluation.metrics import Scores, compute_metrics
+from flowerml.evaluation.paired_gain import PairedGain
 from flowerml.files import check_writable, require_empty_dir
 from flowerml.models.weights.average import interpolate_states, statistics_differ
-from flowerml.runs.soup.evaluator import Evaluator, Judged, Request
+from flowerml.runs.soup.evaluator import Evaluator, Request, judged_metrics
 from flowerml.runs.soup.ingredients import Ingredient, read_ingredients
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Interpolation:
     curve: tuple[tuple[float, float], ...]
     n_choosing: int
     alpha: float
-    judged: Judged
+    judged: PairedGain
     scores: Scores
 
     @property
@@ -47,7 +48,7 @@ class Interpolation:
 
     def as_metrics(self) -> dict[str, float]:
         """What the point brought, as MLflow metrics."""
-        return {"alpha": self.alpha, **self.judged.as_metrics()}
+        return {"alpha": self.alpha, **judged_metrics(self.judged)}
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as in `combine.json`."""
@@ -119,5 +120,5 @@ def format_interpolation(made: Interpolation) -> str:
     rows = [
         f"{alpha:5.1f}  {accuracy:13.4f}{'  chosen' if alpha == made.alpha else ''}" for alpha, accuracy in made.curve
     ]
-    gain = f"alpha {made.alpha:g}: gain {made.judged.gain:+.4f} in accuracy over alpha 1 ({made.judged.words()})"
+    gain = made.judged.line(f"alpha {made.alpha:g}", " over alpha 1", "the judging half of ")
     return "\n".join(["alpha  choosing half", *rows, "", gain])
