@@ -12,6 +12,7 @@ from typing import Any
 from flowerml.data.halves import split_halves
 from flowerml.data.inputs import Inputs
 from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, training_loader
+from flowerml.data.rng import derive_seed
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.paired_gain import PairedGain, paired_gain
@@ -31,6 +32,7 @@ from flowerml.training.device import default_workers, use_device
 
 logger = logging.getLogger(__name__)
 
+_STATISTICS = 1024  # training pictures that BatchNorm is estimated on: each has a mean of thousands of positions
 FILES = (
     *("best.pth", "combine.json", "predictions.csv", "probe.npz", "calibration.json", "calibration.png"),
     *("confusion_matrix.json", "confusion_matrix.png", "per_class.json", "errors.html"),
@@ -132,8 +134,9 @@ class Evaluator:
         return self._loaders[size]
 
     def _training_inputs(self, size: int) -> Iterator[Inputs]:
-        """Batches of the training pictures as for evaluation, shuffled: in order, a batch would be of one class."""
-        examples: Sequence[Example] = self.train if len(self.train) > 1 else self.train * 2  # BatchNorm needs two
+        """Batches of training pictures as for evaluation, shuffled: in order, a batch would be of one class."""
+        chosen = sorted(self.train, key=lambda example: derive_seed(self._seed, "batch norm", example.id))
+        examples: Sequence[Example] = chosen[:_STATISTICS] if len(chosen) > 1 else chosen * 2  # BatchNorm needs two
         loader = training_loader(
             examples,
             self.transform,
