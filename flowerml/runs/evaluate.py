@@ -19,7 +19,7 @@ from flowerml.prediction import as_network
 from flowerml.runs.lifecycle.run_file import evaluation_folder, read_run_file
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
-from flowerml.settings import Family, Settings
+from flowerml.settings import Settings
 from flowerml.tasks import Task, task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from flowerml.training.device import default_workers, use_device
@@ -71,8 +71,8 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
     """Evaluate in fp32, in the same batches as the training's own evaluation: the figures are bit-equal.
 
     Raises:
-        UserError: the checkpoint can't be used, has no split, is of relations and is to be evaluated with views, or the
-            pictures are gone.
+        UserError: the checkpoint can't be used, has no split, is to be evaluated with views that its task has not, or
+            the pictures are gone.
     """
     checkpoint = load_checkpoint(request.checkpoint)
     tta = _views(request, checkpoint)
@@ -138,13 +138,10 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
 
 
 def _views(request: Request, checkpoint: Checkpoint) -> str:
-    """The views to evaluate with. Raises UserError for relations, which have none."""
+    """The views to evaluate with. Raises UserError for a task that has none."""
     tta = checkpoint.tta if request.tta is None else request.tta
-    if tta != NO_VIEWS and checkpoint.spec.family is Family.RELATION:
-        raise UserError(
-            f"--tta {tta} is not available for relations: the mirror image of a picture swaps left and right. Leave it"
-            " out"
-        )
+    if tta != NO_VIEWS and (reason := task_for(checkpoint.spec).no_views):
+        raise UserError(f"--tta {tta} is not available for {reason}. Leave it out")
     return tta
 
 

@@ -11,7 +11,7 @@ from flowerml.selection.comparison import Comparison, compare, picture_matrices
 from flowerml.selection.explanation import decision_sentences
 from flowerml.selection.intervals import RESAMPLES, bootstrap_intervals, interval_over_seeds
 from flowerml.selection.rank import Ranking, Spread, Standing, add_hits, best_run, require_value
-from flowerml.selection.records import CandidateRun, PictureResults, Scope
+from flowerml.selection.records import CandidateRun, PictureResults, Rule, Scope
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,23 @@ class Decision:
             "key": self.key,
             "data_digest": self.data_digest,
             "split_digest": self.split_digest,
-            "rule": str(self.scope.rule),
+            **(
+                {"rule": str(self.scope.rule)} if self.scope.rule is not Rule.ACCURACY else {}
+            ),  # as in earlier versions
             "seeds": list(self.scope.seeds),
             "kinds": list(self.scope.kinds),
             "family": self.scope.family,
             "campaign": self.scope.campaign,
             "winner": self.winner.configuration.config_id if self.winner else None,
-            "chosen_run": _run_json(self.chosen) if self.chosen else None,
+            "chosen_run": _run_json(self.chosen, self.scope.rule) if self.chosen else None,
             "comparison": self.comparison.as_json() if self.comparison else None,
-            "ranking": [_standing_json(standing) for standing in self.standings],
+            "ranking": [_standing_json(standing, self.scope.rule) for standing in self.standings],
             "not_eligible": [
                 {
                     "config_id": left_out.config_id,
                     "label": left_out.label,
                     "reasons": list(left_out.reasons),
-                    "runs": [_run_json(run) for run in left_out.runs],
+                    "runs": [_run_json(run, self.scope.rule) for run in left_out.runs],
                 }
                 for left_out in self.ineligible
             ],
@@ -122,20 +124,24 @@ def _accuracies(standing: Standing) -> list[float]:
     return [require_value(run.accuracy) for run in standing.configuration.runs]
 
 
-def _standing_json(standing: Standing) -> dict[str, Any]:
+def _standing_json(standing: Standing, rule: Rule) -> dict[str, Any]:
     return {
         "place": standing.place,
         "config_id": standing.configuration.config_id,
         "label": standing.configuration.label,
         "accuracy": _spread_json(standing.accuracy),
         "macro_f1": _spread_json(standing.macro_f1),
-        "mean_recall": None if standing.mean_recall is None else _spread_json(standing.mean_recall),
+        **(
+            {"mean_recall": _spread_json(standing.mean_recall)}
+            if rule is Rule.MEAN_RECALL and standing.mean_recall
+            else {}
+        ),
         "hits": standing.hits,
         "total": standing.total,
         "interval_95": standing.interval.as_json() if standing.interval else None,
         "p_best": standing.p_best,
         "ahead_by": str(standing.ahead_by) if standing.ahead_by else None,
-        "runs": [_run_json(run) for run in standing.configuration.runs],
+        "runs": [_run_json(run, rule) for run in standing.configuration.runs],
     }
 
 
@@ -143,7 +149,7 @@ def _spread_json(spread: Spread) -> dict[str, Any]:
     return {"mean": spread.mean, "standard_deviation": spread.deviation, "n": spread.n}
 
 
-def _run_json(run: CandidateRun) -> dict[str, Any]:
+def _run_json(run: CandidateRun, rule: Rule) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "run_name": run.run_name,
@@ -151,7 +157,7 @@ def _run_json(run: CandidateRun) -> dict[str, Any]:
         "status": run.status,
         "accuracy": _finite(run.accuracy),
         "macro_f1": _finite(run.macro_f1),
-        "mean_recall": _finite(run.mean_recall),
+        **({"mean_recall": _finite(run.mean_recall)} if rule is Rule.MEAN_RECALL else {}),
         "hits": run.hits,
         "total": run.total,
         "best_epoch": run.best_epoch,

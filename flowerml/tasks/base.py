@@ -84,6 +84,11 @@ class Task(Protocol):
         """The metric that reports show first."""
         ...
 
+    @property
+    def no_views(self) -> str:
+        """Why there are no test-time views, for a message; empty where there are."""
+        ...
+
     def prepare(self, settings: Settings) -> TaskData:
         """Read, check and split `settings.train_dir`. Raises UserError where the folder is not usable."""
         ...

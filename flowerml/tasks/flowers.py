@@ -45,6 +45,7 @@ class FlowersTask:
 
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
+    no_views: str = ""
 
     def layout(self, root: Path, classes: Sequence[str] | None, *, may_lack: bool = False) -> FolderLayout:
         """The image files by class. Raises UserError as `read_layout`."""

@@ -47,6 +47,7 @@ class RelationsTask:
 
     name = "relations"
     headline: Literal["accuracy", "mean_recall"] = "mean_recall"
+    no_views: str = "relations: the mirror image of a picture swaps left and right"
 
     def prepare(self, settings: Settings) -> TaskData:
         """Read annotations and images, and split by image. Raises UserError."""

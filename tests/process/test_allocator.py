@@ -77,7 +77,7 @@ def test_every_command_that_computes_sets_it():
         "flowerml/training/device.py",
         "flowerml/runs/prepare.py",
         "flowerml/runs/evaluate.py",
-        "flowerml/runs/combine.py",
+        "flowerml/runs/soup/evaluator.py",
         "flowerml/runs/robustness.py",
         "flowerml/runs/data_check.py",
         "flowerml/cli/commands/predict.py",

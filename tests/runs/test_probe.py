@@ -48,8 +48,9 @@ def probe(train_small, test_folder, _cache):
 def shares_in(path):
     """Image names (N) and probabilities (N, C) of a predictions.csv."""
     with path.open() as handle:
-        rows = list(csv.reader(handle))[1:]
-    return [row[0] for row in rows], np.array([row[3:] for row in rows], dtype=float)
+        rows = list(csv.DictReader(handle))
+    shares = [[share for name, share in row.items() if name.startswith("p_")] for row in rows]
+    return [row["image"] for row in rows], np.array(shares, dtype=float)
 
 
 def shares_on_images(folder, examples):

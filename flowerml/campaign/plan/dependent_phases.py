@@ -99,9 +99,10 @@ def read_final(
     final = Final(tuple(source.name for source in sources), mode or written, seed)
     if final.mode is FinalMode.RETRAIN:
         _check_scheduler({*families}, before, parts["final"])
-    if final.mode is FinalMode.SOUP and Family.RELATION in families:
+    if final.mode is FinalMode.SOUP and (others := {*families} - {Family.CNN, Family.VIT}):
         raise inner["mode"].error(
-            f"{inner['mode'].key} is soup, and weights of relation models are not averaged. Allowed: retrain, keep_best"
+            f"{inner['mode'].key} is soup, and weights of family {', '.join(sorted(others))} are not averaged. Allowed:"
+            " retrain, keep_best"
         )
     return Phase(name, title, PhaseKind.FINAL, tuple(runs), final=final)
 

@@ -98,5 +98,5 @@ def test_an_ablation_with_one_model_for_all_leaves_out_what_is_the_same_then():
 
 
 def test_weights_of_relation_models_are_not_averaged():
-    with pytest.raises(UserError, match="is soup, and weights of relation models are not averaged"):
+    with pytest.raises(UserError, match="is soup, and weights of family relation are not averaged"):
         read_plan("relations_exp2", ("final.mode=soup",))
