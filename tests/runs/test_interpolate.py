@@ -69,7 +69,10 @@ def test_its_files_say_what_it_is_and_evaluate_to_its_figures(made):
     assert evaluation.scores.accuracy == made.scores.accuracy == written["validation"]["accuracy"]
     text = format_interpolation(made)
     assert text.count("chosen\n") == 1
-    assert f"alpha {made.alpha:g}: gain {made.judged.gain:+.4f}" in text
+    gain = f"alpha {made.alpha:g}: gain {made.judged.gain:+.4f}"
+    assert text.splitlines()[-1].startswith("no point is better" if made.alpha == 1 else gain)
+    assert format_interpolation(replace(made, alpha=0.3)).splitlines()[-1].startswith("alpha 0.3: gain")
+    assert format_interpolation(replace(made, alpha=1.0)).endswith("is the fine-tuned run itself")
 
 
 def test_without_a_common_start_there_is_no_line(runs, tmp_path):

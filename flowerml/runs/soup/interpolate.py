@@ -120,5 +120,8 @@ def format_interpolation(made: Interpolation) -> str:
     rows = [
         f"{alpha:5.1f}  {accuracy:13.4f}{'  chosen' if alpha == made.alpha else ''}" for alpha, accuracy in made.curve
     ]
-    gain = made.judged.line(f"alpha {made.alpha:g}", " over alpha 1", "the judging half of ")
-    return "\n".join(["alpha  choosing half", *rows, "", gain])
+    if made.alpha == 1:
+        words = f"no point is better on the choosing half: {made.folder / 'best.pth'} is the fine-tuned run itself"
+    else:
+        words = made.judged.line(f"alpha {made.alpha:g}", " over alpha 1", "the judging half of ")
+    return "\n".join(["alpha  choosing half", *rows, "", words])
