@@ -17,7 +17,8 @@ _FETCHED = ("best.pth", "settings.json")
 
 @contextmanager
 def campaign_run_folders(campaign: str, family: str) -> Iterator[tuple[Path, ...]]:
-    """The folders of a campaign's finished training runs of a family, oldest first; smoke tests and finals are none.
+    """The folders of a campaign's finished training runs of a family, the best validation accuracy first; smoke tests
+    and finals are none.
 
     Runs of other hosts are fetched into a temporary folder, which lasts as long as the context.
 
@@ -32,6 +33,7 @@ def campaign_run_folders(campaign: str, family: str) -> Iterator[tuple[Path, ...
             f" (of {len(found)}): two or more can be combined. Check --campaign (its id, as `flowerml campaign` prints"
             " it) and the tracking server"
         )
+    runs.sort(key=lambda run: run.metrics.get("best_val_accuracy", 0.0), reverse=True)
     with tempfile.TemporaryDirectory(prefix="flowerml-combine-") as scratch:
         yield tuple(_folder_of(run, Path(scratch)) for run in runs)
 

@@ -79,22 +79,28 @@ def test_a_point_between_two_runs(runs, tmp_path, capsys):
     assert run.data.metrics["alpha"] == written["choosing"]["alpha"]
 
 
-def test_the_runs_of_a_campaign_are_its_finished_trainings_of_the_family(flowers, tmp_path, capsys):
-    """One in its folder, and one whose folder is not on this host; neither a final model nor one of another family."""
+def test_the_runs_of_a_campaign_are_its_finished_trainings_of_the_family(flowers, tmp_path, capsys, caplog):
+    """One in its folder, and one whose folder is not on this host; neither a final model nor one of another family, and
+    none that can't be averaged with the best (another seed, from a random start).
+    """
     labels = {"flowerml.campaign": "spring", "flowerml.kind": "train"}
-    for name, more in (("one", {}), ("two", {}), ("final", {"flowerml.kind": "final"}), ("other", {})):
+    for name, more in (("one", {}), ("two", {}), ("final", {"flowerml.kind": "final"}), ("other", {}), ("seed", {})):
         epochs = 2 if name == "two" else 1
         values = {"epochs": epochs, "warmup_epochs": 0, "train_dir": str(flowers), "output_dir": str(tmp_path / name)}
-        settings = resolve({**SMALL, **values, "weights": "none"})[0]
+        seed = 99 if name == "seed" else 11
+        settings = resolve({**SMALL, **values, "weights": "none", "seed": seed})[0]
         run_training(settings, start_run, labels={**labels, **more, "flowerml.plan_run": name})
     other = next(run for run in runs_of("train") if run.data.tags["flowerml.plan_run"] == "other")
     MlflowClient().set_tag(other.info.run_id, "flowerml.family", "vit")
+    odd = next(run for run in runs_of("train") if run.data.tags["flowerml.plan_run"] == "seed")
+    MlflowClient().log_metric(odd.info.run_id, "best_val_accuracy", 0.0)  # so it is not the best
     (tmp_path / "two").rename(tmp_path / "away")
     words = ("--campaign", "spring", "--output-dir", tmp_path / "soup", "--workers", 0, "--json")
     assert call(*words, "--family", "cnn") == 0
     ingredients = json.loads(capsys.readouterr().out)["ingredients"]
     digests = {file_digest(tmp_path / name / "best.pth") for name in ("one", "away")}
     assert {one["sha256"] for one in ingredients} == digests
+    assert "seed/best.pth is left out of the average: both started at random" in caplog.text
     assert str(tmp_path / "one" / "best.pth") in {one["path"] for one in ingredients}
     assert call(*words, "--family", "vit") == 2
     assert "campaign spring has 1 finished training run of family vit (of 1)" in capsys.readouterr().err

@@ -61,6 +61,7 @@ def run(argv: Sequence[str] | None) -> int:
             seed=seed,
             device=None if args.device == "auto" else args.device,
             workers=workers,
+            skip_others=bool(args.campaign),  # what was named by hand is refused
         )
         made: Combination
         if args.interpolate:

@@ -162,7 +162,9 @@ def format_soup(soup: Soup) -> str:
         for name, one in zip(names, soup.tried, strict=True)
     ]
     header = f"{'ingredient':<{width}}  choosing half  taken"
-    if len(soup.combined) == 1:
+    if len(soup.tried) == 1:
+        words = f"nothing to average it with: {soup.folder / 'best.pth'} is that run's"
+    elif len(soup.combined) == 1:
         words = f"no average is better on the choosing half: {soup.folder / 'best.pth'} is the best ingredient itself"
     else:
         words = soup.judged.line(f"soup of {len(soup.combined)}", " over the best ingredient", "the judging half of ")
