@@ -20,7 +20,7 @@ from flowerml.campaign.report.console import Display, open_display
 from flowerml.campaign.report.snapshot import CampaignSnapshot
 from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
-from flowerml.runs.lifecycle.lease import clean_fenced, fenced_writes
+from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.stop_request import (
     StoppedImmediately,
     StopRequest,
@@ -32,8 +32,6 @@ from flowerml.runs.lifecycle.stop_request import (
 from flowerml.runs.lifecycle.termination import finalize_status
 
 logger = logging.getLogger(__name__)
-
-_HEARTBEATS_PER_LEASE = 6
 
 
 def run_campaign(
@@ -60,7 +58,7 @@ def run_campaign(
         campaign = campaign_id(plan, data, options.name)
         logger.info(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")
         lease = acquire_lease(options.runs_root / campaign, campaign)
-        with fenced_writes(lease), watch_run(lease.heartbeat, LEASE_S / _HEARTBEATS_PER_LEASE, stop_request, launcher):
+        with fenced_writes(lease), watch_run(lease.heartbeat, LEASE_S / HEARTBEATS_PER_LEASE, stop_request, launcher):
             clean_fenced(lease)
             context = _build_context(plan, options, data, campaign, stop_request)
             displayed = nullcontext(progress) if progress is not None else open_display()

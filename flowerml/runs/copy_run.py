@@ -7,7 +7,7 @@ from pathlib import Path
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.files import copy_file
-from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
+from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RUN_FILES, read_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
@@ -16,8 +16,6 @@ from flowerml.settings import Settings
 from flowerml.settings.serialization import as_params
 
 logger = logging.getLogger(__name__)
-
-_HEARTBEATS_PER_LEASE = 6
 
 
 def run_copy(
@@ -46,7 +44,7 @@ def run_copy(
     if existing is not None and existing.status == "FINISHED":
         raise UserError(f"{folder} holds a finished run (run {existing.run_id}): choose another --output-dir")
     lease, stop = acquire(folder, settings.lease_seconds), StopRequest()
-    with fenced_writes(lease), watch_run(lease.heartbeat, settings.lease_seconds / _HEARTBEATS_PER_LEASE, stop, None):
+    with fenced_writes(lease), watch_run(lease.heartbeat, settings.lease_seconds / HEARTBEATS_PER_LEASE, stop, None):
         recorder = open_recorder(
             settings, settings.experiment or "flowers", settings.run_name, lease.folder, lease.previous
         )

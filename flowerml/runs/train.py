@@ -12,7 +12,7 @@ from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Reco
 from flowerml.journal import JOURNAL
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
-from flowerml.runs.lifecycle.lease import Lease, acquire, clean_fenced, fenced_writes
+from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, Lease, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, handle_signals, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 
 # Arguments: settings, experiment, run name, the attempt's folder, and the folder of the attempt it resumes or None.
 OpenRecorder = Callable[[Settings, str, str, Path, Path | None], Recorder]
-_HEARTBEATS_PER_LEASE = 6
 
 
 def run_training(
@@ -75,7 +74,7 @@ def run_training(
     with (
         fenced_writes(lease),
         handle_signals(stop),
-        watch_run(lease.heartbeat, run.settings.lease_seconds / _HEARTBEATS_PER_LEASE, stop, launcher),
+        watch_run(lease.heartbeat, run.settings.lease_seconds / HEARTBEATS_PER_LEASE, stop, launcher),
     ):
         start, recorder = _open_recorder(run, lease, open_recorder)
         with finalize_run_status(

@@ -11,6 +11,7 @@ from flowerml.files import file_digest
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
+from tests.cli.refused import assert_refused
 from tests.runs.conftest import SMALL
 from tests.sweep.commands import runs_of
 
@@ -153,9 +154,4 @@ def test_the_runs_of_a_campaign_are_its_finished_trainings_of_the_family(flowers
     ],
 )
 def test_mistakes_are_one_line(words, line, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "x").touch()
-    assert call(*words.split()) == 2
-    assert capsys.readouterr() == ("", f"error: {line}\n")
-    assert not (tmp_path / "out").exists()
+    assert_refused(call, words, line, tmp_path, monkeypatch, capsys)

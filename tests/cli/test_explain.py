@@ -13,6 +13,7 @@ from flowerml.prediction import load_cnn_model, predict, predict_proba
 from flowerml.runs.train import run_training
 from flowerml.settings import Family, resolve
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from tests.cli.refused import assert_refused
 from tests.runs.conftest import SMALL
 
 
@@ -74,12 +75,7 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_explained(run, fl
     ],
 )
 def test_mistakes_are_one_line(words, line, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "x").touch()
-    assert call(*words.split()) == 2
-    assert capsys.readouterr() == ("", f"error: {line}\n")
-    assert not (tmp_path / "out").exists()
+    assert_refused(call, words, line, tmp_path, monkeypatch, capsys)
 
 
 def test_an_architecture_without_maps_leaves_nothing(run, flowers, tmp_path, monkeypatch, capsys):

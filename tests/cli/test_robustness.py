@@ -9,6 +9,7 @@ from flowerml.evaluation.corruptions import VIEWS
 from flowerml.events import MemoryRecorder
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
+from tests.cli.refused import assert_refused
 from tests.cli.test_commands import call as call_process
 from tests.runs.conftest import SMALL
 
@@ -67,9 +68,4 @@ def test_entry_point(run, tmp_path):
     ],
 )
 def test_mistakes_are_one_line(words, line, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "x").touch()
-    assert call(*words.split()) == 2
-    assert capsys.readouterr() == ("", f"error: {line}\n")
-    assert not (tmp_path / "out").exists()
+    assert_refused(call, words, line, tmp_path, monkeypatch, capsys)

@@ -36,6 +36,7 @@ from flowerml.runs.lifecycle.process_identity import machine, start_time
 logger = logging.getLogger(__name__)
 
 JOURNAL_FILES = ("journal.jsonl", "delivered.json")
+HEARTBEATS_PER_LEASE = 6  # so many may fail, or be late, before the lease expires
 _MAX_TRIES = 10  # to make an attempt, where other processes are faster
 _CLOSING_WAIT_S = 5.0  # for a process that only closes a dead run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Metrics, Params, Tags
 from flowerml.files import copy_file
-from flowerml.runs.lifecycle.lease import acquire, clean_fenced, fenced_writes
+from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, handle_signals, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
@@ -20,7 +20,6 @@ from flowerml.settings.serialization import as_params
 
 logger = logging.getLogger(__name__)
 
-_HEARTBEATS_PER_LEASE = 6
 _COPIED = ("settings.json", "split.json")  # of the first run: those of its configuration and split
 
 
@@ -45,7 +44,7 @@ def run_soup(
     with (
         fenced_writes(lease),
         handle_signals(stop),
-        watch_run(lease.heartbeat, settings.lease_seconds / _HEARTBEATS_PER_LEASE, stop, None),
+        watch_run(lease.heartbeat, settings.lease_seconds / HEARTBEATS_PER_LEASE, stop, None),
     ):
         recorder = open_recorder(
             settings, settings.experiment or "flowers", settings.run_name, lease.folder, lease.previous
