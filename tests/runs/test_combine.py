@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from flowerml.delivery.export import Source, export
+from flowerml.delivery.verify import Expected
 from flowerml.errors import UserError
 from flowerml.events import MemoryRecorder
 from flowerml.files import file_digest
@@ -230,3 +232,17 @@ class TestRefused:
         (tmp_path / "out" / "notes").touch()
         with pytest.raises(UserError, match=r"is not empty \(it holds notes\)"):
             combine(tmp_path, *runs)
+
+
+def test_a_calibrated_soup_with_views_is_delivered_and_answers_by_the_single_file(train_small, flowers, tmp_path):
+    """Loaded in a fresh process without a network, with the temperature and the views that are in it."""
+    folders = [train_small(val_split=0.85, mixup=0.0, cutmix=0.0, epochs=epochs)[0].folder for epochs in (3, 2)]
+    mixed = combine(tmp_path, *folders).folder
+    expected = Expected(mixed / "probe.npz", mixed / "predictions.csv", flowers)
+    delivery = export([Source(mixed / "best.pth", expected, {})], tmp_path / "delivery", tta="flip")
+    assert delivery.problems == []
+    (check,) = delivery.checks
+    assert check.view_difference is not None
+    assert (check.photos, check.differing) == (50, ())
+    delivered = load_checkpoint(tmp_path / "delivery" / "cnn_flowers.pth")
+    assert (delivered.tta, delivered.calibration is None) == ("flip", False)
