@@ -18,7 +18,8 @@ class Split:
     """The keys (`<class>/<name>`) of both sides.
 
     `sha256` has each picture's content hash, to detect later changes of the folder; `skipped` are files left out on
-    purpose (unreadable, or one photo under two labels).
+    purpose (unreadable, or one photo under two labels). With cross-validation `val` is fold `fold` (from 1), and
+    `fold_of` has the fold of every picture that is held out once; both are None without.
     """
 
     classes: tuple[str, ...]
@@ -29,6 +30,8 @@ class Split:
     val_split: float
     split_seed: int
     skipped: tuple[str, ...] = ()
+    fold: int | None = None
+    fold_of: Mapping[str, int] | None = None
 
     @property
     def digest(self) -> str:
@@ -37,8 +40,20 @@ class Split:
         lines = "\n".join(f"{side}\t{key}\t{self.sha256[key]}" for side, key in sorted(sides, key=lambda pair: pair[1]))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
+    @property
+    def folds_digest(self) -> str:
+        """sha256 (hex) over fold, class/name and content of every picture: the same for all folds of one assignment.
+
+        Without folds it is `digest`.
+        """
+        if self.fold_of is None:
+            return self.digest
+        lines = "\n".join(f"{self.fold_of.get(key, 0)}\t{key}\t{self.sha256[key]}" for key in sorted(self.sha256))
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
     def as_json(self) -> dict[str, Any]:
         """The split as plain values, as in `split.json` and checkpoints."""
+        folds = {} if self.fold_of is None else {"fold": self.fold, "fold_of": dict(self.fold_of)}
         return {
             "format": FORMAT,
             "digest": self.digest,
@@ -50,6 +65,7 @@ class Split:
             "val": list(self.val),
             "sha256": dict(self.sha256),
             "skipped": list(self.skipped),
+            **folds,
         }
 
     @staticmethod
@@ -81,10 +97,24 @@ class Split:
             val_split=value["val_split"],
             split_seed=value["split_seed"],
             skipped=tuple(value.get("skipped", ())),
+            fold=value.get("fold"),
+            fold_of=_fold_numbers(value),
         )
         if split.digest != value["digest"]:
             raise UserError("the stored split was changed by hand: its digest does not fit its lists")
         return _with_nfc_keys(split)
+
+
+def _fold_numbers(value: Mapping[str, Any]) -> dict[str, int] | None:
+    """The fold of each picture from the values of `Split.as_json`. Raises UserError where they don't fit its lists."""
+    if "fold_of" not in value:
+        return None
+    numbers = value["fold_of"]
+    if not isinstance(numbers, Mapping) or {key for key, fold in numbers.items() if fold == value.get("fold")} != set(
+        value["val"]
+    ):
+        raise UserError("the stored split was changed by hand: its folds do not fit its lists")
+    return dict(numbers)
 
 
 def _with_nfc_keys(split: Split) -> Split:
@@ -97,6 +127,7 @@ def _with_nfc_keys(split: Split) -> Split:
         split,
         train=tuple(renamed[key] for key in split.train),
         val=tuple(renamed[key] for key in split.val),
+        fold_of=None if split.fold_of is None else {renamed[key]: fold for key, fold in split.fold_of.items()},
         sha256={renamed[key]: digest for key, digest in split.sha256.items()},
         skipped=tuple(map(nfc, split.skipped)),
     )
@@ -112,6 +143,46 @@ def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_see
     Raises:
         UserError: a class can't have a picture on both sides.
     """
+    by_class = _groups_by_class(scanned, groups)
+    val: set[str] = set()
+    if val_split > 0:
+        for name in scanned.classes:
+            val |= _hold_out(name, by_class[name], val_split, split_seed)
+    return _make_split(scanned, val, val_split, split_seed)
+
+
+def draw_fold(scanned: Scan, groups: Sequence[int], folds: int, fold: int, split_seed: int) -> Split:
+    """Hold out fold `fold` (1 to `folds`) of a stratified cross-validation, whole groups at a time.
+
+    Every picture is held out in one fold, except those of a group that spans classes (`draw_split`), which is used for
+    training in all. The groups of a class are visited in the order of `draw_split`, each goes to the fold that has the
+    fewest pictures of the class; among equals, to the one with the fewest pictures of the classes before.
+
+    Raises:
+        UserError: a class has fewer groups than there are folds.
+    """
+    fold_of: dict[str, int] = {}
+    sizes = dict.fromkeys(range(1, folds + 1), 0)
+    for name, in_class in sorted(_groups_by_class(scanned, groups).items()):
+        pure = _pure_groups(name, in_class)
+        if len(pure) < folds:
+            can = f"Allowed: 2 to {len(pure)}, or a" if len(pure) > 1 else "Add pictures, or take a"
+            raise UserError(
+                f"--folds {folds}: class {name} has {len(pure)} group(s) of near-duplicates that can be held out, and"
+                f" each fold needs one. {can} single split with --folds 0"
+            )
+        taken = dict.fromkeys(sizes, 0)
+        for keys in _in_hash_order(pure, split_seed):
+            smallest = min(sizes, key=lambda number: (taken[number], sizes[number], number))
+            taken[smallest] += len(keys)
+            fold_of |= dict.fromkeys(keys, smallest)
+        sizes = {number: size + taken[number] for number, size in sizes.items()}
+    val = {key for key, number in fold_of.items() if number == fold}
+    return replace(_make_split(scanned, val, 1 / folds, split_seed), fold=fold, fold_of=fold_of)
+
+
+def _groups_by_class(scanned: Scan, groups: Sequence[int]) -> dict[str, list[list[Picture]]]:
+    """The groups in which each class occurs."""
     members: dict[int, list[Picture]] = defaultdict(list)
     for picture, group in zip(scanned.pictures, groups, strict=True):
         members[group].append(picture)
@@ -119,10 +190,22 @@ def draw_split(scanned: Scan, groups: Sequence[int], val_split: float, split_see
     for group_members in members.values():
         for name in {picture.label for picture in group_members}:
             by_class[name].append(group_members)
-    val: set[str] = set()
-    if val_split > 0:
-        for name in scanned.classes:
-            val |= _hold_out(name, by_class[name], val_split, split_seed)
+    return by_class
+
+
+def _pure_groups(name: str, in_class: Sequence[Sequence[Picture]]) -> list[list[str]]:
+    """The keys of the groups that have pictures of class `name` only."""
+    return [[picture.key for picture in group] for group in in_class if {picture.label for picture in group} == {name}]
+
+
+def _in_hash_order(groups: Sequence[list[str]], split_seed: int) -> list[list[str]]:
+    return sorted(
+        groups,
+        key=lambda keys: hashlib.sha256(f"{split_seed}\t{min(keys)}".encode("utf-8", "surrogateescape")).digest(),
+    )
+
+
+def _make_split(scanned: Scan, val: set[str], val_split: float, split_seed: int) -> Split:
     return Split(
         classes=scanned.classes,
         train=tuple(picture.key for picture in scanned.pictures if picture.key not in val),
@@ -138,7 +221,7 @@ def _hold_out(name: str, in_class: Sequence[Sequence[Picture]], val_split: float
     """The held-out keys of class `name`, with the groups `in_class`: as near to its share as whole groups allow, at
     least one, never all.
     """
-    pure = [[picture.key for picture in group] for group in in_class if {picture.label for picture in group} == {name}]
+    pure = _pure_groups(name, in_class)
     total = sum(picture.label == name for group in in_class for picture in group)
     if len(in_class) < 2 or not pure:
         raise UserError(
@@ -146,9 +229,7 @@ def _hold_out(name: str, in_class: Sequence[Sequence[Picture]], val_split: float
             " each side needs one. Add pictures, or train on everything with --val-split 0"
         )
     target = min(max(1, round(val_split * total)), total - 1)
-    order = sorted(
-        pure, key=lambda keys: hashlib.sha256(f"{split_seed}\t{min(keys)}".encode("utf-8", "surrogateescape")).digest()
-    )
+    order = _in_hash_order(pure, split_seed)
     held: set[str] = set()
     for keys in order:
         if len(held) + len(keys) <= target:

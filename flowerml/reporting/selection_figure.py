@@ -29,6 +29,7 @@ from flowerml.reporting.figures import (
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
+from flowerml.selection.records import CandidateRun, seeds_in_words
 from flowerml.selection.table import resample_percent
 
 MAX_ROWS = 30  # more would not be readable; the table has all
@@ -74,15 +75,19 @@ def selection_figure(decision: Decision) -> Figure:
 
 def _subtitle(decision: Decision) -> str:
     runs = decision.standings[0].configuration.runs
-    seeds = ", ".join(str(run.seed) for run in runs)
-    pictures = f" on {runs[0].total:,} pictures" if runs[0].total else ""
+    shown = sum(run.total or 0 for run in runs if run.seed == runs[0].seed)  # of one seed, in all its folds
+    pictures = f" on {shown:,} pictures" if shown else ""
     total = len(decision.standings)
     rows = (
         f"the first {MAX_ROWS} of {total} configurations"
         if total > MAX_ROWS
         else f"{total} configuration{'s' * (total > 1)}"
     )
-    return f"{rows}, validation accuracy{pictures}, seed{'s' * (len(runs) > 1)} {seeds}"
+    return f"{rows}, validation accuracy{pictures}, {seeds_in_words(runs)}"
+
+
+def _dot_name(run: CandidateRun) -> str:
+    return f"seed {run.seed}" if run.fold is None else f"fold {run.fold}"
 
 
 def _display_name(standing: Standing) -> str:
@@ -179,7 +184,7 @@ def _add_legends(figure: Figure, standings: Sequence[Standing], left: float, hei
     """Two lines of legend below the axis: seeds and mean, then the interval."""
     runs = standings[0].configuration.runs
     handles = [
-        Line2D([], [], color=_COLOURS[index % len(_COLOURS)], label=f"seed {run.seed}", **_DOT_STYLE)
+        Line2D([], [], color=_COLOURS[index % len(_COLOURS)], label=_dot_name(run), **_DOT_STYLE)
         for index, run in enumerate(runs)
     ]
     if len(runs) > 1:

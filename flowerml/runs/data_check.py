@@ -14,13 +14,14 @@ from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import Scan
 from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import UserError
-from flowerml.evaluation.label_errors import FOLDS, LabelErrors, cross_validated_probabilities, find_label_errors
+from flowerml.evaluation.labels.label_errors import FOLDS, LabelErrors, cross_validated_probabilities, find_label_errors
 from flowerml.files import write_text
 from flowerml.models.builders import set_channels_last
 from flowerml.prediction import as_predictor
 from flowerml.progress_bar import track
-from flowerml.reporting.data_page import data_page
+from flowerml.reporting.data_page.page import data_page
 from flowerml.reporting.thumbnail import thumbnail_jpeg
+from flowerml.runs.folds.out_of_fold import CrossValidation
 from flowerml.tasks import task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 from flowerml.training.device import default_workers, use_device
@@ -57,6 +58,23 @@ def find_suspect_labels(
         scanned.classes,
         _describe_method(path, held_out),
     )
+
+
+def suspect_labels_of_folds(folds: CrossValidation, scanned: Scan) -> LabelErrors:
+    """Labels of the scanned pictures that a cross-validation doubts; a warning counts those that it has not judged.
+
+    Raises:
+        UserError: it has judged none of them.
+    """
+    judged = folds.unchanged({picture.key: picture.sha256 for picture in scanned.pictures})
+    if not judged.ids:
+        raise UserError(f"{folds.folder}: none of the pictures in {scanned.root} is one that it was trained on")
+    if others := len(scanned.pictures) - len(judged.ids):
+        logger.warning(
+            f"{others} of {len(scanned.pictures)} pictures are new, changed, or under two labels since {folds.folder}"
+            " was trained: their labels are not judged"
+        )
+    return folds.label_errors(judged)
 
 
 @worker_death_as_error()

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can start. `settings` are complete: only unused ones are None."""
+    """A run that can start. `settings` are complete: only unused ones are None.
+
+    `config_id` and `digests` are those of this run. With cross-validation `shared_config_id` and
+    `shared_split_digest` are the same for all folds, and what a selection groups runs by; else they are equal to them.
+    """
 
     settings: Settings
     spec: ModelSpec
@@ -34,6 +38,8 @@ class Prepared:
     balance: Balance
     digests: Digests
     config_id: str
+    shared_config_id: str
+    shared_split_digest: str
     folder: Path
     device: torch.device
     workers: int
@@ -73,10 +79,14 @@ def prepare(settings: Settings, torchrun: Torchrun | None = None) -> Prepared:
         compile=False if settings.compile is None and device.type != "cuda" else settings.compile,
         experiment=settings.experiment or task.name,
     )
-    identity = config_id(complete, digests)
-    name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{identity[:8]}-s{settings.seed}"
+    identity, shared = config_id(complete, digests), replace(digests, split=data.split.folds_digest)
+    shared_identity = config_id(complete, shared)
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{shared_identity[:8]}-s{settings.seed}"
     folder = Path(settings.output_dir or Path(settings.runs_root) / name)
-    complete = complete.replace(output_dir=str(folder), run_name=settings.run_name or folder.name[:250])
+    if settings.folds and settings.output_dir is None:
+        folder = fold_folder(folder.with_name(f"{name}-folds{settings.folds}"), settings.fold or 1)
+    in_words = fold_name(folder) if settings.folds else folder.name
+    complete = complete.replace(output_dir=str(folder), run_name=settings.run_name or in_words[-250:])
     labels = [example.label for example in data.train]
     class_balance = compute_balance(
         data.classes,
@@ -88,8 +98,31 @@ def prepare(settings: Settings, torchrun: Torchrun | None = None) -> Prepared:
     )
     smallest = _smallest_batch(built, settings, sum(class_balance.repeats[label] for label in labels))
     return Prepared(
-        complete, spec, task, data, built, class_balance, digests, identity, folder, device, workers, smallest
+        complete,
+        spec,
+        task,
+        data,
+        built,
+        class_balance,
+        digests,
+        identity,
+        shared_identity,
+        shared.split,
+        folder,
+        device,
+        workers,
+        smallest,
     )
+
+
+def fold_folder(parent: Path, fold: int) -> Path:
+    """The folder of a fold's run in that of a cross-validation."""
+    return parent / f"fold{fold}"
+
+
+def fold_name(folder: Path) -> str:
+    """The name of the run in a folder that is one of `fold_folder`; of any other, the folder's name."""
+    return f"{folder.parent.name}-{folder.name}" if re.fullmatch(r"fold\d+", folder.name) else folder.name
 
 
 def _smallest_batch(built: BuiltModel, settings: Settings, pictures: int) -> int:

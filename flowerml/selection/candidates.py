@@ -1,5 +1,8 @@
 """Which configurations may be ranked: runs grouped by configuration and seed, and why a configuration is left out.
 
+With cross-validation a configuration needs a run of every fold for every seed; what is said below of a seed then goes
+for each fold of it.
+
 The policy, for the runs of one configuration and one asked seed: **the newest one counts**. If it is FINISHED with
 finite figures, older ones do not matter, and a remark names them (a failed try that was repeated, an earlier FINISHED
 run). If the newest is anything else, the configuration is not eligible, even where an older run of the seed is
@@ -18,7 +21,7 @@ from flowerml.selection.records import CandidateRun, Rule, Scope
 
 @dataclass(frozen=True)
 class Configuration:
-    """An eligible configuration: one FINISHED run per asked seed, in the order in which seeds were asked."""
+    """An eligible configuration: one FINISHED run per asked seed (and fold), in the order in which seeds were asked."""
 
     config_id: str
     runs: tuple[CandidateRun, ...]
@@ -87,29 +90,48 @@ def _judge_configuration(
     """The run that counts for each seed, reasons against the configuration, remarks. `runs`: of one configuration,
     oldest first.
     """
-    by_seed: dict[int, list[CandidateRun]] = defaultdict(list)
-    seeds = scope.seeds
+    by_place: dict[tuple[int, int], list[CandidateRun]] = defaultdict(list)
     for run in runs:
-        by_seed[run.seed].append(run)
+        by_place[run.place].append(run)
+    folds = max((run.folds or 0 for run in runs), default=0)
+    asked = [(seed, fold) for seed in scope.seeds for fold in (range(1, folds + 1) if folds else (0,))]
     reasons: list[str] = []
     remarks: list[str] = []
-    missing = [seed for seed in seeds if seed not in by_seed]
+    missing = [place for place in asked if place not in by_place]
     if missing:
-        reasons.append(f"lacks seed {', '.join(map(str, missing))}")
-    counted = [by_seed[seed][-1] for seed in seeds if seed in by_seed]
+        reasons.append(_lacks(missing, folds))
+    counted = [by_place[place][-1] for place in asked if place in by_place]
     for newest in counted:
-        *older, _ = by_seed[newest.seed]
+        *older, _ = by_place[newest.place]
         problem = _run_problem(newest, scope.rule)
         if problem is None:
             remarks += [_superseded(run, newest, scope.rule) for run in older]
             continue
         finished = next((run for run in reversed(older) if _run_problem(run, scope.rule) is None), None)
         newer = f", and is newer than the FINISHED {_name_with_id(finished)}: repeat or delete it" if finished else ""
-        reasons.append(f"seed {newest.seed}: run {_name_with_id(newest)} {problem}{newer}")
+        reasons.append(f"{_place_in_words(newest)}: run {_name_with_id(newest)} {problem}{newer}")
     found = sorted({run.classes for run in counted if run.classes != classes})
     if found:
         reasons.append(f"has {' and '.join(map(str, found))} classes, not {classes}")
     return counted, reasons, remarks
+
+
+def _lacks(missing: Sequence[tuple[int, int]], folds: int) -> str:
+    """Which seeds, or folds of them, a configuration has no run of."""
+    if not folds:
+        return f"lacks seed {', '.join(str(seed) for seed, _ in missing)}"
+    by_seed: dict[int, list[int]] = defaultdict(list)
+    for seed, fold in missing:
+        by_seed[seed].append(fold)
+    parts = [
+        f"seed {seed}" if len(held) == folds else f"fold {', '.join(map(str, held))} of seed {seed}"
+        for seed, held in by_seed.items()
+    ]
+    return f"lacks {' and '.join(parts)}"
+
+
+def _place_in_words(run: CandidateRun) -> str:
+    return f"seed {run.seed}" if run.fold is None else f"seed {run.seed}, fold {run.fold}"
 
 
 def _run_problem(run: CandidateRun, rule: Rule) -> str | None:
@@ -128,7 +150,7 @@ def _run_problem(run: CandidateRun, rule: Rule) -> str | None:
 
 
 def _superseded(older: CandidateRun, newest: CandidateRun, rule: Rule) -> str:
-    who = f"{_config_label(newest)}, seed {newest.seed}"
+    who = f"{_config_label(newest)}, {_place_in_words(newest)}"
     problem = _run_problem(older, rule)
     if problem is not None:
         return f"{who}: run {_name_with_id(older)} {problem} and was repeated: {_name_with_id(newest)} counts"

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from flowerml.errors import UserError
 from flowerml.selection.candidates import Configuration
 from flowerml.selection.intervals import Interval, interval_over_seeds
 from flowerml.selection.rank import Level, Standing, require_value
@@ -48,8 +50,8 @@ def compare(standings: Sequence[Standing], over_pictures: Interval | None) -> Co
     winner, runner_up = (standing.configuration for standing in standings[:2])
     level = standings[0].ahead_by
     assert level is not None
-    by_seed = {run.seed: require_value(run.accuracy) for run in runner_up.runs}
-    differences = [require_value(run.accuracy) - by_seed[run.seed] for run in winner.runs]
+    by_place = {run.place: require_value(run.accuracy) for run in runner_up.runs}
+    differences = [require_value(run.accuracy) - by_place[run.place] for run in winner.runs]
     costs = costs_of_both(winner, runner_up)
     return Comparison(
         winner=winner.config_id,
@@ -83,6 +85,8 @@ def picture_matrices(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The bootstrap's input: by config_id (S, N) bool, seeds (ascending) by pictures (sorted by id).
 
+    With cross-validation a seed's row has the pictures of all its folds.
+
     `results` are by run_id. Left out is a configuration of which a run has none; and, with a remark, one whose pictures
     are not those of the first configuration that has any, or whose results contradict its best_val_accuracy.
     """
@@ -91,35 +95,50 @@ def picture_matrices(
     orders: dict[tuple[str, ...], tuple[tuple[str, ...], list[int]]] = {}
     pictures: tuple[str, ...] | None = None
     for configuration in configurations:
-        runs = sorted(configuration.runs, key=lambda run: run.seed)
+        runs = sorted(configuration.runs, key=lambda run: run.place)
         if any(run.run_id not in results for run in runs):
             continue
         rows: list[np.ndarray] = []
-        for run in runs:
-            result = results[run.run_id]
+        own: tuple[str, ...] | None = None
+        for of_seed in _by_seed(runs):
+            parts = [results[run.run_id] for run in of_seed]
+            try:
+                result = parts[0] if len(parts) == 1 else PictureResults.join(parts)
+            except UserError as error:  # folds of two assignments
+                remarks.append(f"{configuration.label}: {error}; its pictures are in no interval")
+                break
             if result.ids not in orders:  # all runs of a split mostly list the pictures in one order: sort it once
                 places = sorted(range(len(result.ids)), key=result.ids.__getitem__)
                 orders[result.ids] = tuple(result.ids[place] for place in places), places
             names, places = orders[result.ids]
-            problem = _results_problem(run, result, names, pictures or orders[results[runs[0].run_id].ids][0])
+            own = own or names
+            problem = _results_problem(of_seed, parts, names, pictures or own)
             if problem:
                 remarks.append(f"{configuration.label}: {problem}; its pictures are in no interval")
                 break
             rows.append(result.right[places])
         else:
             right[configuration.config_id] = np.stack(rows)
-            pictures = pictures or names
+            pictures = pictures or own
     return right, remarks
 
 
+def _by_seed(runs: Sequence[CandidateRun]) -> list[list[CandidateRun]]:
+    """Sorted runs, those of a seed together: one, or one per fold."""
+    return [list(of_seed) for _, of_seed in groupby(runs, key=lambda run: run.seed)]
+
+
 def _results_problem(
-    run: CandidateRun, result: PictureResults, names: tuple[str, ...], pictures: tuple[str, ...]
+    runs: Sequence[CandidateRun], parts: Sequence[PictureResults], names: tuple[str, ...], pictures: tuple[str, ...]
 ) -> str | None:
+    """Why the results `parts` of a seed's runs can't be used. `names` are their pictures, `pictures` those expected."""
     if names != pictures:
-        return f"run {run.run_name} was judged on other pictures than the others"
-    if abs(result.accuracy - require_value(run.accuracy)) > 1e-6:
-        return (
-            f"the pictures of run {run.run_name} give accuracy {result.accuracy:.6g}, its best_val_accuracy is"
-            f" {run.accuracy:.6g}"
-        )
+        who = f"run {runs[0].run_name} was" if len(runs) == 1 else f"the folds of seed {runs[0].seed} were"
+        return f"{who} judged on other pictures than the others"
+    for run, result in zip(runs, parts, strict=True):
+        if abs(result.accuracy - require_value(run.accuracy)) > 1e-6:
+            return (
+                f"the pictures of run {run.run_name} give accuracy {result.accuracy:.6g}, its best_val_accuracy is"
+                f" {run.accuracy:.6g}"
+            )
     return None

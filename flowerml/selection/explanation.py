@@ -6,7 +6,7 @@ from flowerml.selection.candidates import Gathered
 from flowerml.selection.comparison import Comparison
 from flowerml.selection.intervals import Interval, Over
 from flowerml.selection.rank import Level, Standing, levels_of
-from flowerml.selection.records import CandidateRun, Rule, Scope
+from flowerml.selection.records import CandidateRun, Rule, Scope, seeds_in_words
 
 
 def decision_sentences(
@@ -30,9 +30,11 @@ def decision_sentences(
         said.append(_decided_by(standings[0], standings[1], comparison, scope.rule))
         said.append(_separation_sentence(standings[0], standings[1], comparison))
     said.append(_uncertainty_sentence(standings))
-    said.append(f"The winner's best seed is {chosen.seed}, run {chosen.run_name} ({chosen.run_id[:8]}).")
+    best = f"seed is {chosen.seed}" if chosen.fold is None else f"fold is {chosen.fold} of seed {chosen.seed}"
+    said.append(f"The winner's best {best}, run {chosen.run_name} ({chosen.run_id[:8]}).")
+    split = "on one split" if chosen.fold is None else "on one assignment to folds"
     said.append(
-        "All figures are after selection, on the pictures that also chose each run's epoch, and on one split, so they"
+        f"All figures are after selection, on the pictures that also chose each run's epoch, and {split}, so they"
         " look better than new pictures will: only an untouched test folder (--test-dir) gives a figure free of that."
     )
     return tuple(sentence for sentence in said if sentence)
@@ -40,12 +42,11 @@ def decision_sentences(
 
 def _winner_sentence(winner: Standing, eligible: int, others: int, rule: Rule) -> str:
     runs = winner.configuration.runs
-    seeds = ", ".join(str(run.seed) for run in runs)
     spread = f"; standard deviation {winner.accuracy.deviation:.4f}" if winner.accuracy.deviation is not None else ""
     hits = f"; {winner.hits:,} hits of {winner.total:,}" if winner.hits is not None else ""
     interval = f", {_interval_text(winner.interval)}" if winner.interval else ""
     left_out = f" ({others} not eligible)" if others else ""
-    over = f"over seeds {seeds}" if len(runs) > 1 else f"with seed {seeds}"
+    over = f"{'over' if len(runs) > 1 else 'with'} {seeds_in_words(runs)}"
     field = f"{eligible} eligible configuration{'' if eligible == 1 else 's'}{left_out}"
     recall = ""
     if rule is Rule.MEAN_RECALL and winner.mean_recall is not None:

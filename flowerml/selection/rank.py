@@ -66,7 +66,7 @@ class Standing:
     """A configuration at its place (1 is the winner).
 
     `ahead_by` is the criterion that puts it before the next place (None: it is the last). `hits` of `total` are
-    summed over the seeds. `interval` (95 %, of the mean accuracy) and `p_best` are None where they can't be
+    summed over the seeds (and folds). `interval` (95 %, of the mean accuracy) and `p_best` are None where they can't be
     computed, `mean_recall` where a run has none.
     """
 
@@ -103,7 +103,8 @@ def rank_runs(runs: Sequence[CandidateRun], scope: Scope) -> Ranking:
 
 def rank_configurations(configurations: Sequence[Configuration], rule: Rule = Rule.ACCURACY) -> tuple[Standing, ...]:
     """Eligible configurations by the rule, the winner first. The order of the input does not matter."""
-    count = has_comparable_hits([run for configuration in configurations for run in configuration.runs])
+    runs = [run for configuration in configurations for run in configuration.runs]
+    count = _has_comparable_sums(runs)
 
     def accuracy(configuration: Configuration) -> float:
         runs = configuration.runs
@@ -119,12 +120,12 @@ def rank_configurations(configurations: Sequence[Configuration], rule: Rule = Ru
     def variance(configuration: Configuration) -> float:
         if rule is Rule.MEAN_RECALL:
             return (recall(configuration).deviation or 0.0) ** 2
-        if count:  # an integer: n^2 times the variance, as exact as the hits
+        if has_comparable_hits(runs):  # an integer: n^2 times the variance, as exact as the hits
             values = [hits_of(run) for run in configuration.runs]
             return len(values) * sum(value * value for value in values) - sum(values) ** 2
         return (Spread.of([require_value(run.accuracy) for run in configuration.runs]).deviation or 0.0) ** 2
 
-    exact = count and rule is Rule.ACCURACY
+    exact = has_comparable_hits(runs) and rule is Rule.ACCURACY
     criteria: dict[Level, _Criterion[Configuration]] = {
         Level.ACCURACY: (accuracy, 0.0 if count else ACCURACY_STEP),
         Level.MEAN_RECALL: (lambda c: -recall(c).mean, F1_STEP),
@@ -142,7 +143,7 @@ def rank_configurations(configurations: Sequence[Configuration], rule: Rule = Ru
 
 
 def best_run(runs: Sequence[CandidateRun], rule: Rule = Rule.ACCURACY) -> CandidateRun:
-    """The best of a configuration's runs: most hits (or mean recall), then macro-F1, then the smaller seed."""
+    """The best of a configuration's runs: most hits (or mean recall), then macro-F1, then the smaller seed and fold."""
     count = has_comparable_hits(runs)
     criteria: list[_Criterion[CandidateRun]] = [
         (lambda run: -hits_of(run) if count else -require_value(run.accuracy), 0.0 if count else ACCURACY_STEP),
@@ -150,7 +151,7 @@ def best_run(runs: Sequence[CandidateRun], rule: Rule = Rule.ACCURACY) -> Candid
     ]
     if rule is Rule.MEAN_RECALL:
         criteria[0] = (lambda run: -require_value(run.mean_recall), F1_STEP)
-    return sort_with_ties(sorted(runs, key=lambda run: run.seed), criteria)[0][0]
+    return sort_with_ties(sorted(runs, key=lambda run: run.place), criteria)[0][0]
 
 
 def sort_with_ties(items: Sequence[_Item], criteria: Sequence[_Criterion[_Item]]) -> list[tuple[_Item, int]]:
@@ -183,6 +184,14 @@ def has_comparable_hits(runs: Sequence[CandidateRun]) -> bool:
     return all(run.hits is not None and run.total is not None for run in runs) and len({run.total for run in runs}) <= 1
 
 
+def _has_comparable_sums(runs: Sequence[CandidateRun]) -> bool:
+    """Whether the sums of configurations' hits can be compared: the folds of one assignment differ in size, and all
+    configurations have all of them.
+    """
+    known = all(run.hits is not None and run.total is not None for run in runs)
+    return known and len({(run.fold, run.total) for run in runs}) == len({run.fold for run in runs})
+
+
 def hits_of(run: CandidateRun) -> int:
     """The hits of a run that has them (asserted)."""
     assert run.hits is not None
@@ -209,7 +218,7 @@ def add_hits(standing: Standing, results: Mapping[str, PictureResults]) -> Stand
 
 def _make_standing(place: int, configuration: Configuration, ahead_by: Level | None) -> Standing:
     runs = configuration.runs
-    count = has_comparable_hits(runs)
+    count = _has_comparable_sums(runs)
     return Standing(
         place=place,
         configuration=configuration,

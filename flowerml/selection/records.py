@@ -25,7 +25,7 @@ class CandidateRun:
     never logged); `hits` of `total` validation pictures are right (None where not known); `plan_order` is its place in
     the plan. `cost` is what one prediction costs, in any unit that is the same for all runs (multiply-adds, seconds);
     `parameters` stands in for it where it is not known. `params` are only shown. `pruned` says that a sweep ended it
-    before its last epoch.
+    before its last epoch. With cross-validation it has held out fold `fold` (from 1) of `folds`.
     """
 
     run_id: str
@@ -53,6 +53,13 @@ class CandidateRun:
     cost: float | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     pruned: bool = False
+    fold: int | None = None
+    folds: int | None = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Seed and fold (0 without): what a run stands for in its configuration."""
+        return self.seed, self.fold or 0
 
     def with_hits(self, total: int) -> "CandidateRun":
         """The same run with its hits, where its accuracy is a whole number of `total` validation pictures; else
@@ -64,6 +71,14 @@ class CandidateRun:
         # Accuracies are hits / total in double precision; one that was rounded on its way can't be turned into hits
         # with certainty.
         return replace(self, hits=hits, total=total) if abs(hits / total - self.accuracy) < 1e-9 else self
+
+
+def seeds_in_words(runs: Sequence[CandidateRun]) -> str:
+    """What the runs of a configuration differ in: `seed 11`, `seeds 11, 23`, `5 folds with seed 11`."""
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    words = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    folds = runs[0].folds if runs else None
+    return words if folds is None else f"{folds} folds with {words}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,17 @@ class PictureResults:
             )
         return PictureResults(
             tuple(ids), np.array([one == other for one, other in zip(labels, predicted, strict=True)], dtype=bool)
+        )
+
+    @staticmethod
+    def join(parts: "Sequence[PictureResults]") -> "PictureResults":
+        """One result of several that have no picture in common, as of the folds of a cross-validation.
+
+        Raises:
+            UserError: a picture is in two of them.
+        """
+        return PictureResults(
+            tuple(name for part in parts for name in part.ids), np.concatenate([part.right for part in parts])
         )
 
     @property

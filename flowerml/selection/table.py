@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flowerml.selection.decision import Decision
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
-from flowerml.selection.records import Rule
+from flowerml.selection.records import Rule, seeds_in_words
 from flowerml.text import escape_markdown
 
 SEEDS_ALONE = "* over seeds alone (Student's t): of these runs no per-picture results were used"
@@ -17,6 +17,9 @@ _RIGHT = ("", "n", "mean", "sd", "macro-F1", "recall", "P(best)")  # columns of 
 def column_names(decision: Decision) -> list[str]:
     """The column names."""
     seeds = ", ".join(str(seed) for seed in decision.scope.seeds)
+    last = f"seed{'s' * (',' in seeds)} {seeds}"
+    if decision.standings and decision.standings[0].configuration.runs[0].fold is not None:
+        last = seeds_in_words(decision.standings[0].configuration.runs)
     return [
         "",
         "config",
@@ -28,7 +31,7 @@ def column_names(decision: Decision) -> list[str]:
         "macro-F1",
         *(["recall"] if decision.scope.rule is Rule.MEAN_RECALL else []),
         "P(best)",
-        f"seed{'s' * (',' in seeds)} {seeds}",
+        last,
     ]
 
 
@@ -94,10 +97,12 @@ def decision_markdown(decision: Decision) -> str:
 
 
 def ranking_csv(decision: Decision) -> str:
-    """A row per eligible configuration, all digits; for each seed a column of accuracy and one of run id."""
+    """A row per eligible configuration, all digits; for each seed (and fold) a column of accuracy and one of run id."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    seeds = decision.scope.seeds
+    places = [f"s{seed}" for seed in decision.scope.seeds]
+    if decision.standings and decision.standings[0].configuration.runs[0].fold is not None:
+        places = [f"s{run.seed}_f{run.fold}" for run in decision.standings[0].configuration.runs]
     figures = [
         "mean_val_accuracy",
         "standard_deviation",
@@ -109,7 +114,7 @@ def ranking_csv(decision: Decision) -> str:
     by_recall = decision.scope.rule is Rule.MEAN_RECALL
     figures += ["mean_val_mean_recall"] if by_recall else []
     names = ["place", "config_id", "model", "n", *figures, "hits", "total", "p_best", "ahead_by"]
-    writer.writerow([*names, *(f"accuracy_s{seed}" for seed in seeds), *(f"run_s{seed}" for seed in seeds)])
+    writer.writerow([*names, *(f"accuracy_{place}" for place in places), *(f"run_{place}" for place in places)])
     for one in decision.standings:
         runs, interval = one.configuration.runs, one.interval
         row = [

@@ -87,6 +87,22 @@ class Settings(BaseModel):
     split_seed: Int = setting(
         11, group=TASK, about="seed of the split, which stays while --seed varies", ge=0, le=2**31, identity=False
     )
+    folds: Int = setting(
+        0,
+        group=TASK,
+        about="cross-validation: every picture is held out in one of so many runs; 0: one split by --val-split",
+        ge=0,
+        le=20,
+        identity=False,
+    )
+    fold: Annotated[Int | None, BeforeValidator(parse_none)] = setting(
+        None,
+        group=TASK,
+        about="the fold that this run holds out, from 1; left out: all, one run after the other",
+        auto="all",
+        ge=1,
+        identity=False,
+    )
     bad_images: Literal["stop", "skip"] = setting(
         "stop", group=TASK, about="pictures that can't be read: stop, or go on without them", identity=False
     )

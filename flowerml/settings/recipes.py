@@ -68,7 +68,7 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 }
 # Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
-_WHOLE_PICTURES_ONLY = ("freeze_views", "augment_backend", "cache_images", "cache_images_gb")
+_WHOLE_PICTURES_ONLY = ("folds", "freeze_views", "augment_backend", "cache_images", "cache_images_gb")
 _SMALLEST_CONVNEXT = 32  # px: five halvings leave 1 x 1
 
 
@@ -170,6 +170,7 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
             f"--freeze-views {settings.freeze_views} does not go with --freeze-backbone-epochs 0: no epoch trains the"
             " head alone. Leave out one of the two"
         )
+    _check_folds(settings)
     if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
         raise UserError(
             f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})"
@@ -199,6 +200,20 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
         )
     if settings.std is not None and min(settings.std) <= 0:
         raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")
+
+
+def _check_folds(settings: Settings) -> None:
+    if settings.folds == 1:
+        raise UserError("--folds is 1. Allowed: 0 for a single split, or 2 to 20")
+    if settings.fold is not None and settings.fold > settings.folds:
+        raise UserError(
+            f"--fold {settings.fold} needs --folds {max(settings.fold, 2)} or more, and it is {settings.folds}"
+        )
+    if settings.folds and settings.val_split == 0:
+        raise UserError(
+            f"--folds {settings.folds} does not go with --val-split 0: each run holds out one fold. Leave out one of"
+            " the two"
+        )
 
 
 def _check_several_gpus(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_la
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Scan, require_readable, scan_folder
 from flowerml.data.scan_cache import ScanCache
-from flowerml.data.split import Split, draw_split
+from flowerml.data.split import Split, draw_fold, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pairs.pair_baselines import BaselineResult
@@ -65,7 +65,11 @@ class FlowersTask:
         groups, source = group_numbers(all_pictures, root)
         scanned, groups = resolve_label_conflicts(scanned, groups, settings.duplicates)
         dropped = len(all_pictures) - len(scanned.pictures)
-        split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
+        if settings.folds:
+            assert settings.fold is not None
+            split = draw_fold(scanned, groups, settings.folds, settings.fold, settings.split_seed)
+        else:
+            split = draw_split(scanned, groups, settings.val_split, settings.split_seed)
         files = self.layout(root, settings.classes).files
         skipped = {found.key for found in files} - {picture.key for picture in scanned.pictures}
         split = replace(split, skipped=tuple(sorted(key for key in skipped if _is_utf8(key))))

@@ -311,6 +311,8 @@ HELP = {
         "--classes": ("A,B,...", "(each once)", TASKS_OWN),
         "--val-split": ("F", "(>= 0, < 1)", "0.2"),
         "--split-seed": ("INT", "(>= 0, <= 2147483648)", "11"),
+        "--folds": ("INT", "(>= 0, <= 20)", "0"),
+        "--fold": ("INT", "(>= 1)", "all"),
         "--bad-images": ("{stop,skip}", "", "stop"),
         "--duplicates": ("{stop,keep,drop}", "", "stop"),
     },

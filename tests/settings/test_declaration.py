@@ -25,6 +25,8 @@ DEFAULTS = {
     "classes": None,
     "val_split": 0.2,
     "split_seed": 11,
+    "folds": 0,
+    "fold": None,
     "bad_images": "stop",
     "duplicates": "stop",
     "annotations": None,
@@ -99,6 +101,8 @@ RANGES = {
     "drop_path": ((0.0, 0.999), (-0.001, 1.0)),
     "val_split": ((0.0, 0.999), (-0.001, 1.0)),
     "split_seed": ((0, 2**31), (-1, 2**31 + 1)),
+    "folds": ((0, 20), (-1, 21)),
+    "fold": ((1, 20), (0, -1)),
     "embedding": ((1, 65_536), (0, 65_537)),
     "temperature": ((1e-6, 100.0), (0.0, 100.1)),
     "spatial_dropout": ((0.0, 0.999), (-0.001, 1.0)),
@@ -331,7 +335,7 @@ def test_device_names():
             COMPLETE.replace(device=given)
 
 
-@pytest.mark.parametrize("name", ["test_dir", "stop_epoch", "annotations", "test_annotations"])
+@pytest.mark.parametrize("name", ["test_dir", "stop_epoch", "fold", "annotations", "test_annotations"])
 def test_none_says_not_used(name):
     assert getattr(COMPLETE.replace(**{name: OTHER[name][1]}).replace(**{name: "none"}), name) is None
 

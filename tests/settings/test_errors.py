@@ -168,6 +168,8 @@ KINDS = {
         *(
             "img_size",
             "split_seed",
+            "folds",
+            "fold",
             "freeze_views",
             "epochs",
             "batch_size",

@@ -40,6 +40,8 @@ MUST_NOT_MATTER = {
     "cache_features": "how it was computed",
     "val_split": "by content, in the split digest",
     "split_seed": "by content, in the split digest",
+    "folds": "by content, in the split digest",
+    "fold": "by content, in the split digest",
     "weights": "by content, as sha256",
     "test_dir": "is only looked at when all is done",
 }

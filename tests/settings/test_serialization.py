@@ -20,6 +20,8 @@ OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group")
 PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False)
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
+    folds=0,
+    fold=None,
     freeze_views=0,
     cutmix=0,
     randaugment=0,

@@ -12,7 +12,7 @@ from flowerml.campaign.state.promotion import PromotedConfig, Promotions, decisi
 from flowerml.events import Recorder, Tags
 from flowerml.runs.select import record_decision, select_configuration
 from flowerml.selection.decision import Decision
-from flowerml.selection.records import CandidateRun, PictureResults, Scope
+from flowerml.selection.records import CandidateRun, PictureResults, Scope, seeds_in_words
 from flowerml.tracking import TrackedRuns, start_child_run
 from flowerml.tracking.search.campaigns import runs_of_campaign
 
@@ -102,8 +102,8 @@ def _make_highlights(
         f"{config.name} ({standing.accuracy.mean:.4f})"
         for config, standing in zip(promoted, decision.standings, strict=False)
     ]
-    seeds = ", ".join(map(str, decision.scope.seeds))
-    over = f"the mean over seeds {seeds}" if len(decision.scope.seeds) > 1 else f"seed {seeds}"
+    runs = decision.standings[0].configuration.runs
+    over = f"the mean over {seeds_in_words(runs)}" if len(runs) > 1 else seeds_in_words(runs)
     goes = "goes on" if len(promoted) == 1 else "go on"
     first = (
         f"{' and '.join(figures)} {goes}, by validation accuracy with {over}, of {len(decision.standings)}"

@@ -1,4 +1,4 @@
-"""Phases whose configurations earlier phases choose: confirmation on further seeds, and final models."""
+"""Phases whose configurations earlier phases choose: confirmation on seeds or folds, and final models."""
 
 from collections.abc import Mapping, Sequence, Set
 
@@ -10,28 +10,36 @@ from flowerml.settings import Family
 from flowerml.settings.errors import did_you_mean
 
 _MAX_SEED = 2**31
+_MAX_FOLDS = 20
+_FIRST_SEED = 11
 
 
 def read_confirm(
     name: str, title: str, parts: Mapping[str, Node], before: Sequence[Phase], runs_before: int, overrides: Overrides
 ) -> Phase:
-    """Parse a phase that repeats the promoted configurations of an earlier one on other seeds.
+    """Parse a phase that repeats the promoted configurations of an earlier one on other seeds, or on folds.
 
-    Its run names are in the order: the best configuration on each seed, the second on each seed, and so on.
+    Its run names are in the order: the best configuration on each seed (and there on each fold), the second on each
+    seed, and so on.
 
     Raises:
         UserError: a phase that is unknown, later, or selects nothing; seeds that were run already; a wrong number of
             names.
     """
     node = parts["confirm"]
-    inner = node.as_fields({"of": True, "seeds": True, "with": False, "family": False})
+    inner = node.as_fields({"of": True, "seeds": False, "folds": False, "with": False, "family": False})
     changes = {key: value_of(value) for key, value in read_settings(inner["with"]).items()} if "with" in inner else {}
-    seeds = read_seeds(inner["seeds"])
+    folds = inner["folds"].as_int(2, _MAX_FOLDS) if "folds" in inner else 0
+    if not folds and "seeds" not in inner:
+        raise node.error(f"{node.key} needs `seeds: […]` to repeat on, or `folds: N` for a cross-validation")
+    seeds = read_seeds(inner["seeds"]) if "seeds" in inner else (_FIRST_SEED,)
     of = inner["of"].as_text()
     if "/" in of:
         plan, _, phase = of.partition("/")
         if not plan or not phase or "/" in phase:
             raise inner["of"].error(f"{inner['of'].key} is {of!r}. Allowed: a phase of this plan, or PLAN/PHASE")
+        if folds:
+            raise inner["folds"].error(f"{inner['folds'].key}: not with a phase of another plan; name seeds")
         if "family" not in inner:
             raise node.error(
                 f"{node.key} follows another plan: say of which family that phase is ({', '.join(Family)}), with"
@@ -44,24 +52,28 @@ def read_confirm(
         if "family" in inner:
             raise inner["family"].error(f"{inner['family'].key}: the family is that of phase {of}; leave the line out")
         family, top = source.runs[0].family, _promoted_count(source, inner["of"])
+        if folds and family is Family.RELATION:
+            raise inner["folds"].error(f"{inner['folds'].key}: only whole pictures are split into folds; name seeds")
         done = sorted({*seeds} & {run.seed for ancestor in ancestors(source, before) for run in ancestor.runs})
-        if done and not changes:
+        if done and not changes and not folds:
             raise inner["seeds"].error(
                 f"{inner['seeds'].key}: seed {done[0]} of these configurations is run before phase {name} already:"
                 " name other seeds"
             )
-    ranks_and_seeds = [(rank, seed) for rank in range(1, top + 1) for seed in seeds]
+    held_out = range(1, folds + 1) if folds else (None,)
+    places = [(rank, seed, fold) for rank in range(1, top + 1) for seed in seeds for fold in held_out]
+    on_folds = f" and {folds} folds" if folds else ""
     names = _read_run_names(
         parts["runs"],
         name,
-        len(ranks_and_seeds),
-        f"{top} configuration{'s' * (top > 1)} on {len(seeds)} seed{'s' * (len(seeds) > 1)}",
+        len(places),
+        f"{top} configuration{'s' * (top > 1)} on {len(seeds)} seed{'s' * (len(seeds) > 1)}{on_folds}",
     )
     runs = [
-        PlanRun(entry.as_text(), order, name, family, seed, None, ConfigRef(of, rank), {}, entry.line)
-        for order, (entry, (rank, seed)) in enumerate(zip(names, ranks_and_seeds, strict=True), start=runs_before + 1)
+        PlanRun(entry.as_text(), order, name, family, seed, None, ConfigRef(of, rank), {}, entry.line, fold=fold)
+        for order, (entry, (rank, seed, fold)) in enumerate(zip(names, places, strict=True), start=runs_before + 1)
     ]
-    return Phase(name, title, PhaseKind.CONFIRM, tuple(runs), confirm=Confirm(of, seeds, changes))
+    return Phase(name, title, PhaseKind.CONFIRM, tuple(runs), confirm=Confirm(of, seeds, changes, folds))
 
 
 def read_seeds(node: Node) -> tuple[int, ...]:
@@ -85,6 +97,11 @@ def read_final(
     sources = [_find_earlier_phase(entry, before, name) for entry in inner["of"].as_list()]
     for source, entry in zip(sources, inner["of"].as_list(), strict=True):
         _promoted_count(source, entry)
+        if source.confirm is not None and source.confirm.folds and (mode or written) is not FinalMode.RETRAIN:
+            raise inner["mode"].error(
+                f"{inner['mode'].key} is {mode or written}, and the runs of phase {source.name} each lack a fold of the"
+                " pictures. Allowed: retrain"
+            )
     families = [source.runs[0].family for source in sources]
     if len(set(families)) < len(families):
         raise inner["of"].error(f"{inner['of'].key}: two phases of one family: a delivery holds one model of each")

@@ -44,6 +44,7 @@ def as_json(plan: Plan, seconds: Mapping[str, float] | None = None) -> dict[str,
                         "order": run.order,
                         "family": run.family.value,
                         "seed": run.seed,
+                        **({"fold": run.fold} if run.fold else {}),
                         "configuration": str(run.source) if run.source else run.config_name,
                         "settings": identity_settings(run.settings) if run.settings else None,
                         "seconds": seconds.get(run.name) if seconds else None,
@@ -65,7 +66,8 @@ def _run_line(run: PlanRun, phase: Phase, seconds: Mapping[str, float] | None) -
         changes = phase.confirm.changes if phase.confirm else {}
         other = "".join(f", {name} {value}" for name, value in changes.items())
         mode = f", {phase.final.mode}" if phase.final else ""
-        about = f"{run.source}, seed {run.seed}{other}{mode}"
+        held_out = f", fold {run.fold}" if run.fold else ""
+        about = f"{run.source}, seed {run.seed}{held_out}{other}{mode}"
     took = f"  (about {duration(seconds[run.name])})" if seconds and run.name in seconds else ""
     return f"  {run.order:>3}  {run.name:<{_WIDTH}}  {about}{took}"
 
@@ -79,7 +81,8 @@ def _next_step(phase: Phase) -> str:
     if phase.select is not None:
         goes = "the best goes on" if phase.select.top == 1 else f"the best {phase.select.top} go on"
         several = phase.kind is PhaseKind.CONFIRM or len({run.seed for run in phase.runs}) > 1
-        seeds = " by the mean over all seeds" if several else ""
+        folds = " and folds" if phase.confirm is not None and phase.confirm.folds else ""
+        seeds = f" by the mean over all seeds{folds}" if several else ""
         return f"{goes}, by validation accuracy{seeds}; ties: macro-F1, variance between seeds, order of the plan"
     if phase.final is not None:
         return "registered, exported and checked"

@@ -18,7 +18,7 @@ class PhaseKind(StrEnum):
 
     SMOKE = "smoke"  # checks training, checkpoint and evaluation; a failure stops the campaign
     SELECT = "select"  # trains configurations of the plan; the best are promoted
-    CONFIRM = "confirm"  # trains promoted configurations on further seeds
+    CONFIRM = "confirm"  # trains promoted configurations on further seeds, or on the folds of a cross-validation
     FINAL = "final"  # makes one model of each winner, to be delivered
 
 
@@ -48,7 +48,7 @@ class PlanRun:
     `order` is its 1-based position in the plan. `settings` are complete but for folders and names; None where a
     decision chooses the configuration (`source`). `given` are the run's own settings in the plan, as text.
     `configuration` names what several runs have in common but for their seeds (None: there is one run of it). `line`
-    is that of the plan file.
+    is that of the plan file. `fold` is the fold it holds out (None: the plan's split).
     """
 
     name: str
@@ -61,6 +61,7 @@ class PlanRun:
     given: Mapping[str, str]
     line: int
     configuration: str | None = None
+    fold: int | None = None
 
     @property
     def config_name(self) -> str:
@@ -80,12 +81,14 @@ class Select:
 class Confirm:
     """The promoted configurations of the phase `of` on further seeds, with the settings `changes`.
 
-    `of` may be `PLAN/PHASE`: the winner of another plan's campaign on the same data.
+    With `folds` above 0 each is trained on every fold with every seed. `of` may be `PLAN/PHASE`: the winner of another
+    plan's campaign on the same data.
     """
 
     of: str
     seeds: tuple[int, ...]
     changes: Mapping[str, str]
+    folds: int = 0
 
     @property
     def external(self) -> tuple[str, str] | None:
@@ -167,9 +170,13 @@ class Plan:
 
 
 def ancestors(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
-    """The phase and the earlier ones whose configurations it confirms unchanged, the earliest first."""
+    """The phase and the earlier ones whose configurations it confirms unchanged on one split, the earliest first."""
     chain = [phase]
-    while (confirm := chain[0].confirm) is not None and confirm.external is None and not confirm.changes:
+    while (
+        (confirm := chain[0].confirm) is not None
+        and confirm.external is None
+        and not (confirm.changes or confirm.folds)
+    ):
         chain.insert(0, next(earlier for earlier in phases if earlier.name == confirm.of))
     return chain
 
@@ -202,11 +209,16 @@ def _phase_json(phase: Phase) -> dict[str, Any]:
             for run in phase.runs
         ],
         "select": phase.select.top if phase.select else None,
-        "confirm": {"of": confirm.of, "seeds": confirm.seeds, "changes": dict(confirm.changes)} if confirm else None,
+        "confirm": _confirm_json(confirm) if confirm else None,
         "final": {"of": final.of, "mode": str(final.mode), "seed": final.seed} if final else None,
         # Only where it is not the one of earlier versions: their plans keep their digests.
         **({"rule": str(phase.select.rule)} if phase.select and phase.select.rule is not Rule.ACCURACY else {}),
     }
+
+
+def _confirm_json(confirm: Confirm) -> dict[str, Any]:
+    folds = {"folds": confirm.folds} if confirm.folds else {}  # plans of earlier versions keep their digests
+    return {"of": confirm.of, "seeds": confirm.seeds, "changes": dict(confirm.changes), **folds}
 
 
 def _ordinal(number: int) -> str:

@@ -21,6 +21,8 @@ CAMPAIGN_SETTINGS = {
     "resume": "always `last` in a campaign",
     "overwrite": "never in a campaign: choose another --runs-root",
     "seed": "given with the runs of a plan, as seeds are what its phases are about",
+    "folds": "what a phase confirms by: `confirm: {of: …, folds: N}`",
+    "fold": "what a phase confirms by: `confirm: {of: …, folds: N}`",
     "gpus": "how many of this machine a run takes: --gpus-per-run",
     "stop_epoch": "found out by the campaign for its final runs",
 }

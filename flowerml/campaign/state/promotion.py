@@ -109,6 +109,7 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
     source, phase = promotions[run.source.phase][run.source.rank - 1], plan.phase(run.phase)
     if phase.confirm is not None:
         values = {**source.settings.model_dump(), **phase.confirm.changes, "seed": run.seed}
+        values |= {"folds": phase.confirm.folds, "fold": run.fold}
         try:
             return resolve(values)[0]
         except UserError as error:
@@ -117,7 +118,12 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
     if phase.final.mode is not FinalMode.RETRAIN:
         return source.settings.replace(seed=source.best_seed)
     return source.settings.replace(
-        val_split=0.0, seed=run.seed, patience=0, stop_epoch=min(source.stop_epoch, source.settings.epochs)
+        val_split=0.0,
+        folds=0,
+        fold=None,
+        seed=run.seed,
+        patience=0,
+        stop_epoch=min(source.stop_epoch, source.settings.epochs),
     )
 
 

@@ -55,6 +55,8 @@ def run(argv: Sequence[str] | None) -> int:
     )
     doubt = "a run's best.pth: also look for wrong labels with its model (a minute per 1,000 pictures without a GPU)"
     check.add_argument("--checkpoint", metavar="PATH", help=doubt)
+    doubt = "a folder of flowerml train --folds: also look for wrong labels with its out-of-fold predictions (seconds)"
+    check.add_argument("--folds", metavar="PATH", help=doubt)
     check.add_argument(
         "--device",
         metavar="TEXT",
@@ -152,12 +154,15 @@ def _check_dataset(args: argparse.Namespace) -> int:
         return _check_pair_dataset(args)
     if args.annotations or args.wording != "exact":
         raise UserError("--annotations and --wording are for --kind relations")
+    if args.folds and args.checkpoint:
+        raise UserError("--folds and --checkpoint both look for wrong labels: give one of the two")
     if args.device and not args.checkpoint:
         raise UserError("--device is for the model that looks for wrong labels: give it with --checkpoint PATH")
 
     from flowerml.data.quality.summary import folder_report, report_lines
     from flowerml.files import check_writable
-    from flowerml.runs.data_check import find_suspect_labels, write_data_page
+    from flowerml.runs.data_check import find_suspect_labels, suspect_labels_of_folds, write_data_page
+    from flowerml.runs.folds.out_of_fold import read_cross_validation
     from flowerml.tasks.flowers import FlowersTask
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
@@ -166,13 +171,14 @@ def _check_dataset(args: argparse.Namespace) -> int:
     if page is not None:
         check_writable(page)
     checkpoint = load_checkpoint(Path(args.checkpoint)) if args.checkpoint else None
+    folds = read_cross_validation(Path(args.folds)) if args.folds else None
     scanned = FlowersTask().scan(root, resolve_setting("classes", args.classes))
     report = folder_report(scanned)
-    suspects = (
-        None
-        if checkpoint is None
-        else find_suspect_labels(checkpoint, Path(args.checkpoint), scanned, report, args.device)
-    )
+    suspects = None
+    if checkpoint is not None:
+        suspects = find_suspect_labels(checkpoint, Path(args.checkpoint), scanned, report, args.device)
+    elif folds is not None:
+        suspects = suspect_labels_of_folds(folds, scanned)
     if args.json:
         print(json.dumps(report.as_json() | ({"suspects": suspects.as_json()} if suspects else {})))
     else:
@@ -184,9 +190,9 @@ def _check_dataset(args: argparse.Namespace) -> int:
 
 
 def _check_pair_dataset(args: argparse.Namespace) -> int:
-    for flag, given in (("--html", args.html), ("--checkpoint", args.checkpoint), ("--device", args.device)):
-        if given:
-            raise UserError(f"{flag} looks at whole pictures in folders: leave it out with --kind relations")
+    for flag in ("html", "checkpoint", "folds", "device"):
+        if getattr(args, flag):
+            raise UserError(f"--{flag} looks at whole pictures in folders: leave it out with --kind relations")
 
     from flowerml.data.relations.folder import read_pair_folder
     from flowerml.data.relations.parser import FULL_LIST

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _PER_COMMAND = ("workers", "device", "runs_root", "experiment")
 _SWEEP = ("trials", "space", "pruner", "storage", "workers", "study", "confirm", "heartbeat_seconds", "json")
 # Settings that cannot be the same for all trials.
-_PER_TRIAL = ("output_dir", "run_name", "overwrite", "resume", "workers", "stop_epoch")
+_PER_TRIAL = ("folds", "fold", "output_dir", "run_name", "overwrite", "resume", "workers", "stop_epoch")
 _INTEGERS = {
     "trials": (1, 100_000),
     "workers": (1, 256),

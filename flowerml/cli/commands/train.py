@@ -1,10 +1,11 @@
-"""`flowerml train`: run one training."""
+"""`flowerml train`: run one training, or those of a cross-validation."""
 
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowerml.errors import UserError
 from flowerml.settings import Settings, resolve
 from flowerml.settings.flags import CommandParser, add_settings
 from flowerml.training.distributed.torchrun import torchrun
@@ -30,6 +31,9 @@ def run(argv: Sequence[str] | None) -> int:
 
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import close_stale_runs_in_background
+    from flowerml.runs.folds.out_of_fold import read_cross_validation
+    from flowerml.runs.folds.results import PAGE, write_results
+    from flowerml.runs.folds.train import train_folds
     from flowerml.runs.ranks.rendezvous import torchrun_rendezvous, under_torchrun
     from flowerml.runs.ranks.replica import run_replica
     from flowerml.runs.train import run_training
@@ -37,6 +41,7 @@ def run(argv: Sequence[str] | None) -> int:
         JournalRecorder,
         default_experiment,
         ignore_foreign_env_run,
+        start_child_run,
         start_run,
         warn_of_ignored_variables,
     )
@@ -58,6 +63,24 @@ def run(argv: Sequence[str] | None) -> int:
         close_stale_runs_in_background(Path(complete.runs_root), attempt.parent.parent)
         return recorders[-1]
 
+    if settings.folds and settings.fold is None:
+        if started is not None and started.world > 1:
+            raise UserError(
+                f"--folds {settings.folds} under torchrun: start each fold by itself, with --fold 1 and so on, or let"
+                " flowerml start the processes with --gpus"
+            )
+        parent = train_folds(settings, open_recorder)
+        report = write_results(
+            read_cross_validation(parent), lambda experiment, name: start_child_run(None, experiment, name, "folds")
+        )
+        if pending := sum(recorder.pending for recorder in recorders):
+            logger.info(
+                f"\n{pending} records are not at MLflow yet: `flowerml sync --all --runs-root {parent}` delivers them"
+            )
+        logger.info(f"\n{report.as_text()}\n\neverything lies in {parent}; pictures to look at next: {parent / PAGE}")
+        if as_json:
+            print(json.dumps({"folder": str(parent), **report.as_json()}))
+        return 0
     finished = run_training(settings, open_recorder, torchrun=started)
     place = f"everything lies in {finished.folder}"
     files = sum(recorder.waiting_files for recorder in recorders)

@@ -6,7 +6,7 @@ import torch
 
 from flowerml.errors import one_line
 from flowerml.models.layer_groups import lr_multipliers
-from flowerml.runs.outputs.tags_and_note import describe_weights
+from flowerml.runs.outputs.tags_and_note import describe_weights, fold_in_words
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.serialization import as_params
 from flowerml.training.device import autocast_dtype
@@ -24,7 +24,7 @@ def print_header(run: Prepared, remark: str | None) -> None:
         logger.warning(line.removeprefix("warning: ")) if line.startswith("warning: ") else logger.info(line)
     logger.info(
         f"split: {len(run.data.train)} train, {len(run.data.val)} val (seed {settings.split_seed}, digest"
-        f" {run.digests.split[:8]})"
+        f" {run.digests.split[:8]}{fold_in_words(run)})"
     )
     logger.info("\n".join(run.balance.summary_lines()))
     smallest = min(lr_multipliers(built.layer_groups, settings.llrd))
@@ -39,7 +39,7 @@ def print_header(run: Prepared, remark: str | None) -> None:
     logger.info("settings: " + ", ".join(f"{name} {_cut(text)}" for name, text in as_params(settings).items()))
     precision = str(autocast_dtype(run.device, amp=settings.amp) or torch.float32).removeprefix("torch.")
     logger.info(
-        f"run: {settings.run_name}, configuration {run.config_id[:8]}, seed {settings.seed}, on {run.device} in"
+        f"run: {settings.run_name}, configuration {run.shared_config_id[:8]}, seed {settings.seed}, on {run.device} in"
         f" {precision}, into {run.folder}"
     )
 

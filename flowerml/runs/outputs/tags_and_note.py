@@ -23,11 +23,16 @@ def run_tags(run: Prepared) -> dict[str, str]:
         "flowerml.multiply_adds": str(
             multiply_adds(run.built.model, run.built.model.example_inputs(run.built.description.size))
         ),
-        "flowerml.config_id": run.config_id,
+        "flowerml.config_id": run.shared_config_id,
         "flowerml.seed": str(run.settings.seed),
         "flowerml.data_digest": run.digests.data,
-        "flowerml.split_digest": run.digests.split,
+        "flowerml.split_digest": run.shared_split_digest,
         "flowerml.classes": ",".join(run.data.classes),
+        **(
+            {"flowerml.fold": str(run.settings.fold), "flowerml.folds": str(run.settings.folds)}
+            if run.settings.folds
+            else {}
+        ),
         **_git_tags(),
     }
 
@@ -73,12 +78,17 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
     lines += [
         "",
         (
-            f"Configuration `{run.config_id[:8]}`, seed {settings.seed}, split `{run.digests.split[:8]}`, weights"
-            f" {describe_weights(run)}."
+            f"Configuration `{run.shared_config_id[:8]}`, seed {settings.seed}, split `{run.shared_split_digest[:8]}`"
+            f"{fold_in_words(run)}, weights {describe_weights(run)}."
         ),
         f"Folder `{run.folder}`.",
     ]
     return "\n".join(lines)
+
+
+def fold_in_words(run: Prepared) -> str:
+    """Which fold the run holds out, as a part of a sentence; empty without cross-validation."""
+    return f", fold {run.settings.fold} of {run.settings.folds}" if run.settings.folds else ""
 
 
 def _names(classes: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from flowerml.selection.decision import Decision
 from flowerml.selection.rank import levels_of
-from flowerml.selection.records import Rule
+from flowerml.selection.records import CandidateRun, Rule
 from flowerml.selection.registration import Champion, candidate
 
 DECISION = "flowerml.decision"
@@ -23,14 +23,14 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
     """
     winner = decision.winner
     assert winner is not None
-    runs = sorted(winner.configuration.runs, key=lambda run: run.seed)
+    runs = sorted(winner.configuration.runs, key=lambda run: run.place)
     tags = {
         DECISION: decision.key,
         "flowerml.rule": rule_words(decision.scope.rule),
         "flowerml.config_id": winner.configuration.config_id,
         "flowerml.data_digest": decision.data_digest,
         "flowerml.split_digest": decision.split_digest,
-        "flowerml.seeds": ",".join(str(run.seed) for run in runs),
+        "flowerml.seeds": ",".join(dict.fromkeys(str(run.seed) for run in runs)),
         "flowerml.runs": ",".join(run.run_id for run in runs),
         "flowerml.source_run": run_id,
         "flowerml.retrained": "true" if retrained else "false",
@@ -43,6 +43,8 @@ def version_tags(decision: Decision, run_id: str, digest: str, *, retrained: boo
         tags |= {"flowerml.ranked_by": str(record.rule), "flowerml.mean_val_mean_recall": repr(record.mean_recall)}
     if record.deviation is not None:
         tags["flowerml.deviation"] = repr(record.deviation)
+    if runs[0].folds is not None:
+        tags["flowerml.folds"] = str(runs[0].folds)
     if winner.hits is not None:
         tags |= {"flowerml.hits": str(winner.hits), "flowerml.total": str(winner.total)}
     if winner.interval is not None:
@@ -86,8 +88,12 @@ def version_description(decision: Decision) -> str:
     winner = decision.winner
     assert winner is not None
     rows = [
-        f"| {run.seed} | {run.run_name} | `{run.run_id}` | {run.accuracy:.4f} | {run.macro_f1:.4f} |"
-        for run in sorted(winner.configuration.runs, key=lambda run: run.seed)
+        f"| {_seed_cell(run)} | {run.run_name} | `{run.run_id}` | {run.accuracy:.4f} | {run.macro_f1:.4f} |"
+        for run in sorted(winner.configuration.runs, key=lambda run: run.place)
     ]
     head = ["| seed | run | id | accuracy | macro-F1 |", "|---:|---|---|---:|---:|"]
     return "\n".join([f"Rule: {rule_words(decision.scope.rule)}.", "", *head, *rows])
+
+
+def _seed_cell(run: CandidateRun) -> str:
+    return str(run.seed) if run.fold is None else f"{run.seed}, fold {run.fold}"

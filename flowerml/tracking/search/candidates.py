@@ -181,6 +181,8 @@ class TrackedRuns:
             cost=_parse_integer(tags.get("multiply_adds")),
             params=run.data.params,
             pruned="pruned" in tags,
+            fold=_parse_integer(tags.get("fold")),
+            folds=_parse_integer(tags.get("folds")),
         )
         return record.with_hits(total) if total else record
 

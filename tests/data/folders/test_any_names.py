@@ -22,7 +22,7 @@ from flowerml.data.split import Split, draw_split
 from flowerml.files import write_text
 from flowerml.prediction.files import FilePrediction
 from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json
-from flowerml.reporting.data_page import data_page
+from flowerml.reporting.data_page.page import data_page
 from flowerml.text import nfc
 from tests.data.pictures import encode
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import BadFile
-from flowerml.evaluation.label_errors import LabelError, LabelErrors
-from flowerml.reporting.data_page import data_page
+from flowerml.evaluation.labels.label_errors import LabelError, LabelErrors
+from flowerml.reporting.data_page.page import data_page
 
 EMPTY = FolderReport(
     root="data/train",

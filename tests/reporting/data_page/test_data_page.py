@@ -11,7 +11,7 @@ from PIL import Image
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.summary import folder_report
 from flowerml.data.scan import BadFile, scan_folder
-from flowerml.evaluation.label_errors import LabelError, LabelErrors
+from flowerml.evaluation.labels.label_errors import LabelError, LabelErrors
 from flowerml.reporting.thumbnail import thumbnail_jpeg
 from tests.data.pictures import put_classes
 from tests.reporting.data_page.samples import EMPTY, FOUND, label_error, label_errors, page, part, tiles

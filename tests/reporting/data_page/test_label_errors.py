@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from flowerml.evaluation.label_errors import LabelError
+from flowerml.evaluation.labels.label_errors import LabelError
 from tests.reporting.data_page.samples import EMPTY, FOUND, label_error, label_errors, page, part
 from tests.reporting.parsed_page import ParsedPage
 

@@ -5,9 +5,9 @@ from pathlib import PurePath
 
 from flowerml.data.folders import passed_over_line
 from flowerml.data.quality.summary import FolderReport
-from flowerml.evaluation.label_errors import LabelErrors
-from flowerml.reporting.data_page_groups import duplicate_groups
-from flowerml.reporting.data_page_label_errors import label_error_classes
+from flowerml.evaluation.labels.label_errors import LabelErrors
+from flowerml.reporting.data_page.groups import duplicate_groups
+from flowerml.reporting.data_page.label_errors import label_error_classes
 from flowerml.reporting.html import render_page
 from flowerml.reporting.size_figure import describe_sizes, size_figure
 from flowerml.reporting.thumbnail import Thumbnail

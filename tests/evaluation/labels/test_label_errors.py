@@ -5,7 +5,7 @@ its own label.
 import numpy as np
 import pytest
 
-from flowerml.evaluation.label_errors import cross_validated_probabilities, find_label_errors
+from flowerml.evaluation.labels.label_errors import cross_validated_probabilities, find_label_errors
 
 CLASSES = ("daisy", "rose")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flowerml.data.quality.summary import FolderReport
-from flowerml.evaluation.label_errors import LabelError, LabelErrors
+from flowerml.evaluation.labels.label_errors import LabelError, LabelErrors
 from flowerml.reporting.thumbnail import Thumbnail
 
 _MAX_CARDS = 600  # on the page: some 10 kB each
