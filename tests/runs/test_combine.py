@@ -23,6 +23,7 @@ from flowerml.runs.soup.evaluator import Request
 from flowerml.runs.soup.greedy import combine_runs, format_soup
 from flowerml.settings import Family, resolve
 from flowerml.tasks.flowers import FlowersTask
+from flowerml.tasks.image_features import ImageFeatures
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
 HALF = {"val_split": 0.5, "cutmix": 0.0, "mixup": 0.0}
@@ -246,3 +247,17 @@ def test_a_calibrated_soup_with_views_is_delivered_and_answers_by_the_single_fil
     assert (check.photos, check.differing) == (50, ())
     delivered = load_checkpoint(tmp_path / "delivery" / "cnn_flowers.pth")
     assert (delivered.tta, delivered.calibration is None) == ("flip", False)
+
+
+def test_a_soup_of_linear_probes_is_judged_by_the_features_kept_from_their_training(train_small, tmp_path, monkeypatch):
+    """Its figures are those of whole passes through the written file, and no picture is passed through the backbone
+    again.
+    """
+    probe = {"probe": True, "freeze_backbone_epochs": "auto", "lr_backbone": "auto", "val_split": 0.5}
+    runs = [train_small(**probe, lr_head=rate)[0].folder for rate in (3e-3, 1e-2)]
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageFeatures, "_compute", lambda *_: pytest.fail("features are computed again"))
+        made = combine(tmp_path, *runs)
+    evaluation = run_evaluation(Evaluate(made.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder())
+    assert evaluation.scores.confusion.tolist() == made.scores.confusion.tolist()
+    assert evaluation.scores.loss == pytest.approx(made.scores.loss, rel=1e-5)

@@ -9,15 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from flowerml.data.feature_loader import feature_evaluation_loader
 from flowerml.data.halves import split_halves
 from flowerml.data.inputs import Inputs
 from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, training_loader
 from flowerml.data.rng import derive_seed
+from flowerml.data.split import Split
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.paired_gain import PairedGain, paired_gain
 from flowerml.evaluation.predict import predict_all
 from flowerml.files import write_json
+from flowerml.models import BuiltModel, build_for_weights
 from flowerml.models.builders import set_channels_last
 from flowerml.models.weights.average import batch_norms, estimate_batch_norm
 from flowerml.optional_files import try_to_make
@@ -27,6 +32,7 @@ from flowerml.runs.outputs.artifacts import write_evaluation, write_probe
 from flowerml.runs.outputs.calibrate import calibrate
 from flowerml.runs.soup.ingredients import Ingredient
 from flowerml.tasks import task_for
+from flowerml.tasks.image_features import ImageFeatures
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.device import default_workers, use_device
 
@@ -73,10 +79,12 @@ class Candidate:
 class Evaluator:
     """The pictures and what is computed on them: predictions, and BatchNorm statistics of averages.
 
-    Predictions are computed as `flowerml eval` computes them: fp32, batches of the checkpoint's own size.
+    Predictions are computed as `flowerml eval` computes them: fp32, batches of the checkpoint's own size. With `frozen`
+    all weights to evaluate have the first run's backbone, and its features are computed once (or are there from the
+    training, as of linear probes).
     """
 
-    def __init__(self, request: Request, first: Ingredient) -> None:
+    def __init__(self, request: Request, first: Ingredient, *, frozen: bool = False) -> None:
         self.device = use_device(request.device)
         self._seed = request.seed
         self._workers = default_workers(self.device) if request.workers is None else request.workers
@@ -110,6 +118,16 @@ class Evaluator:
                 " stay together: train with a larger --val-split or more pictures"
             )
         self._loaders: dict[int, Loader] = {}
+        # A changed picture has another digest than the one by which features are kept.
+        self._features = self._kept_features(first.checkpoint, split) if frozen and not changes else None
+
+    def _kept_features(self, checkpoint: Checkpoint, split: Split) -> torch.Tensor:
+        """Features (N, F) of the validation pictures, by the backbone of a checkpoint."""
+        whole = build_for_weights(checkpoint.spec, len(checkpoint.classes), img_size=checkpoint.description.size)
+        whole.load_state_dict(dict(checkpoint.state_dict))
+        built = BuiltModel(whole, checkpoint.description, [], ())
+        features = ImageFeatures(built, checkpoint.spec, self.transform, self.device, self._workers)
+        return features([replace(example, sha256=split.sha256[example.id]) for example in self.val])
 
     def evaluate(self, checkpoint: Checkpoint, name: str, *, estimate: bool = False) -> Candidate:
         """Predict the validation pictures; with `estimate`, BatchNorm statistics are estimated first and kept.
@@ -123,6 +141,11 @@ class Evaluator:
             estimate_batch_norm(network, self._training_inputs(size), self.device, memory_format)
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
             checkpoint = replace(checkpoint, state_dict=state)
+        if self._features is not None:
+            of_features = feature_evaluation_loader(self._features, self.val, batch_size=size)
+            head = network.get_submodule("head")
+            predictions = predict_all(head, of_features.epoch(1), checkpoint.classes, self.device)
+            return Candidate(checkpoint, predictions, compute_metrics(predictions.part(self.choosing)))
         loader = self._validation(size)
         batches = track(loader.epoch(1), f"evaluating {name}", total=len(loader))
         predictions = predict_all(network, batches, checkpoint.classes, self.device, memory_format)

@@ -115,7 +115,9 @@ def make_soup(request: Request) -> Soup:
     """
     ingredients = read_ingredients(request.runs, skip_others=request.skip_others)
     check_writable(request.output_dir / "best.pth")  # makes the folder: after the checks, before the work
-    evaluator = Evaluator(request, ingredients[0])
+    # Linear probes from one start have one backbone, and so has their average.
+    frozen = all(ingredient.settings.probe for ingredient in ingredients)
+    evaluator = Evaluator(request, ingredients[0], frozen=frozen)
     logger.info(
         f"{len(ingredients)} runs of {ingredients[0].checkpoint.spec.name} on {evaluator.device}:"
         f" {len(evaluator.choosing)} validation pictures to choose by, {len(evaluator.judging)} to judge by"
