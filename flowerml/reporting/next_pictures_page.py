@@ -1,4 +1,4 @@
-"""The page that says which pictures to look at next, and of which classes more are wanted (`next_pictures.html`)."""
+"""Pages that say which pictures to look at, and which unlabelled ones to label, next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,3 +72,23 @@ def next_pictures_page(
             for row in uncertain
         ],
     )
+
+
+def label_next_page(
+    *, title: str, how: str, rows: Sequence[tuple[str, float, str, float, str, float]], thumbnail: Thumbnail
+) -> str:
+    """Render the page of unlabelled pictures: path, disagreement, and the two likeliest classes with probabilities.
+
+    `thumbnail` is called once per picture. Write the page as UTF-8.
+    """
+    cards = [
+        _Card(
+            path,
+            thumbnail(path),
+            (first, "most probable", p_first),
+            (second, "then", p_second),
+            f"disagreement {score:.2f}",
+        )
+        for path, score, first, p_first, second, p_second in rows
+    ]
+    return render_page("label_next.html.j2", title=title, how=how, cards=cards)

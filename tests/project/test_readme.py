@@ -48,6 +48,7 @@ RUN_BY = {
     "python entrypoints/train.py": "tests/cli/test_commands.py",
     "flowerml eval": "test_installed_commands",
     "flowerml dataset check": "test_installed_commands",
+    "flowerml dataset next": "tests/runs/folds/test_cross_validation.py",
     "flowerml dataset make": "test_installed_commands",
     "flowerml sync": "tests/faults/test_servers.py, tests/cli/test_sync.py",
     "flowerml reap": "tests/faults/test_states.py, tests/cli/test_reap.py",

@@ -1,4 +1,4 @@
-"""`flowerml dataset make|check|fetch`: generate a dataset, check a folder, or download the public photos."""
+"""`flowerml dataset make|check|fetch|next`: generate a dataset, check a folder, fetch photos, rank unlabelled ones."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowerml.cli.arguments import parse_int
+from flowerml.cli.label_next import NEXT_PAGE, run_next
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
 from flowerml.settings import resolve_setting
@@ -23,10 +24,14 @@ PAGE = "data-check.html"
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run the action. Raises UserError. `check` exits 1 if it found problems."""
     parser = CommandParser(
-        prog="flowerml dataset", description="Draw a set of pictures, look through a folder of them, or fetch photos."
+        prog="flowerml dataset",
+        description="Draw a set of pictures, look through a folder of them, fetch photos, or rank unlabelled ones.",
     )
-    about = "make: draw a set; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY)"
-    parser.add_argument("action", choices=("make", "check", "fetch"), help=about)
+    about = (
+        "make: draw a set; check: list what a folder holds; fetch: bring the public flower photos (229 MB, CC-BY);"
+        " next: which unlabelled photos to label first"
+    )
+    parser.add_argument("action", choices=("make", "check", "fetch", "next"), help=about)
     parser.add_argument("--train-dir", default="data/train", metavar="PATH", help="the folder; default: data/train")
     kinds = (
         "flowers: pictures in a folder per class; relations: two boxed things in a picture, with annotations; default:"
@@ -49,9 +54,9 @@ def run(argv: Sequence[str] | None) -> int:
     check.add_argument(
         "--html",
         nargs="?",
-        const=PAGE,
+        const="",
         metavar="FILE",
-        help=f"write a page with all that was found; default name: {PAGE}",
+        help=f"write a page with all that was found; default name: {PAGE} (next: {NEXT_PAGE})",
     )
     doubt = "a run's best.pth: also look for wrong labels with its model (a minute per 1,000 pictures without a GPU)"
     check.add_argument("--checkpoint", metavar="PATH", help=doubt)
@@ -74,6 +79,10 @@ def run(argv: Sequence[str] | None) -> int:
         help="relations: exact, synonyms, or a table of texts; default: exact",
     )
     check.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
+    label = parser.add_argument_group("next")
+    label.add_argument(
+        "--photos", metavar="PATH", help="unlabelled photos, ranked by how much the models of --folds disagree on them"
+    )
     fetch = parser.add_argument_group("fetch")
     fetch.add_argument(
         "--url", metavar="URL", help="a .tgz with one folder per class; default: TensorFlow's flower_photos.tgz"
@@ -89,7 +98,9 @@ def run(argv: Sequence[str] | None) -> int:
     keep = "leave the fetched archive beside --train-dir; default: false"
     fetch.add_argument("--keep-archive", nargs="?", const="true", default="false", choices=("true", "false"), help=keep)
     args = parser.parse(argv)
-    return {"make": _make_dataset, "check": _check_dataset, "fetch": _fetch_dataset}[args.action](args)
+    return {"make": _make_dataset, "check": _check_dataset, "fetch": _fetch_dataset, "next": run_next}[args.action](
+        args
+    )
 
 
 def _make_dataset(args: argparse.Namespace) -> int:
@@ -167,7 +178,7 @@ def _check_dataset(args: argparse.Namespace) -> int:
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     root = Path(args.train_dir)
-    page = Path(args.html) if args.html else None
+    page = None if args.html is None else Path(args.html or PAGE)
     if page is not None:
         check_writable(page)
     checkpoint = load_checkpoint(Path(args.checkpoint)) if args.checkpoint else None
@@ -191,7 +202,7 @@ def _check_dataset(args: argparse.Namespace) -> int:
 
 def _check_pair_dataset(args: argparse.Namespace) -> int:
     for flag in ("html", "checkpoint", "folds", "device"):
-        if getattr(args, flag):
+        if getattr(args, flag) is not None:
             raise UserError(f"--{flag} looks at whole pictures in folders: leave it out with --kind relations")
 
     from flowerml.data.relations.folder import read_pair_folder

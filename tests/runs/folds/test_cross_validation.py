@@ -12,6 +12,7 @@ from flowerml.data.split import Split
 from flowerml.errors import UserError
 from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.events import MemoryRecorder, Metrics, Tags
+from flowerml.prediction import load_cnn_model, predict_proba
 from flowerml.runs.folds.out_of_fold import FILE, read_cross_validation
 from flowerml.runs.folds.results import PAGE, TABLE, write_results
 from flowerml.runs.folds.train import train_folds
@@ -252,3 +253,37 @@ def test_wrong_settings_are_refused(flowers, given, message):
     with pytest.raises(UserError) as caught:
         settings_of(flowers, **given)
     assert message in str(caught.value)
+
+
+def test_unlabelled_photos_are_ranked_by_how_much_the_folds_disagree(trained, flowers, tmp_path, capsys):
+    """The disagreement is that of the folds' own predictions; a file that is no picture is told and harms no other."""
+    folder, _ = trained
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("rose", "tulip"):
+        for path in sorted((flowers / name).glob("*.jpg"))[:4]:
+            shutil.copy(path, photos / f"{name}-{path.name}")
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    page = tmp_path / "next.html"
+    words = ["dataset", "next", "--folds", str(folder), "--photos", str(photos), "--html", str(page), "--json"]
+    assert main([*words, "--device", "cpu"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    scores = [row["disagreement"] for row in found["pictures"]]
+    assert len(scores) == 8
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > scores[-1] >= 0
+    assert [row["image"] for row in found["bad"]] == [str(photos / "broken.jpg")]
+    models = [load_cnn_model(folder / f"fold{fold}" / "best.pth") for fold in (1, 2, 3)]
+    first = found["pictures"][0]
+    shares = np.array([predict_proba(model, first["image"])[0] for model in models], dtype=np.float64)
+    mean = shares.mean(axis=0)
+    expected = -(mean * np.log(mean)).sum() + (shares * np.log(shares)).sum(axis=1).mean()
+    assert first["disagreement"] == pytest.approx(expected, abs=1e-5)
+    assert first["p_first"] == pytest.approx(mean.max(), abs=1e-6)
+    assert "Photos to label next" in page.read_text()
+    assert len(page.with_suffix(".csv").read_text().splitlines()) == 9
+
+
+def test_next_names_what_it_needs(capsys):
+    assert main(["dataset", "next", "--photos", "anywhere"]) == 2
+    assert "dataset next needs --folds" in capsys.readouterr().err
