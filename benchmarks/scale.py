@@ -30,7 +30,7 @@ from support.harness import logger, parse_arguments, print_table
 from flowerml.data.loader import Example
 from flowerml.data.quality.near_duplicates import MAX_DISTANCE, near_duplicate_links
 from flowerml.data.scan import Picture, Scan
-from flowerml.data.split import draw_split
+from flowerml.data.splits.split import draw_split
 from flowerml.evaluation.metrics import Predictions, compute_metrics, format_scores
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.tasks.flowers import FlowersTask

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
-from flowerml.data.halves import split_halves
+from flowerml.data.splits.halves import split_halves
 from flowerml.evaluation.calibration import Calibration, energy_of, prediction_sets
 from flowerml.evaluation.metrics import Predictions, calibration_error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from flowerml.data.halves import split_halves
+from flowerml.data.splits.halves import split_halves
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.fit_calibration import MIN_EXAMPLES, fit_temperature
 from flowerml.evaluation.paired_gain import PairedGain, paired_gain

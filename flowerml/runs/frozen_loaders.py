@@ -1,6 +1,6 @@
 """`freeze_views`: features for epochs with a frozen backbone, computed before the first one, and their loaders."""
 
-from flowerml.data.feature_loader import FeatureLoaders, feature_evaluation_loader, view_training_loader
+from flowerml.data.features.loader import FeatureLoaders, feature_evaluation_loader, view_training_loader
 from flowerml.data.loader import Loader, Share
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import FrozenFeatures, Views

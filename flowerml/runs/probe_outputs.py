@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from flowerml.data.feature_loader import feature_evaluation_loader, feature_training_loader
+from flowerml.data.features.loader import feature_evaluation_loader, feature_training_loader
 from flowerml.data.loader import Loader
 from flowerml.errors import LeaseLost, RunFailed
 from flowerml.files import remove_file

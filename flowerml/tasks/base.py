@@ -11,7 +11,7 @@ from PIL import Image
 from flowerml.data.balance import Balance
 from flowerml.data.loader import Example, Transform
 from flowerml.data.scan import BadFile, Picture
-from flowerml.data.split import Split
+from flowerml.data.splits.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pairs.pair_baselines import BaselineResult

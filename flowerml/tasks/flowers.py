@@ -23,7 +23,7 @@ from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_la
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Scan, require_readable, scan_folder
 from flowerml.data.scan_cache import ScanCache
-from flowerml.data.split import Split, draw_fold, draw_split
+from flowerml.data.splits.split import Split, draw_fold, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pairs.pair_baselines import BaselineResult

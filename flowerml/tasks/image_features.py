@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flowerml.data.feature_store import FeatureStore
+from flowerml.data.features.store import FeatureStore
 from flowerml.data.loader import Example, Transform
 from flowerml.data.scan_cache import cache_folder
 from flowerml.data.workers.errors import worker_death_as_error

@@ -17,7 +17,7 @@ from flowerml.data.relations.checks import experiment_checks, settings_checks
 from flowerml.data.relations.folder import parse_pair_id, require_pairs
 from flowerml.data.relations.geometry import BoxFeatures, feature_names
 from flowerml.data.relations.records import Box
-from flowerml.data.split import Split
+from flowerml.data.splits.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.evaluation.metrics import Predictions, compute_metrics
 from flowerml.evaluation.pairs.pair_baselines import BaselineResult, run_baselines

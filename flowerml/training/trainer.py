@@ -8,7 +8,7 @@ import torch
 
 from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.balance import Balance
-from flowerml.data.feature_loader import FeatureLoaders
+from flowerml.data.features.loader import FeatureLoaders
 from flowerml.data.inputs import Inputs, to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import derive_seed

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from flowerml.data.halves import split_halves
+from flowerml.data.splits.halves import split_halves
 from flowerml.errors import UserError
 from flowerml.prediction.ensemble_weight import choose_weight
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowerml.data.split import draw_split
+from flowerml.data.splits.split import draw_split
 from flowerml.errors import UserError
 from flowerml.files import write_json
 from flowerml.settings import resolve

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flowerml.data.split import Split
+from flowerml.data.splits.split import Split
 from flowerml.errors import UserError
 from flowerml.evaluation.labels.label_errors import LabelErrors, find_label_errors
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, join_predictions

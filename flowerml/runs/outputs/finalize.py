@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from flowerml.data.feature_loader import feature_evaluation_loader
+from flowerml.data.features.loader import feature_evaluation_loader
 from flowerml.data.loader import Example, Transform, evaluation_loader
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, format_scores
 from flowerml.evaluation.predict import predict_all

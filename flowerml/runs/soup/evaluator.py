@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from flowerml.data.feature_loader import feature_evaluation_loader
-from flowerml.data.halves import split_halves
+from flowerml.data.features.loader import feature_evaluation_loader
 from flowerml.data.inputs import Inputs
 from flowerml.data.loader import Example, Loader, Transform, evaluation_loader, training_loader
 from flowerml.data.rng import derive_seed
-from flowerml.data.split import Split
+from flowerml.data.splits.halves import split_halves
+from flowerml.data.splits.split import Split
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.paired_gain import PairedGain, paired_gain

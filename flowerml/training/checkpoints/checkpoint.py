@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from flowerml.data.split import Split
+from flowerml.data.splits.split import Split
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration

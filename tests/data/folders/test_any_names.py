@@ -18,7 +18,7 @@ from flowerml.data.folders.kinds import beside_pictures
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.quality.summary import folder_report, report_lines
 from flowerml.data.scan import scan_folder
-from flowerml.data.split import Split, draw_split
+from flowerml.data.splits.split import Split, draw_split
 from flowerml.files import write_text
 from flowerml.prediction.files import FilePrediction
 from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json

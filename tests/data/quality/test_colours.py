@@ -15,7 +15,7 @@ from flowerml.data.quality.near_duplicates import (
     group_numbers,
 )
 from flowerml.data.scan import scan_folder
-from flowerml.data.split import draw_split
+from flowerml.data.splits.split import draw_split
 from tests.data.pictures import encode, put, scene
 
 TINTS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flowerml.cli.main import main
-from flowerml.data.split import Split
+from flowerml.data.splits.split import Split
 from flowerml.errors import UserError
 from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.events import MemoryRecorder, Metrics, Tags

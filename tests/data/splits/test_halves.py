@@ -1,6 +1,6 @@
 """Halves of held-out examples: stratified, groups whole, the same whatever the order."""
 
-from flowerml.data.halves import split_halves
+from flowerml.data.splits.halves import split_halves
 
 KEYS = [f"{'abc'[n % 3]}/{n:02d}" for n in range(33)]
 LABELS = [n % 3 for n in range(33)]

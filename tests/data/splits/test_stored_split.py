@@ -12,12 +12,12 @@ import pytest
 from flowerml.data.folders import read_layout
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import scan_folder
-from flowerml.data.split import Split, draw_split
+from flowerml.data.splits.split import Split, draw_split
 from flowerml.errors import UserError
 from flowerml.settings import resolve
 from flowerml.tasks.flowers import ALIASES, FlowersTask
 from tests.data.pictures import encode, put, put_classes, scene
-from tests.data.split.scans import of_groups, singles
+from tests.data.splits.scans import of_groups, singles
 
 
 def nf(form, text):

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from flowerml.data.split import Split, draw_fold, draw_split
+from flowerml.data.splits.split import Split, draw_fold, draw_split
 from flowerml.errors import UserError
-from tests.data.split.scans import of_groups, scanned_of, singles
-from tests.data.split.test_draw_split import random_case
+from tests.data.splits.scans import of_groups, scanned_of, singles
+from tests.data.splits.test_draw_split import random_case
 
 
 def all_folds(case, folds=5, seed=11):

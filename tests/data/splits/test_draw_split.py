@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flowerml.data.split import draw_split
+from flowerml.data.splits.split import draw_split
 from flowerml.errors import UserError
-from tests.data.split.scans import of_groups, singles
+from tests.data.splits.scans import of_groups, singles
 
 
 def refusal(*given):

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from flowerml.data.feature_loader import feature_training_loader, view_training_loader
+from flowerml.data.features.loader import feature_training_loader, view_training_loader
 from flowerml.data.loader import Example, training_loader
 
 REPEATS = [1, 3, 1, 2, 1]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from flowerml.data.feature_loader import feature_evaluation_loader, feature_training_loader
-from flowerml.data.feature_store import FeatureStore
+from flowerml.data.features.loader import feature_evaluation_loader, feature_training_loader
+from flowerml.data.features.store import FeatureStore
 from flowerml.data.loader import Example, training_loader
 
 DIGESTS = [hashlib.sha256(bytes([index])).hexdigest() for index in range(5)]

@@ -1,0 +1,1 @@
+"""Features of a frozen backbone: kept on disk, and loaded in batches."""

@@ -1,0 +1,1 @@
+"""Which pictures train and which judge: splits, folds, halves."""
