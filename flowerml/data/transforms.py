@@ -8,7 +8,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 # At least a third of the area: the flower fills these photos, and ImageNet's 8 % often shows only leaves.
-TRAINING_SCALE = (0.35, 1.0)
+CROP_SCALE = 0.35  # default of the setting `crop_scale`
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,22 @@ def _limit_aspect(image: Image.Image) -> Image.Image:
 class TrainingTransform:
     """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), normalise, random erasing.
 
-    A picture to (3, size, size) float32. Draws from torch's global generator: call it inside `rng.seeded`.
+    A picture to (3, size, size) float32; a crop keeps a share of `crop_scale` to 1 of its area. Draws from torch's
+    global generator: call it inside `rng.seeded`.
     """
 
-    def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
+    def __init__(
+        self,
+        description: InputDescription,
+        randaugment: int,
+        random_erasing: float,
+        *,
+        crop_scale: float = CROP_SCALE,
+    ) -> None:
         self._description = description
         mode = InterpolationMode(description.interpolation)
         steps: list[torch.nn.Module] = [
-            v2.RandomResizedCrop(description.size, scale=TRAINING_SCALE, interpolation=mode, antialias=True),
+            v2.RandomResizedCrop(description.size, scale=(crop_scale, 1.0), interpolation=mode, antialias=True),
             v2.RandomHorizontalFlip(),
         ]
         if randaugment:

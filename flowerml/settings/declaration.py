@@ -215,6 +215,14 @@ class Settings(BaseModel):
     random_erasing: Float = setting(
         group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1
     )
+    crop_scale: Float = setting(
+        0.35,
+        group=AUGMENT,
+        about="smallest share of a picture's area that a training crop keeps; ImageNet's usual one is 0.08",
+        ge=0.01,
+        le=1,
+        late=True,
+    )
     augment_backend: Literal["torchvision", "opencv"] = setting(
         "torchvision",
         group=AUGMENT,
@@ -347,7 +355,8 @@ class Settings(BaseModel):
     cache_images: Literal["off", "ram", "disk", "auto"] = setting(
         "off",
         group=RUN,
-        about="decode each picture once, and keep it with its short edge at 1.7 times --img-size; auto takes what fits",
+        about="decode each picture once, and keep it with its short edge at 1.7 times --img-size (1 / the root of"
+        " --crop-scale); auto takes what fits",
         late=True,
         alike=("ram", "disk", "auto"),
     )

@@ -68,7 +68,7 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 }
 # Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
-_WHOLE_PICTURES_ONLY = ("freeze_views", "augment_backend", "cache_images", "cache_images_gb")
+_WHOLE_PICTURES_ONLY = ("freeze_views", "crop_scale", "augment_backend", "cache_images", "cache_images_gb")
 _SMALLEST_CONVNEXT = 32  # px: five halvings leave 1 x 1
 
 

@@ -12,6 +12,7 @@ from timm.data import create_transform
 from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode
 
+from flowerml.data.augment.opencv import OpenCVTransform
 from flowerml.data.decode import BadImage, decode
 from flowerml.data.rng import seeded
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
@@ -155,6 +156,23 @@ def test_the_training_view_keeps_a_third_of_the_picture_or_more():
         areas.append((width * height).item() * (24 / 23) ** 2)
     assert min(areas) > 0.32
     assert min(areas) < 0.45
+    assert max(areas) > 0.85
+
+
+@pytest.mark.parametrize("kind", [TrainingTransform, OpenCVTransform])
+@pytest.mark.parametrize("scale", [0.08, 0.6, 1.0])
+def test_a_crop_keeps_at_least_its_share_of_the_picture(kind, scale):
+    """Each pixel says where it comes from, as in the test above; with either library."""
+    across, down = np.meshgrid(np.linspace(0, 255, 200), np.linspace(0, 255, 200))
+    ramp = Image.fromarray(np.stack([across, down, across * 0], axis=2).astype(np.uint8))
+    description = described(24, "bilinear", mean=(0.0,) * 3, std=(1.0,) * 3)
+    areas = []
+    for view in views(kind(description, 0, 0.0, crop_scale=scale), ramp, 200):
+        shown = view.float() / (255 if view.dtype == torch.uint8 else 1)
+        width, height = (shown[channel].max() - shown[channel].min() for channel in (0, 1))
+        areas.append((width * height).item() * (24 / 23) ** 2)
+    assert min(areas) > 0.9 * scale
+    assert min(areas) < scale + 0.1
     assert max(areas) > 0.85
 
 

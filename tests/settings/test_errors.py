@@ -192,7 +192,7 @@ KINDS = {
             "plateau_factor",
             "min_lr",
         ),
-        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing"),
+        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing", "crop_scale"),
         *(
             "effective_beta",
             "focal_gamma",

@@ -217,6 +217,14 @@ def test_views_of_a_frozen_backbone_need_epochs_with_one():
     )
 
 
+@pytest.mark.parametrize(("name", "value"), [("crop_scale", 0.08)])
+def test_augmentation_of_whole_pictures_is_not_for_pairs(name, value):
+    assert refusal(**{name: value}, model="relation_resnet18") == (
+        f"--{name.replace('_', '-')} {value}: only for whole pictures, and relation_resnet18 takes pairs of boxed"
+        " objects: leave it out"
+    )
+
+
 def test_accumulate_splits_at_most_into_single_pictures():
     assert resolve({"batch_size": 8, "accumulate": 8})[0].accumulate == 8
     assert refusal(batch_size=8, accumulate=9) == "--accumulate 9 is more than the --batch-size 8 it splits"

@@ -23,6 +23,7 @@ PAIRS = CHANGED.replace(
     freeze_views=0,
     cutmix=0,
     randaugment=0,
+    crop_scale=0.35,
     augment_backend="torchvision",
     cache_images="off",
     cache_images_gb=0,

@@ -68,6 +68,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "device",
         "workers",
         "randaugment",
+        "crop_scale",
     )
     return tuple(getattr(settings, name) for name in names)
 

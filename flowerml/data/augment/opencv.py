@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from flowerml.data.augment.draws import draw_chance, draw_crop, draw_erased
-from flowerml.data.transforms import TRAINING_SCALE, InputDescription
+from flowerml.data.transforms import CROP_SCALE, InputDescription
 from flowerml.errors import UserError
 
 OPENCV, TORCHVISION = "opencv", "torchvision"  # values of the setting `augment_backend`
@@ -39,12 +39,21 @@ class OpenCVTransform:
     """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), random erasing.
 
     A picture, Pillow's or uint8 (H, W, 3), to uint8 (3, size, size), not normalised, in channels-last layout. The
-    erased box has the mean's colour, which is 0 after normalisation, to within rounding. Draws as `TrainingTransform`
-    does, from torch's global generator: call it inside `rng.seeded`.
+    erased box has the mean's colour, which is 0 after normalisation, to within rounding. A crop keeps a share of
+    `crop_scale` to 1 of the area. Draws as `TrainingTransform` does, from torch's global generator: call it inside
+    `rng.seeded`.
     """
 
-    def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
+    def __init__(
+        self,
+        description: InputDescription,
+        randaugment: int,
+        random_erasing: float,
+        *,
+        crop_scale: float = CROP_SCALE,
+    ) -> None:
         self._size = description.size
+        self._scale = (crop_scale, 1.0)
         self._fill = np.rint(np.array(description.mean) * 255).clip(0, 255).astype(np.uint8)
         self._randaugment = randaugment
         self._random_erasing = random_erasing
@@ -54,7 +63,7 @@ class OpenCVTransform:
         from flowerml.data.augment import opencv_ops  # late: it loads OpenCV
 
         pixels = np.asarray(image)
-        top, left, height, width = draw_crop(pixels.shape[0], pixels.shape[1], TRAINING_SCALE)
+        top, left, height, width = draw_crop(pixels.shape[0], pixels.shape[1], self._scale)
         view = opencv_ops.resize_square(pixels[top : top + height, left : left + width], self._size)
         if draw_chance(0.5):
             view = opencv_ops.flip(view)

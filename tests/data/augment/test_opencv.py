@@ -11,7 +11,7 @@ from flowerml.data.augment.draws import draw_crop, draw_erased
 from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.augment.opencv import OpenCVTransform
 from flowerml.data.rng import seeded
-from flowerml.data.transforms import TRAINING_SCALE, InputDescription, TrainingTransform
+from flowerml.data.transforms import CROP_SCALE, InputDescription, TrainingTransform
 
 SIZE = 64
 DESCRIPTION = InputDescription(SIZE, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), "bicubic", 0.875)
@@ -40,6 +40,21 @@ def test_the_same_draws_show_the_same_part_with_the_same_operations(picture):
         distances.append((normalize(view[None])[0] - expected).abs().mean().item())
     assert np.median(distances) < 0.05
     assert max(distances) < 0.5  # levels spread evenly magnify a rounding
+
+
+@pytest.mark.parametrize("changes", [{"crop_scale": 0.08}], ids=str)
+def test_later_settings_are_drawn_alike_too(picture, changes):
+    ours, theirs = (kind(DESCRIPTION, 0, 0.5, **changes) for kind in (OpenCVTransform, TrainingTransform))
+    normalize = BatchNormalizer(DESCRIPTION, torch.device("cpu"))
+    distances = []
+    for number in range(40):
+        with seeded(number):
+            view = ours(picture)
+        with seeded(number):
+            expected = theirs(Image.fromarray(picture))
+        distances.append((normalize(view[None])[0] - expected).abs().mean().item())
+    assert np.median(distances) < 0.1
+    assert max(distances) < 0.5
 
 
 @pytest.mark.parametrize("magnitude", [0, 9, 30])
@@ -124,10 +139,10 @@ def test_batches_that_are_float_stay():
 
 
 def test_crops_and_boxes_are_drawn_as_torchvision_does():
-    crop, erasing = v2.RandomResizedCrop(SIZE, scale=TRAINING_SCALE), v2.RandomErasing(p=1.0)
+    crop, erasing = v2.RandomResizedCrop(SIZE, scale=(CROP_SCALE, 1.0)), v2.RandomErasing(p=1.0)
     for number, (height, width) in enumerate([(100, 130), (130, 100), (1, 90), (90, 1), (20, 300), (64, 64)] * 5):
         with seeded(number):
-            found = draw_crop(height, width, TRAINING_SCALE)
+            found = draw_crop(height, width, (CROP_SCALE, 1.0))
         with seeded(number):
             expected = crop.make_params([torch.empty(3, height, width)])
         assert found == (expected["top"], expected["left"], expected["height"], expected["width"])
