@@ -209,6 +209,15 @@ class Settings(BaseModel):
     )
     mixup: Float = setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
     cutmix: Float = setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
+    unmixed_epochs: Int = setting(
+        0,
+        group=AUGMENT,
+        about="last epochs of the schedule without mixup and cutmix",
+        unit="epochs",
+        ge=0,
+        le=10_000,
+        late=True,
+    )
     randaugment: Int = setting(
         group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30
     )

@@ -68,7 +68,14 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 }
 # Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
-_WHOLE_PICTURES_ONLY = ("freeze_views", "crop_scale", "augment_backend", "cache_images", "cache_images_gb")
+_WHOLE_PICTURES_ONLY = (
+    "freeze_views",
+    "unmixed_epochs",
+    "crop_scale",
+    "augment_backend",
+    "cache_images",
+    "cache_images_gb",
+)
 _SMALLEST_CONVNEXT = 32  # px: five halvings leave 1 x 1
 
 
@@ -157,7 +164,7 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
     Raises:
         UserError: names both settings and both values.
     """
-    for name in ("warmup_epochs", "freeze_backbone_epochs"):
+    for name in ("warmup_epochs", "freeze_backbone_epochs", "unmixed_epochs"):
         length = getattr(settings, name)
         if length > settings.epochs:
             raise UserError(
@@ -169,6 +176,11 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
         raise UserError(
             f"--freeze-views {settings.freeze_views} does not go with --freeze-backbone-epochs 0: no epoch trains the"
             " head alone. Leave out one of the two"
+        )
+    if settings.unmixed_epochs and not settings.mixup and not settings.cutmix:
+        raise UserError(
+            f"--unmixed-epochs {settings.unmixed_epochs} does not go with --mixup 0 and --cutmix 0: no epoch is mixed."
+            " Leave it out, or mix the epochs before them"
         )
     if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
         raise UserError(

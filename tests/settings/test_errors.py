@@ -176,7 +176,7 @@ KINDS = {
             "plateau_patience",
             "freeze_backbone_epochs",
         ),
-        *("randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
+        *("unmixed_epochs", "randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
         *("checkpoint_every_steps", "keep_checkpoints", "lease_seconds", "embedding", "gpus"),
     },
     "number": {

@@ -22,6 +22,7 @@ PAIRS = CHANGED.replace(
     model="relation_resnet18",
     freeze_views=0,
     cutmix=0,
+    unmixed_epochs=0,
     randaugment=0,
     crop_scale=0.35,
     augment_backend="torchvision",

@@ -106,6 +106,7 @@ def _measure_epoch_time(settings: Settings, train_dir: str) -> EpochTime:
             "warmup_epochs": 0,
             "freeze_backbone_epochs": 1,
             "freeze_views": 0,
+            "unmixed_epochs": 0,
             "probe": False,
             "stop_epoch": None,
             "weights": "none",
