@@ -74,9 +74,10 @@ def _limit_aspect(image: Image.Image) -> Image.Image:
 
 
 class TrainingTransform:
-    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), normalise, random erasing.
+    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), jitter, normalise, erasing.
 
-    A picture to (3, size, size) float32; a crop keeps a share of `crop_scale` to 1 of its area. Draws from torch's
+    A picture to (3, size, size) float32; a crop keeps a share of `crop_scale` to 1 of its area. `color_jitter` draws
+    factors for brightness, contrast and saturation, from 1 minus it to 1 plus it, as timm does. Draws from torch's
     global generator: call it inside `rng.seeded`.
     """
 
@@ -87,6 +88,7 @@ class TrainingTransform:
         random_erasing: float,
         *,
         crop_scale: float = CROP_SCALE,
+        color_jitter: float = 0.0,
     ) -> None:
         self._description = description
         mode = InterpolationMode(description.interpolation)
@@ -96,6 +98,8 @@ class TrainingTransform:
         ]
         if randaugment:
             steps.append(v2.RandAugment(num_ops=2, magnitude=randaugment, interpolation=InterpolationMode.BILINEAR))
+        if color_jitter:
+            steps.append(v2.ColorJitter(brightness=color_jitter, contrast=color_jitter, saturation=color_jitter))
         self._augment = v2.Compose(steps)
         self._erase = v2.RandomErasing(p=random_erasing) if random_erasing else None
 

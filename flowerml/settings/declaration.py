@@ -232,6 +232,14 @@ class Settings(BaseModel):
         le=1,
         late=True,
     )
+    color_jitter: Float = setting(
+        0.0,
+        group=AUGMENT,
+        about="brightness, contrast and saturation times 1 - this to 1 + this, drawn for each picture; 0 is off",
+        ge=0,
+        le=1,
+        late=True,
+    )
     augment_backend: Literal["torchvision", "opencv"] = setting(
         "torchvision",
         group=AUGMENT,

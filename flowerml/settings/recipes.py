@@ -72,6 +72,7 @@ _WHOLE_PICTURES_ONLY = (
     "freeze_views",
     "unmixed_epochs",
     "crop_scale",
+    "color_jitter",
     "augment_backend",
     "cache_images",
     "cache_images_gb",

@@ -177,7 +177,13 @@ class FlowersTask:
     def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
         """Augmentation for training, a center crop for evaluation."""
         recipe = OpenCVTransform if settings.augment_backend == OPENCV else TrainingTransform
-        augment = recipe(description, settings.randaugment, settings.random_erasing, crop_scale=settings.crop_scale)
+        augment = recipe(
+            description,
+            settings.randaugment,
+            settings.random_erasing,
+            crop_scale=settings.crop_scale,
+            color_jitter=settings.color_jitter,
+        )
         return augment, EvaluationTransform(description)
 
     def views(self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:

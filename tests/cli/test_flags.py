@@ -355,6 +355,7 @@ HELP = {
         "--randaugment": ("INT", "(>= 0, <= 30)", "cnn 9, vit 7, relation 0"),
         "--random-erasing": ("F", "(>= 0, <= 1)", "cnn 0.1, vit 0.1, relation 0.0"),
         "--crop-scale": ("F", "(>= 0.01, <= 1)", "0.35"),
+        "--color-jitter": ("F", "(>= 0, <= 1)", "0.0"),
         "--augment-backend": ("{torchvision,opencv}", "", "torchvision"),
     },
     "class imbalance": {

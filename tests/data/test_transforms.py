@@ -176,6 +176,21 @@ def test_a_crop_keeps_at_least_its_share_of_the_picture(kind, scale):
     assert max(areas) > 0.85
 
 
+@pytest.mark.parametrize("kind", [TrainingTransform, OpenCVTransform])
+def test_color_jitter_changes_brightness_contrast_and_saturation_within_its_range(kind):
+    """A picture of one colour: contrast leaves its grey, brightness scales it, saturation moves its channels apart."""
+    flat = Image.new("RGB", (60, 50), (120, 60, 40))
+    grey = 0.299 * 120 + 0.587 * 60 + 0.114 * 40
+    greys, spreads = [], []
+    for view in views(kind(PLAIN, 0, 0.0, color_jitter=0.4), flat, 100):
+        red, green, blue = (view.float().mean(dim=(1, 2)) * (1 if view.dtype == torch.uint8 else 255)).tolist()
+        greys.append((0.299 * red + 0.587 * green + 0.114 * blue) / grey)
+        spreads.append((red - blue) / 80)
+    assert 0.58 < min(greys) < 0.7 < 1.3 < max(greys) < 1.42
+    # Of the three, contrast and saturation act on the distance of the channels: up to 1.4 times each, and brightness.
+    assert 0.6**3 - 0.03 < min(spreads) < 0.6 < 1.4 < max(spreads) < 1.4**3 + 0.03
+
+
 def test_inside_a_drawing_the_training_view_is_repeatable():
     transform = TrainingTransform(described(), randaugment=12, random_erasing=0.7)
     image = scene(3, 90, 70)

@@ -192,7 +192,7 @@ KINDS = {
             "plateau_factor",
             "min_lr",
         ),
-        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing", "crop_scale"),
+        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing", "crop_scale", "color_jitter"),
         *(
             "effective_beta",
             "focal_gamma",

@@ -231,7 +231,7 @@ def test_unmixed_epochs_lie_within_the_run_and_follow_mixed_ones():
     assert resolve({"unmixed_epochs": 4, "probe": True, "mixup": 0.2})[0].unmixed_epochs == 4
 
 
-@pytest.mark.parametrize(("name", "value"), [("crop_scale", 0.08), ("unmixed_epochs", 4)])
+@pytest.mark.parametrize(("name", "value"), [("crop_scale", 0.08), ("unmixed_epochs", 4), ("color_jitter", 0.4)])
 def test_augmentation_of_whole_pictures_is_not_for_pairs(name, value):
     assert refusal(**{name: value}, model="relation_resnet18") == (
         f"--{name.replace('_', '-')} {value}: only for whole pictures, and relation_resnet18 takes pairs of boxed"

@@ -25,6 +25,7 @@ PAIRS = CHANGED.replace(
     unmixed_epochs=0,
     randaugment=0,
     crop_scale=0.35,
+    color_jitter=0,
     augment_backend="torchvision",
     cache_images="off",
     cache_images_gb=0,

@@ -69,6 +69,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "workers",
         "randaugment",
         "crop_scale",
+        "color_jitter",
     )
     return tuple(getattr(settings, name) for name in names)
 

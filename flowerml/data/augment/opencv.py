@@ -36,12 +36,11 @@ def require_backend(backend: str) -> None:
 
 
 class OpenCVTransform:
-    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), random erasing.
+    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), jitter, random erasing.
 
     A picture, Pillow's or uint8 (H, W, 3), to uint8 (3, size, size), not normalised, in channels-last layout. The
-    erased box has the mean's colour, which is 0 after normalisation, to within rounding. A crop keeps a share of
-    `crop_scale` to 1 of the area. Draws as `TrainingTransform` does, from torch's global generator: call it inside
-    `rng.seeded`.
+    erased box has the mean's colour, which is 0 after normalisation, to within rounding. The rest is as
+    in `TrainingTransform`, and it draws as that does, from torch's global generator: call it inside `rng.seeded`.
     """
 
     def __init__(
@@ -51,11 +50,13 @@ class OpenCVTransform:
         random_erasing: float,
         *,
         crop_scale: float = CROP_SCALE,
+        color_jitter: float = 0.0,
     ) -> None:
         self._size = description.size
         self._scale = (crop_scale, 1.0)
         self._fill = np.rint(np.array(description.mean) * 255).clip(0, 255).astype(np.uint8)
         self._randaugment = randaugment
+        self._color_jitter = color_jitter
         self._random_erasing = random_erasing
 
     def __call__(self, image: Any) -> torch.Tensor:  # noqa: ANN401 - an array or anything that converts to one
@@ -69,6 +70,8 @@ class OpenCVTransform:
             view = opencv_ops.flip(view)
         if self._randaugment:
             view = opencv_ops.rand_augment(view, self._randaugment)
+        if self._color_jitter:
+            view = opencv_ops.color_jitter(view, self._color_jitter)
         if self._random_erasing and draw_chance(self._random_erasing):
             view = self._erase(view)
         return torch.from_numpy(view).permute(2, 0, 1)

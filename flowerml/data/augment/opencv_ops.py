@@ -10,7 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from flowerml.data.augment.draws import draw_choice, draw_sign
+from flowerml.data.augment.draws import draw_choice, draw_jitter, draw_sign
 
 Picture = np.ndarray
 
@@ -48,6 +48,13 @@ def rand_augment(picture: Picture, magnitude: int) -> Picture:
         if is_signed:
             value *= draw_sign()
         picture = operation(picture, value)
+    return picture
+
+
+def color_jitter(picture: Picture, strength: float) -> Picture:
+    """Brightness, contrast and saturation times random factors, drawn in torchvision's order."""
+    for number, factor in draw_jitter(strength):
+        picture = (brightness, contrast, color)[number](picture, factor - 1)
     return picture
 
 

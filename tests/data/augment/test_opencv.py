@@ -42,7 +42,7 @@ def test_the_same_draws_show_the_same_part_with_the_same_operations(picture):
     assert max(distances) < 0.5  # levels spread evenly magnify a rounding
 
 
-@pytest.mark.parametrize("changes", [{"crop_scale": 0.08}], ids=str)
+@pytest.mark.parametrize("changes", [{"crop_scale": 0.08}, {"color_jitter": 0.4}, {"color_jitter": 1.0}], ids=str)
 def test_later_settings_are_drawn_alike_too(picture, changes):
     ours, theirs = (kind(DESCRIPTION, 0, 0.5, **changes) for kind in (OpenCVTransform, TrainingTransform))
     normalize = BatchNormalizer(DESCRIPTION, torch.device("cpu"))
