@@ -77,8 +77,9 @@ class TrainingTransform:
     """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), jitter, normalise, erasing.
 
     A picture to (3, size, size) float32; a crop keeps a share of `crop_scale` to 1 of its area. `color_jitter` draws
-    factors for brightness, contrast and saturation, from 1 minus it to 1 plus it, as timm does. Draws from torch's
-    global generator: call it inside `rng.seeded`.
+    factors for brightness, contrast and saturation, from 1 minus it to 1 plus it, as timm does. `trivialaugment` (wide,
+    Müller & Hutter 2021) stands in the place of RandAugment. Draws from torch's global generator: call it inside
+    `rng.seeded`.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class TrainingTransform:
         *,
         crop_scale: float = CROP_SCALE,
         color_jitter: float = 0.0,
+        trivialaugment: bool = False,
     ) -> None:
         self._description = description
         mode = InterpolationMode(description.interpolation)
@@ -98,6 +100,8 @@ class TrainingTransform:
         ]
         if randaugment:
             steps.append(v2.RandAugment(num_ops=2, magnitude=randaugment, interpolation=InterpolationMode.BILINEAR))
+        if trivialaugment:
+            steps.append(v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR))
         if color_jitter:
             steps.append(v2.ColorJitter(brightness=color_jitter, contrast=color_jitter, saturation=color_jitter))
         self._augment = v2.Compose(steps)

@@ -221,6 +221,12 @@ class Settings(BaseModel):
     randaugment: Int = setting(
         group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30
     )
+    trivialaugment: Bool = setting(
+        False,
+        group=AUGMENT,
+        about="TrivialAugment (wide) in place of RandAugment: one operation, at a strength drawn for each picture",
+        late=True,
+    )
     random_erasing: Float = setting(
         group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1
     )

@@ -22,6 +22,7 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "random_erasing": (0.0, _ONE_VIEW),
     "crop_scale": (0.35, _ONE_VIEW),
     "color_jitter": (0.0, _ONE_VIEW),
+    "trivialaugment": (False, _ONE_VIEW),
     "augment_backend": ("torchvision", _ONE_VIEW),
     "cache_images": ("off", "each picture is read once"),
 }

@@ -183,6 +183,7 @@ class FlowersTask:
             settings.random_erasing,
             crop_scale=settings.crop_scale,
             color_jitter=settings.color_jitter,
+            trivialaugment=settings.trivialaugment,
         )
         return augment, EvaluationTransform(description)
 

@@ -22,7 +22,11 @@ from flowerml.tasks.image_features import ImageFeatures
 from flowerml.training.device import autocast_dtype
 
 _Key = tuple[object, ...]
-_LATER = ("crop_scale", "color_jitter")  # settings of the augmentation that came after such features had been kept
+_LATER = (
+    "crop_scale",
+    "color_jitter",
+    "trivialaugment",
+)  # settings of the augmentation that came after such features had been kept
 
 
 @dataclass(frozen=True)

@@ -353,6 +353,7 @@ HELP = {
         "--cutmix": ("F", "(>= 0, <= 10)", "cnn 1.0, vit 0.5, relation 0.0"),
         "--unmixed-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "0"),
         "--randaugment": ("INT", "(>= 0, <= 30)", "cnn 9, vit 7, relation 0"),
+        "--trivialaugment": ("[{true,false}]", "", "false"),
         "--random-erasing": ("F", "(>= 0, <= 1)", "cnn 0.1, vit 0.1, relation 0.0"),
         "--crop-scale": ("F", "(>= 0.01, <= 1)", "0.35"),
         "--color-jitter": ("F", "(>= 0, <= 1)", "0.0"),

@@ -11,7 +11,7 @@ from flowerml.tasks.flowers import FlowersTask
 from tests.runs.conftest import SMALL
 
 PLAIN = {"epochs": 1, "warmup_epochs": 0, "randaugment": 0, "random_erasing": 0.0}
-CHANGES = [{"crop_scale": 0.08}, {"color_jitter": 0.4}]
+CHANGES = [{"crop_scale": 0.08}, {"color_jitter": 0.4}, {"trivialaugment": True}]
 
 
 def losses(folder):

@@ -61,6 +61,7 @@ DEFAULTS = {
     "cutmix": FROM_RECIPE,
     "unmixed_epochs": 0,
     "randaugment": FROM_RECIPE,
+    "trivialaugment": False,
     "random_erasing": FROM_RECIPE,
     "crop_scale": 0.35,
     "color_jitter": 0.0,

@@ -161,7 +161,16 @@ def test_choices_are_the_words_of_an_enumerated_setting(name, words):
 
 
 KINDS = {
-    "true or false": {"amp", "ema", "overwrite", "compile", "cache_features", "probe", "grad_checkpointing"},
+    "true or false": {
+        "amp",
+        "ema",
+        "trivialaugment",
+        "overwrite",
+        "compile",
+        "cache_features",
+        "probe",
+        "grad_checkpointing",
+    },
     "three numbers R,G,B": {"mean", "std"},
     "names, comma-separated": {"classes"},
     "whole number": {

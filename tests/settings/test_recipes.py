@@ -217,6 +217,16 @@ def test_views_of_a_frozen_backbone_need_epochs_with_one():
     )
 
 
+def test_trivialaugment_takes_the_place_of_the_recipes_randaugment_and_refuses_one_that_is_given():
+    settings, warnings = resolve({"trivialaugment": "true"})
+    assert (settings.trivialaugment, settings.randaugment, warnings) == (True, 0, [])
+    assert resolve(settings.model_dump())[0] == settings
+    assert refusal(trivialaugment=True, randaugment=9) == (
+        "--trivialaugment does not go with --randaugment 9: it stands in its place. Leave out one of the two"
+    )
+    assert resolve({"trivialaugment": True, "randaugment": 0})[0] == settings
+
+
 def test_unmixed_epochs_lie_within_the_run_and_follow_mixed_ones():
     assert resolve({"epochs": 5, "unmixed_epochs": 5})[0].unmixed_epochs == 5
     assert refusal(epochs=5, unmixed_epochs=6) == (
@@ -231,7 +241,9 @@ def test_unmixed_epochs_lie_within_the_run_and_follow_mixed_ones():
     assert resolve({"unmixed_epochs": 4, "probe": True, "mixup": 0.2})[0].unmixed_epochs == 4
 
 
-@pytest.mark.parametrize(("name", "value"), [("crop_scale", 0.08), ("unmixed_epochs", 4), ("color_jitter", 0.4)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("crop_scale", 0.08), ("unmixed_epochs", 4), ("color_jitter", 0.4), ("trivialaugment", "true")]
+)
 def test_augmentation_of_whole_pictures_is_not_for_pairs(name, value):
     assert refusal(**{name: value}, model="relation_resnet18") == (
         f"--{name.replace('_', '-')} {value}: only for whole pictures, and relation_resnet18 takes pairs of boxed"

@@ -70,6 +70,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "randaugment",
         "crop_scale",
         "color_jitter",
+        "trivialaugment",
     )
     return tuple(getattr(settings, name) for name in names)
 

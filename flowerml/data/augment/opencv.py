@@ -51,11 +51,13 @@ class OpenCVTransform:
         *,
         crop_scale: float = CROP_SCALE,
         color_jitter: float = 0.0,
+        trivialaugment: bool = False,
     ) -> None:
         self._size = description.size
         self._scale = (crop_scale, 1.0)
         self._fill = np.rint(np.array(description.mean) * 255).clip(0, 255).astype(np.uint8)
         self._randaugment = randaugment
+        self._trivialaugment = trivialaugment
         self._color_jitter = color_jitter
         self._random_erasing = random_erasing
 
@@ -70,6 +72,8 @@ class OpenCVTransform:
             view = opencv_ops.flip(view)
         if self._randaugment:
             view = opencv_ops.rand_augment(view, self._randaugment)
+        if self._trivialaugment:
+            view = opencv_ops.trivial_augment(view)
         if self._color_jitter:
             view = opencv_ops.color_jitter(view, self._color_jitter)
         if self._random_erasing and draw_chance(self._random_erasing):

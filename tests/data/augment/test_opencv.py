@@ -42,7 +42,9 @@ def test_the_same_draws_show_the_same_part_with_the_same_operations(picture):
     assert max(distances) < 0.5  # levels spread evenly magnify a rounding
 
 
-@pytest.mark.parametrize("changes", [{"crop_scale": 0.08}, {"color_jitter": 0.4}, {"color_jitter": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"crop_scale": 0.08}, {"color_jitter": 0.4}, {"color_jitter": 1.0}, {"trivialaugment": True}], ids=str
+)
 def test_later_settings_are_drawn_alike_too(picture, changes):
     ours, theirs = (kind(DESCRIPTION, 0, 0.5, **changes) for kind in (OpenCVTransform, TrainingTransform))
     normalize = BatchNormalizer(DESCRIPTION, torch.device("cpu"))
@@ -71,6 +73,24 @@ def test_an_operation_is_torchvisions(picture, name, magnitude):
             Image.fromarray(picture), name, value, InterpolationMode.BILINEAR, theirs._fill
         )
         found = operation(picture, strength(magnitude / 30, picture) * sign)
+        assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 1.0
+
+
+@pytest.mark.parametrize("number", [0, 7, 15, 30])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wide_operation_is_torchvisions(picture, name, number):
+    """Name by name and strength by strength, as TrivialAugmentWide has them."""
+    operation, strengths, is_signed = opencv_ops.WIDE_OPERATIONS[NAMES.index(name)]
+    magnitudes, signed = v2.TrivialAugmentWide._AUGMENTATION_SPACE[name]
+    theirs = v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR)
+    values = magnitudes(31, *picture.shape[:2])
+    assert (signed, len(strengths)) == (is_signed, 0 if values is None else 31)
+    for sign in (1, -1) if signed else (1,):
+        value = 0.0 if values is None else float(values[number]) * sign
+        expected = theirs._apply_image_or_video_transform(
+            Image.fromarray(picture), name, value, InterpolationMode.BILINEAR, theirs._fill
+        )
+        found = operation(picture, strengths[number] * sign if strengths else 0.0)
         assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 1.0
 
 
