@@ -172,6 +172,15 @@ class Settings(BaseModel):
     )
     min_lr: Float = setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
     grad_clip: Float = setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
+    sam_rho: Float = setting(
+        0.0,
+        group=OPTIMISER,
+        about="sharpness-aware minimisation: take the gradient at weights moved so far uphill, 0.05 for example; two"
+        " passes per step; 0 is off",
+        ge=0,
+        le=10,
+        late=True,
+    )
     freeze_backbone_epochs: Int = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )

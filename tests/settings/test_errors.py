@@ -201,7 +201,7 @@ KINDS = {
             "plateau_factor",
             "min_lr",
         ),
-        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing", "crop_scale", "color_jitter"),
+        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing", "crop_scale", "color_jitter", "sam_rho"),
         *(
             "effective_beta",
             "focal_gamma",

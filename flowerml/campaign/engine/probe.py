@@ -60,6 +60,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "img_size",
         "batch_size",
         "accumulate",
+        "sam_rho",
         "amp",
         "tf32",
         "ema",
