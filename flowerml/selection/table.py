@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 
 from flowerml.selection.decision import Decision
+from flowerml.selection.gains import GAIN_COLUMNS, GAIN_NOTE, gain_cells
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
 from flowerml.selection.records import Rule
@@ -82,6 +83,13 @@ def decision_markdown(decision: Decision) -> str:
             for standing in decision.standings
         ]
         lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
+    if decision.gains:
+        lines += [f"Gains over the base. {GAIN_NOTE}", "", f"| {' | '.join(GAIN_COLUMNS)} |", "|---|---:|---:|---|---|"]
+        lines += [
+            "| " + " | ".join(map(escape_markdown, gain_cells(gain.configuration.label, gain))) + " |"
+            for gain in decision.gains
+        ]
+        lines.append("")
     if decision.ineligible:
         lines += [f"Not eligible: {len(decision.ineligible)}.", ""]
         lines += [
