@@ -84,7 +84,8 @@ def decision_markdown(decision: Decision) -> str:
         ]
         lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
     if decision.gains:
-        lines += [f"Gains over the base. {GAIN_NOTE}", "", f"| {' | '.join(GAIN_COLUMNS)} |", "|---|---:|---:|---|---|"]
+        lines += [f"Gains over {escape_markdown(_base_label(decision))}. {GAIN_NOTE}", ""]
+        lines += [f"| {' | '.join(GAIN_COLUMNS)} |", "|---|---:|---:|---|---|"]
         lines += [
             "| " + " | ".join(map(escape_markdown, gain_cells(gain.configuration.label, gain))) + " |"
             for gain in decision.gains
@@ -99,6 +100,13 @@ def decision_markdown(decision: Decision) -> str:
     if decision.remarks:
         lines += ["Remarks:", "", *(f"- {escape_markdown(remark)}" for remark in decision.remarks), ""]
     return "\n".join(lines)
+
+
+def _base_label(decision: Decision) -> str:
+    """The configuration that the gains are over, as sentences call it."""
+    order = decision.scope.base_order
+    found = (one.configuration for one in decision.standings if one.configuration.plan_order == order)
+    return next(found).label
 
 
 def ranking_csv(decision: Decision) -> str:

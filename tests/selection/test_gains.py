@@ -75,6 +75,7 @@ def test_the_decisions_page_and_json_have_them(ablation):
     decision = decide(runs, Scope(seeds=SEEDS, base_order=BASE_ORDER), fetched)
     page = decision_markdown(decision)
     assert f"| {' | '.join(GAIN_COLUMNS)} |" in page
+    assert "Gains over net b-base. Validation accuracy minus" in page
     [line] = [line for line in page.splitlines() if "c-better" in line and "| +0.0800 |" in line]
     assert line.endswith("| yes |")
     first, second = decision.as_json()["gains"]

@@ -1,4 +1,4 @@
-"""The shipped ablation of the recipe, and the base that a phase's gains are over."""
+"""The shipped ablations of recipes, and the base that a phase's gains are over."""
 
 import pytest
 
@@ -59,10 +59,28 @@ def test_what_overrides_make_the_same_is_left_out_and_the_base_stays():
     assert list(configurations(plan)) == ["BASE", *SETTINGS][:-1]
 
 
-@pytest.mark.parametrize("name", ["ablation_recipe", "relations_ablation"])
-def test_the_decision_is_asked_for_gains_over_the_base(name):
+def test_clip_has_the_recipe_of_the_plan_of_24_runs_against_the_published_one():
+    plan = read_plan("clip_finetune")
+    found = configurations(plan)
+    assert all([run.seed for run in runs] == [11, 23, 47] for runs in found.values())
+    base = found["RECIPE"][0].settings
+    assert base == read_plan("tp3").phase("D").runs[0].settings
+    published = {"weight_decay": 0.05, "warmup_epochs": 5, "freeze_backbone_epochs": 0}
+    assert {name: runs[0].settings for name, runs in found.items()} == {
+        "RECIPE": base,
+        "NO_MIXING": base.replace(mixup=0, cutmix=0),
+        "LAYER_DECAY": base.replace(llrd=0.65),
+        "PUBLISHED": base.replace(mixup=0, cutmix=0, llrd=0.65, **published),
+    }
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "base"), [("ablation_recipe", "BASE"), ("relations_ablation", "BASE"), ("clip_finetune", "RECIPE")]
+)
+def test_the_decision_is_asked_for_gains_over_the_base(name, base):
     plan = read_plan(name)
-    assert plan.phase("A").select.base == "BASE"
+    assert plan.phase("A").select.base == base
     assert decision_scope(plan, plan.phase("A"), "one").base_order == 1
 
 
