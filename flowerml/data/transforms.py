@@ -8,7 +8,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 # At least a third of the area: the flower fills these photos, and ImageNet's 8 % often shows only leaves.
-TRAINING_SCALE = (0.35, 1.0)
+CROP_SCALE = 0.35  # default of the setting `crop_scale`
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,36 @@ def _limit_aspect(image: Image.Image) -> Image.Image:
 
 
 class TrainingTransform:
-    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), normalise, random erasing.
+    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), jitter, normalise, erasing.
 
-    A picture to (3, size, size) float32. Draws from torch's global generator: call it inside `rng.seeded`.
+    A picture to (3, size, size) float32; a crop keeps a share of `crop_scale` to 1 of its area. `color_jitter` draws
+    factors for brightness, contrast and saturation, from 1 minus it to 1 plus it, as timm does. `trivialaugment` (wide,
+    Müller & Hutter 2021) stands in the place of RandAugment. Draws from torch's global generator: call it inside
+    `rng.seeded`.
     """
 
-    def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
+    def __init__(
+        self,
+        description: InputDescription,
+        randaugment: int,
+        random_erasing: float,
+        *,
+        crop_scale: float = CROP_SCALE,
+        color_jitter: float = 0.0,
+        trivialaugment: bool = False,
+    ) -> None:
         self._description = description
         mode = InterpolationMode(description.interpolation)
         steps: list[torch.nn.Module] = [
-            v2.RandomResizedCrop(description.size, scale=TRAINING_SCALE, interpolation=mode, antialias=True),
+            v2.RandomResizedCrop(description.size, scale=(crop_scale, 1.0), interpolation=mode, antialias=True),
             v2.RandomHorizontalFlip(),
         ]
         if randaugment:
             steps.append(v2.RandAugment(num_ops=2, magnitude=randaugment, interpolation=InterpolationMode.BILINEAR))
+        if trivialaugment:
+            steps.append(v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR))
+        if color_jitter:
+            steps.append(v2.ColorJitter(brightness=color_jitter, contrast=color_jitter, saturation=color_jitter))
         self._augment = v2.Compose(steps)
         self._erase = v2.RandomErasing(p=random_erasing) if random_erasing else None
 

@@ -11,7 +11,9 @@ from flowerml.evaluation.metrics import MANY_CLASSES, wilson_interval
 from flowerml.evaluation.prediction_table import PredictionTable
 from flowerml.evaluation.tta import NO_VIEWS
 from flowerml.settings import find_model
+from flowerml.settings.declaration import fields
 from flowerml.settings.model_catalog import Library
+from flowerml.settings.serialization import as_text
 from flowerml.text import escape_markdown
 
 NAME = "MODEL_CARD.md"
@@ -20,6 +22,8 @@ _RECIPE = (
     *("epochs", "batch_size", "optimizer", "lr_head", "lr_backbone", "weight_decay", "label_smoothing", "mixup"),
     *("cutmix", "randaugment", "random_erasing", "ema", "freeze_backbone_epochs", "llrd", "class_weights"),
 )
+# Of the recipe too, and in the card where they are not at their defaults.
+_OPTIONAL_RECIPE = ("crop_scale", "color_jitter", "trivialaugment", "unmixed_epochs", "sam_rho")
 
 
 def model_card(
@@ -125,12 +129,20 @@ def _file(
         "campaign": str(entry.get("campaign", "")),
         "probabilities": _calibrated(entry),
         "test-time views": _views(entry),
-        "trained with": ", ".join(f"{key} {settings[key]}" for key in _RECIPE if key in settings),
+        "trained with": ", ".join(_trained_with(settings)),
         "seed, split seed, share held out": ", ".join(held_out),
     }
     yield from (f"| {key} | {escape_markdown(value)} |" for key, value in rows.items() if value)
     yield ""
     yield from _results(entry, predictions)
+
+
+def _trained_with(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The recipe's settings with their values."""
+    yield from (f"{key} {settings[key]}" for key in _RECIPE if key in settings)
+    for key in _OPTIONAL_RECIPE:
+        if key in settings and str(settings[key]).lower() != as_text(fields()[key].default):
+            yield f"{key} {settings[key]}"
 
 
 def _class_names(names: Sequence[str]) -> str:

@@ -130,8 +130,8 @@ def helpful_setting(corruption: Corruption, settings: Settings) -> str:
 
     Augmentation helps against corruptions that look like it (Mintun et al., "On Interaction Between Augmentations and
     Corruptions in Natural Corruption Robustness", NeurIPS 2021): of RandAugment's operations those are rotation and
-    brightness. Mixup lowers the mean error under noise, blur and compression (Hendrycks et al., "AugMix", ICLR 2020).
-    A head alone (`probe`) is trained without augmentation.
+    brightness, which `color_jitter` and `trivialaugment` change too. Mixup lowers the mean error under noise, blur and
+    compression (Hendrycks et al., "AugMix", ICLR 2020). A head alone (`probe`) is trained without augmentation.
     """
     magnitude, name = settings.randaugment, corruption.name
     if settings.probe:
@@ -141,6 +141,8 @@ def helpful_setting(corruption: Corruption, settings: Settings) -> str:
             "Training with --mixup 0.2 is known to lower the error under noise, blur and compression (this model was"
             " trained without)."
         )
+    if settings.trivialaugment or (settings.color_jitter and name in _LIGHT):
+        return ""
     if magnitude >= _RANDAUGMENT_MOST or name not in ("rotation", *_LIGHT):
         return ""
     now = f"turns by up to {magnitude} degrees" if name == "rotation" else f"by up to {3 * magnitude} %"

@@ -61,7 +61,8 @@ def select_configuration(scope: Scope, source: CandidateSource) -> Decision:
         UserError: no run in the scope, several digests and none named, or a server that does not answer.
     """
     ranking = rank_runs(source.find(scope), scope)
-    decision = make_decision(ranking, source.pictures(ranking.leading_runs(COMPARED)))
+    places = COMPARED if scope.base_order is None else len(ranking.standings)  # each of them has a gain over the base
+    decision = make_decision(ranking, source.pictures(ranking.leading_runs(places)))
     return replace(decision, remarks=(*decision.remarks, *source.remarks))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from flowerml.selection.candidates import Ineligible
 from flowerml.selection.comparison import Comparison, compare, picture_matrices
 from flowerml.selection.explanation import decision_sentences
+from flowerml.selection.gains import Gain, gains_over_base
 from flowerml.selection.intervals import RESAMPLES, bootstrap_intervals, interval_over_seeds
 from flowerml.selection.rank import Ranking, Spread, Standing, add_hits, best_run, require_value
 from flowerml.selection.records import CandidateRun, PictureResults, Rule, Scope
@@ -18,7 +19,8 @@ from flowerml.selection.records import CandidateRun, PictureResults, Rule, Scope
 class Decision:
     """The result of a selection. `chosen` is the winner's best seed: the run whose weights are registered.
 
-    `standings` are the eligible configurations by place; without any, `winner` and `chosen` are None.
+    `standings` are the eligible configurations by place; without any, `winner` and `chosen` are None. `gains` are those
+    over the base, where the scope has one.
     """
 
     scope: Scope
@@ -30,6 +32,7 @@ class Decision:
     comparison: Comparison | None
     chosen: CandidateRun | None
     sentences: tuple[str, ...]
+    gains: tuple[Gain, ...] = ()
 
     @property
     def winner(self) -> Standing | None:
@@ -76,6 +79,7 @@ class Decision:
                 for left_out in self.ineligible
             ],
             "remarks": list(self.remarks),
+            **({"gains": [gain.as_json() for gain in self.gains]} if self.gains else {}),
         }
 
 
@@ -106,6 +110,7 @@ def make_decision(
         for standing in standings
     )
     comparison = compare(standings, bootstrap.difference) if len(standings) > 1 else None
+    base = scope.base_order
     chosen = best_run(standings[0].configuration.runs, scope.rule) if standings else None
     return Decision(
         scope=scope,
@@ -117,6 +122,7 @@ def make_decision(
         comparison=comparison,
         chosen=chosen,
         sentences=decision_sentences(gathered, scope, standings, comparison, chosen),
+        gains=() if base is None else gains_over_base(standings, base, right, resamples),
     )
 
 

@@ -137,7 +137,7 @@ class Scope:
 
     `kinds`: only `train` is ranked, `trial` on request. `phases` and `campaign` restrict to a campaign's own runs.
     Digests may be named by their first characters. `classes` None: the number that most runs have. `rule`: what the
-    runs are ranked by.
+    runs are ranked by. `base_order`: the place in the plan of the configuration that the others' gains are over.
     """
 
     seeds: tuple[int, ...] = (11, 23, 47)
@@ -149,6 +149,7 @@ class Scope:
     split_digest: str | None = None
     classes: int | None = None
     rule: Rule = Rule.ACCURACY
+    base_order: int | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):

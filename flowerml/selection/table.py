@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 
 from flowerml.selection.decision import Decision
+from flowerml.selection.gains import GAIN_COLUMNS, GAIN_NOTE, gain_cells
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
 from flowerml.selection.records import Rule, seeds_in_words
@@ -85,6 +86,14 @@ def decision_markdown(decision: Decision) -> str:
             for standing in decision.standings
         ]
         lines += ["", SEEDS_ALONE.replace("*", "\\*"), ""] if has_seeds_alone(decision.standings) else [""]
+    if decision.gains:
+        lines += [f"Gains over {escape_markdown(_base_label(decision))}. {GAIN_NOTE}", ""]
+        lines += [f"| {' | '.join(GAIN_COLUMNS)} |", "|---|---:|---:|---|---|"]
+        lines += [
+            "| " + " | ".join(map(escape_markdown, gain_cells(gain.configuration.label, gain))) + " |"
+            for gain in decision.gains
+        ]
+        lines.append("")
     if decision.ineligible:
         lines += [f"Not eligible: {len(decision.ineligible)}.", ""]
         lines += [
@@ -94,6 +103,13 @@ def decision_markdown(decision: Decision) -> str:
     if decision.remarks:
         lines += ["Remarks:", "", *(f"- {escape_markdown(remark)}" for remark in decision.remarks), ""]
     return "\n".join(lines)
+
+
+def _base_label(decision: Decision) -> str:
+    """The configuration that the gains are over, as sentences call it."""
+    order = decision.scope.base_order
+    found = (one.configuration for one in decision.standings if one.configuration.plan_order == order)
+    return next(found).label
 
 
 def ranking_csv(decision: Decision) -> str:

@@ -188,6 +188,15 @@ class Settings(BaseModel):
     )
     min_lr: Float = setting(1e-6, group=OPTIMISER, about="plateau: no rate falls below this", ge=0, le=10)
     grad_clip: Float = setting(1.0, group=OPTIMISER, about="largest gradient norm; 0 does not clip", ge=0, le=1e6)
+    sam_rho: Float = setting(
+        0.0,
+        group=OPTIMISER,
+        about="sharpness-aware minimisation: take the gradient at weights moved so far uphill, 0.05 for example; two"
+        " passes per step; 0 is off",
+        ge=0,
+        le=10,
+        late=True,
+    )
     freeze_backbone_epochs: Int = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )
@@ -225,11 +234,42 @@ class Settings(BaseModel):
     )
     mixup: Float = setting(group=AUGMENT, about="alpha of mixup; 0 is off", auto=RECIPE, ge=0, le=10)
     cutmix: Float = setting(group=AUGMENT, about="alpha of cutmix; 0 is off", auto=RECIPE, ge=0, le=10)
+    unmixed_epochs: Int = setting(
+        0,
+        group=AUGMENT,
+        about="last epochs of the schedule without mixup and cutmix",
+        unit="epochs",
+        ge=0,
+        le=10_000,
+        late=True,
+    )
     randaugment: Int = setting(
         group=AUGMENT, about="magnitude of RandAugment (2 operations); 0 is off", auto=RECIPE, ge=0, le=30
     )
+    trivialaugment: Bool = setting(
+        False,
+        group=AUGMENT,
+        about="TrivialAugment (wide) in place of RandAugment: one operation, at a strength drawn for each picture",
+        late=True,
+    )
     random_erasing: Float = setting(
         group=AUGMENT, about="share of pictures with an erased box", auto=RECIPE, ge=0, le=1
+    )
+    crop_scale: Float = setting(
+        0.35,
+        group=AUGMENT,
+        about="smallest share of a picture's area that a training crop keeps; ImageNet's usual one is 0.08",
+        ge=0.01,
+        le=1,
+        late=True,
+    )
+    color_jitter: Float = setting(
+        0.0,
+        group=AUGMENT,
+        about="brightness, contrast and saturation times 1 - this to 1 + this, drawn for each picture; 0 is off",
+        ge=0,
+        le=1,
+        late=True,
     )
     augment_backend: Literal["torchvision", "opencv"] = setting(
         "torchvision",
@@ -363,7 +403,8 @@ class Settings(BaseModel):
     cache_images: Literal["off", "ram", "disk", "auto"] = setting(
         "off",
         group=RUN,
-        about="decode each picture once, and keep it with its short edge at 1.7 times --img-size; auto takes what fits",
+        about="decode each picture once, and keep it with its short edge at 1.7 times --img-size (1 / the root of"
+        " --crop-scale); auto takes what fits",
         late=True,
         alike=("ram", "disk", "auto"),
     )

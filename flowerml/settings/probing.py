@@ -20,6 +20,9 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "cutmix": (0.0, "features have no boxes to exchange; --mixup mixes them"),
     "randaugment": (0, _ONE_VIEW),
     "random_erasing": (0.0, _ONE_VIEW),
+    "crop_scale": (0.35, _ONE_VIEW),
+    "color_jitter": (0.0, _ONE_VIEW),
+    "trivialaugment": (False, _ONE_VIEW),
     "augment_backend": ("torchvision", _ONE_VIEW),
     "cache_images": ("off", "each picture is read once"),
 }

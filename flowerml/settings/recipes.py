@@ -10,6 +10,7 @@ from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, S
 from flowerml.settings.errors import first_error, flag_name
 from flowerml.settings.model_catalog import Family, ModelSpec, find_model
 from flowerml.settings.probing import as_probe
+from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RELATION, metadata
 
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
@@ -68,7 +69,17 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 }
 # Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
-_WHOLE_PICTURES_ONLY = ("folds", "freeze_views", "augment_backend", "cache_images", "cache_images_gb")
+_WHOLE_PICTURES_ONLY = (
+    "folds",
+    "freeze_views",
+    "unmixed_epochs",
+    "crop_scale",
+    "color_jitter",
+    "trivialaugment",
+    "augment_backend",
+    "cache_images",
+    "cache_images_gb",
+)
 _SMALLEST_CONVNEXT = 32  # px: five halvings leave 1 x 1
 
 
@@ -92,8 +103,8 @@ def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """Complete settings from the `requested` values, and warnings as text.
 
     Values may be text (from a command line) or typed; `auto` equals leaving a setting out. A freeze or warm-up that
-    comes from the recipe is shortened to the run with a warning; one that was given is refused. For `probe`, see
-    `probing.as_probe`.
+    comes from the recipe is shortened to the run with a warning; one that was given is refused. RandAugment that comes
+    from the recipe gives way to `trivialaugment`. For `probe`, see `probing.as_probe`.
 
     Raises:
         UserError: an unknown name, a value out of range, or settings that contradict each other.
@@ -106,6 +117,8 @@ def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:
         raise UserError(first_error(error, given)) from None
     if spec.family is Family.RELATION and "freeze_backbone_epochs" not in given:
         settings = settings.replace(freeze_backbone_epochs=settings.epochs)
+    if settings.trivialaugment and "randaugment" not in given:
+        settings = settings.replace(randaugment=0)
     if settings.probe:
         settings = as_probe(settings, spec, given)
     warnings: list[str] = []
@@ -157,7 +170,7 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
     Raises:
         UserError: names both settings and both values.
     """
-    for name in ("warmup_epochs", "freeze_backbone_epochs"):
+    for name in ("warmup_epochs", "freeze_backbone_epochs", "unmixed_epochs"):
         length = getattr(settings, name)
         if length > settings.epochs:
             raise UserError(
@@ -171,6 +184,16 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
             " head alone. Leave out one of the two"
         )
     _check_folds(settings)
+    if settings.trivialaugment and settings.randaugment:
+        raise UserError(
+            f"--trivialaugment does not go with --randaugment {settings.randaugment}: it stands in its place. Leave out"
+            " one of the two"
+        )
+    if settings.unmixed_epochs and not settings.mixup and not settings.cutmix:
+        raise UserError(
+            f"--unmixed-epochs {settings.unmixed_epochs} does not go with --mixup 0 and --cutmix 0: no epoch is mixed."
+            " Leave it out, or mix the epochs before them"
+        )
     if settings.stop_epoch is not None and settings.stop_epoch > settings.epochs:
         raise UserError(
             f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})"
@@ -241,8 +264,8 @@ def _check_family_settings(settings: Settings, spec: ModelSpec) -> None:
         for name in _WHOLE_PICTURES_ONLY:
             if (value := getattr(settings, name)) != fields()[name].default:
                 raise UserError(
-                    f"{flag_name(name)} {value}: only for whole pictures, and {spec.name} takes pairs of boxed objects:"
-                    " leave it out"
+                    f"{flag_name(name)} {as_text(value)}: only for whole pictures, and {spec.name} takes pairs of boxed"
+                    " objects: leave it out"
                 )
         return
     for name, field in fields().items():

@@ -181,7 +181,15 @@ class FlowersTask:
     def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:
         """Augmentation for training, a center crop for evaluation."""
         recipe = OpenCVTransform if settings.augment_backend == OPENCV else TrainingTransform
-        return recipe(description, settings.randaugment, settings.random_erasing), EvaluationTransform(description)
+        augment = recipe(
+            description,
+            settings.randaugment,
+            settings.random_erasing,
+            crop_scale=settings.crop_scale,
+            color_jitter=settings.color_jitter,
+            trivialaugment=settings.trivialaugment,
+        )
+        return augment, EvaluationTransform(description)
 
     def views(self, built: BuiltModel, settings: Settings, data: TaskData, device: torch.device, workers: int) -> Views:
         """The images, decoded in every epoch or, with `cache_images`, once.
@@ -206,7 +214,9 @@ class FlowersTask:
         if settings.cache_images == OFF:
             return Views(data.train, data.val, train_transform, eval_transform, workers)
         root, description = Path(settings.train_dir), built.description
-        for_training = [training_entry(root, data.pictures[example.id], description) for example in data.train]
+        for_training = [
+            training_entry(root, data.pictures[example.id], description, settings.crop_scale) for example in data.train
+        ]
         for_evaluation = [evaluation_entry(root, data.pictures[example.id], description) for example in data.val]
         store = open_store(settings.cache_images, [*for_training, *for_evaluation], settings.cache_images_gb)
         convert = as_array if settings.augment_backend == OPENCV else to_image

@@ -16,11 +16,17 @@ from flowerml.data.loader import Example, Transform
 from flowerml.data.rng import seeded
 from flowerml.models import BuiltModel
 from flowerml.settings import Settings, find_model
+from flowerml.settings.declaration import fields
 from flowerml.tasks.base import FrozenFeatures
 from flowerml.tasks.image_features import ImageFeatures
 from flowerml.training.device import autocast_dtype
 
 _Key = tuple[object, ...]
+_LATER = (
+    "crop_scale",
+    "color_jitter",
+    "trivialaugment",
+)  # settings of the augmentation that came after such features had been kept
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,9 @@ def _read_with_key(example: Example, key: _Key) -> tuple[Any, _Key]:
 
 def _recipe(built: BuiltModel, settings: Settings) -> Iterator[object]:
     yield from (built.description, settings.randaugment, settings.random_erasing)
+    for name in _LATER:  # left out at its default: features of before are found again
+        if (value := getattr(settings, name)) != fields()[name].default:
+            yield f"{name} {value}"
     yield settings.cache_images != OFF  # cached pictures are reduced ones
     if settings.augment_backend == OPENCV:
         import cv2  # the name of its distribution varies

@@ -1,6 +1,7 @@
 """Parameter groups: learning rates of head and backbone, layer-wise decay, no weight decay on norms and biases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from flowerml.models.classifier import Network
 from flowerml.models.layer_groups import is_decay_free, lr_multipliers, no_decay_names
 
 HEAD, BACKBONE = "head", "backbone"
+_SMALLEST_NORM = 1e-12  # added to a gradient's norm before it divides
 
 
 def parameter_groups(
@@ -81,3 +83,25 @@ def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 def _make_group(members: list[nn.Parameter], rate: float, decay: float, part: str) -> dict[str, Any]:
     return {"params": members, "lr": rate, "base_lr": rate, "weight_decay": decay, "part": part}
+
+
+@contextmanager
+def moved_uphill(parameters: Sequence[nn.Parameter], rho: float) -> Iterator[None]:
+    """Context with the weights moved by `rho` along their gradient, which is used up; then as before, bit for bit.
+
+    The perturbation of SAM (Foret et al. 2021, "Sharpness-Aware Minimization for Efficiently Improving Generalization",
+    equation 2). Its length is `rho` whatever the gradient's, so a gradient that a scaler has multiplied will do.
+    Weights without a gradient stay. Needs memory for one more copy of the weights; no sync point.
+    """
+    moved = [(weight, weight.grad) for weight in parameters if weight.grad is not None]
+    before = [weight.detach().clone() for weight, _ in moved]
+    factor = rho / (torch.nn.utils.get_total_norm([gradient for _, gradient in moved]) + _SMALLEST_NORM)
+    try:
+        with torch.no_grad():
+            for weight, gradient in moved:
+                weight.add_(gradient.mul_(factor))
+        yield
+    finally:
+        with torch.no_grad():
+            for (weight, _), value in zip(moved, before, strict=True):
+                weight.copy_(value)

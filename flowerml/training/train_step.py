@@ -1,4 +1,4 @@
-"""One optimizer step: mixed precision, gradient accumulation, out-of-memory retry, clipping, non-finite checks.
+"""One optimizer step: mixed precision, gradient accumulation, out-of-memory retry, SAM, clipping, non-finite checks.
 
 On a GPU nothing in a step waits for it. Loss and norm are read when the next step is queued, and a step whose loss or
 norm is not finite is skipped on the device, as a gradient scaler skips one whose gradients overflow.
@@ -27,6 +27,7 @@ from flowerml.training.compilation import compiled, warn_of_failure
 from flowerml.training.device import autocast_dtype
 from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.losses import example_losses
+from flowerml.training.optimizer import moved_uphill
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ class TrainStep:
     fewer than `smallest` images: a BatchNorm can refuse a single one. Where a compiled `model` fails, `uncompiled`
     takes its place, with the same result. `deferred`: the CPU does not wait for a step; the optimizer must be a fused
     one, which can skip a step on the device. With several `ranks` this process gets its share of each batch, loss and
-    gradient are those of the whole batch, and `replicate` must be called before the first step.
+    gradient are those of the whole batch, and `replicate` must be called before the first step. `sam_rho` above 0 is
+    sharpness-aware minimisation (SAM): two passes, of which the first gives the loss, the second the gradient.
     """
 
     model: nn.Module
@@ -104,6 +106,7 @@ class TrainStep:
     uncompiled: nn.Module | None = None
     deferred: bool = False
     ranks: Ranks = SINGLE
+    sam_rho: float = 0.0
 
     def __post_init__(self) -> None:
         # fp16 has a small range: the loss is scaled up, and steps whose gradients overflow are skipped (no error).
@@ -136,6 +139,10 @@ class TrainStep:
         if not self.deferred:
             require_finite_loss(loss.item(), context)
 
+        # SAM: the gradient at nearby weights with a higher loss, in place of the one here
+        if self.sam_rho:
+            self._take_gradient_uphill(inputs, targets, count or len(targets), seed, context)
+
         # unscale and clip
         if self.deferred and self.scaler.is_enabled():
             self._pass_on_to_gradient(loss)
@@ -151,6 +158,18 @@ class TrainStep:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         return PendingStep(loss, norm, context, norm_may_overflow=self.scaler.is_enabled())
+
+    def _take_gradient_uphill(self, inputs: Inputs, targets: torch.Tensor, count: int, seed: int, context: str) -> None:
+        """Replace the gradient by that of the same batch, with the same dropout, at weights `sam_rho` uphill.
+
+        A gradient that is not finite moves the weights to NaN, so that the one of the second pass is not finite either.
+        """
+        # The first pass has updated the batch-norm statistics. They belong to the weights that are kept and evaluated,
+        # and activations of the moved weights, which are thrown away, would shift them.
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        with moved_uphill(self.parameters, self.sam_rho):
+            self._forward_backward(inputs, targets, count, seed, context)
+        _restore(buffers)
 
     def _pass_on_to_gradient(self, loss: torch.Tensor) -> None:
         """Make a gradient NaN where the loss is not finite, for the scaler looks at gradients only."""
@@ -193,9 +212,7 @@ class TrainStep:
                     warn_of_failure(error)
                     self.model, self.uncompiled = self.uncompiled, None
             free_memory()
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+            _restore(buffers)
 
     def _accumulate_gradients(self, inputs: Inputs, targets: torch.Tensor, count: int, seed: int) -> torch.Tensor:
         """The gradient, and this process's part of the mean loss of `count` examples."""
@@ -295,10 +312,18 @@ def make_train_step(
         smallest=smallest,
         deferred=device.type == "cuda",
         ranks=ranks,
+        sam_rho=settings.sam_rho,
     )
     if settings.compile:
         train_step.compile()
     return train_step
+
+
+def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give each buffer its value from before."""
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
 
 def _optional_tensor(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor | None:

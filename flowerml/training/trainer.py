@@ -155,7 +155,7 @@ class Trainer:
         """Run the steps of an epoch that are left. Returns means over images (loss) and over steps (gradient norm)."""
         totals = self.state.totals
         was_frozen = self.model.frozen
-        self.freeze_backbone(epoch)
+        self.prepare_epoch(epoch)
         self.model.train()
         if not self.is_replicated or self.model.frozen != was_frozen:
             self.train_step.replicate(self.model)
@@ -222,12 +222,14 @@ class Trainer:
         loss, norm = queued.read()  # sync point: one step late in an epoch, at once before a checkpoint
         self.state.totals.add(loss, norm, pictures)
 
-    def freeze_backbone(self, epoch: int) -> None:
-        """Freeze the backbone in the first epochs; with loaders of its features, prepare for these, else for images."""
+    def prepare_epoch(self, epoch: int) -> None:
+        """Freeze the backbone in the first epochs, mix all but the last; prepare for features, if any, or images."""
         on_features = self.feature_loaders(epoch) is not None
         self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs, inputs_are_features=on_features)
-        cutmix = 0.0 if on_features else self.settings.cutmix  # features have no boxes to exchange
-        self.mixer = Mixer(self.settings.mixup, cutmix, len(self.classes))
+        is_mixed = epoch <= self.settings.epochs - self.settings.unmixed_epochs
+        mixup = self.settings.mixup if is_mixed else 0.0
+        cutmix = self.settings.cutmix if is_mixed and not on_features else 0.0  # features have no boxes to exchange
+        self.mixer = Mixer(mixup, cutmix, len(self.classes))
 
     def feature_loaders(self, epoch: int) -> FeatureLoaders | None:
         """Loaders of features, for an epoch with a frozen backbone; None for one on images."""

@@ -12,6 +12,7 @@ from timm.data import create_transform
 from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode
 
+from flowerml.data.augment.opencv import OpenCVTransform
 from flowerml.data.decode import BadImage, decode
 from flowerml.data.rng import seeded
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
@@ -156,6 +157,38 @@ def test_the_training_view_keeps_a_third_of_the_picture_or_more():
     assert min(areas) > 0.32
     assert min(areas) < 0.45
     assert max(areas) > 0.85
+
+
+@pytest.mark.parametrize("kind", [TrainingTransform, OpenCVTransform])
+@pytest.mark.parametrize("scale", [0.08, 0.6, 1.0])
+def test_a_crop_keeps_at_least_its_share_of_the_picture(kind, scale):
+    """Each pixel says where it comes from, as in the test above; with either library."""
+    across, down = np.meshgrid(np.linspace(0, 255, 200), np.linspace(0, 255, 200))
+    ramp = Image.fromarray(np.stack([across, down, across * 0], axis=2).astype(np.uint8))
+    description = described(24, "bilinear", mean=(0.0,) * 3, std=(1.0,) * 3)
+    areas = []
+    for view in views(kind(description, 0, 0.0, crop_scale=scale), ramp, 200):
+        shown = view.float() / (255 if view.dtype == torch.uint8 else 1)
+        width, height = (shown[channel].max() - shown[channel].min() for channel in (0, 1))
+        areas.append((width * height).item() * (24 / 23) ** 2)
+    assert min(areas) > 0.9 * scale
+    assert min(areas) < scale + 0.1
+    assert max(areas) > 0.85
+
+
+@pytest.mark.parametrize("kind", [TrainingTransform, OpenCVTransform])
+def test_color_jitter_changes_brightness_contrast_and_saturation_within_its_range(kind):
+    """A picture of one colour: contrast leaves its grey, brightness scales it, saturation moves its channels apart."""
+    flat = Image.new("RGB", (60, 50), (120, 60, 40))
+    grey = 0.299 * 120 + 0.587 * 60 + 0.114 * 40
+    greys, spreads = [], []
+    for view in views(kind(PLAIN, 0, 0.0, color_jitter=0.4), flat, 100):
+        red, green, blue = (view.float().mean(dim=(1, 2)) * (1 if view.dtype == torch.uint8 else 255)).tolist()
+        greys.append((0.299 * red + 0.587 * green + 0.114 * blue) / grey)
+        spreads.append((red - blue) / 80)
+    assert 0.58 < min(greys) < 0.7 < 1.3 < max(greys) < 1.42
+    # Of the three, contrast and saturation act on the distance of the channels: up to 1.4 times each, and brightness.
+    assert 0.6**3 - 0.03 < min(spreads) < 0.6 < 1.4 < max(spreads) < 1.4**3 + 0.03
 
 
 def test_inside_a_drawing_the_training_view_is_repeatable():

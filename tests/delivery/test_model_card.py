@@ -68,6 +68,18 @@ def test_published_weights_keep_their_licence(entry_of):
     )
 
 
+def test_settings_of_the_recipe_that_are_off_by_default_stand_in_it_where_they_are_on(entry_of):
+    entry, settings = entry_of()
+    text = model_card({"a.pth": entry}, {"a.pth": settings}, {}).replace("\\", "")
+    assert "freeze_backbone_epochs" in text
+    assert not any(name in text for name in ("crop_scale", "trivialaugment", "sam_rho"))
+    changed = {**settings, "crop_scale": 0.35, "trivialaugment": True, "sam_rho": 0.05}
+    text = model_card({"a.pth": entry}, {"a.pth": changed}, {}).replace("\\", "")
+    [line] = [line for line in text.splitlines() if line.startswith("| trained with")]
+    assert line.endswith(", trivialaugment True, sam_rho 0.05 |")
+    assert "crop_scale" not in line
+
+
 def test_names_of_users_change_no_markup(entry_of):
     entry, settings = entry_of(classes=("a|b", "<b>c</b>", "*d*", "e\nf", "[g](h)"))
     text = model_card({"cnn_flowers.pth": entry}, {"cnn_flowers.pth": settings}, {})

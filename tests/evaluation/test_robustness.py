@@ -83,6 +83,14 @@ class TestSettingThatHelps:
         assert "up to 27 %" in helpful_setting(BY_NAME["darker"], settings(randaugment=9))
         assert helpful_setting(BY_NAME["rotation"], settings(randaugment=30)) == ""
 
+    def test_not_for_light_where_color_jitter_changes_it(self):
+        assert helpful_setting(BY_NAME["darker"], settings(randaugment=9, color_jitter=0.4)) == ""
+        assert "--randaugment" in helpful_setting(BY_NAME["rotation"], settings(randaugment=9, color_jitter=0.4))
+
+    def test_not_where_trivialaugment_turns_and_changes_light(self):
+        for name in ("rotation", "darker", "brighter"):
+            assert helpful_setting(BY_NAME[name], settings(trivialaugment=True)) == ""
+
     def test_mixup_for_pixels_where_it_is_off(self):
         for name in ("blur", "noise", "JPEG"):
             assert "--mixup" in helpful_setting(BY_NAME[name], settings(mixup=0))

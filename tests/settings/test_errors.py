@@ -161,7 +161,16 @@ def test_choices_are_the_words_of_an_enumerated_setting(name, words):
 
 
 KINDS = {
-    "true or false": {"amp", "ema", "overwrite", "compile", "cache_features", "probe", "grad_checkpointing"},
+    "true or false": {
+        "amp",
+        "ema",
+        "trivialaugment",
+        "overwrite",
+        "compile",
+        "cache_features",
+        "probe",
+        "grad_checkpointing",
+    },
     "three numbers R,G,B": {"mean", "std"},
     "names, comma-separated": {"classes"},
     "whole number": {
@@ -178,7 +187,7 @@ KINDS = {
             "plateau_patience",
             "freeze_backbone_epochs",
         ),
-        *("randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
+        *("unmixed_epochs", "randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
         *("checkpoint_every_steps", "keep_checkpoints", "lease_seconds", "embedding", "gpus"),
     },
     "number": {
@@ -194,7 +203,7 @@ KINDS = {
             "plateau_factor",
             "min_lr",
         ),
-        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing"),
+        *("grad_clip", "label_smoothing", "mixup", "cutmix", "random_erasing", "crop_scale", "color_jitter", "sam_rho"),
         *(
             "effective_beta",
             "focal_gamma",

@@ -64,7 +64,8 @@ def test_settings_that_came_later_leave_the_names_of_earlier_configurations_alon
     late = {name for name, field in fields().items() if metadata(field, "late")}
     assert late == {
         *("effective_beta", "focal_gamma", "logit_adjustment", "probe", "freeze_views", "tf32"),
-        *("augment_backend", "cache_images"),
+        *("augment_backend", "cache_images", "crop_scale", "unmixed_epochs", "color_jitter", "trivialaugment"),
+        "sam_rho",
         *("box_features", "embedding", "temperature", "spatial_dropout", "flip"),
     }
     assert late.isdisjoint(identity_values(COMPLETE, DIGESTS))

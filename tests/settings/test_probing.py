@@ -30,7 +30,14 @@ def test_settings_of_the_head_are_taken_as_given():
     ("name", "value"),
     [
         *(("freeze_backbone_epochs", 8), ("lr_backbone", 1e-4), ("llrd", 0.85), ("drop_path", 0.1)),
-        *(("cutmix", 1.0), ("randaugment", 9), ("random_erasing", 0.1)),
+        *(
+            ("cutmix", 1.0),
+            ("randaugment", 9),
+            ("random_erasing", 0.1),
+            ("crop_scale", 0.08),
+            ("color_jitter", 0.4),
+            ("trivialaugment", "true"),
+        ),
         *(("augment_backend", "opencv"), ("cache_images", "ram"), ("freeze_views", 4)),
     ],
 )

@@ -217,6 +217,40 @@ def test_views_of_a_frozen_backbone_need_epochs_with_one():
     )
 
 
+def test_trivialaugment_takes_the_place_of_the_recipes_randaugment_and_refuses_one_that_is_given():
+    settings, warnings = resolve({"trivialaugment": "true"})
+    assert (settings.trivialaugment, settings.randaugment, warnings) == (True, 0, [])
+    assert resolve(settings.model_dump())[0] == settings
+    assert refusal(trivialaugment=True, randaugment=9) == (
+        "--trivialaugment does not go with --randaugment 9: it stands in its place. Leave out one of the two"
+    )
+    assert resolve({"trivialaugment": True, "randaugment": 0})[0] == settings
+
+
+def test_unmixed_epochs_lie_within_the_run_and_follow_mixed_ones():
+    assert resolve({"epochs": 5, "unmixed_epochs": 5})[0].unmixed_epochs == 5
+    assert refusal(epochs=5, unmixed_epochs=6) == (
+        "--unmixed-epochs 6 is longer than the run (--epochs 5): lower it or train longer"
+    )
+    none_mixed = (
+        "--unmixed-epochs 4 does not go with --mixup 0 and --cutmix 0: no epoch is mixed. Leave it out, or mix the"
+        " epochs before them"
+    )
+    assert refusal(unmixed_epochs=4, mixup=0, cutmix=0) == none_mixed
+    assert refusal(unmixed_epochs=4, probe=True, epochs=10) == none_mixed
+    assert resolve({"unmixed_epochs": 4, "probe": True, "mixup": 0.2})[0].unmixed_epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("crop_scale", 0.08), ("unmixed_epochs", 4), ("color_jitter", 0.4), ("trivialaugment", "true")]
+)
+def test_augmentation_of_whole_pictures_is_not_for_pairs(name, value):
+    assert refusal(**{name: value}, model="relation_resnet18") == (
+        f"--{name.replace('_', '-')} {value}: only for whole pictures, and relation_resnet18 takes pairs of boxed"
+        " objects: leave it out"
+    )
+
+
 def test_accumulate_splits_at_most_into_single_pictures():
     assert resolve({"batch_size": 8, "accumulate": 8})[0].accumulate == 8
     assert refusal(batch_size=8, accumulate=9) == "--accumulate 9 is more than the --batch-size 8 it splits"

@@ -17,14 +17,18 @@ NAMES = list(fields())
 # What a run can be: the settings of boxed pairs go with models of pairs, those that mix or move pixels with the others,
 # and a linear probe with neither.
 OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group") == RELATION]
-PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False)
+PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False, trivialaugment=False)
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
     folds=0,
     fold=None,
     freeze_views=0,
     cutmix=0,
+    unmixed_epochs=0,
     randaugment=0,
+    crop_scale=0.35,
+    color_jitter=0,
+    trivialaugment=False,
     augment_backend="torchvision",
     cache_images="off",
     cache_images_gb=0,

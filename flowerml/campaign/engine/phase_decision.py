@@ -12,6 +12,7 @@ from flowerml.campaign.state.promotion import PromotedConfig, Promotions, decisi
 from flowerml.events import Recorder, Tags
 from flowerml.runs.select import record_decision, select_configuration
 from flowerml.selection.decision import Decision
+from flowerml.selection.gains import gain_cells
 from flowerml.selection.records import CandidateRun, PictureResults, Scope, seeds_in_words
 from flowerml.tracking import TrackedRuns, start_child_run
 from flowerml.tracking.search.campaigns import runs_of_campaign
@@ -42,6 +43,11 @@ def decide_phase(
         decision=decision,
         chosen=tuple(config.name for config in promoted),
         highlights=_make_highlights(context, phase, decision, promoted),
+        base=(phase.select.base or "") if phase.select else "",
+        gains=tuple(
+            gain_cells(context.plan.runs[int(gain.configuration.plan_order) - 1].config_name, gain)
+            for gain in decision.gains
+        ),
         run_id=_find_recorded_decision(context, phase, decision) or _record_decision(context, phase, decision),
     )
     for line in summary.highlights:

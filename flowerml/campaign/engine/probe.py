@@ -60,6 +60,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "img_size",
         "batch_size",
         "accumulate",
+        "sam_rho",
         "amp",
         "tf32",
         "ema",
@@ -68,6 +69,9 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "device",
         "workers",
         "randaugment",
+        "crop_scale",
+        "color_jitter",
+        "trivialaugment",
     )
     return tuple(getattr(settings, name) for name in names)
 
@@ -105,6 +109,7 @@ def _measure_epoch_time(settings: Settings, train_dir: str) -> EpochTime:
             "warmup_epochs": 0,
             "freeze_backbone_epochs": 1,
             "freeze_views": 0,
+            "unmixed_epochs": 0,
             "probe": False,
             "stop_epoch": None,
             "weights": "none",

@@ -71,10 +71,14 @@ class PlanRun:
 
 @dataclass(frozen=True)
 class Select:
-    """How many configurations are promoted at the end of a phase, and by which rule."""
+    """How many configurations are promoted at the end of a phase, and by which rule.
+
+    `base` names the configuration that the gains of the others are over, in an ablation; it changes no result.
+    """
 
     top: int
     rule: Rule = Rule.ACCURACY
+    base: str | None = None
 
 
 @dataclass(frozen=True)

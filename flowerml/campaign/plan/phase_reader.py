@@ -200,7 +200,7 @@ class PlanReader:
         self.shapes.append((run, mine, kind is PhaseKind.SMOKE))
 
     def _read_select(self, node: Node, phase: Phase) -> Select:
-        parts = node.as_fields({"top": True, "by": True, "then": False})
+        parts = node.as_fields({"top": True, "by": True, "then": False, "base": False})
         rule = Rule(parts["by"].as_choice(tuple(map(str, Rule))))
         if "then" in parts:
             words = tuple(entry.as_choice(_TIE_BREAKERS) for entry in parts["then"].as_list())
@@ -226,7 +226,15 @@ class PlanReader:
             raise parts["top"].error(
                 f"{parts['top'].key} is {top}, and phase {phase.name} has {configurations} configurations: lower it"
             )
-        return Select(top, rule)
+        return Select(top, rule, _read_base(parts["base"], phase) if "base" in parts else None)
+
+
+def _read_base(node: Node, phase: Phase) -> str:
+    """The name of a configuration of the phase. Raises UserError."""
+    if phase.kind is not PhaseKind.SELECT:
+        raise node.error(f"phase {phase.name} follows another one: gains over a base are shown there; leave it out")
+    names = tuple(dict.fromkeys(run.config_name for run in phase.runs))
+    return node.as_choice(names)
 
 
 def _drop_family(node: Node) -> Node:

@@ -16,7 +16,7 @@ from flowerml.settings.errors import did_you_mean, flag_name, invalid_value, nea
 from flowerml.settings.recipes import recipe_for
 from flowerml.settings.serialization import as_text
 
-_EPOCH_COUNTS = ("warmup_epochs", "freeze_backbone_epochs")
+_EPOCH_COUNTS = ("warmup_epochs", "freeze_backbone_epochs", "unmixed_epochs")
 
 
 @dataclass
@@ -96,7 +96,8 @@ def resolve_run(
 ) -> Settings:
     """The settings of a run. `nodes` are the plan's values by name; `node` is the run's, for error messages.
 
-    A freeze or warm-up longer than the run is clamped, with a warning, where overrides are used, and refused otherwise.
+    A freeze, a warm-up or unmixed epochs longer than the run are clamped, with a warning, where overrides are used, and
+    refused otherwise.
 
     Raises:
         UserError: settings that contradict each other, or a model of another family.
@@ -175,7 +176,7 @@ def _value_problem(name: str, text: str) -> str | None:
 
 
 def _clamp_lengths(values: dict[str, Any], family: Family, run: str, warnings: Warnings) -> None:
-    """Shorten freeze and warm-up where an override made the run shorter than they are."""
+    """Shorten freeze, warm-up and unmixed epochs where an override made the run shorter than they are."""
     model = find_model(str(values.get("model", recipe_model(family))))
     epochs = str(values.get("epochs", AUTO))
     length = recipe_for(model)["epochs"] if epochs == AUTO else int(epochs)

@@ -13,6 +13,7 @@ from flowerml.campaign.status import CampaignStatus, RunStatus
 from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.human_units import duration
 from flowerml.reporting.html import pluralize, render_page
+from flowerml.selection.gains import GAIN_COLUMNS, GAIN_NOTE
 from flowerml.settings import find_model
 from flowerml.tasks import task_for
 
@@ -52,6 +53,8 @@ def report_html(campaign: CampaignSnapshot) -> str:
         updated=_format_time(campaign.updated),
         columns=COLUMNS,
         numeric=_NUMERIC_COLUMNS,
+        gain_columns=GAIN_COLUMNS,
+        gain_note=GAIN_NOTE,
         rows=[dict(zip(COLUMNS, tracking_row(run), strict=True)) for run in campaign.runs],
         phases=[_phase_section(phase) for phase in campaign.phases if phase.runs],
         champions=_champion_sections(campaign),

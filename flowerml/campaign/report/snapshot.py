@@ -61,7 +61,8 @@ class DecisionSummary:
 
     `decision` is the selector's record: sentences, ranking with intervals, comparison, who was not eligible and why.
     `chosen` are the plan's names of the promoted configurations, the best first; `highlights` are the sentences that
-    come first in the report.
+    come first in the report. `gains` are rows of `flowerml.selection.gains.GAIN_COLUMNS`, with the plan's names, over
+    the configuration `base`.
     """
 
     phase: str
@@ -69,6 +70,8 @@ class DecisionSummary:
     chosen: tuple[str, ...]
     highlights: tuple[str, ...]
     run_id: str = ""
+    base: str = ""
+    gains: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

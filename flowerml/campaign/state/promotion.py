@@ -42,7 +42,14 @@ def decision_scope(plan: Plan, phase: Phase, campaign: str) -> Scope:
         campaign=campaign,
         phases=tuple(ancestor.name for ancestor in chain),
         rule=phase.select.rule if phase.select else Rule.ACCURACY,
+        base_order=_base_order(phase),
     )
+
+
+def _base_order(phase: Phase) -> int | None:
+    """The place in the plan of the first run of the configuration that gains are over."""
+    base = phase.select.base if phase.select else None
+    return None if base is None else min(run.order for run in phase.runs if run.config_name == base)
 
 
 def promote(

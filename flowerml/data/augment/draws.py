@@ -39,6 +39,13 @@ def draw_erased(size: int) -> Box | None:
     return None
 
 
+def draw_jitter(strength: float) -> list[tuple[int, float]]:
+    """Brightness (0), contrast (1) and saturation (2) in random order, with a factor of 1 - to 1 + `strength` each."""
+    order = torch.randperm(4).tolist()  # torchvision's fourth is the hue
+    factors = [_uniform(max(0.0, 1 - strength), 1 + strength) for _ in range(3)]
+    return [(number, factors[number]) for number in order if number < len(factors)]
+
+
 def draw_chance(probability: float) -> bool:
     """True with this probability."""
     return torch.rand(1).item() < probability

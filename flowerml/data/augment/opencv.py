@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from flowerml.data.augment.draws import draw_chance, draw_crop, draw_erased
-from flowerml.data.transforms import TRAINING_SCALE, InputDescription
+from flowerml.data.transforms import CROP_SCALE, InputDescription
 from flowerml.errors import UserError
 
 OPENCV, TORCHVISION = "opencv", "torchvision"  # values of the setting `augment_backend`
@@ -36,17 +36,29 @@ def require_backend(backend: str) -> None:
 
 
 class OpenCVTransform:
-    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), random erasing.
+    """Random resized crop, flip, RandAugment (2 operations at this magnitude of 0..30), jitter, random erasing.
 
     A picture, Pillow's or uint8 (H, W, 3), to uint8 (3, size, size), not normalised, in channels-last layout. The
-    erased box has the mean's colour, which is 0 after normalisation, to within rounding. Draws as `TrainingTransform`
-    does, from torch's global generator: call it inside `rng.seeded`.
+    erased box has the mean's colour, which is 0 after normalisation, to within rounding. The rest is as
+    in `TrainingTransform`, and it draws as that does, from torch's global generator: call it inside `rng.seeded`.
     """
 
-    def __init__(self, description: InputDescription, randaugment: int, random_erasing: float) -> None:
+    def __init__(
+        self,
+        description: InputDescription,
+        randaugment: int,
+        random_erasing: float,
+        *,
+        crop_scale: float = CROP_SCALE,
+        color_jitter: float = 0.0,
+        trivialaugment: bool = False,
+    ) -> None:
         self._size = description.size
+        self._scale = (crop_scale, 1.0)
         self._fill = np.rint(np.array(description.mean) * 255).clip(0, 255).astype(np.uint8)
         self._randaugment = randaugment
+        self._trivialaugment = trivialaugment
+        self._color_jitter = color_jitter
         self._random_erasing = random_erasing
 
     def __call__(self, image: Any) -> torch.Tensor:  # noqa: ANN401 - an array or anything that converts to one
@@ -54,12 +66,16 @@ class OpenCVTransform:
         from flowerml.data.augment import opencv_ops  # late: it loads OpenCV
 
         pixels = np.asarray(image)
-        top, left, height, width = draw_crop(pixels.shape[0], pixels.shape[1], TRAINING_SCALE)
+        top, left, height, width = draw_crop(pixels.shape[0], pixels.shape[1], self._scale)
         view = opencv_ops.resize_square(pixels[top : top + height, left : left + width], self._size)
         if draw_chance(0.5):
             view = opencv_ops.flip(view)
         if self._randaugment:
             view = opencv_ops.rand_augment(view, self._randaugment)
+        if self._trivialaugment:
+            view = opencv_ops.trivial_augment(view)
+        if self._color_jitter:
+            view = opencv_ops.color_jitter(view, self._color_jitter)
         if self._random_erasing and draw_chance(self._random_erasing):
             view = self._erase(view)
         return torch.from_numpy(view).permute(2, 0, 1)

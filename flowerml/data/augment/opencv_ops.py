@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import torch
 
-from flowerml.data.augment.draws import draw_choice, draw_sign
+from flowerml.data.augment.draws import draw_choice, draw_jitter, draw_sign
 
 Picture = np.ndarray
 
@@ -48,6 +49,22 @@ def rand_augment(picture: Picture, magnitude: int) -> Picture:
         if is_signed:
             value *= draw_sign()
         picture = operation(picture, value)
+    return picture
+
+
+def trivial_augment(picture: Picture) -> Picture:
+    """One random operation of `WIDE_OPERATIONS` at a random one of its strengths, drawn in torchvision's order."""
+    operation, strengths, is_signed = WIDE_OPERATIONS[draw_choice(len(WIDE_OPERATIONS))]
+    if not strengths:
+        return operation(picture, 0.0)
+    value = strengths[draw_choice(len(strengths))]
+    return operation(picture, value * draw_sign() if is_signed else value)
+
+
+def color_jitter(picture: Picture, strength: float) -> Picture:
+    """Brightness, contrast and saturation times random factors, drawn in torchvision's order."""
+    for number, factor in draw_jitter(strength):
+        picture = (brightness, contrast, color)[number](picture, factor - 1)
     return picture
 
 
@@ -187,4 +204,27 @@ OPERATIONS: tuple[tuple[Callable[[Picture, float], Picture], Callable[[float, Pi
     (solarize, lambda share, _picture: 255 * (1 - share), False),
     (auto_contrast, _nothing, False),
     (equalize, _nothing, False),
+)
+
+
+def _from_zero_to(largest: float) -> tuple[float, ...]:
+    return tuple(torch.linspace(0.0, largest, _BINS + 1).tolist())  # in float32, as torchvision: moves are rounded down
+
+
+# Operation, its strengths (none: it has no magnitude), whether its sign is random; torchvision's TrivialAugmentWide.
+WIDE_OPERATIONS: tuple[tuple[Callable[[Picture, float], Picture], tuple[float, ...], bool], ...] = (
+    (identity, (), False),
+    (shear_x, _from_zero_to(0.99), True),
+    (shear_y, _from_zero_to(0.99), True),
+    (translate_x, _from_zero_to(32.0), True),
+    (translate_y, _from_zero_to(32.0), True),
+    (rotate, _from_zero_to(135.0), True),
+    (brightness, _from_zero_to(0.99), True),
+    (color, _from_zero_to(0.99), True),
+    (contrast, _from_zero_to(0.99), True),
+    (sharpness, _from_zero_to(0.99), True),
+    (posterize, tuple(round(8 - 6 * number / _BINS) for number in range(_BINS + 1)), False),
+    (solarize, tuple(255 * value for value in reversed(_from_zero_to(1.0))), False),
+    (auto_contrast, (), False),
+    (equalize, (), False),
 )

@@ -13,7 +13,7 @@ from PIL import Image
 
 from flowerml.data.decode import decode, read_bytes
 from flowerml.data.scan import Picture
-from flowerml.data.transforms import TRAINING_SCALE, EvaluationTransform, InputDescription
+from flowerml.data.transforms import CROP_SCALE, EvaluationTransform, InputDescription
 
 _FORMAT = "flowerml-image-1"  # to be raised when decoding or reducing changes
 
@@ -45,9 +45,11 @@ class Entry:
         return pixels, unchanged
 
 
-def training_entry(root: Path, picture: Picture, description: InputDescription) -> Entry:
-    """The entry for training on a picture of the scan of `root`."""
-    edge = training_edge(description)
+def training_entry(
+    root: Path, picture: Picture, description: InputDescription, crop_scale: float = CROP_SCALE
+) -> Entry:
+    """The entry for training, with crops of that share of the area or more, on a picture of the scan of `root`."""
+    edge = training_edge(description, crop_scale)
     width, height = reduced_size((picture.width, picture.height), edge)
     return _entry(root, picture, f"short edge {edge}", (height, width), partial(reduce_image, edge=edge))
 
@@ -59,9 +61,9 @@ def evaluation_entry(root: Path, picture: Picture, description: InputDescription
     return _entry(root, picture, kind, (size, size), EvaluationTransform(description).crop)
 
 
-def training_edge(description: InputDescription) -> int:
+def training_edge(description: InputDescription, crop_scale: float = CROP_SCALE) -> int:
     """The short edge from which the smallest crop of a square picture, of average aspect, is not enlarged [px]."""
-    return math.ceil(description.size / math.sqrt(TRAINING_SCALE[0]))
+    return math.ceil(description.size / math.sqrt(crop_scale))
 
 
 def reduced_size(size: tuple[int, int], edge: int) -> tuple[int, int]:

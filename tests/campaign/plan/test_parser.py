@@ -284,7 +284,8 @@ def test_files_that_are_no_plans(content, says, tmp_path):
         ("tp33", "the plan 'tp33' is unknown. Did you mean tp3?"),
         (
             "nothing-like-it",
-            "Allowed: demo, relations_ablation, relations_exp1, relations_exp2, tp3, tp3_336, tp3_reduced, or a file",
+            "Allowed: ablation_recipe, clip_finetune, demo, relations_ablation, relations_exp1, relations_exp2, tp3,"
+            " tp3_336, tp3_reduced, or a file",
         ),
         ("missing.yaml", "the plan missing.yaml can't be read: No such file"),
         (".", "is a folder"),

@@ -183,8 +183,10 @@ DOCUMENT = {
 }
 
 
-def test_seven_plans_are_shipped():
+def test_nine_plans_are_shipped():
     assert shipped_plans() == (
+        "ablation_recipe",
+        "clip_finetune",
         "demo",
         "relations_ablation",
         "relations_exp1",
@@ -289,4 +291,4 @@ def test_the_demo_has_the_shape_of_tp3():
 
 
 def test_plans_have_digests_of_their_own():
-    assert len({read_plan(name).digest for name in shipped_plans()}) == 7
+    assert len({read_plan(name).digest for name in shipped_plans()}) == 9

@@ -71,6 +71,17 @@ def test_the_page_shows_decision_runs_and_delivery(page, tmp_path):
     assert "flowerml campaign --plan tp3 --set epochs=12" in page
 
 
+def test_gains_over_the_base_of_an_ablation_stand_in_a_table(tmp_path):
+    snapshot = sample_campaign(tmp_path)
+    first, *others = snapshot.phases
+    assert "Gains over" not in report_html(snapshot)
+    gains = (("SAM <b>", "0.9100", "+0.0100", "+0.0010 to +0.0190", "yes"),)
+    ablation = replace(first, decision=replace(first.decision, base="BASE", gains=gains))
+    page = report_html(replace(snapshot, phases=(ablation, *others)))
+    assert "<h3>Gains over BASE</h3>" in page
+    assert "<td>SAM &lt;b&gt;</td><td>0.9100</td><td>+0.0100</td><td>+0.0010 to +0.0190</td><td>yes</td>" in page
+
+
 def test_page_of_a_campaign_without_results(tmp_path):
     """No figures, no decision, no files."""
     snapshot = sample_campaign(tmp_path)

@@ -11,7 +11,7 @@ from flowerml.data.augment.draws import draw_crop, draw_erased
 from flowerml.data.augment.normalize import BatchNormalizer
 from flowerml.data.augment.opencv import OpenCVTransform
 from flowerml.data.rng import seeded
-from flowerml.data.transforms import TRAINING_SCALE, InputDescription, TrainingTransform
+from flowerml.data.transforms import CROP_SCALE, InputDescription, TrainingTransform
 
 SIZE = 64
 DESCRIPTION = InputDescription(SIZE, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), "bicubic", 0.875)
@@ -42,6 +42,23 @@ def test_the_same_draws_show_the_same_part_with_the_same_operations(picture):
     assert max(distances) < 0.5  # levels spread evenly magnify a rounding
 
 
+@pytest.mark.parametrize(
+    "changes", [{"crop_scale": 0.08}, {"color_jitter": 0.4}, {"color_jitter": 1.0}, {"trivialaugment": True}], ids=str
+)
+def test_later_settings_are_drawn_alike_too(picture, changes):
+    ours, theirs = (kind(DESCRIPTION, 0, 0.5, **changes) for kind in (OpenCVTransform, TrainingTransform))
+    normalize = BatchNormalizer(DESCRIPTION, torch.device("cpu"))
+    distances = []
+    for number in range(40):
+        with seeded(number):
+            view = ours(picture)
+        with seeded(number):
+            expected = theirs(Image.fromarray(picture))
+        distances.append((normalize(view[None])[0] - expected).abs().mean().item())
+    assert np.median(distances) < 0.1
+    assert max(distances) < 0.5
+
+
 @pytest.mark.parametrize("magnitude", [0, 9, 30])
 @pytest.mark.parametrize("name", NAMES)
 def test_an_operation_is_torchvisions(picture, name, magnitude):
@@ -56,6 +73,24 @@ def test_an_operation_is_torchvisions(picture, name, magnitude):
             Image.fromarray(picture), name, value, InterpolationMode.BILINEAR, theirs._fill
         )
         found = operation(picture, strength(magnitude / 30, picture) * sign)
+        assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 1.0
+
+
+@pytest.mark.parametrize("number", [0, 7, 15, 30])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wide_operation_is_torchvisions(picture, name, number):
+    """Name by name and strength by strength, as TrivialAugmentWide has them."""
+    operation, strengths, is_signed = opencv_ops.WIDE_OPERATIONS[NAMES.index(name)]
+    magnitudes, signed = v2.TrivialAugmentWide._AUGMENTATION_SPACE[name]
+    theirs = v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR)
+    values = magnitudes(31, *picture.shape[:2])
+    assert (signed, len(strengths)) == (is_signed, 0 if values is None else 31)
+    for sign in (1, -1) if signed else (1,):
+        value = 0.0 if values is None else float(values[number]) * sign
+        expected = theirs._apply_image_or_video_transform(
+            Image.fromarray(picture), name, value, InterpolationMode.BILINEAR, theirs._fill
+        )
+        found = operation(picture, strengths[number] * sign if strengths else 0.0)
         assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 1.0
 
 
@@ -124,10 +159,10 @@ def test_batches_that_are_float_stay():
 
 
 def test_crops_and_boxes_are_drawn_as_torchvision_does():
-    crop, erasing = v2.RandomResizedCrop(SIZE, scale=TRAINING_SCALE), v2.RandomErasing(p=1.0)
+    crop, erasing = v2.RandomResizedCrop(SIZE, scale=(CROP_SCALE, 1.0)), v2.RandomErasing(p=1.0)
     for number, (height, width) in enumerate([(100, 130), (130, 100), (1, 90), (90, 1), (20, 300), (64, 64)] * 5):
         with seeded(number):
-            found = draw_crop(height, width, TRAINING_SCALE)
+            found = draw_crop(height, width, (CROP_SCALE, 1.0))
         with seeded(number):
             expected = crop.make_params([torch.empty(3, height, width)])
         assert found == (expected["top"], expected["left"], expected["height"], expected["width"])

@@ -78,6 +78,7 @@ def test_only_as_many_as_fit_are_stored(entries, make_store):
 def test_the_short_edge_is_reduced_once_and_never_enlarged():
     edge = training_edge(DESCRIPTION)
     assert edge == 28
+    assert [training_edge(DESCRIPTION, scale) for scale in (0.08, 0.6, 1.0)] == [57, 21, 16]
     assert reduced_size((640, 480), edge) == (37, 28)
     assert reduced_size((480, 640), edge) == (28, 37)
     assert reduced_size((20, 5000), edge) == (20, 5000)
