@@ -18,7 +18,7 @@ from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.tasks import Task
 
 SECONDS = 10.0  # about the most that they take: a large model on a CPU must not hold up the end of a run
-_BATCH = 4  # pictures: a backward pass through a large model keeps a gigabyte for each
+_BATCH_PIXELS = 4 * 224**2  # of the pictures of a batch: a large model keeps a gigabyte for each of 336 x 336
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class MistakeExplainer:
         started = time.monotonic()
         network = self.network()
         left = [(mistake, picture) for mistake in mistakes if (picture := self.task.render(by_id[mistake.image]))]
+        most = max(1, _BATCH_PIXELS // self.description.size**2)
         size = 1  # the first one tells how long one takes
         while left and size:
             try:
@@ -60,7 +61,7 @@ class MistakeExplainer:
                 return f"No heat maps: {error}."
             left = left[size:]
             spent = time.monotonic() - started
-            size = min(_BATCH, int((self.seconds - spent) / (spent / len(jpegs)))) if spent < self.seconds else 0
+            size = min(most, int((self.seconds - spent) / (spent / len(jpegs)))) if spent < self.seconds else 0
         if not jpegs:
             return "No heat maps: the pictures can't be read any more."
         many = "the surest mistake" if len(jpegs) == 1 else f"the {len(jpegs)} surest mistakes"
