@@ -11,6 +11,7 @@ from typing import Any
 from flowerml.delivery.manifest import NAME, check_own_manifest, manifest_entry, unchanged_entries, write_manifest
 from flowerml.delivery.model_card import NAME as CARD
 from flowerml.delivery.model_card import model_card
+from flowerml.delivery.robustness_result import RobustnessResult, find_robustness
 from flowerml.delivery.verify import Check, Expected, verify
 from flowerml.delivery.views import with_views
 from flowerml.errors import UserError
@@ -42,12 +43,14 @@ class Precision(StrEnum):
 class Source:
     """Weights to deliver (a `best.pth`, or a registered file in delivered form) and what their run recorded.
 
-    `origin` goes into the manifest: run_id, registered_model, version.
+    `origin` goes into the manifest: run_id, registered_model, version. `robustness` is what was measured of its run's
+    weights, if anything.
     """
 
     weights: Path
     expected: Expected
     origin: Mapping[str, Any]
+    robustness: RobustnessResult | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,10 @@ def _write_card(
         for name, (source, _) in by_name.items()
         if source.expected.predictions is not None and (table := read_predictions(source.expected.predictions))
     }
-    write_text(folder / CARD, model_card(entries, settings, tables))
+    # Beside the delivered files stand results for themselves, on a test folder; a run's are of its validation photos.
+    robustness = {name: found for name in entries if (found := find_robustness(folder, folder / name))}
+    robustness |= {name: source.robustness for name, (source, _) in by_name.items() if source.robustness is not None}
+    write_text(folder / CARD, model_card(entries, settings, tables, robustness))
 
 
 def _file_name(source: Source, checkpoint: Checkpoint) -> str:

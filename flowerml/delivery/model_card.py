@@ -7,6 +7,7 @@ as YAML, then Markdown.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from flowerml.delivery.robustness_result import RobustnessResult, robustness_section
 from flowerml.evaluation.metrics import MANY_CLASSES, wilson_interval
 from flowerml.evaluation.prediction_table import PredictionTable
 from flowerml.evaluation.tta import NO_VIEWS
@@ -30,11 +31,12 @@ def model_card(
     entries: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Mapping[str, Any]],
     predictions: Mapping[str, PredictionTable],
+    robustness: Mapping[str, RobustnessResult] | None = None,
 ) -> str:
     """The card of the weights files `entries` (manifest entries by file name).
 
-    `settings` are those they were trained with, and `predictions` those of their validation photos, as far as they are
-    at hand.
+    `settings` are those they were trained with, `predictions` those of their validation photos, and `robustness` what
+    was measured of each, as far as they are at hand.
     """
     parts = [
         _metadata(entries, settings),
@@ -43,6 +45,7 @@ def model_card(
     ]
     for name in sorted(entries):
         parts.append("\n".join(_file(name, entries[name], settings.get(name, {}), predictions.get(name))))
+        parts.append("\n".join(robustness_section((robustness or {}).get(name))))
     return "\n\n".join([*parts, _limits()]) + "\n"
 
 
@@ -211,4 +214,4 @@ def _limits() -> str:
 - Every picture gets one of the classes, also one that shows none of them, unless `predict(…, unknown=True)` is asked
   for: that finds pictures of other things better than flowers of other kinds.
 - Calibration holds for photos like the validation photos.
-- Not measured here: blurred, dark, turned or distorted photos, and differences between regions or varieties."""
+- Not measured here: corrupted photos where no table above has them, and differences between regions or varieties."""

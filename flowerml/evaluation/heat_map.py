@@ -26,6 +26,10 @@ _BLOCKS = ("blocks", "resblocks")  # what timm and open_clip call a transformer'
 _NORMS = ("norm1", "ln_1")  # and what a block calls the norm before its attention
 
 
+class NoHeatMap(UserError):
+    """The architecture has neither feature maps nor tokens in a square grid."""
+
+
 @dataclass(frozen=True)
 class HeatMaps:
     """Logits (N, C), the explained classes (N,) and the maps (N, S, S) in 0..1, 1 at the maximum of each picture.
@@ -51,19 +55,19 @@ class _Recorded:
 
 
 @plain_fp32()
-def heat_maps(model: nn.Module, inputs: torch.Tensor) -> HeatMaps:
-    """Maps of the predicted classes for inputs (N, 3, S, S) of a classifier in evaluation mode.
+def heat_maps(model: nn.Module, inputs: torch.Tensor, classes: torch.Tensor | None = None) -> HeatMaps:
+    """Maps of `classes` (N,), or of the predicted ones, for inputs (N, 3, S, S) of a classifier in evaluation mode.
 
     Raises:
-        UserError: an architecture with neither feature maps nor tokens in a square grid.
+        NoHeatMap: an architecture with neither feature maps nor tokens in a square grid.
     """
     with torch.enable_grad(), _recording(model) as recorded:
         logits = model(inputs.detach().requires_grad_())
-        targets = logits.argmax(dim=1)
+        targets = logits.argmax(dim=1) if classes is None else classes
         # Pictures of a batch don't interact in evaluation mode: the gradient of the sum is that of each.
         coarse = _coarse_map(recorded, logits.gather(1, targets[:, None]).sum())
     if coarse is None:
-        raise UserError(
+        raise NoHeatMap(
             f"{type(model).__name__}: no feature map and no tokens were found in this architecture. Allowed: CNNs, and"
             " ViTs with a list of blocks"
         )

@@ -11,6 +11,7 @@ from flowerml.evaluation.metrics import Predictions, wilson_interval
 from flowerml.selection.intervals import Interval, bootstrap_intervals
 from flowerml.settings import Settings
 
+FORMAT = "flowerml-robustness-1"  # of `robustness.json`
 _COLUMNS = ("corruption", "strength", "n", "accuracy", "difference", "95 % interval", "")
 _RANDAUGMENT_MOST = 30  # the largest magnitude; brightness then changes by up to 90 %
 _PIXEL_LEVEL = ("blur", "noise", "JPEG")

@@ -34,8 +34,7 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
             f"{spec.name}: open_clip has no {spec.architecture!r}.{' It has ' + ', '.join(near) if near else ''}"
         )
     published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
-    # The weights decide: OpenAI's need QuickGELU even where the architecture's name does not have it.
-    quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
+    quick_gelu = uses_quick_gelu(spec)
     on_timm = "timm_model_name" in config["vision_cfg"]  # built at its own image size, then resized by timm
     vision = {**config["vision_cfg"], **({} if on_timm else {"image_size": img_size})}
     tower = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=quick_gelu).visual
@@ -63,6 +62,13 @@ def open_clip_backbone(spec: ModelSpec, img_size: int, drop_path: float, *, hub:
     return Backbone(
         tower, config["embed_dim"], description, _tower_layer_groups(tower), _NON_TOWER_KEYS, _tower_adapt(tower)
     )
+
+
+def uses_quick_gelu(spec: ModelSpec) -> bool:
+    """Whether its activation is QuickGELU: OpenAI's weights need it even where the name does not say so."""
+    config = open_clip.get_model_config(spec.architecture) or {}
+    published = open_clip.get_pretrained_cfg(spec.architecture, spec.hub)
+    return bool(config.get("quick_gelu") or published.get("quick_gelu"))
 
 
 def _tower_layer_groups(tower: nn.Module) -> LayerGroups:

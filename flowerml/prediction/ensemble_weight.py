@@ -1,5 +1,6 @@
 """Choose the weights of an ensemble of two runs on half of their validation photos; judge them on the other half."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +36,17 @@ class WeightChoice:
         return self.judged.line(f"--ensemble-weights {first:g},{second:g} against {one_line(self.single)} alone")
 
 
-def choose_weight(first: str | Path, second: str | Path, seed: int = 0) -> WeightChoice:
+def choose_weight(
+    first: str | Path, second: str | Path, seed: int = 0, groups: Mapping[str, int] | None = None
+) -> WeightChoice:
     """Choose the weights of an ensemble of two runs, by the `predictions.csv` of their validation photos.
 
-    `first` and `second` are run folders. The halves, of every class, are drawn by `seed`; a temperature of each run is
+    `first` and `second` are run folders. The halves, of every class, are drawn by `seed`; pictures with one number in
+    `groups` (near-duplicates) are in one half, those without a number each for itself. A temperature of each run is
     fitted to the choosing half. The weight with the highest accuracy there is chosen (ties: the lowest loss).
 
     Raises:
-        UserError: no or other validation photos or classes, or fewer than 100 photos.
+        UserError: no or other validation photos or classes, fewer than 100 photos, or groups that can't be halved.
     """
     tables = [_read(Path(folder)) for folder in (first, second)]
     own = tables[0]
@@ -52,7 +56,12 @@ def choose_weight(first: str | Path, second: str | Path, seed: int = 0) -> Weigh
             f"{first} has {len(own.images)} validation photos: to choose weights by one half and to judge them by the"
             f" other, {2 * MIN_EXAMPLES} are needed"
         )
-    halves = split_halves(own.images, own.labels.tolist(), range(len(own.images)), seed)
+    halves = split_halves(own.images, own.labels.tolist(), _group_numbers(own.images, groups or {}), seed)
+    if not all(halves):
+        raise UserError(
+            f"{first}: its {len(own.images)} validation photos can't be split into two halves, as near-duplicates stay"
+            " together: train with a larger --val-split or more photos"
+        )
     choosing, judging = (np.array(half) for half in halves)
     aligned = [_aligned(table, own) for table in tables]
     probabilities = [_calibrated(table, own.labels, choosing) for table in aligned]
@@ -62,6 +71,12 @@ def choose_weight(first: str | Path, second: str | Path, seed: int = 0) -> Weigh
     right = [mixtures[place][judging].argmax(axis=1) == own.labels[judging] for place in (alone, best)]
     weight = GRID[best]
     return WeightChoice((weight, round(1 - weight, 1)), str(second if alone == 0 else first), paired_gain(*right))
+
+
+def _group_numbers(images: Sequence[str], groups: Mapping[str, int]) -> list[int]:
+    """The group of each image; one that is in none gets a number of its own."""
+    free = max(groups.values(), default=-1) + 1
+    return [groups.get(image, free + place) for place, image in enumerate(images)]
 
 
 def _read(folder: Path) -> PredictionTable:

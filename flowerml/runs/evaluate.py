@@ -19,6 +19,7 @@ from flowerml.prediction import as_network
 from flowerml.runs.lifecycle.run_file import evaluation_folder, read_run_file
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
+from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.settings import Settings
 from flowerml.tasks import Task, task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -118,7 +119,8 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
     name = f"eval {part} of {settings.run_name or request.checkpoint.name}{adjusted}{_with_views(tta)}"
     # Files first: an MLflow run is only opened for a complete evaluation.
     folder = request.checkpoint.parent / evaluation_folder(part, tta, adjusted=bool(adjusted))
-    paths = _write_files(folder, name, predictions, scores, task, examples)
+    explainer = MistakeExplainer(task, checkpoint.classes, checkpoint.description, lambda: predictor)
+    paths = _write_files(folder, name, predictions, scores, task, examples, explainer)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
     with finalize_status(recorder):
         recorder.record(
@@ -176,15 +178,21 @@ def select_examples(
 
 
 def _write_files(
-    folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]
+    folder: Path,
+    title: str,
+    predictions: Predictions,
+    scores: Scores,
+    task: Task,
+    examples: Sequence[Example],
+    explainer: MistakeExplainer,
 ) -> list[Path]:
     """Write the evaluation's files beside the checkpoint, or to a temporary folder where that one is read-only."""
     try:
-        return write_evaluation(folder, title, predictions, scores, task, examples)
+        return write_evaluation(folder, title, predictions, scores, task, examples, explainer)
     except UserError as error:
         temporary = Path(tempfile.mkdtemp(prefix="flowerml-eval-"))
         logger.warning(f"{error}; the files are in {temporary} and in MLflow")
-        return write_evaluation(temporary, title, predictions, scores, task, examples)
+        return write_evaluation(temporary, title, predictions, scores, task, examples, explainer)
 
 
 def _metrics_of(scores: Scores, part: str) -> dict[str, float]:

@@ -59,6 +59,11 @@ def prepare(settings: Settings, torchrun: Torchrun | None = None) -> Prepared:
     processes = torchrun.local_world if torchrun is not None else settings.gpus
     device = use_device(settings.device, processes)
     weights = weights_digest(settings.weights, spec)  # a wrong path fails before the pictures are read
+    if settings.head_init == "text":
+        # Imported on use: open_clip takes seconds.
+        from flowerml.models.text_head import require_text_tower
+
+        require_text_tower(spec, settings.weights)
     task = task_for(spec)
     data = task.prepare(settings)
     torch.manual_seed(derive_seed(settings.seed, "init"))

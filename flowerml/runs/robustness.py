@@ -18,6 +18,7 @@ from flowerml.evaluation.corruptions import VIEWS, CorruptedViews
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.predict import predict_all
 from flowerml.evaluation.robustness import (
+    FORMAT,
     Robustness,
     describe_weakest,
     format_robustness,
@@ -47,7 +48,6 @@ from flowerml.training.device import default_workers, use_device
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "flowerml-robustness-1"
 _BATCH_BYTES = 2**28  # of the uint8 views of a batch of photos
 
 

@@ -144,6 +144,11 @@ def _execute(
         recorder.record(Artifact(path))
     views = make_views(run)
     position = None if start.checkpoint is None else start.checkpoint.progress
+    if position is None and run.settings.head_init == "text":
+        from flowerml.runs.text_head import start_from_text  # open_clip takes seconds
+
+        if metrics := start_from_text(run, views):
+            recorder.record(Metrics(metrics))
     features = frozen_features(run, views, position)
     with (
         best_as_whole_model(run, views),

@@ -61,6 +61,13 @@ class Settings(BaseModel):
         None, group=MODEL, about="share of the short edge kept by the centre crop", auto="the model's own", gt=0.1, le=1
     )
     dropout: Float = setting(group=MODEL, about="dropout before the head", auto=RECIPE, ge=0, lt=1)
+    head_init: Literal["random", "text"] = setting(
+        "random",
+        group=MODEL,
+        about="start of the head: small random weights, or the embeddings of the class names by the text tower of"
+        " open_clip weights",
+        late=True,
+    )
     drop_path: Float = setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
     train_dir: Text = setting(

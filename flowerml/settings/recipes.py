@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from flowerml.errors import UserError
 from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
 from flowerml.settings.errors import first_error, flag_name
-from flowerml.settings.model_catalog import Family, ModelSpec, find_model
+from flowerml.settings.model_catalog import Family, Library, ModelSpec, find_model
 from flowerml.settings.probing import as_probe
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RELATION, metadata
@@ -71,6 +71,7 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
 _WHOLE_PICTURES_ONLY = (
     "folds",
+    "head_init",
     "freeze_views",
     "unmixed_epochs",
     "crop_scale",
@@ -178,6 +179,8 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
                 " train longer"
             )
     _check_family_settings(settings, spec)
+    if settings.head_init == "text":
+        _check_text_head(settings, spec)
     if settings.freeze_views and not settings.freeze_backbone_epochs:
         raise UserError(
             f"--freeze-views {settings.freeze_views} does not go with --freeze-backbone-epochs 0: no epoch trains the"
@@ -236,6 +239,25 @@ def _check_folds(settings: Settings) -> None:
         raise UserError(
             f"--folds {settings.folds} does not go with --val-split 0: each run holds out one fold. Leave out one of"
             " the two"
+        )
+
+
+def _check_text_head(settings: Settings, spec: ModelSpec) -> None:
+    """Refuse what has no text tower, or does not start one head for all processes."""
+    if spec.library is not Library.OPEN_CLIP:
+        raise UserError(
+            f"--head-init text: {spec.name} has no text tower. Allowed with it: open_clip models (clip_…,"
+            " openclip:ARCH[/TAG]); or --head-init random"
+        )
+    if settings.weights == "none":
+        raise UserError(
+            "--head-init text does not go with --weights none: a random text tower says nothing about classes. Allowed:"
+            " hub, or the PATH of a whole open_clip checkpoint"
+        )
+    if settings.gpus > 1:
+        raise UserError(
+            f"--head-init text does not go with --gpus {settings.gpus}: only the first process would start from the"
+            " texts. Leave out one of the two"
         )
 
 

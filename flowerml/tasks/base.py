@@ -89,6 +89,11 @@ class Task(Protocol):
         """Why there are no test-time views, for a message; empty where there are."""
         ...
 
+    @property
+    def no_heat_maps(self) -> str:
+        """Why there are no heat maps of a picture, for a message; empty where there are."""
+        ...
+
     def prepare(self, settings: Settings) -> TaskData:
         """Read, check and split `settings.train_dir`. Raises UserError where the folder is not usable."""
         ...

@@ -46,6 +46,7 @@ class FlowersTask:
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
     no_views: str = ""
+    no_heat_maps: str = ""
 
     def layout(self, root: Path, classes: Sequence[str] | None, *, may_lack: bool = False) -> FolderLayout:
         """The image files by class. Raises UserError as `read_layout`."""

@@ -48,6 +48,7 @@ class RelationsTask:
     name = "relations"
     headline: Literal["accuracy", "mean_recall"] = "mean_recall"
     no_views: str = "relations: the mirror image of a picture swaps left and right"
+    no_heat_maps: str = "a relation is decided on two crops of a picture and on their boxes, not on a picture"
 
     def prepare(self, settings: Settings) -> TaskData:
         """Read annotations and images, and split by image. Raises UserError."""

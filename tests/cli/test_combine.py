@@ -1,11 +1,13 @@
 """`flowerml combine`: table, JSON and mistakes in one line."""
 
 import json
+import shutil
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
+from flowerml.data.synthetic.flowers import make_flowers
 from flowerml.events import MemoryRecorder
 from flowerml.files import file_digest
 from flowerml.runs.train import run_training
@@ -107,9 +109,70 @@ def test_the_runs_of_a_campaign_are_its_finished_trainings_of_the_family(flowers
     assert "campaign spring has 1 finished training run of family vit (of 1)" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory):
+    """Two runs of different models with 110 validation pictures, and the pictures' folder."""
+    photos = tmp_path_factory.mktemp("photos")
+    make_flowers(photos, per_class=44, size=32, seed=4)
+    folders = [tmp_path_factory.mktemp("run") / name for name in ("a", "b")]
+    for model, folder in zip(("timm:test_convnext2", "timm:test_resnet"), folders, strict=True):
+        given = {"model": model, "epochs": 1, "warmup_epochs": 0, "val_split": 0.5, "train_dir": str(photos)}
+        run_training(resolve({**SMALL, **given, "output_dir": str(folder)})[0], lambda *_: MemoryRecorder())
+    return folders, photos
+
+
+def test_the_weights_of_an_ensemble(validated, tmp_path, capsys):
+    (first, second), photos = validated
+    before = {path: path.stat().st_mtime_ns for run in (first, second) for path in run.rglob("*")}
+    assert call("--ensemble", first, second / "best.pth") == 0
+    line = capsys.readouterr().out.strip()
+    assert call("--ensemble", first, second, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    a, b = shown["weights"]
+    said = f"--ensemble-weights {a:g},{b:g} against" if a and b else "no ensemble: on the choosing half none is better"
+    assert line.startswith(said)
+    assert shown["runs"] == [str(first), str(second)]
+    assert shown["judging"]["pictures"] == pytest.approx(55, abs=10)
+    assert {path: path.stat().st_mtime_ns for run in (first, second) for path in run.rglob("*")} == before
+    assert runs_of("combine") == []
+
+    shutil.copytree(photos, tmp_path / "moved")
+    assert call("--ensemble", first, second, "--json", "--train-dir", tmp_path / "moved") == 0
+    assert json.loads(capsys.readouterr().out) == shown
+
+
+def test_an_ensemble_keeps_near_duplicates_on_one_side(validated, tmp_path, capsys):
+    """All pictures of each class are one: they can't be divided."""
+    (first, second), photos = validated
+    copies = shutil.copytree(photos, tmp_path / "copies")
+    for folder in (path for path in copies.iterdir() if path.is_dir()):
+        one, *others = sorted(folder.iterdir())
+        for other in others:
+            shutil.copy(one, other)
+    assert call("--ensemble", first, second, "--train-dir", copies) == 2
+    assert "validation photos can't be split into two halves" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (
+            "a b --ensemble --interpolate",
+            "--ensemble does not go with --interpolate: it prints weights and writes no file. Leave out one of the two",
+        ),
+        (
+            "a b --ensemble --output-dir out",
+            "--ensemble does not go with --output-dir: it prints weights and writes no file. Leave out one of the two",
+        ),
+        (
+            "a b c --ensemble",
+            "--ensemble is of two runs, not of 3: name two with the same validation pictures",
+        ),
+        (
+            "--campaign c --family cnn --ensemble",
+            "--ensemble is of two runs, not of a campaign: name two with the same validation pictures",
+        ),
+        ("a b --ensemble", "checkpoint a/best.pth: no such file. Give a run's best.pth or a delivered .pth"),
         (
             "a --output-dir out",
             "a is all there is to combine: name two or more runs of one model, or --campaign and --family",

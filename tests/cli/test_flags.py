@@ -303,6 +303,7 @@ HELP = {
         "--interpolation": ("{bilinear,bicubic}", "", MODELS_OWN),
         "--crop-pct": ("F", "(> 0.1, <= 1)", MODELS_OWN),
         "--dropout": ("F", "(>= 0, < 1)", "cnn 0.0, vit 0.0, relation 0.3"),
+        "--head-init": ("{random,text}", "", "random"),
         "--drop-path": ("F", "(>= 0, < 1)", "cnn 0.1, vit 0.0, relation 0.0"),
     },
     "data": {

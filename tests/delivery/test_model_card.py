@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from flowerml.delivery.manifest import manifest_entry
 from flowerml.delivery.model_card import model_card
+from flowerml.delivery.robustness_result import RobustnessResult
 from flowerml.evaluation.calibration import Calibration
 from flowerml.evaluation.metrics import wilson_interval
 from flowerml.evaluation.prediction_table import PredictionTable
@@ -117,3 +118,20 @@ def test_a_thousand_classes_make_no_longer_card(entry_of):
     assert "The 20 classes with the lowest recall, of 1,000" in text
     assert sum(line.startswith("| class0") for line in text.splitlines()) == 20
     assert sum("| 0.0000 |" in line for line in text.splitlines()) == 5
+
+
+def test_robustness_stands_in_it_where_it_was_measured(entry_of):
+    entry, settings = entry_of()
+    corrupted = {"blur": (("0.5 %", 0.8), ("1 %", 0.75)), "a|b": (("3", 0.5),)}
+    result = RobustnessResult("best.pth", "the photos of <x>", 1200, 0.9, corrupted, "a|b")
+    text = model_card({"a.pth": entry, "b.pth": entry}, {"a.pth": settings}, {}, {"a.pth": result})
+    of_a, of_b = text.split("## b.pth")
+    assert "| none | | 0.9000 | 1,200 |" in of_a
+    assert "| blur | 0.5 %, 1 % | 0.8000, 0.7500 | 1,200 |" in of_a
+    assert r"| a\|b | 3 | 0.5000 | 1,200 |" in of_a
+    assert r"with best.pth on the photos of \<x>, each corrupted" in of_a
+    assert r"Weakest: a\|b." in of_a
+    assert "was not measured: `flowerml robustness RUN --output-dir RUN/robustness`" not in of_a
+    assert "was not measured: `flowerml robustness RUN --output-dir RUN/robustness`" in of_b
+    assert "| none |" not in of_b
+    ModelCard(text)

@@ -98,3 +98,20 @@ def test_wrong_runs_are_one_line(tmp_path):
     (tmp_path / "lilies" / "predictions.csv").write_text(text)
     with pytest.raises(UserError, match="have different classes"):
         choose_weight(run, tmp_path / "lilies")
+
+
+def test_near_duplicates_are_on_one_side(tmp_path):
+    """As above, but for halves in which photos of one class lie in pairs."""
+    labels = [place % 3 for place in range(600)]
+    names = [f"{CLASSES[label]}/{place}.jpg" for place, label in enumerate(labels)]
+    pairs = {name: 3 * (place // 6) + labels[place] for place, name in enumerate(names)}
+    choosing, judging = split_halves(names, labels, [pairs[name] for name in names], 0)
+    assert not {pairs[names[place]] for place in choosing} & {pairs[names[place]] for place in judging}
+    first = put_run(tmp_path / "a", 0, wrong_in=judging)
+    second = put_run(tmp_path / "b", 0, wrong_in=choosing)
+    choice = choose_weight(first, second, groups=pairs)
+    assert choice.single == str(first)
+    assert choice.judged.before == 0
+    assert choose_weight(first, second).judged.before > 0, "other halves without them"
+    with pytest.raises(UserError, match="600 validation photos can't be split into two halves"):
+        choose_weight(first, second, groups=dict(zip(names, labels, strict=True)))

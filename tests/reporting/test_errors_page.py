@@ -6,7 +6,7 @@ import re
 import pytest
 from PIL import Image
 
-from flowerml.reporting.errors_page import Mistake, errors_page
+from flowerml.reporting.errors_page import HEAT_MAPS, Mistake, Overlays, errors_page
 from flowerml.reporting.thumbnail import thumbnail_jpeg
 from tests.reporting.parsed_page import ODD_NAMES, ParsedPage
 
@@ -15,8 +15,8 @@ def mistake(image: str, margin: float = 0.5, label: str = "rose", predicted: str
     return Mistake(image, label, predicted, (1 - margin) / 2, (1 + margin) / 2)
 
 
-def page(rows, *, total=100, thumbnail=lambda row: b"jpeg", limit=200) -> str:
-    return errors_page(rows, title="run <7>", total=total, thumbnail=thumbnail, limit=limit)
+def page(rows, *, total=100, thumbnail=lambda row: b"jpeg", limit=200, overlays=None) -> str:
+    return errors_page(rows, title="run <7>", total=total, thumbnail=thumbnail, limit=limit, overlays=overlays)
 
 
 def cards(text: str) -> list[str]:
@@ -141,3 +141,45 @@ def test_a_mistake_of_unknown_probability_is_shown():
     (card,) = cards(page([Mistake("a.jpg", "rose", "tulip", float("nan"), float("inf"))]))
     assert ParsedPage(card).words["dd"] == ["unknown", "unknown"]
     assert "nan" not in card
+
+
+def test_heat_maps_are_asked_for_the_surest_mistakes_and_stand_under_their_pictures():
+    asked: list[str] = []
+
+    def overlays(mistakes):
+        asked.extend(row.image for row in mistakes)
+        return Overlays("a note", {mistakes[0].image: b"heat"})
+
+    rows = [mistake(f"{number:02d}.jpg", number / 100) for number in range(HEAT_MAPS + 6)]
+    text = page(rows, overlays=overlays)
+    assert asked == [f"{number:02d}.jpg" for number in range(HEAT_MAPS + 5, 5, -1)]
+    first, second = cards(text)[:2]
+    assert [image["alt"] for image in ParsedPage(first).all("img")] == [
+        "29.jpg: rose, taken for tulip",
+        "29.jpg: heat map of tulip",
+    ]
+    assert base64.b64encode(b"heat").decode() in first
+    assert len(ParsedPage(second).all("img")) == 1
+    assert "a note" in ParsedPage(text).words["p"]
+
+
+def test_without_mistakes_no_heat_map_is_asked_for():
+    page([], overlays=lambda mistakes: pytest.fail("asked"))
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_and_notes_of_heat_maps_are_escaped(name):
+    text = page(
+        [Mistake(name, f"true {name}", f"wrong {name}", 0.1, 0.9)],
+        overlays=lambda mistakes: Overlays(f"note {name}", {name: b"heat"}),
+    )
+    parsed = ParsedPage(text)
+    text.encode("utf-8")
+    assert not parsed.all("script")
+    assert len(parsed.all("li")) == 1
+    assert len(parsed.all("b")) == 3
+    assert [set(image) for image in parsed.all("img")] == [{"alt", "loading", "src"}] * 2
+    assert "\u202e" not in text
+    if name.isprintable():
+        assert f"note {name}".strip() in parsed.words["p"]
+        assert name in parsed.all("img")[1]["alt"]

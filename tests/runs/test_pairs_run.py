@@ -77,6 +77,7 @@ def test_every_promised_file_is_there(run):
         "best.pth",
     } <= recorded
     assert all((finished.folder / name).is_file() for name in recorded)
+    assert "No heat maps: a relation is decided on" in (finished.folder / "errors.html").read_text("utf-8")
 
 
 def test_mean_recall_is_logged_beside_accuracy_and_decides_where_it_is_the_monitor(run):

@@ -40,6 +40,7 @@ DEFAULTS = {
     "cache_features": True,
     "freeze_views": 0,
     "probe": False,
+    "head_init": "random",
     "epochs": FROM_RECIPE,
     "batch_size": FROM_RECIPE,
     "accumulate": 1,

@@ -241,6 +241,7 @@ KINDS = {
             "on_launcher_death",
         ),
         *("annotations", "test_annotations", "wording", "box_features", "augment_backend", "cache_images"),
+        "head_init",
     },
 }
 

@@ -63,7 +63,7 @@ def test_settings_that_came_later_leave_the_names_of_earlier_configurations_alon
     """GOLDEN was computed before they were there; at their defaults nothing about them stands in the identity."""
     late = {name for name, field in fields().items() if metadata(field, "late")}
     assert late == {
-        *("effective_beta", "focal_gamma", "logit_adjustment", "probe", "freeze_views", "tf32"),
+        *("effective_beta", "focal_gamma", "logit_adjustment", "probe", "freeze_views", "tf32", "head_init"),
         *("augment_backend", "cache_images", "crop_scale", "unmixed_epochs", "color_jitter", "trivialaugment"),
         "sam_rho",
         *("box_features", "embedding", "temperature", "spatial_dropout", "flip"),

@@ -251,6 +251,25 @@ def test_augmentation_of_whole_pictures_is_not_for_pairs(name, value):
     )
 
 
+def test_a_head_from_texts_needs_a_text_tower():
+    assert resolve({"model": "clip_vitb16", "head_init": "text"})[0].head_init == "text"
+    assert refusal(model="timm:mobilenetv2_100", head_init="text") == (
+        "--head-init text: timm:mobilenetv2_100 has no text tower. Allowed with it: open_clip models (clip_…,"
+        " openclip:ARCH[/TAG]); or --head-init random"
+    )
+    assert refusal(model="relation_resnet18", head_init="text") == (
+        "--head-init text: only for whole pictures, and relation_resnet18 takes pairs of boxed objects: leave it out"
+    )
+    assert refusal(model="clip_vitb16", head_init="text", weights="none") == (
+        "--head-init text does not go with --weights none: a random text tower says nothing about classes. Allowed:"
+        " hub, or the PATH of a whole open_clip checkpoint"
+    )
+    assert refusal(model="clip_vitb16", head_init="text", gpus=2) == (
+        "--head-init text does not go with --gpus 2: only the first process would start from the texts. Leave out one"
+        " of the two"
+    )
+
+
 def test_accumulate_splits_at_most_into_single_pictures():
     assert resolve({"batch_size": 8, "accumulate": 8})[0].accumulate == 8
     assert refusal(batch_size=8, accumulate=9) == "--accumulate 9 is more than the --batch-size 8 it splits"
@@ -349,5 +368,5 @@ def test_gives_settings():
 )
 def test_a_value_that_a_setting_allows_is_the_one_that_runs(name, value):
     """`auto` is a value of its own for `cache_images`, and the default's name for all others."""
-    model = "relation_resnet18" if name == "box_features" else "convnextv2_atto"
+    model = {"box_features": "relation_resnet18", "head_init": "clip_vitb16"}.get(name, "convnextv2_atto")
     assert getattr(resolve({"model": model, name: value})[0], name) == value

@@ -15,9 +15,11 @@ from tests.settings.samples import COMPLETE, OTHER
 CHANGED = COMPLETE.replace(**{name: value for name, (_, value) in OTHER.items()})
 NAMES = list(fields())
 # What a run can be: the settings of boxed pairs go with models of pairs, those that mix or move pixels with the others,
-# and a linear probe with neither.
+# a linear probe with neither, and a head from texts with CLIP.
 OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group") == RELATION]
-PICTURES = CHANGED.replace(**{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False, trivialaugment=False)
+PICTURES = CHANGED.replace(
+    **{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False, trivialaugment=False, head_init="random"
+)
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
     folds=0,
@@ -33,6 +35,7 @@ PAIRS = CHANGED.replace(
     cache_images="off",
     cache_images_gb=0,
     probe=False,
+    head_init="random",
 )
 
 

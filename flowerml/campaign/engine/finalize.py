@@ -12,6 +12,7 @@ from flowerml.campaign.report.snapshot import DecisionSummary, DeliveredFile
 from flowerml.delivery import model_card
 from flowerml.delivery.export import Source, export
 from flowerml.delivery.plain import deliver_weights
+from flowerml.delivery.robustness_result import RobustnessResult, find_robustness
 from flowerml.delivery.verify import Expected
 from flowerml.errors import RunFailed
 from flowerml.events import Artifact
@@ -81,7 +82,8 @@ def _export_bundle(context: CampaignContext, registered: list[RegisteredModel]) 
                 "version": found.version,
                 "campaign": context.id,
             }
-            sources.append(Source(found.weights, Expected(found.probe, found.predictions, pictures), origin))
+            expected = Expected(found.probe, found.predictions, pictures)
+            sources.append(Source(found.weights, expected, origin, _robustness_of(context, found.run_id)))
         delivery = export(sources, folder)
     for check in delivery.checks:
         for line in check.lines:
@@ -93,6 +95,16 @@ def _export_bundle(context: CampaignContext, registered: list[RegisteredModel]) 
         family: str(delivery.entries[name]["sha256"]) for family, name in WEIGHTS.items() if name in delivery.entries
     }
     return tuple(_delivered_file(model, folder / WEIGHTS[model.family], digests[model.family]) for model in registered)
+
+
+def _robustness_of(context: CampaignContext, run_id: str) -> RobustnessResult | None:
+    """What `flowerml robustness` left for the weights of a run, beside it or another of the plan on this machine."""
+    folders = [context.locations.folder(run.name) for phase in context.plan.phases for run in phase.runs]
+    own = next((folder for folder in folders if run_id_of(folder) == run_id), None)
+    if own is None:
+        return None
+    found = (find_robustness(folder, own / "best.pth") for folder in (own, *folders))  # a kept final is a copy
+    return next((result for result in found if result is not None), None)
 
 
 def _deliver_plain(context: CampaignContext, model: RegisteredModel) -> DeliveredFile:

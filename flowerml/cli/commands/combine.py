@@ -1,4 +1,4 @@
-"""`flowerml combine`: a greedy soup of finished runs of one model."""
+"""`flowerml combine`: a greedy soup of finished runs of one model, or the weights of an ensemble of two."""
 
 import argparse
 import json
@@ -31,7 +31,12 @@ def run(argv: Sequence[str] | None) -> int:
         action="store_true",
         help="of two runs, a linear probe and a fine-tuned one: the best point between their weights (WiSE-FT)",
     )
-    parser.add_argument("--output-dir", required=True, metavar="PATH", help="a new or empty folder for the result")
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="of two runs of any models: the weights of their mean probabilities; writes nothing",
+    )
+    parser.add_argument("--output-dir", metavar="PATH", help="a new or empty folder for the result")
     parser.add_argument("--train-dir", metavar="PATH", help="the pictures' folder; default: the one trained on")
     parser.add_argument(
         "--seed", metavar="INT", default="0", help="of the halves of the validation pictures; default: 0"
@@ -44,6 +49,8 @@ def run(argv: Sequence[str] | None) -> int:
     seed = parse_int("--seed", args.seed, 0, 2**31)
     workers = resolve_setting("workers", args.workers)
     _check_runs(args)
+    if args.ensemble:
+        return _print_ensemble(args, seed)
 
     from flowerml.campaign.run_folders import campaign_run_folders
     from flowerml.runs.soup.evaluator import Request
@@ -80,8 +87,20 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
+def _print_ensemble(args: argparse.Namespace, seed: int) -> int:
+    """Choose the weights of an ensemble and print them. Raises UserError."""
+    from flowerml.runs.soup.ensemble import choose_ensemble
+
+    first, second = map(Path, args.runs)
+    found = choose_ensemble((first, second), train_dir=Path(args.train_dir) if args.train_dir else None, seed=seed)
+    print(json.dumps(found.as_json()) if args.json else found.choice.line())
+    return 0
+
+
 def _check_runs(args: argparse.Namespace) -> None:
-    """Refuse runs that are named in two ways, or too few. Raises UserError."""
+    """Refuse runs that are named in two ways, or too few, and flags that do not go together. Raises UserError."""
+    if not (args.output_dir or args.ensemble):
+        raise UserError("the following arguments are required: --output-dir. flowerml combine --help lists the flags")
     if args.campaign and args.runs:
         raise UserError("--campaign and run folders exclude each other: name the runs in one way")
     if bool(args.campaign) != bool(args.family):
@@ -93,4 +112,16 @@ def _check_runs(args: argparse.Namespace) -> None:
         raise UserError(
             f"--interpolate is of two runs, not of {len(args.runs) or 'a campaign'}: name a linear probe (--probe) and"
             " a fine-tuned run with the same --weights"
+        )
+    if not args.ensemble:
+        return
+    if args.interpolate or args.output_dir:
+        raise UserError(
+            f"--ensemble does not go with {'--interpolate' if args.interpolate else '--output-dir'}: it prints weights"
+            " and writes no file. Leave out one of the two"
+        )
+    if len(args.runs) != 2:
+        raise UserError(
+            f"--ensemble is of two runs, not of {len(args.runs) or 'a campaign'}: name two with the same validation"
+            " pictures"
         )

@@ -27,8 +27,8 @@ def run(argv: Sequence[str] | None) -> int:
     parser = CommandParser(
         prog="flowerml export",
         description=(
-            "Write cnn_flowers.pth, vit_flowers.pth, flowers_classifier.py and MANIFEST.json, then check them in a"
-            " fresh process."
+            "Write cnn_flowers.pth, vit_flowers.pth, flowers_classifier.py, MANIFEST.json and MODEL_CARD.md, then check"
+            " the weights in a fresh process."
         ),
     )
     parser.add_argument("--family", choices=(*FAMILIES, "both"), help="which champions to export; default: both")
@@ -73,7 +73,7 @@ def run(argv: Sequence[str] | None) -> int:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
     logger.info(
         f"{folder.resolve()} holds the delivery: {', '.join(sorted(delivery.entries))}, flowers_classifier.py,"
-        " MANIFEST.json"
+        " MANIFEST.json, MODEL_CARD.md"
     )
     return 0
 
@@ -99,6 +99,7 @@ def _check_export_flags(args: argparse.Namespace) -> None:
 
 def _sources_from_checkpoints(args: argparse.Namespace) -> "list[Source]":
     from flowerml.delivery.export import Source
+    from flowerml.delivery.robustness_result import find_robustness
     from flowerml.runs.lifecycle.run_file import read_run_file
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
@@ -109,7 +110,8 @@ def _sources_from_checkpoints(args: argparse.Namespace) -> "list[Source]":
         expected = _expected_predictions(
             args, _there(path.parent / "probe.npz"), _there(path.parent / "predictions.csv"), trained_on
         )
-        sources.append(Source(path, expected, {"run_id": standing.run_id if standing else None}))
+        origin = {"run_id": standing.run_id if standing else None}
+        sources.append(Source(path, expected, origin, find_robustness(path.parent, path)))
     return sources
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from platform import platform, python_version
@@ -22,6 +22,7 @@ from flowerml.optional_files import write_optional
 from flowerml.prediction import load_network
 from flowerml.reporting.errors_page import Mistake, errors_page
 from flowerml.reporting.thumbnail import thumbnail_jpeg
+from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
 from flowerml.tasks import Features, Task
@@ -123,11 +124,18 @@ def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
 
 
 def write_evaluation(
-    folder: Path, title: str, predictions: Predictions, scores: Scores, task: Task, examples: Sequence[Example]
+    folder: Path,
+    title: str,
+    predictions: Predictions,
+    scores: Scores,
+    task: Task,
+    examples: Sequence[Example],
+    explainer: MistakeExplainer | None = None,
 ) -> list[Path]:
     """`confusion_matrix.{png,json}`, `per_class.json`, `predictions.csv`, `errors.html` of evaluated examples.
 
-    Only `predictions.csv`, which later commands read, must be there: others that can't be made are named in a warning.
+    `explainer` adds heat maps of the surest mistakes. Only `predictions.csv`, which later commands read, must be there:
+    others that can't be made are named in a warning.
     """
     write_text(folder / "predictions.csv", predictions_csv(predictions))
     matrix = scores.as_json()["confusion_matrix"]
@@ -141,7 +149,7 @@ def write_evaluation(
         "confusion_matrix.json": lambda path: write_json(path, matrix),
         "confusion_matrix.png": write_figure,
         "per_class.json": lambda path: write_json(path, list(scores.per_class)),
-        "errors.html": lambda path: write_text(path, _errors_html(title, predictions, task, examples)),
+        "errors.html": lambda path: write_text(path, _errors_html(title, predictions, task, examples, explainer)),
     }
     written = [folder / "predictions.csv"]
     for name, write in optional.items():
@@ -221,7 +229,13 @@ def write_probe(
     return path
 
 
-def _errors_html(title: str, predictions: Predictions, task: Task, examples: Sequence[Example]) -> str:
+def _errors_html(
+    title: str,
+    predictions: Predictions,
+    task: Task,
+    examples: Sequence[Example],
+    explainer: MistakeExplainer | None,
+) -> str:
     by_id = {example.id: example for example in examples}
     names = predictions.classes
     rows = zip(predictions.ids, predictions.labels, predictions.predicted, predictions.probabilities, strict=True)
@@ -241,4 +255,10 @@ def _errors_html(title: str, predictions: Predictions, task: Task, examples: Seq
         picture = task.render(by_id[mistake.image])
         return None if picture is None else thumbnail_jpeg(picture)
 
-    return errors_page(mistakes, title=title, total=len(predictions.ids), thumbnail=thumbnail)
+    return errors_page(
+        mistakes,
+        title=title,
+        total=len(predictions.ids),
+        thumbnail=thumbnail,
+        overlays=None if explainer is None else partial(explainer.overlays, by_id=by_id),
+    )

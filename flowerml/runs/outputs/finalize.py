@@ -19,6 +19,7 @@ from flowerml.prediction import as_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.calibrate import Calibrated, calibrate, calibrate_by_runs
+from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
@@ -62,6 +63,12 @@ def finalize_run(
     paths = [weights, artifacts.write_history(run.folder, outcome.history)]
     if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
         paths.append(curves)
+    explainer = MistakeExplainer(
+        run.task,
+        run.data.classes,
+        run.built.description,
+        lambda: as_network(load_checkpoint(weights), str(run.device), str(run.folder)),
+    )
     metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
     scores: Scores | None = None
     calibrated: Calibrated | None = None
@@ -81,7 +88,9 @@ def finalize_run(
             lambda examples: _predict(load_checkpoint(weights), run, examples, views.workers),
         )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
-        paths += artifacts.write_evaluation(run.folder, title, outcome.best.predictions, scores, run.task, run.data.val)
+        paths += artifacts.write_evaluation(
+            run.folder, title, outcome.best.predictions, scores, run.task, run.data.val, explainer
+        )
     elif calibrated := try_to_make(
         "calibration", partial(calibrate_by_runs, weights, run.data.classes, calibration_folders)
     ):
@@ -105,7 +114,7 @@ def finalize_run(
         }
         title = f"{run.settings.run_name}, test folder"
         test_paths = artifacts.write_evaluation(
-            run.folder / "test", title, test_predictions, test, run.task, test_examples
+            run.folder / "test", title, test_predictions, test, run.task, test_examples, explainer
         )
         for path in test_paths:
             recorder.record(Artifact(path, "test"))

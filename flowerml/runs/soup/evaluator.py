@@ -6,6 +6,7 @@ No choice has seen the judging half, so that the difference there, with its inte
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from flowerml.prediction import as_network
 from flowerml.progress_bar import track
 from flowerml.runs.outputs.artifacts import write_evaluation, write_probe
 from flowerml.runs.outputs.calibrate import calibrate
+from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.runs.soup.ingredients import Ingredient
 from flowerml.tasks import task_for
 from flowerml.tasks.image_features import ImageFeatures
@@ -186,7 +188,10 @@ class Evaluator:
         metrics = scores.as_epoch_result(candidate.checkpoint.epoch).as_metrics()
         save_checkpoint(folder / "best.pth", replace(candidate.checkpoint, metrics=metrics, calibration=None))
         try_to_make("calibration", lambda: calibrate(folder / "best.pth", candidate.predictions))
-        write_evaluation(folder, title, candidate.predictions, scores, self.task, self.val)
+        one = candidate.checkpoint
+        network = partial(as_network, one, str(self.device), one.origin)
+        explainer = MistakeExplainer(self.task, one.classes, one.description, network)
+        write_evaluation(folder, title, candidate.predictions, scores, self.task, self.val, explainer)
         write_probe(folder, self.val, self.transform)
         write_json(folder / "combine.json", content)
 

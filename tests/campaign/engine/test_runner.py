@@ -11,6 +11,7 @@ from flowerml.campaign.status import CampaignStatus, RunStatus
 from flowerml.models.weights.average import average_states
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.campaign.campaigns import TINY, run_here, runs_at_mlflow
+from tests.delivery.test_robustness_result import leave_result
 
 # So many validation pictures that runs are calibrated.
 HELD_OUT = "val_split=0.85"
@@ -124,6 +125,14 @@ class TestWhole:
         assert {name: len(runs) for name, runs in runs_at_mlflow().items()} == dict.fromkeys(
             [*ORDER, "campaign tiny", "select B", "select C", "select D"], 1
         )
+
+    def test_robustness_that_was_measured_stands_in_the_card(self, of_whole, flowers):
+        _, _, folder = of_whole
+        leave_result(folder / "runs" / "F1" / "robustness", folder / "runs" / "F1" / "best.pth", part="test")
+        run_here(flowers, folder, TINY, HELD_OUT)
+        of_cnn, of_vit = (folder / "out" / "MODEL_CARD.md").read_text().split("## vit")
+        assert "with best.pth on the photos of photos" in of_cnn
+        assert "was not measured: `flowerml robustness" in of_vit
 
     def test_a_run_that_this_host_never_saw_is_known_from_the_server(self, of_whole, flowers, tmp_path):
         """The folders are gone, or on another host: what is FINISHED with the server is not run again."""

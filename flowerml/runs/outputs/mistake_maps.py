@@ -1,0 +1,85 @@
+"""Heat maps of misclassified pictures for `errors.html`: which parts raise the logit of the predicted class."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from PIL import Image
+from torch import nn
+
+from flowerml.data.loader import Example
+from flowerml.data.transforms import EvaluationTransform, InputDescription
+from flowerml.evaluation.heat_map import NoHeatMap, heat_maps
+from flowerml.optional_files import try_to_make
+from flowerml.reporting.errors_page import Mistake, Overlays
+from flowerml.reporting.thumbnail import thumbnail_jpeg
+from flowerml.tasks import Task
+
+SECONDS = 10.0  # about the most that they take: a large model on a CPU must not hold up the end of a run
+_BATCH_PIXELS = 4 * 224**2  # of the pictures of a batch: a large model keeps a gigabyte for each of 336 x 336
+
+
+@dataclass(frozen=True)
+class MistakeExplainer:
+    """Draws heat maps of the predicted class, some pictures at a time; `network` loads the model where there are any.
+
+    The map is that of the picture itself, also where a prediction is the mean of several views. There are
+    fewer where they would take longer than about `seconds`.
+    """
+
+    task: Task
+    classes: Sequence[str]
+    description: InputDescription
+    network: Callable[[], nn.Module]
+    seconds: float = SECONDS
+
+    def overlays(self, mistakes: Sequence[Mistake], by_id: Mapping[str, Example]) -> Overlays:
+        """The maps of `mistakes`, whose examples are in `by_id`; one that fails is a warning in the log.
+
+        Raises:
+            LeaseLost, Stopped, KeyboardInterrupt: as `try_to_make`.
+        """
+        if reason := self.task.no_heat_maps:
+            return Overlays(f"No heat maps: {reason}.")
+        jpegs: dict[str, bytes] = {}
+        note = try_to_make("heat maps in errors.html", partial(self._draw, mistakes, by_id, jpegs))
+        return Overlays(note or "Heat maps are missing here because of an error, which the log names.", jpegs)
+
+    def _draw(self, mistakes: Sequence[Mistake], by_id: Mapping[str, Example], jpegs: dict[str, bytes]) -> str:
+        """Put the maps into `jpegs`. Returns what the page says about them."""
+        started = time.monotonic()
+        network = self.network()
+        left = [(mistake, picture) for mistake in mistakes if (picture := self.task.render(by_id[mistake.image]))]
+        most = max(1, _BATCH_PIXELS // self.description.size**2)
+        size = 1  # the first one tells how long one takes
+        while left and size:
+            try:
+                jpegs |= self._overlays_of(network, left[:size])
+            except NoHeatMap as error:
+                return f"No heat maps: {error}."
+            left = left[size:]
+            spent = time.monotonic() - started
+            size = min(most, int((self.seconds - spent) / (spent / len(jpegs)))) if spent < self.seconds else 0
+        if not jpegs:
+            return "No heat maps: the pictures can't be read any more."
+        many = "the surest mistake" if len(jpegs) == 1 else f"the {len(jpegs)} surest mistakes"
+        return (
+            f"Heat maps stand under {many}: bright parts raise the logit of the predicted class. They say where the"
+            " model looks, not why it errs."
+        )
+
+    def _overlays_of(self, network: nn.Module, batch: Sequence[tuple[Mistake, Image.Image]]) -> dict[str, bytes]:
+        """JPEG files by image name. Raises NoHeatMap."""
+        from flowerml.reporting.heat_map_page import overlay_heat_map  # Matplotlib: only after the work
+
+        transform, device = EvaluationTransform(self.description), next(network.parameters()).device
+        views = [transform.crop(picture) for _, picture in batch]
+        inputs = torch.stack([transform.normalise(view) for view in views]).to(device)
+        predicted = torch.tensor([self.classes.index(mistake.predicted) for mistake, _ in batch], device=device)
+        maps = heat_maps(network, inputs, predicted).maps
+        return {
+            mistake.image: thumbnail_jpeg(overlay_heat_map(view, heat))
+            for (mistake, _), view, heat in zip(batch, views, maps, strict=True)
+        }
