@@ -74,10 +74,13 @@ def test_a_run_explains_its_mistakes(train_small, changes):
     assert "bright parts raise the logit of the predicted class" in page.text
 
 
-def test_a_probe_explains_its_mistakes(train_small):
-    """Its backbone was not trained, but stands in best.pth."""
+def test_a_probe_leaves_the_maps_to_an_evaluation(train_small):
+    """Its training passes nothing through the backbone, which stands in best.pth."""
     finished, _ = train_small(**PROBE, epochs=1, warmup_epochs=0)
-    assert heat_maps_of(read(finished.folder / "errors.html"))
+    assert not heat_maps_of(read(finished.folder / "errors.html"))
+    run_evaluation(Request(finished.folder / "best.pth", "val", workers=0), lambda *_: MemoryRecorder())
+    (file,) = finished.folder.glob("eval_val*/errors.html")
+    assert heat_maps_of(read(file))
 
 
 def test_an_evaluation_explains_the_class_of_its_views(small_run, tmp_path):

@@ -29,6 +29,8 @@ from flowerml.training.device import autocast_dtype
 
 logger = logging.getLogger(__name__)
 
+_HEAT_MAPS_S = 3.0  # about the most that they add to the end of a run
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -63,12 +65,15 @@ def finalize_run(
     paths = [weights, artifacts.write_history(run.folder, outcome.history)]
     if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
         paths.append(curves)
-    explainer = MistakeExplainer(
-        run.task,
-        run.data.classes,
-        run.built.description,
-        lambda: as_network(load_checkpoint(weights), str(run.device), str(run.folder)),
-    )
+    explainer = None
+    if views.features is None:  # a linear probe ends in less time than its backbone needs for a map: `flowerml eval`
+        explainer = MistakeExplainer(
+            run.task,
+            run.data.classes,
+            run.built.description,
+            lambda: as_network(load_checkpoint(weights), str(run.device), str(run.folder)),
+            seconds=_HEAT_MAPS_S,
+        )
     metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
     scores: Scores | None = None
     calibrated: Calibrated | None = None
