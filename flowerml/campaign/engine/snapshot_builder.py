@@ -127,6 +127,7 @@ class SnapshotBuilder:
             model=settings.model if settings else "",
             title=display_name(settings.model) if settings else run.family.value.upper(),
             seed=settings.seed if settings else run.seed,
+            fold=run.fold,
             status=RunStatus.SKIPPED if has_ended and unfinished else state.status,
             config=configs[run.source.rank - 1].name if run.source and configs else run.configuration,
             epochs=(settings.stop_epoch or settings.epochs) if settings else None,

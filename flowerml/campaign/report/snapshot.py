@@ -20,7 +20,8 @@ class RunRow:
     repeats. Metrics are those of the best epoch, None where there are none (not finished, or no validation). `folder`
     is None where nothing was started or the run was on another host; `checkpoint` is the path of `best.pth` as typed on
     the command line, "" while there is none. `started` is in milliseconds since 1970, `seconds` the sum over its tries,
-    `left` an estimate of the seconds to come. `reason` says why a run failed.
+    `left` an estimate of the seconds to come. `reason` says why a run failed. `fold` is the one it holds out (None:
+    the plan's split).
     """
 
     name: str
@@ -48,6 +49,7 @@ class RunRow:
     left: float | None = None
     tries: int = 0
     reason: str = ""
+    fold: int | None = None
 
     @property
     def epoch(self) -> int:

@@ -40,6 +40,8 @@ def test_finalists_are_chosen_by_every_picture_and_the_winner_is_retrained_on_al
     assert [len(one.configuration.runs) for one in decision.standings] == [2, 2]
     assert {one.total for one in decision.standings} == {60}
     assert "over 2 folds with seed 11" in decision.words
+    report = (tmp_path / "runs" / snapshot.id / "report.html").read_text()
+    assert "Seen through the best fold of the winning configuration" in report
     (final,) = runs_at_mlflow("final")["F1"]
     assert "flowerml.fold" not in final.data.tags
     (version,) = snapshot.delivered
