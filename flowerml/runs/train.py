@@ -19,6 +19,7 @@ from flowerml.runs.lifecycle.termination import finalize_run_status
 from flowerml.runs.loaders import make_loaders, make_views
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.finalize import RunResult, finalize_run
+from flowerml.runs.outputs.kept_epochs import clear_epochs, keep_epoch
 from flowerml.runs.outputs.run_header import print_header
 from flowerml.runs.outputs.tags_and_note import run_tags
 from flowerml.runs.prepare import Prepared, prepare
@@ -136,6 +137,7 @@ def _execute(
     checkpoints = checkpoints_of(run)
     if run.settings.overwrite:
         clear_folder(run.folder)
+        clear_epochs(run.folder)
     if start.checkpoint is None:
         checkpoints.clear()
     for event in _start_events(run, training.labels):
@@ -196,7 +198,11 @@ def _train_model(
     # Both are written in a background thread, from copies in host memory; best.pth before the state that refers to it.
     def on_best(candidate: Candidate) -> None:
         copied = replace(candidate, state_dict=copy_to_cpu(candidate.state_dict))
-        writer.submit(lambda: _save_best(run, best, copied))
+        writer.submit(lambda: save_checkpoint(best, _as_checkpoint(run, copied)))
+
+    def on_weights(candidate: Candidate) -> None:
+        copied = replace(candidate, state_dict=copy_to_cpu(candidate.state_dict))
+        writer.submit(lambda: keep_epoch(run.folder, _as_checkpoint(run, copied), run.settings.keep_epochs))
 
     def on_state(progress: Progress, state: StateDict) -> None:
         copied = copy_to_cpu(state)
@@ -216,6 +222,7 @@ def _train_model(
             on_best,
             on_memory,
             on_state,
+            on_weights if run.settings.keep_epochs else None,
             stop_reason,
             early_stop_reason=lambda: "".join(pruned[:1]),
             waiting=training.stop.interruptible,
@@ -226,8 +233,8 @@ def _train_model(
     )
 
 
-def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
-    checkpoint = Checkpoint(
+def _as_checkpoint(run: Prepared, candidate: Candidate) -> Checkpoint:
+    return Checkpoint(
         state_dict=candidate.state_dict,
         spec=run.spec,
         classes=run.data.classes,
@@ -238,7 +245,6 @@ def _save_best(run: Prepared, path: Path, candidate: Candidate) -> None:
         split=run.data.split.as_json(),
         prior=run.balance.prior,
     )
-    save_checkpoint(path, checkpoint)
 
 
 def _test_examples(run: Prepared) -> list[Example]:

@@ -364,6 +364,15 @@ class Settings(BaseModel):
     keep_checkpoints: Int = setting(
         2, group=RUN, about="how many checkpoints stay while the run lasts", ge=1, le=1000, identity=False
     )
+    keep_epochs: Int = setting(
+        0,
+        group=RUN,
+        about="weights of the last epochs that stay in epochs/, for flowerml combine",
+        unit="epochs",
+        ge=0,
+        le=1000,
+        identity=False,
+    )
     lease_seconds: Int = setting(
         60,
         group=RUN,

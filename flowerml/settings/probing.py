@@ -25,6 +25,7 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "trivialaugment": (False, _ONE_VIEW),
     "augment_backend": ("torchvision", _ONE_VIEW),
     "cache_images": ("off", "each picture is read once"),
+    "keep_epochs": (0, "it keeps the best epoch's head alone"),
 }
 # Instead of the family's recipe: a step costs little more for 256 features than for one, and with eight times the batch
 # three times the rate reaches the same loss.

@@ -139,6 +139,8 @@ class Trainer:
             result.history.append(metrics)
             callbacks.on_epoch(metrics)
             is_best = self.update_best(candidate, last)
+            if callbacks.on_weights is not None:
+                callbacks.on_weights(candidate)  # sync point: it copies the weights to the CPU
             seconds_per_epoch = (time.monotonic() - started) / (epoch - first + 1)
             logger.info(epoch_line(metrics, last, is_best=is_best, left=seconds_per_epoch * (last - epoch)))
             early = self.ranks.from_first(callbacks.early_stop_reason())

@@ -384,6 +384,7 @@ HELP = {
         "--checkpoint-every-steps": ("INT", "[steps] (>= 0, <= 1000000000)", "0"),
         "--checkpoint-every-minutes": ("F", "[minutes] (>= 0, <= 10000)", "0.0"),
         "--keep-checkpoints": ("INT", "(>= 1, <= 1000)", "2"),
+        "--keep-epochs": ("INT", "[epochs] (>= 0, <= 1000)", "0"),
         "--lease-seconds": ("INT", "[seconds] (>= 1, <= 86400)", "60"),
         "--on-launcher-death": ("{stop,finish}", "", "stop"),
         "--overwrite": ("[{true,false}]", "", "false"),

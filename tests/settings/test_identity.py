@@ -20,6 +20,7 @@ MUST_NOT_MATTER = {
     "checkpoint_every_steps": "how it got there",
     "checkpoint_every_minutes": "how it got there",
     "keep_checkpoints": "how it got there",
+    "keep_epochs": "how it got there",
     "lease_seconds": "how it got there",
     "on_launcher_death": "how it got there",
     "run_name": "a name",

@@ -97,6 +97,13 @@ def _print_ensemble(args: argparse.Namespace, seed: int) -> int:
     return 0
 
 
+def _has_kept_epochs(runs: Sequence[str]) -> bool:
+    """Whether the one run that is named has other epochs to average with."""
+    from flowerml.runs.outputs.kept_epochs import EPOCHS  # late: it needs torch
+
+    return len(runs) == 1 and (Path(runs[0]) / EPOCHS).is_dir()
+
+
 def _check_runs(args: argparse.Namespace) -> None:
     """Refuse runs that are named in two ways, or too few, and flags that do not go together. Raises UserError."""
     if not (args.output_dir or args.ensemble):
@@ -105,9 +112,12 @@ def _check_runs(args: argparse.Namespace) -> None:
         raise UserError("--campaign and run folders exclude each other: name the runs in one way")
     if bool(args.campaign) != bool(args.family):
         raise UserError("--campaign and --family belong together: a campaign has runs of several models")
-    if not args.campaign and len(args.runs) < 2:
+    if not args.campaign and len(args.runs) < 2 and not _has_kept_epochs(args.runs):
         found = f"{args.runs[0]} is all there is to combine" if args.runs else "nothing is named to combine"
-        raise UserError(f"{found}: name two or more runs of one model, or --campaign and --family")
+        raise UserError(
+            f"{found}: name two or more runs of one model, one that has kept its epochs (--keep-epochs), or --campaign"
+            " and --family"
+        )
     if args.interpolate and len(args.runs) != 2:
         raise UserError(
             f"--interpolate is of two runs, not of {len(args.runs) or 'a campaign'}: name a linear probe (--probe) and"

@@ -113,7 +113,7 @@ def make_soup(request: Request) -> Soup:
     Raises:
         UserError: runs that can't be averaged, or pictures that are gone.
     """
-    ingredients = read_ingredients(request.runs, skip_others=request.skip_others)
+    ingredients = read_ingredients(request.runs, skip_others=request.skip_others, epochs=True)
     check_writable(request.output_dir / "best.pth")  # makes the folder: after the checks, before the work
     # Linear probes from one start have one backbone, and so has their average.
     frozen = all(ingredient.settings.probe for ingredient in ingredients)

@@ -10,6 +10,7 @@ from flowerml.errors import UserError
 from flowerml.files import file_digest
 from flowerml.models.weights.average import permute_head
 from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.outputs.kept_epochs import kept_epochs, run_folder_of
 from flowerml.settings import Family, Settings
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A run's weights: `path` of its best.pth and that file's sha256 (hex).
+    """A run's weights: `path` of its best.pth (or a kept epoch) and that file's sha256 (hex).
 
     `start` is the digest of the weights it was trained from, "" where the folder does not record it.
     """
@@ -30,8 +31,10 @@ class Ingredient:
     start: str
 
 
-def read_ingredients(paths: Sequence[Path], *, skip_others: bool = False) -> list[Ingredient]:
+def read_ingredients(paths: Sequence[Path], *, skip_others: bool = False, epochs: bool = False) -> list[Ingredient]:
     """The runs of `paths` (folders or best.pth files), with the classes in the order of the first.
+
+    A folder stands for its best.pth and, with `epochs`, for the other epochs that it has kept (`--keep-epochs`).
 
     `skip_others`: what can't be averaged with the first is left out with a warning.
 
@@ -39,7 +42,7 @@ def read_ingredients(paths: Sequence[Path], *, skip_others: bool = False) -> lis
         UserError: a file can't be used, is not of a finished run of a flowers model, is given twice, or is of another
             model, other classes, split, input description or starting weights than the first.
     """
-    ingredients = [_read(path) for path in paths]
+    ingredients = [ingredient for path in paths for ingredient in _read_all(path, epochs=epochs)]
     if skip_others:
         ingredients = _without_others(ingredients)
     first = ingredients[0]
@@ -70,12 +73,19 @@ def _without_others(ingredients: Sequence[Ingredient]) -> list[Ingredient]:
     return kept
 
 
-def _read(path: Path) -> Ingredient:
-    file = path / "best.pth" if path.is_dir() else path
-    recorded = read_run_file(file.parent)
+def _read_all(path: Path, *, epochs: bool) -> list[Ingredient]:
+    """The best epoch and, with `epochs`, the other ones that a run's folder has kept."""
+    best = _read(path / "best.pth" if path.is_dir() else path)
+    others = [_read(file) for file in kept_epochs(path)] if epochs and path.is_dir() else []
+    return [best, *(other for other in others if other.checkpoint.epoch != best.checkpoint.epoch)]
+
+
+def _read(file: Path) -> Ingredient:
+    folder = run_folder_of(file)
+    recorded = read_run_file(folder)
     if recorded is not None and recorded.status != "FINISHED":
         raise UserError(
-            f"{file.parent} holds a run that is {recorded.status}: finish it (the same `flowerml train` again goes on),"
+            f"{folder} holds a run that is {recorded.status}: finish it (the same `flowerml train` again goes on),"
             " or leave it out"
         )
     checkpoint = load_checkpoint(file)
@@ -86,7 +96,7 @@ def _read(path: Path) -> Ingredient:
         )
     if checkpoint.split is None:
         raise UserError(f"{file} carries no split (a delivered file): give the run's own best.pth")
-    return Ingredient(file, file_digest(file), checkpoint, checkpoint.parse_settings(), _recorded_start(file.parent))
+    return Ingredient(file, file_digest(file), checkpoint, checkpoint.parse_settings(), _recorded_start(folder))
 
 
 def _recorded_start(folder: Path) -> str:

@@ -8,6 +8,7 @@ from flowerml.evaluation.metrics import Scores
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.runs.lifecycle.termination import finalize_status
+from flowerml.runs.outputs.kept_epochs import run_folder_of
 from flowerml.runs.soup.evaluator import FILES
 from flowerml.runs.soup.ingredients import Ingredient
 from flowerml.tasks import task_for
@@ -45,7 +46,7 @@ def record_combination(made: Combination, open_run: Callable[[str, str], Recorde
     spec, settings = made.first.checkpoint.spec, made.first.settings
     recorder = open_run(settings.experiment or task_for(spec).name, f"combine runs of {spec.name}")
     with finalize_status(recorder):
-        folders = [path.parent for path in made.combined]
+        folders = list(dict.fromkeys(run_folder_of(path) for path in made.combined))
         tags = {
             "flowerml.family": str(spec.family),
             "flowerml.model": spec.name,
