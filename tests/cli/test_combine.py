@@ -175,14 +175,14 @@ def test_an_ensemble_keeps_near_duplicates_on_one_side(validated, tmp_path, caps
         ("a b --ensemble", "checkpoint a/best.pth: no such file. Give a run's best.pth or a delivered .pth"),
         (
             "a --output-dir out",
-            "a is all there is to combine: name two or more runs of one model, one that has kept its epochs (--keep-epochs),"
-            " or --campaign and --family",
+            "a is all there is to combine: name two or more runs of one model, one that has kept its epochs"
+            " (--keep-epochs), or --campaign and --family",
         ),
         ("a b --output-dir out --seed x", "--seed is 'x'. Allowed: whole number, 0 to 2147483648"),
         (
             "--output-dir out",
-            "nothing is named to combine: name two or more runs of one model, one that has kept its epochs (--keep-epochs),"
-            " or --campaign and --family",
+            "nothing is named to combine: name two or more runs of one model, one that has kept its epochs"
+            " (--keep-epochs), or --campaign and --family",
         ),
         (
             "a --campaign c --family cnn --output-dir out",
