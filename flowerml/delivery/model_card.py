@@ -24,7 +24,7 @@ _RECIPE = (
     *("cutmix", "randaugment", "random_erasing", "ema", "freeze_backbone_epochs", "llrd", "class_weights"),
 )
 # Of the recipe too, and in the card where they are not at their defaults.
-_OPTIONAL_RECIPE = ("crop_scale", "color_jitter", "trivialaugment", "unmixed_epochs", "sam_rho")
+_OPTIONAL_RECIPE = ("crop_scale", "color_jitter", "trivialaugment", "unmixed_epochs", "sam_rho", "lora_rank")
 
 
 def model_card(

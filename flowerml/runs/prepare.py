@@ -18,6 +18,7 @@ from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_mode
 from flowerml.tasks import Task, TaskData, task_for
 from flowerml.training.device import default_workers, use_device
 from flowerml.training.distributed.torchrun import Torchrun
+from flowerml.training.lora import adapted_matrices
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ def prepare(settings: Settings, torchrun: Torchrun | None = None) -> Prepared:
     built = task.build(spec, settings, data.classes)
     if settings.grad_checkpointing:
         enable_grad_checkpointing(built.model.backbone, spec)
+    if settings.lora_rank and not adapted_matrices(built.model.backbone):
+        raise UserError(
+            f"--lora-rank {settings.lora_rank}: the backbone of {settings.model} has no linear layers. Allowed with it:"
+            " transformers, and CNNs with linear layers, as ConvNeXt"
+        )
     description = built.description
     digests = Digests(data.split.data_digest, data.split.digest, weights)
     workers = default_workers(device, processes) if settings.workers is None else settings.workers

@@ -204,6 +204,14 @@ class Settings(BaseModel):
         le=10,
         late=True,
     )
+    lora_rank: Int = setting(
+        0,
+        group=OPTIMISER,
+        about="LoRA: train this many directions of each matrix of the backbone in place of all of it; 0 is off",
+        ge=0,
+        le=1024,
+        late=True,
+    )
     freeze_backbone_epochs: Int = setting(
         group=OPTIMISER, about="first epochs train the head alone", unit="epochs", auto=RECIPE, ge=0, le=10_000
     )

@@ -15,6 +15,7 @@ _ONE_VIEW = "features are computed once, from the picture without augmentation"
 _FIXED: dict[str, tuple[Any, str]] = {
     "lr_backbone": (0.0, _FROZEN),
     "llrd": (1.0, _FROZEN),
+    "lora_rank": (0, _FROZEN),
     "drop_path": (0.0, _FROZEN),
     "freeze_views": (0, _ONE_VIEW),
     "cutmix": (0.0, "features have no boxes to exchange; --mixup mixes them"),

@@ -72,6 +72,7 @@ _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
 _WHOLE_PICTURES_ONLY = (
     "folds",
     "head_init",
+    "lora_rank",
     "freeze_views",
     "unmixed_epochs",
     "crop_scale",
@@ -187,6 +188,11 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
             " head alone. Leave out one of the two"
         )
     _check_folds(settings)
+    if settings.lora_rank and settings.sam_rho:
+        raise UserError(
+            f"--lora-rank {settings.lora_rank} does not go with --sam-rho {settings.sam_rho:g}: SAM moves the matrices"
+            " themselves. Leave out one of the two"
+        )
     if settings.trivialaugment and settings.randaugment:
         raise UserError(
             f"--trivialaugment does not go with --randaugment {settings.randaugment}: it stands in its place. Leave out"
@@ -266,6 +272,11 @@ def _check_several_gpus(settings: Settings) -> None:
     if settings.probe:
         raise UserError(
             f"--gpus {settings.gpus} does not go with --probe: a head alone trains in seconds. Leave out one of the two"
+        )
+    if settings.lora_rank:
+        raise UserError(
+            f"--gpus {settings.gpus} does not go with --lora-rank {settings.lora_rank}: processes exchange the"
+            " gradients of whole matrices. Leave out one of the two"
         )
     if settings.device is not None and settings.device not in ("cpu", "cuda"):
         raise UserError(

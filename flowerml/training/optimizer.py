@@ -1,6 +1,6 @@
 """Parameter groups: learning rates of head and backbone, layer-wise decay, no weight decay on norms and biases."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,18 +22,23 @@ def parameter_groups(
     lr_backbone: float,
     weight_decay: float,
     llrd: float,
+    factors: Mapping[str, Sequence[nn.Parameter]] | None = None,
 ) -> list[dict[str, Any]]:
     """Optimizer groups; each carries `base_lr` (which the schedule multiplies) and `part` (head or backbone).
 
     `layer_groups` are the backbone's parameter names from the input up; `llrd` is the layer-wise learning-rate decay
-    between neighbours. Every parameter is in exactly one group (asserted).
+    between neighbours. Every parameter is in exactly one group (asserted). With `factors` (of LoRA, by the name of the
+    matrix) these are trained in place of the backbone's parameters, each with the rate of its matrix.
     """
     named = dict(model.backbone.named_parameters())
     exempt = no_decay_names(model.backbone)
     groups: list[dict[str, Any]] = []
     for names, factor in zip(layer_groups, lr_multipliers(layer_groups, llrd), strict=True):
         for free in (False, True):
-            members = [named[name] for name in names if is_decay_free(name, named[name], exempt) is free]
+            chosen = [name for name in names if is_decay_free(name, named[name], exempt) is free]
+            members = [named[name] for name in chosen]
+            if factors is not None:
+                members = [factor for name in chosen for factor in factors.get(name, ())]
             groups.append(_make_group(members, lr_backbone * factor, 0.0 if free else weight_decay, BACKBONE))
     head = list(model.head.named_parameters())
     for free in (False, True):
@@ -41,7 +46,8 @@ def parameter_groups(
         groups.append(_make_group(members, lr_head, 0.0 if free else weight_decay, HEAD))
     groups = [group for group in groups if group["params"]]
     grouped = sum(len(group["params"]) for group in groups)
-    assert grouped == len(list(model.parameters())), "a parameter is in no group or in two"
+    of_backbone = len(named) if factors is None else sum(map(len, factors.values()))
+    assert grouped == len(head) + of_backbone, "a parameter is in no group or in two"
     return groups
 
 

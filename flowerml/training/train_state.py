@@ -84,6 +84,7 @@ class TrainState:
             "epoch": self.epoch,
             "sums": asdict(self.totals),
             "random": _random_states(),
+            **({} if self.train_step.lora is None else {"lora": self.train_step.lora.state_dict()}),
         }
 
     def load_state_dict(self, state_dict: StateDict) -> None:
@@ -92,6 +93,8 @@ class TrainState:
         if self.ema is not None:
             self.ema.module.load_state_dict(state_dict["average"])
             self.ema.updates = state_dict["updates"]
+        if self.train_step.lora is not None:
+            self.train_step.lora.load_state_dict(state_dict["lora"])
         load_optimizer_state(self.optimizer, state_dict["optimizer"])
         if state_dict["scaler"]:  # empty where the earlier device had no scaler; an enabled scaler refuses that
             self.train_step.scaler.load_state_dict(state_dict["scaler"])

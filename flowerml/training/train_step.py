@@ -26,6 +26,7 @@ from flowerml.settings import Settings
 from flowerml.training.compilation import compiled, warn_of_failure
 from flowerml.training.device import autocast_dtype
 from flowerml.training.distributed.ranks import SINGLE, Ranks
+from flowerml.training.lora import LowRankUpdates
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import moved_uphill
 
@@ -90,7 +91,8 @@ class TrainStep:
     takes its place, with the same result. `deferred`: the CPU does not wait for a step; the optimizer must be a fused
     one, which can skip a step on the device. With several `ranks` this process gets its share of each batch, loss and
     gradient are those of the whole batch, and `replicate` must be called before the first step. `sam_rho` above 0 is
-    sharpness-aware minimisation (SAM): two passes, of which the first gives the loss, the second the gradient.
+    sharpness-aware minimisation (SAM): two passes, of which the first gives the loss, the second the gradient. `lora`
+    are the factors that are among `parameters`, applied to the model after each step.
     """
 
     model: nn.Module
@@ -107,6 +109,7 @@ class TrainStep:
     deferred: bool = False
     ranks: Ranks = SINGLE
     sam_rho: float = 0.0
+    lora: LowRankUpdates | None = None
 
     def __post_init__(self) -> None:
         # fp16 has a small range: the loss is scaled up, and steps whose gradients overflow are skipped (no error).
@@ -157,6 +160,8 @@ class TrainStep:
         else:  # with fp16 the scaler skips a step whose gradients are not finite
             self.scaler.step(self.optimizer)
             self.scaler.update()
+        if self.lora is not None:
+            self.lora.apply()
         return PendingStep(loss, norm, context, norm_may_overflow=self.scaler.is_enabled())
 
     def _take_gradient_uphill(self, inputs: Inputs, targets: torch.Tensor, count: int, seed: int, context: str) -> None:
@@ -288,15 +293,17 @@ def make_train_step(
     on_memory: Callable[[str], None],
     smallest: int = 1,
     ranks: Ranks = SINGLE,
+    lora: LowRankUpdates | None = None,
 ) -> TrainStep:
     """The train step for these settings: `model` compiled or not, all weights clipped, class weights in the loss.
 
-    `smallest` is the number of images that the model can be trained on at a time.
+    With `lora` its factors are trained in place of the backbone. `smallest` is the number of images that the model can
+    be trained on at a time.
     """
     train_step = TrainStep(
         model=model,
         optimizer=optimizer,
-        parameters=list(model.parameters()),
+        parameters=list(model.parameters()) if lora is None else _in_groups(optimizer),
         device=device,
         dtype=autocast_dtype(device, amp=settings.amp),
         accumulate=settings.accumulate,
@@ -313,10 +320,15 @@ def make_train_step(
         deferred=device.type == "cuda",
         ranks=ranks,
         sam_rho=settings.sam_rho,
+        lora=lora,
     )
     if settings.compile:
         train_step.compile()
     return train_step
+
+
+def _in_groups(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:

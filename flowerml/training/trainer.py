@@ -30,6 +30,7 @@ from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
 from flowerml.training.compilation import compile_pays
 from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.ema import EMA
+from flowerml.training.lora import LowRankUpdates
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
 from flowerml.training.schedule import Plateau, Schedule
@@ -99,6 +100,7 @@ class Trainer:
         self.device, self.memory_format, self.ranks = device, memory_format, ranks
         self.model: Network = built.model.to(device)
         ranks.synchronize(self.model, device)
+        lora = LowRankUpdates(self.model.backbone, settings.lora_rank, settings.seed) if settings.lora_rank else None
         groups = parameter_groups(
             self.model,
             built.layer_groups,
@@ -106,6 +108,7 @@ class Trainer:
             lr_backbone=settings.lr_backbone,
             weight_decay=settings.weight_decay,
             llrd=settings.llrd,
+            factors=None if lora is None else lora.factors,
         )
         optimizer = self.optimizer = make_optimizer(settings.optimizer, groups, fused=device.type == "cuda")
         steps = len(loader)
@@ -115,7 +118,7 @@ class Trainer:
         self.normalize = BatchNormalizer(built.description, device)
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
         self.train_step = make_train_step(
-            self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch, ranks
+            self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch, ranks, lora
         )
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         self.result = TrainingResult(cuts=self.plateau.cuts)

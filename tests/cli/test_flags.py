@@ -344,6 +344,7 @@ HELP = {
         "--min-lr": ("F", "(>= 0, <= 10)", "1e-06"),
         "--grad-clip": ("F", "(>= 0, <= 1000000.0)", "1.0"),
         "--sam-rho": ("F", "(>= 0, <= 10)", "0.0"),
+        "--lora-rank": ("INT", "(>= 0, <= 1024)", "0"),
         "--freeze-backbone-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "cnn 3, vit 8, relation 50"),
         "--freeze-views": ("INT", "[views] (>= 0, <= 64)", "0"),
         "--probe": ("[{true,false}]", "", "false"),

@@ -7,7 +7,11 @@ import pytest
 
 from tests.runs.interrupted_runs import assert_whole, epoch
 
-CHANGES = {"unmixed epochs": {"unmixed_epochs": 2}, "SAM": {"sam_rho": 0.05, "accumulate": 2}}
+CHANGES = {
+    "unmixed epochs": {"unmixed_epochs": 2},
+    "SAM": {"sam_rho": 0.05, "accumulate": 2},
+    "LoRA": {"lora_rank": 2, "lr_backbone": 1e-2, "accumulate": 2},
+}
 
 
 def rows_of(folder):

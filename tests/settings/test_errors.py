@@ -188,7 +188,15 @@ KINDS = {
             "freeze_backbone_epochs",
         ),
         *("unmixed_epochs", "randaugment", "patience", "min_epochs", "stop_epoch", "seed", "workers"),
-        *("checkpoint_every_steps", "keep_checkpoints", "keep_epochs", "lease_seconds", "embedding", "gpus"),
+        *(
+            "checkpoint_every_steps",
+            "keep_checkpoints",
+            "keep_epochs",
+            "lora_rank",
+            "lease_seconds",
+            "embedding",
+            "gpus",
+        ),
     },
     "number": {
         *(

@@ -18,12 +18,17 @@ NAMES = list(fields())
 # a linear probe with neither, and a head from texts with CLIP.
 OF_PAIRS = [name for name, field in fields().items() if metadata(field, "group") == RELATION]
 PICTURES = CHANGED.replace(
-    **{name: getattr(COMPLETE, name) for name in OF_PAIRS}, probe=False, trivialaugment=False, head_init="random"
+    **{name: getattr(COMPLETE, name) for name in OF_PAIRS},
+    probe=False,
+    trivialaugment=False,
+    head_init="random",
+    sam_rho=0.0,
 )
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
     folds=0,
     fold=None,
+    lora_rank=0,
     freeze_views=0,
     cutmix=0,
     unmixed_epochs=0,

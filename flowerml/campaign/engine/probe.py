@@ -61,6 +61,7 @@ def _timing_key(settings: Settings) -> tuple[object, ...]:
         "batch_size",
         "accumulate",
         "sam_rho",
+        "lora_rank",
         "amp",
         "tf32",
         "ema",

@@ -10,6 +10,7 @@ from flowerml.runs.outputs.tags_and_note import describe_weights, fold_in_words
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.serialization import as_params
 from flowerml.training.device import autocast_dtype
+from flowerml.training.lora import adapted_matrices
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,13 @@ def print_header(run: Prepared, remark: str | None) -> None:
         f"model: {settings.model}, {built.parameters:,} parameters ({built.head_parameters:,} in the head),"
         f" {len(built.layer_groups)} layer groups, smallest rate factor {smallest:.3g}"
     )
+    if settings.lora_rank:
+        matrices = adapted_matrices(built.model.backbone).values()
+        trained = sum(settings.lora_rank * sum(matrix.shape) for matrix in matrices)
+        logger.info(
+            f"LoRA: {trained:,} numbers are trained in place of the backbone's"
+            f" {built.parameters - built.head_parameters:,}"
+        )
     for line in run.task.describe_settings(built, settings, run.balance):
         logger.info(f"check: {line}")
     unused = f"; not used of the file: {', '.join(_shorten_list(built.unused))}" if built.unused else ""
