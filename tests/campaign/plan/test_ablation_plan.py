@@ -71,6 +71,7 @@ def test_clip_has_the_recipe_of_the_plan_of_24_runs_against_the_published_one():
         "NO_MIXING": base.replace(mixup=0, cutmix=0),
         "LAYER_DECAY": base.replace(llrd=0.65),
         "PUBLISHED": base.replace(mixup=0, cutmix=0, llrd=0.65, **published),
+        "LORA": base.replace(lora_rank=8, lr_backbone=3e-4, llrd=1.0),
     }
     assert plan.warnings == ()
 
