@@ -166,13 +166,18 @@ def _common_family(decisions: Sequence[Mapping[str, ServerRun]], campaigns: Sequ
 
 
 def _chosen_runs(campaign: ServerRun, decision: ServerRun) -> dict[int, ServerRun]:
-    """The newest finished run of each seed of the chosen configuration."""
-    runs = runs_of_campaign(campaign.tags["campaign"], ("train",))
-    return {
-        int(run.tags["seed"]): run
-        for run in runs
+    """The newest finished run of each seed of the chosen configuration. Raises UserError for folds."""
+    runs = [
+        run
+        for run in runs_of_campaign(campaign.tags["campaign"], ("train",))
         if run.status == "FINISHED" and run.tags.get("config_id") == decision.tags["winner"]
-    }
+    ]
+    if any("fold" in run.tags for run in runs):
+        raise UserError(
+            f"{_campaign_name(campaign)} has confirmed its choice by folds, each on other pictures. Allowed: campaigns"
+            " that have chosen on seeds, on one split"
+        )
+    return {int(run.tags["seed"]): run for run in runs}
 
 
 def _read_examples(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, tuple[str, ...]]:

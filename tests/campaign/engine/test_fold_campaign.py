@@ -5,6 +5,7 @@ import json
 import pytest
 
 from flowerml.campaign.status import CampaignStatus
+from flowerml.cli.main import main
 from tests.campaign.campaigns import TINY, run_here, runs_at_mlflow
 
 TEXT = (
@@ -22,7 +23,7 @@ TEXT = (
 
 
 @pytest.mark.slow
-def test_finalists_are_chosen_by_every_picture_and_the_winner_is_retrained_on_all(flowers, tmp_path, monkeypatch):
+def test_finalists_are_chosen_by_every_picture_and_the_winner_is_retrained_on_all(flowers, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     snapshot, jobs = run_here(flowers, tmp_path, TEXT)
     assert snapshot.status is CampaignStatus.FINISHED
@@ -46,3 +47,6 @@ def test_finalists_are_chosen_by_every_picture_and_the_winner_is_retrained_on_al
     assert "flowerml.fold" not in final.data.tags
     (version,) = snapshot.delivered
     assert version.version == "1"
+
+    assert main(["compare", snapshot.id, snapshot.id, "--output-dir", str(tmp_path / "compared")]) == 2
+    assert "has confirmed its choice by folds, each on other pictures" in capsys.readouterr().err
