@@ -58,7 +58,7 @@ class Callbacks:
     on_best: Callable[[Candidate], None]  # an epoch is the best so far
     on_memory: Callable[[str], None]  # memory ran out and the micro-batches were halved; gets the message
     on_state: Callable[[Progress, StateDict], None]  # a checkpoint is due
-    on_weights: Callable[[Candidate], None] | None = None  # after each epoch, best or not
     stop_reason: Callable[[], str | None] = _no_stop  # polled between steps: why to stop now and resume later, or None
     early_stop_reason: Callable[[], str] = _no_early_stop  # polled after each epoch: why it was the last, or ""
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext  # around each wait for a batch, between two steps
+    on_weights: Callable[[Candidate], None] | None = None  # after each epoch, best or not
