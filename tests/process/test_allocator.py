@@ -80,6 +80,7 @@ def test_every_command_that_computes_sets_it():
         "flowerml/runs/soup/evaluator.py",
         "flowerml/runs/robustness.py",
         "flowerml/runs/data_check.py",
+        "flowerml/runs/folds/unlabelled.py",
         "flowerml/cli/commands/predict.py",
         "flowerml/cli/commands/explain.py",
     }

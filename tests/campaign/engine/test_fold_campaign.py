@@ -23,7 +23,7 @@ TEXT = (
 
 
 @pytest.mark.slow
-def test_finalists_are_chosen_by_every_picture_and_the_winner_is_retrained_on_all(flowers, tmp_path, monkeypatch, capsys):
+def test_finalists_are_chosen_by_every_picture_and_the_winner_is_retrained(flowers, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     snapshot, jobs = run_here(flowers, tmp_path, TEXT)
     assert snapshot.status is CampaignStatus.FINISHED
