@@ -22,7 +22,7 @@ PICTURES = CHANGED.replace(
     probe=False,
     trivialaugment=False,
     head_init="random",
-    sam_rho=0.0,
+    lora_rank=0,
 )
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
