@@ -48,5 +48,7 @@ def test_finalists_are_chosen_by_every_picture_and_the_winner_is_retrained(flowe
     (version,) = snapshot.delivered
     assert version.version == "1"
 
-    assert main(["compare", snapshot.id, snapshot.id, "--output-dir", str(tmp_path / "compared")]) == 2
+    assert (
+        main(["compare", "--plan", snapshot.id, "--plan", snapshot.id, "--output-dir", str(tmp_path / "compared")]) == 2
+    )
     assert "has confirmed its choice by folds, each on other pictures" in capsys.readouterr().err
