@@ -55,13 +55,15 @@ class MistakeExplainer:
         most = max(1, _BATCH_PIXELS // self.description.size**2)
         size = 1  # the first one tells how long one takes
         while left and size:
+            batch_started = time.monotonic()
             try:
                 jpegs |= self._overlays_of(network, left[:size])
             except NoHeatMap as error:
                 return f"No heat maps: {error}."
             left = left[size:]
-            spent = time.monotonic() - started
-            size = min(most, int((self.seconds - spent) / (spent / len(jpegs)))) if spent < self.seconds else 0
+            # By the last batch: loading the model, and all that a first pass prepares, are no measure of the next.
+            each = (time.monotonic() - batch_started) / size
+            size = max(0, min(most, int((started + self.seconds - time.monotonic()) / each)))
         if not jpegs:
             return "No heat maps: the pictures can't be read any more."
         many = "the surest mistake" if len(jpegs) == 1 else f"the {len(jpegs)} surest mistakes"
