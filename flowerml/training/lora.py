@@ -63,9 +63,19 @@ class LowRankUpdates:
     @torch.no_grad()
     def apply(self) -> None:
         """Give each matrix the value of its start plus the product of its factors; on the device, no sync point."""
-        for name, matrix in self._matrices.items():
-            down, up = self._factors[name]
-            matrix.copy_(torch.addmm(self._start[name], up, down))
+        for name in self._matrices:
+            self._apply(name)
+
+    @torch.no_grad()
+    def apply_step(self) -> None:
+        """`apply` after an optimizer step: where that had a gradient, so nothing while the backbone is frozen."""
+        for name, (_, up) in self._factors.items():
+            if up.grad is not None:
+                self._apply(name)
+
+    def _apply(self, name: str) -> None:
+        down, up = self._factors[name]
+        self._matrices[name].copy_(torch.addmm(self._start[name], up, down))
 
     def state_dict(self) -> dict[str, list[torch.Tensor]]:
         """The factors by name. Tensors are those in use, not copies."""

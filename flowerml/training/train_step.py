@@ -161,7 +161,7 @@ class TrainStep:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         if self.lora is not None:
-            self.lora.apply()
+            self.lora.apply_step()
         return PendingStep(loss, norm, context, norm_may_overflow=self.scaler.is_enabled())
 
     def _take_gradient_uphill(self, inputs: Inputs, targets: torch.Tensor, count: int, seed: int, context: str) -> None:

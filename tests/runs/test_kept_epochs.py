@@ -7,7 +7,7 @@ import torch
 
 from flowerml.errors import UserError
 from flowerml.models.weights.average import average_states
-from flowerml.runs.outputs.kept_epochs import clear_epochs, kept_epochs
+from flowerml.runs.outputs.kept_epochs import kept_epochs
 from flowerml.runs.soup.evaluator import Request
 from flowerml.runs.soup.greedy import combine_runs
 from flowerml.runs.soup.record import record_combination
@@ -87,12 +87,12 @@ def test_a_soup_of_one_runs_epochs_names_that_run_once(kept, tmp_path):
     assert len(tags["flowerml.combined_runs"].split(",")) == 1
 
 
-def test_overwriting_removes_them(train_small, kept, tmp_path):
-    folder = tmp_path / "run"
-    (folder / "epochs").mkdir(parents=True)
-    (folder / "epochs" / "epoch007.pth").write_bytes(b"old")
+def test_a_run_that_is_replaced_leaves_none_and_other_files_stay(train_small, tmp_path):
+    given = {**HALF, "epochs": 2, "output_dir": str(tmp_path / "run")}
+    folder = train_small(**given, keep_epochs=2)[0].folder
     (folder / "epochs" / "notes.txt").write_text("mine")
-    clear_epochs(folder)
+    assert len(kept_epochs(folder)) == 2
+    train_small(**given, overwrite=True)
     assert [path.name for path in (folder / "epochs").iterdir()] == ["notes.txt"]
 
 
