@@ -1,9 +1,9 @@
 """The data loaders of a run."""
 
+from flowerml.data.features.loader import feature_evaluation_loader, feature_training_loader
 from flowerml.data.image_cache.choice import DISK, OFF
 from flowerml.data.loader import Loader, Share, evaluation_loader, training_loader
 from flowerml.runs.prepare import Prepared
-from flowerml.runs.probe_outputs import feature_loaders
 from flowerml.tasks import Views
 
 
@@ -18,7 +18,7 @@ def make_views(run: Prepared) -> Views:
 def make_loaders(run: Prepared, views: Views, share: Share) -> tuple[Loader, Loader | None]:
     """The training loader and, unless nothing was held out, the validation loader, of this process's `share`."""
     if views.features is not None:
-        return feature_loaders(run, views)
+        return _feature_loaders(run, views)
     size, pin, workers = run.settings.batch_size, run.device.type == "cuda", views.workers
     repeats = [run.balance.repeats[example.label] for example in views.train]
     train_loader = training_loader(
@@ -36,3 +36,16 @@ def make_loaders(run: Prepared, views: Views, share: Share) -> tuple[Loader, Loa
         return train_loader, None
     own = views.val[share.of(len(views.val))]
     return train_loader, evaluation_loader(own, views.eval_transform, batch_size=size, workers=workers, pin=pin)
+
+
+def _feature_loaders(run: Prepared, views: Views) -> tuple[Loader, Loader | None]:
+    """`make_loaders` of a linear probe: of the features of `views`."""
+    assert views.features is not None
+    size = run.settings.batch_size
+    repeats = [run.balance.repeats[example.label] for example in views.train]
+    train = feature_training_loader(
+        views.features(views.train), views.train, batch_size=size, seed=run.settings.seed, repeats=repeats
+    )
+    if not views.val:
+        return train, None
+    return train, feature_evaluation_loader(views.features(views.val), views.val, batch_size=size)

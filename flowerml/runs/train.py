@@ -11,6 +11,7 @@ from flowerml.errors import Stopped, UserError, one_line
 from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
 from flowerml.journal import JOURNAL
 from flowerml.models.builders import set_channels_last
+from flowerml.runs.best_weights import BestWeights, best_file, best_kept_of_failed
 from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
 from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, Lease, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
@@ -23,7 +24,6 @@ from flowerml.runs.outputs.kept_epochs import clear_epochs, keep_epoch
 from flowerml.runs.outputs.run_header import print_header
 from flowerml.runs.outputs.tags_and_note import run_tags
 from flowerml.runs.prepare import Prepared, prepare
-from flowerml.runs.probe_outputs import best_as_whole_model, best_file
 from flowerml.runs.ranks.launch import joined_ranks
 from flowerml.runs.resume import StartPoint, checkpoints_of, find_existing_run, find_start_point
 from flowerml.settings import Settings
@@ -153,15 +153,17 @@ def _execute(
             recorder.record(Metrics(metrics))
     features = frozen_features(run, views, position)
     with (
-        best_as_whole_model(run, views),
+        best_kept_of_failed(run, views),
         graceful(training.stop) as stop_reason,
         async_writer() as writer,
         joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
     ):
         outcome = _train_model(training, views, features, stop_reason, writer, ranks)
+    best = BestWeights(run, views)
     if reason := training.stop.reason:  # requested after the last step
+        best.write()
         raise Stopped(reason)
-    return finalize_run(run, recorder, outcome, views, test_examples, calibration_folders)
+    return finalize_run(run, recorder, outcome, best, views, test_examples, calibration_folders)
 
 
 def _train_model(

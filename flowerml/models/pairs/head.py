@@ -1,5 +1,7 @@
 """The head of the pair classifier. It imports only torch, as it is copied into the code of served models."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -43,6 +45,8 @@ class PairHead(nn.Module):
 
     def forward(self, features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         """Logits (N, C), in fp32 also under autocast: bf16 is too coarse for box features and for a cosine."""
-        with torch.autocast(features.device.type, enabled=False):
+        device = features.device.type
+        # Tensors of the device "meta", by which the cost is counted, know no autocast.
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             pair = self.visual(features.float()) + self.spatial(boxes.float())
             return F.linear(F.normalize(pair, dim=1), F.normalize(self.embeddings, dim=1)) / self.temperature

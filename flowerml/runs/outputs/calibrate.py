@@ -1,10 +1,11 @@
-"""The calibration of a run's best model: in `best.pth`, and what it does in a page of figures."""
+"""The calibration of a run's best model: fitted, and what it does in a page of figures."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from flowerml.evaluation.calibration import Calibration
 from flowerml.evaluation.fit_calibration import (
     MIN_EXAMPLES,
     CalibrationReport,
@@ -15,38 +16,37 @@ from flowerml.evaluation.metrics import Predictions, join_predictions
 from flowerml.evaluation.prediction_table import PredictionTable, read_predictions
 from flowerml.files import write_bytes, write_json
 from flowerml.optional_files import write_optional
-from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The files that were written beside `best.pth`, metrics for MLflow, and a line for the terminal."""
+    """What to store in `best.pth`, the files that were written, metrics for MLflow, and a line for the terminal."""
 
+    calibration: Calibration
     metrics: dict[str, float]
     paths: list[Path]
     line: str
 
 
 def calibrate(
-    weights: Path, predictions: Predictions, runs: Sequence[str] = (), *, energies: bool = True
+    folder: Path, predictions: Predictions, runs: Sequence[str] = (), *, energies: bool = True
 ) -> Calibrated | None:
-    """Fit a calibration to validation predictions and store it in `weights`; None with fewer than MIN_EXAMPLES photos.
+    """Fit a calibration to validation predictions; None with fewer than MIN_EXAMPLES photos.
 
     `runs` are the names of those that predicted, where that is not the model itself; `energies` as `fit_calibration`
-    takes it. Writes `calibration.json` and `calibration.png` beside the weights. Predicted classes do not change;
+    takes it. Writes `calibration.json` and `calibration.png` into `folder`. With it, predicted classes do not change;
     probabilities only where that lowers the loss of photos that did not take part in the fit.
 
     Raises:
-        UserError: the weights can't be read or written.
+        UserError: `calibration.json` can't be written.
     """
     if len(set(predictions.ids)) < MIN_EXAMPLES:
         return None
     report = measure_calibration(predictions)
     calibration = fit_calibration(predictions, scaled=report.helps, energies=energies)
-    save_checkpoint(weights, replace(load_checkpoint(weights), calibration=calibration))
-    content, figure = weights.with_name("calibration.json"), weights.with_name("calibration.png")
+    content, figure = folder / "calibration.json", folder / "calibration.png"
     write_json(content, report.as_json(calibration, runs))
     paths = [content]
     if write_optional(figure, lambda path: _write_figure(path, report, calibration.temperature)):
@@ -55,10 +55,10 @@ def calibrate(
     line = report.line(temperature)
     if runs:
         line += f", by the validation photos of {', '.join(runs)}"
-    return Calibrated(report.as_metrics(temperature), paths, line)
+    return Calibrated(calibration, report.as_metrics(temperature), paths, line)
 
 
-def calibrate_by_runs(weights: Path, classes: Sequence[str], folders: Sequence[Path]) -> Calibrated | None:
+def calibrate_by_runs(folder: Path, classes: Sequence[str], folders: Sequence[Path]) -> Calibrated | None:
     """Calibrate a model without validation photos by other runs of its configuration, as `calibrate` does.
 
     `folders` hold their predictions.csv and are named as the runs; one that is unreadable or has other classes is left
@@ -68,13 +68,13 @@ def calibrate_by_runs(weights: Path, classes: Sequence[str], folders: Sequence[P
     Raises:
         UserError: as `calibrate`.
     """
-    read = {folder.name: _read(folder, classes) for folder in folders}
+    read = {one.name: _read(one, classes) for one in folders}
     usable = {name: table for name, table in read.items() if table is not None}
     if not usable:
         return None
     energies = all(table.energies is not None for table in usable.values())
     pooled = join_predictions([table.as_predictions() for table in usable.values()])
-    return calibrate(weights, pooled, tuple(usable), energies=energies)
+    return calibrate(folder, pooled, tuple(usable), energies=energies)
 
 
 def _read(folder: Path, classes: Sequence[str]) -> PredictionTable | None:

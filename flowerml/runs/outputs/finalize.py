@@ -17,6 +17,7 @@ from flowerml.models.builders import set_channels_last
 from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
 from flowerml.runs.baselines import record_baselines
+from flowerml.runs.best_weights import BestWeights
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.calibrate import Calibrated, calibrate, calibrate_by_runs
 from flowerml.runs.outputs.mistake_maps import MistakeExplainer
@@ -24,7 +25,7 @@ from flowerml.runs.outputs.tags_and_note import final_tags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
 from flowerml.training.callbacks import Candidate, TrainingResult
-from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.checkpoint import Checkpoint
 from flowerml.training.device import autocast_dtype
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def finalize_run(
     run: Prepared,
     recorder: Recorder,
     outcome: TrainingResult,
+    best: BestWeights,
     views: Views,
     test_examples: Sequence[Example],
     calibration_folders: Sequence[Path] = (),
@@ -60,9 +62,12 @@ def finalize_run(
         UserError: a file that later commands need can't be written.
     """
     assert outcome.best is not None
-    weights = run.folder / "best.pth"
-    outcome.best = _in_fp32(outcome.best, run, weights, views)
-    paths = [weights, artifacts.write_history(run.folder, outcome.history)]
+    outcome.best = _in_fp32(outcome.best, best, run, views)
+    calibrated = _calibrate(run, outcome.best, calibration_folders)
+    if calibrated is not None:
+        best.set_calibration(calibrated.calibration)
+    best.write()
+    paths = [best.path, artifacts.write_history(run.folder, outcome.history)]
     if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
         paths.append(curves)
     explainer = None
@@ -71,17 +76,13 @@ def finalize_run(
             run.task,
             run.data.classes,
             run.built.description,
-            lambda: as_network(load_checkpoint(weights), str(run.device), str(run.folder)),
+            lambda: as_network(best.checkpoint, str(run.device), str(run.folder)),
             seconds=_HEAT_MAPS_S,
         )
     metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
     scores: Scores | None = None
-    calibrated: Calibrated | None = None
     if outcome.best.predictions is not None:
         scores = compute_metrics(outcome.best.predictions)
-        if calibrated := try_to_make("calibration", partial(calibrate, weights, outcome.best.predictions)):
-            metrics |= calibrated.metrics
-            paths += calibrated.paths
         metrics |= {
             "best_val_accuracy": scores.accuracy,
             "best_val_macro_f1": scores.macro_f1,
@@ -90,15 +91,13 @@ def finalize_run(
         metrics |= run.task.extra_metrics(
             outcome.best.predictions,
             views,
-            lambda examples: _predict(load_checkpoint(weights), run, examples, views.workers),
+            lambda examples: _predict(best.checkpoint, run, examples, views.workers),
         )
         title = f"{run.settings.run_name}, validation, epoch {outcome.best.epoch}"
         paths += artifacts.write_evaluation(
             run.folder, title, outcome.best.predictions, scores, run.task, run.data.val, explainer
         )
-    elif calibrated := try_to_make(
-        "calibration", partial(calibrate_by_runs, weights, run.data.classes, calibration_folders)
-    ):
+    if calibrated is not None:
         metrics |= calibrated.metrics
         paths += calibrated.paths
     on_cpu = views.features if run.device.type == "cpu" else None  # a GPU's features differ in the last digits
@@ -107,9 +106,9 @@ def finalize_run(
     test: Scores | None = None
     if test_examples:
         test_predictions = (
-            _predict(load_checkpoint(weights), run, test_examples, run.workers)
+            _predict(best.checkpoint, run, test_examples, run.workers)
             if views.features is None
-            else _predict_features(load_checkpoint(weights), run, test_examples, views.features(test_examples))
+            else _predict_features(best.checkpoint, run, test_examples, views.features(test_examples))
         )
         test = compute_metrics(test_predictions)
         metrics |= {
@@ -140,20 +139,28 @@ def finalize_run(
     return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
 
 
-def _in_fp32(best: Candidate, run: Prepared, weights: Path, views: Views) -> Candidate:
+def _calibrate(run: Prepared, best: Candidate, calibration_folders: Sequence[Path]) -> Calibrated | None:
+    """By the validation photos; without any, by those of other runs. None where that can't be done."""
+    if best.predictions is not None:
+        return try_to_make("calibration", partial(calibrate, run.folder, best.predictions))
+    by_runs = partial(calibrate_by_runs, run.folder, run.data.classes, calibration_folders)
+    return try_to_make("calibration", by_runs)
+
+
+def _in_fp32(best: Candidate, weights: BestWeights, run: Prepared, views: Views) -> Candidate:
     """The best epoch, evaluated in fp32 where the epochs were evaluated in the training's own precision.
 
     Its figures then also stand in the file of its weights.
     """
     if best.predictions is None or autocast_dtype(run.device, amp=run.settings.amp) is None:
         return best
-    checkpoint = load_checkpoint(weights)
+    checkpoint = weights.checkpoint
     if views.features is not None:
         predictions = _predict_features(checkpoint, run, views.val, views.features(views.val))
     else:
         predictions = _predict(checkpoint, run, views.val, views.workers, views.eval_transform)
     result = compute_metrics(predictions).as_epoch_result(best.epoch)
-    save_checkpoint(weights, replace(checkpoint, metrics=result.as_metrics()))
+    weights.set_metrics(result.as_metrics())
     return replace(best, result=result, predictions=predictions)
 
 

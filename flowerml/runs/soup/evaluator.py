@@ -186,9 +186,10 @@ class Evaluator:
         """
         scores = compute_metrics(candidate.predictions)
         metrics = scores.as_epoch_result(candidate.checkpoint.epoch).as_metrics()
-        save_checkpoint(folder / "best.pth", replace(candidate.checkpoint, metrics=metrics, calibration=None))
-        try_to_make("calibration", lambda: calibrate(folder / "best.pth", candidate.predictions))
+        calibrated = try_to_make("calibration", lambda: calibrate(folder, candidate.predictions))
+        calibration = None if calibrated is None else calibrated.calibration
         one = candidate.checkpoint
+        save_checkpoint(folder / "best.pth", replace(one, metrics=metrics, calibration=calibration))
         network = partial(as_network, one, str(self.device), one.origin)
         explainer = MistakeExplainer(self.task, one.classes, one.description, network)
         write_evaluation(folder, title, candidate.predictions, scores, self.task, self.val, explainer)
