@@ -56,7 +56,7 @@ docs: $(READY)  ## the pages of docs/ as a website in build/site; a broken link 
 	$(BIN)/zensical build --clean --strict
 
 ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loopback
-	$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
+	$(BIN)/flowerml ui --store $(STORE) --port $(PORT)
 
 bench: export BENCH_RESULTS := benchmarks/RESULTS.md
 bench: $(READY)  ## measurements, as tables and in benchmarks/RESULTS.md (half an hour, an hour with photos in data/train)

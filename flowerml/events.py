@@ -39,11 +39,15 @@ class Params:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metrics of one step: the 1-based epoch, or 0 for metrics of the whole run. `timestamp` is in ms."""
+    """Metrics of one step: the 1-based epoch, or 0 for metrics of the whole run. `timestamp` is in ms.
+
+    `of_model`: they also are those of the run's `TrainedModel`.
+    """
 
     values: Mapping[str, float]
     step: int = 0
     timestamp: int = field(default_factory=now_ms)
+    of_model: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,24 @@ class Artifact:
 
 @dataclass(frozen=True)
 class DatasetInput:
-    """A dataset the run used: name, digest (MLflow keeps 36 characters), source path, and context (its use)."""
+    """A dataset the run used: name, digest (MLflow keeps 36 characters), source path, and context (its use).
+
+    `profile` says how much of what it holds, as JSON.
+    """
 
     name: str
     digest: str
     source: str
     context: str
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The model that the run has trained; its weights are the run's artifact `best.pth`."""
+
+    name: str
+    params: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,7 @@ def _without_secrets(values: Mapping[str, str]) -> dict[str, str]:
     return {name: redact_secrets(text) for name, text in values.items()}
 
 
-Event = Params | Metrics | Tags | Artifact | DatasetInput | Ended
+Event = Params | Metrics | Tags | Artifact | DatasetInput | TrainedModel | Ended
 
 
 class Recorder(Protocol):

@@ -50,7 +50,7 @@ def main() -> int:
         f"{duration(trained)} with runs at work, two at a time, {duration(campaign - trained)} between and around them"
     )
     logger.info(f"\ndone in {duration(time.monotonic() - started)}: {around}.")
-    logger.info(f"Look at runs, curves, decisions and the report with:  make ui STORE={STORE}")
+    logger.info(f"Look at champions, runs, curves, decisions and the report with:  make ui STORE={STORE}")
     return 0
 
 

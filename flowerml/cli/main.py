@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from flowerml.errors import LeaseLost, UserError
 from flowerml.log import configure_logging, print_traceback
-from flowerml.process.environment import set_process_environment
+from flowerml.process.environment import COMMAND, set_process_environment
 from flowerml.process.exit import skip_teardown
 from flowerml.process.garbage_collection import collect_rarely
 
@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": "classify every picture in a folder",
     "explain": "draw which parts of a picture raise the logit of the class it is given",
     "sync": "deliver to MLflow what runs recorded while the server was away",
+    "ui": "show runs, champions and reports in MLflow's pages, on this machine",
     "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }
@@ -67,6 +68,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"command {name!r} is unknown.{did_you_mean(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}"
             )
+        os.environ[COMMAND] = f"flowerml {name}"
         command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.commands.{name}").run
         code = command(argv)
         logger.debug(f"{name} ended with exit code {code} (Python {platform.python_version()})")

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowerml.errors import LeaseLost, UserError
@@ -162,9 +162,9 @@ class Journal:
 
     def _without_duplicates(self, record: Record) -> Record | None:
         match record:
-            case Metrics(values, step, timestamp):
+            case Metrics(values, step):
                 new = {name: value for name, value in values.items() if (name, step) not in self._logged_metrics}
-                return Metrics(new, step, timestamp) if new else None
+                return replace(record, values=new) if new else None
             case Params(texts):
                 added = {name: text for name, text in texts.items() if name not in self._logged_params}
                 return Params(added) if added else None

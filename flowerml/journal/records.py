@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags, now_ms
+from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags, TrainedModel, now_ms
 
 _DIGITS = 16  # of the sha256: 64 bits detect accidents, not tampering
 
@@ -52,6 +52,7 @@ _RECORD_TYPES: Mapping[str, type] = {
     "tags": Tags,
     "artifact": Artifact,
     "input": DatasetInput,
+    "model": TrainedModel,
     "ended": Ended,
 }
 _KINDS = {record_type: kind for kind, record_type in _RECORD_TYPES.items()}

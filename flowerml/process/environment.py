@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 # third of a step in waking its cores: GNU's OpenMP (in torch's wheels) spins for about 0.1 ms here, LLVM's and Intel's,
 # which read the first name only, not at all. They read it when they are loaded. Results do not depend on it.
 SHORT_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+# The command that was typed (`flowerml train`): the source of MLflow runs, also of those of child processes.
+COMMAND = "FLOWERML_COMMAND"
 _SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # a user who has set one of these has decided
 _USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # as in getpass.getuser
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flowerml.data.loader import Example
 from flowerml.errors import Stopped, UserError, one_line
-from flowerml.events import Artifact, DatasetInput, Event, Metrics, Params, Recorder, Tags
+from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
 from flowerml.journal import JOURNAL
 from flowerml.models.builders import set_channels_last
 from flowerml.runs.best_weights import BestWeights, best_file, best_kept_of_failed
@@ -19,9 +19,11 @@ from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, gra
 from flowerml.runs.lifecycle.termination import finalize_run_status
 from flowerml.runs.loaders import make_loaders, make_views
 from flowerml.runs.outputs import artifacts
+from flowerml.runs.outputs.dataset_inputs import dataset_inputs
 from flowerml.runs.outputs.finalize import RunResult, finalize_run
 from flowerml.runs.outputs.kept_epochs import clear_epochs, keep_epoch
 from flowerml.runs.outputs.run_header import print_header
+from flowerml.runs.outputs.system_metrics import system_metrics
 from flowerml.runs.outputs.tags_and_note import run_tags
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.ranks.launch import joined_ranks
@@ -82,7 +84,8 @@ def run_training(
             run.folder, run.config_id, run.settings.seed, recorder, stop, checkpoints_of(run).clear
         ):
             training = _TrainingRun(run, recorder, start, stop, labels or {}, on_row, torchrun)
-            finished = _execute(training, test_examples, calibration_folders)
+            with system_metrics(recorder, run.device, lease.owner.token):
+                finished = _execute(training, test_examples, calibration_folders)
         clean_fenced(lease)
     return replace(finished, run_id=recorder.run_id)
 
@@ -140,7 +143,7 @@ def _execute(
         clear_epochs(run.folder)
     if start.checkpoint is None:
         checkpoints.clear()
-    for event in _start_events(run, training.labels):
+    for event in _start_events(run, training.labels, test_examples):
         recorder.record(event)
     for path in artifacts.write_start_files(run):
         recorder.record(Artifact(path))
@@ -260,9 +263,9 @@ def _test_examples(run: Prepared) -> list[Example]:
     return examples
 
 
-def _start_events(run: Prepared, labels: Mapping[str, str]) -> Iterator[Event]:
+def _start_events(run: Prepared, labels: Mapping[str, str], test_examples: Sequence[Example]) -> Iterator[Event]:
     yield Tags({**run_tags(run), **labels})
     yield Params(as_params(run.settings))
-    yield DatasetInput("train", run.digests.data, str(Path(run.settings.train_dir).resolve()), "training")
+    yield from dataset_inputs(run, test_examples)
     balance = run.balance
     yield Metrics({"effective_imbalance": balance.effective_imbalance, "effective_ratio": balance.effective_ratio})

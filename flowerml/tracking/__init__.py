@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flowerml.tracking.client.pages import where_to_look
 from flowerml.tracking.client.runs import KIND, NOTE
 from flowerml.tracking.delivery.reap import ClosedRun, close_stale_runs
 from flowerml.tracking.delivery.start_run import note_failure, start_child_run, start_run
@@ -15,7 +16,6 @@ from flowerml.tracking.delivery.sync import (
 )
 from flowerml.tracking.environment.env_run import ignore_foreign_env_run
 from flowerml.tracking.environment.experiment import default_experiment
-from flowerml.tracking.environment.ignored import warn_of_ignored_variables
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.search.candidates import TrackedRuns
 from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
@@ -50,7 +50,7 @@ __all__ = [
     "start_child_run",
     "start_run",
     "sync_folder",
-    "warn_of_ignored_variables",
+    "where_to_look",
 ]
 
 _LAZY = {

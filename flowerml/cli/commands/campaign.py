@@ -46,10 +46,9 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.engine.context import CampaignOptions
     from flowerml.campaign.service import run_campaign
-    from flowerml.tracking import default_experiment, ignore_foreign_env_run, warn_of_ignored_variables
+    from flowerml.tracking import default_experiment, ignore_foreign_env_run, where_to_look
 
     ignore_foreign_env_run()
-    warn_of_ignored_variables()
     options = CampaignOptions(
         train_dir=args.train_dir,
         runs_root=Path(args.runs_root),
@@ -61,8 +60,8 @@ def run(argv: Sequence[str] | None) -> int:
     )
     finished = run_campaign(plan, options, executor, parallel=parallel)
     logger.info(
-        f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it (also in"
-        " MLflow)"
+        f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it, also in"
+        f" MLflow: {where_to_look(finished.run_id)}"
     )
     for one in finished.delivered:
         logger.info(f"{one.path}: {one.registered_model}, version {one.version}. {one.alias_note}")

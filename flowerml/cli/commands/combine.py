@@ -57,7 +57,7 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.runs.soup.greedy import combine_runs, format_soup
     from flowerml.runs.soup.interpolate import format_interpolation, interpolate_runs
     from flowerml.runs.soup.record import Combination, record_combination
-    from flowerml.tracking import default_experiment, start_child_run
+    from flowerml.tracking import default_experiment, start_child_run, where_to_look
 
     named = nullcontext(tuple(map(Path, args.runs)))
     with campaign_run_folders(args.campaign, args.family) if args.campaign else named as runs:
@@ -83,7 +83,7 @@ def run(argv: Sequence[str] | None) -> int:
             run_id = record_combination(
                 made, lambda experiment, name: start_child_run(None, chosen or experiment, name, "combine")
             )
-            logger.info(f"run {run_id} has its files and figures (mlflow ui)")
+            logger.info(f"run {run_id} has its files and figures: {where_to_look(run_id)}")
     return 0
 
 

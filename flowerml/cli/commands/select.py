@@ -32,7 +32,7 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: MLflow, and torch where weights are registered.
     from flowerml.cli.select_table import print_decision
     from flowerml.runs.select import record_decision, select_configuration
-    from flowerml.tracking import TrackedRuns
+    from flowerml.tracking import TrackedRuns, where_to_look
 
     register = _registrar(args)
     decision = select_configuration(scope, TrackedRuns())
@@ -47,7 +47,9 @@ def run(argv: Sequence[str] | None) -> int:
     if args.json:
         print(_selection_json(decision, selected))
     if selected.run_id is not None:
-        logger.info(f"run {selected.run_id} has the table, the figure and the decision (mlflow ui)")
+        logger.info(
+            f"run {selected.run_id} has the table, the figure and the decision: {where_to_look(selected.run_id)}"
+        )
     if selected.registered is not None:
         logger.info(selected.registered)
     return 0

@@ -51,12 +51,11 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch, MLflow, Optuna.
     from flowerml.cli.select_table import print_decision
     from flowerml.sweep.service import SearchOptions, run_sweep
-    from flowerml.tracking import default_experiment, warn_of_ignored_variables
+    from flowerml.tracking import default_experiment, where_to_look
 
     with closing(fork_client):
         points = _grid_queue(args, settings, family, given)
         config = _sweep_config(args, settings, given, family)
-        warn_of_ignored_variables()
         experiment = settings.experiment or default_experiment() or "flowers"
         options = SearchOptions(args.trials, family, points, args.workers, args.confirm, experiment)
         done = run_sweep(config, options, fork_client)
@@ -64,8 +63,8 @@ def run(argv: Sequence[str] | None) -> int:
         print_decision(done.decision)
     number, best = done.swept.best, done.swept.best_trial
     logger.info(
-        f"\nbest: trial {number}, {config.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures"
-        " (mlflow ui)"
+        f"\nbest: trial {number}, {config.monitor} {best.value:.4f}; run {done.run_id} has the table and the figures:"
+        f" {where_to_look(done.run_id)}"
     )
     if args.json:
         notes = {name: best.user_attrs.get(name) for name in ("run_id", "folder")}

@@ -43,7 +43,7 @@ def run(argv: Sequence[str] | None) -> int:
         ignore_foreign_env_run,
         start_child_run,
         start_run,
-        warn_of_ignored_variables,
+        where_to_look,
     )
 
     if started is not None and started.world > 1:
@@ -51,7 +51,6 @@ def run(argv: Sequence[str] | None) -> int:
         if started.rank > 0:
             return run_replica(torchrun_rendezvous(started.world), started)
     ignore_foreign_env_run()
-    warn_of_ignored_variables()
     if settings.experiment is None:
         settings = settings.model_copy(update={"experiment": default_experiment()})
     recorders: list[JournalRecorder] = []
@@ -95,7 +94,7 @@ def run(argv: Sequence[str] | None) -> int:
             f"\nthe run is FINISHED and not at MLflow yet: `flowerml sync {finished.folder}` delivers it; {place}"
         )
     else:
-        logger.info(f"\nrun {finished.run_id} is FINISHED; {place} and in MLflow (mlflow ui)")
+        logger.info(f"\nrun {finished.run_id} is FINISHED; {place} and in MLflow: {where_to_look(finished.run_id)}")
     if as_json:
         result = {
             "run_id": finished.run_id,

@@ -12,7 +12,7 @@ from flowerml.data.features.loader import feature_evaluation_loader
 from flowerml.data.loader import Example, Transform, evaluation_loader
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, format_scores
 from flowerml.evaluation.predict import predict_all
-from flowerml.events import Artifact, Metrics, Recorder, Tags
+from flowerml.events import Artifact, Metrics, Recorder, Tags, TrainedModel
 from flowerml.models.builders import set_channels_last
 from flowerml.optional_files import try_to_make
 from flowerml.prediction import as_network
@@ -122,7 +122,8 @@ def finalize_run(
         )
         for path in test_paths:
             recorder.record(Artifact(path, "test"))
-    recorder.record(Metrics(metrics, step=outcome.best.epoch))
+    recorder.record(TrainedModel(run.settings.run_name or run.folder.name, _model_params(run)))
+    recorder.record(Metrics(metrics, step=outcome.best.epoch, of_model=True))
     recorder.record(
         Tags({"mlflow.note.content": run_description(run, outcome, scores, test), **final_tags(outcome, scores)})
     )
@@ -137,6 +138,18 @@ def finalize_run(
     if test is not None:
         logger.info(f"\ntest folder {run.settings.test_dir}:\n{format_scores(test, run.task.headline)}")
     return RunResult(run.folder, recorder.run_id, run.config_id, outcome.best.epoch, scores, test)
+
+
+def _model_params(run: Prepared) -> dict[str, str]:
+    """What a list of models is read by; the settings are the run's."""
+    settings = run.settings
+    return {
+        "model": settings.model,
+        "img_size": str(run.built.description.size),
+        "parameters": str(run.built.parameters),
+        "seed": str(settings.seed),
+        "config_id": run.shared_config_id[:8],
+    }
 
 
 def _calibrate(run: Prepared, best: Candidate, calibration_folders: Sequence[Path]) -> Calibrated | None:

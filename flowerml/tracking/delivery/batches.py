@@ -1,7 +1,7 @@
 """Group a journal's records into batches of one request each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowerml.events import Artifact, Event, Metrics, Params, Tags
 from flowerml.journal import DamagedLine, Journal, Record, RunResumed, RunStarted
@@ -49,8 +49,8 @@ def split_record(record: Record) -> Iterator[Event]:
             yield from (Params({name: text}) for name, text in values.items())
         case Tags(values):
             yield from (Tags({name: text}) for name, text in values.items())
-        case Metrics(values, step, timestamp):
-            yield from (Metrics({name: value}, step, timestamp) for name, value in values.items())
+        case Metrics(values):
+            yield from (replace(record, values={name: value}) for name, value in values.items())
         case RunStarted() | RunResumed():
             return
         case _:

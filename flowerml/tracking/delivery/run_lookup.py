@@ -4,15 +4,14 @@ import re
 from collections.abc import Callable, Mapping
 
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import ValidationError
 
-from flowerml.errors import UserError
 from flowerml.journal import RunStarted
 from flowerml.settings import Settings
 from flowerml.settings.serialization import conflicting_params
+from flowerml.tracking.client.experiments import describe_experiment, get_or_create_experiment
 from flowerml.tracking.client.runs import JOURNAL_TAG
 from flowerml.tracking.environment.env_run import find_opened_run
 
@@ -52,23 +51,9 @@ def runs_of_journal(client: MlflowClient, experiment_id: str, journal: str) -> l
 def journal_experiment(client: MlflowClient, started: RunStarted, env_run: Run | None) -> str:
     """The id of the experiment of a journal's run. Raises UserError for a deleted one."""
     if env_run is not None:
+        describe_experiment(client, str(env_run.info.experiment_id))
         return str(env_run.info.experiment_id)
     return get_or_create_experiment(client, started.experiment, " or choose another --experiment")
-
-
-def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") -> str:
-    """The id of an experiment by name, created if there is none. Raises UserError for a deleted one."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        experiment = client.get_experiment_by_name(name)  # another process created it meanwhile
-    if experiment is None or experiment.lifecycle_stage != "active":
-        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore){hint}")
-    return str(experiment.experiment_id)
 
 
 def has_generated_name(run: Run) -> bool:

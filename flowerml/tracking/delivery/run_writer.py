@@ -8,11 +8,14 @@ from mlflow.entities import Dataset, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities import DatasetInput as MlflowDatasetInput
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags
+from flowerml.events import Artifact, DatasetInput, Ended, Event, Metrics, Params, Status, Tags, TrainedModel
 from flowerml.tracking.client.artifacts import IsLate, is_late, upload
 from flowerml.tracking.client.errors import is_unknown_run
 from flowerml.tracking.client.runs import CONTINUES, KIND, NOTE, REASON, find_run
+from flowerml.tracking.delivery.run_models import RunModels
+from flowerml.tracking.heartbeat import HEARTBEAT
 
 _PARAM_LIMIT = 6000  # characters; MLflow's limits
 _TAG_LIMIT = 8000
@@ -33,6 +36,7 @@ class RunWriter:
         self.run_id = str(run.info.run_id)
         # Params are immutable. Those logged by `mlflow run` have equal values (see `run_lookup`) and are kept.
         self._logged_params = set(run.data.params)
+        self._models = RunModels(client, self.run_id)
 
     def write(self, event: Event, launcher_id: str | None = None) -> None:
         """Write one event; an `Ended` also terminates the run `launcher_id`."""
@@ -41,11 +45,14 @@ class RunWriter:
                 self.write_batch([event])
             case Artifact(path, folder):
                 upload(self._client, self._run, path, folder, self._is_late)
-            case DatasetInput(name, digest, source, context):
-                data = Dataset(name, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": source}))
-                self._client.log_inputs(
-                    self.run_id, [MlflowDatasetInput(data, [InputTag("mlflow.data.context", context)])]
+            case DatasetInput(name, digest, source, context, profile):
+                data = Dataset(
+                    name, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": source}), profile=profile or None
                 )
+                tag = InputTag(MLFLOW_DATASET_CONTEXT, context)
+                self._client.log_inputs(self.run_id, [MlflowDatasetInput(data, [tag])])
+            case TrainedModel():
+                self._models.create(event)
             case Ended():
                 self._end(event, launcher_id)
 
@@ -58,8 +65,13 @@ class RunWriter:
             match event:
                 case Params(values):
                     params |= {name: text for name, text in values.items() if name not in self._logged_params}
-                case Metrics(values, step, timestamp):
-                    metrics += [Metric(name, value, timestamp, step) for name, value in values.items()]
+                case Metrics(values, step, timestamp, of_model):
+                    model = self._models.find() if of_model else None
+                    measured_on = self._models.dataset_of if model else lambda _: {}
+                    metrics += [
+                        Metric(name, value, timestamp, step, model_id=model, run_id=self.run_id, **measured_on(name))
+                        for name, value in values.items()
+                    ]
                 case Tags(values):
                     tags |= values
         self._client.log_batch(
@@ -114,6 +126,8 @@ class RunWriter:
             if not note.startswith(head):
                 self._client.set_tag(self.run_id, NOTE, f"{head}{note}"[:_TAG_LIMIT])
         self._client.set_terminated(self.run_id, ended.status.value, ended.timestamp)
+        with suppress(MlflowException):  # no such tag. It tells a live run from a dead one, and this one is over
+            self._client.delete_tag(self.run_id, HEARTBEAT)
         if launcher_id is not None:
             self.end_launcher(launcher_id, ended.status.value, ended.timestamp)
 

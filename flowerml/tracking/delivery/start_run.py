@@ -6,7 +6,6 @@ import socket
 import uuid
 from pathlib import Path
 
-from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.errors import UserError
@@ -15,13 +14,14 @@ from flowerml.journal import JOURNAL, Journal, RunResumed, RunStarted, find_jour
 from flowerml.settings import Settings
 from flowerml.tracking.client.connection import connect, set_request_timeout
 from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.experiments import get_or_create_experiment
 from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.runs import KIND, REASON, find_run
 from flowerml.tracking.client.store_client import StoreClient
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
-from flowerml.tracking.delivery.run_lookup import get_or_create_experiment
 from flowerml.tracking.environment.env_run import ENV_RUN_ID, get_env_run
+from flowerml.tracking.environment.source_tags import source_tags
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def _start_record(settings: Settings, experiment: str, run_name: str, env_run_id
         host=socket.gethostname(),
         opened=env_run_id,
         settings=settings.model_dump(mode="json"),
-        tags=resolve_tags(),
+        tags=source_tags(),
     )
 
 
@@ -107,7 +107,7 @@ def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind:
                 client.set_tag(run.info.run_id, name, text)
             return MlflowRecorder(client, str(run.info.run_id))
         experiment_id = str(parent.info.experiment_id) if parent else get_or_create_experiment(client, experiment)
-        all_tags = {**resolve_tags(), **tags, MLFLOW_RUN_NAME: run_name}
+        all_tags = {**source_tags(), **tags, MLFLOW_RUN_NAME: run_name}
         run = client.create_run(experiment_id, tags=all_tags, run_name=run_name)
         return MlflowRecorder(client, str(run.info.run_id))
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own

@@ -21,6 +21,7 @@ from flowerml.selection.registration import AliasAction, Verdict, compare_with_c
 from flowerml.tracking.client.errors import short_reason
 from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.store_client import StoreClient
+from flowerml.tracking.delivery.run_models import RunModels
 from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
 from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.registered_model import check_own_model, open_own_model
@@ -224,17 +225,16 @@ def _log_metrics(client: MlflowClient, model_id: str, decision: Decision, run_id
     winner, chosen = decision.winner, decision.chosen
     assert winner is not None
     assert chosen is not None
-    data = next((used.dataset for used in client.get_run(chosen.run_id).inputs.dataset_inputs), None)
+    measured_on = RunModels(client, chosen.run_id).dataset_of("val_accuracy")
     values = {
         "mean_val_accuracy": winner.accuracy.mean,
         "mean_val_macro_f1": winner.macro_f1.mean,
         "chosen_val_accuracy": chosen.accuracy,
         "chosen_val_macro_f1": chosen.macro_f1,
     }
-    dataset = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
     time = now_ms()
     metrics = [
-        Metric(name, value, time, 0, model_id=model_id, run_id=run_id, **dataset)
+        Metric(name, value, time, 0, model_id=model_id, run_id=run_id, **measured_on)
         for name, value in values.items()
         if value is not None
     ]

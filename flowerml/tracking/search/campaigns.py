@@ -8,15 +8,16 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient, get_tracking_uri
-from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect, database_file, set_request_timeout
+from flowerml.tracking.client.experiments import get_or_create_experiment
 from flowerml.tracking.client.failures import Failure, find_failure, is_permanent, to_user_error
 from flowerml.tracking.client.runs import KIND
-from flowerml.tracking.delivery.run_lookup import get_or_create_experiment, has_generated_name
+from flowerml.tracking.delivery.run_lookup import has_generated_name
 from flowerml.tracking.delivery.run_writer import RunWriter
 from flowerml.tracking.environment.env_run import ENV_RUN_ID, get_env_run
+from flowerml.tracking.environment.source_tags import source_tags
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.filters import tag_equals
@@ -116,7 +117,7 @@ def open_campaign(campaign: str, name: str, experiment: str, tags: Mapping[str, 
         run, launcher = (existing[0] if existing else env_run), None
         if run is None:
             all_tags = {
-                **resolve_tags(),
+                **source_tags(),
                 KIND: "campaign",
                 CAMPAIGN: campaign,
                 **tags,

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from flowerml.tracking.client.connection import connect
+from flowerml.tracking.client.experiments import get_or_create_experiment
 from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.runs import KIND
-from flowerml.tracking.delivery.run_lookup import get_or_create_experiment
 from flowerml.tracking.delivery.run_writer import RunWriter
 from flowerml.tracking.environment.env_run import ENV_RUN_ID, get_env_run
+from flowerml.tracking.environment.source_tags import source_tags
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.campaigns import CAMPAIGN, CampaignRun, first_run, runs_of_campaign
@@ -34,7 +34,7 @@ def open_sweep(sweep: str, name: str, experiment: str, tags: Mapping[str, str]) 
             if own is None:
                 experiment_id = get_or_create_experiment(client, experiment)
                 own = client.create_run(
-                    experiment_id, tags={**resolve_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name
+                    experiment_id, tags={**source_tags(), **all_tags, MLFLOW_RUN_NAME: name}, run_name=name
                 )
             _set_tags(client, own, all_tags)
         run, launcher = first_run(client, sweep, "sweep", own, env_run)

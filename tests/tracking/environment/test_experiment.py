@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
-from flowerml.tracking import default_experiment, warn_of_ignored_variables
+from flowerml.tracking import default_experiment
 from tests.tracking.opened_runs import open_run
 
 
@@ -54,11 +54,3 @@ def test_an_id_that_no_server_can_look_up_is_a_warning(monkeypatch, capsys):
     assert default_experiment() is None
     stderr = capsys.readouterr().err
     assert "MLFLOW_EXPERIMENT_ID does not count, as the MLflow tracking store http://127.0.0.1:9 does not" in stderr
-
-
-@pytest.mark.parametrize(("value", "warned"), [("true", 1), ("1", 1), ("false", 0), ("", 0), ("maybe", 1)])
-def test_system_metrics_are_said_not_to_be_logged(monkeypatch, capsys, value, warned):
-    if value:
-        monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", value)
-    warn_of_ignored_variables()
-    assert capsys.readouterr().err.count("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING does nothing here") == warned

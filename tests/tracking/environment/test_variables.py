@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
 from flowerml.events import Status
-from flowerml.tracking import default_experiment, start_run, warn_of_ignored_variables
+from flowerml.tracking import default_experiment, start_run
 from tests.tracking.delivery.helpers import sample_events, settings
 from tests.tracking.faulty_server import rows
 
@@ -54,7 +54,6 @@ def record(store, folder, monkeypatch):
     shutil.copy(store, folder / "mlflow.db")
     address = f"sqlite:///{folder / 'mlflow.db'}"
     monkeypatch.setenv(STORE, address)
-    warn_of_ignored_variables()
     recorder = start_run(settings(), default_experiment() or "flowers", "x", attempt)
     for event in sample_events(folder / "run"):
         recorder.record(event)

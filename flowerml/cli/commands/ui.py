@@ -1,0 +1,54 @@
+"""`flowerml ui`: MLflow's pages of the tracking store, opened where runs and the model registry are."""
+
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from types import FrameType
+
+from flowerml.cli.arguments import parse_int
+from flowerml.settings.flags import CommandParser
+
+logger = logging.getLogger(__name__)
+
+_PORT = "5000"  # MLflow's own
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Start a server if the store has none, print the address, serve until it is stopped. Raises UserError."""
+    parser = CommandParser(
+        prog="flowerml ui",
+        description=(
+            "Show runs, champions and reports in MLflow's pages, on this machine alone. For a store that is a server it"
+            " prints the address and ends."
+        ),
+    )
+    parser.add_argument(
+        "--store", metavar="URI", help="the tracking store; default: MLFLOW_TRACKING_URI, or as MLflow finds it"
+    )
+    parser.add_argument(
+        "--experiment", metavar="TEXT", help="the experiment to open; default: the one that was changed last"
+    )
+    parser.add_argument("--port", metavar="INT", default=_PORT, help=f"default: {_PORT}")
+    args = parser.parse(argv)
+    port = parse_int("--port", args.port, 1, 65535)
+    if args.store:
+        os.environ["MLFLOW_TRACKING_URI"] = args.store
+
+    from flowerml.tracking.server import HOST, first_page, local_server, own_pages
+
+    page = first_page(args.experiment)
+    if address := own_pages():
+        logger.info(f"{address}/{page}")
+        return 0
+    signal.signal(signal.SIGTERM, _stop)
+    with local_server(port) as server:
+        logger.info(f"http://{HOST}:{port}/{page}\n(Ctrl-C ends it)")
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,79 @@
+"""Experiments: found or created, with what MLflow's pages need to show them as model training."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from flowerml.errors import UserError
+from flowerml.tracking.client.pages import registry_page, runs_page
+from flowerml.tracking.client.runs import KIND, NOTE
+
+_EXPERIMENT_KIND = "mlflow.experimentKind"  # read by MLflow's pages: which view they open
+_MODEL_TRAINING = "custom_model_development"
+
+
+def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") -> str:
+    """The id of an experiment by name, created if there is none. Raises UserError for a deleted one."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            experiment_id = str(client.create_experiment(name, tags={_EXPERIMENT_KIND: _MODEL_TRAINING}))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        else:
+            client.set_experiment_tag(experiment_id, NOTE, experiment_note(experiment_id))
+            return experiment_id
+        experiment = client.get_experiment_by_name(name)  # another process created it meanwhile
+    if experiment is None or experiment.lifecycle_stage != "active":
+        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore){hint}")
+    _describe(client, experiment)
+    return str(experiment.experiment_id)
+
+
+def experiment_note(experiment_id: str) -> str:
+    """The description of an experiment, Markdown: its first line is what the page shows before it is unfolded."""
+
+    def page(kind: str, *, best_first: bool = False) -> str:
+        return runs_page(experiment_id, f"tags.`{KIND}` = '{kind}'", best_first=best_first)
+
+    return "\n".join(
+        [
+            (
+                f"[Champions]({registry_page()}) · [campaigns]({page('campaign')}) · [selections]({page('select')})"
+                f" · [training runs, best first]({page('train', best_first=True)})"
+            ),
+            "",
+            (
+                "Each run's page has its scores in words, its curves, and under Artifacts its confusion matrix and"
+                " `errors.html` with the pictures it got wrong. A campaign's `report.html` lies under its Artifacts. A"
+                " champion is the version with the alias `champion`; its description says why it was chosen."
+            ),
+            "",
+            (
+                "The search field above filters by tags, for example"
+                " `` tags.`flowerml.campaign` = 'NAME' and tags.`flowerml.phase` = 'B' ``."
+            ),
+        ]
+    )
+
+
+def describe_experiment(client: MlflowClient, experiment_id: str) -> None:
+    """Give the experiment of a run that `mlflow run` has opened its kind and description, where it lacks them."""
+    _describe(client, client.get_experiment(experiment_id))
+
+
+def _describe(client: MlflowClient, experiment: Experiment) -> None:
+    """Add what an experiment of an earlier version, or one created by MLflow, lacks; a user's own text stays."""
+    experiment_id = str(experiment.experiment_id)
+    missing: dict[str, Callable[[], str]] = {
+        _EXPERIMENT_KIND: lambda: _MODEL_TRAINING,
+        NOTE: lambda: experiment_note(experiment_id),
+    }
+    for tag, text in missing.items():
+        if tag not in experiment.tags:
+            with suppress(MlflowException):  # a reader's rights are enough for all else
+                client.set_experiment_tag(experiment_id, tag, text())
