@@ -1,12 +1,14 @@
 """A run without training: a byte copy of another run's best.pth and its artifacts."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.events import Artifact, Metrics, Params, Tags
+from flowerml.events import Artifact, DatasetInput, Metrics, Params, Tags, TrainedModel
 from flowerml.files import copy_file
+from flowerml.journal import Journal, JournalEntry, find_journals
 from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RUN_FILES, read_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, watch_run
@@ -51,12 +53,25 @@ def run_copy(
         with finalize_run_status(folder, config_id, settings.seed, recorder, stop):
             recorder.record(Tags(labels))
             recorder.record(Params(as_params(settings)))
+            for event in _data_and_model(source, settings.run_name):
+                recorder.record(event)
             for name in RUN_FILES:
                 if name != RUN_FILE and (source / name).is_file():
                     copy_file(source / name, folder / name)
                     recorder.record(Artifact(folder / name))
             if figures:
-                recorder.record(Metrics(dict(figures), step=int(figures.get("best_epoch", 0))))
+                recorder.record(Metrics(dict(figures), step=int(figures.get("best_epoch", 0)), of_model=True))
         clean_fenced(lease)
     logger.info(f"{folder / 'best.pth'} is that of {source}")
     return folder / "best.pth"
+
+
+def _data_and_model(source: Path, name: str) -> Iterator[DatasetInput | TrainedModel]:
+    """What the journal of the run in the folder `source` says of its data and its model, which gets another name."""
+    for folder in find_journals(source)[-1:]:
+        for entry in Journal(folder).records():
+            match entry.record if isinstance(entry, JournalEntry) else None:
+                case DatasetInput() as data:
+                    yield data
+                case TrainedModel() as model:
+                    yield replace(model, name=name)

@@ -21,6 +21,11 @@ def run_page(experiment_id: str, run_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}?{_VIEW}"
 
 
+def artifact_page(experiment_id: str, run_id: str, path: str) -> str:
+    """The part of the address of a run's artifact after the server's."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}?{_VIEW}"
+
+
 def runs_page(experiment_id: str, search: str = "", *, best_first: bool = False) -> str:
     """The part of the address of an experiment's runs after the server's; `search` as in MLflow's search field."""
     parts = [_VIEW, *([f"searchFilter={quote(search, safe='')}"] if search else []), *([_BEST_FIRST] * best_first)]

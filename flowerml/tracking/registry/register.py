@@ -20,6 +20,7 @@ from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion, compare_with_foreign
 from flowerml.tracking.client.errors import short_reason
 from flowerml.tracking.client.failures import to_user_error
+from flowerml.tracking.client.pages import artifact_page, run_page
 from flowerml.tracking.client.store_client import StoreClient
 from flowerml.tracking.delivery.run_models import RunModels
 from flowerml.tracking.registry.alias import CHAMPION, list_versions, move_alias, version_by_alias
@@ -165,11 +166,22 @@ def _create_version(
         model_id = _log_model(client, name, checkpoint, weights, digest, run_id, tags)
     _log_metrics(client, model_id, decision, selection_id or run_id)
     open_own_model(client, name)
-    text = f"{decision.words}\n\n{judged.words}\n\n{version_description(decision)}"
+    links = _links(client, run_id, decision.chosen.run_id)
+    text = f"{decision.words}\n\n{judged.words}\n\n{links}\n\n{version_description(decision)}"
     created = client.create_model_version(
         name, f"models:/{model_id}", run_id=run_id, tags=tags, description=text, model_id=model_id
     )
     return str(created.version)
+
+
+def _links(client: MlflowClient, run_id: str, judged_id: str) -> str:
+    """Links to the run whose weights these are, and to what the chosen run got wrong, as Markdown.
+
+    A run that was retrained on everything has no validation photos: the wrong ones are the chosen run's.
+    """
+    own, judged = (str(client.get_run(one).info.experiment_id) for one in (run_id, judged_id))
+    wrong = artifact_page(judged, judged_id, "errors.html")
+    return f"[Its run]({run_page(own, run_id)}) · [the pictures that it got wrong]({wrong})"
 
 
 def _load_weights(client: MlflowClient, run_id: str, chosen: CandidateRun | None, scratch: Path) -> Checkpoint:
@@ -225,7 +237,9 @@ def _log_metrics(client: MlflowClient, model_id: str, decision: Decision, run_id
     winner, chosen = decision.winner, decision.chosen
     assert winner is not None
     assert chosen is not None
-    measured_on = RunModels(client, chosen.run_id).dataset_of("val_accuracy")
+    used = RunModels(client, chosen.run_id)
+    # Runs of earlier versions name the whole data folder alone.
+    measured_on = used.dataset_of("val_accuracy") or used.dataset_of("train_loss")
     values = {
         "mean_val_accuracy": winner.accuracy.mean,
         "mean_val_macro_f1": winner.macro_f1.mean,

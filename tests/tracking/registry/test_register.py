@@ -145,6 +145,8 @@ class TestVersionTags:
         )
         assert decision.words in version.description
         assert all(run.run_id in version.description for run in runs)
+        page = f"#/experiments/{MlflowClient().get_run(version.run_id).info.experiment_id}/runs/{version.run_id}"
+        assert f"({page}/artifacts/errors.html?workflowType=machine_learning)" in version.description
 
     def test_its_data_and_metrics_are_linked(self, registered):
         """The logged model is that of the training run, READY, and its metrics name their dataset."""
