@@ -1,31 +1,23 @@
 """Every command that the README and docs/ show is run by a test or by CI; a new one must find its place here first."""
 
 import json
-import os
 import re
 import shlex
-import shutil
-import signal
-import socket
-import subprocess
-import time
 from itertools import pairwise
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 import yaml
-from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import main
 from flowerml.settings.flags import CommandParser
-from tests.cli.test_commands import ROOT, environment
+from tests.cli.test_commands import ROOT
 
 RUN_BY = {
     "make demo": ".ci/run",
     "make test": ".ci/run",
-    "make ui": "test_make_ui_serves_the_store",
-    "flowerml ui": "test_make_ui_serves_the_store",
+    "make ui": "tests/project/test_pages.py",
+    "flowerml ui": "tests/project/test_pages.py",
     "export PATH": "tests/cli/test_commands.py: environment()",
     "export MLFLOW_TRACKING_URI": "tests/tracking/test_server.py",
     "python benchmarks/": ".ci/run: make bench-quick, with --quick; tests/test_benchmarks.py",
@@ -148,38 +140,3 @@ def test_installed_commands(tmp_path, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["accuracy"] == trained["val"]["accuracy"]
     assert main(shlex.split(f"eval --checkpoint {trained['checkpoint']} --test-dir data/drawn")) == 0
     assert "(rows: true, columns: predicted)" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_make_ui_serves_the_store(tmp_path, empty_store):
-    """It opens at the experiment that was used last, in the view for model training, and ends with the command."""
-    shutil.copy(empty_store, tmp_path / "ui.db")
-    client = MlflowClient(f"sqlite:///{tmp_path / 'ui.db'}")
-    experiment = client.create_experiment("petals")
-    client.create_run(experiment)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["make", "ui", f"STORE=sqlite:///{tmp_path / 'ui.db'}", f"PORT={port}"]
-    with (tmp_path / "said").open("w+") as said:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=said, start_new_session=True)
-        try:
-            deadline = time.monotonic() + 120
-            while "Ctrl-C" not in (tmp_path / "said").read_text():
-                assert server.poll() is None, "the server ended"
-                assert time.monotonic() < deadline, "no answer from the server"
-                time.sleep(0.2)
-            address = f"http://127.0.0.1:{port}/"
-            page = f"{address}#/experiments/{experiment}/runs?workflowType=machine_learning"
-            assert page in (tmp_path / "said").read_text().splitlines()
-            with urlopen(f"{address}health", timeout=5) as answer:
-                assert answer.status == 200
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(timeout=30)
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                break
-        assert time.monotonic() < deadline, "the server goes on without the command"
-        time.sleep(0.2)

@@ -1,14 +1,15 @@
 """Experiments: found or created, with what MLflow's pages need to show them as model training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
-from flowerml.tracking.client.pages import registry_page, runs_page
+from flowerml.tracking.client.pages import registry_page, runs_page, version_page
 from flowerml.tracking.client.runs import KIND, NOTE
 
 _EXPERIMENT_KIND = "mlflow.experimentKind"  # read by MLflow's pages: which view they open
@@ -34,16 +35,32 @@ def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") ->
     return str(experiment.experiment_id)
 
 
-def experiment_note(experiment_id: str) -> str:
-    """The description of an experiment, Markdown: its first line is what the page shows before it is unfolded."""
+def show_champions(client: MlflowClient, experiment_id: str, champions: Mapping[str, str]) -> None:
+    """Link the description of an experiment to the champions' versions, by registered model.
+
+    One that a person has written, or added to, stays as it is.
+    """
+    note = client.get_experiment(experiment_id).tags.get(NOTE, "")
+    current = experiment_note(experiment_id, champions)
+    if note != current and note.partition("\n")[2] == current.partition("\n")[2]:
+        client.set_experiment_tag(experiment_id, NOTE, current)
+
+
+def experiment_note(experiment_id: str, champions: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The description of an experiment, Markdown: its first line is what the page shows before it is unfolded.
+
+    `champions` are versions by the name of their registered model.
+    """
 
     def page(kind: str, *, best_first: bool = False) -> str:
         return runs_page(experiment_id, f"tags.`{KIND}` = '{kind}'", best_first=best_first)
 
+    links = [f"[{name}]({version_page(name, version)})" for name, version in champions.items()]
+    first = f"Champions: {', '.join(links)}" if links else f"[Champions]({registry_page()})"
     return "\n".join(
         [
             (
-                f"[Champions]({registry_page()}) · [campaigns]({page('campaign')}) · [selections]({page('select')})"
+                f"{first} · [campaigns]({page('campaign')}) · [selections]({page('select')})"
                 f" · [training runs, best first]({page('train', best_first=True)})"
             ),
             "",

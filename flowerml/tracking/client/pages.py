@@ -32,6 +32,11 @@ def runs_page(experiment_id: str, search: str = "", *, best_first: bool = False)
     return f"#/experiments/{experiment_id}/runs?{'&'.join(parts)}"
 
 
+def version_page(name: str, version: str) -> str:
+    """The part of the address of a version of a registered model after the server's."""
+    return f"#/models/{quote(name)}/versions/{version}?{_VIEW}"
+
+
 def experiments_page() -> str:
     """The part of the address of the list of experiments after the server's."""
     return f"#/experiments?{_VIEW}"

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from flowerml.selection.decision import Decision
 from flowerml.selection.records import CandidateRun
 from flowerml.selection.registration import AliasAction, Verdict, compare_with_champion, compare_with_foreign
 from flowerml.tracking.client.errors import short_reason
+from flowerml.tracking.client.experiments import show_champions
 from flowerml.tracking.client.failures import to_user_error
 from flowerml.tracking.client.pages import artifact_page, run_page
 from flowerml.tracking.client.store_client import StoreClient
@@ -107,7 +109,17 @@ def _register_decision(
             version, created = first, False
     if judged.takes_alias:
         judged = move_alias(client, name, version, champion, judged, known)
+        _show_champions(client, decision)
     return Registration(name, version, created=created, verdict=judged)
+
+
+def _show_champions(client: MlflowClient, decision: Decision) -> None:
+    """In the description of the experiment whose runs were compared."""
+    assert decision.chosen is not None
+    found = {name: version_by_alias(client, name, CHAMPION) for name in REGISTERED.values()}
+    champions = {name: str(version.version) for name, version in found.items() if version is not None}
+    with suppress(MlflowException):  # the version is registered: a description that can't be changed does not undo it
+        show_champions(client, str(client.get_run(decision.chosen.run_id).info.experiment_id), champions)
 
 
 def _judge(decision: Decision, champion: ModelVersion | None, *, retrained: bool, force: bool) -> Verdict:

@@ -7,7 +7,12 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
 from flowerml.tracking import where_to_look
-from flowerml.tracking.client.experiments import describe_experiment, experiment_note, get_or_create_experiment
+from flowerml.tracking.client.experiments import (
+    describe_experiment,
+    experiment_note,
+    get_or_create_experiment,
+    show_champions,
+)
 
 KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
 
@@ -36,6 +41,20 @@ def test_an_older_experiment_gets_what_it_lacks_and_keeps_what_a_person_wrote(cl
     client.set_experiment_tag(old, KIND, "classification")
     describe_experiment(client, old)
     assert client.get_experiment(old).tags[KIND] == "classification"
+
+
+def test_champions_are_linked_until_a_person_writes_there(client):
+    experiment = get_or_create_experiment(client, "petals")
+    show_champions(client, experiment, {"flowers-cnn": "2", "flowers-vit": "1"})
+    first, _, rest = client.get_experiment(experiment).tags[NOTE].partition("\n")
+    assert first.startswith(
+        "Champions: [flowers-cnn](#/models/flowers-cnn/versions/2?workflowType=machine_learning),"
+        " [flowers-vit](#/models/flowers-vit/versions/1?workflowType=machine_learning) · "
+    )
+    assert rest == experiment_note(experiment).partition("\n")[2]
+    client.set_experiment_tag(experiment, NOTE, "ours")
+    show_champions(client, experiment, {"flowers-cnn": "3"})
+    assert client.get_experiment(experiment).tags[NOTE] == "ours"
 
 
 def test_a_search_in_an_address_is_quoted(client):
