@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -91,8 +91,10 @@ class Parsed(BaseException):
 
 
 def of_flowerml(line):
-    """The command line as words behind `flowerml`; None where it is another program's."""
-    words = shlex.split(line, comments=True)
+    """The command line as words behind `flowerml`, up to a redirection or another command; None where it is another
+    program's.
+    """
+    words = list(takewhile(lambda word: word not in (">", "|", "&&", "||"), shlex.split(line, comments=True)))
     if words[0] == "flowerml":
         return words[1:]
     if words[:2] == ["docker", "compose"] and "run" in words:

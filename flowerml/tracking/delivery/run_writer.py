@@ -14,7 +14,7 @@ from flowerml.tracking.client.artifacts import IsLate, is_late, upload
 from flowerml.tracking.client.errors import is_unknown_run
 from flowerml.tracking.client.runs import CONTINUES, KIND, NOTE, REASON, find_run
 
-_PARAM_LIMIT = 6000  # characters; MLflow's limits
+PARAM_LIMIT = 6000  # characters; MLflow's limits
 _TAG_LIMIT = 8000
 _DIGEST_LIMIT = 36
 
@@ -65,7 +65,7 @@ class RunWriter:
         self._client.log_batch(
             self.run_id,
             metrics=metrics,
-            params=[Param(name, text[:_PARAM_LIMIT]) for name, text in params.items()],
+            params=[Param(name, text[:PARAM_LIMIT]) for name, text in params.items()],
             tags=[RunTag(name, text[:_TAG_LIMIT]) for name, text in tags.items()],
         )
         self._logged_params |= set(params)
