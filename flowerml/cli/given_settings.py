@@ -93,7 +93,8 @@ def _refuse_project_defaults(base: Mapping[str, Any], source: str, flags: Mappin
 
 def _fit_lengths(base: Mapping[str, Any], source: str, flags: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """`base` with lengths that fit `--epochs`, and a warning for each that was changed."""
-    values, warnings = dict(base), []
+    values = dict(base)
+    warnings: list[str] = []
     epochs = flags.get("epochs", AUTO)
     if not epochs.isdecimal():
         return values, warnings
