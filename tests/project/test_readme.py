@@ -45,6 +45,7 @@ RUN_BY = {
         "tests/project/test_compose.py reads it with the real Compose, test_compose_server.py runs the server's command"
     ),
     "flowerml train": "test_installed_commands",
+    "flowerml --print-completion": "tests/cli/test_completion.py",
     "python entrypoints/train.py": "tests/cli/test_commands.py",
     "flowerml eval": "test_installed_commands",
     "flowerml dataset check": "test_installed_commands",
