@@ -172,6 +172,7 @@ class TestWrongFiles:
         [
             ("--config no.yaml", "--config no.yaml can't be read: No such file or directory"),
             ("--config .", "--config . is a folder: name a YAML file"),
+            ("--config /dev/zero", "--config /dev/zero is larger than 1,000,000 bytes: it can't be one"),
             ("--config latin.yaml", "latin.yaml, line 2: not UTF-8: save the file in UTF-8"),
             (
                 "--print-config --json",

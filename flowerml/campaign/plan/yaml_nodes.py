@@ -122,7 +122,8 @@ def read_yaml(path: Path, what: str = "the plan", wanted: str = _PLAN) -> Node:
     try:
         if path.is_dir():
             raise UserError(f"{what} {path} is a folder: name a YAML file")
-        data = path.read_bytes()[: _MAX_BYTES + 1]
+        with path.open("rb") as handle:
+            data = handle.read(_MAX_BYTES + 1)
         text = data.decode("utf-8")
     except OSError as error:
         raise UserError(f"{what} {path} can't be read: {error.strerror or error}") from error
