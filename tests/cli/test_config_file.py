@@ -112,6 +112,10 @@ class TestPrecedence:
         with pytest.raises(UserError, match=r"^--warmup-epochs 5 is longer than the run"):
             resolve_over({}, "--config x", {"epochs": "4", "warmup_epochs": "5"})
 
+    def test_a_length_that_is_given_hides_that_of_the_file(self):
+        settings, warnings = resolve_over({"warmup_epochs": "5"}, "--config x", {"epochs": "4", "warmup_epochs": "2"})
+        assert (settings.warmup_epochs, warnings) == (2, [])
+
     def test_contradiction_with_the_file_names_it(self):
         with pytest.raises(UserError, match=r"^with --config x: --trivialaugment does not go with --randaugment 9"):
             resolve_over({"randaugment": "9"}, "--config x", {"trivialaugment": "true"})
