@@ -22,8 +22,8 @@ _INTRODUCTION = """\
 <!-- Written by tools/settings_page.py from flowerml/settings/declaration.py: change that, then `make docs`. -->
 
 Every setting of a training run, as `flowerml/settings/declaration.py` declares it once. The same name is a flag
-(`--lr-head 1e-3`), a parameter of `mlflow run` (`-P lr_head=1e-3`), a key in a [plan](plans.md), an entry of
-`settings.json` and a param in MLflow.
+(`--lr-head 1e-3`), a parameter of `mlflow run` (`-P lr_head=1e-3`), a key in a [plan](plans.md) and in a [file for
+`--config`](../guides/repeat.md), an entry of `settings.json` and a param in MLflow.
 
 - A setting left out, or given as `auto`, takes its default; *recipe* is the [recipe of the model's family](#recipes).
 - Settings with a *yes* in the last column are part of the configuration's identity: two runs with the same values of

@@ -34,6 +34,8 @@ COMMANDS = {
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }
 
+COMPLETION = "--print-completion"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 success, 1 a run failed, 2 invalid input, 130 interrupted."""
@@ -41,12 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print("usage: flowerml COMMAND [--help] ...\n")
         print("\n".join(f"  {name:<10} {about}" for name, about in COMMANDS.items()))
+        print(f"\nflowerml {COMPLETION} bash|zsh|tcsh prints a script that completes commands and flags in a shell")
         return 0 if words else 2
     if words[0] == "--version":
         from flowerml import __version__
 
         print(__version__)
         return 0
+    if words[0].partition("=")[0] == COMPLETION:
+        return run_command(COMPLETION, [*words[0].split("=", 1)[1:], *words[1:]])
     return run_command(words[0], words[1:])
 
 
@@ -64,12 +69,13 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         adopt_launcher_paths()
 
     try:
-        if name not in COMMANDS:
+        if name not in COMMANDS and name != COMPLETION:
             raise UserError(
                 f"command {name!r} is unknown.{did_you_mean(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}"
             )
         os.environ[COMMAND] = f"flowerml {name}"
-        command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.commands.{name}").run
+        module = "completion" if name == COMPLETION else f"commands.{name}"
+        command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.{module}").run
         code = command(argv)
         logger.debug(f"{name} ended with exit code {code} (Python {platform.python_version()})")
         return code

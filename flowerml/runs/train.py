@@ -53,6 +53,7 @@ def run_training(
     on_row: Callable[[EpochMetrics], str] | None = None,
     torchrun: Torchrun | None = None,
     calibration_folders: Sequence[Path] = (),
+    on_prepared: Callable[[Prepared], None] | None = None,
 ) -> RunResult:
     """Prepare, train (from the latest checkpoint of an earlier lease, if any), evaluate, write all artifacts.
 
@@ -60,7 +61,8 @@ def run_training(
     called after each epoch; a reason that it returns ends the run as FINISHED there, with the tag flowerml.pruned.
     With `settings.gpus` above 1 other processes train along: those of `torchrun`, or else they are started here.
     `calibration_folders` hold the predictions.csv of runs of this configuration with validation photos: they calibrate
-    a run without (`val_split` 0).
+    a run without (`val_split` 0). `on_prepared` is called when data, weights and model are there, before anything is
+    written.
 
     Raises:
         UserError: wrong settings, data, weights or folder, or a lease held by another process (nothing was started), or
@@ -70,6 +72,8 @@ def run_training(
     """
     launcher = find_launcher(stops=settings.on_launcher_death == "stop")
     run = prepare(settings, torchrun)
+    if on_prepared is not None:
+        on_prepared(run)
     test_examples = _test_examples(run)
     find_existing_run(run)  # raises before anything is written
     lease = acquire(run.folder, run.settings.lease_seconds)

@@ -1,5 +1,6 @@
 """The differences between two configurations, as text."""
 
+import re
 from collections.abc import Mapping
 
 from flowerml.settings.declaration import fields
@@ -16,6 +17,20 @@ def describe_differences(old: Mapping[str, object], new: Mapping[str, object]) -
     ]
     more = [f"and {len(names) - _MOST_LISTED} more"] if len(names) > _MOST_LISTED else []
     return "; ".join([*shown, *more]) or "nothing that is written down"
+
+
+def describe_digests(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """`data 1a2b3c4d there, 5e6f7a8b here; …` for each digest that both have and that differs; else empty."""
+    return "; ".join(
+        f"{name} {_shorten(there[name])} there, {_shorten(here[name])} here"
+        for name in here
+        if name in there and there[name] != here[name]
+    )
+
+
+def _shorten(digest: str) -> str:
+    """The first characters of a hash; a name of weights (`hub:…`, `none`) as it is."""
+    return digest[:_DIGEST] if re.fullmatch("[0-9a-f]{64}", digest) else digest
 
 
 def _value_or_default(values: Mapping[str, object], name: str) -> object:

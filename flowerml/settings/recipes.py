@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from flowerml.errors import UserError
 from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
-from flowerml.settings.errors import first_error, flag_name
+from flowerml.settings.errors import first_error, flag_name, invalid_value
 from flowerml.settings.model_catalog import Family, Library, ModelSpec, find_model
 from flowerml.settings.probing import as_probe
 from flowerml.settings.serialization import as_text
@@ -141,6 +141,19 @@ def _is_left_out(name: str, value: object) -> bool:
 def resolve_setting(name: str, text: str | None) -> Any:  # noqa: ANN401 - of the setting's type
     """Resolve a single setting, for commands that take only some; None stays None. Raises UserError as `resolve`."""
     return None if text is None else getattr(resolve({name: text})[0], name)
+
+
+def value_problem(name: str, value: Any) -> str | None:  # noqa: ANN401 - whatever stands in a file
+    """Why a setting can't have this value, for a file that names settings without `--`; None where it can."""
+    try:
+        Settings.model_validate({**recipe_for(find_model("convnextv2_large")), name: value})
+        if name == "model":
+            find_model(value)
+    except ValidationError:
+        return invalid_value(name, value).replace(flag_name(name), name, 1)
+    except UserError as error:
+        return str(error).replace("--model", "model", 1)
+    return None
 
 
 def settings_from_json(values: Mapping[str, Any]) -> Settings:

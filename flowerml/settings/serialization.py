@@ -25,6 +25,18 @@ def as_params(settings: Settings) -> dict[str, str]:
     return {name: as_text(getattr(settings, name)) for name in fields()}
 
 
+def values_from_params(params: Mapping[str, str]) -> dict[str, str | None]:
+    """The settings among logged params, as `as_params` wrote them; other params are left out.
+
+    `none` is None for a setting that may be left open, and stays a word where it is one (`--weights none`).
+    """
+    return {
+        name: None if text == "none" and field.default is None else text
+        for name, field in fields().items()
+        if (text := params.get(name)) is not None
+    }
+
+
 def conflicting_params(logged: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """Logged params (name -> text) whose value differs from the setting that runs.
 

@@ -19,6 +19,7 @@ from flowerml.tracking.environment.experiment import default_experiment
 from flowerml.tracking.recorder import JournalRecorder, MlflowRecorder
 from flowerml.tracking.search.candidates import TrackedRuns
 from flowerml.tracking.search.runs import RunRecord, create_experiment, runs_of_kind
+from flowerml.tracking.search.training_run import TrainingRun, find_training_run
 
 if TYPE_CHECKING:
     from flowerml.tracking.registry.fetch import FetchedVersion, fetch_registered
@@ -36,12 +37,14 @@ __all__ = [
     "RunRecord",
     "SyncResult",
     "TrackedRuns",
+    "TrainingRun",
     "belongs_to_current_store",
     "close_stale_runs",
     "create_experiment",
     "default_experiment",
     "delivered_run_ids",
     "fetch_registered",
+    "find_training_run",
     "has_pending",
     "ignore_foreign_env_run",
     "note_failure",

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,7 @@ RUN_BY = {
         "tests/project/test_compose.py reads it with the real Compose, test_compose_server.py runs the server's command"
     ),
     "flowerml train": "test_installed_commands",
+    "flowerml --print-completion": "tests/cli/test_completion.py",
     "python entrypoints/train.py": "tests/cli/test_commands.py",
     "flowerml eval": "test_installed_commands",
     "flowerml dataset check": "test_installed_commands",
@@ -85,8 +86,10 @@ class Parsed(BaseException):
 
 
 def of_flowerml(line):
-    """The command line as words behind `flowerml`; None where it is another program's."""
-    words = shlex.split(line, comments=True)
+    """The command line as words behind `flowerml`, up to a redirection or another command; None where it is another
+    program's.
+    """
+    words = list(takewhile(lambda word: word not in (">", "|", "&&", "||"), shlex.split(line, comments=True)))
     if words[0] == "flowerml":
         return words[1:]
     if words[:2] == ["docker", "compose"] and "run" in words:

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
 from flowerml.campaign.plan.model import PlanRun
 from flowerml.campaign.plan.overrides import CAMPAIGN_SETTINGS, Overrides
 from flowerml.campaign.plan.yaml_nodes import Node
 from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.errors import did_you_mean, flag_name, invalid_value, nearest_names
-from flowerml.settings.recipes import recipe_for
+from flowerml.settings.errors import did_you_mean, nearest_names
+from flowerml.settings.recipes import recipe_for, value_problem
 from flowerml.settings.serialization import as_text
 
 _EPOCH_COUNTS = ("warmup_epochs", "freeze_backbone_epochs", "unmixed_epochs")
@@ -49,7 +47,7 @@ def read_settings(node: Node, *, allow_seed: bool = False) -> dict[str, Node]:
                 f"setting {name!r} is unknown.{nearest_names(name, tuple(fields()))} `flowerml train --help` lists them"
             )
         text = value_of(value)
-        if text != AUTO and (problem := _value_problem(name, text)):
+        if text != AUTO and (problem := value_problem(name, text)):
             raise value.error(problem)
     return found
 
@@ -128,7 +126,7 @@ def check_values(overrides: Overrides) -> None:
     """Check that overrides are in their ranges. Raises UserError."""
     for values in (overrides.every, *overrides.families.values()):
         for name, text in values.items():
-            if text != AUTO and (problem := _value_problem(name, text)):
+            if text != AUTO and (problem := value_problem(name, text)):
                 raise UserError(f"--set {name}: {problem}")
 
 
@@ -160,19 +158,6 @@ def changed_settings(run: PlanRun, changes: Mapping[str, str]) -> Settings:
     """A run's settings with changes. Raises UserError where they contradict each other."""
     assert run.settings is not None
     return resolve({**run.settings.model_dump(), **changes})[0]
-
-
-def _value_problem(name: str, text: str) -> str | None:
-    """Why a setting can't have a value; None where it can."""
-    try:
-        Settings.model_validate({**recipe_for(find_model("convnextv2_large")), name: text})
-        if name == "model":
-            find_model(text)
-    except ValidationError:
-        return invalid_value(name, text).replace(flag_name(name), name, 1)
-    except UserError as error:
-        return str(error).replace("--model", "model", 1)
-    return None
 
 
 def _clamp_lengths(values: dict[str, Any], family: Family, run: str, warnings: Warnings) -> None:

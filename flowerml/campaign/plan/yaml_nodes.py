@@ -13,6 +13,7 @@ from flowerml.errors import UserError
 from flowerml.settings.errors import did_you_mean
 
 _MAX_BYTES = 1_000_000  # a plan is a page
+_PLAN = "a plan has a name and phases"
 _KINDS = {
     yaml.MappingNode: "names with values (`name: value`)",
     yaml.SequenceNode: "a list (`[a, b]`)",
@@ -112,8 +113,8 @@ class Node:
             raise self.error(f"{self.key or 'the file'} is {_KINDS[type(self.raw)]}; wanted is {_KINDS[kind]}")
 
 
-def read_yaml(path: Path, what: str = "the plan") -> Node:
-    """The root node of a file; `what` names the file in messages.
+def read_yaml(path: Path, what: str = "the plan", wanted: str = _PLAN) -> Node:
+    """The root node of a file; `what` names the file in messages, and `wanted` says what an empty one lacks.
 
     Raises:
         UserError: the file can't be read, or is not YAML.
@@ -121,7 +122,8 @@ def read_yaml(path: Path, what: str = "the plan") -> Node:
     try:
         if path.is_dir():
             raise UserError(f"{what} {path} is a folder: name a YAML file")
-        data = path.read_bytes()[: _MAX_BYTES + 1]
+        with path.open("rb") as handle:
+            data = handle.read(_MAX_BYTES + 1)
         text = data.decode("utf-8")
     except OSError as error:
         raise UserError(f"{what} {path} can't be read: {error.strerror or error}") from error
@@ -131,10 +133,10 @@ def read_yaml(path: Path, what: str = "the plan") -> Node:
         ) from error
     if len(data) > _MAX_BYTES:
         raise UserError(f"{what} {path} is larger than {_MAX_BYTES:,} bytes: it can't be one")
-    return parse_yaml(text, str(path))
+    return parse_yaml(text, str(path), wanted)
 
 
-def parse_yaml(text: str, file: str) -> Node:
+def parse_yaml(text: str, file: str, wanted: str = _PLAN) -> Node:
     """The root node of a text. Raises UserError where it is not YAML, or empty."""
     try:
         raw = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -144,5 +146,5 @@ def parse_yaml(text: str, file: str) -> Node:
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be understood"
         raise UserError(f"{file}{line}: not YAML: {problem}") from error
     if raw is None:
-        raise UserError(f"{file}, line 1: the file is empty: a plan has a name and phases")
+        raise UserError(f"{file}, line 1: the file is empty: {wanted}")
     return Node(file, (), raw)

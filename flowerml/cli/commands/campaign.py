@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, check, run. Raises UserError; RunFailed if a campaign that had begun cannot continue."""
-    args = _campaign_parser().parse(argv)
+    args = make_parser().parse(argv)
     plan = read_plan(args.plan, tuple(args.set))
     for line in plan.warnings:
         logger.warning(line)
@@ -70,7 +70,8 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _campaign_parser() -> CommandParser:
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml campaign",
         description=("Run a plan. The same command, started again after any interruption, resumes it."),

@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 FAMILIES = ("cnn", "vit")
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, combine, print. Raises UserError."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml combine",
         description="Average the weights of finished runs of one model, one by one while accuracy does not fall.",
@@ -45,7 +45,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--workers", metavar="INT", help="processes that load pictures; default: by cores")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     parser.add_argument("--no-record", action="store_true", help="leave no run in MLflow")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, combine, print. Raises UserError."""
+    args = make_parser().parse(argv)
     seed = parse_int("--seed", args.seed, 0, 2**31)
     workers = resolve_setting("workers", args.workers)
     _check_runs(args)

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 NAME = "comparison"
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, ask the tracking server, write. Raises UserError."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml compare",
         description=(
@@ -43,7 +43,12 @@ def run(argv: Sequence[str] | None) -> int:
         "--output-dir", metavar="PATH", default=".", help=f"where {NAME}.html, .md and .csv are written; default: here"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, ask the tracking server, write. Raises UserError."""
+    args = make_parser().parse(argv)
     plans = args.plan if args.baseline is None else [args.baseline, *args.plan]
     if len(plans) != 2:
         times = "once" if len(args.plan) == 1 else f"{len(args.plan)} times"

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 PAGE = "data-check.html"
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse and run the action. Raises UserError. `check` exits 1 if it found problems."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml dataset",
         description="Draw a set of pictures, look through a folder of them, fetch photos, or rank unlabelled ones.",
@@ -97,7 +97,12 @@ def run(argv: Sequence[str] | None) -> int:
     )
     keep = "leave the fetched archive beside --train-dir; default: false"
     fetch.add_argument("--keep-archive", nargs="?", const="true", default="false", choices=("true", "false"), help=keep)
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse and run the action. Raises UserError. `check` exits 1 if it found problems."""
+    args = make_parser().parse(argv)
     return {"make": _make_dataset, "check": _check_dataset, "fetch": _fetch_dataset, "next": run_next}[args.action](
         args
     )

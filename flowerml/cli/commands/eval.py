@@ -11,8 +11,8 @@ from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, evaluate, print. Raises UserError."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml eval", description="Evaluate a checkpoint. The split is the one stored in it, never a new draw."
     )
@@ -39,7 +39,12 @@ def run(argv: Sequence[str] | None) -> int:
         help="views of each picture to average over, compared with none; default: the file's own",
     )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, evaluate, print. Raises UserError."""
+    args = make_parser().parse(argv)
     workers = resolve_setting("workers", args.workers)
     adjustment = parse_float("--logit-adjustment", args.logit_adjustment, 0, 10)
     if args.test_dir and args.train_dir:

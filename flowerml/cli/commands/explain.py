@@ -12,8 +12,8 @@ from flowerml.settings.flags import CommandParser
 logger = logging.getLogger(__name__)
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, explain, print. Raises UserError. Exits 1 if pictures could not be read: the others are explained."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml explain",
         description="Draw which parts of a picture raise a classifier's logit of the class that it predicts.",
@@ -25,7 +25,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--output-dir", required=True, metavar="PATH", help="a new or empty folder for the result")
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, explain, print. Raises UserError. Exits 1 if pictures could not be read: the others are explained."""
+    args = make_parser().parse(argv)
     folder, weights = Path(args.output_dir), Path(args.weights)
     weights = weights / "best.pth" if weights.is_dir() else weights
     require_empty_dir("--output-dir", folder)

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 FAMILIES = ("cnn", "vit")
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, fetch, write, verify. Raises UserError; RunFailed if the files were written and a check failed."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml export",
         description=(
@@ -54,7 +54,12 @@ def run(argv: Sequence[str] | None) -> int:
         help="test-time views that the files apply in every prediction; default: those that the weights have",
     )
     parser.add_argument("--json", action="store_true", help="print what was written and found as JSON on stdout")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, fetch, write, verify. Raises UserError; RunFailed if the files were written and a check failed."""
+    args = make_parser().parse(argv)
     _check_export_flags(args)
 
     from flowerml.delivery.export import Precision, export

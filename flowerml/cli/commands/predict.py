@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, predict, write. Raises UserError. Exits 1 if pictures could not be read: the others are predicted."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml predict", description="Name the class of pictures, with a probability for each class."
     )
@@ -55,7 +55,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--workers", metavar="INT", help="threads that read pictures while the model computes; default: by cores"
     )
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, predict, write. Raises UserError. Exits 1 if pictures could not be read: the others are predicted."""
+    args = make_parser().parse(argv)
     workers = resolve_setting("workers", args.workers)
     target = None if args.csv is None else Path(args.csv)
     if target is not None:

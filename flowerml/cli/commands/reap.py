@@ -13,8 +13,8 @@ from flowerml.settings.flags import CommandParser
 logger = logging.getLogger(__name__)
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, close, list. Raises UserError. Exits 1 if something could not be closed or delivered."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml reap",
         description=(
@@ -32,7 +32,12 @@ def run(argv: Sequence[str] | None) -> int:
         help="at the server, a run is dead after so long without a sign of life (they come twice a minute); default: 5",
     )
     parser.add_argument("--json", action="store_true", help="print what was closed as JSON on stdout")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, close, list. Raises UserError. Exits 1 if something could not be closed or delivered."""
+    args = make_parser().parse(argv)
     silent_minutes = parse_float("--silent-minutes", args.silent_minutes, 1, 100_000)
     runs_root = Path(args.runs_root or "runs")
     if args.runs_root and not runs_root.is_dir():

@@ -10,8 +10,8 @@ from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, measure, print. Raises UserError."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml robustness",
         description=(
@@ -33,7 +33,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
     parser.add_argument("--workers", metavar="INT", help="processes that load photos; default: by cores")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, measure, print. Raises UserError."""
+    args = make_parser().parse(argv)
     workers = resolve_setting("workers", args.workers)
     limit = None if args.limit is None else parse_int("--limit", args.limit, 1, 10**6)
     if args.test_dir and args.train_dir:

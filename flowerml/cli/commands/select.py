@@ -25,7 +25,7 @@ RULES = ("val_accuracy", "val_mean_recall")
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, choose, record, register, print. Raises UserError; RunFailed if nothing was eligible or registrable."""
-    args = _select_parser().parse(argv)
+    args = make_parser().parse(argv)
     scope = _parse_scope(args)
     _check_select_flags(args)
 
@@ -55,7 +55,8 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _select_parser() -> CommandParser:
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml select",
         description=(

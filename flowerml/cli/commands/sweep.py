@@ -74,8 +74,8 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The sweep's own flags, and the settings that are given for all trials."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml sweep",
         description=(
@@ -107,7 +107,12 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, An
     )
     own.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     add_settings(parser, without=_PER_TRIAL)
-    args = parser.parse(argv)
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The sweep's own flags, and the settings that are given for all trials."""
+    args = make_parser().parse(argv)
     for name, (low, high) in _INTEGERS.items():
         text = getattr(args, name)
         if text is not None:

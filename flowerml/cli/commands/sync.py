@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, deliver, log one line per folder. Raises UserError. Exits 1 if something is left."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml sync",
         description=(
@@ -30,7 +30,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--runs-root", metavar="PATH", default="runs", help="the folder that --all looks through; default: runs"
     )
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, deliver, log one line per folder. Raises UserError. Exits 1 if something is left."""
+    args = make_parser().parse(argv)
     if bool(args.folders) == args.all:
         raise UserError("say what to deliver: the folders of runs (flowerml sync runs/X ...), or --all")
 

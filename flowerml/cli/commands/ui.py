@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 _PORT = "5000"  # MLflow's own
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Start a server if the store has none, print the address, serve until it is stopped. Raises UserError."""
+def make_parser() -> CommandParser:
+    """The command's flags."""
     parser = CommandParser(
         prog="flowerml ui",
         description=(
@@ -30,7 +30,12 @@ def run(argv: Sequence[str] | None) -> int:
         "--experiment", metavar="TEXT", help="the experiment to open; default: the one that was changed last"
     )
     parser.add_argument("--port", metavar="INT", default=_PORT, help=f"default: {_PORT}")
-    args = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Start a server if the store has none, print the address, serve until it is stopped. Raises UserError."""
+    args = make_parser().parse(argv)
     port = parse_int("--port", args.port, 1, 65535)
     if args.store:
         os.environ["MLFLOW_TRACKING_URI"] = args.store

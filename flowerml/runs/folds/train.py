@@ -1,6 +1,7 @@
 """Train the runs of a cross-validation one after the other; those that are finished already are not trained again."""
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file
@@ -11,11 +12,18 @@ from flowerml.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def train_folds(settings: Settings, open_recorder: OpenRecorder) -> Path:
+def train_folds(
+    settings: Settings,
+    open_recorder: OpenRecorder,
+    *,
+    labels: Mapping[str, str] | None = None,
+    on_prepared: Callable[[Prepared], None] | None = None,
+) -> Path:
     """Train `settings.folds` runs, each of which holds out one fold; returns the folder that has theirs.
 
     That folder is `settings.output_dir`, or one in the runs root with the configuration's name. A repeated command
     goes on where it was interrupted: finished folds stay, the one that was cut off is resumed.
+    `labels` and `on_prepared` are those of `run_training`.
 
     Raises:
         UserError: as `run_training`; or a fold's folder has a finished run of other settings.
@@ -31,7 +39,7 @@ def train_folds(settings: Settings, open_recorder: OpenRecorder) -> Path:
             folder, run = finished
             logger.info(f"{folder} holds its finished run ({run.run_id}) already")
         else:
-            folder = run_training(of_fold, open_recorder).folder
+            folder = run_training(of_fold, open_recorder, labels=labels, on_prepared=on_prepared).folder
         parent = folder.parent
     assert parent is not None
     return parent

@@ -17,7 +17,7 @@ from flowerml.tracking.client.runs import CONTINUES, KIND, NOTE, REASON, find_ru
 from flowerml.tracking.delivery.run_models import RunModels
 from flowerml.tracking.heartbeat import HEARTBEAT
 
-_PARAM_LIMIT = 6000  # characters; MLflow's limits
+PARAM_LIMIT = 6000  # characters; MLflow's limits
 _TAG_LIMIT = 8000
 _DIGEST_LIMIT = 36
 
@@ -77,7 +77,7 @@ class RunWriter:
         self._client.log_batch(
             self.run_id,
             metrics=metrics,
-            params=[Param(name, text[:_PARAM_LIMIT]) for name, text in params.items()],
+            params=[Param(name, text[:PARAM_LIMIT]) for name, text in params.items()],
             tags=[RunTag(name, text[:_TAG_LIMIT]) for name, text in tags.items()],
         )
         self._logged_params |= set(params)

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,6 +43,19 @@ def trained(flowers, tmp_path_factory):
 
 def tags_of(recorder):
     return {name: text for event in recorder.events if isinstance(event, Tags) for name, text in event.values.items()}
+
+
+def test_each_fold_gets_the_labels_and_is_told_of_before_it_starts(flowers, tmp_path, monkeypatch):
+    given = []
+
+    def run_training(settings, open_recorder, **options):
+        given.append((settings.fold, options))
+        return SimpleNamespace(folder=tmp_path / "cv" / f"fold{settings.fold}")
+
+    monkeypatch.setattr("flowerml.runs.folds.train.run_training", run_training)
+    options = {"labels": {"flowerml.like": "x"}, "on_prepared": print}
+    train_folds(settings_of(flowers, output_dir=str(tmp_path / "cv")), None, **options)
+    assert given == [(fold, options) for fold in range(1, FOLDS + 1)]
 
 
 def test_each_run_holds_out_its_fold_and_every_picture_is_judged_once(trained):
