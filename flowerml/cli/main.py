@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": "draw which parts of a picture raise the logit of the class it is given",
     "sync": "deliver to MLflow what runs recorded while the server was away",
     "ui": "show runs, champions and reports in MLflow's pages, on this machine",
+    "serve": "run MLflow's tracking server for a team, with log-in",
     "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }

@@ -30,7 +30,9 @@ def test_wrong_input_is_one_line(store, capsys):
         for words, line in {
             ("--port", "x"): "--port is 'x'. Allowed: whole number, 1 to 65535",
             ("--port", "70000"): "--port is '70000'. Allowed: whole number, 1 to 65535",
-            ("--port", port): f"--port {port}: Address already in use. Give another, or stop what listens there",
+            ("--port", port): (
+                f"--port {port} on 127.0.0.1: Address already in use. Give another, or stop what listens there"
+            ),
             ("--experiment", "roses"): (
                 f"--experiment roses: {store[0]} has none of that name. It has petals, empty, Default"
             ),

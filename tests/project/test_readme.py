@@ -18,6 +18,7 @@ RUN_BY = {
     "make test": ".ci/run",
     "make ui": "tests/project/test_pages.py",
     "flowerml ui": "tests/project/test_pages.py",
+    "flowerml serve": "tests/cli/test_serve.py",
     "export PATH": "tests/cli/test_commands.py: environment()",
     "export MLFLOW_TRACKING_URI": "tests/tracking/test_server.py",
     "python benchmarks/": ".ci/run: make bench-quick, with --quick; tests/test_benchmarks.py",

@@ -40,17 +40,19 @@ def run(argv: Sequence[str] | None) -> int:
     if args.store:
         os.environ["MLFLOW_TRACKING_URI"] = args.store
 
-    from flowerml.tracking.server import HOST, first_page, local_server, own_pages
+    from flowerml.tracking.server.first_page import current_store, first_page, own_pages
+    from flowerml.tracking.server.process import ServerOptions, running_server
 
     page = first_page(args.experiment)
     if address := own_pages():
         logger.info(f"{address}/{page}")
         return 0
     signal.signal(signal.SIGTERM, _stop)
-    with local_server(port) as server:
-        logger.info(f"http://{HOST}:{port}/{page}\n(Ctrl-C ends it)")
+    server = ServerOptions(current_store(), port)
+    with running_server(server, show_log=False) as process:
+        logger.info(f"{server.address}/{page}\n(Ctrl-C ends it)")
         try:
-            return server.wait()
+            return process.wait()
         except KeyboardInterrupt:
             return 0
 

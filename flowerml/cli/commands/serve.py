@@ -1,0 +1,126 @@
+"""`flowerml serve`: MLflow's tracking server for a team, on one machine and without containers."""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from types import FrameType
+
+from flowerml.cli.arguments import parse_int
+from flowerml.errors import UserError
+from flowerml.settings.flags import CommandParser
+
+logger = logging.getLogger(__name__)
+
+_DEFAULT_STORE = "sqlite:///mlflow.db"
+_DEFAULTS = {
+    "artifacts": "mlartifacts",
+    "host": "127.0.0.1",
+    "port": "5000",
+    "workers": "2",
+    "users": "mlflow-users.db",
+}
+
+
+def make_parser() -> CommandParser:
+    """The command's flags."""
+    parser = CommandParser(
+        prog="flowerml serve",
+        description=(
+            "Run MLflow's tracking server: runs and models in a database, artifacts through the server, job execution"
+            " off. Beyond this machine only with log-in."
+        ),
+    )
+    parser.add_argument(
+        "--store", metavar="URI", help=f"the database; default: MLFLOW_BACKEND_STORE_URI, or {_DEFAULT_STORE}"
+    )
+    parser.add_argument(
+        "--artifacts", metavar="PATH", default=_DEFAULTS["artifacts"], help="folder or bucket; default: %(default)s"
+    )
+    parser.add_argument(
+        "--host",
+        metavar="NAME",
+        default=_DEFAULTS["host"],
+        help="the address to listen on; 0.0.0.0 is all of them; default: %(default)s",
+    )
+    parser.add_argument("--port", metavar="INT", default=_DEFAULTS["port"], help="default: %(default)s")
+    parser.add_argument("--workers", metavar="INT", default=_DEFAULTS["workers"], help="default: %(default)s")
+    parser.add_argument(
+        "--allowed-hosts",
+        metavar="A,B,...",
+        help="names by which others reach it, as in their address; default: this machine's",
+    )
+    login = parser.add_argument_group("log-in")
+    login.add_argument("--login", action="store_true", help="ask for name and password, also on this machine alone")
+    login.add_argument("--users", metavar="FILE", default=_DEFAULTS["users"], help="the accounts; default: %(default)s")
+    login.add_argument(
+        "--admin-password-file",
+        metavar="FILE",
+        help="password of the account admin, which the first start creates; or MLFLOW_AUTH_ADMIN_PASSWORD",
+    )
+    login.add_argument(
+        "--permission",
+        metavar="TEXT",
+        default="EDIT",
+        help="on what others have made: READ, USE, EDIT, MANAGE or NO_PERMISSIONS; default: %(default)s",
+    )
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Start the server, print its address, serve until it is stopped. Raises UserError."""
+    args = make_parser().parse(argv)
+    port = parse_int("--port", args.port, 1, 65535)
+    workers = parse_int("--workers", args.workers, 1, 64)
+    store = args.store or os.environ.get("MLFLOW_BACKEND_STORE_URI") or _DEFAULT_STORE
+    if store.startswith(("http:", "https:")):
+        raise UserError(f"--store {store}: that is a server already. Give a database: sqlite:///… or postgresql://…")
+
+    from flowerml.tracking.server.login import PERMISSIONS, login_environment
+    from flowerml.tracking.server.process import ServerOptions, running_server
+    from flowerml.tracking.server.store import prepare_store
+
+    if args.permission not in PERMISSIONS:
+        raise UserError(f"--permission is {args.permission!r}. Allowed: {', '.join(PERMISSIONS)}")
+    with_login = args.login or not _is_loopback(args.host)
+    environment: dict[str, str] = {}
+    if with_login:
+        password_file = Path(args.admin_password_file) if args.admin_password_file else None
+        environment = login_environment(Path(args.users), password_file, args.permission)
+    os.environ["MLFLOW_TRACKING_URI"] = store
+    prepare_store()
+    options = ["--serve-artifacts", "--artifacts-destination", args.artifacts]
+    options += ["--app-name", "basic-auth"] if with_login else []
+    options += ["--allowed-hosts", ",".join(_allowed_hosts(args.host, port, args.allowed_hosts))]
+    server = ServerOptions(store, port, args.host, workers, tuple(options), environment)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with running_server(server, show_log=True) as process:
+        words = ", with log-in" if with_login else ", for this machine alone"
+        logger.info(f"{server.address} answers{words}. For clients: export MLFLOW_TRACKING_URI={server.address}")
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _allowed_hosts(host: str, port: int, named: str | None) -> list[str]:
+    """The names that a request's Host header may have, as MLflow takes them; this machine's own always are."""
+    own = ["localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*"]
+    if named:
+        return [*own, *(name.strip() for name in named.split(",") if name.strip())]
+    names = dict.fromkeys([host, socket.gethostname(), socket.getfqdn()])
+    return [*own, *(one for name in names for one in (name, f"{name}:{port}"))]
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,1 @@
+"""MLflow's own server, started and stopped by flowerml."""

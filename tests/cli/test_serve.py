@@ -1,0 +1,113 @@
+"""`flowerml serve`: a tracking server that asks for name and password, and that leaves nothing behind."""
+
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from flowerml.cli.main import run_command
+from flowerml.tracking.server.login import PASSWORD, login_environment
+
+SECRET = "a word and # 100% more"  # no character of it may matter
+
+
+def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short").write_text("eleven char")
+    users = tmp_path / "mlflow-users.db"
+    new = (
+        f"{users} is new, so the account admin is created, and it needs a password: put it into a file for"
+        f" --admin-password-file, or into {PASSWORD}"
+    )
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for words, line in {
+            "--port x": "--port is 'x'. Allowed: whole number, 1 to 65535",
+            "--workers 0": "--workers is '0'. Allowed: whole number, 1 to 64",
+            "--store http://a:1": (
+                "--store http://a:1: that is a server already. Give a database: sqlite:///… or postgresql://…"
+            ),
+            "--host 0.0.0.0": new,
+            "--login": new,
+            "--login --permission ALL": "--permission is 'ALL'. Allowed: READ, USE, EDIT, MANAGE, NO_PERMISSIONS",
+            "--login --admin-password-file nix": "--admin-password-file nix: No such file or directory",
+            "--login --admin-password-file short": (
+                "the password of the account admin is too short: 12 characters or more"
+            ),
+            f"--port {port}": (
+                f"--port {port} on 127.0.0.1: Address already in use. Give another, or stop what listens there"
+            ),
+        }.items():
+            assert run_command("serve", words.split()) == 2
+            assert capsys.readouterr() == ("", f"error: {line}\n")
+    assert not users.exists()
+
+
+def test_what_a_login_needs_is_for_this_user_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv(PASSWORD, SECRET)
+    first = login_environment(tmp_path / "users.db", None, "READ")
+    for name in ("users.db", "users.key", "users.ini"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert SECRET not in (tmp_path / "users.ini").read_text()
+    assert first[PASSWORD] == SECRET
+    (tmp_path / "users.db").write_text("accounts")
+    monkeypatch.delenv(PASSWORD)
+    again = login_environment(tmp_path / "users.db", None, "READ")
+    assert PASSWORD not in again, "the accounts are there"
+    assert again["MLFLOW_FLASK_SERVER_SECRET_KEY"] == first["MLFLOW_FLASK_SERVER_SECRET_KEY"], "sessions stay valid"
+
+
+def status(address, headers=()):
+    try:
+        with urlopen(
+            Request(f"{address}/api/2.0/mlflow/experiments/get?experiment_id=0", headers=dict(headers))
+        ) as answer:
+            return answer.status
+    except HTTPError as error:
+        return error.code
+
+
+@pytest.mark.slow
+def test_a_server_with_login(tmp_path, empty_store, monkeypatch):
+    shutil.copy(empty_store, tmp_path / "team.db")
+    (tmp_path / "password").write_text(f"{SECRET}\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = f"--store sqlite:///team.db --port {port} --workers 1 --login --admin-password-file password"
+    command = [sys.executable, "-m", "flowerml.cli.main", "serve", *words.split()]
+    said, address = tmp_path / "said", f"http://127.0.0.1:{port}"
+    with said.open("w") as out, subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out) as process:
+        deadline = time.monotonic() + 120
+        while f"{address} answers, with log-in" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert status(address) == 401
+        assert status(address, {"Host": "elsewhere.example"}) == 403
+        client = MlflowClient(address)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET.upper())
+        with pytest.raises(MlflowException, match="authenticated"):
+            client.get_experiment("0")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
+        run_id = client.create_run(client.create_experiment("flowers")).info.run_id
+        client.log_text(run_id, "four thousand photos", "note.txt")
+        assert [one.path for one in client.list_artifacts(run_id)] == ["note.txt"]
+        assert next((tmp_path / "mlartifacts").rglob("note.txt")).read_text() == "four thousand photos"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert SECRET not in said.read_text()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
