@@ -7,12 +7,13 @@ from functools import cached_property
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
 
 from flowerml.events import TrainedModel
 
 _FORBIDDEN = re.compile(r"[/:.%\"']")  # in the name of a logged model
 _NAME_LIMIT = 200
+_SOURCE = (MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE)  # "Logged from" in the list of models
 _TYPE = "image classifier"
 _CONTEXTS = {"train": "training", "test": "test"}  # by the first word of a metric's name; all others: validation
 # Of an MLflow before 3 (its pages answer 404), or of a plugin's store. The experiment is there: the run is in it.
@@ -41,6 +42,7 @@ class RunModels:
                 self._run.info.experiment_id,
                 _FORBIDDEN.sub("_", model.name)[:_NAME_LIMIT],
                 self._run_id,
+                tags={name: self._run.data.tags[name] for name in _SOURCE if name in self._run.data.tags},
                 params=dict(model.params),
                 model_type=_TYPE,
             )

@@ -42,6 +42,7 @@ def test_a_run_has_one_model_with_its_metrics(client, start):
     run = client.get_run(recorder.run_id)
     (model,) = models(client, run)
     assert (model.name, model.status, model.source_run_id) == ("B01 lr=1e-3_ 0_5_2", "READY", recorder.run_id)
+    assert model.tags == {name: run.data.tags[name] for name in ("mlflow.source.name", "mlflow.source.type")}
     assert model.params == {"model": "convnextv2_atto", "seed": "11"}
     assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
     found = {metric.key: (metric.value, metric.step, metric.dataset_name) for metric in model.metrics}
