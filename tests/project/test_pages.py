@@ -13,6 +13,7 @@ import pytest
 
 from flowerml.tracking import register
 from flowerml.tracking.client.experiments import describe_experiment
+from flowerml.tracking.client.shared_view import KEY
 from tests.cli.test_commands import ROOT, environment
 from tests.tracking.finished_runs import Store
 
@@ -88,4 +89,8 @@ def test_two_clicks_lead_to_the_champion_why_it_won_and_its_mistakes(pages):
             version.get_by_role("link", name="the pictures that it got wrong").click()
         page = opened.value.frame_locator("iframe").get_by_text("ten of forty are wrong")
         expect(page).to_be_visible()
+        runs.goto(f"{address}&viewStateShareKey={KEY}")
+        for column in ("best_val_accuracy", "Duration"):
+            expect(runs.get_by_role("columnheader", name=column).first).to_be_visible()
+        expect(runs.get_by_text("You're viewing a shared view")).to_be_visible()
         browser.close()

@@ -1,6 +1,6 @@
 """Experiments: found or created, with what MLflow's pages need to show them as model training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
@@ -9,11 +9,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.errors import UserError
-from flowerml.tracking.client.pages import registry_page, runs_page, version_page
+from flowerml.tracking.client.pages import registry_page, runs_page, version_page, view_page
 from flowerml.tracking.client.runs import KIND, NOTE
+from flowerml.tracking.client.shared_view import KEY, TAG, best_first
 
 _EXPERIMENT_KIND = "mlflow.experimentKind"  # read by MLflow's pages: which view they open
-_MODEL_TRAINING = "custom_model_development"
+_FIXED_TAGS = {_EXPERIMENT_KIND: "custom_model_development", TAG: best_first()}
 
 
 def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") -> str:
@@ -21,7 +22,7 @@ def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") ->
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            experiment_id = str(client.create_experiment(name, tags={_EXPERIMENT_KIND: _MODEL_TRAINING}))
+            experiment_id = str(client.create_experiment(name, tags=_FIXED_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -52,8 +53,8 @@ def experiment_note(experiment_id: str, champions: Mapping[str, str] = MappingPr
     `champions` are versions by the name of their registered model.
     """
 
-    def page(kind: str, *, best_first: bool = False) -> str:
-        return runs_page(experiment_id, f"tags.`{KIND}` = '{kind}'", best_first=best_first)
+    def page(kind: str) -> str:
+        return runs_page(experiment_id, f"tags.`{KIND}` = '{kind}'")
 
     links = [f"[{name}]({version_page(name, version)})" for name, version in champions.items()]
     first = f"Champions: {', '.join(links)}" if links else f"[Champions]({registry_page()})"
@@ -61,7 +62,7 @@ def experiment_note(experiment_id: str, champions: Mapping[str, str] = MappingPr
         [
             (
                 f"{first} · [campaigns]({page('campaign')}) · [selections]({page('select')})"
-                f" · [training runs, best first]({page('train', best_first=True)})"
+                f" · [training runs, best first]({view_page(experiment_id, KEY)})"
             ),
             "",
             (
@@ -86,11 +87,7 @@ def describe_experiment(client: MlflowClient, experiment_id: str) -> None:
 def _describe(client: MlflowClient, experiment: Experiment) -> None:
     """Add what an experiment of an earlier version, or one created by MLflow, lacks; a user's own text stays."""
     experiment_id = str(experiment.experiment_id)
-    missing: dict[str, Callable[[], str]] = {
-        _EXPERIMENT_KIND: lambda: _MODEL_TRAINING,
-        NOTE: lambda: experiment_note(experiment_id),
-    }
-    for tag, text in missing.items():
+    for tag, text in {**_FIXED_TAGS, NOTE: experiment_note(experiment_id)}.items():
         if tag not in experiment.tags:
             with suppress(MlflowException):  # a reader's rights are enough for all else
-                client.set_experiment_tag(experiment_id, tag, text())
+                client.set_experiment_tag(experiment_id, tag, text)

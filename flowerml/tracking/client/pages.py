@@ -13,7 +13,6 @@ from flowerml.tracking.client.runs import find_run
 from flowerml.tracking.client.store_client import StoreClient
 
 _VIEW = "workflowType=machine_learning"
-_BEST_FIRST = "orderByKey=metrics.%60best_val_accuracy%60&orderByAsc=false"
 
 
 def run_page(experiment_id: str, run_id: str) -> str:
@@ -26,10 +25,15 @@ def artifact_page(experiment_id: str, run_id: str, path: str) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}?{_VIEW}"
 
 
-def runs_page(experiment_id: str, search: str = "", *, best_first: bool = False) -> str:
+def runs_page(experiment_id: str, search: str = "") -> str:
     """The part of the address of an experiment's runs after the server's; `search` as in MLflow's search field."""
-    parts = [_VIEW, *([f"searchFilter={quote(search, safe='')}"] if search else []), *([_BEST_FIRST] * best_first)]
-    return f"#/experiments/{experiment_id}/runs?{'&'.join(parts)}"
+    found = f"&searchFilter={quote(search, safe='')}" if search else ""
+    return f"#/experiments/{experiment_id}/runs?{_VIEW}{found}"
+
+
+def view_page(experiment_id: str, key: str) -> str:
+    """The part of the address of an experiment's runs in a shared view after the server's."""
+    return f"#/experiments/{experiment_id}/runs?{_VIEW}&viewStateShareKey={quote(key)}"
 
 
 def version_page(name: str, version: str) -> str:

@@ -13,6 +13,7 @@ from flowerml.tracking.client.experiments import (
     get_or_create_experiment,
     show_champions,
 )
+from flowerml.tracking.client.shared_view import KEY, TAG, best_first
 
 KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
 
@@ -27,8 +28,10 @@ def test_a_new_experiment_opens_as_model_training_and_says_where_things_are(clie
     experiment = client.get_experiment(get_or_create_experiment(client, "petals"))
     assert experiment.tags == {
         KIND: "custom_model_development",
+        TAG: best_first(),
         NOTE: experiment_note(str(experiment.experiment_id)),
     }
+    assert f"runs?workflowType=machine_learning&viewStateShareKey={KEY})" in experiment.tags[NOTE]
     first = experiment.tags[NOTE].splitlines()[0]  # what a page shows before it is unfolded
     assert first.startswith("[Champions](#/models?workflowType=machine_learning)")
     assert first.count(f"(#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning") == 3
@@ -37,7 +40,11 @@ def test_a_new_experiment_opens_as_model_training_and_says_where_things_are(clie
 def test_an_older_experiment_gets_what_it_lacks_and_keeps_what_a_person_wrote(client):
     old = client.create_experiment("old", tags={NOTE: "our photos of May"})
     assert get_or_create_experiment(client, "old") == old
-    assert client.get_experiment(old).tags == {KIND: "custom_model_development", NOTE: "our photos of May"}
+    assert client.get_experiment(old).tags == {
+        KIND: "custom_model_development",
+        TAG: best_first(),
+        NOTE: "our photos of May",
+    }
     client.set_experiment_tag(old, KIND, "classification")
     describe_experiment(client, old)
     assert client.get_experiment(old).tags[KIND] == "classification"
@@ -60,7 +67,6 @@ def test_champions_are_linked_until_a_person_writes_there(client):
 def test_a_search_in_an_address_is_quoted(client):
     note = experiment_note("7")
     assert "searchFilter=tags.%60flowerml.kind%60%20%3D%20%27campaign%27)" in note
-    assert "orderByKey=metrics.%60best_val_accuracy%60&orderByAsc=false)" in note
 
 
 def test_a_run_at_a_server_is_shown_by_its_address(server):
