@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowerml.data.relations.records import RELATIONS, Pair
@@ -57,9 +57,7 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
     for pair in pairs:
         by_image[pair.image].append(pair)
     target = {name: max(1.0, count * val_share) for name, count in Counter(pair.relation for pair in pairs).items()}
-    order = sorted(
-        by_image, key=lambda image: hashlib.sha256(f"{seed}\t{image}".encode("utf-8", "surrogateescape")).digest()
-    )
+    order = sorted(by_image, key=lambda image: _hash_order(seed, image))
     held: Counter[str] = Counter()
     val: set[str] = set()
     rare_first = sorted(target, key=lambda name: (target[name], name))
@@ -81,6 +79,45 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
                 " Add images"
             )
     return split
+
+
+def draw_image_folds(pairs: Sequence[Pair], folds: int, seed: int, content: Mapping[str, str]) -> dict[str, int]:
+    """The fold (1 to `folds`) of every image and all of its pairs, every relation in as equal shares as that allows.
+
+    `content` is the digest of each image: images of one content stay together. Images are visited in the order of
+    `split_by_image`, rare relations first; each goes to the fold with the fewest pairs of the relation, among equals to
+    the one with the fewest pairs.
+
+    Raises:
+        UserError: a fold would have no pair of a relation.
+    """
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[content[pair.image]].append(pair)
+    counts = {key: Counter(pair.relation for pair in group) for key, group in groups.items()}
+    order = sorted(groups, key=lambda key: _hash_order(seed, min(pair.image for pair in groups[key])))
+    total = sum(counts.values(), Counter())
+    held: dict[int, Counter[str]] = {number: Counter() for number in range(1, folds + 1)}
+    fold_of_group: dict[str, int] = {}
+    for name in sorted(total, key=lambda name: (total[name], name)):
+        for key in order:
+            if counts[key][name] and key not in fold_of_group:
+                smallest = min(held, key=lambda number: (held[number][name], held[number].total(), number))
+                fold_of_group[key] = smallest
+                held[smallest].update(counts[key])
+    for name in sorted(total):
+        if lacking := [number for number, of_fold in held.items() if not of_fold[name]]:
+            images = len({pair.image for pair in pairs if pair.relation == name})
+            raise UserError(
+                f"--folds {folds}: relation {name!r} has {total[name]:,} pair(s) in {images:,} image(s), and fold"
+                f" {lacking[0]} would have none: an image stays whole. Add images, or take fewer folds, or a single"
+                " split with --folds 0"
+            )
+    return {pair.image: fold_of_group[content[pair.image]] for pair in pairs}
+
+
+def _hash_order(seed: int, image: str) -> bytes:
+    return hashlib.sha256(f"{seed}\t{image}".encode("utf-8", "surrogateescape")).digest()
 
 
 def fold_of(image: str, folds: int, salt: str) -> int:

@@ -14,7 +14,7 @@ from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, jo
 from flowerml.evaluation.prediction_table import PredictionTable, read_predictions
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file
 from flowerml.runs.prepare import fold_folder
-from flowerml.settings import Settings, settings_from_json
+from flowerml.settings import Family, Settings, find_model, settings_from_json
 
 FILE = "folds.json"
 
@@ -57,6 +57,19 @@ class CrossValidation:
     def split(self) -> Split:
         """That of the first fold's run, which has the folds of all pictures."""
         return self.runs[0].split
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether it is of pairs of boxed objects, not of whole pictures."""
+        return find_model(self.settings.model).family is Family.RELATION
+
+    def require_whole_pictures(self) -> None:
+        """Check that it is of whole pictures. Raises UserError."""
+        if self.of_pairs:
+            raise UserError(
+                f"{self.folder}: is a cross-validation of {self.settings.model}, of pairs of boxed objects. Allowed:"
+                " those of whole pictures"
+            )
 
     @cached_property
     def predictions(self) -> Predictions:
