@@ -109,8 +109,8 @@ def _sources_from_checkpoints(args: argparse.Namespace) -> "list[Source]":
     for path in map(Path, args.checkpoint):
         checkpoint = load_checkpoint(path)
         standing = read_run_file(path.parent)
-        recorded = (_there(path.parent / name) for name in ("probe.npz", "predictions.csv"))
-        expected = _expected_predictions(args, *recorded, checkpoint.settings.get("train_dir"))
+        probe, predictions = (_there(path.parent / name) for name in ("probe.npz", "predictions.csv"))
+        expected = _expected_predictions(args, probe, predictions, checkpoint.settings.get("train_dir"))
         origin = {"run_id": standing.run_id if standing else None}
         robustness = find_robustness(path.parent, path)
         if robustness is None and standing is not None and standing.run_id:

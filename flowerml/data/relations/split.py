@@ -84,9 +84,10 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
 def draw_image_folds(pairs: Sequence[Pair], folds: int, seed: int, content: Mapping[str, str]) -> dict[str, int]:
     """The fold (1 to `folds`) of every image and all of its pairs, every relation in as equal shares as that allows.
 
-    `content` is the digest of each image: images of one content stay together. Images are visited in the order of
-    `split_by_image`, rare relations first; each goes to the fold with the fewest pairs of the relation, among equals to
-    the one with the fewest pairs.
+    `content` is the digest of each image: images of one content stay together. Those with the largest shares of the
+    relations' pairs come first, equal ones in the order of `split_by_image`; each goes to the fold where it adds least
+    to the squared shares of the relations in the folds, among equals to the one with the fewest pairs (the criterion
+    of scikit-learn's StratifiedGroupKFold, which shuffles by a random generator).
 
     Raises:
         UserError: a fold would have no pair of a relation.
@@ -95,16 +96,23 @@ def draw_image_folds(pairs: Sequence[Pair], folds: int, seed: int, content: Mapp
     for pair in pairs:
         groups[content[pair.image]].append(pair)
     counts = {key: Counter(pair.relation for pair in group) for key, group in groups.items()}
-    order = sorted(groups, key=lambda key: _hash_order(seed, min(pair.image for pair in groups[key])))
-    total = sum(counts.values(), Counter())
+    total = Counter(pair.relation for pair in pairs)
     held: dict[int, Counter[str]] = {number: Counter() for number in range(1, folds + 1)}
+
+    def added(of_group: Mapping[str, int], number: int) -> float:
+        # In one order of the names: a sum of floats in another could differ.
+        return sum(of_group[name] * held[number][name] / total[name] ** 2 for name in sorted(of_group))
+
+    def share(key: str) -> float:
+        return sum(counts[key][name] / total[name] for name in sorted(counts[key]))
+
     fold_of_group: dict[str, int] = {}
-    for name in sorted(total, key=lambda name: (total[name], name)):
-        for key in order:
-            if counts[key][name] and key not in fold_of_group:
-                smallest = min(held, key=lambda number: (held[number][name], held[number].total(), number))
-                fold_of_group[key] = smallest
-                held[smallest].update(counts[key])
+    in_hash_order = sorted(groups, key=lambda key: _hash_order(seed, min(pair.image for pair in groups[key])))
+    for key in sorted(in_hash_order, key=share, reverse=True):
+        of_group = counts[key]
+        best = min(held, key=lambda number: (added(of_group, number), held[number].total(), number))
+        fold_of_group[key] = best
+        held[best].update(of_group)
     for name in sorted(total):
         if lacking := [number for number, of_fold in held.items() if not of_fold[name]]:
             images = len({pair.image for pair in pairs if pair.relation == name})
