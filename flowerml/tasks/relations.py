@@ -48,6 +48,8 @@ class RelationsTask:
 
     name = "relations"
     headline: Literal["accuracy", "mean_recall"] = "mean_recall"
+    noun: str = "pair"
+    no_label_errors: str = "several relations may hold for a pair"
     no_views: str = "relations: the mirror image of a picture swaps left and right"
     no_heat_maps: str = "a relation is decided on two crops of a picture and on their boxes, not on a picture"
 

@@ -23,7 +23,7 @@ from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.settings import find_model
 from flowerml.settings.serialization import as_params
-from flowerml.tasks import Task, task_for
+from flowerml.tasks import Task
 from flowerml.text import csv_text
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _OWN_SETTINGS = ("fold", "output_dir", "run_name")  # of each fold's run
 class FoldsReport:
     """A cross-validation with the labels that it doubts; `run_id` is its own MLflow run's, "" where it has none.
 
-    None doubts a pair's label: several relations may hold for a pair.
+    `label_errors` is None where the task says that its labels are not doubted.
     """
 
     found: CrossValidation
@@ -48,7 +48,7 @@ class FoldsReport:
 
     @property
     def page(self) -> Path | None:
-        """The page of pictures to look at next; None for pairs."""
+        """The page of pictures to look at next; None where no labels are doubted."""
         return None if self.label_errors is None else self.found.folder / PAGE
 
     def as_json(self) -> dict[str, Any]:
@@ -83,23 +83,24 @@ class FoldsReport:
     def as_text(self) -> str:
         """The scores for a terminal: each fold, then every example out of fold, then the labels."""
         found = self.found
-        first = "mean recall  " if found.of_pairs else ""
+        task = found.task
+        by_recall = task.headline == "mean_recall"
+        first = "mean recall  " if by_recall else ""
         lines = [f"fold   {first}accuracy  macro-F1       n  run"]
         for run in found.runs:
             of_fold = run.scores
-            own = f"{of_fold.mean_recall:11.4f}  " if found.of_pairs else ""
+            own = f"{of_fold.mean_recall:11.4f}  " if by_recall else ""
             lines.append(
                 f"{run.fold:<4}   {own}{of_fold.accuracy:8.4f}  {of_fold.macro_f1:8.4f}  {of_fold.total:6d}"
                 f"  {run.run.run_id}"
             )
-        headline = task_for(find_model(found.settings.model)).headline
-        what = "pair" if found.of_pairs else "picture"
-        scores = format_scores(found.scores, headline)
-        return "\n".join([*lines, "", f"every {what}, out of fold:", scores, "", self._labels_in_words()])
+        scores = format_scores(found.scores, task.headline)
+        return "\n".join([*lines, "", f"every {task.noun}, out of fold:", scores, "", self._labels_in_words()])
 
     def _labels_in_words(self) -> str:
         if self.label_errors is None:
-            return "labels of pairs are not doubted, and no page says which to look at next: several relations may hold"
+            reason = self.found.task.no_label_errors
+            return f"labels are not doubted, and no page says what to look at next: {reason}"
         wrong = {name: count for name, count in self.label_errors.estimated.items() if count}
         counted = ", ".join(f"{name} {count}" for name, count in wrong.items())
         return f"{sum(wrong.values())} labels are likely wrong ({counted})" if wrong else "no label is likely wrong"
@@ -118,16 +119,15 @@ def write_results(
     Raises:
         UserError: a file can't be written, or the photos are gone.
     """
-    task, settings = task_for(find_model(found.settings.model)), found.settings
+    task, settings = found.task, found.settings
     root = train_dir or Path(settings.train_dir)
-    report = FoldsReport(found, None if found.of_pairs else found.label_errors(), _recorded_run(found))
+    report = FoldsReport(found, None if task.no_label_errors else found.label_errors(), _recorded_run(found))
     every = {example.id: example for example in task.examples(root, found.classes, None, settings)[0]}
     if missing := [key for key in found.predictions.ids if key not in every]:
-        what = "pairs" if found.of_pairs else "pictures"
         raise UserError(
-            f"{root}: {len(missing)} of the {what} are not there any more, for example {one_line(missing[0])}"
+            f"{root}: {len(missing)} of the {task.noun}s are not there any more, for example {one_line(missing[0])}"
         )
-    title = f"{found.folder.name}, every {'pair' if found.of_pairs else 'picture'} by the fold that held it out"
+    title = f"{found.folder.name}, every {task.noun} by the fold that held it out"
     examples = [every[key] for key in found.predictions.ids]
     paths = write_evaluation(found.folder, title, found.predictions, found.scores, task, examples)
     if report.label_errors is not None:
@@ -226,7 +226,7 @@ def _record_run(report: FoldsReport, open_run: Callable[[str, str], Recorder], p
     found, scores = report.found, report.found.scores
     settings = found.settings
     spec = find_model(settings.model)
-    recorder = open_run(settings.experiment or task_for(spec).name, f"{found.folder.name}, {len(found.runs)} folds")
+    recorder = open_run(settings.experiment or found.task.name, f"{found.folder.name}, {len(found.runs)} folds")
     with finalize_status(recorder):
         recorder.record(
             Tags(

@@ -78,7 +78,7 @@ def test_results_have_the_mean_recall_first_and_no_page_of_pictures_to_look_at(t
     ]
     assert "fold   mean recall  accuracy" in log
     assert f"every pair, out of fold:\nmean recall         {scores.mean_recall:.4f}\n" in log
-    assert "no page says which to look at next: several relations may hold" in log
+    assert "no page says what to look at next: several relations may hold" in log
     names = {path.name for path in folder.iterdir() if path.is_file()}
     assert names == {
         *("folds.json", "predictions.csv", "per_class.json", "errors.html"),
@@ -110,7 +110,7 @@ def test_what_is_for_whole_pictures_refuses_it_in_one_line(trained, flowers, cap
     ):
         assert main(["dataset", *words]) == 2
         last = capsys.readouterr().err.splitlines()[-1]
-        assert last.endswith("of pairs of boxed objects. Allowed: those of whole pictures")
+        assert "whose labels are not doubted (several relations may hold for a pair). Allowed: those of whole" in last
 
 
 def test_too_many_folds_for_a_relation_are_refused(scenes, tmp_path, capsys):
