@@ -15,6 +15,8 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +24,36 @@ import torch
 from PIL import Image
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
-from support.harness import parse_arguments, print_table, start_as_commands_do
+from support.harness import logger, parse_arguments, print_table, start_as_commands_do
 
 from flowerml.cli.main import main as flowerml
+from flowerml.data.decode import read_image
 from flowerml.data.folders import find_pictures
+from flowerml.data.loader import Example
 from flowerml.data.synthetic.flowers import make_flowers
 from flowerml.data.synthetic.scenes import make_scenes, relation_counts
 from flowerml.evaluation.calibration import KNOWN_SHARE, energy_of
+from flowerml.files import file_digest
+from flowerml.log import set_verbosity
 from flowerml.prediction import FlowersClassifier, load_predictor
-from flowerml.training.checkpoints.checkpoint import load_checkpoint
+from flowerml.tasks import task_for
+from flowerml.tasks.image_features import ImageFeatures
+from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.device import default_workers, use_device
 
 QUICK: dict[str, object] = {"photos": None, "model": "timm:test_convnext2", "weights": "none", "img_size": 32}
-BATCH = 32
 Scores = Mapping[str, np.ndarray]
 
 
-@torch.inference_mode()
-def features_of(model: FlowersClassifier, paths: list[Path]) -> torch.Tensor:
-    """Features (N, F) of pictures."""
-    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-    return torch.cat([model.backbone(torch.stack([model.preprocess(path) for path in batch])) for batch in batches])
+def frozen_features(checkpoint: Checkpoint) -> ImageFeatures:
+    """Features of any pictures by the backbone of a probe: those that its training has computed are read from disk."""
+    task, settings = task_for(checkpoint.spec), checkpoint.parse_settings()
+    built = task.build(checkpoint.spec, settings.replace(weights="none"), checkpoint.classes)
+    built.model.load_state_dict(dict(checkpoint.state_dict))
+    _, transform = task.transforms(checkpoint.description, settings)
+    device = use_device(None)
+    built = replace(built, description=checkpoint.description)
+    return ImageFeatures(built, checkpoint.spec, transform, device, default_workers(device))
 
 
 @torch.inference_mode()
@@ -82,12 +94,13 @@ def other_pictures(folder: Path, size: int) -> dict[str, list[Path]]:
 
 
 class Turns:
-    """Trainings on some classes of a folder, whose features are computed once and kept."""
+    """Trainings on some classes of a folder. Features are computed once: the backbone is the same in all."""
 
     def __init__(self, args: argparse.Namespace, photos: Path, folder: Path) -> None:
         self.args, self.photos, self.folder = args, photos, folder
         self.classes = sorted(path.name for path in photos.iterdir() if path.is_dir())
-        self.features: dict[Path, torch.Tensor] = {}
+        self.features: ImageFeatures | None = None
+        self.examples: dict[Path, Example] = {}
 
     def train(self, left_out: str = "") -> FlowersClassifier:
         """A probe of all classes but one; `known` and `trained` have its validation and training photos after that."""
@@ -104,24 +117,33 @@ class Turns:
             "--weights",
             self.args.weights,
         ]
-        words += ["--img-size", str(self.args.img_size), "--output-dir", str(output), "--quiet"]
+        words += ["--img-size", str(self.args.img_size), "--output-dir", str(output)]
+        words += [] if self.features is None else ["--quiet"]  # the first shows how far the features are
         if flowerml(["train", *words]):
             raise RuntimeError(f"flowerml train {' '.join(words)} failed")
-        split = load_checkpoint(output / "best.pth").parse_split()
+        set_verbosity(quiet=False, verbose=False)
+        checkpoint = load_checkpoint(output / "best.pth")
+        split = checkpoint.parse_split()
         assert split is not None
-        self.model = load_predictor(output / "best.pth")
-        self.known, self.trained = (self._features([data / name for name in part]) for part in (split.val, split.train))
-        return self.model
+        if self.features is None:
+            self.features = frozen_features(checkpoint)
+        self.known, self.trained = (
+            self.features_of([data / name for name in part]) for part in (split.val, split.train)
+        )
+        return load_predictor(output / "best.pth")
 
     def unknown(self, left_out: str) -> torch.Tensor:
         """The features of a class that the last training left out."""
-        return self._features(find_pictures([self.photos / left_out])[0])
+        return self.features_of(find_pictures([self.photos / left_out])[0])
 
-    def _features(self, paths: list[Path]) -> torch.Tensor:
+    def features_of(self, paths: list[Path]) -> torch.Tensor:
+        """Features (N, F) of pictures. After the first training."""
+        assert self.features is not None
         paths = [path.resolve() for path in paths]
-        if missing := [path for path in paths if path not in self.features]:
-            self.features |= dict(zip(missing, features_of(self.model, missing), strict=True))
-        return torch.stack([self.features[path] for path in paths])
+        for path in paths:
+            if path not in self.examples:
+                self.examples[path] = Example(str(path), 0, partial(read_image, path), sha256=file_digest(path))
+        return self.features([self.examples[path] for path in paths])
 
 
 def main() -> None:
@@ -142,7 +164,8 @@ def main() -> None:
             photos = folder / "photos"
             make_flowers(photos, per_class=16, size=64)
         turns, rows = Turns(args, photos.resolve(), folder), []
-        for name in turns.classes:
+        for number, name in enumerate(turns.classes, start=1):
+            logger.info(f"class {number} of {len(turns.classes)} is left out: {name}")
             started = time.perf_counter()
             model = turns.train(name)
             known = scores_of(model, turns.known, turns.trained)
@@ -154,7 +177,7 @@ def main() -> None:
         known = scores_of(model, turns.known, turns.trained)
         for name, paths in other_pictures(folder, args.img_size).items():
             started = time.perf_counter()
-            cells, figures = cells_of(known, scores_of(model, features_of(model, paths), turns.trained))
+            cells, figures = cells_of(known, scores_of(model, turns.features_of(paths), turns.trained))
             rows.append(([name, *cells, f"{time.perf_counter() - started:.1f}"], figures))
     columns = [f"{score} {figure}" for score in known for figure in ("AUROC", "FPR95")]
     table = Table("unknown pictures", *columns, "time [s]", title=f"none of the classes, {args.model}")

@@ -34,6 +34,7 @@ def run_next(args: argparse.Namespace) -> int:
     if page is not None:
         check_writable(page)
     folds = read_cross_validation(Path(args.folds))
+    folds.require_label_errors()
     paths, passed_over = find_pictures([Path(args.photos)])
     if line := passed_over_line(passed_over):
         logger.info(line)

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,16 @@ def find_robustness(folder: Path, weights: Path) -> RobustnessResult | None:
         return None
     digest = file_digest(weights)
     results = [_parse(content, weights.name) for content in found if content.get("sha256") == digest]
+    return max((one for one in results if one is not None), key=lambda one: one.pictures, default=None)
+
+
+def recorded_robustness(contents: Sequence[Mapping[str, Any]], weights_digest: str) -> RobustnessResult | None:
+    """The result of most photos among `contents` of `robustness.json`, for these weights; None without one.
+
+    `weights_digest` is that of the weights alone: a registered file differs from the `best.pth` that was measured.
+    """
+    fitting = [one for one in contents if (one.get("format"), one.get("weights_digest")) == (FORMAT, weights_digest)]
+    results = [_parse(content, Path(str(content.get("checkpoint"))).name) for content in fitting]
     return max((one for one in results if one is not None), key=lambda one: one.pictures, default=None)
 
 

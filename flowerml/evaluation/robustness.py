@@ -70,6 +70,17 @@ class Robustness:
         costly = [one for one in CORRUPTIONS if any(row.shown and row.difference < 0 for row in self.of(one))]
         return min(costly, key=self.mean_accuracy, default=None)
 
+    def as_metrics(self) -> dict[str, float]:
+        """Accuracies in 0..1 under names that MLflow takes: clean, by corruption and strength, and their means.
+
+        `accuracy_blur_0.005` is that under blur at strength 0.005, `accuracy_blur` the mean over its strengths, and
+        `accuracy_corrupted` the mean over all corruptions and strengths.
+        """
+        by_strength = {f"accuracy_{row.corruption.name}_{row.strength:g}": row.accuracy for row in self.rows}
+        by_kind = {f"accuracy_{one.name}": self.mean_accuracy(one) for one in CORRUPTIONS}
+        mean = float(np.mean([row.accuracy for row in self.rows]))
+        return {"accuracy_clean": self.clean_accuracy, "accuracy_corrupted": mean, **by_kind, **by_strength}
+
     def as_json(self) -> dict[str, Any]:
         """Plain values, as in `robustness.json`."""
         low, high = wilson_interval(self.clean_hits, self.total)

@@ -64,8 +64,9 @@ def suspect_labels_of_folds(folds: CrossValidation, scanned: Scan) -> LabelError
     """Labels of the scanned pictures that a cross-validation doubts; a warning counts those that it has not judged.
 
     Raises:
-        UserError: it has judged none of them.
+        UserError: it has judged none of them, or is of a task whose labels are not doubted.
     """
+    folds.require_label_errors()
     judged = folds.unchanged({picture.key: picture.sha256 for picture in scanned.pictures})
     if not judged.ids:
         raise UserError(f"{folds.folder}: none of the pictures in {scanned.root} is one that it was trained on")

@@ -124,7 +124,7 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)
     with finalize_status(recorder):
         recorder.record(
-            Tags(_evaluation_tags(checkpoint, settings, part, source.run_id if source else str(request.checkpoint)))
+            Tags(evaluation_tags(checkpoint, settings, part, source.run_id if source else str(request.checkpoint)))
         )
         if adjusted:
             recorder.record(Tags({"flowerml.logit_adjustment": f"{request.logit_adjustment:g}"}))
@@ -207,7 +207,8 @@ def _metrics_of(scores: Scores, part: str) -> dict[str, float]:
     return {prefix + name: value for name, value in metrics.items()}
 
 
-def _evaluation_tags(checkpoint: Checkpoint, settings: Settings, part: str, evaluates: str) -> dict[str, str]:
+def evaluation_tags(checkpoint: Checkpoint, settings: Settings, part: str, evaluates: str) -> dict[str, str]:
+    """Tags of a run that measures a checkpoint on a `part` of its data; `evaluates` is a run's id or a file."""
     tags = {
         "flowerml.evaluated_split": part,
         "flowerml.evaluates": evaluates,

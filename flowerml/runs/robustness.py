@@ -25,6 +25,7 @@ from flowerml.evaluation.robustness import (
     measure_robustness,
     robustness_markdown,
 )
+from flowerml.events import Artifact, Metrics, Tags
 from flowerml.files import (
     check_writable,
     file_digest,
@@ -38,16 +39,20 @@ from flowerml.models.builders import set_channels_last
 from flowerml.optional_files import write_optional
 from flowerml.prediction import as_network
 from flowerml.progress_bar import track
+from flowerml.runs.evaluate import OpenEvaluationRun, evaluation_tags, select_examples
 from flowerml.runs.evaluate import Request as EvaluationRequest
-from flowerml.runs.evaluate import select_examples
+from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.settings import Family
 from flowerml.tasks import task_for
 from flowerml.text import escape_markdown
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.checkpoints.weights_digest import weights_digest
 from flowerml.training.device import default_workers, use_device
 
 logger = logging.getLogger(__name__)
 
+_FILES = ("robustness.json", "robustness.md", "robustness.png")
 _BATCH_BYTES = 2**28  # of the uint8 views of a batch of photos
 
 
@@ -56,7 +61,8 @@ class Request:
     """What to measure: a run's folder or a .pth, and where the result goes.
 
     Photos are those of the validation part of the stored split, in `train_dir` (None: the folder trained on), or all
-    of `test_dir`; with `limit` at most so many of each class.
+    of `test_dir`; with `limit` at most so many of each class. `run_id` is MLflow's of the training run, "" where it
+    stands in the folder's `run.json`.
     """
 
     weights: Path
@@ -66,13 +72,15 @@ class Request:
     limit: int | None = None
     device: str | None = None
     workers: int | None = None
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
 class RobustnessReport:
     """What came of it: the file (its sha256 in hex) and its model, which photos of which folder, and the figures.
 
-    `remarks` are sentences: the weakest corruption, and a setting that is known to help, if any.
+    `remarks` are sentences: the weakest corruption, and a setting that is known to help, if any. `weights_digest` is
+    that of the weights alone, "" in results of earlier versions.
     """
 
     weights: Path
@@ -82,6 +90,7 @@ class RobustnessReport:
     photos: Path
     measured: Robustness
     remarks: tuple[str, ...]
+    weights_digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as in `robustness.json`."""
@@ -89,6 +98,7 @@ class RobustnessReport:
             "format": FORMAT,
             "checkpoint": str(self.weights),
             "sha256": self.sha256,
+            "weights_digest": self.weights_digest,
             "model": self.model,
             "split": self.part,
             "folder": str(self.photos),
@@ -101,10 +111,11 @@ class RobustnessReport:
         return "\n".join([format_robustness(self.measured), "", *self.remarks])
 
 
-def run_robustness(request: Request) -> RobustnessReport:
+def run_robustness(request: Request, open_child: OpenEvaluationRun | None = None) -> RobustnessReport:
     """Predict the photos clean, as `flowerml eval` does, and under each corruption; write the result.
 
-    Writes `robustness.json`, `robustness.md` and `robustness.png`.
+    Writes `robustness.json`, `robustness.md` and `robustness.png`, then records them in the MLflow run that
+    `open_child` opens (None: nowhere). A tracking store that is away is a warning: the files are there.
 
     Raises:
         UserError: the output folder is not empty, the checkpoint can't be used or is of another family, it has no split
@@ -142,8 +153,12 @@ def run_robustness(request: Request) -> RobustnessReport:
             photos=folder,
             measured=measured,
             remarks=describe_weakest(measured, settings),
+            weights_digest=weights_digest(checkpoint.state_dict),
         )
-        _write(request.output_dir, report, settings.run_name or (file.parent if part == "val" else file).name)
+        name = settings.run_name or (file.parent if part == "val" else file).name
+        _write(request.output_dir, report, name)
+    if open_child is not None:
+        _record(request, report, checkpoint, f"robustness of {name}", open_child)
     return report
 
 
@@ -207,3 +222,26 @@ def _write_figure(path: Path, measured: Robustness, title: str) -> None:
     from flowerml.reporting.robustness_figure import robustness_figure
 
     write_bytes(path, png_bytes(robustness_figure(measured, title)))
+
+
+def _record(
+    request: Request, report: RobustnessReport, checkpoint: Checkpoint, name: str, open_child: OpenEvaluationRun
+) -> None:
+    """Record the result in a child of the training run, if that is known. Logs why where the store takes none."""
+    settings, standing = checkpoint.parse_settings(), read_run_file(report.weights.parent)
+    parent = request.run_id or (standing.run_id if standing else "")
+    try:
+        recorder = open_child(parent or None, settings.experiment or task_for(checkpoint.spec).name, name)
+    except UserError as error:  # the store is away or refuses: hours of work must not end as a failure
+        logger.warning(f"{one_line(str(error))}; the result is in {request.output_dir}, and not in MLflow")
+        return
+    with finalize_status(recorder):
+        tags = evaluation_tags(checkpoint, settings, report.part, parent or str(report.weights))
+        digests = {"flowerml.weights_sha256": report.sha256, "flowerml.weights_digest": report.weights_digest}
+        weakest = report.measured.weakest
+        recorder.record(Tags({**tags, **digests, "flowerml.weakest": "" if weakest is None else weakest.name}))
+        recorder.record(Metrics({**report.measured.as_metrics(), "pictures": report.measured.total}))
+        for path in sorted(request.output_dir.iterdir()):
+            if path.name in _FILES:
+                recorder.record(Artifact(path))
+    logger.info(f"run {recorder.run_id} has its files and figures (mlflow ui)")

@@ -70,7 +70,6 @@ _RECIPES: Mapping[Family, Mapping[str, Any]] = {
 # Mixed pictures have no boxes, and augmentations that move pixels do not move the boxes.
 _NOT_FOR_RELATIONS = ("mixup", "cutmix", "randaugment", "random_erasing")
 _WHOLE_PICTURES_ONLY = (
-    "folds",
     "head_init",
     "lora_rank",
     "freeze_views",

@@ -85,6 +85,16 @@ class Task(Protocol):
         ...
 
     @property
+    def noun(self) -> str:
+        """What one example is called in texts, singular; its plural has an s."""
+        ...
+
+    @property
+    def no_label_errors(self) -> str:
+        """Why labels are not doubted, as a sentence of a message; empty where they are."""
+        ...
+
+    @property
     def no_views(self) -> str:
         """Why there are no test-time views, for a message; empty where there are."""
         ...

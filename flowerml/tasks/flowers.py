@@ -45,6 +45,8 @@ class FlowersTask:
 
     name = "flowers"
     headline: Literal["accuracy", "mean_recall"] = "accuracy"
+    noun: str = "picture"
+    no_label_errors: str = ""
     no_views: str = ""
     no_heat_maps: str = ""
 

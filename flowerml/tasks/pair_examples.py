@@ -1,6 +1,6 @@
 """Examples of boxed object pairs from an annotated image folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,13 @@ from flowerml.data.loader import Example
 from flowerml.data.pair_views import ImagePairSource, PairExample, PairSource
 from flowerml.data.relations.folder import PairFolder, read_pair_folder
 from flowerml.data.relations.records import FLIPPED, Pair
-from flowerml.data.relations.split import PairSplit, measure_ambiguity, require_disjoint, split_by_image
+from flowerml.data.relations.split import (
+    PairSplit,
+    draw_image_folds,
+    measure_ambiguity,
+    require_disjoint,
+    split_by_image,
+)
 from flowerml.settings import Settings
 from flowerml.text import cut_list
 
@@ -22,8 +28,21 @@ def read_annotated_folder(
     return read_pair_folder(root, None if annotations is None else Path(annotations), settings.wording, classes)
 
 
-def split_pairs(pairs: Sequence[Pair], settings: Settings) -> PairSplit:
-    """Split by image with `settings.val_split` and `split_seed`. Raises UserError as `split_by_image`."""
+def pair_folds(folder: PairFolder, settings: Settings) -> dict[str, int] | None:
+    """With cross-validation the fold of each image, else None. Raises UserError as `draw_image_folds`."""
+    if not settings.folds:
+        return None
+    return draw_image_folds(folder.pairs, settings.folds, settings.split_seed, folder.sha256)
+
+
+def split_pairs(pairs: Sequence[Pair], settings: Settings, folds: Mapping[str, int] | None = None) -> PairSplit:
+    """Split by image: fold `settings.fold` of `folds` is held out; without folds `settings.val_split`, with
+    `split_seed`. Raises UserError as `split_by_image`.
+    """
+    if folds is not None:
+        assert settings.fold is not None
+        held = [pair for pair in pairs if folds[pair.image] == settings.fold]
+        return require_disjoint([pair for pair in pairs if folds[pair.image] != settings.fold], held)
     if settings.val_split == 0:
         return require_disjoint(pairs, ())
     return split_by_image(pairs, settings.val_split, settings.split_seed)

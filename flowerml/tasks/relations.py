@@ -32,6 +32,7 @@ from flowerml.tasks.pair_examples import (
     annotation_remarks,
     make_pair_examples,
     only_pairs,
+    pair_folds,
     read_annotated_folder,
     split_pairs,
     swap_subject_object,
@@ -47,14 +48,17 @@ class RelationsTask:
 
     name = "relations"
     headline: Literal["accuracy", "mean_recall"] = "mean_recall"
+    noun: str = "pair"
+    no_label_errors: str = "several relations may hold for a pair"
     no_views: str = "relations: the mirror image of a picture swaps left and right"
     no_heat_maps: str = "a relation is decided on two crops of a picture and on their boxes, not on a picture"
 
     def prepare(self, settings: Settings) -> TaskData:
-        """Read annotations and images, and split by image. Raises UserError."""
+        """Read annotations and images, and split by image, into folds too. Raises UserError."""
         folder = read_annotated_folder(Path(settings.train_dir), settings.annotations, settings, settings.classes)
         require_pairs(folder, settings.bad_images)
-        parts = split_pairs(folder.pairs, settings)
+        folds = pair_folds(folder, settings)
+        parts = split_pairs(folder.pairs, settings, folds)
         held_out = {pair.image for pair in parts.val}
         examples = make_pair_examples(folder)
         train = [example for example in examples if example.pair.image not in held_out]
@@ -65,8 +69,12 @@ class RelationsTask:
             val=tuple(example.id for example in val),
             sha256={name: folder.sha256[pair.image] for name, pair in zip(folder.ids, folder.pairs, strict=True)},
             data_digest=folder.digest,
-            val_split=settings.val_split,
+            val_split=1 / settings.folds if settings.folds else settings.val_split,
             split_seed=settings.split_seed,
+            fold=settings.fold,
+            fold_of=None
+            if folds is None
+            else {name: folds[pair.image] for name, pair in zip(folder.ids, folder.pairs, strict=True)},
         )
         return TaskData(folder.classes, split, train, val, folder.bad, annotation_remarks(folder, parts))
 
@@ -150,9 +158,11 @@ class RelationsTask:
         if not settings.cache_features or settings.freeze_backbone_epochs < last_epoch:
             return Views(data.train, data.val, train_transform, eval_transform, workers)
         examples = only_pairs([*data.train, *data.val])
+        # Mirrored crops of all pairs with cross-validation: then its runs read one file of features.
+        flipped = len(examples) if settings.folds else len(data.train)
         cached = cached_views(
             examples,
-            [settings.flip > 0 and index < len(data.train) for index in range(len(examples))],
+            [settings.flip > 0 and index < flipped for index in range(len(examples))],
             root=Path(settings.train_dir),
             sha256={example.pair.image: data.split.sha256[example.id] for example in examples},
             built=built,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mlflow.utils.validation import validate_param_and_metric_name
 
 from flowerml.evaluation.corruptions import CORRUPTIONS, VIEWS
 from flowerml.evaluation.robustness import (
@@ -71,6 +72,15 @@ def test_table_page_and_json_say_the_same():
     as_json = found.as_json()["corruptions"]
     assert [one["accuracy"] for one in as_json if one["corruption"] == "noise"] == [0.9, 0.85, 0.4]
     assert [one["strength"] for one in as_json] == [strength for _, strength in VIEWS]
+
+
+def test_metrics_have_names_that_mlflow_takes():
+    metrics = measured(noise=(0, 3, 30)).as_metrics()
+    assert len(metrics) == 2 + len(CORRUPTIONS) + len(VIEWS)
+    assert (metrics["accuracy_clean"], metrics["accuracy_noise_0.32"], metrics["accuracy_JPEG_7"]) == (0.9, 0.4, 0.9)
+    assert metrics["accuracy_noise"] == pytest.approx((0.9 + 0.85 + 0.4) / 3)
+    assert metrics["accuracy_corrupted"] == pytest.approx((18 * 0.9 + 0.9 + 0.85 + 0.4) / len(VIEWS))
+    assert all(validate_param_and_metric_name(name) for name in metrics)
 
 
 class TestSettingThatHelps:

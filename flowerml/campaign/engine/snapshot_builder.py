@@ -12,7 +12,7 @@ from flowerml.campaign.engine.context import CampaignContext
 from flowerml.campaign.plan.model import Phase, PlanRun
 from flowerml.campaign.report.snapshot import CampaignSnapshot, DecisionSummary, DeliveredFile, PhaseSnapshot, RunRow
 from flowerml.campaign.state.promotion import Promotions
-from flowerml.campaign.state.run_status import read_final_metrics, read_history
+from flowerml.campaign.state.run_status import ZERO_SHOT, read_final_metrics, read_history
 from flowerml.campaign.state.scheduler import RunState, phase_status
 from flowerml.campaign.status import CampaignStatus, Epoch, RunStatus
 from flowerml.events import now_ms
@@ -137,6 +137,7 @@ class SnapshotBuilder:
             macro_f1=figures.get("best_val_macro_f1"),
             hits=_round_or_none(figures.get("val_hits")),
             total=_round_or_none(figures.get("val_total")),
+            zero_shot=figures.get(ZERO_SHOT),
             folder=folder if run_file is not None else None,
             checkpoint=str(folder / "best.pth") if (folder / "best.pth").is_file() else "",
             run_id=run_id_of(folder) or (known.run_id if known else ""),

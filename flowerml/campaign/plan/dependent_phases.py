@@ -52,8 +52,6 @@ def read_confirm(
         if "family" in inner:
             raise inner["family"].error(f"{inner['family'].key}: the family is that of phase {of}; leave the line out")
         family, top = source.runs[0].family, _promoted_count(source, inner["of"])
-        if folds and family not in (Family.CNN, Family.VIT):
-            raise inner["folds"].error(f"{inner['folds'].key}: only whole pictures are split into folds; name seeds")
         done = sorted({*seeds} & {run.seed for ancestor in ancestors(source, before) for run in ancestor.runs})
         if done and not changes and not folds:
             raise inner["seeds"].error(

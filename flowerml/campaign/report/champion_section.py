@@ -1,5 +1,6 @@
 """The report's section on a champion, from its run's `predictions.csv`: confusion, calibration, wrong pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from flowerml.campaign.report.snapshot import RunRow
 from flowerml.campaign.report.svg_figures import ReliabilityPlot, reliability
+from flowerml.campaign.report.zero_shot import AccuracyRow, run_accuracy, zero_shot_rows
 from flowerml.data.decode import BadImage
 from flowerml.evaluation.metrics import calibration_error
 from flowerml.evaluation.prediction_table import PredictionTable
@@ -46,7 +48,10 @@ class WrongPicture:
 
 @dataclass(frozen=True)
 class ChampionSection:
-    """What is shown of a family's champion. `run` is the best seed of the chosen configuration."""
+    """What is shown of a family's champion. `run` is the best seed of the chosen configuration.
+
+    `accuracies` are its own and those without training; empty where none was measured without.
+    """
 
     family: str
     run: RunRow
@@ -57,6 +62,7 @@ class ChampionSection:
     total: int
     wrong: int
     cards: tuple[WrongPicture, ...]
+    accuracies: tuple[AccuracyRow, ...] = ()
 
     @property
     def has_many_classes(self) -> bool:
@@ -65,9 +71,12 @@ class ChampionSection:
 
 
 def champion_section(
-    family: str, run: RunRow, predictions: PredictionTable, train_dir: Path, task: Task
+    family: str, run: RunRow, of_family: Sequence[RunRow], predictions: PredictionTable, train_dir: Path, task: Task
 ) -> ChampionSection:
-    """Everything the section shows; the wrong pictures are the most confident ones, most confident first."""
+    """Everything the section shows; the wrong pictures are the most confident ones, most confident first.
+
+    `of_family` are the campaign's runs of the family.
+    """
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     confidence = predictions.probabilities[wrong, predictions.predicted[wrong]]
     order = wrong[np.argsort(-confidence, kind="stable")]
@@ -81,7 +90,13 @@ def champion_section(
         total=len(predictions.images),
         wrong=len(wrong),
         cards=tuple(_wrong_picture(predictions, int(index), train_dir, task) for index in order[:_MAX_CARDS]),
+        accuracies=_accuracies(run, of_family),
     )
+
+
+def _accuracies(run: RunRow, of_family: Sequence[RunRow]) -> tuple[AccuracyRow, ...]:
+    own, untrained = run_accuracy(run), zero_shot_rows(of_family)
+    return (*([] if own is None else [own]), *untrained) if untrained else ()
 
 
 def _confusion_cells(matrix: np.ndarray) -> tuple[tuple[ConfusionCell, ...], ...]:

@@ -106,7 +106,8 @@ def _champion_sections(campaign: CampaignSnapshot) -> list[ChampionSection]:
         predictions = read_predictions(run.folder / "predictions.csv")
         if predictions is not None:
             task = task_for(find_model(run.model))
-            sections.append(champion_section(family, run, predictions, Path(campaign.train_dir), task))
+            of_family = [one for one in campaign.runs if one.family == run.family]
+            sections.append(champion_section(family, run, of_family, predictions, Path(campaign.train_dir), task))
     return sections
 
 

@@ -19,7 +19,8 @@ class RunRow:
     (`ConvNeXtV2-Large`). `config` is the plan's name of its configuration: for a confirming or a final run, the run it
     repeats. Metrics are those of the best epoch, None where there are none (not finished, or no validation). `folder`
     is None where nothing was started or the run was on another host; `checkpoint` is the path of `best.pth` as typed on
-    the command line, "" while there is none. `started` is in milliseconds since 1970, `seconds` the sum over its tries,
+    the command line, "" while there is none. `zero_shot` is the validation accuracy before the first step, of a run
+    whose head starts from class names. `started` is in milliseconds since 1970, `seconds` the sum over its tries,
     `left` an estimate of the seconds to come. `reason` says why a run failed. `fold` is the one it holds out (None:
     the plan's split).
     """
@@ -40,6 +41,7 @@ class RunRow:
     macro_f1: float | None = None
     hits: int | None = None
     total: int | None = None
+    zero_shot: float | None = None
     folder: Path | None = None
     checkpoint: str = ""
     run_id: str = ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from flowerml.campaign.report.snapshot import Epoch, RunRow
-from flowerml.evaluation.metrics import wilson_interval
+from flowerml.campaign.report.zero_shot import run_accuracy, zero_shot_rows
 
 WIDTH = 900
 _ROW_HEIGHT, _NAME_WIDTH, _VALUE_WIDTH = 26, 250, 60
@@ -40,7 +40,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class DotRow:
-    """A run's accuracy with its interval: `y` of the row, `low`, `center` and `high` along x."""
+    """An accuracy with its interval: `y` of the row, `low`, `center` and `high` along x."""
 
     name: str
     y: float
@@ -114,31 +114,32 @@ class ReliabilityPlot:
 def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> DotPlot | None:
     """Lay out every run's validation accuracy with its 95 % Wilson interval over pictures; None without any accuracy.
 
-    Runs of a configuration in `chosen` are highlighted.
+    Runs of a configuration in `chosen` are highlighted; below the runs is what their models reach without training.
     """
-    measured = [(run, run.accuracy) for run in runs if run.accuracy is not None]
+    leading = {run.name for run in runs if run.name in chosen or run.config in chosen}
+    measured = [row for run in runs if (row := run_accuracy(run)) is not None]
     if not measured:
         return None
-    intervals = [_accuracy_interval(run, accuracy) for run, accuracy in measured]
-    low, high = min(low for low, _ in intervals), max(high for _, high in intervals)
+    measured += zero_shot_rows(runs)
+    low, high = min(row.interval[0] for row in measured), max(row.interval[1] for row in measured)
     padding = max(0.005, 0.06 * (high - low))
     low, high = max(0.0, low - padding), min(1.0, high + padding)
     x = LinearScale(low, high, _NAME_WIDTH, WIDTH - _VALUE_WIDTH)
     rows = [
         DotRow(
-            name=_shorten_name(run.name),
+            name=_shorten_name(row.name),
             y=16 + _ROW_HEIGHT * index,
-            low=x(start),
-            center=x(accuracy),
-            high=x(end),
-            value=f"{accuracy:.4f}",
-            is_chosen=run.name in chosen or run.config in chosen,
+            low=x(row.interval[0]),
+            center=x(row.accuracy),
+            high=x(row.interval[1]),
+            value=f"{row.accuracy:.4f}",
+            is_chosen=row.name in leading,
         )
-        for index, ((run, accuracy), (start, end)) in enumerate(zip(measured, intervals, strict=True))
+        for index, row in enumerate(measured)
     ]
     digits = 1 if high - low < 0.06 else 0
     ticks = [Tick(x(value), f"{value:.{digits}%}") for value in round_ticks(low, high, 6)]
-    values = "; ".join(f"{run.name} {accuracy:.4f}" for run, accuracy in measured)
+    values = "; ".join(f"{row.name} {row.accuracy:.4f}" for row in measured)
     label = f"Validation accuracy of each run with its 95 % interval: {values}"
     return DotPlot(label, 30 + _ROW_HEIGHT * len(rows), tuple(ticks), tuple(rows))
 
@@ -224,10 +225,6 @@ def epoch_ticks(last: int) -> list[int]:
     """The labelled epochs of an axis: all of a few, otherwise the first, the last and round ones between."""
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, last) if last / step <= 12)
     return sorted({1, last, *range(step, last - step // 2, step)})
-
-
-def _accuracy_interval(run: RunRow, accuracy: float) -> tuple[float, float]:
-    return wilson_interval(run.hits, run.total) if run.hits is not None and run.total else (accuracy, accuracy)
 
 
 def _shorten_name(name: str) -> str:

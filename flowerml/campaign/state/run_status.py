@@ -17,6 +17,7 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.run_owner import foreign_owner
 from flowerml.tracking.search.campaigns import ServerRun
 
+ZERO_SHOT = "zero_shot_accuracy"  # as `flowerml.runs.text_head` records it: importing that takes seconds
 _COUNTS = ("flowerml.val_hits", "flowerml.val_total")
 
 
@@ -103,7 +104,10 @@ def read_history(folder: Path) -> tuple[Epoch, ...]:
 
 
 def read_final_metrics(folder: Path) -> dict[str, float]:
-    """Final metrics of a finished run from its journal: best_epoch, best_val_accuracy, …, val_hits, val_total."""
+    """Final metrics of a finished run from its journal: best_epoch, best_val_accuracy, …, val_hits, val_total.
+
+    And `ZERO_SHOT`, where it was measured.
+    """
     try:
         found = find_journals(folder)
         journal = Journal(found[-1]) if found else None
@@ -114,7 +118,8 @@ def read_final_metrics(folder: Path) -> dict[str, float]:
         if isinstance(entry, DamagedLine):
             continue
         if isinstance(entry.record, Metrics):
-            figures |= {name: value for name, value in entry.record.values.items() if name.startswith("best_")}
+            values = entry.record.values.items()
+            figures |= {name: value for name, value in values if name.startswith("best_") or name == ZERO_SHOT}
         if isinstance(entry.record, Tags):
             counts = {
                 name.removeprefix("flowerml."): text for name, text in entry.record.values.items() if name in _COUNTS

@@ -15,7 +15,9 @@ from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.delivery.export import Delivery, Source
+    from flowerml.delivery.robustness_result import RobustnessResult
     from flowerml.delivery.verify import Expected
+    from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -110,29 +112,45 @@ def _sources_from_checkpoints(args: argparse.Namespace) -> "list[Source]":
 
     sources = []
     for path in map(Path, args.checkpoint):
-        trained_on = load_checkpoint(path).settings.get("train_dir")
+        checkpoint = load_checkpoint(path)
         standing = read_run_file(path.parent)
-        expected = _expected_predictions(
-            args, _there(path.parent / "probe.npz"), _there(path.parent / "predictions.csv"), trained_on
-        )
+        probe, predictions = (_there(path.parent / name) for name in ("probe.npz", "predictions.csv"))
+        expected = _expected_predictions(args, probe, predictions, checkpoint.settings.get("train_dir"))
         origin = {"run_id": standing.run_id if standing else None}
-        sources.append(Source(path, expected, origin, find_robustness(path.parent, path)))
+        robustness = find_robustness(path.parent, path)
+        if robustness is None and standing is not None and standing.run_id:
+            robustness = _tracked_robustness(checkpoint, briefly=True)
+        sources.append(Source(path, expected, origin, robustness))
     return sources
 
 
 def _sources_from_registry(args: argparse.Namespace, scratch: Path) -> "list[Source]":
     from flowerml.delivery.export import Source
     from flowerml.tracking import fetch_registered
+    from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     sources = []
     for family in FAMILIES if args.family in (None, "both") else (args.family,):
         found = fetch_registered(family, scratch / family, alias=args.alias or "champion", version=args.version)
         logger.info(f"{found.name}, version {found.version}, of run {found.run_id[:8]}")
         origin = {"run_id": found.run_id, "registered_model": found.name, "version": found.version}
-        sources.append(
-            Source(found.weights, _expected_predictions(args, found.probe, found.predictions, found.train_dir), origin)
-        )
+        expected = _expected_predictions(args, found.probe, found.predictions, found.train_dir)
+        sources.append(Source(found.weights, expected, origin, _tracked_robustness(load_checkpoint(found.weights))))
     return sources
+
+
+def _tracked_robustness(checkpoint: "Checkpoint", *, briefly: bool = False) -> "RobustnessResult | None":
+    """What `flowerml robustness` recorded in MLflow for these weights; None without it, and where the store is away."""
+    from flowerml.delivery.robustness_result import recorded_robustness
+    from flowerml.tracking.search.robustness import fetch_robustness
+    from flowerml.training.checkpoints.weights_digest import weights_digest
+
+    digest = weights_digest(checkpoint.state_dict)
+    try:
+        return recorded_robustness(fetch_robustness(digest, briefly=briefly), digest)
+    except UserError as error:
+        logger.warning(f"{error}; the model card goes without what MLflow has on corrupted photos")
+        return None
 
 
 def _expected_predictions(

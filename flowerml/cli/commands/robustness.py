@@ -33,6 +33,7 @@ def make_parser() -> CommandParser:
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
     parser.add_argument("--workers", metavar="INT", help="processes that load photos; default: by cores")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    parser.add_argument("--no-record", action="store_true", help="leave no run in MLflow")
     return parser
 
 
@@ -48,6 +49,10 @@ def run(argv: Sequence[str] | None) -> int:
         )
 
     from flowerml.runs.robustness import Request, run_robustness
+    from flowerml.tracking import MlflowRecorder, default_experiment, start_child_run
+
+    def open_child(parent: str | None, experiment: str, name: str) -> MlflowRecorder:
+        return start_child_run(parent, default_experiment() or experiment, name, "robustness")
 
     report = run_robustness(
         Request(
@@ -58,7 +63,16 @@ def run(argv: Sequence[str] | None) -> int:
             limit=limit,
             device=None if args.device == "auto" else args.device,
             workers=workers,
-        )
+            run_id=_delivered_run_id(Path(args.weights)),
+        ),
+        None if args.no_record else open_child,
     )
     print(json.dumps(report.as_json()) if args.json else report.as_text())
     return 0
+
+
+def _delivered_run_id(weights: Path) -> str:
+    """The id of the training run that the manifest beside a delivered file names; "" without one."""
+    from flowerml.delivery.manifest import unchanged_entries
+
+    return str(unchanged_entries(weights.parent).get(weights.name, {}).get("run_id") or "")

@@ -59,7 +59,7 @@ def run(argv: Sequence[str] | None) -> int:
     # From here on it costs seconds: torch and MLflow.
     from flowerml.cli.stale_runs import close_stale_runs_in_background
     from flowerml.runs.folds.out_of_fold import read_cross_validation
-    from flowerml.runs.folds.results import PAGE, write_results
+    from flowerml.runs.folds.results import write_results
     from flowerml.runs.folds.train import train_folds
     from flowerml.runs.ranks.rendezvous import torchrun_rendezvous, under_torchrun
     from flowerml.runs.ranks.replica import run_replica
@@ -111,7 +111,8 @@ def run(argv: Sequence[str] | None) -> int:
             logger.info(
                 f"\n{pending} records are not at MLflow yet: `flowerml sync --all --runs-root {parent}` delivers them"
             )
-        logger.info(f"\n{report.as_text()}\n\neverything lies in {parent}; pictures to look at next: {parent / PAGE}")
+        next_pictures = "" if report.page is None else f"; pictures to look at next: {report.page}"
+        logger.info(f"\n{report.as_text()}\n\neverything lies in {parent}{next_pictures}")
         if as_json:
             print(json.dumps({"folder": str(parent), **report.as_json()}))
         return 0

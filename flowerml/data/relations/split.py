@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowerml.data.relations.records import RELATIONS, Pair
@@ -57,9 +57,7 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
     for pair in pairs:
         by_image[pair.image].append(pair)
     target = {name: max(1.0, count * val_share) for name, count in Counter(pair.relation for pair in pairs).items()}
-    order = sorted(
-        by_image, key=lambda image: hashlib.sha256(f"{seed}\t{image}".encode("utf-8", "surrogateescape")).digest()
-    )
+    order = sorted(by_image, key=lambda image: _hash_order(seed, image))
     held: Counter[str] = Counter()
     val: set[str] = set()
     rare_first = sorted(target, key=lambda name: (target[name], name))
@@ -81,6 +79,53 @@ def split_by_image(pairs: Sequence[Pair], val_share: float, seed: int) -> PairSp
                 " Add images"
             )
     return split
+
+
+def draw_image_folds(pairs: Sequence[Pair], folds: int, seed: int, content: Mapping[str, str]) -> dict[str, int]:
+    """The fold (1 to `folds`) of every image and all of its pairs, every relation in as equal shares as that allows.
+
+    `content` is the digest of each image: images of one content stay together. Those with the largest shares of the
+    relations' pairs come first, equal ones in the order of `split_by_image`; each goes to the fold where it adds least
+    to the squared shares of the relations in the folds, among equals to the one with the fewest pairs (the criterion
+    of scikit-learn's StratifiedGroupKFold, which shuffles by a random generator).
+
+    Raises:
+        UserError: a fold would have no pair of a relation.
+    """
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[content[pair.image]].append(pair)
+    counts = {key: Counter(pair.relation for pair in group) for key, group in groups.items()}
+    total = Counter(pair.relation for pair in pairs)
+    held: dict[int, Counter[str]] = {number: Counter() for number in range(1, folds + 1)}
+
+    def added(of_group: Mapping[str, int], number: int) -> float:
+        # In one order of the names: a sum of floats in another could differ.
+        return sum(of_group[name] * held[number][name] / total[name] ** 2 for name in sorted(of_group))
+
+    def share(key: str) -> float:
+        return sum(counts[key][name] / total[name] for name in sorted(counts[key]))
+
+    fold_of_group: dict[str, int] = {}
+    in_hash_order = sorted(groups, key=lambda key: _hash_order(seed, min(pair.image for pair in groups[key])))
+    for key in sorted(in_hash_order, key=share, reverse=True):
+        of_group = counts[key]
+        best = min(held, key=lambda number: (added(of_group, number), held[number].total(), number))
+        fold_of_group[key] = best
+        held[best].update(of_group)
+    for name in sorted(total):
+        if lacking := [number for number, of_fold in held.items() if not of_fold[name]]:
+            images = len({pair.image for pair in pairs if pair.relation == name})
+            raise UserError(
+                f"--folds {folds}: relation {name!r} has {total[name]:,} pair(s) in {images:,} image(s), and fold"
+                f" {lacking[0]} would have none: an image stays whole. Add images, or take fewer folds, or a single"
+                " split with --folds 0"
+            )
+    return {pair.image: fold_of_group[content[pair.image]] for pair in pairs}
+
+
+def _hash_order(seed: int, image: str) -> bytes:
+    return hashlib.sha256(f"{seed}\t{image}".encode("utf-8", "surrogateescape")).digest()
 
 
 def fold_of(image: str, folds: int, salt: str) -> int:

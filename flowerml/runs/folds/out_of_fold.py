@@ -14,7 +14,8 @@ from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics, jo
 from flowerml.evaluation.prediction_table import PredictionTable, read_predictions
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file
 from flowerml.runs.prepare import fold_folder
-from flowerml.settings import Settings, settings_from_json
+from flowerml.settings import Settings, find_model, settings_from_json
+from flowerml.tasks import Task, task_for
 
 FILE = "folds.json"
 
@@ -57,6 +58,19 @@ class CrossValidation:
     def split(self) -> Split:
         """That of the first fold's run, which has the folds of all pictures."""
         return self.runs[0].split
+
+    @property
+    def task(self) -> Task:
+        """The task of its model."""
+        return task_for(find_model(self.settings.model))
+
+    def require_label_errors(self) -> None:
+        """Check that labels of its task may be doubted. Raises UserError."""
+        if reason := self.task.no_label_errors:
+            raise UserError(
+                f"{self.folder}: is a cross-validation of {self.settings.model}, whose labels are not doubted"
+                f" ({reason}). Allowed: those of whole pictures"
+            )
 
     @cached_property
     def predictions(self) -> Predictions:

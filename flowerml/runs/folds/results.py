@@ -23,7 +23,7 @@ from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.settings import find_model
 from flowerml.settings.serialization import as_params
-from flowerml.tasks import Task, task_for
+from flowerml.tasks import Task
 from flowerml.text import csv_text
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,19 @@ _OWN_SETTINGS = ("fold", "output_dir", "run_name")  # of each fold's run
 
 @dataclass(frozen=True)
 class FoldsReport:
-    """A cross-validation with the labels that it doubts; `run_id` is its own MLflow run's, "" where it has none."""
+    """A cross-validation with the labels that it doubts; `run_id` is its own MLflow run's, "" where it has none.
+
+    `label_errors` is None where the task says that its labels are not doubted.
+    """
 
     found: CrossValidation
-    label_errors: LabelErrors
+    label_errors: LabelErrors | None
     run_id: str = ""
+
+    @property
+    def page(self) -> Path | None:
+        """The page of pictures to look at next; None where no labels are doubted."""
+        return None if self.label_errors is None else self.found.folder / PAGE
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as in `folds.json`."""
@@ -56,7 +64,7 @@ class FoldsReport:
             "split_digest": found.split.folds_digest,
             "data_digest": found.split.data_digest,
             "out_of_fold": scores.as_json(),
-            "likely_wrong_labels": dict(self.label_errors.estimated),
+            "likely_wrong_labels": None if self.label_errors is None else dict(self.label_errors.estimated),
             "runs": [
                 {
                     "fold": run.fold,
@@ -66,25 +74,36 @@ class FoldsReport:
                     "hits": of_fold.hits,
                     "total": of_fold.total,
                     "macro_f1": of_fold.macro_f1,
+                    "mean_recall": of_fold.mean_recall,
                 }
                 for run, of_fold in rows
             ],
         }
 
     def as_text(self) -> str:
-        """The scores for a terminal: each fold, then every picture out of fold, then the labels."""
+        """The scores for a terminal: each fold, then every example out of fold, then the labels."""
         found = self.found
-        lines = ["fold   accuracy  macro-F1       n  run"]
+        task = found.task
+        by_recall = task.headline == "mean_recall"
+        first = "mean recall  " if by_recall else ""
+        lines = [f"fold   {first}accuracy  macro-F1       n  run"]
         for run in found.runs:
             of_fold = run.scores
+            own = f"{of_fold.mean_recall:11.4f}  " if by_recall else ""
             lines.append(
-                f"{run.fold:<4}   {of_fold.accuracy:8.4f}  {of_fold.macro_f1:8.4f}  {of_fold.total:6d}"
+                f"{run.fold:<4}   {own}{of_fold.accuracy:8.4f}  {of_fold.macro_f1:8.4f}  {of_fold.total:6d}"
                 f"  {run.run.run_id}"
             )
+        scores = format_scores(found.scores, task.headline)
+        return "\n".join([*lines, "", f"every {task.noun}, out of fold:", scores, "", self._labels_in_words()])
+
+    def _labels_in_words(self) -> str:
+        if self.label_errors is None:
+            reason = self.found.task.no_label_errors
+            return f"labels are not doubted, and no page says what to look at next: {reason}"
         wrong = {name: count for name, count in self.label_errors.estimated.items() if count}
         counted = ", ".join(f"{name} {count}" for name, count in wrong.items())
-        labels = f"{sum(wrong.values())} labels are likely wrong ({counted})" if wrong else "no label is likely wrong"
-        return "\n".join([*lines, "", "every picture, out of fold:", format_scores(found.scores), "", labels])
+        return f"{sum(wrong.values())} labels are likely wrong ({counted})" if wrong else "no label is likely wrong"
 
 
 def write_results(
@@ -92,32 +111,40 @@ def write_results(
 ) -> FoldsReport:
     """Write the results beside the folds' folders and record them in a run of their own.
 
-    Writes `folds.json`, `predictions.csv`, `per_class.json`, `confusion_matrix.json` and `.png`, `errors.html`,
-    `next_pictures.html` and `.csv`. `open_run` takes an experiment and a name (None: not recorded). A cross-validation
-    whose very runs are recorded already is not recorded again. Where the server can't be reached, a warning says so.
+    Writes `folds.json`, `predictions.csv`, `per_class.json`, `confusion_matrix.json` and `.png`, `errors.html`, and of
+    whole pictures `next_pictures.html` and `.csv`. `open_run` takes an experiment and a name (None: not recorded). A
+    cross-validation whose very runs are recorded already is not recorded again. Where the server can't be reached, a
+    warning says so.
 
     Raises:
         UserError: a file can't be written, or the photos are gone.
     """
-    task, settings = task_for(find_model(found.settings.model)), found.settings
+    task, settings = found.task, found.settings
     root = train_dir or Path(settings.train_dir)
-    report = FoldsReport(found, found.label_errors(), _recorded_run(found))
+    report = FoldsReport(found, None if task.no_label_errors else found.label_errors(), _recorded_run(found))
     every = {example.id: example for example in task.examples(root, found.classes, None, settings)[0]}
     if missing := [key for key in found.predictions.ids if key not in every]:
         raise UserError(
-            f"{root}: {len(missing)} of the pictures are not there any more, for example {one_line(missing[0])}"
+            f"{root}: {len(missing)} of the {task.noun}s are not there any more, for example {one_line(missing[0])}"
         )
-    title = f"{found.folder.name}, every picture by the fold that held it out"
+    title = f"{found.folder.name}, every {task.noun} by the fold that held it out"
     examples = [every[key] for key in found.predictions.ids]
     paths = write_evaluation(found.folder, title, found.predictions, found.scores, task, examples)
-    write_text(found.folder / TABLE, next_pictures_csv(found.predictions, report.label_errors))
-    paths.append(found.folder / TABLE)
-    if write_optional(found.folder / PAGE, lambda path: write_text(path, _page(report, task, root))):
-        paths.append(found.folder / PAGE)
+    if report.label_errors is not None:
+        paths += _write_next_pictures(report, report.label_errors, task, root)
     if open_run is not None and not report.run_id:
         report = FoldsReport(found, report.label_errors, _record(report, open_run, paths))
     write_json(found.folder / FILE, report.as_json())
     return report
+
+
+def _write_next_pictures(report: FoldsReport, label_errors: LabelErrors, task: Task, root: Path) -> list[Path]:
+    """Write the page and the table of pictures to look at next; returns those that could be made."""
+    table, page = report.found.folder / TABLE, report.found.folder / PAGE
+    write_text(table, next_pictures_csv(report.found.predictions, label_errors))
+    if write_optional(page, lambda path: write_text(path, _page(report, label_errors, task, root))):
+        return [table, page]
+    return [table]
 
 
 def next_pictures_csv(predictions: Predictions, label_errors: LabelErrors) -> str:
@@ -148,10 +175,10 @@ def _rows(predictions: Predictions) -> "zip[tuple[str, int, Any]]":
     return zip(predictions.ids, predictions.labels, predictions.probabilities, strict=True)
 
 
-def _page(report: FoldsReport, task: Task, root: Path) -> str:
+def _page(report: FoldsReport, label_errors: LabelErrors, task: Task, root: Path) -> str:
     predictions, scores = report.found.predictions, report.found.scores
     doubted: list[LabelError] = sorted(
-        (row for rows in report.label_errors.by_class.values() for row in rows if row.likely_wrong),
+        (row for rows in label_errors.by_class.values() for row in rows if row.likely_wrong),
         key=lambda row: (row.p_label - row.p_suggested, row.key),
     )
     likely = {row.key for row in doubted}
@@ -168,11 +195,11 @@ def _page(report: FoldsReport, task: Task, root: Path) -> str:
 
     return next_pictures_page(
         title=f"Pictures to look at next: {report.found.folder.name}",
-        how=report.label_errors.how,
+        how=label_errors.how,
         needs=class_needs(scores.confusion, scores.classes),
         pairs=confused_pairs(scores.confusion, scores.classes),
         doubted=doubted[:_SHOWN],
-        doubted_in_all=sum(report.label_errors.estimated.values()),
+        doubted_in_all=sum(label_errors.estimated.values()),
         uncertain=[picture for picture in uncertain if picture.key not in likely][:_SHOWN],
         thumbnail=thumbnail,
     )
@@ -198,12 +225,13 @@ def _record(report: FoldsReport, open_run: Callable[[str, str], Recorder], paths
 def _record_run(report: FoldsReport, open_run: Callable[[str, str], Recorder], paths: list[Path]) -> str:
     found, scores = report.found, report.found.scores
     settings = found.settings
-    recorder = open_run(settings.experiment or "flowers", f"{found.folder.name}, {len(found.runs)} folds")
+    spec = find_model(settings.model)
+    recorder = open_run(settings.experiment or found.task.name, f"{found.folder.name}, {len(found.runs)} folds")
     with finalize_status(recorder):
         recorder.record(
             Tags(
                 {
-                    "flowerml.family": str(find_model(settings.model).family),
+                    "flowerml.family": str(spec.family),
                     "flowerml.model": settings.model,
                     "flowerml.seed": str(settings.seed),
                     "flowerml.folds": str(len(found.runs)),
@@ -216,18 +244,16 @@ def _record_run(report: FoldsReport, open_run: Callable[[str, str], Recorder], p
         params = as_params(settings)
         recorder.record(Params({name: text for name, text in params.items() if name not in _OWN_SETTINGS}))
         low, high = scores.interval
-        recorder.record(
-            Metrics(
-                {
-                    "out_of_fold_accuracy": scores.accuracy,
-                    "out_of_fold_accuracy_low": low,
-                    "out_of_fold_accuracy_high": high,
-                    "out_of_fold_macro_f1": scores.macro_f1,
-                    "out_of_fold_mean_recall": scores.mean_recall,
-                    "likely_wrong_labels": float(sum(report.label_errors.estimated.values())),
-                }
-            )
-        )
+        metrics = {
+            "out_of_fold_accuracy": scores.accuracy,
+            "out_of_fold_accuracy_low": low,
+            "out_of_fold_accuracy_high": high,
+            "out_of_fold_macro_f1": scores.macro_f1,
+            "out_of_fold_mean_recall": scores.mean_recall,
+        }
+        if report.label_errors is not None:
+            metrics["likely_wrong_labels"] = float(sum(report.label_errors.estimated.values()))
+        recorder.record(Metrics(metrics))
         for path in paths:
             recorder.record(Artifact(path))
     return recorder.run_id

@@ -21,6 +21,7 @@ from flowerml.tracking.environment.source_tags import source_tags
 from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 from flowerml.tracking.recorder import MlflowRecorder
 from flowerml.tracking.search.filters import tag_equals
+from flowerml.tracking.search.runs import search_all_experiments
 
 CAMPAIGN = "flowerml.campaign"
 PARENT = MLFLOW_PARENT_RUN_ID
@@ -156,7 +157,7 @@ def campaigns_of_plan(plan: str, data_digest: str | None = None) -> list[ServerR
     """The campaigns of a plan, oldest first, optionally of one data digest. Raises UserError as `open_campaign`."""
     try:
         of_data = [tag_equals("data_digest", data_digest)] if data_digest is not None else []
-        runs = _search_all_experiments(
+        runs = search_all_experiments(
             connect(), " AND ".join([tag_equals("kind", "campaign"), tag_equals("plan", plan), *of_data])
         )
         return [_to_server_run(run) for run in runs]
@@ -174,22 +175,7 @@ def fetch_artifact(run_id: str, name: str, into: Path) -> Path:
 
 
 def _search_campaign(client: MlflowClient, campaign: str, kind: str) -> list[Run]:
-    return _search_all_experiments(client, f"{tag_equals('kind', kind)} AND {tag_equals('campaign', campaign)}")
-
-
-def _search_all_experiments(client: MlflowClient, condition: str) -> list[Run]:
-    """The active runs of all experiments that meet a filter, oldest first."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments, condition, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
-        )
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+    return search_all_experiments(client, f"{tag_equals('kind', kind)} AND {tag_equals('campaign', campaign)}")
 
 
 def _to_server_run(run: Run) -> ServerRun:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
 from flowerml.tracking.client.runs import KIND
 from flowerml.tracking.client.store_client import StoreClient
 
@@ -45,3 +48,18 @@ def runs_of_kind(experiment: str, kind: str) -> list[RunRecord]:
         )
         for run in runs
     ]
+
+
+def search_all_experiments(client: MlflowClient, condition: str) -> list[Run]:
+    """The active runs of all experiments that meet a filter, oldest first. Raises what MLflow raises."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments, condition, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs

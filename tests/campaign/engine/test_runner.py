@@ -8,7 +8,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.campaign.status import CampaignStatus, RunStatus
+from flowerml.cli.main import main
 from flowerml.models.weights.average import average_states
+from flowerml.text import escape_markdown
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.campaign.campaigns import TINY, run_here, runs_at_mlflow
 from tests.delivery.test_robustness_result import leave_result
@@ -133,6 +135,17 @@ class TestWhole:
         of_cnn, of_vit = (folder / "out" / "MODEL_CARD.md").read_text().split("## vit")
         assert "with best.pth on the photos of photos" in of_cnn
         assert "was not measured: `flowerml robustness" in of_vit
+
+    def test_robustness_that_mlflow_has_stands_in_the_card_too(self, of_whole, flowers, tmp_path):
+        """Its files are not in a folder of the campaign's runs: measured on another host."""
+        _, _, folder = of_whole
+        words = ["--output-dir", str(tmp_path / "out"), "--test-dir", str(flowers), "--limit", "1", "--workers", "0"]
+        assert main(["robustness", str(folder / "runs" / "F2"), *words]) == 0
+        run_here(flowers, folder, TINY, HELD_OUT)
+        of_vit = (folder / "out" / "MODEL_CARD.md").read_text().split("## vit")[1]
+        assert f"with best.pth on the photos of {escape_markdown(flowers.name)}" in of_vit
+        for run in (run for runs in runs_at_mlflow("robustness").values() for run in runs):
+            MlflowClient().delete_run(run.info.run_id)  # other tests expect none
 
     def test_a_run_that_this_host_never_saw_is_known_from_the_server(self, of_whole, flowers, tmp_path):
         """The folders are gone, or on another host: what is FINISHED with the server is not run again."""

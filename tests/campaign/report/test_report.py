@@ -12,6 +12,8 @@ import pytest
 from flowerml.campaign.report.html import report_html
 from flowerml.campaign.report.svg_figures import epoch_ticks
 from flowerml.campaign.report.table import COLUMNS, tracking_table_csv, tracking_table_markdown
+from flowerml.campaign.report.zero_shot import LABEL, zero_shot_rows
+from flowerml.evaluation.metrics import wilson_interval
 from flowerml.evaluation.prediction_table import read_predictions
 from tests.campaign.report.snapshots import NAMES, sample_campaign, write_predictions
 from tests.reporting.parsed_page import ODD_NAMES, ParsedPage
@@ -80,6 +82,40 @@ def test_gains_over_the_base_of_an_ablation_stand_in_a_table(tmp_path):
     page = report_html(replace(snapshot, phases=(ablation, *others)))
     assert "<h3>Gains over BASE</h3>" in page
     assert "<td>SAM &lt;b&gt;</td><td>0.9100</td><td>+0.0100</td><td>+0.0010 to +0.0190</td><td>yes</td>" in page
+
+
+def with_zero_shot(snapshot, *shares, **changes):
+    """The campaign with these accuracies before training, in the order of its finished runs."""
+    first, *others = snapshot.phases
+    runs = tuple(replace(run, zero_shot=share, **changes) for run, share in zip(first.runs, shares, strict=True))
+    return replace(snapshot, phases=(replace(first, runs=runs), *others))
+
+
+def test_accuracy_without_training_is_a_row_of_its_family(flowers, tmp_path):
+    pictures = sorted(str(path.relative_to(flowers)) for path in flowers.rglob("*.jpg"))[:30]
+    snapshot = sample_campaign(tmp_path, pictures, str(flowers))
+    assert "zero-shot" not in report_html(snapshot)
+    page = report_html(with_zero_shot(snapshot, None, 0.6, 0.6))
+    low, high = wilson_interval(60, 100)
+    cells = f'<td class="number">0.6000</td><td class="number">{low:.4f} to {high:.4f}</td>'
+    assert f"<td>zero-shot (no training)</td>{cells}" in page
+    assert page.count(">zero-shot (no training)<") == 2, "in the figure and in the section of the champion"
+    champion = next(run for run in snapshot.runs if run.name == snapshot.phases[0].decision.chosen[0])
+    assert f'<td>{champion.name}</td><td class="number">{champion.accuracy:.4f}</td>' in page
+
+
+def test_rows_without_training_by_model_and_pooled_over_folds(tmp_path):
+    runs = with_zero_shot(sample_campaign(tmp_path), 0.6, 0.6, 0.7).phases[0].runs
+    assert [row.name for row in zero_shot_rows(runs)] == [LABEL] * 2
+    first, second = zero_shot_rows((runs[0], replace(runs[2], title="ViT")))
+    assert (first.name, second.name) == (f"{LABEL}, ConvNeXtV2-Large", f"{LABEL}, ViT")
+    folds = [replace(runs[0], fold=fold, total=total) for fold, total in ((1, 10), (2, 20), (1, 10))]
+    (pooled,) = zero_shot_rows([*folds, replace(runs[0], fold=3, zero_shot=0.3, total=30)])
+    assert pooled.accuracy == pytest.approx((6 + 12 + 9) / 60)
+    assert pooled.interval == pytest.approx(wilson_interval(27, 60))
+    (unknown,) = zero_shot_rows([replace(runs[0], total=None)])
+    assert unknown.interval == (0.6, 0.6)
+    assert zero_shot_rows([replace(runs[0], zero_shot=None)]) == []
 
 
 def test_page_of_a_campaign_without_results(tmp_path):

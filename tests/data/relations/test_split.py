@@ -7,7 +7,7 @@ import pytest
 
 from flowerml.data.relations.formats import read_annotations
 from flowerml.data.relations.records import RELATIONS, Box, Pair
-from flowerml.data.relations.split import measure_ambiguity, require_disjoint, split_by_image
+from flowerml.data.relations.split import draw_image_folds, measure_ambiguity, require_disjoint, split_by_image
 from flowerml.data.relations.vocabulary import load_vocabulary
 from flowerml.errors import UserError
 from tests.data.relations.readers_common import VRD, needs_vrd
@@ -58,6 +58,49 @@ def test_a_relation_of_one_image_is_refused():
     pairs = [p for p in pairs if p.relation != "outside" or p.image == "only.jpg"]
     with pytest.raises(UserError, match=r"'outside' can't be split by image"):
         split_by_image(pairs, 0.25, 11)
+
+
+def folds_of(pairs, folds=5, seed=11, content=None):
+    return draw_image_folds(pairs, folds, seed, content or {p.image: p.image for p in pairs})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_image_is_in_one_fold_and_every_relation_in_all(seed):
+    pairs = random_pairs(seed, images=200)
+    found = folds_of(pairs, seed=seed)
+    assert found.keys() == {p.image for p in pairs}
+    for name in RELATIONS:
+        counts = Counter(found[p.image] for p in pairs if p.relation == name)
+        assert sorted(counts) == [1, 2, 3, 4, 5]
+        assert max(counts.values()) - min(counts.values()) <= 2
+    sizes = Counter(found[p.image] for p in pairs)
+    assert max(sizes.values()) - min(sizes.values()) <= 4
+
+
+def test_folds_depend_on_the_seed_and_not_on_the_order():
+    pairs = random_pairs(3, images=200)
+    shuffled = random.Random(1).sample(pairs, len(pairs))
+    assert folds_of(shuffled) == folds_of(pairs)
+    assert folds_of(pairs, seed=12) != folds_of(pairs)
+
+
+def test_images_of_one_content_are_in_one_fold():
+    pairs = random_pairs(4, images=200)
+    content = {p.image: f"content {int(p.image.removesuffix('.jpg')) // 2}" for p in pairs}
+    found = folds_of(pairs, content=content)
+    assert all(found[f"{number}.jpg"] == found[f"{number + 1}.jpg"] for number in range(0, 200, 2))
+    assert set(found.values()) == {1, 2, 3, 4, 5}
+
+
+def test_a_relation_of_fewer_images_than_folds_is_refused():
+    pairs = [p for p in random_pairs(1) if p.relation != "outside"]
+    few = [pair(f"few {number}.jpg", "outside") for number in range(2)] * 2
+    with pytest.raises(
+        UserError, match=r"'outside' has 4 pair\(s\) in 2 image\(s\), and fold 3 would have none"
+    ) as said:
+        folds_of([*pairs, *few], folds=3)
+    assert "\n" not in str(said.value)
+    assert set(folds_of([*pairs, *few], folds=2).values()) == {1, 2}
 
 
 def test_the_ceiling_counts_what_one_answer_can_meet():

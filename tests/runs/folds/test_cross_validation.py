@@ -260,7 +260,7 @@ def test_dataset_check_leaves_new_pictures_unjudged(trained, flowers, tmp_path, 
         ({"folds": "0", "fold": "2"}, "--fold 2 needs --folds 2 or more, and it is 0"),
         ({"fold": "4"}, "--fold 4 needs --folds 4 or more, and it is 3"),
         ({"val_split": "0"}, "--folds 3 does not go with --val-split 0"),
-        ({"model": "relation:timm:test_convnext2"}, "--folds 3: only for whole pictures"),
+        ({"model": "relation:timm:test_convnext2", "val_split": "0"}, "--folds 3 does not go with --val-split 0"),
     ],
 )
 def test_wrong_settings_are_refused(flowers, given, message):
