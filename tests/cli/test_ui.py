@@ -1,6 +1,7 @@
 """`flowerml ui` refuses wrong input; tests/project/test_readme.py starts it."""
 
 import shutil
+import signal
 import socket
 
 import pytest
@@ -37,5 +38,7 @@ def test_wrong_input_is_one_line(store, capsys):
                 f"--experiment roses: {store[0]} has none of that name. It has petals, empty, Default"
             ),
         }.items():
+            handler = signal.getsignal(signal.SIGTERM)
             assert run_command("ui", words) == 2
+            assert signal.getsignal(signal.SIGTERM) == handler
             assert capsys.readouterr() == ("", f"error: {line}\n")

@@ -2,15 +2,14 @@
 
 import logging
 import os
-import signal
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from types import FrameType
 
 from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
+from flowerml.process.stop_signal import sigterm_as_interrupt
 from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
@@ -96,8 +95,7 @@ def run(argv: Sequence[str] | None) -> int:
     options += ["--app-name", "basic-auth"] if with_login else []
     options += ["--allowed-hosts", ",".join(_allowed_hosts(args.host, port, args.allowed_hosts))]
     server = ServerOptions(store, port, args.host, workers, tuple(options), environment)
-    signal.signal(signal.SIGTERM, _interrupt)
-    with running_server(server, show_log=True) as process:
+    with sigterm_as_interrupt(), running_server(server, show_log=True) as process:
         words = ", with log-in" if with_login else ", for this machine alone"
         logger.info(f"{server.address} answers{words}. For clients: export MLFLOW_TRACKING_URI={server.address}")
         try:
@@ -120,7 +118,3 @@ def _allowed_hosts(host: str, port: int, named: str | None) -> list[str]:
         return [*own, *(name.strip() for name in named.split(",") if name.strip())]
     names = dict.fromkeys([host, socket.gethostname(), socket.getfqdn()])
     return [*own, *(one for name in names for one in (name, f"{name}:{port}"))]
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

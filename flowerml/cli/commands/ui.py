@@ -2,11 +2,10 @@
 
 import logging
 import os
-import signal
 from collections.abc import Sequence
-from types import FrameType
 
 from flowerml.cli.arguments import parse_int
+from flowerml.process.stop_signal import sigterm_as_interrupt
 from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
@@ -47,15 +46,10 @@ def run(argv: Sequence[str] | None) -> int:
     if address := own_pages():
         logger.info(f"{address}/{page}")
         return 0
-    signal.signal(signal.SIGTERM, _stop)
     server = ServerOptions(current_store(), port)
-    with running_server(server, show_log=False) as process:
+    with sigterm_as_interrupt(), running_server(server, show_log=False) as process:
         logger.info(f"{server.address}/{page}\n(Ctrl-C ends it)")
         try:
             return process.wait()
         except KeyboardInterrupt:
             return 0
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -27,7 +27,7 @@ def get_or_create_experiment(client: MlflowClient, name: str, hint: str = "") ->
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         else:
-            client.set_experiment_tag(experiment_id, NOTE, experiment_note(experiment_id))
+            _set_tag(client, experiment_id, NOTE, experiment_note(experiment_id))
             return experiment_id
         experiment = client.get_experiment_by_name(name)  # another process created it meanwhile
     if experiment is None or experiment.lifecycle_stage != "active":
@@ -89,5 +89,10 @@ def _describe(client: MlflowClient, experiment: Experiment) -> None:
     experiment_id = str(experiment.experiment_id)
     for tag, text in {**_FIXED_TAGS, NOTE: experiment_note(experiment_id)}.items():
         if tag not in experiment.tags:
-            with suppress(MlflowException):  # a reader's rights are enough for all else
-                client.set_experiment_tag(experiment_id, tag, text)
+            _set_tag(client, experiment_id, tag, text)
+
+
+def _set_tag(client: MlflowClient, experiment_id: str, tag: str, text: str) -> None:
+    """What a page shows is no reason to fail: for a reader without the right to write, or as another process did it."""
+    with suppress(MlflowException):
+        client.set_experiment_tag(experiment_id, tag, text)

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
@@ -50,6 +51,16 @@ def test_an_older_experiment_gets_what_it_lacks_and_keeps_what_a_person_wrote(cl
     assert client.get_experiment(old).tags[KIND] == "classification"
 
 
+def test_a_description_that_cannot_be_written_fails_nothing(client, monkeypatch):
+    """A reader's rights, or two processes that write it at once: SQLite then says that the tag is there."""
+
+    def refuse(*_):
+        raise MlflowException("UNIQUE constraint failed: experiment_tags.key")
+
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
+    assert get_or_create_experiment(client, "petals") == get_or_create_experiment(client, "petals")
+
+
 def test_champions_are_linked_until_a_person_writes_there(client):
     experiment = get_or_create_experiment(client, "petals")
     show_champions(client, experiment, {"flowers-cnn": "2", "flowers-vit": "1"})
@@ -71,7 +82,7 @@ def test_a_search_in_an_address_is_quoted(client):
 
 def test_a_run_at_a_server_is_shown_by_its_address(server):
     client = MlflowClient()
-    experiment = get_or_create_experiment(client, "flowers")
+    experiment = get_or_create_experiment(client, "petals")
     run_id = client.create_run(experiment).info.run_id
     page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
     assert where_to_look(run_id) == server.address + page
