@@ -62,11 +62,13 @@ def finalize_run(
         UserError: a file that later commands need can't be written.
     """
     assert outcome.best is not None
-    outcome.best = _in_fp32(outcome.best, best, run, views)
-    calibrated = _calibrate(run, outcome.best, calibration_folders)
-    if calibrated is not None:
-        best.set_calibration(calibrated.calibration)
-    best.write()
+    try:
+        outcome.best = _in_fp32(outcome.best, best, run, views)
+        calibrated = _calibrate(run, outcome.best, calibration_folders)
+        if calibrated is not None:
+            best.set_calibration(calibrated.calibration)
+    finally:
+        best.write()  # also where the evaluation fails: the weights are good
     paths = [best.path, artifacts.write_history(run.folder, outcome.history)]
     if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
         paths.append(curves)
