@@ -10,11 +10,13 @@ import time
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import psutil
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
+from flowerml.tracking.server.allowed_hosts import host_options
 from flowerml.tracking.server.login import PASSWORD, login_environment
 
 SECRET = "a word and # 100% more"  # no character of it may matter
@@ -68,14 +70,38 @@ def test_what_a_login_needs_is_for_this_user_alone(tmp_path, monkeypatch):
     assert again["MLFLOW_FLASK_SERVER_SECRET_KEY"] == first["MLFLOW_FLASK_SERVER_SECRET_KEY"], "sessions stay valid"
 
 
-def status(address, headers=()):
+def status(address, headers=(), data=None):
+    """The status of a request for an experiment; with `data` of one that changes something."""
+    path = "experiments/create" if data else "experiments/get?experiment_id=0"
+    sent = {**dict(headers), **({"Content-Type": "application/json"} if data else {})}
     try:
-        with urlopen(
-            Request(f"{address}/api/2.0/mlflow/experiments/get?experiment_id=0", headers=dict(headers))
-        ) as answer:
+        with urlopen(Request(f"{address}/api/2.0/mlflow/{path}", data, sent)) as answer:
             return answer.status
     except HTTPError as error:
         return error.code
+
+
+def test_a_server_for_others_is_reached_by_this_machines_names_and_addresses():
+    options = host_options("0.0.0.0", 5000, None)
+    hosts, origins = options[1].split(","), options[3].split(",")
+    assert {"localhost:*", socket.gethostname(), f"{socket.gethostname()}:5000"} <= {*hosts}
+    addresses = [
+        one.address for found in psutil.net_if_addrs().values() for one in found if one.family == socket.AF_INET
+    ]
+    assert {f"{one}:5000" for one in addresses if not one.startswith("127.")} <= {*hosts}
+    assert not any("0.0.0.0" in one or "*" in one for one in origins)
+    assert {f"http://{socket.gethostname()}:5000", f"https://{socket.gethostname()}"} <= {*origins}
+
+
+def test_a_server_for_this_machine_alone_is_reached_by_loopback():
+    assert host_options("127.0.0.1", 5000, None) == ["--allowed-hosts", "localhost,localhost:*,127.0.0.1,127.0.0.1:*"]
+
+
+def test_names_that_were_given_count_alone():
+    allowed, hosts, cors, origins = host_options("0.0.0.0", 5000, ["lab.example.org", " "])
+    assert (allowed, cors) == ("--allowed-hosts", "--cors-allowed-origins")
+    assert hosts == "localhost,localhost:*,127.0.0.1,127.0.0.1:*,lab.example.org"
+    assert origins == "http://lab.example.org,https://lab.example.org"
 
 
 @pytest.mark.slow
@@ -86,6 +112,7 @@ def test_a_server_with_login(tmp_path, empty_store, monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = f"--store sqlite:///team.db --port {port} --workers 1 --login --admin-password-file password"
+    words += " --allowed-hosts lab.example.org"
     command = [sys.executable, "-m", "flowerml.cli.main", "serve", *words.split()]
     said, address = tmp_path / "said", f"http://127.0.0.1:{port}"
     with said.open("w") as out, subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out) as process:
@@ -96,6 +123,10 @@ def test_a_server_with_login(tmp_path, empty_store, monkeypatch):
             time.sleep(0.2)
         assert status(address) == 401
         assert status(address, {"Host": "elsewhere.example"}) == 403
+        # As a page sends it that a colleague has opened under that name, and as one of a stranger's.
+        own = {"Host": "lab.example.org", "Origin": "http://lab.example.org"}
+        assert status(address, own, b"{}") == 401
+        assert status(address, {**own, "Origin": "http://elsewhere.example"}, b"{}") == 403
         client = MlflowClient(address)
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET.upper())

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -78,6 +77,7 @@ def run(argv: Sequence[str] | None) -> int:
     if store.startswith(("http:", "https:")):
         raise UserError(f"--store {store}: that is a server already. Give a database: sqlite:///… or postgresql://…")
 
+    from flowerml.tracking.server.allowed_hosts import host_options
     from flowerml.tracking.server.login import PERMISSIONS, login_environment
     from flowerml.tracking.server.process import ServerOptions, running_server
     from flowerml.tracking.server.store import prepare_store
@@ -93,7 +93,8 @@ def run(argv: Sequence[str] | None) -> int:
     prepare_store()
     options = ["--serve-artifacts", "--artifacts-destination", args.artifacts]
     options += ["--app-name", "basic-auth"] if with_login else []
-    options += ["--allowed-hosts", ",".join(_allowed_hosts(args.host, port, args.allowed_hosts))]
+    named = None if args.allowed_hosts is None else args.allowed_hosts.split(",")
+    options += host_options(args.host, port, named)
     server = ServerOptions(store, port, args.host, workers, tuple(options), environment)
     with sigterm_as_interrupt(), running_server(server, show_log=True) as process:
         words = ", with log-in" if with_login else ", for this machine alone"
@@ -109,12 +110,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _allowed_hosts(host: str, port: int, named: str | None) -> list[str]:
-    """The names that a request's Host header may have, as MLflow takes them; this machine's own always are."""
-    own = ["localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*"]
-    if named:
-        return [*own, *(name.strip() for name in named.split(",") if name.strip())]
-    names = dict.fromkeys([host, socket.gethostname(), socket.getfqdn()])
-    return [*own, *(one for name in names for one in (name, f"{name}:{port}"))]

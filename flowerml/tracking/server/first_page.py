@@ -29,11 +29,11 @@ def first_page(experiment: str | None) -> str:
     try:
         client = connect()
         found = client.search_experiments(order_by=["last_update_time DESC"])
-        used = [one for one in found if client.search_runs([one.experiment_id], max_results=1)]
+        if experiment is None:
+            used = next((one for one in found if client.search_runs([one.experiment_id], max_results=1)), None)
+            return experiments_page() if used is None else runs_page(str(used.experiment_id))
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
-    if experiment is None:
-        return runs_page(str(used[0].experiment_id)) if used else experiments_page()
     for one in found:
         if one.name == experiment:
             return runs_page(str(one.experiment_id))

@@ -2,11 +2,11 @@
 
 import os
 import secrets
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.files import write_text
 
 PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
@@ -68,7 +68,8 @@ def _password(file: Path | None) -> str | None:
 
 
 def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    write_text(path, text)
-    path.chmod(0o600)
+    """Write a file that nobody else can read at any moment."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent)  # for this user alone
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).replace(path)

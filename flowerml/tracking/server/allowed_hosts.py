@@ -1,0 +1,42 @@
+"""The names under which a server may be reached: MLflow refuses others, as a page elsewhere could point one at it."""
+
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+import psutil
+
+_LOOPBACK = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*")
+
+
+def host_options(host: str, port: int, named: Sequence[str] | None) -> list[str]:
+    """Options of `mlflow server` for one that listens on `host`: names that a request's Host may have.
+
+    `named` are those that a user has given; None: this machine's names and addresses. The pages send their requests
+    with an Origin too, of the same names, and MLflow by itself takes it from loopback alone.
+    """
+    if named is None:
+        names = [] if _is_loopback(host) else _own_names(host)
+        hosts = [one for name in names for one in (name, f"{name}:{port}")]
+    else:
+        hosts = [name.strip() for name in named if name.strip()]
+    options = ["--allowed-hosts", ",".join((*_LOOPBACK, *hosts))]
+    if hosts:
+        origins = [f"{scheme}://{name}" for name in hosts for scheme in ("http", "https")]  # https: behind a proxy
+        options += ["--cors-allowed-origins", ",".join(origins)]
+    return options
+
+
+def _own_names(host: str) -> list[str]:
+    """This machine's names, and the addresses of its network interfaces (IPv4)."""
+    interfaces = psutil.net_if_addrs().values()
+    addresses = [one.address for found in interfaces for one in found if one.family == socket.AF_INET]
+    names = [host, socket.gethostname(), socket.getfqdn(), *addresses]
+    return [name for name in dict.fromkeys(names) if name != "0.0.0.0" and not _is_loopback(name)]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
