@@ -9,6 +9,7 @@ from flowerml.settings import Settings, resolve, resolve_setting
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.differences import describe_digests
 from flowerml.settings.errors import flag_name
+from flowerml.settings.recipes import EPOCH_COUNTS
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import metadata
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from flowerml.runs.prepare import Prepared
     from flowerml.tracking import TrainingRun
 
-_LENGTHS = ("warmup_epochs", "freeze_backbone_epochs", "unmixed_epochs")
 # The parameters that MLproject declares for `train`: `mlflow run` gives each as a flag, with its default if need be.
 PROJECT_PARAMETERS = ("model", "train_dir", "val_split", "seed", "split_seed")
 
@@ -98,7 +98,7 @@ def _fit_lengths(base: Mapping[str, Any], source: str, flags: Mapping[str, str])
     epochs = flags.get("epochs", AUTO)
     if not epochs.isdecimal():
         return values, warnings
-    for name in _LENGTHS:
+    for name in EPOCH_COUNTS:
         length = as_text(values.get(name, AUTO))
         if name in flags or not length.isdecimal():
             continue

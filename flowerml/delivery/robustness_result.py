@@ -3,19 +3,23 @@
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowerml.errors import UserError
 from flowerml.evaluation.corruptions import CORRUPTIONS
 from flowerml.evaluation.robustness import FORMAT
 from flowerml.files import file_digest
 from flowerml.text import escape_markdown
+from flowerml.training.checkpoints.checkpoint import Checkpoint
+from flowerml.training.checkpoints.weights_digest import weights_digest
 
 logger = logging.getLogger(__name__)
 
 RESULT = "robustness.json"
+Fetch = Callable[[str], Sequence[Mapping[str, Any]]]
 _LABELS = {one.name: one.label for one in CORRUPTIONS}
 
 
@@ -47,12 +51,25 @@ def find_robustness(folder: Path, weights: Path) -> RobustnessResult | None:
     return max((one for one in results if one is not None), key=lambda one: one.pictures, default=None)
 
 
-def recorded_robustness(contents: Sequence[Mapping[str, Any]], weights_digest: str) -> RobustnessResult | None:
+def tracked_robustness(checkpoint: Checkpoint, fetch: Fetch) -> RobustnessResult | None:
+    """What `flowerml robustness` recorded in MLflow for these weights; None without it, and where the store is away.
+
+    `fetch` returns the recorded contents of `robustness.json` for a digest of weights, and may raise UserError.
+    """
+    digest = weights_digest(checkpoint.state_dict)
+    try:
+        return recorded_robustness(fetch(digest), digest)
+    except UserError as error:
+        logger.warning(f"{error}; the model card goes without what MLflow has on corrupted photos")
+        return None
+
+
+def recorded_robustness(contents: Sequence[Mapping[str, Any]], digest: str) -> RobustnessResult | None:
     """The result of most photos among `contents` of `robustness.json`, for these weights; None without one.
 
-    `weights_digest` is that of the weights alone: a registered file differs from the `best.pth` that was measured.
+    `digest` is that of the weights alone: a registered file differs from the `best.pth` that was measured.
     """
-    fitting = [one for one in contents if (one.get("format"), one.get("weights_digest")) == (FORMAT, weights_digest)]
+    fitting = [one for one in contents if (one.get("format"), one.get("weights_digest")) == (FORMAT, digest)]
     results = [_parse(content, Path(str(content.get("checkpoint"))).name) for content in fitting]
     return max((one for one in results if one is not None), key=lambda one: one.pictures, default=None)
 

@@ -13,6 +13,8 @@ from flowerml.settings.probing import as_probe
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RELATION, metadata
 
+# Lengths within a run, which an override of `epochs` may leave too long.
+EPOCH_COUNTS = ("warmup_epochs", "freeze_backbone_epochs", "unmixed_epochs")
 _RECIPES: Mapping[Family, Mapping[str, Any]] = {
     Family.CNN: {
         "epochs": 45,

@@ -8,12 +8,12 @@ import torch
 from flowerml.errors import UserError
 from flowerml.events import MemoryRecorder, Metrics
 from flowerml.process.system_usage import SystemUsage
-from flowerml.runs.outputs.system_metrics import system_metrics
+from flowerml.runs.outputs.system_metrics import _interval_s, system_metrics
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def often(monkeypatch):
     monkeypatch.setattr("flowerml.runs.outputs.system_metrics._interval_s", lambda: 0.01)
 
@@ -25,7 +25,7 @@ def record(recorder, attempt=1):
             time.sleep(0.01)
 
 
-def test_samples_have_the_names_of_mlflows_page():
+def test_samples_have_the_names_of_mlflows_page(often):
     recorder = MemoryRecorder()
     record(recorder)
     first = recorder.events[0]
@@ -43,14 +43,14 @@ def test_samples_have_the_names_of_mlflows_page():
     )
 
 
-def test_a_later_attempt_goes_on_after_an_earlier_one():
+def test_a_later_attempt_goes_on_after_an_earlier_one(often):
     """MLflow keeps one value of a step: an attempt that began at 0 again would lose its samples."""
     recorder = MemoryRecorder()
     record(recorder, attempt=3)
     assert all(2_000_000 <= event.step < 2_000_100 for event in recorder.events)
 
 
-def test_nothing_is_recorded_after_the_run():
+def test_nothing_is_recorded_after_the_run(often):
     recorder = MemoryRecorder()
     record(recorder)
     count = len(recorder.events)
@@ -58,7 +58,7 @@ def test_nothing_is_recorded_after_the_run():
     assert len(recorder.events) == count
 
 
-def test_a_recorder_that_fails_ends_the_samples_and_not_the_run():
+def test_a_recorder_that_fails_ends_the_samples_and_not_the_run(often):
     class Full(MemoryRecorder):
         def record(self, event):
             self.events.append(event)
@@ -79,9 +79,6 @@ def test_a_gpu_that_the_driver_does_not_know_is_left_out():
     [("", "", 10), ("true", "30", 30), ("true", "0.1", 1), ("", "soon", 10), ("false", "", None), ("0", "30", None)],
 )
 def test_mlflows_own_variables_count(monkeypatch, enabled, interval, seconds):
-    monkeypatch.undo()
     monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", enabled)
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", interval)
-    from flowerml.runs.outputs.system_metrics import _interval_s
-
     assert _interval_s() == seconds

@@ -12,9 +12,9 @@ from flowerml.campaign.report.snapshot import DecisionSummary, DeliveredFile
 from flowerml.delivery import model_card
 from flowerml.delivery.export import Source, export
 from flowerml.delivery.plain import deliver_weights
-from flowerml.delivery.robustness_result import RobustnessResult, find_robustness, recorded_robustness
+from flowerml.delivery.robustness_result import RobustnessResult, find_robustness, tracked_robustness
 from flowerml.delivery.verify import Expected
-from flowerml.errors import RunFailed, UserError
+from flowerml.errors import RunFailed
 from flowerml.events import Artifact
 from flowerml.prediction.delivered import REGISTERED_WEIGHTS, WEIGHTS
 from flowerml.runs.lifecycle.run_owner import run_id_of
@@ -22,7 +22,6 @@ from flowerml.tracking import Registration, fetch_registered, register
 from flowerml.tracking.search.campaigns import set_request_timeout
 from flowerml.tracking.search.robustness import fetch_robustness
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
-from flowerml.training.checkpoints.weights_digest import weights_digest
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,9 @@ def _export_bundle(context: CampaignContext, registered: list[RegisteredModel]) 
                 "campaign": context.id,
             }
             expected = Expected(found.probe, found.predictions, pictures)
-            robustness = _robustness_of(context, found.run_id) or _tracked_robustness(found.weights)
+            robustness = _robustness_of(context, found.run_id)
+            if robustness is None:  # measured on another host
+                robustness = tracked_robustness(load_checkpoint(found.weights), fetch_robustness)
             sources.append(Source(found.weights, expected, origin, robustness))
         delivery = export(sources, folder)
     for check in delivery.checks:
@@ -109,16 +110,6 @@ def _robustness_of(context: CampaignContext, run_id: str) -> RobustnessResult | 
         return None
     found = (find_robustness(folder, own / "best.pth") for folder in (own, *folders))  # a kept final is a copy
     return next((result for result in found if result is not None), None)
-
-
-def _tracked_robustness(weights: Path) -> RobustnessResult | None:
-    """What `flowerml robustness` recorded in MLflow for these weights, where a run was measured on another host."""
-    digest = weights_digest(load_checkpoint(weights).state_dict)
-    try:
-        return recorded_robustness(fetch_robustness(digest), digest)
-    except UserError as error:
-        logger.warning(f"{error}; the model card goes without what MLflow has on corrupted photos")
-        return None
 
 
 def _deliver_plain(context: CampaignContext, model: RegisteredModel) -> DeliveredFile:

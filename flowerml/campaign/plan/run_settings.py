@@ -11,10 +11,8 @@ from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.errors import did_you_mean, nearest_names
-from flowerml.settings.recipes import recipe_for, value_problem
+from flowerml.settings.recipes import EPOCH_COUNTS, recipe_for, value_problem
 from flowerml.settings.serialization import as_text
-
-_EPOCH_COUNTS = ("warmup_epochs", "freeze_backbone_epochs", "unmixed_epochs")
 
 
 @dataclass
@@ -165,7 +163,7 @@ def _clamp_lengths(values: dict[str, Any], family: Family, run: str, warnings: W
     model = find_model(str(values.get("model", recipe_model(family))))
     epochs = str(values.get("epochs", AUTO))
     length = recipe_for(model)["epochs"] if epochs == AUTO else int(epochs)
-    for name in _EPOCH_COUNTS:
+    for name in EPOCH_COUNTS:
         text = str(values.get(name, AUTO))
         if text != AUTO and int(text) > length:
             values[name] = str(length)

@@ -6,6 +6,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,7 @@ from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
     from flowerml.delivery.export import Delivery, Source
-    from flowerml.delivery.robustness_result import RobustnessResult
     from flowerml.delivery.verify import Expected
-    from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +105,9 @@ def _check_export_flags(args: argparse.Namespace) -> None:
 
 def _sources_from_checkpoints(args: argparse.Namespace) -> "list[Source]":
     from flowerml.delivery.export import Source
-    from flowerml.delivery.robustness_result import find_robustness
+    from flowerml.delivery.robustness_result import find_robustness, tracked_robustness
     from flowerml.runs.lifecycle.run_file import read_run_file
+    from flowerml.tracking.search.robustness import fetch_robustness
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     sources = []
@@ -119,14 +119,16 @@ def _sources_from_checkpoints(args: argparse.Namespace) -> "list[Source]":
         origin = {"run_id": standing.run_id if standing else None}
         robustness = find_robustness(path.parent, path)
         if robustness is None and standing is not None and standing.run_id:
-            robustness = _tracked_robustness(checkpoint, briefly=True)
+            robustness = tracked_robustness(checkpoint, partial(fetch_robustness, briefly=True))
         sources.append(Source(path, expected, origin, robustness))
     return sources
 
 
 def _sources_from_registry(args: argparse.Namespace, scratch: Path) -> "list[Source]":
     from flowerml.delivery.export import Source
+    from flowerml.delivery.robustness_result import tracked_robustness
     from flowerml.tracking import fetch_registered
+    from flowerml.tracking.search.robustness import fetch_robustness
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     sources = []
@@ -135,22 +137,9 @@ def _sources_from_registry(args: argparse.Namespace, scratch: Path) -> "list[Sou
         logger.info(f"{found.name}, version {found.version}, of run {found.run_id[:8]}")
         origin = {"run_id": found.run_id, "registered_model": found.name, "version": found.version}
         expected = _expected_predictions(args, found.probe, found.predictions, found.train_dir)
-        sources.append(Source(found.weights, expected, origin, _tracked_robustness(load_checkpoint(found.weights))))
+        robustness = tracked_robustness(load_checkpoint(found.weights), fetch_robustness)
+        sources.append(Source(found.weights, expected, origin, robustness))
     return sources
-
-
-def _tracked_robustness(checkpoint: "Checkpoint", *, briefly: bool = False) -> "RobustnessResult | None":
-    """What `flowerml robustness` recorded in MLflow for these weights; None without it, and where the store is away."""
-    from flowerml.delivery.robustness_result import recorded_robustness
-    from flowerml.tracking.search.robustness import fetch_robustness
-    from flowerml.training.checkpoints.weights_digest import weights_digest
-
-    digest = weights_digest(checkpoint.state_dict)
-    try:
-        return recorded_robustness(fetch_robustness(digest, briefly=briefly), digest)
-    except UserError as error:
-        logger.warning(f"{error}; the model card goes without what MLflow has on corrupted photos")
-        return None
 
 
 def _expected_predictions(

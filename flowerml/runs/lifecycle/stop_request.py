@@ -13,6 +13,7 @@ from types import FrameType
 import psutil
 
 from flowerml.errors import LeaseLost
+from flowerml.process.background_thread import background_thread
 from flowerml.runs.lifecycle.process_identity import is_alive, start_time
 
 logger = logging.getLogger(__name__)
@@ -142,9 +143,8 @@ def watch_run(
 
     It requests a stop where the launcher died, and passes a LeaseLost on to `stop`.
     """
-    ended = threading.Event()
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         due, is_ok = time.monotonic() + interval, True
         while not ended.wait(min(interval, 1.0)):
             if launcher is not None and launcher.is_dead:
@@ -163,13 +163,8 @@ def watch_run(
                     logger.warning(f"no sign of life can be written: {error}")
                 is_ok = False
 
-    thread = threading.Thread(target=watch, name="heartbeat", daemon=True)
-    thread.start()
-    try:
+    with background_thread(watch, "heartbeat", wait_s=5):
         yield
-    finally:
-        ended.set()
-        thread.join(timeout=5)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
 from flowerml.errors import UserError
 from flowerml.events import Metrics, Recorder
+from flowerml.process.background_thread import background_thread
 from flowerml.process.system_usage import SystemUsage
 
 logger = logging.getLogger(__name__)
@@ -32,16 +34,8 @@ def system_metrics(recorder: Recorder, device: torch.device, attempt: int) -> It
     if interval is None:
         yield
         return
-    ended = threading.Event()
-    thread = threading.Thread(
-        target=_record, args=(recorder, device, attempt, interval, ended), name="system metrics", daemon=True
-    )
-    thread.start()
-    try:
+    with background_thread(partial(_record, recorder, device, attempt, interval), "system metrics", wait_s=5):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _interval_s() -> float | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from flowerml.errors import RunFailed, Stopped, UserError
+from flowerml.process.background_thread import background_thread
 from flowerml.runs.prepare import Prepared
 from flowerml.runs.ranks.rendezvous import STORE_VARIABLE, Rendezvous, ReplicaTask, file_rendezvous, torchrun_rendezvous
 from flowerml.training.checkpoints.progress import Progress
@@ -116,22 +117,16 @@ def _death_as_error(rendezvous: Rendezvous, replicas: "list[subprocess.Popen[byt
 @contextmanager
 def _closed_connections(replicas: "list[subprocess.Popen[bytes]]") -> Iterator[None]:
     """Context in which a dead replica's loader processes end too: they hold its connections open, and all wait."""
-    ended = threading.Event()
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         while not ended.wait(_POLL_S):
             for process in replicas:
                 if process.poll() not in (None, 0):
                     with suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
 
-    thread = threading.Thread(target=watch, name="replicas", daemon=True)
-    thread.start()
-    try:
+    with background_thread(watch, "replicas"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _require_alive(replicas: "list[subprocess.Popen[bytes]]", rendezvous: Rendezvous) -> None:
