@@ -171,8 +171,13 @@ def wilson_interval(hits: float, total: int, z: float = 1.959963984540054) -> tu
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error over 15 equal-width bins (Guo et al. 2017); `probabilities` (N, C), `labels` (N,)."""
+    """Expected calibration error over 15 equal-width bins (Guo et al. 2017); `probabilities` (N, C), `labels` (N,).
+
+    NaN where a probability is: such an example belongs to no bin.
+    """
     confidence = probabilities.max(axis=1)
+    if np.isnan(confidence).any():
+        return math.nan
     correct = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     gaps = [abs(correct[bins == i].sum() - confidence[bins == i].sum()) for i in range(_BINS)]

@@ -158,6 +158,11 @@ def test_the_calibration_error_has_15_bins():
     assert apart == pytest.approx((0.34 + 0.67) / 2)
 
 
+def test_no_calibration_error_of_probabilities_that_are_not_numbers():
+    """0.0 would call a model that diverged perfectly calibrated."""
+    assert math.isnan(calibration_error(two_class([0.9, math.nan]), np.array([0, 1])))
+
+
 def test_mean_recall_weighs_a_rare_class_as_a_frequent_one():
     one_hot = np.eye(3) * 5
     found = compute_metrics(predictions([0] * 8 + [1] + [2], one_hot[[0] * 8 + [0] + [2]]))

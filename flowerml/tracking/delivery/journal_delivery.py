@@ -138,7 +138,12 @@ class JournalDelivery:
         self._on_response()
 
     def send_heartbeat(self) -> None:
-        """Update the run's heartbeat tag. Raises what MLflow raises."""
+        """Update the run's heartbeat tag; nothing once it has ended, as its end removes the tag.
+
+        Raises what MLflow raises.
+        """
+        if self._run_ended:
+            return
         set_request_timeout(_TIMEOUT_S)
         self._writer.client.set_tag(self.run_id, HEARTBEAT, heartbeat_json())
 

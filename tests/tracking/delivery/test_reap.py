@@ -8,6 +8,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.events import Ended, Metrics, Status, Tags, now_ms
 from flowerml.tracking import close_stale_runs
 from flowerml.tracking.delivery import reap
+from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from flowerml.tracking.heartbeat import HEARTBEAT
 from tests.tracking.delivery.helpers import settings
 from tests.tracking.faulty_server import wait_for
@@ -62,14 +63,22 @@ def test_the_next_heartbeat_sets_a_closed_run_to_running_again(fast_heartbeats, 
     wait_for(lambda: get_run(running).info.status == "RUNNING")
 
 
-def test_a_heartbeat_does_not_reopen_an_ended_run(fast_heartbeats, running):
+def test_no_heartbeat_reaches_an_ended_run(fast_heartbeats, running, monkeypatch):
+    beats, send = [], JournalDelivery.send_heartbeat
+
+    def count(delivery):
+        beats.append(delivery)
+        send(delivery)
+
+    monkeypatch.setattr(JournalDelivery, "send_heartbeat", count)
     running._sender.close = lambda: None  # the thread goes on with heartbeats
     running.record(Ended(Status.FINISHED))
     running.close()
-    wait_for(lambda: get_run(running).info.status == "FINISHED")
-    before = get_run(running).data.tags[HEARTBEAT]
-    wait_for(lambda: get_run(running).data.tags[HEARTBEAT] != before)
-    assert get_run(running).info.status == "FINISHED"
+    wait_for(lambda: HEARTBEAT not in get_run(running).data.tags)
+    before = len(beats)
+    wait_for(lambda: len(beats) > before + 2)
+    run = get_run(running)
+    assert (run.info.status, HEARTBEAT in run.data.tags) == ("FINISHED", False)
 
 
 def test_a_run_that_ends_while_others_are_closed_keeps_its_status(made, monkeypatch):
