@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.files import file_digest
+from flowerml.models import frozen_backbones
 from flowerml.models.backbone import Backbone, UnknownModel
 from flowerml.models.classifier import Classifier, HeadClassifier, Network
 from flowerml.models.layer_groups import LayerGroups
@@ -57,7 +59,14 @@ def weights_digest(weights: str, spec: ModelSpec) -> str:
         return "none"
     if weights == "hub":
         return f"hub:{spec.architecture}.{spec.hub}"
-    return file_digest(require_weights_file(Path(weights)))
+    path = require_weights_file(Path(weights))
+    now = path.stat()
+    return _unchanged_digest(path.absolute(), (now.st_ino, now.st_size, now.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _unchanged_digest(path: Path, state: tuple[int, ...]) -> str:
+    return file_digest(path)
 
 
 def build(
@@ -69,16 +78,20 @@ def build(
     drop_path: float = 0.0,
     weights: str = "none",
     overrides: Mapping[str, Any] | None = None,
+    frozen: bool = False,
 ) -> BuiltModel:
     """Build a classifier with `classes` outputs: the backbone from `weights` (hub, none or a path), a new head.
 
     `overrides` replace parts of the input description (mean, std, interpolation, crop_pct); None keeps the model's own.
-    Random initialization draws from torch's global generator.
+    Random initialization draws from torch's global generator. A backbone that stays `frozen` for good may be that of
+    the model built before.
 
     Raises:
         UserError: unknown model, unsupported image size, or weights that are unavailable or do not fit.
     """
-    backbone, unused = build_backbone(spec, img_size, drop_path, weights)
+    make = partial(build_backbone, spec, img_size, drop_path, weights)
+    key = (spec, img_size, drop_path, weights_digest(weights, spec))
+    backbone, unused = frozen_backbones.get(key, make) if frozen else make()
     model = Classifier(backbone.module, backbone.features, classes, dropout)
     check_forward_pass(model, spec, img_size)
     return BuiltModel(model, backbone.describe_inputs(overrides), backbone.layer_groups, unused)

@@ -1,7 +1,8 @@
 """The weights of the best epoch: where a training keeps them, and `best.pth` after it.
 
 The backbone of a linear probe never changes, so while it trains only the best head is kept, beside the checkpoints: an
-epoch on features takes less time than writing the backbone of a large model.
+epoch on features takes less time than writing the backbone of a large model. The trials of a sweep share one file with
+the backbone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,13 +11,18 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from torch import nn
+
 from flowerml.errors import LeaseLost, RunFailed
 from flowerml.evaluation.calibration import Calibration
 from flowerml.files import remove_file
+from flowerml.models import frozen_backbones
 from flowerml.runs.prepare import Prepared
 from flowerml.runs.resume import checkpoints_of
 from flowerml.tasks import Views
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.shared_backbone import SharedBackbone, share_backbone
+from flowerml.training.checkpoints.weights_digest import weights_digest
 
 
 def best_file(run: Prepared, views: Views) -> Path:
@@ -71,8 +77,17 @@ class BestWeights:
     def write(self) -> None:
         """Make `best.pth` this checkpoint, if it isn't yet. Raises UserError: it can't be read or written."""
         if self._changed:
-            save_checkpoint(self.path, self.checkpoint)
+            folder, backbone = self._run.shared_backbone, None
+            if folder is not None and self._head is not None:
+                backbone = _shared(folder, self._run.built.model.backbone)
+            save_checkpoint(self.path, self.checkpoint, backbone)
             self._changed = False
         if self._head is not None:
             remove_file(self._head)
             self._head = None
+
+
+def _shared(folder: Path, backbone: nn.Module) -> SharedBackbone:
+    state = backbone.state_dict()
+    digest = frozen_backbones.remember(backbone, "weights_digest", lambda: weights_digest(state))
+    return share_backbone(folder, state, digest)

@@ -29,6 +29,8 @@ class Prepared:
 
     `config_id` and `digests` are those of this run. With cross-validation `shared_config_id` and
     `shared_split_digest` are the same for all folds, and what a selection groups runs by; else they are equal to them.
+    `shared_backbone` is the folder for a backbone that is not trained and that other runs have too, if `best.pth` is
+    not to hold it.
     """
 
     settings: Settings
@@ -45,6 +47,7 @@ class Prepared:
     device: torch.device
     workers: int
     smallest_batch: int = 1
+    shared_backbone: Path | None = None
 
 
 def prepare(settings: Settings, torchrun: Torchrun | None = None) -> Prepared:

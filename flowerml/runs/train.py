@@ -54,6 +54,7 @@ def run_training(
     torchrun: Torchrun | None = None,
     calibration_folders: Sequence[Path] = (),
     on_prepared: Callable[[Prepared], None] | None = None,
+    shared_backbone: Path | None = None,
 ) -> RunResult:
     """Prepare, train (from the latest checkpoint of an earlier lease, if any), evaluate, write all artifacts.
 
@@ -62,7 +63,7 @@ def run_training(
     With `settings.gpus` above 1 other processes train along: those of `torchrun`, or else they are started here.
     `calibration_folders` hold the predictions.csv of runs of this configuration with validation photos: they calibrate
     a run without (`val_split` 0). `on_prepared` is called when data, weights and model are there, before anything is
-    written.
+    written. A linear probe with `shared_backbone` keeps its backbone once in that folder, and its head in `best.pth`.
 
     Raises:
         UserError: wrong settings, data, weights or folder, or a lease held by another process (nothing was started), or
@@ -71,7 +72,7 @@ def run_training(
         KeyboardInterrupt: a stop was requested; the run is KILLED, and resumes when it is started again.
     """
     launcher = find_launcher(stops=settings.on_launcher_death == "stop")
-    run = prepare(settings, torchrun)
+    run = replace(prepare(settings, torchrun), shared_backbone=shared_backbone)
     if on_prepared is not None:
         on_prepared(run)
     test_examples = _test_examples(run)

@@ -174,7 +174,8 @@ def _train_run(
         if run_file is not None and run_file.status == "FINISHED":
             break
         try:
-            run_training(settings, start_run, labels=labels, on_row=on_row)
+            shared = config.folder if settings.probe and phase == "trials" else None
+            run_training(settings, start_run, labels=labels, on_row=on_row, shared_backbone=shared)
             break
         except LeaseLost:
             raise

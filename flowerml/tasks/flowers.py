@@ -179,6 +179,7 @@ class FlowersTask:
             drop_path=settings.drop_path,
             weights=settings.weights,
             overrides={name: getattr(settings, name) for name in ("mean", "std", "interpolation", "crop_pct")},
+            frozen=settings.probe,
         )
 
     def transforms(self, description: InputDescription, settings: Settings) -> tuple[Transform, Transform]:

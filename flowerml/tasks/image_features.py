@@ -15,7 +15,7 @@ from flowerml.data.loader import Example, Transform
 from flowerml.data.scan_cache import cache_folder
 from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.human_units import amount, duration
-from flowerml.models import BuiltModel
+from flowerml.models import BuiltModel, frozen_backbones
 from flowerml.settings import ModelSpec
 from flowerml.settings.model_catalog import Library
 from flowerml.tasks.backbone_features import extract_batches, update_with_backbone
@@ -124,9 +124,13 @@ def _store_name(built: BuiltModel, spec: ModelSpec, transform: Transform, dtype:
         transform,
         *versions,
     )
-    digest = hashlib.sha256(repr(parts).encode())
-    update_with_backbone(digest, built)
-    return digest.hexdigest()[:32]
+
+    def compute() -> str:
+        digest = hashlib.sha256(repr(parts).encode())
+        update_with_backbone(digest, built)
+        return digest.hexdigest()[:32]
+
+    return frozen_backbones.remember(built.model.backbone, repr(parts), compute)
 
 
 def _digest_of(example: Example) -> str:

@@ -3,11 +3,17 @@ input is a line.
 """
 
 import json
+import shutil
 
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import main
+from flowerml.events import MemoryRecorder
+from flowerml.runs.train import run_training
+from flowerml.training.checkpoints.checkpoint import load_checkpoint
+from flowerml.training.checkpoints.weights_digest import weights_digest
 from tests.sweep.commands import runs_of, sweep_args
 
 
@@ -42,6 +48,36 @@ def test_a_sweep_leaves_nested_runs_a_table_and_figures_and_goes_on(flowers, tmp
     trial_runs = [run for run in runs_of("trial") if run.data.tags["flowerml.phase"] == "trials"]
     assert len(trial_runs) == 3
     assert len({run.data.tags["flowerml.config_id"] for run in trial_runs}) == 3, "each point once"
+
+
+@pytest.mark.slow
+def test_trials_of_linear_probes_share_one_backbone_file(flowers, tmp_path, capsys):
+    """Each is the run that `flowerml train --probe` makes, and one that is chosen is registered as a whole model."""
+    root = tmp_path / "runs"
+    line = sweep_args(flowers, root, "--space", "grid", "--probe", "--study", "p", "--trials", "2", "--json")
+    without = line.index("--freeze-backbone-epochs")
+    del line[without : without + 2]
+    assert main(line) == 0
+    out = json.loads(capsys.readouterr().out)
+    (backbone,) = (root / "p").glob("backbone-*.pth")
+    assert backbone.name in {file.path for file in MlflowClient().list_artifacts(out["run_id"])}
+    heads = sorted(root.glob("p-trial-*/best.pth"))
+    assert [set(torch.load(head, weights_only=True)["state_dict"]) for head in heads] == 2 * [
+        {"head.weight", "head.bias"}
+    ]
+
+    trial = load_checkpoint(heads[1])
+    alone = trial.parse_settings().replace(output_dir=str(tmp_path / "alone"), run_name="alone")
+    run_training(alone, lambda *_: MemoryRecorder())
+    whole = load_checkpoint(tmp_path / "alone" / "best.pth")
+    assert weights_digest(trial.state_dict) == weights_digest(whole.state_dict)
+    assert trial.metrics == whole.metrics
+
+    assert main(["select", "--family", "cnn", "--include", "trial", "--seeds", "11", "--register"]) == 0
+    shutil.rmtree(root)
+    assert main(["export", "--family", "cnn", "--output-dir", str(tmp_path / "delivery")]) == 0
+    delivered = torch.load(tmp_path / "delivery" / "cnn_flowers.pth", weights_only=True)["state_dict"]
+    assert set(delivered) == set(whole.state_dict)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flowerml.evaluation.metrics import MANY_CLASSES, Scores, worst_classes
+from flowerml.models import frozen_backbones
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
 from flowerml.training.callbacks import TrainingResult
@@ -20,9 +22,7 @@ def run_tags(run: Prepared) -> dict[str, str]:
         "flowerml.task": run.task.name,
         "flowerml.model": run.settings.model,
         "flowerml.parameters": str(run.built.parameters),
-        "flowerml.multiply_adds": str(
-            multiply_adds(run.built.model, run.built.model.example_inputs(run.built.description.size))
-        ),
+        "flowerml.multiply_adds": str(_multiply_adds(run)),
         "flowerml.config_id": run.shared_config_id,
         "flowerml.seed": str(run.settings.seed),
         "flowerml.data_digest": run.digests.data,
@@ -35,6 +35,12 @@ def run_tags(run: Prepared) -> dict[str, str]:
         ),
         **_git_tags(),
     }
+
+
+def _multiply_adds(run: Prepared) -> int:
+    model = run.built.model
+    count = partial(multiply_adds, model, model.example_inputs(run.built.description.size))
+    return frozen_backbones.remember(model.backbone, f"multiply_adds, {len(run.data.classes)} classes", count)
 
 
 def final_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]:

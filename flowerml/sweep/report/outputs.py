@@ -27,6 +27,7 @@ from flowerml.sweep.report.results import (
 from flowerml.sweep.space import describe_space
 from flowerml.sweep.study import round_value
 from flowerml.sweep.trials import BEST, RUN
+from flowerml.training.checkpoints.shared_backbone import BACKBONES
 
 _NOTE_LENGTH = 5000  # characters of a description
 
@@ -52,7 +53,8 @@ def record_start(config: SweepConfig, trials: int, recorder: Recorder) -> None:
 
 def record_outputs(config: SweepConfig, study: Study, swept: SweepTrials, recorder: Recorder) -> None:
     """Write table and figures, and record them with the best values. What can't be made is named in a warning."""
-    for path in _write_outputs(config, study, swept):
+    # The best.pth of linear probes refer to it.
+    for path in [*_write_outputs(config, study, swept), *sorted(config.folder.glob(BACKBONES))]:
         recorder.record(Artifact(path))
     states = [trial.state for trial in swept.trials.values()]
     counts = {

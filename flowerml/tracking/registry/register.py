@@ -11,6 +11,7 @@ from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from flowerml.errors import UserError
 from flowerml.events import now_ms
@@ -30,6 +31,7 @@ from flowerml.tracking.registry.pyfunc_model import save_served_model
 from flowerml.tracking.registry.registered_model import check_own_model, open_own_model
 from flowerml.tracking.registry.version_tags import read_champion, version_description, version_tags
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowerml.training.checkpoints.shared_backbone import BackboneMissing
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +206,7 @@ def _load_weights(client: MlflowClient, run_id: str, chosen: CandidateRun | None
         raise UserError(
             f"run {run_id} has no best.pth among its artifacts: it can't be registered ({short_reason(error)})"
         ) from error
-    checkpoint = load_checkpoint(path)
+    checkpoint = _load_whole(client, run_id, path)
     found = checkpoint.metrics.get("val_accuracy")
     if chosen is not None and (found is None or chosen.accuracy is None or abs(found - chosen.accuracy) > 1e-6):
         raise UserError(
@@ -212,6 +214,17 @@ def _load_weights(client: MlflowClient, run_id: str, chosen: CandidateRun | None
             " weights"
         )
     return for_delivery(checkpoint)
+
+
+def _load_whole(client: MlflowClient, run_id: str, path: Path) -> Checkpoint:
+    """A downloaded checkpoint, its backbone fetched from the sweep's run where it holds the head alone."""
+    try:
+        return load_checkpoint(path)
+    except BackboneMissing as error:
+        sweep_id = client.get_run(run_id).data.tags.get(MLFLOW_PARENT_RUN_ID, run_id)
+        with suppress(MlflowException, OSError):  # the first error says more
+            client.download_artifacts(sweep_id, error.file_name, str(path.parent))
+        return load_checkpoint(path)
 
 
 def _log_model(

@@ -1,7 +1,5 @@
 """The format of `best.pth` and of delivered `.pth` files: readable with `torch.load(weights_only=True)`."""
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +12,9 @@ from flowerml.data.transforms import InputDescription
 from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration
 from flowerml.evaluation.tta import NO_VIEWS, TTA
-from flowerml.files import missing_reason, write_with
 from flowerml.settings import Family, Library, ModelSpec, Settings, settings_from_json
+from flowerml.training.checkpoints.plain_file import load_plain, save_plain
+from flowerml.training.checkpoints.shared_backbone import PREFIX, SharedBackbone
 
 FORMAT = "flowerml-checkpoint-1"
 _KEYS = ("format", "state_dict", "model", "family", "classes", "input", "epoch", "metrics", "settings")
@@ -62,8 +61,10 @@ class Checkpoint:
             raise UserError(f"checkpoint {self.origin}: {error}") from error
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, checkpoint: Checkpoint, backbone: SharedBackbone | None = None) -> None:
     """Write a checkpoint atomically. The `_orig_mod.` prefix of compiled models is removed.
+
+    With `backbone` the file refers to it, and holds the other tensors alone.
 
     Raises:
         UserError: the folder can't be written to or the disk is full.
@@ -71,6 +72,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     state = {
         name.removeprefix("_orig_mod."): tensor.detach().cpu().contiguous()
         for name, tensor in checkpoint.state_dict.items()
+        if backbone is None or not name.startswith(PREFIX)
     }
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -99,66 +101,27 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         content["tta"] = checkpoint.tta
     if checkpoint.split is not None:
         content["split"] = dict(checkpoint.split)
+    if backbone is not None:
+        content["backbone"] = asdict(backbone)
     save_plain(path, content)
-
-
-def save_plain(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain tensors and values with torch.save, atomically.
-
-    Raises:
-        UserError: the folder can't be written to or the disk is full.
-    """
-
-    def fill(temporary: Path) -> None:
-        # torch.save(path) leaks its open file after an error, which keeps a full disk full: so the handle is ours.
-        with temporary.open("wb") as handle:
-            try:
-                torch.save(content, handle)
-            except RuntimeError as error:  # raised when torch closes its archive; the OSError is its context
-                cause = error.__context__
-                raise (cause if isinstance(cause, OSError) else OSError(str(error).splitlines()[0])) from error
-
-    write_with(path, fill, size_in_bytes(content))
-
-
-def size_in_bytes(value: object) -> int:
-    """Bytes of all tensors in nested plain values."""
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, Mapping):
-        return sum(map(size_in_bytes, value.values()))
-    return sum(map(size_in_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint without executing code in it. Tensors are memory-mapped: replace the file, never overwrite it.
 
     Raises:
-        UserError: missing, damaged, not plain values, or another format.
+        UserError: missing, damaged, not plain values, or another format; BackboneMissing where it refers to a backbone.
     """
-    if reason := missing_reason(path):
-        raise UserError(f"checkpoint {path}: {reason}. Give a run's best.pth or a delivered .pth")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Compressed by another program: mapped, the compressed bytes would be taken for weights.
-            compressed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-            damaged = archive.testzip()  # torch does not verify the CRCs it writes: a flipped bit would change a weight
-        if damaged is not None or compressed:
-            raise zipfile.BadZipFile(f"the part {damaged or compressed[0]} is damaged")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # on the disk until used
-    except pickle.UnpicklingError as error:  # torch's message advises weights_only=False, which would run the code
-        raise UserError(
-            f"checkpoint {path}: holds more than plain weights and values: refused, as such a file can run code"
-        ) from error
-    except Exception as error:  # zip, pickle and torch each raise their own errors for a damaged file
-        line = (str(error) or type(error).__name__).splitlines()[0][:140]
-        raise UserError(f"checkpoint {path}: can't be read ({line})") from error
+    content = load_plain(path)
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else ["format"]
     if missing or content["format"] != FORMAT:
         raise UserError(
             f"checkpoint {path}: not written by flowerml ({FORMAT}); weights of other origin go into --weights"
         )
     try:
+        if "backbone" in content:
+            backbone = SharedBackbone(**content["backbone"]).load(path)
+            content = {**content, "state_dict": {**backbone, **content["state_dict"]}}
         return _parse_checkpoint(content, str(path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(

@@ -13,7 +13,7 @@ import torch
 
 from flowerml.errors import UserError
 from flowerml.files import DISK_FULL, copy_file, file_digest, free_space, fsync_dir, staging_dir, write_bytes
-from flowerml.training.checkpoints.checkpoint import save_plain, size_in_bytes
+from flowerml.training.checkpoints.plain_file import save_plain, size_in_bytes
 from flowerml.training.checkpoints.progress import Progress, StateDict
 
 logger = logging.getLogger(__name__)
