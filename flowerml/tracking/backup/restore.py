@@ -105,7 +105,8 @@ def _check_targets(manifest: Manifest, database: Database, target: ServerData, s
 
 def _folder_move(manifest: Manifest, root: Path | None) -> FolderMove | None:
     """The change of the artifacts' folder; None if they are where they were."""
-    return None if root is None or str(root) == manifest.artifact_root else FolderMove(manifest.artifact_root, str(root))
+    old = manifest.artifact_root
+    return None if root is None or str(root) == old else FolderMove(old, str(root))
 
 
 def _make_folder(folder: Path, undo: ExitStack) -> None:

@@ -317,13 +317,15 @@ def open_backup_of(path):
 def test_a_file_that_goes_on_changing_ends_it(tmp_path, monkeypatch):
     monkeypatch.setattr("flowerml.tracking.backup.artifacts._PAUSE_S", 0)
     (tmp_path / "busy").write_bytes(b"1")
-    with (
-        pytest.raises(UserError, match="busy goes on changing: back up when its upload is over"),
-        new_backup(tmp_path / "out") as writer,
-    ):
-        for _ in add_files(writer, [SourceFile("busy", tmp_path / "busy", 1)], {}):
-            with (tmp_path / "busy").open("ab") as file:
-                file.write(b"2")
+
+    def copy():
+        with new_backup(tmp_path / "out") as writer:
+            for _ in add_files(writer, [SourceFile("busy", tmp_path / "busy", 1)], {}):
+                with (tmp_path / "busy").open("ab") as file:
+                    file.write(b"2")
+
+    with pytest.raises(UserError, match="busy goes on changing: back up when its upload is over"):
+        copy()
     assert [path.name for path in tmp_path.iterdir()] == ["busy"]
 
 
@@ -377,7 +379,7 @@ def test_a_stopped_backup_or_restore_leaves_nothing(filled, whole, tmp_path, sto
     shutil.rmtree(folder)
     folder.mkdir()
     process = start("restore", "--from", whole, folder=folder)
-    wait_for(lambda: (folder / "mlartifacts").exists(), process)
+    wait_for((folder / "mlartifacts").exists, process)
     process.send_signal(stop)
     _, said = process.communicate(timeout=60)
     assert process.returncode in (130, 0)
