@@ -1,6 +1,7 @@
 """docker/ without a daemon: what the images are made of, and what compose.yaml takes from them."""
 
 import fnmatch
+import importlib.util
 import json
 import re
 import shlex
@@ -20,11 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines())
-EXTRA = [
-    Requirement(text)
-    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
-]
-FILES = [path for path in sorted(DOCKER.iterdir()) if path.name != ".env"]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+EXTRA = [Requirement(text) for name in ("server", "s3") for text in EXTRAS[name]]
+FILES = [path for path in sorted(DOCKER.iterdir()) if path.is_file() and path.name != ".env"]
 
 
 def stages():
@@ -99,8 +98,8 @@ class TestDockerfile:
 
     def test_commands(self):
         assert [json.loads(dict(STAGES[name])["ENTRYPOINT"]) for name in ("server", "train")] == [
-            ["mlflow"],
-            ["flowerml"],
+            ["with-secrets", "mlflow"],
+            ["with-secrets", "flowerml"],
         ]
         assert list(STAGES)[-1] == "train", "what `docker build` makes when no target is named"
 
@@ -153,6 +152,9 @@ class TestDockerfile:
         (run,) = [rest for word, rest in STAGES["server-environment"] if word == "RUN"]
         asked = shlex.split(run)[5:]
         assert asked == ["mlflow", *(requirement.name for requirement in EXTRA)]
+        assert {"boto3", "botocore", "jmespath", "s3transfer"} <= set(LOCK)
+        if importlib.util.find_spec("boto3") is None:  # an extra, which `make setup` installs with the lock
+            asked.remove("boto3")
         assert needed(asked) <= set(LOCK)
         assert not needed(asked) & {"torch", "timm", "triton", "ray"}
 
@@ -162,7 +164,7 @@ class TestDockerfile:
 
 
 def needed(names):
-    """What these packages need here, directly and indirectly, as installed."""
+    """What these packages need, directly and indirectly, as installed here."""
     found, waiting = set(), [(canonicalize_name(name), "") for name in names]
     while waiting:
         name, extra = waiting.pop()
@@ -210,6 +212,7 @@ class TestContext:
             "mlflow.db",
             "mlruns/0",
             "docker/.env",
+            "docker/secrets/admin_password",
             "a/b.pth",
         ],
     )
@@ -225,5 +228,9 @@ class TestContext:
         assert "flowerml/data/scan.py" in tracked
         assert [path for path in tracked if self.kept_out(path)] == []
 
-    def test_the_file_with_the_password_is_not_committed(self):
-        assert ".env" in (DOCKER / ".gitignore").read_text().splitlines()
+    def test_files_with_secrets_are_not_committed(self):
+        assert {".env", "secrets/"} <= {*(DOCKER / ".gitignore").read_text().splitlines()}
+
+    def test_what_the_images_start_with_can_be_executed(self):
+        assert (DOCKER / "with-secrets").stat().st_mode & 0o111
+        assert ("COPY", "docker/with-secrets /usr/local/bin/") in STAGES["base"]

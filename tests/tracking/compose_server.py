@@ -155,7 +155,7 @@ def cluster(programs, folder, owner):
 
 
 def interpolated(text):
-    """`${NAME:-default}` as Compose makes it where no variable is set; test_compose.py compares it with the real one."""
+    """`${NAME:-default}` as Compose makes it with no variable set; test_compose.py compares it with the real one."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
