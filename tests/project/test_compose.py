@@ -146,14 +146,14 @@ def test_the_server_is_published_on_loopback_only_and_the_proxy_for_others(every
 
 def secrets_of(service):
     """The names of a service's secrets, as either Compose writes them."""
-    return [one if isinstance(one, str) else one["source"] for one in service.get("secrets", ())]
+    return sorted(one if isinstance(one, str) else one["source"] for one in service.get("secrets", ()))
 
 
 def test_secrets_are_files_that_reach_who_needs_them(config, everything):
     """In no command and no environment: the process list and `docker inspect` would show them."""
     assert {name: secrets_of(service) for name, service in everything.items()} == {
         "postgres": ["postgres_password"],
-        "mlflow": list(SECRETS),
+        "mlflow": sorted(SECRETS),
         "proxy": [],
         "train": ["tracking_password"],
     }
