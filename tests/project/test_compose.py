@@ -17,6 +17,7 @@ from tests.tracking.compose_server import SERVICE, interpolated
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
+ALL = ("--profile", "train", "--profile", "tls", "--profile", "backup")
 SECRETS = ("postgres_password", "admin_password", "session_key")
 
 
@@ -34,9 +35,10 @@ def without_what_version_1_lacks(folder):
     """A copy of compose.yaml without the two keys that Compose 1 does not know."""
     read = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     del read["name"]
-    for volume in read["services"]["train"]["volumes"]:
-        if isinstance(volume, dict):
-            del volume["bind"]
+    for service in read["services"].values():
+        for volume in service.get("volumes", ()):
+            if isinstance(volume, dict):
+                del volume["bind"]
     path = folder / "compose.yaml"
     path.write_text(yaml.safe_dump(read))
     return path
@@ -75,7 +77,7 @@ def services(done):
 @pytest.fixture(scope="module")
 def everything(config):
     """All services, `train` and its GPU with them."""
-    return services(config("--profile", "train", "--profile", "tls", overlays=["compose.gpu.yaml"]))
+    return services(config(*ALL, overlays=["compose.gpu.yaml"]))
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +100,14 @@ def changed(config):
         "MLFLOW_S3_ENDPOINT_URL": "https://s3.example.org",
         "SERVER_NAME": "lab.example.org",
         "HTTPS_PORT": "8443",
+        "BACKUPS": "/srv/backups",
         "MLFLOW_TRACKING_USERNAME": "ana",
         "TRACKING_PASSWORD_FILE": "/home/ana/password",
         "TLS_CERTIFICATE": "/tls/lab.pem",
         "TLS_KEY": "/tls/lab.key",
     }
     overlays = ["compose.certificate.yaml"]
-    return services(config("--profile", "train", "--profile", "tls", overlays=overlays, **variables))
+    return services(config(*ALL, overlays=overlays, **variables))
 
 
 def published(service):
@@ -139,7 +142,7 @@ def test_up_starts_the_server_and_its_database_only(plain):
 def test_the_server_is_published_on_loopback_only_and_the_proxy_for_others(everything, changed):
     ports = {name: published(service) for name, service in everything.items()}
     assert ports.pop("proxy")[0][1:] == (443, 443)
-    assert ports == {"postgres": [], "mlflow": [("127.0.0.1", 5000, 5000)], "train": []}
+    assert ports == {"postgres": [], "mlflow": [("127.0.0.1", 5000, 5000)], "train": [], "backup": []}
     assert published(changed["mlflow"]) == [("127.0.0.1", 5055, 5000)], "another port outside changes nothing inside"
     assert published(changed["proxy"])[0][1:] == (8443, 443)
 
@@ -156,6 +159,7 @@ def test_secrets_are_files_that_reach_who_needs_them(config, everything):
         "mlflow": sorted(SECRETS),
         "proxy": [],
         "train": ["tracking_password"],
+        "backup": ["postgres_password"],
     }
     files = yaml.safe_load(config().stdout)["secrets"]
     assert {name: Path(about["file"]) for name, about in files.items()} == {
@@ -223,6 +227,19 @@ def test_a_certificate_has_to_be_named(config):
         assert line in done.stderr
 
 
+def test_a_backup_is_of_what_the_server_keeps(everything, changed):
+    backup, server = everything["backup"], everything["mlflow"]
+    assert backup["image"] == server["image"]
+    store = backup["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    assert f"--backend-store-uri={store}" in server["command"]
+    assert mounted(backup) == {
+        "/mlflow/artifacts": mounted(server)["/mlflow/artifacts"],
+        "/backups": (str(ROOT / "backups"), False),
+    }
+    assert mounted(changed["backup"])["/backups"][0] == "/srv/backups"
+    assert backup["entrypoint"] == ["with-secrets", "python", "-m", "flowerml.cli.main"]
+
+
 def test_containers_that_can_write_to_volumes_and_memory_only(everything):
     assert {name for name, service in everything.items() if service.get("read_only")} == {"mlflow", "proxy"}
     assert list(everything["mlflow"]["tmpfs"]) == ["/tmp"]
@@ -239,7 +256,8 @@ def test_each_waits_for_the_health_of_what_it_needs(everything):
     }
     on_server = {"mlflow": "service_healthy"}
     on_database = {"postgres": "service_healthy"}
-    assert needs == {"postgres": {}, "mlflow": on_database, "train": on_server, "proxy": on_server}
+    expected = {"postgres": {}, "mlflow": on_database, "train": on_server, "proxy": on_server, "backup": on_database}
+    assert needs == expected
     assert "/health" in str(everything["mlflow"]["healthcheck"]["test"])
     assert "pg_isready" in everything["postgres"]["healthcheck"]["test"]
 
@@ -361,7 +379,7 @@ class TestSecretFiles:
     def test_each_file_of_compose_is_read(self, everything):
         """A name that the script does not know would be a server without that secret."""
         known = re.search(r"for name in (.*); do", (DOCKER / "with-secrets").read_text())[1].split()
-        for service in ("mlflow", "train"):
+        for service in ("mlflow", "train", "backup"):
             named = [name for name in everything[service]["environment"] if name.endswith("_FILE")]
             assert named
             assert {name.removesuffix("_FILE") for name in named} <= {*known}

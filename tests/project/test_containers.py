@@ -1,11 +1,13 @@
 """docker/ without a daemon: what the images are made of, and what compose.yaml takes from them."""
 
+import ast
 import fnmatch
 import importlib.util
 import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -151,16 +153,45 @@ class TestDockerfile:
     def test_the_server_is_mlflow_and_its_extra(self):
         (run,) = [rest for word, rest in STAGES["server-environment"] if word == "RUN"]
         asked = shlex.split(run)[5:]
-        assert asked == ["mlflow", *(requirement.name for requirement in EXTRA)]
+        assert asked == ["mlflow", *(requirement.name for requirement in EXTRA), "psutil", "rich"]
         assert {"boto3", "botocore", "jmespath", "s3transfer"} <= set(LOCK)
         if importlib.util.find_spec("boto3") is None:  # an extra, which `make setup` installs with the lock
             asked.remove("boto3")
         assert needed(asked) <= set(LOCK)
         assert not needed(asked) & {"torch", "timm", "triton", "ray"}
 
+    def test_a_backup_needs_no_package_that_the_servers_image_lacks(self):
+        """In the image there is no torch: the commands must not import it, nor anything else that is not installed."""
+        show = "import sys, flowerml.cli.commands.backup, flowerml.tracking.backup.restore; print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        loaded = done.stdout.split()
+        assert "torch" not in loaded
+        imported = {name for module in loaded if module.startswith("flowerml") for name in imports_of(module)}
+        known = metadata.packages_distributions()
+        packages = {canonicalize_name(known[name][0]) for name in imported | {"rich"} if name in known}
+        (run,) = [rest for word, rest in STAGES["server-environment"] if word == "RUN"]
+        assert {"sqlalchemy", "pydantic", "rich"} <= packages
+        assert packages <= needed([name for name in shlex.split(run)[5:] if name != "boto3"])
+        assert ("COPY", "flowerml /opt/flowerml/flowerml") in STAGES["server"]
+
+    def test_the_programs_for_a_backup_are_of_the_databases_version(self):
+        (image,) = re.findall(r"postgres:(\d+)-", COMPOSE["services"]["postgres"]["image"])
+        installed = " ".join(rest for word, rest in STAGES["server"] if word == "RUN")
+        assert f"postgresql-client-{image} " in installed
+
     @pytest.mark.parametrize("requirement", EXTRA, ids=str)
     def test_the_extra_is_locked(self, requirement):
         assert requirement.specifier.contains(LOCK[requirement.name])
+
+
+def imports_of(module):
+    """The packages that a module of flowerml imports at once, without those in its functions."""
+    parts = ROOT.joinpath(*module.split("."))
+    path = parts / "__init__.py" if parts.is_dir() else parts.with_suffix(".py")
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        yield from (name.split(".")[0] for name in names if not name.startswith("flowerml"))
 
 
 def needed(names):
