@@ -43,7 +43,8 @@ def outside(root: Path | None, folders: Iterable[str]) -> tuple[str, ...]:
     """Those of `folders` that exist and are not below `root`, without those that are below another of them."""
     kept: list[str] = []
     for folder in sorted(folders):
-        below = any(Path(folder).is_relative_to(one) for one in (*([root] if root else []), *kept[-1:]))
+        above = [str(root), *kept[-1:]] if root is not None else kept[-1:]
+        below = any(Path(folder).is_relative_to(one) for one in above)
         if not below and Path(folder).is_dir():
             kept.append(folder)
     return tuple(kept)
