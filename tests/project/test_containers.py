@@ -144,7 +144,15 @@ class TestDockerfile:
                 ["sh", "-c", say + line], env={"TORCH_BACKEND": backend}, capture_output=True, text=True, timeout=10
             )
             asked[backend] = (done.returncode, done.stdout.split(), done.stderr)
-        common = ["--constraints", "requirements.lock", "--requirements", "pyproject.toml", "setuptools"]
+        common = [
+            "--constraints",
+            "requirements.lock",
+            "--requirements",
+            "pyproject.toml",
+            "--extra",
+            "ray",
+            "setuptools",
+        ]
         assert asked["cu130"] == (0, ["pip", "install", *common], "")
         assert asked["cpu"] == (0, ["pip", "install", "--torch-backend=cpu", *common], "")
         assert asked["cuda"][0] == 2

@@ -44,6 +44,7 @@ RUN_BY = {
     "docker compose": (
         "tests/project/test_compose.py reads it with the real Compose, test_compose_server.py runs the server's command"
     ),
+    "kubectl ": "tests/project/test_kubernetes.py reads the manifests; nothing runs them",
     "flowerml train": "test_installed_commands",
     "flowerml --print-completion": "tests/cli/test_completion.py",
     "python entrypoints/train.py": "tests/cli/test_commands.py",
