@@ -185,7 +185,7 @@ class TestRay:
             assert mounts["/dev/shm"] == "shm"
 
     def test_the_command_starts_ray_by_the_images_own_path(self, ray):
-        """KubeRay by itself takes a login shell, which sets another PATH; its checks still do, so the image mends it."""
+        """KubeRay itself takes a login shell, which sets another PATH; its checks still do, so the image mends it."""
         annotations = found("RayCluster", "flowerml")["metadata"]["annotations"]
         assert annotations == {"ray.io/overwrite-container-cmd": "true"}
         for pod in ray:

@@ -26,6 +26,8 @@ def open_database(address: str) -> Database:
     if scheme != "postgresql":
         raise UserError(f"--store {shown} is no database that can be backed up here. Allowed: {ALLOWED}")
     try:
-        return PostgresDatabase(make_url(address))
+        url = make_url(address)
+        # Without a driver's name SQLAlchemy takes another one than MLflow's images and our extra `server` have.
+        return PostgresDatabase(url.set(drivername="postgresql+psycopg2") if url.drivername == "postgresql" else url)
     except (ArgumentError, ValueError) as error:
         raise UserError(f"--store {shown} can't be read as an address. Allowed: {ALLOWED}") from error

@@ -43,10 +43,10 @@ def create_backup(data: ServerData, output: Path) -> Manifest:
         UserError: something can't be read or is damaged, or `output` is there already or can't be written.
     """
     check_new_backup(output)
+    database = open_database(data.store)
     root = data.artifact_folder
     if root is not None:
         _check_folder(root, output)
-    database = open_database(data.store)
     with make_scratch(output) as folder:
         logger.info("backing up the database")
         store = Path(folder) / STORE[database.kind]

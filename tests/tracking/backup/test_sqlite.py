@@ -1,8 +1,10 @@
 """Backup and restore of a SQLite store: the same runs and bytes, in the same place and in another."""
 
+import os
 import shutil
 import sqlite3
 import stat
+import subprocess
 import threading
 from contextlib import closing
 
@@ -126,3 +128,43 @@ def test_a_dump_is_of_one_moment_while_others_write(tmp_path, mode):
         writer.join()
     assert all(a == b for a, b in dumps)
     assert dumps[-1][0] > dumps[0][0], "the writer went on"
+
+
+@pytest.mark.parametrize("output", ["b", "b.tar"])
+def test_any_name_of_an_artifact(site, tmp_path, command, output):
+    """Long ones, other scripts, bytes that are no UTF-8, line ends; and an empty file."""
+    artifacts = tmp_path / "art"
+    names = [
+        "a" * 250,
+        "/".join("deep" * 20 for _ in range(20)),
+        "花.png",
+        os.fsdecode(b"\xff\xfe"),
+        "new\nline",
+        "..x",
+        " ",
+    ]
+    for name in names:
+        path = artifacts / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(name))
+    (artifacts / "empty").touch()
+    before = digests(artifacts)
+    code, said = command("backup", "--output", tmp_path / output, "--artifacts", artifacts)
+    assert code == 0, said
+    new = tmp_path / "new"
+    words = ("--store", f"sqlite:///{new / 'mlflow.db'}", "--artifacts", new / "art", "--users", new / "users.db")
+    code, said = command("restore", "--from", tmp_path / output, *words)
+    assert code == 0, said
+    assert digests(new / "art") == before
+    assert len(before) == len(names) + 1
+
+
+def test_tar_unpacks_a_backup_to_the_folder_of_the_same(site, tmp_path, command):
+    """Where flowerml is not at hand; and a folder that tar has packed is a backup."""
+    command("backup", "--output", tmp_path / "b.tar")
+    (tmp_path / "by tar").mkdir()
+    subprocess.run(["tar", "xf", tmp_path / "b.tar", "-C", tmp_path / "by tar"], check=True)
+    assert command("restore", "--check", "--from", tmp_path / "by tar")[0] == 0
+    subprocess.run(["tar", "cf", tmp_path / "again.tar", "-C", tmp_path / "by tar", "."], check=True)
+    code, said = command("restore", "--check", "--from", tmp_path / "again.tar")
+    assert code == 0, said
