@@ -76,7 +76,7 @@ def write_with(path: Path, write: Callable[[Path], None], needed: int | None = N
         staging_dir(path)  # raises LeaseLost if that is the cause
         with suppress(OSError):
             temporary.unlink(missing_ok=True)  # before the message, which tells the free space
-        raise UserError(_write_error(path, error, needed)) from error
+        raise UserError(write_error(path, error, needed)) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -157,7 +157,7 @@ def remove_file(path: Path) -> None:
     except FileNotFoundError:
         staging_dir(path)  # raises LeaseLost if that is the cause
     except OSError as error:
-        raise UserError(_write_error(path, error)) from error
+        raise UserError(write_error(path, error)) from error
 
 
 def fsync_dir(folder: Path) -> None:
@@ -190,6 +190,26 @@ def missing_reason(path: Path) -> str | None:
         return error.strerror or str(error)
 
 
+def check_space(path: Path, needed: int) -> None:
+    """Check before long work that the disk of `path`, which need not exist, has `needed` bytes. Raises UserError."""
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    if shutil.disk_usage(existing).free < needed:
+        raise UserError(
+            f"{path} needs about {needed:,} bytes, and {free_space(path)} are free there. Choose another disk, or free"
+            " space"
+        )
+
+
+def write_error(path: Path, error: OSError, needed: int | None = None) -> str:
+    """Why `path` can't be written, and what to do; `needed`: its approximate size in bytes, for a full disk."""
+    what = error.strerror or str(error)
+    if error.errno in DISK_FULL:
+        what += f" ({'' if needed is None else f'it needs about {needed:,} bytes, '}{free_space(path)} are free there)"
+    if isinstance(error, FileExistsError):  # raised by mkdir
+        what = f"{path.parent} is a file"
+    return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"
+
+
 def _create_temporary(path: Path, staging: Path | None) -> Path:
     """Create an empty file beside `path`, or in `staging`, and the parent folder of `path`. Raises UserError."""
     try:
@@ -199,7 +219,7 @@ def _create_temporary(path: Path, staging: Path | None) -> Path:
         os.close(handle)
     except OSError as error:
         staging_dir(path)  # raises LeaseLost if that is the cause
-        raise UserError(_write_error(path, error)) from error
+        raise UserError(write_error(path, error)) from error
     return Path(name)
 
 
@@ -219,12 +239,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _write_error(path: Path, error: OSError, needed: int | None = None) -> str:
-    what = error.strerror or str(error)
-    if error.errno in DISK_FULL:
-        what += f" ({'' if needed is None else f'it needs about {needed:,} bytes, '}{free_space(path)} are free there)"
-    if isinstance(error, FileExistsError):  # raised by mkdir
-        what = f"{path.parent} is a file"
-    return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"

@@ -31,6 +31,8 @@ COMMANDS = {
     "sync": "deliver to MLflow what runs recorded while the server was away",
     "ui": "show runs, champions and reports in MLflow's pages, on this machine",
     "serve": "run MLflow's tracking server for a team, with log-in",
+    "backup": "back up a tracking store: database, artifacts, accounts, with digests",
+    "restore": "check a backup, and restore it into an empty database and folder",
     "reap": "close runs whose process is gone",
     "dataset": "make a generated flower set, check a folder, or fetch public photos",
 }

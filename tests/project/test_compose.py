@@ -1,18 +1,24 @@
 """docker/compose.yaml as the real Compose reads it; no daemon is needed for that."""
 
+import configparser
 import json
 import os
 import re
 import shutil
+import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.tracking.compose_server import SERVICE, interpolated
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
-PASSWORD = "p@ss:w/rd%2F"
+ALL = ("--profile", "train", "--profile", "tls", "--profile", "backup")
+SECRETS = ("postgres_password", "admin_password", "session_key")
 
 
 def compose_command():
@@ -29,9 +35,10 @@ def without_what_version_1_lacks(folder):
     """A copy of compose.yaml without the two keys that Compose 1 does not know."""
     read = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     del read["name"]
-    for volume in read["services"]["train"]["volumes"]:
-        if isinstance(volume, dict):
-            del volume["bind"]
+    for service in read["services"].values():
+        for volume in service.get("volumes", ()):
+            if isinstance(volume, dict):
+                del volume["bind"]
     path = folder / "compose.yaml"
     path.write_text(yaml.safe_dump(read))
     return path
@@ -70,20 +77,37 @@ def services(done):
 @pytest.fixture(scope="module")
 def everything(config):
     """All services, `train` and its GPU with them."""
-    return services(config("--profile", "train", overlays=["compose.gpu.yaml"], POSTGRES_PASSWORD=PASSWORD))
+    return services(config(*ALL, overlays=["compose.gpu.yaml"]))
 
 
 @pytest.fixture(scope="module")
 def plain(config):
-    """What `up` starts, and nothing set but the password."""
-    return services(config(POSTGRES_PASSWORD=PASSWORD))
+    """What `up` starts, and nothing set."""
+    return services(config())
 
 
 @pytest.fixture(scope="module")
 def changed(config):
     """All services, with every other variable set that the files read."""
-    variables = {"MLFLOW_PORT": "5055", "FLOWERML_DATA": "/photos", "TORCH_BACKEND": "cpu"}
-    return services(config("--profile", "train", POSTGRES_PASSWORD=PASSWORD, **variables))
+    variables = {
+        "MLFLOW_PORT": "5055",
+        "FLOWERML_DATA": "/photos",
+        "TORCH_BACKEND": "cpu",
+        "ARTIFACTS": "s3://bucket/flowers",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "s3 secret",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "MLFLOW_S3_ENDPOINT_URL": "https://s3.example.org",
+        "SERVER_NAME": "lab.example.org",
+        "HTTPS_PORT": "8443",
+        "BACKUPS": "/srv/backups",
+        "MLFLOW_TRACKING_USERNAME": "ana",
+        "TRACKING_PASSWORD_FILE": "/home/ana/password",
+        "TLS_CERTIFICATE": "/tls/lab.pem",
+        "TLS_KEY": "/tls/lab.key",
+    }
+    overlays = ["compose.certificate.yaml"]
+    return services(config(*ALL, overlays=overlays, **variables))
 
 
 def published(service):
@@ -111,43 +135,118 @@ def mounted(service):
     return found
 
 
-@pytest.mark.parametrize("environment", [{}, {"POSTGRES_PASSWORD": ""}])
-def test_without_a_password_nothing_starts_and_the_message_says_what_to_do(config, environment):
-    done = config(**environment)
-    assert done.returncode != 0
-    assert "POSTGRES_PASSWORD is not set" in done.stderr
-    assert "docker/.env" in done.stderr
-
-
 def test_up_starts_the_server_and_its_database_only(plain):
     assert {name for name, service in plain.items() if not service.get("profiles")} == {"postgres", "mlflow"}
 
 
-def test_published_on_loopback_only(everything, changed):
+def test_the_server_is_published_on_loopback_only_and_the_proxy_for_others(everything, changed):
     ports = {name: published(service) for name, service in everything.items()}
-    assert ports == {"postgres": [], "mlflow": [("127.0.0.1", 5000, 5000)], "train": []}
+    assert ports.pop("proxy")[0][1:] == (443, 443)
+    assert ports == {"postgres": [], "mlflow": [("127.0.0.1", 5000, 5000)], "train": [], "backup": []}
     assert published(changed["mlflow"]) == [("127.0.0.1", 5055, 5000)], "another port outside changes nothing inside"
+    assert published(changed["proxy"])[0][1:] == (8443, 443)
 
 
-def test_the_password_reaches_both_and_stands_in_no_command(everything):
-    """In an address `@`, `:`, `/` and `%` would have to be escaped, and the process list would show it."""
-    assert everything["postgres"]["environment"]["POSTGRES_PASSWORD"] == PASSWORD
-    assert everything["mlflow"]["environment"]["PGPASSWORD"] == PASSWORD
-    assert PASSWORD not in json.dumps([service.get("command") for service in everything.values()])
-    assert PASSWORD not in json.dumps(everything["train"])
+def secrets_of(service):
+    """The names of a service's secrets, as either Compose writes them."""
+    return sorted(one if isinstance(one, str) else one["source"] for one in service.get("secrets", ()))
 
 
-@pytest.mark.parametrize(
-    "password", [PASSWORD, "a # b", "$HOME$x$", 'say "yes"', "it's", "back\\slash", " spaces ", "#first", "a=b;c&d"]
-)
-def test_any_password_in_single_quotes_in_the_env_file_is_taken_as_it_is(config, tmp_path, password):
-    """As docs/guides/team-server.md says; without quotes ` #` cuts it and `$` replaces a part of it."""
-    quoted = password.replace("'", "\\'")
-    (tmp_path / ".env").write_text(f"POSTGRES_PASSWORD='{quoted}'\n")
-    found = services(config(env_file=tmp_path / ".env"))
-    # `config` writes a dollar sign twice, so that its output can be read again.
-    assert found["postgres"]["environment"]["POSTGRES_PASSWORD"].replace("$$", "$") == password.replace("$$", "$")
-    assert found["mlflow"]["environment"]["PGPASSWORD"] == found["postgres"]["environment"]["POSTGRES_PASSWORD"]
+def test_secrets_are_files_that_reach_who_needs_them(config, everything):
+    """In no command and no environment: the process list and `docker inspect` would show them."""
+    assert {name: secrets_of(service) for name, service in everything.items()} == {
+        "postgres": ["postgres_password"],
+        "mlflow": sorted(SECRETS),
+        "proxy": [],
+        "train": ["tracking_password"],
+        "backup": ["postgres_password"],
+    }
+    files = yaml.safe_load(config().stdout)["secrets"]
+    assert {name: Path(about["file"]) for name, about in files.items()} == {
+        **{name: DOCKER / "secrets" / name for name in SECRETS},
+        "tracking_password": DOCKER / "secrets" / "admin_password",
+    }
+    for name, service in everything.items():
+        for variable, value in service["environment"].items():
+            if "PASSWORD" in variable or "SECRET" in variable:
+                assert value is None or value.startswith("/run/secrets/"), variable
+                assert value is None or value.removeprefix("/run/secrets/") in secrets_of(service), (name, variable)
+
+
+def test_a_training_logs_in_as_who_was_named(everything, changed, config):
+    assert everything["train"]["environment"]["MLFLOW_TRACKING_USERNAME"] == "admin"
+    assert changed["train"]["environment"]["MLFLOW_TRACKING_USERNAME"] == "ana"
+    done = config(TRACKING_PASSWORD_FILE="/home/ana/password")
+    assert yaml.safe_load(done.stdout)["secrets"]["tracking_password"]["file"] == "/home/ana/password"
+
+
+def test_the_server_asks_for_name_and_password(everything):
+    assert "--app-name=basic-auth" in everything["mlflow"]["command"]
+    login = configparser.ConfigParser()
+    login.read(DOCKER / "auth.ini")
+    assert dict(login["mlflow"]) == {
+        "default_permission": "EDIT",
+        "database_uri": "postgresql+psycopg2://mlflow@postgres:5432/mlflow",
+        "admin_username": "admin",
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "auth_cache_ttl_seconds": "60",
+    }
+
+
+def test_the_command_is_the_one_that_the_tests_of_the_server_start(plain):
+    assert plain["mlflow"]["command"] == [interpolated(word) for word in SERVICE["command"]]
+
+
+def test_artifacts_are_in_a_volume_or_in_a_bucket(everything, changed):
+    assert "--artifacts-destination=/mlflow/artifacts" in everything["mlflow"]["command"]
+    assert "--artifacts-destination=s3://bucket/flowers" in changed["mlflow"]["command"]
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL")
+    found = [changed["mlflow"]["environment"][name] for name in names]
+    assert found == ["key", "s3 secret", "eu-west-1", "https://s3.example.org"]
+    # Not even as empty texts, which would be an address: Compose leaves out what has no value.
+    assert {everything["mlflow"]["environment"].get(name) for name in names} == {None}
+
+
+def test_the_proxy_serves_the_name_and_the_server_accepts_it(everything, changed):
+    assert everything["proxy"]["environment"] == {"SERVER_NAME": "localhost", "TLS": "internal"}
+    certificate = "/run/secrets/tls_certificate /run/secrets/tls_key"
+    assert changed["proxy"]["environment"] == {"SERVER_NAME": "lab.example.org", "TLS": certificate}
+    assert secrets_of(changed["proxy"]) == ["tls_certificate", "tls_key"]
+    options = dict(word.split("=", 1) for word in changed["mlflow"]["command"] if "=" in word)
+    assert {"lab.example.org", "lab.example.org:*"} <= {*options["--allowed-hosts"].split(",")}
+    assert options["--cors-allowed-origins"] == "https://lab.example.org,https://lab.example.org:8443"
+    caddy = (DOCKER / "Caddyfile").read_text()
+    assert set(re.findall(r"\{\$(\w+)\}", caddy)) == set(everything["proxy"]["environment"])
+    assert "reverse_proxy mlflow:5000" in caddy
+
+
+def test_a_certificate_has_to_be_named(config):
+    for variables, line in (({}, "TLS_CERTIFICATE is not set"), ({"TLS_CERTIFICATE": "/a"}, "TLS_KEY is not set")):
+        done = config("--profile", "tls", overlays=["compose.certificate.yaml"], **variables)
+        assert done.returncode != 0
+        assert line in done.stderr
+
+
+def test_a_backup_is_of_what_the_server_keeps(everything, changed):
+    backup, server = everything["backup"], everything["mlflow"]
+    assert backup["image"] == server["image"]
+    store = backup["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    assert f"--backend-store-uri={store}" in server["command"]
+    assert mounted(backup) == {
+        "/mlflow/artifacts": mounted(server)["/mlflow/artifacts"],
+        "/backups": (str(ROOT / "backups"), False),
+    }
+    assert mounted(changed["backup"])["/backups"][0] == "/srv/backups"
+    assert backup["entrypoint"] == ["with-secrets", "python", "-m", "flowerml.cli.main"]
+
+
+def test_containers_that_can_write_to_volumes_and_memory_only(everything):
+    assert {name for name, service in everything.items() if service.get("read_only")} == {"mlflow", "proxy"}
+    assert list(everything["mlflow"]["tmpfs"]) == ["/tmp"]
+    assert mounted(everything["mlflow"]) == {
+        "/mlflow/artifacts": ("artifacts", False),
+        "/mlflow/uploads": ("uploads", False),
+    }
 
 
 def test_each_waits_for_the_health_of_what_it_needs(everything):
@@ -155,7 +254,10 @@ def test_each_waits_for_the_health_of_what_it_needs(everything):
         name: {on: how["condition"] for on, how in service.get("depends_on", {}).items()}
         for name, service in everything.items()
     }
-    assert needs == {"postgres": {}, "mlflow": {"postgres": "service_healthy"}, "train": {"mlflow": "service_healthy"}}
+    on_server = {"mlflow": "service_healthy"}
+    on_database = {"postgres": "service_healthy"}
+    expected = {"postgres": {}, "mlflow": on_database, "train": on_server, "proxy": on_server, "backup": on_database}
+    assert needs == expected
     assert "/health" in str(everything["mlflow"]["healthcheck"]["test"])
     assert "pg_isready" in everything["postgres"]["healthcheck"]["test"]
 
@@ -163,16 +265,17 @@ def test_each_waits_for_the_health_of_what_it_needs(everything):
 def test_training_reports_to_the_server_by_a_name_the_server_accepts(everything):
     assert everything["train"]["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
     (hosts,) = [word.split("=")[1] for word in everything["mlflow"]["command"] if word.startswith("--allowed-hosts=")]
-    assert hosts.split(",") == ["mlflow:5000", "localhost:*", "127.0.0.1:*"]
+    assert hosts.split(",") == ["mlflow:5000", "localhost:*", "127.0.0.1:*", "localhost", "localhost:*"]
 
 
 def test_services_nobody_asked_for_are_off(everything):
-    environment = {name: value for name, value in everything["mlflow"]["environment"].items() if name != "PGPASSWORD"}
-    assert environment == {
+    environment = everything["mlflow"]["environment"]
+    off = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ENABLE_AI_GATEWAY": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+    assert {name: environment[name] for name in off} == off
 
 
 def test_store_names_the_driver(everything):
@@ -209,3 +312,74 @@ def test_a_training_hears_that_it_is_to_stop_and_has_room_for_its_loaders(everyt
     """Process 1 gets no SIGTERM unless it asked for it; loaders need more shared memory than Docker's 64 MB."""
     assert everything["train"]["init"] is True
     assert str(everything["train"]["shm_size"]) in ("2gb", str(2 * 1024**3))
+
+
+class TestSecretFiles:
+    """The script that makes them, and the one that reads them in a container."""
+
+    @pytest.fixture
+    def script(self, tmp_path):
+        """secrets.sh in a folder of its own."""
+        shutil.copy(DOCKER / "secrets.sh", tmp_path)
+
+        def run():
+            done = subprocess.run(["sh", tmp_path / "secrets.sh"], capture_output=True, text=True, timeout=10)
+            assert done.returncode == 0, done.stderr
+            return {name: (tmp_path / "secrets" / name).read_text() for name in SECRETS}, done.stdout
+
+        return run
+
+    def test_they_are_random_and_stay(self, script, tmp_path):
+        first, said = script()
+        assert said == f"The account is admin, its password is in {tmp_path}/secrets/admin_password\n"
+        assert len({*first.values()}) == len(SECRETS)
+        assert all(re.fullmatch(r"[\w-]{44}\n", text) for text in first.values())
+        assert sorted(path.name for path in (tmp_path / "secrets").iterdir()) == sorted(SECRETS)
+        (tmp_path / "secrets" / "session_key").write_text("")
+        again, _ = script()
+        assert {name for name in SECRETS if again[name] != first[name]} == {"session_key"}
+
+    def test_only_the_owner_gets_at_them_and_a_container_can_read_each(self, script, tmp_path):
+        """Compose mounts a file with the owner it has here, which is not the user in the container."""
+        script()
+        assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+        assert {stat.S_IMODE((tmp_path / "secrets" / name).stat().st_mode) for name in SECRETS} == {0o644}
+
+    @staticmethod
+    def start(**environment):
+        """What a program finds in its environment behind `with-secrets`, and what was said."""
+        show = "import json, os; print(json.dumps(dict(os.environ)))"
+        command = [DOCKER / "with-secrets", sys.executable, "-c", show]
+        return subprocess.run(command, env=environment | {"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["p@ss:w/rd%2F", "a # b", "$HOME$x$`id`", 'say "yes"', "it's", "back\\slash", " spaces ", "*", "a=b;c&d"],
+    )
+    def test_any_content_arrives_as_it_is(self, tmp_path, text):
+        (tmp_path / "file").write_text(f"{text}\n")
+        done = self.start(PGPASSWORD_FILE=str(tmp_path / "file"))
+        assert json.loads(done.stdout)["PGPASSWORD"] == text
+
+    @pytest.mark.parametrize("name", ["nix", "empty"])
+    def test_a_server_without_a_password_does_not_start(self, tmp_path, name):
+        (tmp_path / "empty").write_text("\n")
+        done = self.start(MLFLOW_AUTH_ADMIN_PASSWORD_FILE=str(tmp_path / name))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"error: MLFLOW_AUTH_ADMIN_PASSWORD_FILE names {tmp_path / name}, which is empty or can't be read: run"
+            " docker/secrets.sh, and leave its files readable for all\n"
+        )
+
+    def test_what_has_no_file_is_left_as_it_is(self):
+        found = json.loads(self.start(MLFLOW_TRACKING_PASSWORD="given").stdout)
+        assert found["MLFLOW_TRACKING_PASSWORD"] == "given"
+        assert "PGPASSWORD" not in found
+
+    def test_each_file_of_compose_is_read(self, everything):
+        """A name that the script does not know would be a server without that secret."""
+        known = re.search(r"for name in (.*); do", (DOCKER / "with-secrets").read_text())[1].split()
+        for service in ("mlflow", "train", "backup"):
+            named = [name for name in everything[service]["environment"] if name.endswith("_FILE")]
+            assert named
+            assert {name.removesuffix("_FILE") for name in named} <= {*known}

@@ -1,10 +1,13 @@
 """docker/ without a daemon: what the images are made of, and what compose.yaml takes from them."""
 
+import ast
 import fnmatch
+import importlib.util
 import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -20,11 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines())
-EXTRA = [
-    Requirement(text)
-    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
-]
-FILES = [path for path in sorted(DOCKER.iterdir()) if path.name != ".env"]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+EXTRA = [Requirement(text) for name in ("server", "s3") for text in EXTRAS[name]]
+FILES = [path for path in sorted(DOCKER.iterdir()) if path.is_file() and path.name != ".env"]
 
 
 def stages():
@@ -99,8 +100,8 @@ class TestDockerfile:
 
     def test_commands(self):
         assert [json.loads(dict(STAGES[name])["ENTRYPOINT"]) for name in ("server", "train")] == [
-            ["mlflow"],
-            ["flowerml"],
+            ["with-secrets", "mlflow"],
+            ["with-secrets", "flowerml"],
         ]
         assert list(STAGES)[-1] == "train", "what `docker build` makes when no target is named"
 
@@ -143,7 +144,15 @@ class TestDockerfile:
                 ["sh", "-c", say + line], env={"TORCH_BACKEND": backend}, capture_output=True, text=True, timeout=10
             )
             asked[backend] = (done.returncode, done.stdout.split(), done.stderr)
-        common = ["--constraints", "requirements.lock", "--requirements", "pyproject.toml", "setuptools"]
+        common = [
+            "--constraints",
+            "requirements.lock",
+            "--requirements",
+            "pyproject.toml",
+            "--extra",
+            "ray",
+            "setuptools",
+        ]
         assert asked["cu130"] == (0, ["pip", "install", *common], "")
         assert asked["cpu"] == (0, ["pip", "install", "--torch-backend=cpu", *common], "")
         assert asked["cuda"][0] == 2
@@ -152,17 +161,49 @@ class TestDockerfile:
     def test_the_server_is_mlflow_and_its_extra(self):
         (run,) = [rest for word, rest in STAGES["server-environment"] if word == "RUN"]
         asked = shlex.split(run)[5:]
-        assert asked == ["mlflow", *(requirement.name for requirement in EXTRA)]
+        assert asked == ["mlflow", *(requirement.name for requirement in EXTRA), "psutil", "rich"]
+        assert {"boto3", "botocore", "jmespath", "s3transfer"} <= set(LOCK)
+        if importlib.util.find_spec("boto3") is None:  # an extra, which `make setup` installs with the lock
+            asked.remove("boto3")
         assert needed(asked) <= set(LOCK)
         assert not needed(asked) & {"torch", "timm", "triton", "ray"}
+
+    def test_a_backup_needs_no_package_that_the_servers_image_lacks(self):
+        """In the image there is no torch: the commands must not import it, nor anything else that is not installed."""
+        show = "import sys, flowerml.cli.commands.backup, flowerml.tracking.backup.restore; print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        loaded = done.stdout.split()
+        assert "torch" not in loaded
+        imported = {name for module in loaded if module.startswith("flowerml") for name in imports_of(module)}
+        known = metadata.packages_distributions()
+        packages = {canonicalize_name(known[name][0]) for name in imported | {"rich"} if name in known}
+        (run,) = [rest for word, rest in STAGES["server-environment"] if word == "RUN"]
+        assert {"sqlalchemy", "pydantic", "rich"} <= packages
+        assert packages <= needed([name for name in shlex.split(run)[5:] if name != "boto3"])
+        assert ("COPY", "flowerml /opt/flowerml/flowerml") in STAGES["server"]
+
+    def test_the_programs_for_a_backup_are_of_the_databases_version(self):
+        (image,) = re.findall(r"postgres:(\d+)-", COMPOSE["services"]["postgres"]["image"])
+        installed = " ".join(rest for word, rest in STAGES["server"] if word == "RUN")
+        assert f"postgresql-client-{image} " in installed
 
     @pytest.mark.parametrize("requirement", EXTRA, ids=str)
     def test_the_extra_is_locked(self, requirement):
         assert requirement.specifier.contains(LOCK[requirement.name])
 
 
+def imports_of(module):
+    """The packages that a module of flowerml imports at once, without those in its functions."""
+    parts = ROOT.joinpath(*module.split("."))
+    path = parts / "__init__.py" if parts.is_dir() else parts.with_suffix(".py")
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        yield from (name.split(".")[0] for name in names if not name.startswith("flowerml"))
+
+
 def needed(names):
-    """What these packages need here, directly and indirectly, as installed."""
+    """What these packages need, directly and indirectly, as installed here."""
     found, waiting = set(), [(canonicalize_name(name), "") for name in names]
     while waiting:
         name, extra = waiting.pop()
@@ -210,6 +251,7 @@ class TestContext:
             "mlflow.db",
             "mlruns/0",
             "docker/.env",
+            "docker/secrets/admin_password",
             "a/b.pth",
         ],
     )
@@ -225,5 +267,9 @@ class TestContext:
         assert "flowerml/data/scan.py" in tracked
         assert [path for path in tracked if self.kept_out(path)] == []
 
-    def test_the_file_with_the_password_is_not_committed(self):
-        assert ".env" in (DOCKER / ".gitignore").read_text().splitlines()
+    def test_files_with_secrets_are_not_committed(self):
+        assert {".env", "secrets/"} <= {*(DOCKER / ".gitignore").read_text().splitlines()}
+
+    def test_what_the_images_start_with_can_be_executed(self):
+        assert (DOCKER / "with-secrets").stat().st_mode & 0o111
+        assert ("COPY", "docker/with-secrets /usr/local/bin/") in STAGES["base"]

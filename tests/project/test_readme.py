@@ -19,8 +19,13 @@ RUN_BY = {
     "make ui": "tests/project/test_pages.py",
     "flowerml ui": "tests/project/test_pages.py",
     "flowerml serve": "tests/cli/test_serve.py",
+    "flowerml backup": "tests/tracking/backup, tests/tracking/test_compose_services.py",
+    "flowerml restore": "tests/tracking/backup, tests/tracking/test_compose_services.py",
+    "sh docker/secrets.sh": "tests/project/test_compose.py",
+    "export SERVER_NAME": "tests/project/test_compose.py",
+    "mlflow run docker/project": "tests/project/test_docker_project.py, up to the command that Docker gets",
     "export PATH": "tests/cli/test_commands.py: environment()",
-    "export MLFLOW_TRACKING_URI": "tests/tracking/test_server.py",
+    "export MLFLOW_TRACKING_": "tests/tracking/test_server.py",
     "python benchmarks/": ".ci/run: make bench-quick, with --quick; tests/test_benchmarks.py",
     "mlflow run . -e train": "tests/cli/test_commands.py",
     "mlflow run . -e campaign": "make demo",
@@ -39,6 +44,7 @@ RUN_BY = {
     "docker compose": (
         "tests/project/test_compose.py reads it with the real Compose, test_compose_server.py runs the server's command"
     ),
+    "kubectl ": "tests/project/test_kubernetes.py reads the manifests; nothing runs them",
     "flowerml train": "test_installed_commands",
     "flowerml --print-completion": "tests/cli/test_completion.py",
     "python entrypoints/train.py": "tests/cli/test_commands.py",
@@ -94,7 +100,7 @@ def of_flowerml(line):
     if words[0] == "flowerml":
         return words[1:]
     if words[:2] == ["docker", "compose"] and "run" in words:
-        return words[words.index("train") + 1 :]
+        return words[words.index("--rm") + 2 :]
     if words[0] == "python" and words[1].startswith("entrypoints/"):
         return [Path(words[1]).stem, *words[2:]]
     if words[:4] == ["mlflow", "run", ".", "-e"]:

@@ -1,7 +1,9 @@
-"""Start the tracking server of docker/compose.yaml with the same command, on a real Postgres."""
+"""Start the tracking server of docker/compose.yaml with the same command and environment, on a real Postgres."""
 
+import base64
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 SERVICE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["mlflow"]
+
+
+ADMIN_PASSWORD = "a word and # 100% more"
 
 
 STORE = "postgresql+psycopg2://mlflow@postgres:5432/mlflow"
@@ -149,21 +154,52 @@ def cluster(programs, folder, owner):
         yield port
 
 
+def interpolated(text):
+    """`${NAME:-default}` as Compose makes it with no variable set; test_compose.py compares it with the real one."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
 def command_here(port, store_port, artifacts):
-    """The command of compose.yaml, with only addresses, ports and folder replaced."""
+    """The image's entry point and the command of compose.yaml, with only addresses, ports and folder replaced."""
     changes = {
         "--host=0.0.0.0": "--host=127.0.0.1",
         "--port=5000": f"--port={port}",
         f"--backend-store-uri={STORE}": f"--backend-store-uri=postgresql+psycopg2://mlflow@127.0.0.1:{store_port}/mlflow",
         "--artifacts-destination=/mlflow/artifacts": f"--artifacts-destination={artifacts}",
     }
-    assert set(changes) <= set(SERVICE["command"])
-    return [str(Path(sys.executable).parent / "mlflow"), *(changes.get(word, word) for word in SERVICE["command"])]
+    words = [interpolated(word) for word in SERVICE["command"]]
+    assert set(changes) <= set(words)
+    start = [str(ROOT / "docker" / "with-secrets"), str(Path(sys.executable).parent / "mlflow")]
+    return [*start, *(changes.get(word, word) for word in words)]
 
 
-def answer(port, path, host=None, method="GET"):
-    """Status and body of one request with this `Host:` header."""
-    headers = {"Host": host or f"127.0.0.1:{port}", "Content-Type": "application/json"}
+def environment_here(folder, store_port):
+    """The environment of compose.yaml, with its secrets and its file of the log-in in `folder`."""
+    variables = {name: text for name, text in SERVICE["environment"].items() if text is not None}
+    for name, text in {
+        "postgres_password": PASSWORD,
+        "admin_password": ADMIN_PASSWORD,
+        "session_key": "0123456789abcdef" * 4,
+    }.items():
+        assert name in SERVICE["secrets"]
+        (folder / name).write_text(f"{text}\n")
+    login, here = (ROOT / "docker" / "auth.ini").read_text(), f"mlflow@127.0.0.1:{store_port}/mlflow"
+    assert "mlflow@postgres:5432/mlflow" in login
+    (folder / "auth.ini").write_text(login.replace("mlflow@postgres:5432/mlflow", here))
+    assert variables["MLFLOW_AUTH_CONFIG_PATH"] == "/etc/mlflow/auth.ini"
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("MLFLOW_", "PG"))}
+    changed = {name: text.replace("/run/secrets/", f"{folder}/") for name, text in variables.items()}
+    return {**kept, **changed, "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini")}
+
+
+def authorization(user="admin", password=ADMIN_PASSWORD):
+    """The header of a log-in."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def answer(port, path, host=None, method="GET", login=authorization()):  # noqa: B008 - it changes nothing
+    """Status and body of one request with this `Host:` header and this log-in."""
+    headers = {"Host": host or f"127.0.0.1:{port}", "Content-Type": "application/json", **login}
     body = b"{}" if method == "POST" else None
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers, method=method)
     try:
@@ -181,8 +217,7 @@ def compose_server(postgres, tmp_path_factory):
     """(port, processes, artifact folder) of the running server."""
     folder = tmp_path_factory.mktemp("server")
     port, artifacts = free_port(), folder / "artifacts"
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(("MLFLOW_", "PG"))}
-    environment |= SERVICE["environment"] | {"PGPASSWORD": PASSWORD}
+    environment = environment_here(folder, postgres)
     ready = lambda: answer(port, "/health") == (200, b"OK")  # noqa: E731
     command = command_here(port, postgres, artifacts)
     with running(command, ready, folder / "log", signal.SIGTERM, cwd=folder, env=environment) as processes:

@@ -10,7 +10,7 @@ from flowerml.events import Artifact, Ended, Metrics, Params, Status
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
 from tests.tracking import compose_server as compose
-from tests.tracking.compose_server import PASSWORD, SERVICE, answer, command_line
+from tests.tracking.compose_server import ADMIN_PASSWORD, PASSWORD, SERVICE, answer, authorization, command_line
 
 pytestmark = pytest.mark.slow
 postgres, compose_server = compose.postgres, compose.compose_server  # fixtures
@@ -22,7 +22,8 @@ def workers(processes):
 
 
 @pytest.mark.parametrize(
-    ("host", "status"), [("mlflow:5000", 200), ("localhost:5055", 200), ("evil.example", 403), ("mlflow:5001", 403)]
+    ("host", "status"),
+    [("mlflow:5000", 200), ("localhost:5055", 200), ("localhost", 200), ("evil.example", 403), ("mlflow:5001", 403)],
 )
 def test_only_listed_hosts_are_answered(compose_server, host, status):
     """The hosts that containers and a local browser send, and ones that DNS rebinding would send."""
@@ -33,6 +34,8 @@ def test_only_listed_hosts_are_answered(compose_server, host, status):
 def test_a_run_comes_back_through_http(compose_server, tmp_path, monkeypatch):
     """Params, metrics and a file, written by our recorder; the file is in the server's volume."""
     port, _, artifacts = compose_server
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ADMIN_PASSWORD)
     mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
     try:
         asked = {
@@ -87,6 +90,16 @@ def test_no_optional_services_run(compose_server):
     assert [pid for pid, names in environments.items() if "MLFLOW_DISABLE_TELEMETRY=true" not in names] == []
 
 
-def test_the_password_is_in_no_command_line(compose_server):
+def test_the_passwords_are_in_no_command_line(compose_server):
     _, processes, _ = compose_server
-    assert [pid for pid in processes if PASSWORD in " ".join(command_line(pid))] == []
+    lines = "\n".join(" ".join(command_line(pid)) for pid in processes)
+    assert PASSWORD not in lines
+    assert ADMIN_PASSWORD not in lines
+
+
+@pytest.mark.parametrize("login", [{}, authorization("admin", "another word"), authorization("root")])
+def test_without_the_right_name_and_password_nothing_is_answered(compose_server, login):
+    port, _, _ = compose_server
+    assert answer(port, "/api/2.0/mlflow/experiments/get?experiment_id=0", login=login)[0] == 401
+    assert answer(port, "/api/2.0/mlflow/runs/create", method="POST", login=login)[0] == 401
+    assert answer(port, "/health", login=login)[0] == 200, "what Compose asks"

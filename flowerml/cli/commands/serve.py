@@ -7,20 +7,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from flowerml.cli.arguments import parse_int
+from flowerml.cli.server_flags import DEFAULT_ARTIFACTS, DEFAULT_USERS, add_store, store_address
 from flowerml.errors import UserError
 from flowerml.process.stop_signal import sigterm_as_interrupt
 from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
 
-_DEFAULT_STORE = "sqlite:///mlflow.db"
-_DEFAULTS = {
-    "artifacts": "mlartifacts",
-    "host": "127.0.0.1",
-    "port": "5000",
-    "workers": "2",
-    "users": "mlflow-users.db",
-}
+_DEFAULTS = {"host": "127.0.0.1", "port": "5000", "workers": "2"}
 
 
 def make_parser() -> CommandParser:
@@ -32,11 +26,9 @@ def make_parser() -> CommandParser:
             " off. Beyond this machine only with log-in."
         ),
     )
+    add_store(parser)
     parser.add_argument(
-        "--store", metavar="URI", help=f"the database; default: MLFLOW_BACKEND_STORE_URI, or {_DEFAULT_STORE}"
-    )
-    parser.add_argument(
-        "--artifacts", metavar="PATH", default=_DEFAULTS["artifacts"], help="folder or bucket; default: %(default)s"
+        "--artifacts", metavar="PATH", default=DEFAULT_ARTIFACTS, help="folder or bucket; default: %(default)s"
     )
     parser.add_argument(
         "--host",
@@ -53,7 +45,7 @@ def make_parser() -> CommandParser:
     )
     login = parser.add_argument_group("log-in")
     login.add_argument("--login", action="store_true", help="ask for name and password, also on this machine alone")
-    login.add_argument("--users", metavar="FILE", default=_DEFAULTS["users"], help="the accounts; default: %(default)s")
+    login.add_argument("--users", metavar="FILE", default=DEFAULT_USERS, help="the accounts; default: %(default)s")
     login.add_argument(
         "--admin-password-file",
         metavar="FILE",
@@ -73,7 +65,7 @@ def run(argv: Sequence[str] | None) -> int:
     args = make_parser().parse(argv)
     port = parse_int("--port", args.port, 1, 65535)
     workers = parse_int("--workers", args.workers, 1, 64)
-    store = args.store or os.environ.get("MLFLOW_BACKEND_STORE_URI") or _DEFAULT_STORE
+    store = store_address(args.store)
     if store.startswith(("http:", "https:")):
         raise UserError(f"--store {store}: that is a server already. Give a database: sqlite:///… or postgresql://…")
 
