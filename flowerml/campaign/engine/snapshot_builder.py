@@ -81,6 +81,7 @@ class SnapshotBuilder:
             warnings=plan.warnings,
             environment=_describe_environment(),
             delivered=delivered,
+            language=context.options.language,
         )
 
     def _phase(
