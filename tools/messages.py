@@ -44,7 +44,7 @@ class Catalogue:
 def find_messages() -> list[Message]:
     """Every text once, in the order of the files."""
     found: dict[str, Message] = {}
-    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2"), *PACKAGE.glob("campaign/plan/shipped/*.yaml")]):
+    for path in sorted([path for pattern in ("*.py", "*.j2", "shipped/*.yaml") for path in PACKAGE.rglob(pattern)]):
         for text, plural in _READERS[path.suffix](path.read_text("utf-8")):
             message = found.setdefault(text, Message(text, plural, path.relative_to(ROOT).as_posix()))
             if plural and not message.plural:
@@ -68,14 +68,19 @@ def _of_template(source: str) -> Iterator[tuple[str, str]]:
             yield words[0], words[1] if name == "ngettext" else ""
 
 
-def _of_plan(source: str) -> Iterator[tuple[str, str]]:
-    plan = yaml.safe_load(source)
-    for part in (plan, *plan["phases"].values()):
-        if "about" in part:
-            yield part["about"], ""
+def _of_document(source: str) -> Iterator[tuple[str, str]]:
+    yield from _titles(yaml.safe_load(source))
 
 
-_READERS = {".py": _of_module, ".j2": _of_template, ".yaml": _of_plan}
+def _titles(part: object) -> Iterator[tuple[str, str]]:
+    """What a shipped plan says of itself and its phases, and shipped predictions of a figure."""
+    for key, value in part.items() if isinstance(part, dict) else ():
+        if key in ("about", "note"):
+            yield value, ""
+        yield from _titles(value)
+
+
+_READERS = {".py": _of_module, ".j2": _of_template, ".yaml": _of_document}
 
 
 def read_catalogue(text: str) -> Catalogue:

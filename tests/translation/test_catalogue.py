@@ -63,7 +63,7 @@ def test_the_tool_sees_a_text_wherever_it_can_stand(tmp_path):
     ]
     template = '{{ _("a" " b", c=1) }}{{ ngettext("d", "e", n, f=2) }}{{ other("g") }}'
     assert list(TOOL._of_template(template)) == [("a b", ""), ("d", "e")]
-    assert list(TOOL._of_plan("about: a\nphases: {B: {about: c}, D: {}}")) == [("a", ""), ("c", "")]
+    assert list(TOOL._of_document("about: a\nphases: {B: {about: c}, D: {}}")) == [("a", ""), ("c", "")]
     known = TOOL.po_text(FRENCH, [TOOL.Message("new {x}", "", "file"), *MESSAGES])
     assert TOOL.read_catalogue(known).entries["new {x}"] == ("",), "which the test above refuses"
 

@@ -12,6 +12,7 @@ from flowerml.campaign.plan.parser import read_plan
 from flowerml.campaign.report.console import live_table
 from flowerml.campaign.report.html import report_html
 from flowerml.campaign.report.table import tracking_table_csv, tracking_table_markdown
+from flowerml.cli.main import main
 from flowerml.selection.decision import Decision
 from flowerml.selection.registration import AliasAction
 from flowerml.selection.table import decision_markdown
@@ -194,10 +195,26 @@ def test_a_campaign_is_the_same_in_every_language(flowers, tmp_path, monkeypatch
             assert differing <= set(changing), (name, differing)
 
 
-@pytest.mark.parametrize("words", [["campaign", "--plan", "tp3"], ["select", "--family", "cnn"]])
-def test_an_unknown_language_is_one_line(words, capsys):
-    from flowerml.cli.main import main
+class Begun(BaseException):
+    """The command has parsed its flags and would run the campaign."""
 
+
+@pytest.mark.parametrize(("words", "language"), [([], "en"), (["--lang", "fr"], "fr"), (["--lang=fr"], "fr")])
+def test_the_flag_is_the_language_of_the_campaign(words, language, flowers, monkeypatch):
+    def run_campaign(plan, options, executor, parallel):
+        assert options.language == language
+        raise Begun
+
+    monkeypatch.setattr("flowerml.campaign.service.run_campaign", run_campaign)
+    monkeypatch.setattr("flowerml.campaign.execution.local_executor.LocalExecutor", lambda *shares: None)
+    with pytest.raises(Begun):
+        main(["campaign", "--plan", "demo", "--train-dir", str(flowers), *words])
+
+
+@pytest.mark.parametrize(
+    "words", [["campaign", "--plan", "tp3"], ["select", "--family", "cnn"], ["compare", "--plan", "a", "--plan", "b"]]
+)
+def test_an_unknown_language_is_one_line(words, capsys):
     assert main([*words, "--lang", "de"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
