@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.selection.samples import THREE, configuration, decide, drawn
 from tests.translation.test_catalogue import MESSAGES
 
 ENGLISH = Path(__file__).parent / "english"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FRENCH = translation("fr")
 
 
@@ -119,6 +121,27 @@ def test_the_alias_is_told_in_the_language_of_the_report(tmp_path):
         page = report_html(replace(snapshot, delivered=(replace(file, alias_action=action),)))
         assert "Version 3 is champion" not in page
         assert re.search(r"version 3\. (Il|C'est|C&#39;est|Le) .*champion", page), action
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_sticks_out_of_the_page(width, tmp_path):
+    """French words are longer: no heading is wider than its cell, and the page itself never scrolls sideways."""
+    from playwright.sync_api import sync_playwright
+
+    (tmp_path / "report.html").write_text(report_html(in_french(tmp_path)), "utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        cells = "[...document.querySelectorAll('th, td, h2, h3, summary')]"
+        assert (
+            page.evaluate(f"{cells}.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)")
+            == []
+        )
+        browser.close()
 
 
 def decisions() -> list[Decision]:
