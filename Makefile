@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS ?= true
 # Where it is set, every process compiles all that it imports anew: its start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test slow faults setup lint docs ui bench bench-quick gpu lock clean
+.PHONY: help demo test slow faults setup lint docs messages ui bench bench-quick gpu lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,6 +54,9 @@ lint: $(READY)  ## style, types, layers
 docs: $(READY)  ## the pages of docs/ as a website in build/site; a broken link fails it
 	$(BIN)/python tools/settings_page.py
 	$(BIN)/zensical build --clean --strict
+
+messages: $(READY)  ## the French catalogue: new texts of the code into the .po file, compile it
+	$(BIN)/python tools/messages.py
 
 ui: $(READY)  ## the MLflow pages of STORE (default: sqlite:///mlflow.db) on loopback
 	$(BIN)/flowerml ui --store $(STORE) --port $(PORT)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flowerml.translation import N_
+
 
 class RunStatus(StrEnum):
     """Status of a run of the plan."""
@@ -19,10 +21,10 @@ class RunStatus(StrEnum):
 class PhaseStatus(StrEnum):
     """Status of a phase."""
 
-    WAITING = "waiting"  # for the phases before it
-    OPEN = "open"  # its runs may run
-    DELIVERING = "delivering"  # its runs have ended; their journals are not all with the tracking server
-    CLOSED = "closed"
+    WAITING = N_("waiting")  # for the phases before it
+    OPEN = N_("open")  # its runs may run
+    DELIVERING = N_("delivering")  # its runs have ended; their journals are not all with the tracking server
+    CLOSED = N_("closed")
 
 
 class CampaignStatus(StrEnum):

@@ -13,6 +13,7 @@ from flowerml.selection.gains import Gain, gains_over_base
 from flowerml.selection.intervals import RESAMPLES, bootstrap_intervals, interval_over_seeds
 from flowerml.selection.rank import Ranking, Spread, Standing, add_hits, best_run, require_value
 from flowerml.selection.records import CandidateRun, PictureResults, Rule, Scope
+from flowerml.translation import ENGLISH, Translation
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,20 @@ class Decision:
     def words(self) -> str:
         """The decision in two to six sentences."""
         return " ".join(self.sentences)
+
+    def explain(self, texts: Translation) -> tuple[str, ...]:
+        """The sentences in a language; those of the record itself are English."""
+        if texts is ENGLISH:
+            return self.sentences
+        return decision_sentences(
+            self.scope,
+            self.standings,
+            self.comparison,
+            self.chosen,
+            ineligible=len(self.ineligible),
+            split_digest=self.split_digest,
+            texts=texts,
+        )
 
     @property
     def key(self) -> str:
@@ -121,7 +136,14 @@ def make_decision(
         remarks=(*gathered.remarks, *remarks),
         comparison=comparison,
         chosen=chosen,
-        sentences=decision_sentences(gathered, scope, standings, comparison, chosen),
+        sentences=decision_sentences(
+            scope,
+            standings,
+            comparison,
+            chosen,
+            ineligible=len(gathered.ineligible),
+            split_digest=gathered.split_digest,
+        ),
         gains=() if base is None else gains_over_base(standings, base, right, resamples),
     )
 

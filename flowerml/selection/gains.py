@@ -9,9 +9,10 @@ import numpy as np
 from flowerml.selection.candidates import Configuration
 from flowerml.selection.intervals import RESAMPLES, Interval, Over, bootstrap_intervals, interval_over_seeds
 from flowerml.selection.rank import Standing, require_value
+from flowerml.translation import ENGLISH, N_, Translation
 
-GAIN_COLUMNS = ("configuration", "mean", "gain", "95 % interval", "shown")
-GAIN_NOTE = (
+GAIN_COLUMNS = (N_("configuration"), N_("mean"), N_("gain"), N_("95 % interval"), N_("shown"))
+GAIN_NOTE = N_(
     "Validation accuracy minus the base's, mean over the seeds, paired by picture and by seed. Of twenty configurations"
     " without an effect, one is shown all the same."
 )
@@ -74,10 +75,12 @@ def _gain(standing: Standing, base: Standing, right: Mapping[str, np.ndarray], r
     return Gain(standing.configuration, mean, mean - base.accuracy.mean, interval)
 
 
-def gain_cells(name: str, gain: Gain) -> tuple[str, ...]:
+def gain_cells(name: str, gain: Gain, texts: Translation = ENGLISH) -> tuple[str, ...]:
     """One gain in the order of `GAIN_COLUMNS`, as text; accuracies with four digits."""
     interval = gain.interval
-    limits = "" if interval is None else f"{interval.low:+.4f} to {interval.high:+.4f}"
-    if interval is not None and interval.over is Over.SEEDS:
-        limits += " (seeds alone)"
-    return name, f"{gain.accuracy:.4f}", f"{gain.difference:+.4f}", limits, "yes" if gain.is_shown else "no"
+    limits = ""
+    if interval is not None:
+        limits = texts.gettext("{low:+.4f} to {high:+.4f}", low=interval.low, high=interval.high)
+        limits += texts.gettext(" (seeds alone)") if interval.over is Over.SEEDS else ""
+    shown = texts.gettext("yes") if gain.is_shown else texts.gettext("no")
+    return name, f"{gain.accuracy:.4f}", f"{gain.difference:+.4f}", limits, shown

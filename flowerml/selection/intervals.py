@@ -33,6 +33,7 @@ import numpy as np
 from scipy.special import stdtrit  # Student's quantile; scipy.stats has it too, and takes 1.4 s to import
 
 from flowerml.errors import UserError
+from flowerml.translation import N_
 
 RESAMPLES = 10_000
 _SEED = 20220  # of the generator: the same runs give the same intervals
@@ -45,9 +46,9 @@ _PAIR = np.array([0, 1, -1, 0])  # and of the difference of two
 class Over(StrEnum):
     """The sources of variance in an interval."""
 
-    BOTH = "pictures and seeds"
-    PICTURES = "pictures"
-    SEEDS = "seeds"
+    BOTH = N_("pictures and seeds")
+    PICTURES = N_("pictures")
+    SEEDS = N_("seeds")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from flowerml.selection.candidates import Configuration, Gathered, gather
 from flowerml.selection.intervals import Interval
 from flowerml.selection.records import CandidateRun, PictureResults, Rule, Scope
+from flowerml.translation import N_
 
 F1_STEP = 1e-9  # macro-F1 or mean recall closer than this are equal: sums in another order differ by less
 # Where hits are not known, accuracies: one hit of a million pictures over ten seeds is 1e-7, sums in another order
@@ -29,12 +30,12 @@ _Criterion = tuple[
 class Level(StrEnum):
     """The criterion of the rule by which two configurations differ."""
 
-    ACCURACY = "mean accuracy"
-    MEAN_RECALL = "mean recall"
-    MACRO_F1 = "mean macro-F1"
-    VARIANCE = "variance between seeds"
-    PLAN = "order of the plan"
-    CONFIG_ID = "configuration id"
+    ACCURACY = N_("mean accuracy")
+    MEAN_RECALL = N_("mean recall")
+    MACRO_F1 = N_("mean macro-F1")
+    VARIANCE = N_("variance between seeds")
+    PLAN = N_("order of the plan")
+    CONFIG_ID = N_("configuration id")
 
 
 def levels_of(rule: Rule) -> tuple[Level, ...]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from flowerml.errors import UserError
+from flowerml.translation import ENGLISH, Translation
 
 
 class Rule(StrEnum):
@@ -73,12 +74,17 @@ class CandidateRun:
         return replace(self, hits=hits, total=total) if abs(hits / total - self.accuracy) < 1e-9 else self
 
 
-def seeds_in_words(runs: Sequence[CandidateRun]) -> str:
+def seeds_in_words(runs: Sequence[CandidateRun], texts: Translation = ENGLISH) -> str:
     """What the runs of a configuration differ in: `seed 11`, `seeds 11, 23`, `5 folds with seed 11`."""
     seeds = list(dict.fromkeys(run.seed for run in runs))
-    words = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    words = list_of_seeds(seeds, texts)
     folds = runs[0].folds if runs else None
-    return words if folds is None else f"{folds} folds with {words}"
+    return words if folds is None else texts.gettext("{folds} folds with {seeds}", folds=folds, seeds=words)
+
+
+def list_of_seeds(seeds: Sequence[int], texts: Translation = ENGLISH) -> str:
+    """`seed 11`, `seeds 11, 23`."""
+    return texts.ngettext("seed {seeds}", "seeds {seeds}", max(1, len(seeds)), seeds=", ".join(map(str, seeds)))
 
 
 @dataclass(frozen=True)

@@ -8,37 +8,37 @@ from flowerml.selection.decision import Decision
 from flowerml.selection.gains import GAIN_COLUMNS, GAIN_NOTE, gain_cells
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
-from flowerml.selection.records import Rule, seeds_in_words
+from flowerml.selection.records import Rule, list_of_seeds, seeds_in_words
 from flowerml.text import escape_markdown
+from flowerml.translation import ENGLISH, N_, Translation
 
-SEEDS_ALONE = "* over seeds alone (Student's t): of these runs no per-picture results were used"
+SEEDS_ALONE = N_("* over seeds alone (Student's t): of these runs no per-picture results were used")
 _RIGHT = ("", "n", "mean", "sd", "macro-F1", "recall", "P(best)")  # columns of numbers
 
 
-def column_names(decision: Decision) -> list[str]:
+def column_names(decision: Decision, texts: Translation = ENGLISH) -> list[str]:
     """The column names."""
-    seeds = ", ".join(str(seed) for seed in decision.scope.seeds)
-    last = f"seed{'s' * (',' in seeds)} {seeds}"
+    last = list_of_seeds(decision.scope.seeds, texts)
     if decision.standings and decision.standings[0].configuration.runs[0].fold is not None:
-        last = seeds_in_words(decision.standings[0].configuration.runs)
-    return [
+        last = seeds_in_words(decision.standings[0].configuration.runs, texts)
+    names = [
         "",
-        "config",
-        "model",
-        "n",
-        "mean",
-        "sd",
-        "95 % interval",
-        "macro-F1",
-        *(["recall"] if decision.scope.rule is Rule.MEAN_RECALL else []),
-        "P(best)",
-        last,
+        N_("config"),
+        N_("model"),
+        N_("n"),
+        N_("mean"),
+        N_("sd"),
+        N_("95 % interval"),
+        N_("macro-F1"),
+        *([N_("recall")] if decision.scope.rule is Rule.MEAN_RECALL else []),
+        N_("P(best)"),
     ]
+    return [*map(texts.translated, names), last]
 
 
-def is_numeric(column: str) -> bool:
+def is_numeric(column: str, texts: Translation = ENGLISH) -> bool:
     """Whether a column is right-aligned."""
-    return column in _RIGHT
+    return column in map(texts.translated, _RIGHT)
 
 
 def standing_cells(standing: Standing, rule: Rule) -> list[str]:

@@ -250,6 +250,28 @@ class TestWhatIsPrinted:
         )
         assert shown.err == ""
 
+    def test_in_french_with_the_same_figures(self, everything, capsys):
+        """Reasons and remarks are messages about runs, and JSON is read by programs: both stay English."""
+        english, french = [], []
+        for shown, words in ((english, []), (french, ["--lang", "fr"])):
+            assert select.run([*NAMED, "--no-record", *words]) == 0
+            shown += capsys.readouterr().out.splitlines()
+        assert french[0] == "cnn\u00a0: train, données dddddddd, split 55555555"
+        place, of_english = (
+            next(number for number, line in enumerate(lines) if line.split()[:1] == ["1"])
+            for lines in (french, english)
+        )
+        head, first = french[place - 2], french[place]
+        assert head.split()[:4] == ["config", "modèle", "n", "moyenne"]
+        assert first.split() == english[of_english].split()
+        assert head.index("moyenne") + len("moyenne") == first.index("0.9167") + len("0.9167"), "numbers to the right"
+        assert "non éligibles\u00a0: 8" in french
+        assert "  net lacks on: lacks seed 47" in french
+        assert french[-1].startswith("Tous les chiffres sont mesurés après sélection")
+        assert select_json(capsys, *NAMED, "--no-record", "--lang", "fr")["words"].startswith(
+            "net i-accura is the first"
+        )
+
     def test_a_name_with_brackets_is_no_markup(self, made, capsys):
         made.seeds("a", 90, 91, 92, model="timm:[bold]net[/bold]")
         select.run(["--family", "cnn", "--no-record"])

@@ -14,7 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SITE = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
 PAGES = sorted(DOCS.rglob("*.md"))
-READ = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+READ = [*PAGES, ROOT / "README.md", ROOT / "README.fr.md", ROOT / "CONTRIBUTING.md"]
+FRENCH = {  # and the page that each translates
+    ROOT / "README.fr.md": ROOT / "README.md",
+    DOCS / "fr" / "quickstart.md": DOCS / "quickstart.md",
+    DOCS / "fr" / "plan.md": DOCS / "guides" / "plan-of-24-runs.md",
+    DOCS / "fr" / "delivery.md": DOCS / "guides" / "delivery.md",
+}
 TROUBLESHOOTING = DOCS / "reference" / "troubleshooting.md"
 
 
@@ -135,3 +141,51 @@ def test_modules_that_the_architecture_page_names_exist():
         places = (f"{name}.py", f"campaign/{name}.py", f"{name}/__init__.py", f"campaign/{name}/__init__.py")
         missing += [] if any((ROOT / "flowerml" / place).exists() for place in places) else [name]
     assert missing == []
+
+
+def code_blocks(path):
+    """The language and the code of each block of a page, without comments and the space before them."""
+    blocks = re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", path.read_text())
+    return [
+        (kind, "\n".join(re.sub(r"(?:^|\s+)#\s.*", "", line) for line in text.splitlines())) for kind, text in blocks
+    ]
+
+
+def headings(path):
+    """The levels of a page's headings, in their order."""
+    return [len(marks) for marks in re.findall(r"(?m)^(#+) ", re.sub(r"(?s)```.*?```", "", path.read_text()))]
+
+
+def test_every_french_page_is_the_translation_of_one():
+    assert sorted(FRENCH) == sorted([ROOT / "README.fr.md", *(DOCS / "fr").glob("*.md")])
+    assert [page for pair in FRENCH.items() for page in pair if not page.is_file()] == []
+
+
+@pytest.mark.parametrize(("french", "english"), FRENCH.items(), ids=map(name_of, FRENCH))
+def test_french_page_shows_the_same_code_as_the_english_one(french, english):
+    """Only comments are translated: a command that changes in one language must change in the other."""
+    assert code_blocks(english)
+    assert code_blocks(french) == code_blocks(english)
+    assert headings(french) == headings(english)
+
+
+@pytest.mark.parametrize(("french", "english"), FRENCH.items(), ids=map(name_of, FRENCH))
+def test_french_page_has_the_same_figures_names_and_pictures(french, english):
+    """Numbers with a decimal point, and whatever stands in backticks in a table of the English page."""
+
+    def prose(path):
+        return re.sub(r"(?s)```.*?```", "", path.read_text())
+
+    def numbers(path):
+        return sorted(re.findall(r"(?<![\w.-])\d+\.\d+(?![\w.-])", prose(path)))
+
+    def names(path):
+        rows = [line for line in prose(path).splitlines() if line.startswith("|")]
+        return set(re.findall(r"`([^`]+)`", " ".join(rows)))
+
+    assert numbers(french) == numbers(english)
+    assert names(english) <= names(french)
+    pictures = [
+        [Path(name).name for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", prose(path))] for path in (french, english)
+    ]
+    assert pictures[0] == pictures[1]

@@ -1,4 +1,5 @@
-"""Every command that the README and docs/ show is run by a test or by CI; a new one must find its place here first."""
+"""Every command that the READMEs and docs/ show, in either language, is run by a test or by CI, or is marked as needing
+a GPU, the network or Docker; a new one must find its place here first."""
 
 import json
 import re
@@ -25,11 +26,11 @@ RUN_BY = {
     "export SERVER_NAME": "tests/project/test_compose.py",
     "mlflow run docker/project": "tests/project/test_docker_project.py, up to the command that Docker gets",
     "export PATH": "tests/cli/test_commands.py: environment()",
-    "export MLFLOW_TRACKING_": "tests/tracking/test_server.py",
+    "export MLFLOW_TRACKING_": "tests/tracking/test_server.py, tests/tracking/environment/test_variables.py",
     "python benchmarks/": ".ci/run: make bench-quick, with --quick; tests/test_benchmarks.py",
     "mlflow run . -e train": "tests/cli/test_commands.py",
     "mlflow run . -e campaign": "make demo",
-    "flowerml campaign": "tests/campaign/test_telling.py, test_killed.py",
+    "flowerml campaign": "tests/campaign/engine/test_kills.py",
     "mlflow run . -e select": "tests/delivery/test_whole_way.py",
     "mlflow run . -e export": "tests/delivery/test_whole_way.py",
     "flowerml select": "tests/delivery/test_whole_way.py",
@@ -37,12 +38,13 @@ RUN_BY = {
     "flowerml explain": "tests/cli/test_explain.py",
     "flowerml robustness": "tests/cli/test_robustness.py",
     "mlflow run . -e robustness": "tests/cli/test_robustness.py",
-    "flowerml export": "tests/delivery/test_export.py, test_whole_way.py",
+    "flowerml export": "tests/delivery/test_export.py, tests/delivery/test_whole_way.py",
     "flowerml predict": "tests/cli/test_predict.py, tests/delivery/test_whole_way.py",
     "mlflow models serve": "tests/tracking/registry/test_serving.py",
-    "flowerml dataset fetch": "tests/cli/dataset/test_fetch.py, against a server on loopback",
+    "flowerml dataset fetch": "needs network; tests/cli/dataset/test_fetch.py, against a server on loopback",
     "docker compose": (
-        "tests/project/test_compose.py reads it with the real Compose, test_compose_server.py runs the server's command"
+        "needs Docker; tests/project/test_compose.py reads it with the real Compose,"
+        " tests/tracking/test_compose_server.py runs the server's command"
     ),
     "kubectl ": "tests/project/test_kubernetes.py reads the manifests; nothing runs them",
     "flowerml train": "test_installed_commands",
@@ -55,14 +57,14 @@ RUN_BY = {
     "flowerml sync": "tests/faults/test_servers.py, tests/cli/test_sync.py",
     "flowerml reap": "tests/faults/test_states.py, tests/cli/test_reap.py",
     "make faults": ".ci/run: its fast part in make test, the rest in make slow",
-    "flowerml compare": "tests/campaign/test_pair_campaigns.py",
+    "flowerml compare": "tests/campaign/engine/test_pair_campaigns.py",
     "torchrun": "tests/runs/ranks/test_several_processes.py, on one host",
     "mlflow run . -e sweep": "tests/sweep/test_project.py",
     "flowerml sweep": "tests/sweep/test_sweep.py",
 }
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.fr.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 
 
@@ -76,7 +78,8 @@ def commands(path):
 def page_and_line():
     for path in PAGES:
         for line in commands(path):
-            yield pytest.param(line, id=f"{path.stem}: {' '.join(line.split())[:60]}")
+            page = path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("docs/")
+            yield pytest.param(line, id=f"{page}: {' '.join(line.split())[:60]}")
 
 
 def test_every_command_of_the_readme_and_the_docs_is_run_somewhere():
@@ -86,6 +89,19 @@ def test_every_command_of_the_readme_and_the_docs_is_run_somewhere():
     assert unknown == []
     unused = [start for start in RUN_BY if not any(line.startswith(start) for line in shown)]
     assert unused == []
+
+
+def test_what_runs_a_command_exists():
+    """A test file, a function of this one, or a line of CI; or the command says what it needs that may be missing."""
+    ci = (ROOT / ".ci" / "run").read_text()
+    for start, where in RUN_BY.items():
+        files, here = re.findall(r"tests/[\w/]+\.py", where), re.findall(r"(?<![\w/])test_\w+(?!\.py)\b", where)
+        targets = [f"make {name}" for name in re.findall(r"\bmake ([a-z-]+)", f"{start}, {where}")]
+        assert [name for name in files if not (ROOT / name).is_file()] == [], start
+        assert [name for name in here if name not in globals()] == [], start
+        by_ci = [target for target in targets if re.search(rf"(?m)^{target}\b", ci)]
+        needs = re.match(r"needs (GPU|network|Docker)\b", where)
+        assert files or here or by_ci or needs, f"{start}: {where}"
 
 
 class Parsed(BaseException):

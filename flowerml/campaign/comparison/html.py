@@ -21,9 +21,10 @@ from flowerml.campaign.comparison.summary import (
 from flowerml.campaign.comparison.svg_figures import recall_plot, training_curves
 from flowerml.campaign.comparison.text_formats import RUN_COLUMNS, run_table
 from flowerml.reporting.html import render_page
+from flowerml.translation import ENGLISH, N_, Translation
 
 _TRAINING_METRICS = {
-    "val_loss": "a dot: the best epoch; dotted: the rates were cut after that epoch",
+    "val_loss": N_("a dot: the best epoch; dotted: the rates were cut after that epoch"),
     "val_mean_recall": "",
     "val_accuracy": "",
 }
@@ -53,60 +54,64 @@ class _ComparisonRow:
     verdict_class: str
 
 
-def comparison_html(comparison: CampaignComparison, command: Sequence[str]) -> str:
+def comparison_html(comparison: CampaignComparison, command: Sequence[str], texts: Translation = ENGLISH) -> str:
     """Render the page; `command` are the words of the command that makes it again. Write it as UTF-8."""
     data = comparison.data
     first, second = data.first.plan, data.second.plan
-    plots = {metric: training_curves(comparison, metric) for metric in _TRAINING_METRICS}
+    plots = {metric: training_curves(comparison, metric, texts) for metric in _TRAINING_METRICS}
     return render_page(
         "comparison.html.j2",
         "flowerml.campaign.comparison",
         "flowerml.campaign.report",
-        title=f"{second} against {first}",
+        language=texts.language,
+        title=texts.gettext("{second} against {first}", second=second, first=first),
         data=data,
-        sentences=summary_sentences(comparison),
+        sentences=summary_sentences(comparison, texts),
         reading_note=READING_NOTE,
         has_predictions=any(row.predicted for row in comparison.rows),
         has_predicted_recalls=any(row.predicted for row in comparison.recalls),
-        metrics=[_comparison_row(metric_name(row), row) for row in comparison.metrics],
-        recalls=[_comparison_row(row.class_name, row) for row in comparison.recalls],
-        absent_classes={name: format_range("recall", predicted) for name, predicted in comparison.absent_classes},
+        metrics=[_comparison_row(metric_name(row, texts), row, texts) for row in comparison.metrics],
+        recalls=[_comparison_row(row.class_name, row, texts) for row in comparison.recalls],
+        absent_classes={
+            name: format_range("recall", predicted, texts) for name, predicted in comparison.absent_classes
+        },
         absent_verdict=RangeVerdict.OPEN,
-        recall_plot=recall_plot(comparison),
+        recall_plot=recall_plot(comparison, texts),
         training_plots=[(metric, _TRAINING_METRICS[metric], plot) for metric, plot in plots.items() if plot],
-        run_columns=RUN_COLUMNS,
+        run_columns=[texts.translated(column) for column in RUN_COLUMNS],
         runs=[cells for side in data.sides for cells in run_table(side)],
         command=" ".join(command),
-        facts=_facts(data),
+        facts=_facts(data, texts),
     )
 
 
-def _comparison_row(name: str, row: MetricRow) -> _ComparisonRow:
+def _comparison_row(name: str, row: MetricRow, texts: Translation) -> _ComparisonRow:
     predicted = row.predicted
     return _ComparisonRow(
         name=name,
         n="" if row.n is None else str(row.n),
-        estimates=tuple(_estimate_cell(row, estimate) for estimate in (row.first, row.second)),
+        estimates=tuple(_estimate_cell(row, estimate, texts) for estimate in (row.first, row.second)),
         difference=format_signed(row, row.difference.value),
-        interval=format_difference_interval(row),
+        interval=format_difference_interval(row, texts),
         is_different=row.difference.sign != 0,
-        predicted=format_range(row.metric, predicted) if predicted else "",
-        reference=format_reference(row.metric, predicted) if predicted else "",
-        verdict=format_verdict(row),
+        predicted=format_range(row.metric, predicted, texts) if predicted else "",
+        reference=format_reference(row.metric, predicted, texts) if predicted else "",
+        verdict=format_verdict(row, texts),
         verdict_class="" if row.verdict in (None, RangeVerdict.OPEN) else str(row.verdict),
     )
 
 
-def _estimate_cell(row: MetricRow, estimate: Estimate) -> _EstimateCell:
+def _estimate_cell(row: MetricRow, estimate: Estimate, texts: Translation) -> _EstimateCell:
     by_seed = format_by_seed(row, estimate) if len(estimate.by_seed) > 1 else ""
-    return _EstimateCell(format_estimate(row, estimate), by_seed)
+    return _EstimateCell(format_estimate(row, estimate, texts), by_seed)
 
 
-def _facts(data: ComparisonData) -> dict[str, str]:
+def _facts(data: ComparisonData, texts: Translation) -> dict[str, str]:
+    _ = texts.gettext
     return {
-        "data digest": data.data_digest,
-        "split digest": data.split_digest,
-        **{f"campaign of {side.plan}": side.campaign for side in data.sides},
-        **{f"configuration of {side.plan}": side.config_id for side in data.sides},
-        **{f"best baseline of {side.plan}": side.baseline for side in data.sides},
+        N_("data digest"): data.data_digest,
+        N_("split digest"): data.split_digest,
+        **{_("campaign of {plan}", plan=side.plan): side.campaign for side in data.sides},
+        **{_("configuration of {plan}", plan=side.plan): side.config_id for side in data.sides},
+        **{_("best baseline of {plan}", plan=side.plan): side.baseline for side in data.sides},
     }

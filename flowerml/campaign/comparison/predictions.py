@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flowerml.campaign.plan.yaml_nodes import Node, parse_yaml, read_yaml
 from flowerml.errors import UserError
+from flowerml.translation import N_
 
 SHARES = ("accuracy", "mean_recall", "recall", "final_val_accuracy")  # in percent in the file, 0 to 1 here
 _RANGE_KEYS = {"low": True, "high": True, "before": False, "note": False}  # key: is it required
@@ -20,9 +21,9 @@ _METRIC_KEYS = {
 class RangeVerdict(StrEnum):
     """Whether a prediction came true."""
 
-    MET = "met"
-    MISSED = "missed"
-    OPEN = "cannot be told"
+    MET = N_("met")
+    MISSED = N_("missed")
+    OPEN = N_("cannot be told")
 
 
 @dataclass(frozen=True)

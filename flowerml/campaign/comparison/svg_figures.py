@@ -15,6 +15,7 @@ from flowerml.campaign.report.svg_figures import (
     epoch_axes,
     finite_points,
 )
+from flowerml.translation import ENGLISH, Translation
 
 _NAME_WIDTH, _RIGHT_MARGIN, _ROW_HEIGHT = 150, 24, 40
 
@@ -51,17 +52,19 @@ class RecallPlot:
     rows: tuple[RecallRow, ...]
 
 
-def recall_plot(comparison: CampaignComparison) -> RecallPlot:
+def recall_plot(comparison: CampaignComparison, texts: Translation = ENGLISH) -> RecallPlot:
     """Lay out each class's recall on both sides with its interval and predicted range, the rarest class first."""
     x = LinearScale(0, 1, _NAME_WIDTH, WIDTH - _RIGHT_MARGIN)
-    plans = " and ".join(side.plan for side in comparison.data.sides)
+    _ = texts.gettext
+    plans = _(" and ").join(side.plan for side in comparison.data.sides)
     values = "; ".join(
-        f"{row.class_name} {row.first.value:.1%} and {row.second.value:.1%}" for row in comparison.recalls
+        f"{row.class_name} {texts.percent(row.first.value)}{_(' and ')}{texts.percent(row.second.value)}"
+        for row in comparison.recalls
     )
     return RecallPlot(
-        label=f"Recall of each class in {plans}, with 95 % intervals: {values}",
+        label=_("Recall of each class in {plans}, with 95 % intervals: {values}", plans=plans, values=values),
         height=16 + _ROW_HEIGHT * len(comparison.recalls) + 24,
-        ticks=tuple(Tick(x(share), f"{share:.0%}") for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
+        ticks=tuple(Tick(x(share), texts.percent(share, 0)) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
         rows=tuple(_recall_row(row, 30 + _ROW_HEIGHT * index, x) for index, row in enumerate(comparison.recalls)),
     )
 
@@ -80,7 +83,7 @@ def _side_interval(kind: str, estimate: Estimate, y: float, x: LinearScale) -> S
     return SideInterval(kind, y, x(estimate.low), x(estimate.value), x(estimate.high))
 
 
-def training_curves(comparison: CampaignComparison, metric: str) -> CurvePlot | None:
+def training_curves(comparison: CampaignComparison, metric: str, texts: Translation = ENGLISH) -> CurvePlot | None:
     """Lay out a metric of every run over its epochs, with best epochs and rate cuts; None where no run has it."""
     series = [
         (kind, run, points)
@@ -103,4 +106,5 @@ def training_curves(comparison: CampaignComparison, metric: str) -> CurvePlot | 
         )
         for kind, run, points in series
     ]
-    return CurvePlot(f"{metric} over the epochs, one line per run", axes, tuple(curves))
+    label = texts.gettext("{metric} over the epochs, one line per run", metric=metric)
+    return CurvePlot(label, axes, tuple(curves))

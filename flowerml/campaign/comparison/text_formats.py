@@ -15,30 +15,41 @@ from flowerml.campaign.comparison.summary import (
     summary_sentences,
 )
 from flowerml.text import csv_text
+from flowerml.translation import ENGLISH, N_, Translation
 
-RUN_COLUMNS = ["run", "seed", "best epoch", "epochs", "rates cut after", "ended", "seconds"]
+RUN_COLUMNS = [
+    N_("run"),
+    N_("seed"),
+    N_("best epoch"),
+    N_("epochs"),
+    N_("rates cut after"),
+    N_("ended"),
+    N_("seconds"),
+]
 
 
-def comparison_markdown(comparison: CampaignComparison) -> str:
+def comparison_markdown(comparison: CampaignComparison, texts: Translation = ENGLISH) -> str:
     """All metrics in two tables, after the sentences; then the runs and the settings that differ."""
-    data = comparison.data
+    data, _ = comparison.data, texts.gettext
     first, second = data.first.plan, data.second.plan
-    sentences = "".join(f"- {line}\n" for line in summary_sentences(comparison))
-    columns = ["n", first, second, "difference", "predicted", "verdict"]
-    metrics = [[metric_name(row), *_metric_cells(row)] for row in comparison.metrics]
-    recalls = [[row.class_name, *_metric_cells(row)] for row in comparison.recalls]
+    sentences = "".join(f"- {line}\n" for line in summary_sentences(comparison, texts))
+    columns = ["n", first, second, _("difference"), _("predicted"), _("verdict")]
+    metrics = [[metric_name(row, texts), *_metric_cells(row, texts)] for row in comparison.metrics]
+    recalls = [[row.class_name, *_metric_cells(row, texts)] for row in comparison.recalls]
     recalls += [
-        [name, "0", "", "", "", format_range("recall", predicted), str(RangeVerdict.OPEN)]
+        [name, "0", "", "", "", format_range("recall", predicted, texts), texts.translated(RangeVerdict.OPEN)]
         for name, predicted in comparison.absent_classes
     ]
     runs = [cells for side in data.sides for cells in run_table(side)]
     parts = [
-        f"# {second} against {first}\n\n{sentences}\n{READING_NOTE}\n\n",
-        _markdown_table(["figure", *columns], metrics),
-        f"\n## Recall by class, the rarest first\n\n{_markdown_table(['class', *columns], recalls)}",
-        f"\n## Runs\n\n{_markdown_table(RUN_COLUMNS, runs)}",
-        f"\n## Settings that differ\n\n{_markdown_table(['setting', first, second], data.differing_settings)}",
-        f"\nData {data.data_digest[:8]}, split {data.split_digest[:8]}.\n",
+        f"# {_('{second} against {first}', second=second, first=first)}\n\n",
+        f"{sentences}\n{texts.translated(READING_NOTE)}\n\n",
+        _markdown_table([_("figure"), *columns], metrics),
+        f"\n## {_('Recall by class, the rarest first')}\n\n{_markdown_table([_('class'), *columns], recalls)}",
+        f"\n## {_('Runs')}\n\n{_markdown_table([*map(texts.translated, RUN_COLUMNS)], runs)}",
+        f"\n## {_('Settings that differ')}\n\n",
+        _markdown_table([_("setting"), first, second], data.differing_settings),
+        f"\n{_('Data {data}, split {split}.', data=data.data_digest[:8], split=data.split_digest[:8])}\n",
     ]
     return "".join(parts)
 
@@ -60,7 +71,7 @@ def run_table(side: Side) -> list[list[str]]:
 
 
 def comparison_csv(comparison: CampaignComparison) -> str:
-    """A row per metric, plain numbers: shares in 0..1."""
+    """A row per metric, plain numbers: shares in 0..1. In English in every language: programs read it."""
     ends = [f"{name}{end}" for name in ("first", "second", "difference") for end in ("", "_low", "_high")]
     rows: list[list[object]] = [["figure", "class", "n", *ends, "predicted_low", "predicted_high", "verdict"]]
     for row in comparison.rows:
@@ -76,14 +87,14 @@ def comparison_csv(comparison: CampaignComparison) -> str:
     return csv_text(rows)
 
 
-def _metric_cells(row: MetricRow) -> list[str]:
+def _metric_cells(row: MetricRow, texts: Translation) -> list[str]:
     return [
         "" if row.n is None else str(row.n),
-        format_estimate(row, row.first),
-        format_estimate(row, row.second),
-        format_difference(row),
-        format_range(row.metric, row.predicted) if row.predicted else "",
-        format_verdict(row),
+        format_estimate(row, row.first, texts),
+        format_estimate(row, row.second, texts),
+        format_difference(row, texts),
+        format_range(row.metric, row.predicted, texts) if row.predicted else "",
+        format_verdict(row, texts),
     ]
 
 

@@ -28,7 +28,10 @@ _LONGEST_PAUSE_S = 30.0
 
 @dataclass(frozen=True)
 class CampaignOptions:
-    """Options of the command line. `retry` resets the failures of all runs; `command` is shown in the report."""
+    """Options of the command line. `retry` resets the failures of all runs; `command` is shown in the report.
+
+    `language` is that of report and tables. It is no part of the campaign's identity.
+    """
 
     train_dir: str
     runs_root: Path
@@ -37,6 +40,7 @@ class CampaignOptions:
     name: str | None = None
     retry: bool = False
     command: tuple[str, ...] = ()
+    language: str = "en"
 
 
 @dataclass(frozen=True)

@@ -129,4 +129,5 @@ def _delivered_file(model: RegisteredModel, path: Path, sha256: str) -> Delivere
         version=model.registration.version,
         source_run=model.run_id,
         alias_note=model.registration.summary,
+        alias_action=model.registration.verdict.action,
     )

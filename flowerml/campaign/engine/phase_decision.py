@@ -16,6 +16,7 @@ from flowerml.selection.gains import gain_cells
 from flowerml.selection.records import CandidateRun, PictureResults, Scope, seeds_in_words
 from flowerml.tracking import TrackedRuns, start_child_run
 from flowerml.tracking.search.campaigns import runs_of_campaign
+from flowerml.translation import ENGLISH, Translation, translation
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def decide_phase(
     Raises:
         UserError: too few configurations can be ranked, or the tracking server is unreachable.
     """
-    scope = decision_scope(context.plan, phase, context.id)
+    scope, texts = decision_scope(context.plan, phase, context.id), translation(context.options.language)
     external = context.external_choices.get(phase.confirm.of) if phase.confirm else None
     if external is None:
         decision = select_configuration(scope, TrackedRuns())
@@ -42,15 +43,15 @@ def decide_phase(
         phase=phase.name,
         decision=decision,
         chosen=tuple(config.name for config in promoted),
-        highlights=_make_highlights(context, phase, decision, promoted),
+        highlights=_make_highlights(context, decision, promoted, texts),
         base=(phase.select.base or "") if phase.select else "",
         gains=tuple(
-            gain_cells(context.plan.runs[int(gain.configuration.plan_order) - 1].config_name, gain)
+            gain_cells(context.plan.runs[int(gain.configuration.plan_order) - 1].config_name, gain, texts)
             for gain in decision.gains
         ),
         run_id=_find_recorded_decision(context, phase, decision) or _record_decision(context, phase, decision),
     )
-    for line in summary.highlights:
+    for line in _make_highlights(context, decision, promoted, ENGLISH):
         logger.info(f"phase {phase.name}: {line}")
     return promoted, summary
 
@@ -96,9 +97,13 @@ def _record_decision(context: CampaignContext, phase: Phase, decision: Decision)
 
 
 def _make_highlights(
-    context: CampaignContext, phase: Phase, decision: Decision, promoted: tuple[PromotedConfig, ...]
+    context: CampaignContext, decision: Decision, promoted: tuple[PromotedConfig, ...], texts: Translation
 ) -> tuple[str, ...]:
-    """Sentences about the decision, with the plan's names of the configurations."""
+    """Sentences about the decision, with the plan's names of the configurations.
+
+    Why a configuration could not be ranked, and remarks, are messages about runs: English in every language.
+    """
+    _ = texts.gettext
     names = {
         standing.configuration.label: context.plan.runs[int(standing.configuration.plan_order) - 1].config_name
         for standing in decision.standings
@@ -109,19 +114,22 @@ def _make_highlights(
         for config, standing in zip(promoted, decision.standings, strict=False)
     ]
     runs = decision.standings[0].configuration.runs
-    over = f"the mean over {seeds_in_words(runs)}" if len(runs) > 1 else seeds_in_words(runs)
-    goes = "goes on" if len(promoted) == 1 else "go on"
-    first = (
-        f"{' and '.join(figures)} {goes}, by validation accuracy with {over}, of {len(decision.standings)}"
-        " configurations"
+    seeds = seeds_in_words(runs, texts)
+    first = texts.ngettext(
+        "{names} goes on, by validation accuracy with {over}, of {count} configurations",
+        "{names} go on, by validation accuracy with {over}, of {count} configurations",
+        len(promoted),
+        names=_(" and ").join(figures),
+        over=_("the mean over {seeds}", seeds=seeds) if len(runs) > 1 else seeds,
+        count=len(decision.standings),
     )
     rest = (
-        [_replace_labels(sentence, names) for sentence in decision.sentences[1:3]]
+        [_replace_labels(sentence, names) for sentence in decision.explain(texts)[1:3]]
         if decision.comparison is not None
         else []
     )
     left_out = [
-        f"{_replace_labels(one.label, names)} can't be ranked: {'; '.join(one.reasons)}"
+        _("{name} can't be ranked: {reasons}", name=_replace_labels(one.label, names), reasons="; ".join(one.reasons))
         for one in decision.ineligible
         if any(run.status != "FINISHED" for run in one.runs)
     ]

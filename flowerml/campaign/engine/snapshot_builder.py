@@ -20,6 +20,7 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.settings import Settings
 from flowerml.tracking.search.campaigns import ServerRun
+from flowerml.translation import translation
 
 _TITLES = {
     "clip_vitl14": "CLIP ViT-L/14",
@@ -64,7 +65,7 @@ class SnapshotBuilder:
         return CampaignSnapshot(
             id=context.id,
             plan=plan.name,
-            title=plan.title or f"Campaign {plan.name}",
+            title=plan.title or translation(context.options.language).gettext("Campaign {plan}", plan=plan.name),
             status=status,
             phases=phases,
             plan_digest=plan.digest,
@@ -81,6 +82,7 @@ class SnapshotBuilder:
             warnings=plan.warnings,
             environment=_describe_environment(),
             delivered=delivered,
+            language=context.options.language,
         )
 
     def _phase(

@@ -11,15 +11,16 @@ from flowerml.selection.records import Rule
 from flowerml.settings import Family, Settings
 from flowerml.settings.declaration import fields
 from flowerml.settings.spec import metadata
+from flowerml.translation import N_
 
 
 class PhaseKind(StrEnum):
     """The purpose of a phase."""
 
-    SMOKE = "smoke"  # checks training, checkpoint and evaluation; a failure stops the campaign
-    SELECT = "select"  # trains configurations of the plan; the best are promoted
-    CONFIRM = "confirm"  # trains promoted configurations on further seeds, or on the folds of a cross-validation
-    FINAL = "final"  # makes one model of each winner, to be delivered
+    SMOKE = N_("smoke")  # checks training, checkpoint and evaluation; a failure stops the campaign
+    SELECT = N_("select")  # trains configurations of the plan; the best are promoted
+    CONFIRM = N_("confirm")  # trains promoted configurations on further seeds, or on the folds of a cross-validation
+    FINAL = N_("final")  # makes one model of each winner, to be delivered
 
 
 class FinalMode(StrEnum):

@@ -14,6 +14,7 @@ from flowerml.evaluation.metrics import calibration_error
 from flowerml.evaluation.prediction_table import PredictionTable
 from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.tasks import Task
+from flowerml.translation import ENGLISH, Translation
 
 _BINS = 10  # of the reliability diagram
 _MAX_CARDS = 24  # wrong pictures shown
@@ -39,11 +40,6 @@ class WrongPicture:
     p_label: float
     p_predicted: float
     jpeg: bytes | None
-
-    @property
-    def alt(self) -> str:
-        """The picture in words."""
-        return f"{self.image}: labelled {self.label}, predicted {self.predicted}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,13 @@ class ChampionSection:
 
 
 def champion_section(
-    family: str, run: RunRow, of_family: Sequence[RunRow], predictions: PredictionTable, train_dir: Path, task: Task
+    family: str,
+    run: RunRow,
+    of_family: Sequence[RunRow],
+    predictions: PredictionTable,
+    train_dir: Path,
+    task: Task,
+    texts: Translation = ENGLISH,
 ) -> ChampionSection:
     """Everything the section shows; the wrong pictures are the most confident ones, most confident first.
 
@@ -86,16 +88,16 @@ def champion_section(
         classes=predictions.classes,
         confusion=_confusion_cells(predictions.confusion),
         calibration_error=calibration_error(predictions.probabilities, predictions.labels),
-        reliability=reliability(_reliability_bins(predictions)),
+        reliability=reliability(_reliability_bins(predictions), texts),
         total=len(predictions.images),
         wrong=len(wrong),
         cards=tuple(_wrong_picture(predictions, int(index), train_dir, task) for index in order[:_MAX_CARDS]),
-        accuracies=_accuracies(run, of_family),
+        accuracies=_accuracies(run, of_family, texts),
     )
 
 
-def _accuracies(run: RunRow, of_family: Sequence[RunRow]) -> tuple[AccuracyRow, ...]:
-    own, untrained = run_accuracy(run), zero_shot_rows(of_family)
+def _accuracies(run: RunRow, of_family: Sequence[RunRow], texts: Translation) -> tuple[AccuracyRow, ...]:
+    own, untrained = run_accuracy(run), zero_shot_rows(of_family, texts)
     return (*([] if own is None else [own]), *untrained) if untrained else ()
 
 

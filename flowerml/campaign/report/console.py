@@ -1,15 +1,16 @@
-"""The progress of a campaign on stderr: a live table on a terminal, plain lines in a log."""
+"""The progress of a campaign on stderr: a live table in its language on a terminal, plain English lines in a log."""
 
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from flowerml.campaign.report.snapshot import CampaignSnapshot, PhaseSnapshot, RunRow
 from flowerml.campaign.status import PhaseStatus, RunStatus
 from flowerml.human_units import duration
 from flowerml.progress_bar import on_terminal
+from flowerml.translation import N_, Translation, translation
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PROGRESS_INTERVAL_S = 60.0  # between lines of progress in a log
-_COLUMNS = ("run", "model", "seed", "status", "epoch", "best", "left")
+_COLUMNS = (N_("run"), N_("model"), N_("seed"), N_("status"), N_("epoch"), N_("best"), N_("left"))
 _STYLES = {
     RunStatus.RUNNING: "bold",
     RunStatus.FINISHED: "green",
@@ -82,15 +83,18 @@ def live_table(campaign: CampaignSnapshot) -> "Table":
     """Every run with status, epoch, best accuracy and time left; a closed phase takes one line."""
     from rich.table import Table
 
-    left = f", about {duration(campaign.left)} left" if campaign.left else ""
-    table = Table(title=f"{campaign.title} ({campaign.id}){left}", title_justify="left", expand=False)
+    texts = translation(campaign.language)
+    left = texts.gettext(", about {time} left", time=duration(campaign.left)) if campaign.left else ""
+    table = Table(title=f"{texts.translated(campaign.title)} ({campaign.id}){left}", title_justify="left", expand=False)
     for name in _COLUMNS:
-        table.add_column(name, justify="right" if name in ("seed", "epoch", "best", "left") else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if name in ("seed", "epoch", "best", "left") else "left"
+        table.add_column(texts.translated(name), justify=justify, no_wrap=True)
     for phase in campaign.phases:
         phase_left = duration(phase.left) if phase.left else ""
-        table.add_row(f"[bold]{phase.name}[/] {phase.title}", "", "", str(phase.status), "", "", phase_left)
+        title = f"[bold]{phase.name}[/] {texts.translated(phase.title)}"
+        table.add_row(title, "", "", texts.translated(phase.status), "", "", phase_left)
         if phase.status is PhaseStatus.CLOSED:
-            table.add_row(f"   {_closed_phase_line(phase)}", *[""] * 6, style="dim")
+            table.add_row(f"   {_closed_phase_line(phase, texts)}", *[""] * 6, style="dim")
             continue
         for run in phase.runs:
             table.add_row(*_live_row(run), style=_STYLES.get(run.status, ""))
@@ -131,12 +135,15 @@ def progress_line(campaign: CampaignSnapshot) -> str:
     return line
 
 
-def _closed_phase_line(phase: PhaseSnapshot) -> str:
+def _closed_phase_line(phase: PhaseSnapshot, texts: Translation) -> str:
     finished = [run for run in phase.runs if run.status is RunStatus.FINISHED]
     best = max((run.accuracy for run in finished if run.accuracy is not None), default=None)
-    accuracy = f", best {best:.4f}" if best is not None else ""
-    chosen = f"; chosen: {', '.join(phase.decision.chosen)}" if phase.decision else ""
-    return f"{len(finished)} of {len(phase.runs)} finished{accuracy}{chosen}"
+    line = texts.gettext("{finished} of {runs} finished", finished=len(finished), runs=len(phase.runs))
+    if best is not None:
+        line += texts.gettext(", best {accuracy:.4f}", accuracy=best)
+    if phase.decision:
+        line += texts.gettext("; chosen: {names}", names=", ".join(phase.decision.chosen))
+    return line
 
 
 def _live_row(run: RunRow) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flowerml.campaign.status import CampaignStatus, Epoch, PhaseStatus, RunStatus
 from flowerml.selection.decision import Decision
+from flowerml.selection.registration import AliasAction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ class DecisionSummary:
 
     `decision` is the selector's record: sentences, ranking with intervals, comparison, who was not eligible and why.
     `chosen` are the plan's names of the promoted configurations, the best first; `highlights` are the sentences that
-    come first in the report. `gains` are rows of `flowerml.selection.gains.GAIN_COLUMNS`, with the plan's names, over
-    the configuration `base`.
+    come first in the report, in its language. `gains` are rows of `flowerml.selection.gains.GAIN_COLUMNS`, with the
+    plan's names, over the configuration `base`.
     """
 
     phase: str
@@ -96,7 +97,11 @@ class PhaseSnapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveredFile:
-    """A delivered weights file of a family and its registered version; `alias_note` says where the alias points."""
+    """A delivered weights file of a family and its registered version.
+
+    `alias_note` says where the alias points and why, in English, as the registry has it; `alias_action` what happened
+    to it.
+    """
 
     family: str
     path: Path
@@ -105,6 +110,7 @@ class DeliveredFile:
     version: str
     source_run: str
     alias_note: str
+    alias_action: AliasAction | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +118,8 @@ class CampaignSnapshot:
     """A campaign at one moment. Times are milliseconds since 1970, `left` is in seconds, digests are sha256 (hex).
 
     `command` are the words that start it again, `overrides` the `--set` among them; `warnings` are those of the plan.
-    `environment` names host, device, versions and git commit.
+    `environment` names host, device, versions and git commit. `language` is that of report and tables, a code of
+    `flowerml.translation.LANGUAGES`.
     """
 
     id: str
@@ -135,6 +142,7 @@ class CampaignSnapshot:
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     delivered: tuple[DeliveredFile, ...] = ()
+    language: str = "en"
 
     @property
     def runs(self) -> tuple[RunRow, ...]:

@@ -10,6 +10,7 @@ from math import isfinite
 
 from flowerml.campaign.report.snapshot import Epoch, RunRow
 from flowerml.campaign.report.zero_shot import run_accuracy, zero_shot_rows
+from flowerml.translation import ENGLISH, Translation
 
 WIDTH = 900
 _ROW_HEIGHT, _NAME_WIDTH, _VALUE_WIDTH = 26, 250, 60
@@ -111,7 +112,7 @@ class ReliabilityPlot:
     side: int = 300
 
 
-def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> DotPlot | None:
+def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str], texts: Translation = ENGLISH) -> DotPlot | None:
     """Lay out every run's validation accuracy with its 95 % Wilson interval over pictures; None without any accuracy.
 
     Runs of a configuration in `chosen` are highlighted; below the runs is what their models reach without training.
@@ -120,7 +121,7 @@ def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> DotPlot | No
     measured = [row for run in runs if (row := run_accuracy(run)) is not None]
     if not measured:
         return None
-    measured += zero_shot_rows(runs)
+    measured += zero_shot_rows(runs, texts)
     low, high = min(row.interval[0] for row in measured), max(row.interval[1] for row in measured)
     padding = max(0.005, 0.06 * (high - low))
     low, high = max(0.0, low - padding), min(1.0, high + padding)
@@ -138,13 +139,15 @@ def accuracy_dots(runs: Sequence[RunRow], chosen: Sequence[str]) -> DotPlot | No
         for index, row in enumerate(measured)
     ]
     digits = 1 if high - low < 0.06 else 0
-    ticks = [Tick(x(value), f"{value:.{digits}%}") for value in round_ticks(low, high, 6)]
+    ticks = [Tick(x(value), texts.percent(value, digits)) for value in round_ticks(low, high, 6)]
     values = "; ".join(f"{row.name} {row.accuracy:.4f}" for row in measured)
-    label = f"Validation accuracy of each run with its 95 % interval: {values}"
+    label = texts.gettext("Validation accuracy of each run with its 95 % interval: {values}", values=values)
     return DotPlot(label, 30 + _ROW_HEIGHT * len(rows), tuple(ticks), tuple(rows))
 
 
-def epoch_curves(runs: Sequence[RunRow], chosen: Sequence[str], metric: str = "val_accuracy") -> CurvePlot | None:
+def epoch_curves(
+    runs: Sequence[RunRow], chosen: Sequence[str], metric: str = "val_accuracy", texts: Translation = ENGLISH
+) -> CurvePlot | None:
     """Lay out one metric of every run over its epochs; None where no run has it.
 
     Runs of a configuration in `chosen` are highlighted and drawn on top.
@@ -166,7 +169,8 @@ def epoch_curves(runs: Sequence[RunRow], chosen: Sequence[str], metric: str = "v
         )
         for run, points in series
     ]
-    return CurvePlot(f"{metric} over the epochs, one line per run", axes, tuple(curves))
+    label = texts.gettext("{metric} over the epochs, one line per run", metric=metric)
+    return CurvePlot(label, axes, tuple(curves))
 
 
 def finite_points(history: Sequence[Epoch], metric: str) -> list[tuple[int, float]]:
@@ -192,13 +196,19 @@ def epoch_axes(series: Sequence[Sequence[tuple[int, float]]]) -> EpochAxes:
     )
 
 
-def reliability(bins: Sequence[tuple[float, float, int]]) -> ReliabilityPlot:
+def reliability(bins: Sequence[tuple[float, float, int]], texts: Translation = ENGLISH) -> ReliabilityPlot:
     """Lay out a reliability diagram (Guo et al. 2017) of bins (mean confidence, accuracy, number of pictures)."""
     largest = max((count for _, _, count in bins), default=1)
     values = "; ".join(
-        f"{confidence:.0%} sure, {accuracy:.0%} right ({count} pictures)" for confidence, accuracy, count in bins
+        texts.gettext(
+            "{confidence} sure, {accuracy} right ({count} pictures)",
+            confidence=texts.percent(confidence, 0),
+            accuracy=texts.percent(accuracy, 0),
+            count=count,
+        )
+        for confidence, accuracy, count in bins
     )
-    plot = ReliabilityPlot(f"Calibration: {values}", ())
+    plot = ReliabilityPlot(texts.gettext("Calibration: {values}", values=values), ())
     dots = [
         (
             plot.left + confidence * plot.side,

@@ -5,8 +5,9 @@ import io
 
 from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow
 from flowerml.campaign.status import RunStatus
+from flowerml.translation import N_, translation
 
-COLUMNS = ("Run ID", "Model", "Seed", "Status", "Val Acc", "Macro-F1", "Checkpoint")
+COLUMNS = (N_("Run ID"), N_("Model"), N_("Seed"), N_("Status"), N_("Val Acc"), N_("Macro-F1"), N_("Checkpoint"))
 _STATUS_LABELS = {
     RunStatus.TODO: "TODO",
     RunStatus.RUNNING: "RUNNING",
@@ -31,19 +32,28 @@ def tracking_row(run: RunRow) -> list[str]:
 
 
 def tracking_table_markdown(campaign: CampaignSnapshot) -> str:
-    """Format the table, below the plan's title."""
+    """Format the table, below the plan's title, in the campaign's language."""
+    texts = translation(campaign.language)
     rows = [
-        list(COLUMNS),
+        [texts.translated(column) for column in COLUMNS],
         ["---", "---", "---:", "---", "---:", "---:", "---"],
         *([(cell or "-").replace("|", "\\|") for cell in tracking_row(run)] for run in campaign.runs),
     ]
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    plan = f"Plan `{campaign.plan}` ({campaign.plan_digest[:8]}), campaign {campaign.status}."
-    return f"# {campaign.title}\n\n{plan}\n\n{body}\n"
+    plan = texts.gettext(
+        "Plan `{plan}` ({digest}), campaign {status}.",
+        plan=campaign.plan,
+        digest=campaign.plan_digest[:8],
+        status=campaign.status,
+    )
+    return f"# {texts.translated(campaign.title)}\n\n{plan}\n\n{body}\n"
 
 
 def tracking_table_csv(campaign: CampaignSnapshot) -> str:
-    """Format the table as CSV, with more columns: phase, configuration, best epoch, seconds, MLflow run."""
+    """Format the table as CSV, with more columns: phase, configuration, best epoch, seconds, MLflow run.
+
+    In English in every language: programs read it.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "Phase", "Configuration", "Best epoch", "Seconds", "MLflow run"])

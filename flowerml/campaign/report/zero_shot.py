@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from flowerml.campaign.report.snapshot import RunRow
 from flowerml.evaluation.metrics import wilson_interval
+from flowerml.translation import ENGLISH, N_, Translation
 
-LABEL = "zero-shot (no training)"
+LABEL = N_("zero-shot (no training)")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def run_accuracy(run: RunRow) -> AccuracyRow | None:
     return accuracy_row(run.name, run.accuracy, run.hits, run.total)
 
 
-def zero_shot_rows(runs: Sequence[RunRow]) -> list[AccuracyRow]:
+def zero_shot_rows(runs: Sequence[RunRow], texts: Translation = ENGLISH) -> list[AccuracyRow]:
     """A row for each model of `runs` that was measured before its first step, and for each share of right pictures.
 
     Runs on several seeds start alike, so they are one row. Folds hold out different pictures: they are pooled.
@@ -45,8 +46,9 @@ def zero_shot_rows(runs: Sequence[RunRow]) -> list[AccuracyRow]:
         total = sum(count for _, count in parts.values())
         shares[title, sum(share * count for share, count in parts.values()) / total, total] = None
     several = len({title for title, _, _ in shares}) > 1
+    label = texts.translated(LABEL)
     return [
-        accuracy_row(f"{LABEL}, {title}" if several else LABEL, share, round(share * total), total)
+        accuracy_row(f"{label}, {title}" if several else label, share, round(share * total), total)
         for title, share, total in shares
     ]
 

@@ -15,6 +15,7 @@ from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
 from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
+from flowerml.translation import LANGUAGES
 
 if TYPE_CHECKING:
     from flowerml.campaign.execution.local_executor import Executor
@@ -56,6 +57,7 @@ def run(argv: Sequence[str] | None) -> int:
         experiment=args.experiment or default_experiment(),
         name=args.name,
         retry=args.retry,
+        language=args.lang,
         command=("flowerml", "campaign", *map(redact_secrets, sys.argv[1:] if argv is None else argv)),
     )
     finished = run_campaign(plan, options, executor, parallel=parallel)
@@ -100,6 +102,9 @@ def make_parser() -> CommandParser:
     )
     parser.add_argument(
         "--experiment", metavar="TEXT", help="MLflow experiment; default: MLFLOW_EXPERIMENT_NAME, or the task's own"
+    )
+    parser.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="language of the report and of the tables; default: en"
     )
     parser.add_argument("--retry", action="store_true", help="try again what has failed for good")
     work = parser.add_argument_group("executor")

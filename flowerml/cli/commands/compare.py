@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowerml.errors import UserError
 from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
+from flowerml.translation import LANGUAGES, translation
 
 if TYPE_CHECKING:
     from flowerml.campaign.comparison.statistics import CampaignComparison
@@ -42,6 +43,9 @@ def make_parser() -> CommandParser:
     parser.add_argument(
         "--output-dir", metavar="PATH", default=".", help=f"where {NAME}.html, .md and .csv are written; default: here"
     )
+    parser.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="language of page, Markdown and sentences; default: en"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     return parser
 
@@ -70,13 +74,13 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.campaign.comparison.summary import summary_sentences
     from flowerml.campaign.comparison.text_formats import comparison_csv, comparison_markdown
 
-    data = load_comparison(*plans)
+    data, texts = load_comparison(*plans), translation(args.lang)
     comparison = compare_campaigns(data, predictions_for(data.first.plan, data.second.plan) if given is None else given)
     command = ("flowerml", "compare", *map(redact_secrets, sys.argv[1:] if argv is None else argv))
-    write_text(folder / f"{NAME}.html", comparison_html(comparison, command))
-    write_text(folder / f"{NAME}.md", comparison_markdown(comparison))
+    write_text(folder / f"{NAME}.html", comparison_html(comparison, command, texts))
+    write_text(folder / f"{NAME}.md", comparison_markdown(comparison, texts))
     write_text(folder / f"{NAME}.csv", comparison_csv(comparison))
-    for line in summary_sentences(comparison):
+    for line in summary_sentences(comparison, texts):
         logger.info(line)
     logger.info(f"{folder / NAME}.html shows it all; .md and .csv beside it have the figures")
     if args.json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flowerml.errors import RunFailed, UserError
 from flowerml.settings.flags import CommandParser
+from flowerml.translation import LANGUAGES, translation
 
 if TYPE_CHECKING:
     from flowerml.events import Recorder
@@ -37,7 +38,7 @@ def run(argv: Sequence[str] | None) -> int:
     register = _registrar(args)
     decision = select_configuration(scope, TrackedRuns())
     if not args.json:
-        print_decision(decision)
+        print_decision(decision, translation(args.lang))
     try:
         selected = record_decision(decision, _run_opener(args), register)
     except RunFailed:
@@ -78,6 +79,9 @@ def make_parser() -> CommandParser:
     parser.add_argument("--include", choices=("trial",), help="rank a sweep's trials too; default: trainings only")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print the decision as JSON on stdout")
+    output.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="language of the printed table and decision; default: en"
+    )
     output.add_argument(
         "--experiment",
         metavar="TEXT",

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,20 @@ def sample_campaign(folder: Path, pictures: list[str] | None = None, train_dir: 
             ),
         ),
     )
+
+
+def complete_campaign(folder: Path) -> CampaignSnapshot:
+    """A snapshot with everything that a report can show: gains, accuracy without training, final models, a failure."""
+    snapshot = sample_campaign(folder, [f"rose/{number}.jpg" for number in range(30)], "nowhere")
+    select, confirm = snapshot.phases
+    assert select.decision is not None
+    gains = (("B02", "0.9100", "+0.0100", "+0.0010 to +0.0190", "yes"), ("B03", "0.9000", "+0.0000", "", "no"))
+    runs = tuple(replace(run, zero_shot=0.6) for run in select.runs)
+    select = replace(select, runs=runs, decision=replace(select.decision, base=NAMES[0], gains=gains))
+    first = replace(runs[0], config=NAMES[2], zero_shot=None, phase="F", seconds=3725.0)
+    finals = (
+        replace(first, name="F01", order=8, accuracy=None, macro_f1=None, hits=None, total=None),
+        replace(first, name="F02", order=9, history=(), config=None),
+    )
+    final = PhaseSnapshot(name="F", title="F: <finals>", kind="final", status=PhaseStatus.DELIVERING, runs=finals)
+    return replace(snapshot, phases=(select, confirm, final), reason="phase C: C02 failed")

@@ -15,6 +15,7 @@ from flowerml.campaign.report.table import COLUMNS, tracking_table_csv, tracking
 from flowerml.campaign.report.zero_shot import LABEL, zero_shot_rows
 from flowerml.evaluation.metrics import wilson_interval
 from flowerml.evaluation.prediction_table import read_predictions
+from flowerml.translation import LANGUAGES
 from tests.campaign.report.snapshots import NAMES, sample_campaign, write_predictions
 from tests.reporting.parsed_page import ODD_NAMES, ParsedPage
 
@@ -168,7 +169,7 @@ def test_epoch_ticks_are_the_first_the_last_and_even_steps_between(last):
     assert len({after - before for before, after in itertools.pairwise(between)}) <= 1
 
 
-def page_with_names(folder, name) -> str:
+def page_with_names(folder, name, language="en") -> str:
     """A report in which everything that a person can name is called `name`."""
     snapshot = sample_campaign(folder)
     classes = [f"{number} {name}" for number in range(3)]
@@ -179,6 +180,7 @@ def page_with_names(folder, name) -> str:
     return report_html(
         replace(
             snapshot,
+            language=language,
             title=name,
             plan=name,
             reason=name,
@@ -195,9 +197,10 @@ def page_with_names(folder, name) -> str:
     )
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_every_value_is_escaped(name, tmp_path):
-    page, plain = page_with_names(tmp_path, name), page_with_names(tmp_path, name="plain")
+def test_every_value_is_escaped(name, language, tmp_path):
+    page, plain = page_with_names(tmp_path, name, language), page_with_names(tmp_path, "plain", language)
     page.encode("utf-8")
     parsed, expected = ParsedPage(page), ParsedPage(plain)
     assert "\u202e" not in page
