@@ -24,7 +24,8 @@ def conda_yaml(lock: str) -> str:
 def main() -> int:
     """Write both files."""
     options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11"]
-    options += ["--group", "dev", "--group", "docs", "--extra", "server", "--extra", "ray", "--extra", "opencv"]
+    options += ["--group", "dev", "--group", "docs"]
+    options += ["--extra", "server", "--extra", "ray", "--extra", "opencv", "--extra", "app"]
     platform = ["--python-platform", "x86_64-unknown-linux-gnu"]
     uv = str(Path(sys.executable).parent / "uv")
     command = [uv, "pip", "compile", "--quiet", "pyproject.toml", *options, *platform]
