@@ -1,6 +1,6 @@
 """The tabs of classifiers: one photo with bars and heat maps, several photos as a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,15 +92,19 @@ def table_tab(models: Classifiers) -> None:
 
     def fill(payloads: Sequence[Mapping[str, Any]] | None, progress: gr.Progress = _PROGRESS) -> str:
         with errors_in_page():
-            uploads = [Upload.from_payload(payload) for payload in payloads or ()]
-            if len(uploads) > MAX_PICTURES:
-                return message(
-                    f"{len(uploads)} photos: {MAX_PICTURES} at once are allowed. For folders: flowerml predict"
-                )
-            rows = [_row(models, upload) for upload in progress.tqdm(uploads, desc="photos")]
-            return render_page("table.html.j2", "flowerml.app", models=list(models), rows=rows)
+            return _table_of(models, payloads or (), lambda uploads: progress.tqdm(uploads, desc="photos"))
 
     files.change(fill, files, table, **MODEL_EVENT)
+
+
+def _table_of(
+    models: Classifiers, payloads: Sequence[Mapping[str, Any]], track: Callable[[list[Upload]], Iterable[Upload]]
+) -> str:
+    """The HTML of the table; `track` shows how far the photos are."""
+    if len(payloads) > MAX_PICTURES:
+        return message(f"{len(payloads)} photos: {MAX_PICTURES} at once are allowed. For folders: flowerml predict")
+    rows = [_row(models, upload) for upload in track([Upload.from_payload(payload) for payload in payloads])]
+    return _table(list(models), rows)
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,7 @@ def _row(models: Classifiers, upload: Upload) -> Row:
     except BadImage as error:
         return Row(upload.name, reason=str(error))
     return Row(upload.name, tuple(classify(model, image) for model in models.values()))
+
+
+def _table(models: Sequence[str], rows: Sequence[Row]) -> str:
+    return render_page("table.html.j2", "flowerml.app", models=models, rows=rows)

@@ -1,0 +1,76 @@
+"""`flowerml app` refuses wrong input in one line; tests/app clicks through the page that it serves."""
+
+import socket
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from flowerml.cli.main import run_command
+from flowerml.tracking import REGISTERED
+from flowerml.tracking.registry.fetch import registered_families
+from tests.cli.refused import assert_refused
+
+ALONE = (
+    "the page has no log-in, so it is for this machine alone. Allowed: 127.0.0.1, localhost; from another machine reach"
+    " it through ssh -L"
+)
+
+
+def call(*words) -> int:
+    return run_command("app", [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--port x", "--port is 'x'. Allowed: whole number, 0 to 65535"),
+        ("--port 70000", "--port is '70000'. Allowed: whole number, 0 to 65535"),
+        (
+            "--checkpoint nix.pth",
+            "--checkpoint nix.pth: no such file. Allowed: a delivered .pth, or a run's folder or best.pth",
+        ),
+        (
+            "--checkpoint full",
+            "--checkpoint full/best.pth: no such file. Allowed: a delivered .pth, or a run's folder or best.pth",
+        ),
+        ("--checkpoint full/x --port 0", "checkpoint full/x: can't be read (File is not a zip file)"),
+        ("--host 0.0.0.0", f"--host 0.0.0.0: {ALONE}"),
+        ("--host lab.example.org", f"--host lab.example.org: {ALONE}"),
+        (
+            "--port 0",
+            "the tracking store has no registered champion: register one with `flowerml select --register`, or name"
+            " files: --checkpoint FILE",
+        ),
+    ],
+)
+def test_wrong_input_is_one_line(words, line, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gradio")
+    assert_refused(call, words, line, tmp_path, monkeypatch, capsys)
+
+
+def test_a_port_that_is_taken_is_one_line(capsys):
+    pytest.importorskip("gradio")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert call("--port", port) == 2
+    line = f"--port {port} on 127.0.0.1: Address already in use. Give another, or stop what listens there"
+    assert capsys.readouterr() == ("", f"error: {line}\n")
+
+
+def test_without_gradio_a_line_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr("flowerml.app.server.find_spec", lambda _name: None)
+    assert call("--port", "0") == 2
+    assert capsys.readouterr() == ("", 'error: flowerml app needs Gradio: pip install "flowerml[app]"\n')
+
+
+def test_champions_are_those_with_the_alias():
+    client = MlflowClient()
+    for name in (REGISTERED["relation"], REGISTERED["vit"], REGISTERED["cnn"]):
+        client.create_registered_model(name)
+        client.create_model_version(name, "file:///nowhere")
+    assert registered_families() == []
+    for name in (REGISTERED["relation"], REGISTERED["vit"]):
+        client.set_registered_model_alias(name, "champion", "1")
+    assert registered_families() == ["vit", "relation"]
