@@ -41,7 +41,12 @@ def photo_tab(models: Classifiers) -> None:
                     gr.HTML(answer_html(name)),
                     bars(),
                     gr.Image(
-                        label=f"Where {name} looks", interactive=False, height=260, format="png", buttons=["fullscreen"]
+                        label=f"Where {name} looks",
+                        alt_text=f"Where {name} looks",
+                        interactive=False,
+                        height=260,
+                        format="png",
+                        buttons=["fullscreen"],
                     ),
                 ]
 
