@@ -6,9 +6,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
-from flowerml.tracking import REGISTERED
+from flowerml.tracking import REGISTERED, register
 from flowerml.tracking.registry.fetch import registered_families
+from flowerml.training.checkpoints.checkpoint import save_checkpoint
 from tests.cli.refused import assert_refused
+from tests.tracking.finished_runs import Store, trained
 
 ALONE = (
     "the page has no log-in, so it is for this machine alone. Allowed: 127.0.0.1, localhost; from another machine reach"
@@ -74,3 +76,28 @@ def test_champions_are_those_with_the_alias():
     for name in (REGISTERED["relation"], REGISTERED["vit"]):
         client.set_registered_model_alias(name, "champion", "1")
     assert registered_families() == ["vit", "relation"]
+
+
+def test_without_files_the_champions_are_opened(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gradio")
+    register(Store(tmp_path).decide(hits=30), "cnn")
+    opened = []
+    monkeypatch.setattr("flowerml.app.server.serve", lambda *given: opened.append(given))
+    assert call("--port", 0, "--device", "cpu") == 0
+    (models, bound, host, _uploads), *_ = opened
+    assert (list(models.classifiers), list(models.relations)) == (["flowers-cnn, version 1"], [])
+    assert host == "127.0.0.1"
+    assert bound.fileno() == -1, "the port is given back"
+    assert capsys.readouterr().err.endswith("models: flowers-cnn, version 1\n")
+
+
+def test_a_runs_folder_is_its_best_weights(tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    opened = []
+    monkeypatch.setattr("flowerml.app.server.serve", lambda *given: opened.append(given[0]))
+    run, delivered = tmp_path / "b01", tmp_path / "relations.pth"
+    run.mkdir()
+    save_checkpoint(run / "best.pth", trained("cnn"))
+    save_checkpoint(delivered, trained("relation"))
+    assert call("--checkpoint", run, delivered, "--port", 0, "--device", "cpu") == 0
+    assert (list(opened[0].classifiers), list(opened[0].relations)) == (["b01"], ["relations.pth"])

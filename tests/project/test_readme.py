@@ -18,6 +18,7 @@ RUN_BY = {
     "make test": ".ci/run",
     "make ui": "tests/project/test_pages.py",
     "flowerml ui": "tests/project/test_pages.py",
+    "flowerml app": "tests/app/test_clicks.py, tests/cli/test_app.py",
     "flowerml serve": "tests/cli/test_serve.py",
     "export PATH": "tests/cli/test_commands.py: environment()",
     "export MLFLOW_TRACKING_URI": "tests/tracking/test_server.py",
