@@ -12,7 +12,7 @@ from flowerml.app.uploads import MAX_FILE_MB
 
 _WAITING = 32  # requests in the queue: further ones are refused
 _HOUR_S = 3600
-_FONTS = ["system-ui", "sans-serif"]  # what the reader's system has; Gradio's own themes name fonts of Google's
+_FONTS = ["system-ui", "sans-serif"]  # of the reader's system: none is loaded
 _MONOSPACE = ["ui-monospace", "monospace"]
 
 

@@ -28,7 +28,7 @@ def check_gradio() -> None:
 
 @contextmanager
 def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """Context with a socket bound to one of HOSTS; port 0 takes a free one.
+    """Context with a socket that listens on one of HOSTS; port 0 takes a free one.
 
     Raises:
         UserError: the port is taken, or this user may not have it.
@@ -37,6 +37,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, port))
+            bound.listen()  # at once: until then Linux gives the port to others too. Who connects waits for the models
         except OSError as error:
             raise UserError(
                 f"--port {port} on {host}: {error.strerror or error}. Give another, or stop what listens there"
@@ -47,7 +48,10 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 def serve(models: "AppModels", bound: socket.socket, host: str, uploads: Path) -> None:
     """Serve the page on a bound socket and log its address. Uploaded pictures go to the folder `uploads`.
 
-    Returns when SIGINT or SIGTERM has stopped it, which is then raised anew, as uvicorn does.
+    Ends by SIGINT or SIGTERM, whose handler of before is then called, as uvicorn does.
+
+    Raises:
+        UserError: the server did not start.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # also what Gradio asks on its own at import
@@ -69,4 +73,7 @@ def serve(models: "AppModels", bound: socket.socket, host: str, uploads: Path) -
 
     # Its log would have the tracebacks of connections that a stop has cut off.
     config = uvicorn.Config(page, log_level="critical", access_log=False, timeout_graceful_shutdown=_GRACE_S)
-    Server(config).run(sockets=[bound])
+    server = Server(config)
+    server.run(sockets=[bound])
+    if not server.started:
+        raise UserError("the page's server did not start, for a reason that uvicorn keeps to itself")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -37,10 +38,9 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(weights, tmp_path_factory):
-    """The page's address; asserts that SIGTERM ends the process with exit code 0 and leaves nothing behind."""
-    scratch = tmp_path_factory.mktemp("scratch")
+@contextmanager
+def served(weights, scratch, stop):
+    """Context with the page's address; asserts that `stop` ends the process with exit code 0 and leaves nothing."""
     said = scratch / "said"
     files = [str(weights / name) for name in (CNN, VIT, STRICT, RELATIONS)]
     words = ["app", "--checkpoint", *files, "--port", "0", "--device", "cpu"]
@@ -57,7 +57,7 @@ def address(weights, tmp_path_factory):
                 time.sleep(0.2)
             found = re.search(r"http://127\.0\.0\.1:\d+", said.read_text()).group()
             yield found
-            server.send_signal(signal.SIGTERM)
+            server.send_signal(stop)
             assert server.wait(60) == 0
         finally:
             server.kill()
@@ -67,6 +67,13 @@ def address(weights, tmp_path_factory):
     assert [path.name for path in scratch.iterdir()] == ["said"], "uploads are removed"
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(found.rpartition(":")[2]))) != 0
+
+
+@pytest.fixture(scope="module")
+def address(weights, tmp_path_factory):
+    """The address of a page that all tests share."""
+    with served(weights, tmp_path_factory.mktemp("scratch"), signal.SIGTERM) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +201,18 @@ def test_a_relation_by_four_clicks(page, photos, models):
     expect(page.get_by_text("Click the opposite corner of the subject.")).to_be_visible()
     drawn.click(position={"x": 10, "y": 60})
     expect(page.get_by_text("the two corners of a box must differ in both directions")).to_be_visible()
+
+
+@clicks
+def test_ctrl_c_ends_it_while_a_page_is_open(browser, weights, photos, tmp_path):
+    from playwright.sync_api import expect
+
+    with served(weights, tmp_path, signal.SIGINT) as found:
+        page = browser.new_page()
+        page.goto(found)
+        page.locator("input[type=file]").first.set_input_files(str(next((photos / "good" / "tulip").iterdir())))
+        expect(page.locator(".answer").first).to_contain_text("%")
+    page.close()
 
 
 def test_no_other_files_and_no_other_names(address, tmp_path, photos):
