@@ -68,7 +68,7 @@ def relation_tab(models: Relations) -> None:
             return _drawing_values(models, found and Corners(found.path, found.size))
 
     photo.change(open_picture, photo, [said, *drawing], **MODEL_EVENT)
-    drawn.select(click, corners, drawing, **MODEL_EVENT)
+    drawn.select(click, corners, drawing, trigger_mode="multiple", **MODEL_EVENT)  # also clicks in quick succession
     swap.click(exchange, corners, drawing, **MODEL_EVENT)
     restart.click(clear, corners, drawing, **MODEL_EVENT)
 

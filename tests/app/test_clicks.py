@@ -183,7 +183,8 @@ def test_a_relation_by_four_clicks(page, photos, models):
         "the first corner of the object",
         "the opposite corner of the object",
     )
-    for (x, y), step in zip(((10, 20), (90, 110), (120, 30), (60, 150)), (*steps, "again"), strict=True):
+    corners = ((10, 20), (90, 110), (120, 30), (60, 150))
+    for (x, y), step in zip(corners, (*steps, "again"), strict=True):
         drawn.click(position={"x": x, "y": y})
         expect(page.get_by_text(f"Click {step}")).to_be_visible()
     first, second = (10, 20, 90, 110), (60, 30, 120, 150)
@@ -195,8 +196,14 @@ def test_a_relation_by_four_clicks(page, photos, models):
         expect(answer).to_contain_text(f"the subject is {relation} the object")
         shown = float(re.search(r"([\d.]+)%", answer.inner_text())[1]) / 100
         assert shown == pytest.approx(shares.max(), abs=0.005), "a click is rounded to pixels, one more or less"
-    page.get_by_role("button", name="New boxes").click()
+    restart = page.get_by_role("button", name="New boxes")
+    restart.click()
     expect(answer).to_have_text(re.compile(rf"^\s*{RELATIONS}\s*$"))
+    for x, y in corners:
+        drawn.click(position={"x": x, "y": y})  # without waiting for the answers
+    expect(page.get_by_text("Click again to draw new boxes.")).to_be_visible()
+    restart.click()
+    expect(page.get_by_text("Click the first corner of the subject.")).to_be_visible()
     drawn.click(position={"x": 10, "y": 20})
     expect(page.get_by_text("Click the opposite corner of the subject.")).to_be_visible()
     drawn.click(position={"x": 10, "y": 60})
