@@ -18,7 +18,9 @@ _MONOSPACE = ["ui-monospace", "monospace"]
 
 def build_page(models: AppModels) -> FastAPI:
     """The page as an ASGI application, at `/`. Set Gradio's folder for uploads (GRADIO_TEMP_DIR) before."""
-    with gr.Blocks(title="flowerml", analytics_enabled=False, delete_cache=(_HOUR_S, _HOUR_S)) as blocks:
+    with gr.Blocks(
+        title="flowerml", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR_S, _HOUR_S)
+    ) as blocks:
         gr.Markdown(f"Pictures, up to {MAX_FILE_MB} MB each, stay on this machine.")
         with gr.Tabs():
             if models.classifiers:

@@ -34,27 +34,31 @@ def photo_tab(models: Classifiers) -> None:
         with gr.Column(min_width=300):
             photo = picture_input("Photo")
             said = gr.HTML()
-        outputs: list[Any] = [said]
-        for name in models:
-            with gr.Column(min_width=260):
-                outputs += [
-                    gr.HTML(answer_html(name)),
-                    bars(),
-                    gr.Image(
-                        label=f"Where {name} looks",
-                        alt_text=f"Where {name} looks",
-                        interactive=False,
-                        height=260,
-                        format="png",
-                        buttons=["fullscreen"],
-                    ),
-                ]
+        with gr.Column(scale=2, min_width=300), gr.Row():
+            outputs = [said, *(part for name in models for part in _answer_column(name))]
 
     def answer(payload: Mapping[str, Any] | None) -> list[Any]:
         with errors_in_page():
             return _photo_values(models, payload)
 
     photo.change(answer, photo, outputs, **MODEL_EVENT)
+
+
+def _answer_column(name: str) -> list[Any]:
+    """Heading, bars and heat map of a model."""
+    with gr.Column(min_width=260):
+        return [
+            gr.HTML(answer_html(name)),
+            bars(),
+            gr.Image(
+                label=f"Where {name} looks",
+                alt_text=f"Where {name} looks",
+                interactive=False,
+                height=260,
+                format="png",
+                buttons=["fullscreen"],
+            ),
+        ]
 
 
 def _photo_values(models: Classifiers, payload: Mapping[str, Any] | None) -> list[Any]:
