@@ -51,7 +51,7 @@ def serve(models: "AppModels", bound: socket.socket, host: str, uploads: Path) -
     Ends by SIGINT or SIGTERM, whose handler of before is then called, as uvicorn does.
 
     Raises:
-        UserError: the server did not start.
+        UserError: Gradio can't be loaded, or the server did not start.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # also what Gradio asks on its own at import
@@ -59,8 +59,10 @@ def serve(models: "AppModels", bound: socket.socket, host: str, uploads: Path) -
     import uvicorn
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from flowerml.app.page import build_page
-
+    try:
+        from flowerml.app.page import build_page
+    except ImportError as error:  # Gradio is there, and one of its own packages is missing or does not fit
+        raise UserError(f'Gradio can\'t be loaded ({error}): pip install "flowerml[app]"') from error
     page = build_page(models)
     # Not by other names: a page elsewhere could point one at this machine.
     page.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))

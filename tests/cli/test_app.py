@@ -1,11 +1,15 @@
 """`flowerml app` refuses wrong input in one line; tests/app clicks through the page that it serves."""
 
 import socket
+import sys
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+from flowerml.app.models import AppModels
+from flowerml.app.server import serve
 from flowerml.cli.main import run_command
+from flowerml.errors import UserError
 from flowerml.tracking import REGISTERED, register
 from flowerml.tracking.registry.fetch import registered_families
 from flowerml.training.checkpoints.checkpoint import save_checkpoint
@@ -65,6 +69,15 @@ def test_without_gradio_a_line_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr("flowerml.app.server.find_spec", lambda _name: None)
     assert call("--port", "0") == 2
     assert capsys.readouterr() == ("", 'error: flowerml app needs Gradio: pip install "flowerml[app]"\n')
+
+
+def test_a_gradio_that_does_not_load_is_one_line(monkeypatch, tmp_path):
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "")  # put back afterwards
+    monkeypatch.delitem(sys.modules, "flowerml.app.page", raising=False)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with socket.socket() as unused, pytest.raises(UserError, match=r"^Gradio can't be loaded \(.*\): pip install "):
+        serve(AppModels({}, {}), unused, "127.0.0.1", tmp_path)
 
 
 def test_champions_are_those_with_the_alias():
