@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "write the registered models' weights and the single file that loads them",
     "predict": "classify every picture in a folder",
     "explain": "draw which parts of a picture raise the logit of the class it is given",
+    "app": "a page to try models with one's own pictures, on this machine",
     "sync": "deliver to MLflow what runs recorded while the server was away",
     "ui": "show runs, champions and reports in MLflow's pages, on this machine",
     "serve": "run MLflow's tracking server for a team, with log-in",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from flowerml.data.decode import BadImage, read_image
 from flowerml.data.transforms import EvaluationTransform, InputDescription
@@ -13,6 +14,7 @@ from flowerml.evaluation.calibration import class_probabilities
 from flowerml.evaluation.heat_map import heat_maps
 from flowerml.files import write_bytes, write_text
 from flowerml.prediction.standalone.flowers_classifier import FlowersClassifier
+from flowerml.prediction.standalone.pictures import to_input
 from flowerml.progress_bar import track
 from flowerml.reporting.heat_map_page import ExplainedPicture, heat_map_page, overlay_heat_map, png_file
 
@@ -56,18 +58,38 @@ def explain_pictures(model: FlowersClassifier, paths: Sequence[Path], folder: Pa
     return results
 
 
+def class_overlay(model: FlowersClassifier, image: Image.Image, place: int) -> Image.Image:
+    """The heat map of the class at `place` of the model's classes, over what the model sees of an RGB picture.
+
+    Raises:
+        NoHeatMap: the architecture has none.
+    """
+    inputs = _one_view(model, image)
+    found = heat_maps(model, inputs, torch.tensor([place], device=inputs.device))
+    return overlay_heat_map(_crop(model, image), found.maps[0])
+
+
 def _explain(model: FlowersClassifier, path: Path) -> ExplainedPicture:
     """Raises BadImage."""
     image = read_image(path)
-    inputs = model.preprocess(image)[None].to(next(model.parameters()).device)
-    found = heat_maps(model, inputs)
+    found = heat_maps(model, _one_view(model, image))
     shares = class_probabilities(torch.from_numpy(found.logits), model.calibration)[0]
     target = int(found.targets[0])
     order = [target, *(int(place) for place in (-shares).argsort(kind="stable") if place != target)]
-    view = EvaluationTransform(InputDescription(**asdict(model.description))).crop(image)
+    view = _crop(model, image)
     return ExplainedPicture(
         name=str(path),
         view=view,
         overlay=overlay_heat_map(view, found.maps[0]),
         likeliest=tuple((model.classes[place], float(shares[place])) for place in order[:_LIKELIEST]),
     )
+
+
+def _one_view(model: FlowersClassifier, image: Image.Image) -> torch.Tensor:
+    """The input (1, 3, S, S) of an RGB picture, on the model's device: its first view, where the model has several."""
+    return to_input(image, model.description)[None].to(next(model.parameters()).device)
+
+
+def _crop(model: FlowersClassifier, image: Image.Image) -> Image.Image:
+    """What the model sees of a picture, S by S pixels."""
+    return EvaluationTransform(InputDescription(**asdict(model.description))).crop(image)

@@ -46,6 +46,15 @@ def test_writes_an_overlay_for_each_picture_and_a_page(run, flowers, tmp_path, c
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+def test_a_file_with_several_views_is_explained_by_the_first(run, flowers, tmp_path, capsys):
+    picture = next((flowers / "rose").iterdir())
+    save_checkpoint(tmp_path / "views.pth", replace(load_checkpoint(run / "best.pth"), tta="flip-scales"))
+    assert call(run, picture, "--output-dir", tmp_path / "one") == 0
+    assert call(tmp_path / "views.pth", picture, "--output-dir", tmp_path / "views") == 0
+    overlay = f"001_{picture.stem}.png"
+    assert (tmp_path / "one" / overlay).read_bytes() == (tmp_path / "views" / overlay).read_bytes()
+
+
 def test_pictures_that_cannot_be_read_are_named_and_the_others_explained(run, flowers, tmp_path, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -83,6 +83,7 @@ def test_every_command_that_computes_sets_it():
         "flowerml/runs/folds/unlabelled.py",
         "flowerml/cli/commands/predict.py",
         "flowerml/cli/commands/explain.py",
+        "flowerml/cli/commands/app.py",
     }
     picking = [path for path in callers if "pick_device" in (ROOT / path).read_text(encoding="utf-8")]
     assert picking == ["flowerml/training/device.py"]

@@ -19,6 +19,7 @@ RUN_BY = {
     "make test": ".ci/run",
     "make ui": "tests/project/test_pages.py",
     "flowerml ui": "tests/project/test_pages.py",
+    "flowerml app": "tests/app/test_clicks.py, tests/cli/test_app.py",
     "flowerml serve": "tests/cli/test_serve.py",
     "flowerml backup": "tests/tracking/backup, tests/tracking/test_compose_services.py",
     "flowerml restore": "tests/tracking/backup, tests/tracking/test_compose_services.py",

@@ -13,6 +13,7 @@ from flowerml.prediction.delivered import REGISTERED_WEIGHTS
 from flowerml.tracking.client.connection import connect
 from flowerml.tracking.client.errors import short_reason
 from flowerml.tracking.client.failures import to_user_error
+from flowerml.tracking.registry.alias import version_by_alias
 from flowerml.tracking.registry.register import REGISTERED
 
 
@@ -40,6 +41,19 @@ def fetch_registered(family: str, into: Path, *, alias: str = "champion", versio
     """
     try:
         return _fetch_version(connect(), family, into, alias, version)
+    except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
+        raise to_user_error(error) from error
+
+
+def registered_families(alias: str = "champion") -> list[str]:
+    """The families whose registered model has a version with this alias, in the order of REGISTERED.
+
+    Raises:
+        UserError: the store can't be reached, or refuses.
+    """
+    try:
+        client = connect()
+        return [family for family, name in REGISTERED.items() if version_by_alias(client, name, alias) is not None]
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 
