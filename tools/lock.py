@@ -25,6 +25,7 @@ def main() -> int:
     """Write both files."""
     options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11"]
     options += ["--group", "dev", "--group", "docs", "--extra", "server", "--extra", "ray", "--extra", "opencv"]
+    options += ["--extra", "onnx", "--extra", "openvino"]
     platform = ["--python-platform", "x86_64-unknown-linux-gnu"]
     uv = str(Path(sys.executable).parent / "uv")
     command = [uv, "pip", "compile", "--quiet", "pyproject.toml", *options, *platform]
