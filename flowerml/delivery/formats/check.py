@@ -126,9 +126,17 @@ def format_process(
 
 
 def check_formats(
-    folder: Path, weights: str, converted: Sequence[Converted], checkpoint: Checkpoint, expected: Expected
+    folder: Path,
+    weights: str,
+    converted: Sequence[Converted],
+    checkpoint: Checkpoint,
+    expected: Expected,
+    *,
+    rounds: int = ROUNDS,
 ) -> list[FormatCheck]:
     """Check the files made from `weights`, all in `folder`; the first result is that of `weights`, for its speed.
+
+    Speed is the median of `rounds`.
 
     Raises:
         UserError: a process failed, or a recorded file can't be read.
@@ -147,7 +155,7 @@ def check_formats(
         for name, kind in zip([weights, *names], ["pth", *kinds], strict=True):
             photos = [photo.path for photo in recorded] if kind == Format.ONNX else []
             processes[name] = stack.enter_context(format_process(folder, name, kind, path, photos))
-        ms = time_formats(processes)
+        ms = time_formats(processes, rounds)
         answers = {name: process.answer for name, process in processes.items()}
     reference = FormatCheck(
         weights, "pth", FULL_PRECISION, (folder / weights).stat().st_size, *_compare(answers[weights], logits), 0, 0,
@@ -161,7 +169,7 @@ def check_formats(
     ]
 
 
-def time_formats(processes: Mapping[str, FormatProcess], rounds: int = ROUNDS) -> dict[str, dict[int, float]]:
+def time_formats(processes: Mapping[str, FormatProcess], rounds: int) -> dict[str, dict[int, float]]:
     """Milliseconds per picture by name and batch size: the median of `rounds`, in each of which all are timed."""
     result: dict[str, dict[int, float]] = {name: {} for name in processes}
     for batch in BATCHES:

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _ONNX_LIMIT = 2**31 - 2**24  # bytes of weights: a protobuf message ends at 2 GiB, and the graph takes some of it
+_HARDLY_SMALLER = 0.9
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ def convert(
     for wanted in request.formats:
         require_no_views(wanted, checkpoint.tta)
     photos = _photos_for_int8(checkpoint, request, expected)
+    if {Format.ONNX, Format.OPENVINO} & set(request.formats):
+        _require_size(checkpoint)
     model = as_predictor(checkpoint, "cpu", checkpoint.origin)
     inputs = torch.zeros(2, 3, checkpoint.description.size, checkpoint.description.size)
     program = _convert_quietly("export", checkpoint, lambda: _exported(model, inputs))
     converted = []
     onnx_path = folder / file_name(weights, Format.ONNX)
     if {Format.ONNX, Format.OPENVINO} & set(request.formats):
-        _require_size(checkpoint)
         _convert_quietly("onnx", checkpoint, lambda: _write_onnx(program, onnx_path, checkpoint))
     if Format.ONNX in request.formats:
         converted.append(Converted(Format.ONNX, FULL_PRECISION, (onnx_path,)))
@@ -145,6 +147,11 @@ def _write_int8(
         onnx.save(proto, path)
 
     _convert_quietly("onnx --int8", checkpoint, write)
+    if int8 is Int8.DYNAMIC and path.stat().st_size > _HARDLY_SMALLER * source.stat().st_size:
+        logger.warning(
+            f"--int8 dynamic leaves convolutions in fp32, and {checkpoint.spec.name} has hardly anything else: its int8"
+            " file is no smaller. --int8 static has int8 ones"
+        )
     return Converted(Format.ONNX, precision, (path,), frozenset(photo.image for photo in photos))
 
 
@@ -166,6 +173,8 @@ def _write_openvino(source: Path, path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _write_torch_export(program: torch.export.ExportedProgram, path: Path, checkpoint: Checkpoint) -> None:
+    for node in program.graph.nodes:  # with the paths of source files on this machine
+        node.meta.pop("stack_trace", None)
     torch.export.save(program, path, extra_files=metadata_of(checkpoint, FULL_PRECISION))
 
 

@@ -24,27 +24,28 @@ def kept_formats(folder: Path, weights: Entries, replaced: set[str]) -> dict[str
     A warning names the others, as their files stay in the folder. `replaced` are names that are written anew.
     """
     found = {name: entry for name, entry in manifest_files(folder).items() if MADE_FROM in entry}
-    kept = {}
-    for name, entry in found.items():
-        if name in replaced:
-            continue
-        source = weights.get(entry[MADE_FROM])
-        path = folder / name
-        if (
-            source is not None
-            and source["sha256"] == entry.get("made_from_sha256")
-            and path.is_file()
-            and file_digest(path) == entry.get("sha256")
-        ):
-            kept[name] = entry
-    kept = {name: entry for name, entry in kept.items() if PART_OF not in entry or entry[PART_OF] in kept}
-    stale = sorted(name for name in found if name not in kept and name not in replaced and (folder / name).exists())
+    found = {name: entry for name, entry in found.items() if name not in replaced}
+    # A file that another one needs goes and stays with it.
+    lost = {entry.get(PART_OF, name) for name, entry in found.items() if not _is_current(folder, name, entry, weights)}
+    kept = {name: entry for name, entry in found.items() if entry.get(PART_OF, name) not in lost}
+    stale = sorted(name for name in found if name not in kept and (folder / name).exists())
     if stale:
         logger.warning(
             f"{folder}: {', '.join(stale)} of an earlier export is not of the weights that are there now, or changed:"
             " it is no part of the delivery any more; write it again with --format, or remove it"
         )
     return kept
+
+
+def _is_current(folder: Path, name: str, entry: Mapping[str, Any], weights: Entries) -> bool:
+    """Whether a file is the one of its entry, and made from weights that are in the delivery."""
+    source, path = weights.get(entry[MADE_FROM]), folder / name
+    return (
+        source is not None
+        and source["sha256"] == entry.get("made_from_sha256")
+        and path.is_file()
+        and file_digest(path) == entry.get("sha256")
+    )
 
 
 def place_formats(
