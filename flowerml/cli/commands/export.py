@@ -75,11 +75,13 @@ def run(argv: Sequence[str] | None) -> int:
     args = make_parser().parse(argv)
     _check_export_flags(args)
 
-    from flowerml.delivery.export import Precision, export
-    from flowerml.delivery.formats.report import table_lines
     from flowerml.delivery.formats.request import parse_request
 
     formats = parse_request(args.format, args.int8)
+
+    from flowerml.delivery.export import Precision, export  # late: it imports torch
+    from flowerml.delivery.formats.report import table_lines
+
     folder = Path(args.output_dir)
     with tempfile.TemporaryDirectory() as scratch:
         sources = _sources_from_checkpoints(args) if args.checkpoint else _sources_from_registry(args, Path(scratch))
