@@ -24,7 +24,7 @@ from support.harness import parse_arguments, print_table
 
 from flowerml.cli.main import main as flowerml
 from flowerml.data.synthetic.flowers import make_flowers
-from flowerml.evaluation.calibration import prediction_sets
+from flowerml.evaluation.calibration_values import prediction_sets
 from flowerml.evaluation.fit_calibration import calibration_halves, fit_calibration
 from flowerml.evaluation.metrics import Predictions, calibration_error, join_predictions
 from flowerml.evaluation.prediction_table import read_predictions

@@ -32,7 +32,8 @@ from flowerml.data.folders import find_pictures
 from flowerml.data.loader import Example
 from flowerml.data.synthetic.flowers import make_flowers
 from flowerml.data.synthetic.scenes import make_scenes, relation_counts
-from flowerml.evaluation.calibration import KNOWN_SHARE, energy_of
+from flowerml.evaluation.calibration import energy_of
+from flowerml.evaluation.calibration_values import KNOWN_SHARE
 from flowerml.files import file_digest
 from flowerml.log import set_verbosity
 from flowerml.prediction import FlowersClassifier, load_predictor

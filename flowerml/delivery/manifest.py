@@ -8,11 +8,13 @@ from typing import Any
 
 from flowerml.errors import UserError
 from flowerml.files import file_digest, write_json
-from flowerml.prediction.delivered import CLASSIFIER
+from flowerml.prediction.delivered import CLASSIFIER, CLASSIFIER_ONNX
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 NAME = "MANIFEST.json"
 FORMAT = "flowerml-delivery-1"
+MADE_FROM = "made_from"  # in the entry of a file in another format: the weights file that it was made from
+PART_OF = "part_of"  # in the entry of a file that another one needs: that one's name
 
 
 def manifest_entry(
@@ -39,17 +41,22 @@ def manifest_entry(
     }
 
 
-def unchanged_entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """The entries of an earlier manifest whose weights files still have the sha256 it says."""
+def manifest_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of an earlier manifest by name; none where there is no manifest that can be used."""
     try:
         content = json.loads((folder / NAME).read_text("utf-8"))
         files = dict(content["files"]) if content["format"] == FORMAT else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
+    return {name: entry for name, entry in files.items() if Path(name).name == name}
+
+
+def unchanged_entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of an earlier manifest whose weights files still have the sha256 it says."""
     present = {
         name: entry
-        for name, entry in files.items()
-        if Path(name).name == name and (folder / name).is_file() and name != CLASSIFIER
+        for name, entry in manifest_files(folder).items()
+        if (folder / name).is_file() and name not in (CLASSIFIER, CLASSIFIER_ONNX) and MADE_FROM not in entry
     }
     return {name: entry for name, entry in present.items() if file_digest(folder / name) == entry.get("sha256")}
 
@@ -64,9 +71,21 @@ def check_own_manifest(folder: Path) -> None:
         raise UserError(f"{folder / NAME} is no delivery's manifest: choose another folder, or move it away")
 
 
-def write_manifest(folder: Path, weights: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Write the manifest of `folder`: these weights files and `flowers_classifier.py`. Raises UserError."""
-    classifier = folder / CLASSIFIER
-    files = {**weights, CLASSIFIER: {"sha256": file_digest(classifier), "bytes": classifier.stat().st_size}}
+def write_manifest(
+    folder: Path, weights: Mapping[str, Mapping[str, Any]], formats: Mapping[str, Mapping[str, Any]] | None = None
+) -> Path:
+    """Write the manifest of `folder`: these weights files, those in other formats, and the Python files for them.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    code = code_files(formats or {})
+    own = {name: {"sha256": file_digest(folder / name), "bytes": (folder / name).stat().st_size} for name in code}
+    files = {**weights, **(formats or {}), **own}
     write_json(folder / NAME, {"format": FORMAT, "files": files})
     return folder / NAME
+
+
+def code_files(formats: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """The Python files of a delivery with these entries of other formats."""
+    return (CLASSIFIER, *([CLASSIFIER_ONNX] if any(entry["format"] == "onnx" for entry in formats.values()) else []))

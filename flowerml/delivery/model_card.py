@@ -7,6 +7,7 @@ as YAML, then Markdown.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from flowerml.delivery.formats.report import format_section
 from flowerml.delivery.robustness_result import RobustnessResult, robustness_section
 from flowerml.evaluation.metrics import MANY_CLASSES, wilson_interval
 from flowerml.evaluation.prediction_table import PredictionTable
@@ -32,11 +33,12 @@ def model_card(
     settings: Mapping[str, Mapping[str, Any]],
     predictions: Mapping[str, PredictionTable],
     robustness: Mapping[str, RobustnessResult] | None = None,
+    formats: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """The card of the weights files `entries` (manifest entries by file name).
 
     `settings` are those they were trained with, `predictions` those of their validation photos, and `robustness` what
-    was measured of each, as far as they are at hand.
+    was measured of each, as far as they are at hand. `formats` are the entries of files in other formats.
     """
     parts = [
         _metadata(entries, settings),
@@ -46,6 +48,8 @@ def model_card(
     for name in sorted(entries):
         parts.append("\n".join(_file(name, entries[name], settings.get(name, {}), predictions.get(name))))
         parts.append("\n".join(robustness_section((robustness or {}).get(name))))
+        if other := "\n".join(format_section(name, formats or {})):
+            parts.append(other)
     return "\n\n".join([*parts, _limits()]) + "\n"
 
 
@@ -111,7 +115,8 @@ predict(model, "photo.jpg")
 ```
 
 On the CPU or a GPU, without a network. Intended for photos of the classes below; nothing in a weights file is executed.
-MANIFEST.json has the sha256 of each file."""
+MANIFEST.json has the sha256 of each file. An .onnx file is used in the same way with flowers_classifier_onnx.py, where
+there is one: it needs onnxruntime, and no torch."""
 
 
 def _file(

@@ -97,7 +97,7 @@ def verify(folder: Path, weights: str, checkpoint: Checkpoint, expected: Expecte
     Raises:
         UserError: the process failed, or a recorded file can't be read.
     """
-    inputs, logits = _load_probe(expected.probe)
+    inputs, logits = load_probe(expected.probe)
     recorded = recorded_photos(expected, checkpoint.classes)
     pictures = [] if checkpoint.tta == NO_VIEWS else check_pictures(checkpoint.description.size)
     paths = [str(photo.path) for photo in recorded]
@@ -184,7 +184,8 @@ def _largest_log_difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(np.log(np.maximum(first, _TINY)) - np.log(np.maximum(second, _TINY))).max())
 
 
-def _load_probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+def load_probe(path: Path | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Inputs (N, 3, S, S) and logits (N, C) float64 of a run's `probe.npz`, None without. Raises UserError."""
     if path is None:
         return None, None
     try:

@@ -14,7 +14,7 @@ from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.paired_gain import PairedGain, paired_gain
 from flowerml.evaluation.tta import NO_VIEWS
 from flowerml.prediction import FlowersClassifier, as_predictor
-from flowerml.prediction.standalone.flowers_classifier import BATCH
+from flowerml.prediction.standalone.answers import BATCH
 from flowerml.progress_bar import track
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 

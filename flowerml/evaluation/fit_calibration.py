@@ -9,7 +9,8 @@ import torch
 from scipy.special import log_softmax
 
 from flowerml.data.splits.halves import split_halves
-from flowerml.evaluation.calibration import Calibration, energy_of, prediction_sets
+from flowerml.evaluation.calibration import Calibration, energy_of
+from flowerml.evaluation.calibration_values import prediction_sets
 from flowerml.evaluation.metrics import Predictions, calibration_error
 
 MIN_EXAMPLES = 50  # with fewer, a temperature says more about chance than about the model

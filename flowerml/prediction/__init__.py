@@ -7,17 +7,9 @@ from flowerml.prediction.relations import (
     predict_relation,
     predict_relation_proba,
 )
+from flowerml.prediction.standalone.answers import UNKNOWN, Classifier, predict, predict_proba, predict_set
 from flowerml.prediction.standalone.ensemble import Ensemble, load_ensemble
-from flowerml.prediction.standalone.flowers_classifier import (
-    UNKNOWN,
-    Classifier,
-    FlowersClassifier,
-    load_cnn_model,
-    load_vit_model,
-    predict,
-    predict_proba,
-    predict_set,
-)
+from flowerml.prediction.standalone.flowers_classifier import FlowersClassifier, load_cnn_model, load_vit_model
 
 __all__ = [
     "UNKNOWN",

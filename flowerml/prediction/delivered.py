@@ -8,13 +8,17 @@ import torch
 
 from flowerml.data import decode
 from flowerml.data.relations import geometry, records
-from flowerml.evaluation import calibration, tta
+from flowerml.evaluation import calibration, calibration_values, tta
 from flowerml.models.pairs import head as pair_head
 from flowerml.prediction import relations_served
 from flowerml.prediction.bundle import bundle
 from flowerml.prediction.standalone import (
+    answers,
+    delivered_file,
     ensemble,
     flowers_classifier,
+    flowers_classifier_onnx,
+    inputs,
     messages,
     network,
     pictures,
@@ -26,10 +30,13 @@ from flowerml.training.checkpoints.checkpoint import Checkpoint
 WEIGHTS = {"cnn": "cnn_flowers.pth", "vit": "vit_flowers.pth"}  # the delivered file's name by family
 REGISTERED_WEIGHTS = {**WEIGHTS, "relation": "relations.pth"}  # the file's name in a registered version
 CLASSIFIER = "flowers_classifier.py"
+CLASSIFIER_ONNX = "flowers_classifier_onnx.py"
+_NUMPY_MODULES = (messages, decode, pictures, calibration_values, tta, delivered_file, answers)
 _CLASSIFIER_MODULES = (
-    *(messages, decode, pictures, calibration, tta, weights_file),
+    *(*_NUMPY_MODULES, inputs, calibration, weights_file),
     *(network, flowers_classifier, ensemble, pyfunc),
 )
+_ONNX_MODULES = (*_NUMPY_MODULES, flowers_classifier_onnx)
 # In the file the errors are ValueErrors, and that of a picture has had this name since the first delivery.
 _REPLACEMENTS = {"UserError": "ValueError", "BadImage": "BadPicture"}
 _LOCAL_PATHS = ("train_dir", "test_dir", "output_dir")  # settings that are paths of the machine that trained
@@ -59,7 +66,15 @@ def to_half(checkpoint: Checkpoint) -> Checkpoint:
 
 def single_file(digests: Mapping[str, str]) -> str:
     """Generate `flowers_classifier.py` with the sha256 (hex) of these weights files, by their names."""
-    source = bundle(_CLASSIFIER_MODULES, title=flowers_classifier, replacements=_REPLACEMENTS)
+    return _with_digests(bundle(_CLASSIFIER_MODULES, title=flowers_classifier, replacements=_REPLACEMENTS), digests)
+
+
+def single_file_onnx(digests: Mapping[str, str]) -> str:
+    """Generate `flowers_classifier_onnx.py` with the sha256 (hex) of these ONNX files, by their names."""
+    return _with_digests(bundle(_ONNX_MODULES, title=flowers_classifier_onnx, replacements=_REPLACEMENTS), digests)
+
+
+def _with_digests(source: str, digests: Mapping[str, str]) -> str:
     assert source.count(_NO_DIGESTS) == 1
     rows = "".join(f'    "{name}": "{digests[name]}",\n' for name in sorted(digests))
     return source.replace(_NO_DIGESTS, f"SHA256: dict[str, str] = {{\n{rows}}}\n" if rows else _NO_DIGESTS)

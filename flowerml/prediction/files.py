@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flowerml.data.decode import BadImage
-from flowerml.prediction.standalone.flowers_classifier import BATCH, Classifier
+from flowerml.prediction.standalone.answers import BATCH, Classifier
 
 _BATCHES_AHEAD = 2  # that are decoded while the model computes; bounds the memory
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flowerml.errors import one_line
 from flowerml.prediction.files import FilePrediction
-from flowerml.prediction.standalone.flowers_classifier import UNKNOWN
+from flowerml.prediction.standalone.answers import UNKNOWN
 from flowerml.text import csv_text
 
 

@@ -13,10 +13,10 @@ from torch import nn
 from flowerml.errors import UserError
 from flowerml.models import UnknownModel, build_for_weights
 from flowerml.prediction.relations import as_relation_predictor
+from flowerml.prediction.standalone.delivered_file import BadWeights
 from flowerml.prediction.standalone.flowers_classifier import FlowersClassifier
 from flowerml.prediction.standalone.network import with_weights
 from flowerml.prediction.standalone.pictures import Input
-from flowerml.prediction.standalone.weights_file import BadWeights
 from flowerml.settings import Family
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 

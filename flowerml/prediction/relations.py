@@ -18,8 +18,8 @@ from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration, class_probabilities
 from flowerml.models import UnknownModel
 from flowerml.models.pairs.classifier import PairClassifier, build_pair_classifier_for_weights
+from flowerml.prediction.standalone.delivered_file import BadWeights
 from flowerml.prediction.standalone.network import with_weights
-from flowerml.prediction.standalone.weights_file import BadWeights
 from flowerml.settings import Family
 from flowerml.settings.declaration import Settings
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint

@@ -27,10 +27,11 @@ from flowerml.data.relations.records import Box, Pair
 from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration, class_probabilities
 from flowerml.models.pairs.head import PairHead
+from flowerml.prediction.standalone.delivered_file import BadWeights
 from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, read_picture
 from flowerml.prediction.standalone.pyfunc import decode_base64, pyfunc_error
-from flowerml.prediction.standalone.weights_file import BadWeights, read_weights
+from flowerml.prediction.standalone.weights_file import read_weights
 
 FAMILY = "relation"
 SIDES = ("subject", "object")

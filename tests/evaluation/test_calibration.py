@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from flowerml.evaluation.calibration import Calibration, class_probabilities, prediction_sets
+from flowerml.evaluation.calibration import Calibration, class_probabilities
+from flowerml.evaluation.calibration_values import prediction_sets
 from flowerml.evaluation.fit_calibration import (
     calibration_halves,
     fit_calibration,

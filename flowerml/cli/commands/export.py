@@ -29,7 +29,7 @@ def make_parser() -> CommandParser:
         prog="flowerml export",
         description=(
             "Write cnn_flowers.pth, vit_flowers.pth, flowers_classifier.py, MANIFEST.json and MODEL_CARD.md, then check"
-            " the weights in a fresh process."
+            " the weights in a fresh process; with --format in other formats too."
         ),
     )
     parser.add_argument("--family", choices=(*FAMILIES, "both"), help="which champions to export; default: both")
@@ -54,6 +54,18 @@ def make_parser() -> CommandParser:
         choices=TTA,
         help="test-time views that the files apply in every prediction; default: those that the weights have",
     )
+    formats = "also write onnx, openvino or torch-export, each checked against the run; repeat it or use commas"
+    parser.add_argument("--format", action="append", default=[], metavar="TEXT", help=formats)
+    parser.add_argument(
+        "--int8",
+        nargs="?",
+        const="dynamic",
+        choices=("dynamic", "static"),
+        help=(
+            "with --format onnx, also an int8 file: dynamic (the default) has int8 matrix products, static also int8"
+            " convolutions, with ranges from validation photos"
+        ),
+    )
     parser.add_argument("--json", action="store_true", help="print what was written and found as JSON on stdout")
     return parser
 
@@ -63,25 +75,37 @@ def run(argv: Sequence[str] | None) -> int:
     args = make_parser().parse(argv)
     _check_export_flags(args)
 
-    from flowerml.delivery.export import Precision, export
+    from flowerml.delivery.formats.request import parse_request
+
+    formats = parse_request(args.format, args.int8)
+
+    from flowerml.delivery.export import Precision, export  # late: it imports torch
+    from flowerml.delivery.formats.report import table_lines
 
     folder = Path(args.output_dir)
     with tempfile.TemporaryDirectory() as scratch:
         sources = _sources_from_checkpoints(args) if args.checkpoint else _sources_from_registry(args, Path(scratch))
         precision = Precision.HALF if args.half else Precision.FULL
         archive = Path(args.zip) if args.zip else None
-        delivery = export(sources, folder, precision=precision, archive=archive, tta=args.tta)
+        delivery = export(sources, folder, precision=precision, archive=archive, tta=args.tta, formats=formats)
     if args.json:
         print(json.dumps(_export_json(delivery)))
     else:
-        print("\n".join(line for check in delivery.checks for line in check.lines))
+        lines = [line for check in delivery.checks for line in check.lines]
+        lines += [line for checks in delivery.format_checks.values() for line in table_lines(checks)]
+        print("\n".join(lines))
     if delivery.problems:
         raise RunFailed(f"{folder} must not be handed on: {'; '.join(delivery.problems)}")
     logger.info(
-        f"{folder.resolve()} holds the delivery: {', '.join(sorted(delivery.entries))}, flowers_classifier.py,"
-        " MANIFEST.json, MODEL_CARD.md"
+        f"{folder.resolve()} holds the delivery: {', '.join(_delivered_names(delivery))}, MANIFEST.json, MODEL_CARD.md"
     )
     return 0
+
+
+def _delivered_names(delivery: "Delivery") -> list[str]:
+    from flowerml.delivery.manifest import code_files
+
+    return [*sorted(delivery.entries), *sorted(delivery.formats), *code_files(delivery.formats)]
 
 
 def _check_export_flags(args: argparse.Namespace) -> None:
@@ -99,6 +123,8 @@ def _check_export_flags(args: argparse.Namespace) -> None:
         raise UserError(
             f"--train-dir {args.train_dir}: no such folder. Name the one the run was trained on, or leave it out"
         )
+    if args.half and args.format:
+        raise UserError("--half is a form of the .pth, and --format writes fp32: export them into two folders")
     if args.zip and Path(args.zip).suffix != ".zip":
         raise UserError(f"--zip is {args.zip!r}. Allowed: a file name that ends in .zip")
 
@@ -177,5 +203,14 @@ def _export_json(delivery: "Delivery") -> dict[str, object]:
         "folder": str(delivery.folder),
         "files": dict(delivery.entries),
         "checks": checks,
+        "formats": {
+            name: [
+                {"file": check.file, "format": check.format, "precision": check.precision, "bytes": check.bytes}
+                | check.as_json()
+                | {"problems": list(check.problems), "remarks": list(check.remarks)}
+                for check in rows
+            ]
+            for name, rows in delivery.format_checks.items()
+        },
         "archive": str(delivery.archive or "") or None,
     }

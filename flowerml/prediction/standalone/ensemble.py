@@ -9,12 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from flowerml.data.decode import BadImage
 from flowerml.errors import UserError
-from flowerml.evaluation.calibration import Calibration
+from flowerml.evaluation.calibration_values import CalibrationValues
 from flowerml.prediction.standalone.flowers_classifier import FlowersClassifier, load_model
 from flowerml.prediction.standalone.messages import single_line
-from flowerml.prediction.standalone.pictures import Picture, read_picture
+from flowerml.prediction.standalone.pictures import Picture, read_named_picture
 
 
 class Ensemble:
@@ -41,10 +40,7 @@ class Ensemble:
 
     def preprocess(self, picture: Picture, name: str = "") -> tuple[torch.Tensor, ...]:
         """The input of a picture for each member. Raises BadImage, with `name` before the reason."""
-        try:
-            image = read_picture(picture)  # decoded once
-        except BadImage as error:
-            raise BadImage(single_line(f"{name}: {error}" if name else str(error))) from error
+        image = read_named_picture(picture, name)  # decoded once
         return tuple(member.preprocess(image) for member in self.members)
 
     def probabilities(self, inputs: Sequence[tuple[torch.Tensor, ...]], *, calibrated: bool = True) -> np.ndarray:
@@ -74,7 +70,7 @@ class Ensemble:
         self.known_energy()
         raise AssertionError
 
-    def sets_calibration(self) -> Calibration:
+    def sets_calibration(self) -> CalibrationValues:
         """Raise UserError: the members' scores are of their own probabilities, not of the mean."""
         raise UserError(
             "predict_set is not available for an ensemble: the scores in a weights file are of that model's own"

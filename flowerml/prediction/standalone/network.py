@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from flowerml.prediction.standalone.delivered_file import BadWeights
 from flowerml.prediction.standalone.messages import first_line
-from flowerml.prediction.standalone.weights_file import BadWeights
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -1,4 +1,4 @@
-"""From whatever holds a picture to the tensor that a model takes."""
+"""From whatever holds a picture to the square of pixels that a model looks at."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-import numpy as np
-import torch
 from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_bytes
+from flowerml.prediction.standalone.messages import single_line
 
 Picture: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 Pictures: TypeAlias = Picture | list[Picture] | tuple[Picture, ...]
@@ -46,6 +45,14 @@ def read_picture(picture: Picture, *, upright: bool = True) -> Image.Image:
     return decode(_read_source(picture), upright=upright)
 
 
+def read_named_picture(picture: Picture, name: str) -> Image.Image:
+    """`read_picture`. Raises BadImage on one line, with `name` before the reason where there is one."""
+    try:
+        return read_picture(picture)
+    except BadImage as error:
+        raise BadImage(single_line(f"{name}: {error}" if name else str(error))) from error
+
+
 def _read_source(picture: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
     if isinstance(picture, bytes):
         return picture
@@ -75,10 +82,10 @@ def picture_name(picture: object, index: int) -> str:
     return str(name) if isinstance(name, (str, os.PathLike)) else f"picture {index + 1}"
 
 
-def to_input(image: Image.Image, description: Input) -> torch.Tensor:
-    """Resize the short edge to floor(size / crop_pct), crop the centre, normalise.
+def resize_and_crop(image: Image.Image, description: Input) -> Image.Image:
+    """Resize the short edge to floor(size / crop_pct) and crop the centre, size x size pixels.
 
-    An RGB image gives (3, size, size) float32: bit for bit that of torchvision's `resize` and `center_crop`.
+    The pixels are those of torchvision's `resize` and `center_crop`.
     """
     short, long = sorted(image.size)
     if long > 64 * short:  # only the middle of an extreme stripe: resizing all of it would fill the memory
@@ -86,9 +93,7 @@ def to_input(image: Image.Image, description: Input) -> torch.Tensor:
     edge, short = int(description.size / description.crop_pct), min(image.size)
     width, height = (edge if side == short else int(edge * side / short) for side in image.size)
     image = image.resize((width, height), Image.Resampling[description.interpolation.upper()])
-    pixels = torch.from_numpy(np.array(_crop_centre(image, description.size, description.size))).permute(2, 0, 1)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (description.mean, description.std))
-    return pixels.to(torch.float32).mul_(1 / 255).sub_(mean).div_(std)
+    return _crop_centre(image, description.size, description.size)
 
 
 def _crop_centre(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 
 from flowerml.data.decode import BadImage
-from flowerml.prediction.standalone.flowers_classifier import FlowersClassifier, load_model, predict_proba
+from flowerml.prediction.standalone.answers import predict_proba
+from flowerml.prediction.standalone.flowers_classifier import FlowersClassifier, load_model
 
 
 class Served:

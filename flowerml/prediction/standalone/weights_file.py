@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import zipfile
@@ -10,22 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 
-from flowerml.errors import UserError
 from flowerml.evaluation.calibration import Calibration
 from flowerml.evaluation.tta import NO_VIEWS, TTA
+from flowerml.prediction.standalone.delivered_file import BadWeights, check_digest, find_file, is_input_description
 from flowerml.prediction.standalone.messages import first_line, single_line
-
-# sha256 (hex) of the delivered weights by file name; `export` fills them in. A file of another name is loaded without.
-SHA256: dict[str, str] = {}
 
 FORMAT = "flowerml-checkpoint-1"
 FAMILIES = ("cnn", "vit")
-
-
-class BadWeights(UserError):
-    """A weights file that is missing, damaged, changed, of another kind, or that does not fit its model. One line."""
 
 
 def read_weights(weights_path: str | os.PathLike[str], families: Sequence[str] = FAMILIES) -> dict:
@@ -36,7 +27,7 @@ def read_weights(weights_path: str | os.PathLike[str], families: Sequence[str] =
     Raises:
         BadWeights: missing, damaged, not the delivered file (SHA256), or not of this format.
     """
-    path = _find_file(weights_path)
+    path = find_file(weights_path)
     _check_integrity(path, str(weights_path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -52,43 +43,21 @@ def read_weights(weights_path: str | os.PathLike[str], families: Sequence[str] =
     return content
 
 
-def _find_file(path: str | os.PathLike[str]) -> Path:
-    """The file, relative to the working directory or else to this module's folder. Raises BadWeights."""
-    given, module_folder = Path(path), Path(__file__).resolve().parent
-    for candidate in (given, module_folder / given):
-        if candidate.is_file():
-            return candidate
-    searched = "" if given.is_absolute() else f", neither from {Path.cwd()} nor from {module_folder}"
-    raise BadWeights(single_line(f"{path}: no such file{searched}"))
-
-
 def _check_integrity(path: Path, name: str) -> None:
     """Compare the sha256 where one is known, else the zip's own CRCs, which torch does not check. Raises BadWeights."""
     try:
-        expected = SHA256.get(path.name)
-        if expected is not None and _sha256_of(path) != expected:
-            raise BadWeights(
-                single_line(f"{name}: not the file that was delivered (its sha256 is another one); copy it again")
-            )
+        is_checked = check_digest(path, name)
         with zipfile.ZipFile(path) as archive:
             compressed = [
                 member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED
             ]
-            damaged = archive.testzip() if expected is None else None
+            damaged = None if is_checked else archive.testzip()
     except BadWeights:
         raise
     except Exception as error:
         raise BadWeights(single_line(f"{name}: can't be read ({first_line(error)})")) from error
     if compressed or damaged:
         raise BadWeights(single_line(f"{name}: can't be read (its part {damaged or compressed[0]} is damaged)"))
-
-
-def _sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _format_errors(content: Mapping, families: Sequence[str]) -> Iterator[str]:
@@ -102,7 +71,7 @@ def _format_errors(content: Mapping, families: Sequence[str]) -> Iterator[str]:
         yield f"is of family {content.get('family')!r}, which is not {' or '.join(families)}"
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         yield "has no list of class names"
-    if not isinstance(description, dict) or not _is_input_description(description):
+    if not isinstance(description, dict) or not is_input_description(description):
         yield "does not describe its input"
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and _is_plain_tensor(tensor) for name, tensor in state.items()
@@ -118,23 +87,6 @@ def _format_errors(content: Mapping, families: Sequence[str]) -> Iterator[str]:
         yield str(error)
     if (tta := content.get("tta", NO_VIEWS)) not in TTA:
         yield f"wants the views {tta!r}, which are not {', '.join(TTA[:-1])} or {TTA[-1]}"
-
-
-def _is_input_description(description: Mapping) -> bool:
-    size, crop = description.get("size"), description.get("crop_pct")
-    channels = [description.get("mean"), description.get("std")]
-    return (
-        type(size) is int
-        and 0 < size <= 4096
-        and isinstance(crop, (int, float))
-        and 0 < crop <= 1
-        and all(
-            isinstance(values, list) and len(values) == 3 and all(isinstance(value, (int, float)) for value in values)
-            for values in channels
-        )
-        and all(description["std"])
-        and str(description.get("interpolation")).upper() in Image.Resampling.__members__
-    )
 
 
 def _is_plain_tensor(value: object) -> bool:
