@@ -23,7 +23,7 @@ RUN_BY = {
     "flowerml serve": "tests/cli/test_serve.py",
     "flowerml backup": "tests/tracking/backup, tests/tracking/test_compose_services.py",
     "flowerml restore": "tests/tracking/backup, tests/tracking/test_compose_services.py",
-    "sh docker/secrets.sh": "tests/project/test_compose.py",
+    "sh docker/secrets.sh": "tests/project/test_secret_files.py",
     "export SERVER_NAME": "tests/project/test_compose.py",
     "mlflow run docker/project": "tests/project/test_docker_project.py, up to the command that Docker gets",
     "export PATH": "tests/cli/test_commands.py: environment()",

@@ -1,8 +1,10 @@
 """A filled SQLite store with accounts, as `flowerml serve` has them, and the commands in its folder."""
 
+import contextlib
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,18 @@ def command(capsys):
         return code, said
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole(filled, tmp_path_factory):
+    """A sound backup as a folder, to be copied and damaged."""
+    folder = tmp_path_factory.mktemp("whole") / "backup"
+    with contextlib.chdir(filled):
+        assert run_command("backup", ["--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def backup(whole, tmp_path):
+    """A copy of the sound backup."""
+    return Path(shutil.copytree(whole, tmp_path / "backup"))
