@@ -14,7 +14,7 @@ from flowerml.evaluation.calibration import class_probabilities
 from flowerml.evaluation.heat_map import heat_maps
 from flowerml.files import write_bytes, write_text
 from flowerml.prediction.standalone.flowers_classifier import FlowersClassifier
-from flowerml.prediction.standalone.pictures import to_input
+from flowerml.prediction.standalone.inputs import to_input
 from flowerml.progress_bar import track
 from flowerml.reporting.heat_map_page import ExplainedPicture, heat_map_page, overlay_heat_map, png_file
 

@@ -27,7 +27,7 @@ RUN_BY = {
     "export SERVER_NAME": "tests/project/test_compose.py",
     "mlflow run docker/project": "tests/project/test_docker_project.py, up to the command that Docker gets",
     "export PATH": "tests/cli/test_commands.py: environment()",
-    "export MLFLOW_TRACKING_": "tests/tracking/test_server.py, tests/tracking/environment/test_variables.py",
+    "export MLFLOW_TRACKING_": "tests/tracking/environment/test_variables.py",
     "python benchmarks/": ".ci/run: make bench-quick, with --quick; tests/test_benchmarks.py",
     "mlflow run . -e train": "tests/cli/test_commands.py",
     "mlflow run . -e campaign": "make demo",

@@ -63,7 +63,8 @@ def evaluated(flowers, small_run):
 
 
 @pytest.mark.parametrize("changes", [{}, {"model": "timm:test_vit", "img_size": 160, "freeze_backbone_epochs": 0}])
-def test_a_run_explains_its_mistakes(train_small, changes):
+def test_a_run_explains_its_mistakes(train_small, changes, monkeypatch):
+    monkeypatch.setattr("flowerml.runs.outputs.finalize._HEAT_MAPS_S", 600.0)  # a busy machine draws fewer in three
     finished, _ = train_small(epochs=1, warmup_epochs=0, **changes)
     wrong = finished.scores.total - finished.scores.hits
     assert wrong, "a model of one epoch errs"

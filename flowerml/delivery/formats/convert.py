@@ -27,7 +27,8 @@ from flowerml.errors import UserError, one_line
 from flowerml.human_units import amount
 from flowerml.prediction import FlowersClassifier, as_predictor
 from flowerml.prediction.delivered import for_delivery
-from flowerml.training.checkpoints.checkpoint import Checkpoint, size_in_bytes
+from flowerml.training.checkpoints.checkpoint import Checkpoint
+from flowerml.training.checkpoints.plain_file import size_in_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 
 from tests.conftest import ROOT
 
@@ -26,31 +25,36 @@ def files(folder):
 
 
 CLAIMANT = """
-    import sys, time
+    import sys
     from pathlib import Path
     from flowerml.errors import UserError
     from flowerml.files import write_text
     from flowerml.runs.lifecycle.lease import acquire, fenced_writes
-    root, at = Path(sys.argv[1]), float(sys.argv[2])
-    time.sleep(max(0.0, at - time.time()))
+    root = Path(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
     try:
         with fenced_writes(acquire(root, 60)) as _:
-            write_text(root / "won.txt", sys.argv[3])
-            time.sleep(1.0)
-            print("won")
+            write_text(root / "won.txt", sys.argv[2])
+            print("won", flush=True)
+            sys.stdin.readline()  # the lease of a process that has ended is free
     except UserError as error:
-        print(error)
+        print(error, flush=True)
 """
 
 
 def ten_claim(folder):
-    at = time.time() + 2.0
-    said = [process.communicate() for process in [start(CLAIMANT, folder, at, number) for number in range(10)]]
-    assert all(err == "" for _, err in said)
-    won = [number for number, (out, _) in enumerate(said) if out == "won\n"]
+    processes = [start(CLAIMANT, folder, number) for number in range(10)]
+    assert [process.stdout.readline() for process in processes] == 10 * ["ready\n"]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.stdout.readline() for process in processes]
+    assert all(process.communicate("\n") == ("", "") for process in processes)
+    won = [number for number, out in enumerate(said) if out == "won\n"]
     assert len(won) == 1
     assert (folder / "won.txt").read_text() == str(won[0])
-    assert all("is being worked on by process" in out for number, (out, _) in enumerate(said) if number not in won)
+    assert all("is being worked on by process" in out for number, out in enumerate(said) if number not in won)
 
 
 SLEEPER = """
