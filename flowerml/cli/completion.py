@@ -6,7 +6,7 @@ from importlib import import_module
 
 import shtab
 
-from flowerml.cli.main import COMMANDS, COMPLETION
+from flowerml.cli.main import COMMANDS, COMPLETION, command_module
 from flowerml.settings import known_models
 from flowerml.settings.declaration import fields
 from flowerml.settings.errors import allowed_words, type_name
@@ -35,7 +35,7 @@ def _root_parser() -> argparse.ArgumentParser:
     root.add_argument(COMPLETION, choices=SHELLS, help="print a script for a shell")
     commands = root.add_subparsers()
     for name, about in COMMANDS.items():
-        make_parser: Callable[[], CommandParser] = import_module(f"flowerml.cli.commands.{name}").make_parser
+        make_parser: Callable[[], CommandParser] = import_module(command_module(name)).make_parser
         command = commands.add_parser(name, help=about, parents=[make_parser()], add_help=False)
         for action in command._actions:
             _describe_values(action)

@@ -16,27 +16,37 @@ from flowerml.process.garbage_collection import collect_rarely
 
 logger = logging.getLogger(__name__)
 
-COMMANDS = {
-    "train": "train one model and leave everything in MLflow and a folder",
-    "eval": "evaluate a checkpoint on its own split or on another folder",
-    "campaign": "run a plan from smoke tests to delivered models; started again, it resumes",
-    "compare": "compare two finished campaigns, and check predictions about the second",
-    "sweep": "search hyperparameters of one model; every trial is a run",
-    "select": "rank finished runs over their seeds, with intervals; register the champion",
-    "combine": "average the weights of runs of one model, as far as held-out pictures gain by it",
-    "robustness": "accuracy on blurred, noisy, compressed, dark, bright, rotated and squeezed photos",
-    "export": "write the registered models' weights and the single file that loads them",
-    "predict": "classify every picture in a folder",
-    "explain": "draw which parts of a picture raise the logit of the class it is given",
-    "app": "a page to try models with one's own pictures, on this machine",
-    "sync": "deliver to MLflow what runs recorded while the server was away",
-    "ui": "show runs, champions and reports in MLflow's pages, on this machine",
-    "serve": "run MLflow's tracking server for a team, with log-in",
-    "backup": "back up a tracking store: database, artifacts, accounts, with digests",
-    "restore": "check a backup, and restore it into an empty database and folder",
-    "reap": "close runs whose process is gone",
-    "dataset": "make a generated flower set, check a folder, or fetch public photos",
+# By the folder of their modules in commands/.
+COMMAND_GROUPS = {
+    "experiments": {
+        "train": "train one model and leave everything in MLflow and a folder",
+        "eval": "evaluate a checkpoint on its own split or on another folder",
+        "campaign": "run a plan from smoke tests to delivered models; started again, it resumes",
+        "compare": "compare two finished campaigns, and check predictions about the second",
+        "sweep": "search hyperparameters of one model; every trial is a run",
+        "select": "rank finished runs over their seeds, with intervals; register the champion",
+        "combine": "average the weights of runs of one model, as far as held-out pictures gain by it",
+        "robustness": "accuracy on blurred, noisy, compressed, dark, bright, rotated and squeezed photos",
+    },
+    "models": {
+        "export": "write the registered models' weights and the single file that loads them",
+        "predict": "classify every picture in a folder",
+        "explain": "draw which parts of a picture raise the logit of the class it is given",
+        "app": "a page to try models with one's own pictures, on this machine",
+    },
+    "server": {
+        "ui": "show runs, champions and reports in MLflow's pages, on this machine",
+        "serve": "run MLflow's tracking server for a team, with log-in",
+        "backup": "back up a tracking store: database, artifacts, accounts, with digests",
+        "restore": "check a backup, and restore it into an empty database and folder",
+        "sync": "deliver to MLflow what runs recorded while the server was away",
+        "reap": "close runs whose process is gone",
+    },
+    "data": {
+        "dataset": "make a generated flower set, check a folder, or fetch public photos",
+    },
 }
+COMMANDS = {name: about for commands in COMMAND_GROUPS.values() for name, about in commands.items()}
 
 COMPLETION = "--print-completion"
 
@@ -46,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print("usage: flowerml COMMAND [--help] ...\n")
-        print("\n".join(f"  {name:<10} {about}" for name, about in COMMANDS.items()))
+        for group, commands in COMMAND_GROUPS.items():
+            print("\n".join([f"{group}:", *(f"  {name:<10} {about}" for name, about in commands.items())]))
         print(f"\nflowerml {COMPLETION} bash|zsh|tcsh prints a script that completes commands and flags in a shell")
         return 0 if words else 2
     if words[0] == "--version":
@@ -57,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0].partition("=")[0] == COMPLETION:
         return run_command(COMPLETION, [*words[0].split("=", 1)[1:], *words[1:]])
     return run_command(words[0], words[1:])
+
+
+def command_module(name: str) -> str:
+    """The module of a command, which has `run(argv)` and `make_parser()`."""
+    (group,) = (group for group, commands in COMMAND_GROUPS.items() if name in commands)
+    return f"flowerml.cli.commands.{group}.{name}"
 
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
@@ -78,8 +95,8 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
                 f"command {name!r} is unknown.{did_you_mean(name, tuple(COMMANDS))} Allowed: {', '.join(COMMANDS)}"
             )
         os.environ[COMMAND] = f"flowerml {name}"
-        module = "completion" if name == COMPLETION else f"commands.{name}"
-        command: Callable[[Sequence[str] | None], int] = import_module(f"flowerml.cli.{module}").run
+        module = "flowerml.cli.completion" if name == COMPLETION else command_module(name)
+        command: Callable[[Sequence[str] | None], int] = import_module(module).run
         code = command(argv)
         logger.debug(f"{name} ended with exit code {code} (Python {platform.python_version()})")
         return code

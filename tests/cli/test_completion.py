@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from flowerml.cli.completion import SHELLS
-from flowerml.cli.main import COMMANDS, main
+from flowerml.cli.main import COMMANDS, command_module, main
 from flowerml.settings import known_models
 from flowerml.settings.declaration import fields
 from tests.cli.test_flags import ROOT, heavy
@@ -77,7 +77,7 @@ def test_bash_completes_files_and_folders(scripts, tmp_path):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_flag_of_every_command_is_offered(scripts, name):
-    parser = import_module(f"flowerml.cli.commands.{name}").make_parser()
+    parser = import_module(command_module(name)).make_parser()
     flags = set(re.findall(r"(?m)^ +(?:-\w, )?(--[a-z0-9-]+)", parser.format_help()))
     assert flags <= set(completed(scripts, name, "--"))
     assert len(flags) >= 3

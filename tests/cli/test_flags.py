@@ -266,18 +266,18 @@ class TestExitCodes:
         def run(_argv):
             raise error
 
-        monkeypatch.setattr("flowerml.cli.commands.train.run", run)
+        monkeypatch.setattr("flowerml.cli.commands.experiments.train.run", run)
         assert run_command("train", []) == code
         assert capsys.readouterr() == ("", line)
 
     def test_a_commands_own_code_is_the_exit_code(self, monkeypatch):
         seen = []
-        monkeypatch.setattr("flowerml.cli.commands.dataset.run", lambda argv: seen.append(argv) or 1)
+        monkeypatch.setattr("flowerml.cli.commands.data.dataset.run", lambda argv: seen.append(argv) or 1)
         assert main(["dataset", "check", "--json"]) == 1
         assert seen == [["check", "--json"]]
 
     def test_a_bug_of_ours_is_not_dressed_up_as_a_users_mistake(self, monkeypatch):
-        monkeypatch.setattr("flowerml.cli.commands.train.run", lambda _argv: 1 // 0)
+        monkeypatch.setattr("flowerml.cli.commands.experiments.train.run", lambda _argv: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             main(["train"])
 

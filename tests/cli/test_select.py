@@ -11,7 +11,7 @@ import shutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flowerml.cli.commands import select
+from flowerml.cli.commands.experiments import select
 from flowerml.errors import RunFailed, UserError
 from tests.tracking.made_runs import RunFactory
 from tests.tracking.opened_runs import open_run

@@ -81,9 +81,9 @@ def test_every_command_that_computes_sets_it():
         "flowerml/runs/robustness.py",
         "flowerml/runs/data_check.py",
         "flowerml/runs/folds/unlabelled.py",
-        "flowerml/cli/commands/predict.py",
-        "flowerml/cli/commands/explain.py",
-        "flowerml/cli/commands/app.py",
+        "flowerml/cli/commands/models/predict.py",
+        "flowerml/cli/commands/models/explain.py",
+        "flowerml/cli/commands/models/app.py",
     }
     picking = [path for path in callers if "pick_device" in (ROOT / path).read_text(encoding="utf-8")]
     assert picking == ["flowerml/training/device.py"]

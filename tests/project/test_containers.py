@@ -170,7 +170,7 @@ class TestDockerfile:
 
     def test_a_backup_needs_no_package_that_the_servers_image_lacks(self):
         """In the image there is no torch: the commands must not import it, nor anything else that is not installed."""
-        show = "import sys, flowerml.cli.commands.backup, flowerml.tracking.backup.restore; print(*sys.modules)"
+        show = "import sys, flowerml.cli.commands.server.backup, flowerml.tracking.backup.restore; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, timeout=120)
         loaded = done.stdout.split()
         assert "torch" not in loaded

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import flowerml
-from flowerml.cli.main import COMMANDS
+from flowerml.cli.main import COMMANDS, command_module
 from flowerml.settings import resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.flags import CommandParser, add_settings
@@ -162,7 +162,7 @@ class TestMLproject:
         pairs = [(flag, value) for flag, value in pairwise(words) if flag.startswith("--")]
         assert [flag for flag, value in pairs if flag != "--" + value.strip("{}").replace("_", "-")] == []
         with pytest.raises(SystemExit) as ended:
-            import_module(f"flowerml.cli.commands.{entry}").run(["--help"])
+            import_module(command_module(entry)).run(["--help"])
         assert ended.value.code == 0
         shown = capsys.readouterr().out
         assert [flag for flag, _ in pairs if not re.search(rf"(?m)^ *{flag} ", shown)] == []
@@ -186,7 +186,7 @@ class TestEntryPointFiles:
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_every_command_has_a_module_that_runs_it(self, name):
-        assert callable(import_module(f"flowerml.cli.commands.{name}").run)
+        assert callable(import_module(command_module(name)).run)
 
 
 class TestLayers:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flowerml.cli.commands import eval as eval_command
+from flowerml.cli.commands.experiments import eval as eval_command
 from flowerml.errors import UserError
 from flowerml.evaluation.paired_gain import paired_gain
 from flowerml.evaluation.prediction_table import read_predictions

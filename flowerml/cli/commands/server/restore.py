@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowerml.cli.commands.backup import describe, log_left_out
+from flowerml.cli.commands.server.backup import describe, log_left_out
 from flowerml.cli.server_flags import DEFAULT_USERS, add_server_data, store_address
 from flowerml.process.stop_signal import sigterm_as_interrupt
 from flowerml.settings.flags import CommandParser

@@ -1,0 +1,1 @@
+"""Commands that use and deliver trained models."""

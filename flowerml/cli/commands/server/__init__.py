@@ -1,0 +1,1 @@
+"""Commands about the tracking server and its data."""
