@@ -47,10 +47,13 @@ class SqliteDatabase:
             connection.commit()
             check_rows(connection, rows, f"sqlite:///{self._file}")
         self.check_empty()  # as it was some time ago
-        copy_file(dump, self._file)
-        if file_digest(self._file) != file_digest(dump):
-            self._file.unlink()
-            raise UserError(f"{self._file} has other bytes than were written: check the disk")
+        try:
+            copy_file(dump, self._file)
+            if file_digest(self._file) != file_digest(dump):
+                raise UserError(f"{self._file} has other bytes than were written: check the disk")
+        except BaseException:  # a stop too
+            self._file.unlink(missing_ok=True)
+            raise
         return moved
 
 
