@@ -5,7 +5,7 @@
 `--checkpoint` can be repeated; `--photos` is the folder that the runs were trained on, and may hold a part of it: those
 of their validation photos that are there are named with the ONNX files. Without a checkpoint the models have random
 weights and the pictures are generated. Each file is loaded in a process of its own; each round times all of them, one
-after the other.
+after the other, and the best of each counts.
 """
 
 import argparse

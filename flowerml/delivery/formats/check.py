@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ class FormatCheck:
     `logit_difference` is the largest one on the probe, `probe_labels` the number of its `probe_inputs` whose label
     changed; both None without a probe. Of `photos` validation photos `photo_labels` have another label than the run
     recorded. `gain` is the change in accuracy from the fp32 file to an int8 one (None for others, and where no photos
-    are at hand). `ms` is the median of milliseconds per picture by batch size.
+    are at hand). `ms` is milliseconds per picture by batch size.
     """
 
     file: str
@@ -136,7 +135,7 @@ def check_formats(
 ) -> list[FormatCheck]:
     """Check the files made from `weights`, all in `folder`; the first result is that of `weights`, for its speed.
 
-    Speed is the median of `rounds`.
+    Speed is the best of `rounds`.
 
     Raises:
         UserError: a process failed, or a recorded file can't be read.
@@ -170,7 +169,10 @@ def check_formats(
 
 
 def time_formats(processes: Mapping[str, FormatProcess], rounds: int) -> dict[str, dict[int, float]]:
-    """Milliseconds per picture by name and batch size: the median of `rounds`, in each of which all are timed."""
+    """Milliseconds per picture by name and batch size: the least of `rounds`, in each of which all are timed.
+
+    Other programs only ever add to a figure.
+    """
     result: dict[str, dict[int, float]] = {name: {} for name in processes}
     for batch in BATCHES:
         seconds: dict[str, list[float]] = {name: [] for name in processes}
@@ -179,7 +181,7 @@ def time_formats(processes: Mapping[str, FormatProcess], rounds: int) -> dict[st
                 seconds[name].append(process.seconds(batch))
                 time.sleep(_PAUSE_S)
         for name, values in seconds.items():
-            result[name][batch] = 1e3 * median(values[1:]) / batch  # the first allocates
+            result[name][batch] = 1e3 * min(values[1:]) / batch  # the first allocates
     return result
 
 

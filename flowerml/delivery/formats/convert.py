@@ -24,6 +24,7 @@ from flowerml.delivery.formats.request import (
 )
 from flowerml.delivery.verify import Expected, RecordedPhoto, recorded_photos
 from flowerml.errors import UserError, one_line
+from flowerml.evaluation.tta import NO_VIEWS
 from flowerml.human_units import amount
 from flowerml.prediction import FlowersClassifier, as_predictor
 from flowerml.prediction.delivered import for_delivery
@@ -68,6 +69,7 @@ def convert(
     if {Format.ONNX, Format.OPENVINO} & set(request.formats):
         _require_size(checkpoint)
     model = as_predictor(checkpoint, "cpu", checkpoint.origin)
+    model.tta = NO_VIEWS  # the graph is of one view
     inputs = torch.zeros(2, 3, checkpoint.description.size, checkpoint.description.size)
     program = _convert_quietly("export", checkpoint, lambda: _exported(model, inputs))
     converted = []

@@ -37,10 +37,10 @@ def all_formats(cnn_run, photos, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="package")
 def with_views(vit_run, photos, tmp_path_factory) -> Path:
-    """The folder of a ViT's delivery as ONNX and dynamic int8, with the views flip-scales."""
+    """The folder of a ViT's delivery as ONNX and static int8, with the views flip-scales."""
     out = tmp_path_factory.mktemp("vit") / "out"
     words = ("--checkpoint", vit_run, "--output-dir", out, "--train-dir", photos, "--tta", "flip-scales")
-    assert main(["export", *map(str, words), "--format", "onnx", "--int8"]) == 0
+    assert main(["export", *map(str, words), "--format", "onnx", "--int8", "static"]) == 0
     return out
 
 

@@ -67,6 +67,13 @@ def test_fp32_files_have_the_logits_of_the_probe_and_int8_is_measured(all_format
     assert change["interval_95"]["pictures"] == PHOTOS // 2, "not on the photos that the ranges are from"
 
 
+def test_views_of_the_weights_are_those_of_the_onnx_files(with_views):
+    for name, precision in (("vit_flowers.onnx", "fp32"), ("vit_flowers_int8.onnx", "int8 static")):
+        texts = {entry.key: entry.value for entry in onnx.load(with_views / name).metadata_props}
+        assert (texts["flowerml.tta"], texts["flowerml.precision"]) == ('"flip-scales"', f'"{precision}"')
+        assert manifest(with_views)[name]["precision"] == precision
+
+
 def test_an_int8_file_holds_int8_weights(all_formats):
     proto = onnx.load(all_formats / "cnn_flowers_int8.onnx")
     kinds = {one.data_type for one in proto.graph.initializer if len(one.dims) > 1}
@@ -154,8 +161,9 @@ def test_other_logits_than_the_probes_are_an_error(vit_run, export, tmp_path):
 def test_without_probe_and_photos_it_says_what_was_not_compared(vit_run, export, tmp_path):
     shutil.copy(vit_run, tmp_path / "best.pth")
     words = ("--checkpoint", tmp_path / "best.pth", "--output-dir", tmp_path / "out")
-    code, result, err = export(*words, "--format", "onnx", "--int8", "dynamic")
+    code, result, err = export(*words, "--format", "onnx", "--int8")
     assert code == 0, err
+    assert result["formats"]["vit_flowers.pth"][-1]["precision"] == "int8 dynamic"
     _, plain, int8 = result["formats"]["vit_flowers.pth"]
     assert plain["logit_difference"] is int8["logit_difference"] is int8["accuracy_change"] is None
     assert plain["remarks"] == ["the run left no probe.npz: its logits could not be compared"]
