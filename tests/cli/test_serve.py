@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.cli.main import run_command
 from flowerml.tracking.server.allowed_hosts import host_options
 from flowerml.tracking.server.login import PASSWORD, login_environment
+from flowerml.tracking.server.store import prepare_store
 
 SECRET = "a word and # 100% more"  # no character of it may matter
 
@@ -79,6 +80,13 @@ def status(address, headers=(), data=None):
             return answer.status
     except HTTPError as error:
         return error.code
+
+
+def test_the_experiment_that_mlflow_makes_keeps_its_artifacts_at_the_server(tmp_path, monkeypatch):
+    """Not in a folder of the machine that a client runs on."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'team.db'}")
+    prepare_store()
+    assert MlflowClient().get_experiment("0").artifact_location == "mlflow-artifacts:/0"
 
 
 def test_a_server_for_others_is_reached_by_this_machines_names_and_addresses():
