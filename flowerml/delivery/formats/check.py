@@ -221,11 +221,7 @@ def _check(
     gain = None
     if not exact:
         gain = _accuracy_change(one, recorded, before, labels)
-        if gain is None:
-            remarks.append(
-                f"{name}: the validation photos are not at hand (--train-dir names their folder): its accuracy was not"
-                " compared"
-            )
+        remarks += int8_remarks(name, gain)
     return FormatCheck(
         name,
         str(one.format),
@@ -241,6 +237,21 @@ def _check(
         tuple(problems),
         tuple(remarks),
     )
+
+
+def int8_remarks(name: str, gain: PairedGain | None) -> list[str]:
+    """What has to be said of the accuracy of an int8 file: that it was not measured, or that it is lower."""
+    if gain is None:
+        return [
+            f"{name}: the validation photos are not at hand (--train-dir names their folder): its accuracy was not"
+            " compared"
+        ]
+    if gain.shown and gain.gain < 0:
+        return [
+            f"warning: {name} is right less often than the fp32 file ({gain.before:.4f} -> {gain.after:.4f} on"
+            f" {gain.pictures} photos, more than chance): deliver that one, or try the other kind of --int8"
+        ]
+    return []
 
 
 def _accuracy_change(

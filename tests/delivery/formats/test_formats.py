@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from flowerml.delivery.formats import convert as conversion
+from flowerml.delivery.formats.check import int8_remarks
 from flowerml.delivery.formats.metadata import metadata_of
 from flowerml.delivery.model_card import NAME as CARD
+from flowerml.evaluation.paired_gain import paired_gain
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.delivery.formats.runs import CLASSES, PER_CLASS, SIZE
 
@@ -72,6 +74,15 @@ def test_views_of_the_weights_are_those_of_the_onnx_files(with_views):
         texts = {entry.key: entry.value for entry in onnx.load(with_views / name).metadata_props}
         assert (texts["flowerml.tta"], texts["flowerml.precision"]) == ('"flip-scales"', f'"{precision}"')
         assert manifest(with_views)[name]["precision"] == precision
+
+
+@pytest.mark.parametrize(("after", "warned"), [(60, False), (59, False), (30, True), (60 + 3, False)])
+def test_an_int8_file_that_loses_accuracy_beyond_chance_gets_a_warning(after, warned):
+    right = np.arange(64) < 60
+    gain = paired_gain(right, np.arange(64) < after)
+    assert [
+        line.startswith("warning: x_int8.onnx is right less often") for line in int8_remarks("x_int8.onnx", gain)
+    ] == ([True] if warned else [])
 
 
 def test_an_int8_file_holds_int8_weights(all_formats):
