@@ -26,7 +26,9 @@ def main() -> int:
     options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python-version", "3.11"]
     options += ["--group", "dev", "--group", "docs"]
     options += [
-        word for extra in ("server", "s3", "ray", "opencv", "app", "onnx", "openvino") for word in ("--extra", extra)
+        word
+        for extra in ("server", "s3", "ray", "opencv", "heif", "app", "onnx", "openvino")
+        for word in ("--extra", extra)
     ]
     platform = ["--python-platform", "x86_64-unknown-linux-gnu"]
     uv = str(Path(sys.executable).parent / "uv")

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from flowerml.errors import UserError
 
 # Pillow's JPEG door also takes MPO, what phones and cameras write into .jpg files with more than one picture inside;
 # the first one counts.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+_HEIF = "HEIF"  # as pillow-heif calls HEIC and its kin
 PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB of RGB
 _WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -26,6 +28,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# ISO/IEC 23008-12: the four letters behind `ftyp`.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
 _METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow looks for an orientation
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _TEXT_LIMIT = 2**20  # bytes of a text or profile in a PNG, unpacked: what Pillow reads
@@ -80,8 +85,30 @@ def _decode_file(data: bytes, *, upright: bool) -> Image.Image:
 
 
 def _open_and_convert(data: bytes, *, upright: bool) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    formats = (*FORMATS, _HEIF) if is_heif(data) and can_read_heif() else FORMATS
+    with Image.open(io.BytesIO(data), formats=formats) as image:
         return _to_rgb(image, upright=upright)
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins so is HEIC, what phones of Apple take, or another kind of HEIF; AVIF is not."""
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+def is_avif(head: bytes) -> bool:
+    """Whether a file that begins so is AVIF."""
+    return head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS
+
+
+@cache
+def can_read_heif() -> bool:
+    """Whether pillow-heif is installed, an optional package; Pillow then opens HEIC too."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -229,8 +256,6 @@ def _too_large(what: str) -> str:
 
 def _looks_like(source: bytes | Image.Image) -> str:
     head = b"" if isinstance(source, Image.Image) else source[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if head[4:].startswith(
-        (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1", b"ftypavi")
-    ):  # phones and servers also put HEIC and AVIF into files called .jpg
-        return " (it looks like HEIC or AVIF: convert it to JPEG or PNG)"
+    if is_heif(head):  # phones and servers also put HEIC into files called .jpg
+        return " (it looks like HEIC: install pillow-heif, or convert it to JPEG or PNG)"
     return " (it looks like a web page)" if head.startswith((b"<!doctype", b"<html", b"<?xml")) else ""

@@ -129,7 +129,7 @@ def test_one_photo_a_broken_one_and_one_that_is_too_large(page, photos, models):
     page.get_by_label("Remove Image").click()
     expect(answers.first).to_have_text(re.compile(rf"^\s*{CNN}\s*$"))
     choose(page, photos / "broken.jpg")
-    expect(page.get_by_role("alert")).to_have_text("broken.jpg: not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF")
+    expect(page.get_by_role("alert")).to_have_text("broken.jpg: not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF")
     expect(answers.first).to_have_text(re.compile(rf"^\s*{CNN}\s*$"))
     page.get_by_label("Remove Image").click()
     expect(page.get_by_role("alert")).to_have_count(0)
@@ -164,7 +164,7 @@ def test_several_photos_are_a_table_and_bad_ones_lines_of_it(page, photos, model
             model = models.classifiers[name]
             expect(rows.nth(place)).to_contain_text(f"{predict(model, photo)} {predict_proba(model, photo).max():.1%}")
         expect(rows.nth(place)).to_contain_text("none of these")
-    bad = "can't be used: not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF"
+    bad = "can't be used: not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF"
     for place, name in enumerate(("broken.jpg", MARKUP), start=len(good)):
         expect(rows.nth(place).locator("td")).to_have_text([name, bad])
 

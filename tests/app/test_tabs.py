@@ -60,7 +60,7 @@ def test_a_bad_file_is_one_sentence_and_no_answer_stays(models, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     for name, words in {
         "bomb.png": f"bomb.png: the picture is over the limit of {PIXEL_LIMIT:,} pixels",
-        "broken.jpg": "broken.jpg: not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF",
+        "broken.jpg": "broken.jpg: not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF",
     }.items():
         said, *values = photo_tabs._photo_values(models.classifiers, payload(tmp_path / name))
         assert text_of(said) == words

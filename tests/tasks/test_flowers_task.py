@@ -72,7 +72,7 @@ def test_remarks_name_counts_copies_and_folders_left_out(root):
 def test_remarks_count_what_is_passed_over_and_warn_of_lost_pictures(root):
     put(root / "rose" / "notes.txt", b"")
     assert "passed over: 1 other files (.txt 1; in rose 1)" in prepared(root).remarks
-    put(root / "rose" / "1.heic", b"")
+    put(root / "rose" / "1.jxl", b"")
     assert any(line.startswith("warning: passed over: 1 pictures in formats") for line in prepared(root).remarks)
 
 

@@ -2,7 +2,7 @@
 
 A file counts as a picture if its suffix is one of SUFFIXES. Any other file is one if its first bytes are those of a
 format that is read, unless its suffix is that of a copy or of a part of a download. TIFF's first bytes count only in
-files without a suffix, because camera raw files begin with them too.
+files without a suffix, because camera raw files begin with them too. HEIC is read where pillow-heif is installed.
 """
 
 import re
@@ -10,13 +10,16 @@ from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path, PurePath
 
+from flowerml.data.decode import can_read_heif, is_avif, is_heif
+
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo"}  # all of them JPEG
-    | {".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 )
-MAIN_SUFFIXES = ".bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"  # for messages
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+MAIN_SUFFIXES = ".avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"  # for messages
 _CONVERTIBLE = frozenset(
-    {".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".jxr", ".psd", ".svg", ".tga", ".ppm", ".pgm"}
+    {".jxl", ".jp2", ".j2k", ".jpx", ".jxr", ".psd", ".svg", ".tga", ".ppm", ".pgm"}
     | {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"}
 )
 _COPIES = frozenset({".bak", ".orig", ".old", ".tmp", ".swp", ".part", ".partial", ".crdownload", ".download"})
@@ -49,7 +52,6 @@ _OWN_FILES = tuple(
 )
 _MLFLOW_RUN = re.compile(r"[0-9a-f]{32}")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # sizes; "BM" alone may begin a text
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 _HEAD = 32  # bytes, enough for each of the formats
 
 
@@ -78,6 +80,8 @@ def kind_of_file(path: Path) -> tuple[Kind, str]:
     suffix = PurePath(path.name).suffix.lower()
     if suffix in SUFFIXES:
         return Kind.PICTURE, suffix
+    if suffix in HEIF_SUFFIXES:
+        return Kind.PICTURE if can_read_heif() else Kind.CONVERTIBLE, suffix
     if suffix in _CONVERTIBLE:
         return Kind.CONVERTIBLE, suffix
     if suffix in _COPIES or path.name.endswith("~"):
@@ -106,7 +110,7 @@ def is_output_folder(folder: Path) -> bool:
     names = _names_in(folder)
     if is_output(folder.name, names):
         return True
-    if any(PurePath(name).suffix.lower() in SUFFIXES for name in names):
+    if any(PurePath(name).suffix.lower() in (SUFFIXES | HEIF_SUFFIXES) for name in names):
         return False
     return any(is_output(name, _names_in(folder / name)) for name in names)
 
@@ -134,8 +138,9 @@ def _kind_of_content(head: bytes, *, with_suffix: bool) -> Kind:
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
         or (head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS)
         or (head.startswith((b"II*\0", b"MM\0*")) and not with_suffix)
+        or is_avif(head)
     ):
         return Kind.PICTURE
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        return Kind.CONVERTIBLE
+    if is_heif(head):
+        return Kind.PICTURE if can_read_heif() else Kind.CONVERTIBLE
     return Kind.OTHER

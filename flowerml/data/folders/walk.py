@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowerml.data.folders.kinds import Kind, Reason, beside_pictures, is_output, kind_of_file
+from flowerml.data.folders.kinds import HEIF_SUFFIXES, Kind, Reason, beside_pictures, is_output, kind_of_file
 from flowerml.errors import UserError, one_line
 
 _NAMED = 5  # classes and kinds that are named in a line
@@ -137,6 +137,8 @@ def passed_over_line(entries: Iterable[PassedOver]) -> str | None:
                 kinds[entry.kind] += entry.count
                 folders[entry.folder] += entry.count
             remedy = f": {_REMEDIES[reason]}" if reason in _REMEDIES else ""
+            if reason is Reason.CONVERTIBLE and not HEIF_SUFFIXES.isdisjoint(kinds):
+                remedy += ', or pip install "flowerml[heif]", which reads HEIC'
             where = f"; in {_counts_text(folders)}" if {*folders} != {""} else ""
             parts.append(f"{kinds.total():,} {reason} ({_counts_text(kinds)}{where}){remedy}")
     return f"passed over: {'; '.join(parts)}" if parts else None

@@ -155,7 +155,7 @@ PREDICT = {
     ),
     "predict: an empty folder": Case(
         "predict 'my\ndata' --model model.pth",
-        r"my\ndata: no pictures in it (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
+        r"my\ndata: no pictures in it (.avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
         lambda place: (spoil.with_file("model.pth")(place), spoil.with_folders("my\ndata")(place)),
     ),
     "predict: the table a folder": Case(

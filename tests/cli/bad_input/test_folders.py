@@ -61,7 +61,8 @@ FOLDERS = {
     ),
     "an empty class": Case(
         "train --train-dir data --classes lily,rose",
-        "data: no pictures (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp) in the folder of lily, rose. Add some",
+        "data: no pictures (.avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp) in the folder of lily, rose. Add"
+        " some",
         spoil.with_folders("data/lily", "data/rose"),
     ),
     "two folders of one class": Case(
@@ -140,11 +141,11 @@ FOLDERS = {
 PICTURES = {
     "a web page": (
         b"<!DOCTYPE html><p>Not found",
-        "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF (it looks like a web page)",
+        "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF (it looks like a web page)",
     ),
     "half a photo": (spoil.half_a_photo(), "damaged: image file is truncated (… bytes not processed)"),
     "an empty file": (b"", "the file is empty"),
-    "a text": (b"a photo of a rose", "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF"),
+    "a text": (b"a photo of a rose", "not a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF"),
     "a decompression bomb": (spoil.bomb(), "the picture is over the limit of 89,478,485 pixels"),
 }
 FOLDERS |= {
@@ -156,7 +157,7 @@ FOLDERS |= {
     },
     "a bad picture of an odd name": Case(
         "train --train-dir data",
-        f"{ONE_BAD}  'rose/new\\nline é.jpg'\tnot a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF",
+        f"{ONE_BAD}  'rose/new\\nline é.jpg'\tnot a picture in JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF",
         spoil.with_picture("rose/new\nline é.jpg", b"x"),
     ),
     "a picture's name in Latin-1": Case(

@@ -62,18 +62,32 @@ def test_a_text_that_begins_as_a_bitmap_does_is_no_picture(tmp_path):
     assert counted(tmp_path) == {(Reason.OTHER, "no suffix"): 1, (Reason.OTHER, ".txt"): 1}
 
 
-@pytest.mark.parametrize("name", ["1.heic", "1.HEIF", "1.avif", "1.jxl", "1.cr2", "1.dng"])
-def test_formats_that_are_not_read_are_counted_with_the_remedy(tmp_path, name):
+@pytest.fixture
+def without_heif(monkeypatch):
+    """As where pillow-heif is not installed."""
+    monkeypatch.setattr("flowerml.data.folders.kinds.can_read_heif", lambda: False)
+
+
+@pytest.mark.parametrize("name", ["1.heic", "1.HEIF", "1.jxl", "1.cr2", "1.dng"])
+def test_formats_that_are_not_read_are_counted_with_the_remedy(tmp_path, name, without_heif):
     put(tmp_path / name, encode(scene(1), "TIFF"))
     line = passed_over_line(walk_pictures(tmp_path).counts("rose"))
     suffix = Path(name).suffix.lower()
+    heif = ', or pip install "flowerml[heif]", which reads HEIC' if suffix in (".heic", ".heif") else ""
     assert line == (
         f"passed over: 1 pictures in formats that are not read ({suffix} 1; in rose 1): convert them to JPEG or PNG to"
-        " use them"
+        f" use them{heif}"
     )
 
 
-def test_a_heic_picture_without_suffix_is_counted_as_one(tmp_path):
+def test_heic_and_avif_are_pictures_by_suffix_and_by_their_first_bytes(tmp_path):
+    pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    for name, brand in (("1.heic", b""), ("2.HIF", b""), ("3.avif", b""), ("4", b"heic"), ("5.dat", b"avif")):
+        put(tmp_path / name, b"\0\0\0\x18ftyp" + brand)
+    assert sorted(walk_pictures(tmp_path).files) == ["1.heic", "2.HIF", "3.avif", "4", "5.dat"]
+
+
+def test_a_heic_picture_without_suffix_is_counted_as_one(tmp_path, without_heif):
     put(tmp_path / "IMG_1", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     walk = walk_pictures(tmp_path)
     assert dict(walk.passed_over) == {(Reason.CONVERTIBLE, "no suffix"): 1}
@@ -125,23 +139,23 @@ def test_a_named_pipe_is_not_opened(tmp_path):
     assert counted(tmp_path) == {(Reason.OTHER, "no suffix"): 1}
 
 
-def test_no_pictures_in_a_folder_says_what_there_is(tmp_path):
+def test_no_pictures_in_a_folder_says_what_there_is(tmp_path, without_heif):
     touch(tmp_path, "1.heic")
     with pytest.raises(UserError, match=r"no pictures in it .*\.heic 1.*convert them"):
         find_pictures([tmp_path])
 
 
-def test_a_class_of_heic_pictures_only_is_refused_with_the_remedy(tmp_path):
+def test_a_class_of_heic_pictures_only_is_refused_with_the_remedy(tmp_path, without_heif):
     touch(tmp_path, "a/1.jpg", "b/1.jpg", "c/1.heic")
     with pytest.raises(UserError, match=r"folder of c; there are \.heic: convert them.*--classes a,b"):
         read_layout(tmp_path, ("folders",), {})
 
 
 def test_what_is_passed_over_is_counted_by_class_and_reason_in_one_line(tmp_path):
-    touch(tmp_path, "a/1.jpg", "a/x.txt", "b/1.jpg", "b/x.txt", "b/y.xml", "b/2.heic", "stray.jpg", "manifest.csv")
+    touch(tmp_path, "a/1.jpg", "a/x.txt", "b/1.jpg", "b/x.txt", "b/y.xml", "b/2.jxl", "stray.jpg", "manifest.csv")
     line = passed_over_line(read_layout(tmp_path, ("folders",), {}).passed_over)
     assert line == (
-        "passed over: 1 pictures in formats that are not read (.heic 1; in b 1): convert them to JPEG or PNG to use"
+        "passed over: 1 pictures in formats that are not read (.jxl 1; in b 1): convert them to JPEG or PNG to use"
         " them; 1 pictures outside the class folders (.jpg 1): move them into one of the class folders to use them; 3"
         " other files (.txt 2, .xml 1; in b 2, a 1)"
     )
