@@ -23,7 +23,7 @@ from flowerml.tracking.backup.locations import move_locations
 from flowerml.tracking.client.failures import to_user_error
 
 # Tables, partitions, views, sequences of the database itself.
-_RELATIONS = text(
+_CATALOG = text(
     "SELECT format('%I.%I', n.nspname, c.relname), c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid ="
     " c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND n.nspname NOT IN ('pg_catalog',"
     " 'information_schema') AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1"
@@ -53,7 +53,7 @@ class PostgresDatabase:
     def check_empty(self) -> None:
         """See `Database`."""
         with self._connection() as connection:
-            found = connection.execute(_RELATIONS).first()
+            found = connection.execute(_CATALOG).first()
         if found is not None:
             raise UserError(
                 f"--store {self._name} is not empty (it has {found[0]}): stop its server and name a new database"
@@ -79,7 +79,7 @@ class PostgresDatabase:
     def _drop_all(self) -> None:
         """Drop all that is in the database: it was empty before the restore."""
         with self._connection() as connection:
-            for name, kind in connection.execute(_RELATIONS).all():
+            for name, kind in connection.execute(_CATALOG).all():
                 connection.exec_driver_sql(f"DROP {_DROP[kind]} IF EXISTS {name.replace('%', '%%')} CASCADE")
             connection.commit()
 

@@ -112,7 +112,7 @@ def test_it_has_the_names_of_the_torch_file_and_imports_neither_torch_nor_flower
     nodes = list(ast.walk(ast.parse(source)))
     imported = {alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {(node.module or "").partition(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert imported - sys.stdlib_module_names - {"__future__"} == {"PIL", "numpy", "onnxruntime"}
+    assert imported - sys.stdlib_module_names - {"__future__"} == {"PIL", "numpy", "onnxruntime", "pillow_heif"}
     for name in ("predict", "predict_proba", "predict_set"):
         ours, theirs = getattr(fc, name), getattr(torch_file, name)
         assert (ours.__defaults__, ours.__kwdefaults__) == (theirs.__defaults__, theirs.__kwdefaults__)

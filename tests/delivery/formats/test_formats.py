@@ -35,6 +35,7 @@ def test_every_file_is_in_the_manifest_the_archive_and_the_card(all_formats):
     entries = manifest(all_formats)
     code = {"flowers_classifier.py", "flowers_classifier_onnx.py"}
     assert entries.keys() == {"cnn_flowers.pth", *FILES, *code}
+    shutil.rmtree(all_formats / "__pycache__", ignore_errors=True)  # of a test that imports its file
     assert {path.name for path in all_formats.iterdir()} == {*entries, "MANIFEST.json", CARD}
     for name, entry in entries.items():
         data = (all_formats / name).read_bytes()

@@ -17,6 +17,9 @@ def filled(empty_store, tmp_path_factory):
     """A folder with `mlflow.db`, `mlartifacts` and `mlflow-users.db`; copied by the fixture `site`."""
     folder = tmp_path_factory.mktemp("filled")
     shutil.copy(empty_store, folder / "mlflow.db")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store:  # as in a store that `flowerml serve` made
+        store.execute("UPDATE experiments SET artifact_location = 'mlflow-artifacts:/0' WHERE experiment_id = 0")
+        store.commit()
     fill(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts")
     with closing(sqlite3.connect(folder / "mlflow-users.db")) as users:
         users.execute("CREATE TABLE users (name TEXT)")
