@@ -90,8 +90,11 @@ def build(
         UserError: unknown model, unsupported image size, or weights that are unavailable or do not fit.
     """
     make = partial(build_backbone, spec, img_size, drop_path, weights)
-    key = (spec, img_size, drop_path, weights_digest(weights, spec))
-    backbone, unused = frozen_backbones.get(key, make) if frozen else make()
+    if frozen:
+        key = (spec, img_size, drop_path, weights_digest(weights, spec))
+        backbone, unused = frozen_backbones.get(key, make)
+    else:
+        backbone, unused = make()
     model = Classifier(backbone.module, backbone.features, classes, dropout)
     check_forward_pass(model, spec, img_size)
     return BuiltModel(model, backbone.describe_inputs(overrides), backbone.layer_groups, unused)

@@ -41,6 +41,7 @@ def get(key: Hashable, build: Callable[[], tuple[Backbone, tuple[str, ...]]]) ->
     before = torch.get_rng_state()
     if _last is not None and _last.key == key and torch.equal(_last.generator_before, before):
         torch.set_rng_state(_last.generator_after)
+        _last.backbone.module.cpu()  # where a new one is; the run before may have moved it to a GPU
     else:
         _last = None  # before the next one takes its memory
         backbone, unused = build()
