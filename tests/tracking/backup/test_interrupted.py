@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -197,9 +198,18 @@ def test_a_stop_when_the_database_is_in_its_place_takes_it_away_again(backup, tm
     assert [path.name for path in new.rglob("*")] == []
 
 
+# A shell starts what runs in its background with SIGINT ignored, and that is inherited.
+PROGRAM = """
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from flowerml.cli.main import main_process
+    main_process(sys.argv[1:])
+"""
+
+
 def start(*words, folder):
     """`flowerml` in a process of its own."""
-    command = [sys.executable, "-m", "flowerml.cli.main", *map(str, words)]
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), *map(str, words)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -15,6 +15,11 @@ from tests.tracking.made_runs import DATA, SPLIT, TOTAL, predictions_csv
 
 pytestmark = pytest.mark.slow
 postgres, compose_server = compose.postgres, compose.compose_server
+_ACCOUNTS = {
+    "PGPASSWORD": compose.PASSWORD,
+    "MLFLOW_TRACKING_USERNAME": "admin",
+    "MLFLOW_TRACKING_PASSWORD": compose.ADMIN_PASSWORD,
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +27,8 @@ def addresses(postgres, compose_server):
     """(HTTP address, Postgres address) of one store with runs, written over HTTP."""
     http = f"http://127.0.0.1:{compose_server[0]}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PGPASSWORD", compose.PASSWORD)
+        for name, value in _ACCOUNTS.items():
+            patch.setenv(name, value)
         add_runs(MlflowClient(tracking_uri=http))
         yield http, f"postgresql+psycopg2://mlflow@127.0.0.1:{postgres}/mlflow"
 
@@ -67,7 +73,8 @@ def add_runs(client):
 def store(request, addresses, monkeypatch):
     """Sets one of the two addresses; returns its name."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", addresses[request.param])
-    monkeypatch.setenv("PGPASSWORD", compose.PASSWORD)
+    for name, value in _ACCOUNTS.items():
+        monkeypatch.setenv(name, value)
     mlflow.set_tracking_uri(None)
     return ("http", "postgres")[request.param]
 
