@@ -173,11 +173,13 @@ def filled_stores(names: list[str], runs: int) -> Iterator[Iterator[tuple[str, s
 
 @contextmanager
 def tracking_server(servers: object, postgres: int, folder: Path) -> Iterator[str]:
-    """The address of a server with two workers on that Postgres."""
+    """The address of the server of docker/compose.yaml on that Postgres; this process is logged in there."""
     import signal
 
     port = servers.free_port()
-    environment = {**os.environ, **servers.SERVICE["environment"], "PGPASSWORD": servers.PASSWORD}
+    environment = servers.environment_here(folder, postgres)
+    os.environ["MLFLOW_TRACKING_USERNAME"] = "admin"
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = servers.ADMIN_PASSWORD
     command = servers.command_here(port, postgres, folder / "served")
     ready = lambda: servers.answer(port, "/health") == (200, b"OK")  # noqa: E731
     with servers.running(command, ready, folder / "log", signal.SIGTERM, cwd=folder, env=environment):
