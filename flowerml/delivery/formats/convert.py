@@ -141,7 +141,7 @@ def _write_int8(
 
     precision = f"int8 {int8}"
     path = source.with_name(file_name(source.name, Format.ONNX, precision))
-    inputs = (_readable_inputs(model, photos)) if int8 is Int8.STATIC else None
+    inputs = _readable_inputs(model, photos) if int8 is Int8.STATIC else None
 
     def write() -> None:
         quantize(source, path, inputs)
