@@ -113,6 +113,19 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except (MemoryError, RuntimeError) as error:
+        from flowerml.models.memory import is_out_of_memory  # torch
+
+        if not is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or ["MemoryError"])[0]
+        print(
+            f"error: memory ran out ({reason}). End what else needs memory here, or ask for less of it: a smaller"
+            " --batch-size, fewer --workers, --cache-images off",
+            file=sys.stderr,
+        )
+        logger.debug("raised here", exc_info=error)
+        return 1
 
 
 def main_process(argv: Sequence[str] | None = None) -> NoReturn:

@@ -8,8 +8,8 @@ from torch import nn
 from flowerml.errors import UserError
 from flowerml.settings import ModelSpec
 
-# Messages of RuntimeErrors from torch's CPU allocator (c10/core/impl/alloc_cpu.cpp) and the MPS allocator.
-_MESSAGES = ("can't allocate memory", "out of memory", "not enough memory")
+# Messages of RuntimeErrors from torch's CPU allocator (c10/core/impl/alloc_cpu.cpp), the MPS allocator and C++.
+_MESSAGES = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -48,14 +48,25 @@ def test_an_infinite_number_in_a_batch(tally, nursery, pictures, tmp_path):
 
 
 @pytest.mark.fault("13 out of memory")
-def test_out_of_memory(tally, nursery, pictures, tmp_path):
-    """What the system does not give is a line and a FAILED run, not a hang, and its folder still says so."""
+def test_out_of_memory(tally, nursery, pictures, undisturbed, tmp_path):
+    """What the system does not give is a line and a FAILED run, not a hang. Where an allocation inside a native library
+    fails, that library may end the process itself (oneDNN: a null pointer; glibc: abort, exit code 127): that is as a
+    kill. Either way the run goes on once there is memory, to the same weights.
+    """
     folder = tmp_path / "out"
     with tally.trial():
         child = nursery.start(pictures, folder, {"memory_beyond": 60_000_000})
         code = child.wait()
-        assert code in (1, 70), child.log()
-        assert "ENDED FAILED" in child.log() or not (folder / "run.json").exists(), child.log()
+        if code in (1, 70):
+            assert "ENDED FAILED" in child.log() or not (folder / "run.json").exists(), child.log()
+        else:
+            assert code in (127, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS), child.log()
+            assert read_run_file(folder).status == "RUNNING"
+        again = nursery.start(pictures, folder)
+        assert again.wait() == 0, again.log()
+        assert read_run_file(folder).status == "FINISHED"
+        if "memory ran out" not in child.log():  # smaller parts of a batch are summed in another order
+            assert_as_undisturbed(folder, undisturbed)
 
 
 @pytest.mark.fault("14 a process that loads pictures dies")

@@ -20,7 +20,8 @@ CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"
     " bytes."
 )
-ERRORS = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), RuntimeError(CPU), MemoryError()]
+GPU = "CUDA out of memory. Tried to allocate 2.00 GiB."
+ERRORS = [torch.OutOfMemoryError(GPU), RuntimeError(CPU), RuntimeError("std::bad_alloc"), MemoryError()]
 
 
 class LimitedBackbone(nn.Module):
@@ -48,7 +49,7 @@ def with_limited_backbone(make_built, capacity: int, error: BaseException = ERRO
     return built
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "python"])
+@pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "c++", "python"])
 def test_every_out_of_memory_error_is_recognized(error):
     assert is_out_of_memory(error)
 
@@ -58,7 +59,7 @@ def test_other_errors_are_not_taken_for_out_of_memory(error):
     assert not is_out_of_memory(error)
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "python"])
+@pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "c++", "python"])
 def test_the_result_equals_that_of_a_run_with_enough_memory(toy, make_built, error):
     """The effective batch stays: same weights and history as without the shortage, up to the order of sums."""
     plenty = toy.run(built=with_limited_backbone(make_built, 1000), epochs=3, batch_size=8, ema=True)
