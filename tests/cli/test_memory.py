@@ -29,5 +29,5 @@ def test_memory_that_runs_out_is_one_line(allocate, monkeypatch, capsys):
 def test_another_runtime_error_is_not_taken_for_memory(monkeypatch):
     command = importlib.import_module(command_module("predict"))
     monkeypatch.setattr(command, "run", lambda argv: torch.ones(2) @ torch.ones(3))
-    with pytest.raises(RuntimeError, match="same number of elements|inconsistent"):
+    with pytest.raises(RuntimeError, match=r"same number of elements|inconsistent"):
         main(["predict"])
