@@ -107,10 +107,9 @@ def _objective(config: SweepConfig, trial: optuna.Trial) -> float:
         raise
     trial.set_user_attr(RUN, reached.run_id)
     trial.set_user_attr(BEST, reached.best)
+    reported = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
     for epoch, value in reached.by_epoch.items():
-        if (
-            epoch not in trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        ):  # trained by another process
+        if epoch not in reported:  # trained by another process
             trial.report(value, epoch)
     pruned = trial.user_attrs.get(PRUNED)
     if pruned is not None and max(reached.by_epoch) < settings.epochs:
