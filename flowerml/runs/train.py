@@ -11,6 +11,7 @@ from flowerml.errors import Stopped, UserError, one_line
 from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
 from flowerml.journal import JOURNAL
 from flowerml.models.builders import set_channels_last
+from flowerml.process.peak_memory import PeakMemory
 from flowerml.runs.best_weights import BestWeights, best_file, best_kept_of_failed
 from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
 from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, Lease, acquire, clean_fenced, fenced_writes
@@ -20,6 +21,7 @@ from flowerml.runs.lifecycle.termination import finalize_run_status
 from flowerml.runs.loaders import make_loaders, make_views
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.dataset_inputs import dataset_inputs
+from flowerml.runs.outputs.epoch_images import EpochImages, clear_images
 from flowerml.runs.outputs.finalize import RunResult, finalize_run
 from flowerml.runs.outputs.kept_epochs import clear_epochs, keep_epoch
 from flowerml.runs.outputs.run_header import print_header
@@ -38,6 +40,7 @@ from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_
 from flowerml.training.distributed.ranks import Ranks
 from flowerml.training.distributed.torchrun import Torchrun
 from flowerml.training.trainer import train
+from flowerml.training.utilization import utilization
 
 logger = logging.getLogger(__name__)
 
@@ -146,9 +149,11 @@ def _execute(
     if run.settings.overwrite:
         clear_folder(run.folder)
         clear_epochs(run.folder)
+        clear_images(run.folder)
     if start.checkpoint is None:
         checkpoints.clear()
-    for event in _start_events(run, training.labels, test_examples):
+    tags = run_tags(run)
+    for event in _start_events(run, {**tags, **training.labels}, test_examples):
         recorder.record(event)
     for path in artifacts.write_start_files(run):
         recorder.record(Artifact(path))
@@ -166,7 +171,11 @@ def _execute(
         async_writer() as writer,
         joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
     ):
+        memory = PeakMemory(run.device)
         outcome = _train_model(training, views, features, stop_reason, writer, ranks)
+        used = utilization(outcome.history, run.settings, int(tags["flowerml.multiply_adds"]), run.device)
+        if measured := {**memory.read(), **used}:
+            recorder.record(Metrics(measured))
     best = BestWeights(run, views)
     if reason := training.stop.reason:  # requested after the last step
         best.write()
@@ -210,7 +219,13 @@ def _train_model(
         copied = replace(candidate, state_dict=copy_to_cpu(candidate.state_dict))
         writer.submit(lambda: save_checkpoint(best, _as_checkpoint(run, copied)))
 
+    images = EpochImages(run, recorder)
+
     def on_weights(candidate: Candidate) -> None:
+        if views.features is None:
+            images.record_mistakes(candidate)
+        if not run.settings.keep_epochs:
+            return
         copied = replace(candidate, state_dict=copy_to_cpu(candidate.state_dict))
         writer.submit(lambda: keep_epoch(run.folder, _as_checkpoint(run, copied), run.settings.keep_epochs))
 
@@ -235,7 +250,8 @@ def _train_model(
             stop_reason,
             early_stop_reason=lambda: "".join(pruned[:1]),
             waiting=training.stop.interruptible,
-            on_weights=on_weights if run.settings.keep_epochs else None,
+            on_weights=on_weights,
+            on_batch=images.record_batch,
         ),
         load_state=checkpoint.load if checkpoint is not None else None,
         ranks=ranks,
@@ -268,8 +284,8 @@ def _test_examples(run: Prepared) -> list[Example]:
     return examples
 
 
-def _start_events(run: Prepared, labels: Mapping[str, str], test_examples: Sequence[Example]) -> Iterator[Event]:
-    yield Tags({**run_tags(run), **labels})
+def _start_events(run: Prepared, tags: Mapping[str, str], test_examples: Sequence[Example]) -> Iterator[Event]:
+    yield Tags(tags)
     yield Params(as_params(run.settings))
     yield from dataset_inputs(run, test_examples)
     balance = run.balance

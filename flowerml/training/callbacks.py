@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from flowerml.data.inputs import Inputs
 from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
@@ -62,3 +63,4 @@ class Callbacks:
     early_stop_reason: Callable[[], str] = _no_early_stop  # polled after each epoch: why it was the last, or ""
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext  # around each wait for a batch, between two steps
     on_weights: Callable[[Candidate], None] | None = None  # after each epoch, best or not
+    on_batch: Callable[[int, Inputs], None] | None = None  # epoch and first batch of each epoch, as the model gets it

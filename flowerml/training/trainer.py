@@ -143,7 +143,7 @@ class Trainer:
             callbacks.on_epoch(metrics)
             is_best = self.update_best(candidate, last)
             if callbacks.on_weights is not None:
-                callbacks.on_weights(candidate)  # sync point: it copies the weights to the CPU
+                callbacks.on_weights(candidate)
             seconds_per_epoch = (time.monotonic() - started) / (epoch - first + 1)
             logger.info(epoch_line(metrics, last, is_best=is_best, left=seconds_per_epoch * (last - epoch)))
             early = self.ranks.from_first(callbacks.early_stop_reason())
@@ -176,6 +176,8 @@ class Trainer:
             inputs, labels = to_device(inputs, self.device), labels.to(self.device, non_blocking=True)
             inputs, targets = self._mix(inputs, labels, epoch, step)
             inputs = to_memory_format(inputs, self.memory_format)
+            if step == 0 and self.callbacks.on_batch is not None:
+                self.callbacks.on_batch(epoch, inputs)
 
             # forward, backward, unscale and clip, optimizer step; on a GPU all of it is queued only
             shown = f"pictures{self.ranks.whose} {', '.join(ids)}"
