@@ -1,4 +1,4 @@
-# Everything here works on a fresh machine with Python 3.11, make and git; `make help` lists the targets.
+# Everything here works on a fresh machine with Python 3.11 to 3.13, make and git; `make help` lists the targets.
 PYTHON ?= python3.11
 STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
@@ -38,10 +38,10 @@ setup: $(READY)  ## the environment in .venv
 
 # Installs only when the pins or the package's declaration have changed. The package itself is installed in place (flowerml on PATH).
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: $(PYTHON) is not Python 3.11: install it, or name it with make PYTHON=PATH"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13: install one, or name it with make PYTHON=PATH"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
 

@@ -62,7 +62,7 @@ def _of_module(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_template(source: str) -> Iterator[tuple[str, str]]:
-    for _, name, found in Environment(extensions=["jinja2.ext.i18n"]).extract_translations(source):
+    for _, name, found in Environment(extensions=["jinja2.ext.i18n"], autoescape=True).extract_translations(source):
         words = [found] if isinstance(found, str) else [word for word in found if word is not None]
         if words:
             yield words[0], words[1] if name == "ngettext" else ""

@@ -24,7 +24,7 @@ def run(argv: Sequence[str] | None) -> int:
         prog=f"flowerml {COMPLETION}", description="Print a script that completes flowerml's commands and flags."
     )
     parser.add_argument("shell", choices=SHELLS, help="whose script it is")
-    print(shtab.complete(_root_parser(), shell=parser.parse(argv).shell))
+    print(shtab.complete(_root_parser(), shell=parser.parse(argv).shell))  # the script's language # nosec B604
     return 0
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.project.lock import VERSIONS
 from tests.tracking.compose_server import SERVICE, interpolated
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
-LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines())
 MANIFESTS = [
     manifest
     for name in ("postgres.yaml", "server.yaml", "ray.yaml")
@@ -158,7 +158,7 @@ class TestRay:
     def test_image_and_version_are_those_of_the_project(self, ray):
         image = f"registry.example.org/{interpolated(COMPOSE['train']['image'])}"
         assert [container(pod)["image"] for pod in ray] == [image] * 2
-        assert found("RayCluster", "flowerml")["spec"]["rayVersion"] == LOCK["ray"]
+        assert found("RayCluster", "flowerml")["spec"]["rayVersion"] == VERSIONS["ray"]
 
     def test_runs_report_to_the_server_with_its_log_in(self, ray):
         for pod in ray:

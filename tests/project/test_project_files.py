@@ -2,7 +2,6 @@
 
 import ast
 import configparser
-import importlib.util
 import re
 import shlex
 import string
@@ -24,9 +23,9 @@ from flowerml.settings import resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.flags import CommandParser, add_settings
 from flowerml.settings.serialization import as_text, conflicting_params
+from tests.project.lock import LOCK, PINS, TOOL, VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK = (ROOT / "requirements.lock").read_text()
 CONDA = (ROOT / "conda.yaml").read_text()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MLPROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
@@ -56,11 +55,15 @@ def imports(path):
 class TestPins:
     """requirements.lock, conda.yaml and pyproject.toml say the same."""
 
-    def test_lock_is_pins_and_nothing_else(self):
-        """No index address, option, marker or comment: the same file serves uv, pip and conda."""
-        lines = LOCK.splitlines()
-        assert [line for line in lines if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.+]*", line)] == []
-        names = [line.split("==")[0] for line in lines]
+    def test_lock_is_pins_with_hashes_and_nothing_else(self):
+        """No index address, option or comment: the same file serves uv and pip, with --require-hashes."""
+        name, version, marker = r"[a-z0-9]+(-[a-z0-9]+)*", r"[0-9][0-9a-z.+]*", r"( ; [a-z0-9_ .<>=!'()A-Z-]+)?"
+        pins = re.findall(
+            rf"^({name})=={version}{marker} \\\n(?:    --hash=sha256:[0-9a-f]{{64}}(?: \\)?\n)+", LOCK, re.M
+        )
+        assert len(pins) == len(PINS) > 200
+        assert sum(line.startswith("    --hash=") for line in LOCK.splitlines()) + len(PINS) == len(LOCK.splitlines())
+        names = [found[0] for found in pins]
         assert names == sorted(set(names))
         assert "//" not in LOCK
 
@@ -68,26 +71,24 @@ class TestPins:
         """All under pip: MLflow's uv and virtualenv managers read nothing but `python` and the pip list."""
         read = yaml.safe_load(CONDA)
         assert read["name"] == "flowerml"
-        assert read["dependencies"] == ["python=3.11", "pip", {"pip": LOCK.splitlines()}]
+        assert read["dependencies"] == ["python=3.11", "pip", {"pip": PINS}]
         assert "channels" not in read
 
     def test_make_lock_would_write_this_conda_yaml(self):
-        found = importlib.util.spec_from_file_location("lock_tool", ROOT / "tools" / "lock.py")
-        tool = importlib.util.module_from_spec(found)
-        found.loader.exec_module(tool)
-        assert tool.conda_yaml(LOCK) == CONDA
-        assert tool.conda_yaml("a==1\n\nb==2\n").endswith("  - pip:\n      - a==1\n      - b==2\n")
+        assert TOOL.conda_yaml(LOCK) == CONDA
+        lock = "a==1 \\\n    --hash=sha256:0\nb==2 ; python_version >= '3.13' \\\n    --hash=sha256:1\n"
+        assert TOOL.conda_yaml(lock).endswith("  - pip:\n      - a==1\n      - \"b==2 ; python_version >= '3.13'\"\n")
 
     @pytest.mark.parametrize("wanted", [*PYPROJECT["project"]["dependencies"], *PYPROJECT["dependency-groups"]["dev"]])
     def test_declared_dependency_is_locked_at_a_version_it_allows(self, wanted):
         requirement = Requirement(wanted)
-        locked = dict(line.split("==") for line in LOCK.splitlines())
-        version = locked.get(canonicalize_name(requirement.name))
+        version = VERSIONS.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} is not in requirements.lock: make lock"
         assert requirement.specifier.contains(version, prereleases=True)
 
     def test_python_is_the_same_everywhere(self):
-        assert PYPROJECT["project"]["requires-python"] == "==3.11.*"
+        assert PYPROJECT["project"]["requires-python"] == ">=3.11,<3.14"
+        assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()
         assert "  - python=3.11\n" in CONDA
 
     def test_no_uv_lock(self):

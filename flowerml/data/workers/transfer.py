@@ -17,7 +17,7 @@ from flowerml.errors import one_line
 
 logger = logging.getLogger(__name__)
 
-SHARED_MEMORY = "/dev/shm"
+SHARED_MEMORY = "/dev/shm"  # looked at, nothing is written # nosec B108
 # Left free: semaphores of further loaders live there too, and another process may take some between look and use.
 _RESERVE = 4 * 2**20  # bytes
 _warned = threading.Event()  # once per process is enough

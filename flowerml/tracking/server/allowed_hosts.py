@@ -32,7 +32,7 @@ def _own_names(host: str) -> list[str]:
     interfaces = psutil.net_if_addrs().values()
     addresses = [one.address for found in interfaces for one in found if one.family == socket.AF_INET]
     names = [host, socket.gethostname(), socket.getfqdn(), *addresses]
-    return [name for name in dict.fromkeys(names) if name != "0.0.0.0" and not _is_loopback(name)]
+    return [name for name in dict.fromkeys(names) if name != "0.0.0.0" and not _is_loopback(name)]  # nosec B104
 
 
 def _is_loopback(host: str) -> bool:

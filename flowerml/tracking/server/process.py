@@ -18,7 +18,7 @@ from flowerml.errors import UserError, one_line
 from flowerml.redaction import redact_secrets
 
 LOOPBACK = "127.0.0.1"
-_EVERYWHERE = ("0.0.0.0", "::")
+_EVERYWHERE = ("0.0.0.0", "::")  # given by the user, refused without log-in # nosec B104
 _START_S = 120.0  # a busy machine needs tens of seconds to import MLflow's server
 _STOP_S = 15.0
 # What MLflow's server starts unasked: eight processes that run jobs, a gateway to other companies' models, reports.
@@ -95,7 +95,7 @@ def _wait_for_answer(process: subprocess.Popen[bytes], server: ServerOptions, lo
     until = time.monotonic() + _START_S
     while time.monotonic() < until and process.poll() is None:
         try:
-            with urlopen(f"{server.address}/health", timeout=5):
+            with urlopen(f"{server.address}/health", timeout=5):  # http, on this machine # nosec B310
                 return
         except (URLError, OSError):
             time.sleep(0.2)
