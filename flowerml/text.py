@@ -6,9 +6,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 # Undecodable bytes of file names (surrogates), and control characters except tab, newline and carriage return.
 _NOT_STORABLE = re.compile(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 LISTED = 20  # entries of a list that are printed before the rest is only counted
 
 
@@ -34,13 +38,35 @@ def escape_markdown(text: str) -> str:
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Rows as CSV with `\\n` at their ends. Carriage returns in fields are quoted, which csv omits with that ending."""
+    """Rows as CSV with `\\n` at their ends. Carriage returns in fields are quoted, which csv omits with that ending.
+
+    A text that a spreadsheet would take for a formula (a picture named `=HYPERLINK(...).jpg`) gets an apostrophe before
+    it (OWASP, "CSV Injection"); `CsvRows` takes it away again.
+    """
     lines = []
     for row in rows:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\r\n").writerow(row)
+        csv.writer(line, lineterminator="\r\n").writerow([_csv_cell(value) for value in row])
         lines.append(line.getvalue().removesuffix("\r\n") + "\n")
     return "".join(lines)
+
+
+def _csv_cell(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+class CsvRows(csv.DictReader):
+    """`csv.DictReader` of a file that `csv_text` wrote, or earlier versions: apostrophes before formulas are gone."""
+
+    def __next__(self) -> dict[Any, Any]:
+        """The next row. Raises csv.Error."""
+        return {
+            name: text[1:] if isinstance(text, str) and _QUOTED_FORMULA.match(text) else text
+            for name, text in super().__next__().items()
+        }
 
 
 def cut_list(lines: Sequence[str], hint: str = "", listed: int = LISTED) -> list[str]:

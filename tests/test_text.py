@@ -3,7 +3,9 @@
 import csv
 import io
 
-from flowerml.text import csv_text, cut_list, distinct_nfc, nfc, storable
+import pytest
+
+from flowerml.text import CsvRows, csv_text, cut_list, distinct_nfc, nfc, storable
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
@@ -38,3 +40,20 @@ def test_csv_rows_read_back_as_they_were_whatever_line_breaks_they_hold():
     assert [*csv.reader(io.StringIO(text, newline=""))] == rows
     assert text.endswith(",1,2\n")
     assert csv_text([["a", 1]]) == "a,1\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["=HYPERLINK(A1).jpg", "@SUM(1).jpg", "+1-2.jpg", "-2+3.jpg", "\t=1", "\r=1", "'=1", "''-1x", "=1\n=2"]
+)
+def test_no_spreadsheet_takes_a_name_for_a_formula_and_it_reads_back(name):
+    text = csv_text([["image", "energy"], [name, "-3.5"]])
+    ((image, energy),) = [*csv.reader(io.StringIO(text, newline=""))][1:]
+    assert image == f"'{name}"
+    assert energy == "-3.5"
+    assert [*CsvRows(io.StringIO(text, newline=""))] == [{"image": name, "energy": "-3.5"}]
+
+
+@pytest.mark.parametrize("text", ["-1", "+1.5", "-1e-05", "-inf", "nan", "a=b", "'quoted'", "", "5-3.jpg"])
+def test_numbers_and_harmless_names_stay_as_they_are(text):
+    assert csv_text([[text, "x"]]) == f"{text},x\n"
+    assert [*CsvRows(["a,b\n", f"{text},x\n"])] == [{"a": text, "b": "x"}]

@@ -27,6 +27,7 @@ from flowerml.evaluation.tta import NO_VIEWS, crop_shares
 from flowerml.prediction import as_predictor
 from flowerml.prediction.delivered import to_half
 from flowerml.tasks.flowers import FlowersTask
+from flowerml.text import CsvRows
 from flowerml.training.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ def recorded_photos(expected: Expected, classes: Sequence[str]) -> list[Recorded
         return []
     try:
         with expected.predictions.open(newline="", encoding="utf-8") as handle:
-            rows = {row["image"]: (row["label"], row["predicted"]) for row in csv.DictReader(handle)}
+            rows = {row["image"]: (row["label"], row["predicted"]) for row in CsvRows(handle)}
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{expected.predictions}: can't be read as a run's predictions.csv ({error})") from error
     try:

@@ -1,13 +1,12 @@
 """A run's predictions as read back from its `predictions.csv`."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from flowerml.evaluation.metrics import Predictions
-from flowerml.text import distinct_nfc
+from flowerml.text import CsvRows, distinct_nfc
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def read_predictions(path: Path) -> PredictionTable | None:
     """Read a run's `predictions.csv`; None where it is missing or malformed."""
     try:
         with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle))
+            rows = list(CsvRows(handle))
         classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
         labels = np.array([classes.index(row["label"]) for row in rows])
         probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])

@@ -1,7 +1,5 @@
 """The ranking as a table: Markdown, cells for the terminal, and CSV with all digits."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from flowerml.selection.decision import Decision
@@ -9,7 +7,7 @@ from flowerml.selection.gains import GAIN_COLUMNS, GAIN_NOTE, gain_cells
 from flowerml.selection.intervals import Over
 from flowerml.selection.rank import Standing, require_value
 from flowerml.selection.records import Rule, list_of_seeds, seeds_in_words
-from flowerml.text import escape_markdown
+from flowerml.text import csv_text, escape_markdown
 from flowerml.translation import ENGLISH, N_, Translation
 
 SEEDS_ALONE = N_("* over seeds alone (Student's t): of these runs no per-picture results were used")
@@ -114,8 +112,6 @@ def _base_label(decision: Decision) -> str:
 
 def ranking_csv(decision: Decision) -> str:
     """A row per eligible configuration, all digits; for each seed (and fold) a column of accuracy and one of run id."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     places = [f"s{seed}" for seed in decision.scope.seeds]
     if decision.standings and decision.standings[0].configuration.runs[0].fold is not None:
         places = [f"s{run.seed}_f{run.fold}" for run in decision.standings[0].configuration.runs]
@@ -130,7 +126,9 @@ def ranking_csv(decision: Decision) -> str:
     by_recall = decision.scope.rule is Rule.MEAN_RECALL
     figures += ["mean_val_mean_recall"] if by_recall else []
     names = ["place", "config_id", "model", "n", *figures, "hits", "total", "p_best", "ahead_by"]
-    writer.writerow([*names, *(f"accuracy_{place}" for place in places), *(f"run_{place}" for place in places)])
+    rows: list[list[object]] = [
+        [*names, *(f"accuracy_{place}" for place in places), *(f"run_{place}" for place in places)]
+    ]
     for one in decision.standings:
         runs, interval = one.configuration.runs, one.interval
         row = [
@@ -144,5 +142,5 @@ def ranking_csv(decision: Decision) -> str:
         row += [interval.low, interval.high, str(interval.over)] if interval else [None, None, None]
         row += [one.macro_f1.mean, *([one.mean_recall.mean] if by_recall and one.mean_recall else [])]
         row += [one.hits, one.total, one.p_best, one.ahead_by and str(one.ahead_by)]
-        writer.writerow([*row, *(require_value(run.accuracy) for run in runs), *(run.run_id for run in runs)])
-    return text.getvalue()
+        rows.append([*row, *(require_value(run.accuracy) for run in runs), *(run.run_id for run in runs)])
+    return csv_text(rows)

@@ -1,10 +1,8 @@
 """The tracking table of a campaign, one row per run, as Markdown and as CSV."""
 
-import csv
-import io
-
 from flowerml.campaign.report.snapshot import CampaignSnapshot, RunRow
 from flowerml.campaign.status import RunStatus
+from flowerml.text import csv_text
 from flowerml.translation import N_, translation
 
 COLUMNS = (N_("Run ID"), N_("Model"), N_("Seed"), N_("Status"), N_("Val Acc"), N_("Macro-F1"), N_("Checkpoint"))
@@ -54,11 +52,9 @@ def tracking_table_csv(campaign: CampaignSnapshot) -> str:
 
     In English in every language: programs read it.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, "Phase", "Configuration", "Best epoch", "Seconds", "MLflow run"])
+    rows: list[list[str]] = [[*COLUMNS, "Phase", "Configuration", "Best epoch", "Seconds", "MLflow run"]]
     for run in campaign.runs:
         best = "" if run.best_epoch is None else str(run.best_epoch)
         seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
-        writer.writerow([*tracking_row(run), run.phase, run.config_id[:8], best, seconds, run.run_id])
-    return text.getvalue()
+        rows.append([*tracking_row(run), run.phase, run.config_id[:8], best, seconds, run.run_id])
+    return csv_text(rows)

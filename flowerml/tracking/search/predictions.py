@@ -14,7 +14,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from flowerml.errors import UserError
 from flowerml.selection.records import PictureResults
-from flowerml.text import distinct_nfc
+from flowerml.text import CsvRows, distinct_nfc
 from flowerml.tracking.client.errors import short_reason
 
 _FILE = "predictions.csv"
@@ -52,7 +52,7 @@ def _is_not_found(error: Exception) -> bool:
 
 
 def _parse_results(lines: Iterator[str]) -> PictureResults:
-    rows = csv.DictReader(lines)
+    rows = CsvRows(lines)
     missing = {"image", "label", "predicted"} - set(rows.fieldnames or ())
     if missing:
         raise ValueError(f"no column {sorted(missing)[0]}")
