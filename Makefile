@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine with Python 3.11 to 3.13, make and git; `make help` lists the targets.
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell for one in python3.11 python3.12 python3.13; do $$one -c "" 2>/dev/null && echo $$one && break; done),python3.11)
 STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
 VRD ?= ../shared/data/vrd
@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS ?= true
 # Where it is set, every process compiles all that it imports anew: its start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test slow faults setup lint docs messages ui bench bench-quick gpu lock clean
+.PHONY: help demo test slow faults setup lint platforms sbom docs messages ui bench bench-quick gpu lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,11 +45,20 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-lint: $(READY)  ## style, types, layers
+lint: $(READY)  ## style, types, layers, known weaknesses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --severity-level medium --recursive flowerml entrypoints tools
+	$(BIN)/python tools/audit.py
+
+platforms: $(READY)  ## for which Pythons and systems the lock can be installed; tests with the Pythons that are here (minutes)
+	$(BIN)/python tools/platforms.py
+
+sbom: $(READY)  ## the bill of materials of requirements.lock (CycloneDX) in build/sbom.cdx.json
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-format JSON --output-file build/sbom.cdx.json
 
 docs: $(READY)  ## the pages of docs/ as a website in build/site; a broken link fails it
 	$(BIN)/python tools/settings_page.py

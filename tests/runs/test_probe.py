@@ -87,7 +87,7 @@ def test_only_the_head_is_trained_and_the_folder_is_as_always(probe, small_run, 
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0] if name.startswith("backbone."))
     assert not torch.equal(states[0]["head.weight"], states[1]["head.weight"])
     names = [{path.name for path in run.folder.iterdir()} for run in (other, small_run[0])]
-    assert names[0] == names[1]
+    assert names[0] | {"images"} == names[1], "a probe sees no pictures, so it has none by epoch"
     assert json.loads((other.folder / "settings.json").read_text())["identity"]["probe"] is True
 
 

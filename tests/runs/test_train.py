@@ -65,8 +65,9 @@ def test_accumulation_is_no_part_of_the_configuration(train_small, small_run):
 
 def test_every_promised_file_is_there_and_recorded(small_run):
     finished, recorder = small_run
-    assert {path.name for path in finished.folder.iterdir()} == ON_DISK | {"run.json", "attempts"}
-    assert {event.path.name for event in recorder.events if isinstance(event, Artifact)} == ON_DISK
+    assert {path.name for path in finished.folder.iterdir()} == ON_DISK | {"run.json", "attempts", "images"}
+    recorded = [event for event in recorder.events if isinstance(event, Artifact)]
+    assert {event.path.name for event in recorded if event.folder != "images"} == ON_DISK
     assert isinstance(recorder.events[-1], Ended)
     assert recorder.events[-1].status is Status.FINISHED
     assert read_run_file(finished.folder).status == "FINISHED"
