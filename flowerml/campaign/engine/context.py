@@ -17,6 +17,7 @@ from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.lease import Lease, acquire
 from flowerml.settings import find_model, resolve
 from flowerml.tasks import task_for
+from flowerml.text import escape_markdown
 from flowerml.tracking.search.campaigns import CampaignRun, open_campaign, runs_of_campaign, unreachable_reason
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,9 @@ def build_context(
         "flowerml.data_digest": data.data_digest,
         "flowerml.split_digest": data.split_digest,
         "flowerml.overrides": " ".join(plan.overrides) or "none",
-        "mlflow.note.content": f"{plan.title}\n\nCampaign `{campaign}`: see report.html among the artifacts.",
+        "mlflow.note.content": (
+            f"{escape_markdown(plan.title)}\n\nCampaign `{campaign}`: see report.html among the artifacts."
+        ),
     }
     parent = open_campaign(campaign, f"campaign {plan.name}", options.experiment or data.experiment, tags)
     os.environ.pop("MLFLOW_RUN_ID", None)  # the campaign's own run: nothing else may be logged to it

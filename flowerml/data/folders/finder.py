@@ -14,6 +14,7 @@ class PictureFinder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._absolute = Path(os.path.abspath(root))  # noqa: PTH100 - links are not followed
         self._by_path: dict[str, str] | None = None
         self._by_name: dict[str, list[str]] = defaultdict(list)
 
@@ -24,9 +25,12 @@ class PictureFinder:
         that does not exist where there is none.
 
         Raises:
-            BadImage: several sub-folders have a picture of that name.
+            BadImage: the name leads out of `root`, or several sub-folders have a picture of that name.
             UserError: a folder can't be read.
         """
+        # Names come from files of others: annotations, predictions. Links inside the folder are its owner's.
+        if not Path(os.path.normpath(self._absolute / name)).is_relative_to(self._absolute):
+            raise BadImage("its name leads out of the folder of the pictures: name it by its path below that folder")
         if os.path.exists(self._root / name):  # noqa: PTH110 - Path.exists raises where a name is too long
             return self._root / name
         if self._by_path is None:

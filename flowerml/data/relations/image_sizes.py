@@ -26,7 +26,7 @@ def image_size_reader(folder: Path) -> Callable[[str], tuple[int, int] | None]:
                     sizes[name] = image.size
             except (OSError, ValueError, BadImage, Image.DecompressionBombError):
                 with suppress(BadImage):  # metadata that Pillow does not take
-                    return sizes.setdefault(name, read_image(folder / name, upright=False).size)
+                    return sizes.setdefault(name, read_image(finder.path(name), upright=False).size)
                 sizes[name] = None
         return sizes[name]
 

@@ -26,7 +26,7 @@ from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
 from flowerml.tasks import Features, Task
-from flowerml.text import csv_text
+from flowerml.text import csv_text, escape_markdown
 from flowerml.training.callbacks import EpochMetrics, TrainingResult
 
 _COLUMNS = (
@@ -170,14 +170,14 @@ def write_baselines(folder: Path, baselines: Sequence[BaselineResult], name: str
     }
     rows = [*(baseline.as_json() for baseline in baselines), own]
     write_json(folder / "baselines.json", {"classes": list(scores.classes), "rows": rows})
-    head = f"| | accuracy | 95 % interval | mean recall | {' | '.join(scores.classes)} |"
+    head = f"| | accuracy | 95 % interval | mean recall | {' | '.join(map(escape_markdown, scores.classes))} |"
     lines = [head, f"|---|---:|---:|---:|{'---:|' * len(scores.classes)}"]
     for row in rows:
         low, high = row["accuracy_interval_95"]
         recalls = " | ".join("–" if value is None else f"{value:.2f}" for value in row["recalls"])
         lines.append(
-            f"| {row['name']} | {row['accuracy']:.4f} | {low:.4f} to {high:.4f} | {row['mean_recall']:.4f} |"
-            f" {recalls} |"
+            f"| {escape_markdown(row['name'])} | {row['accuracy']:.4f} | {low:.4f} to {high:.4f} |"
+            f" {row['mean_recall']:.4f} | {recalls} |"
         )
     write_text(folder / "baselines.md", "\n".join(lines) + "\n")
     return [folder / "baselines.json", folder / "baselines.md"]

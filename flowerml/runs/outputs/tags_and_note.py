@@ -10,6 +10,7 @@ from flowerml.evaluation.metrics import MANY_CLASSES, Scores, worst_classes
 from flowerml.models import frozen_backbones
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
+from flowerml.text import escape_markdown
 from flowerml.training.callbacks import TrainingResult
 
 
@@ -53,7 +54,10 @@ def final_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]
 def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
     """The run in Markdown, for `mlflow.note.content`."""
     settings = run.settings
-    lines = [f"**{settings.model}** on {len(run.data.train)} training pictures of {_names(run.data.classes)}.", ""]
+    lines = [
+        f"**{escape_markdown(settings.model)}** on {len(run.data.train)} training pictures of {_names(run.data.classes)}.",
+        "",
+    ]
     if scores is not None and outcome.best is not None:
         low, high = scores.interval
         first = f"Mean recall **{scores.mean_recall:.2%}**. " if run.task.headline == "mean_recall" else ""
@@ -85,9 +89,9 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
         "",
         (
             f"Configuration `{run.shared_config_id[:8]}`, seed {settings.seed}, split `{run.shared_split_digest[:8]}`"
-            f"{fold_in_words(run)}, weights {describe_weights(run)}."
+            f"{fold_in_words(run)}, weights {escape_markdown(describe_weights(run))}."
         ),
-        f"Folder `{run.folder}`.",
+        f"Folder {escape_markdown(str(run.folder))}.",
     ]
     return "\n".join(lines)
 
@@ -98,7 +102,7 @@ def fold_in_words(run: Prepared) -> str:
 
 
 def _names(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:MANY_CLASSES])
+    shown = ", ".join(map(escape_markdown, classes[:MANY_CLASSES]))
     return shown if len(classes) <= MANY_CLASSES else f"{len(classes)} classes ({shown}, …)"
 
 
@@ -106,7 +110,7 @@ def _class_row(row: Mapping[str, Any]) -> str:
     interval = row["recall_interval_95"]
     shown = "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
     return (
-        f"| {row['class']} | {row['precision']:.3f} | {row['recall']:.3f} | {shown} | {row['f1']:.3f} |"
+        f"| {escape_markdown(row['class'])} | {row['precision']:.3f} | {row['recall']:.3f} | {shown} | {row['f1']:.3f} |"
         f" {row['support']} |"
     )
 
