@@ -54,10 +54,8 @@ def final_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]
 def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
     """The run in Markdown, for `mlflow.note.content`."""
     settings = run.settings
-    lines = [
-        f"**{escape_markdown(settings.model)}** on {len(run.data.train)} training pictures of {_names(run.data.classes)}.",
-        "",
-    ]
+    model, pictures = escape_markdown(settings.model), len(run.data.train)
+    lines = [f"**{model}** on {pictures} training pictures of {_names(run.data.classes)}.", ""]
     if scores is not None and outcome.best is not None:
         low, high = scores.interval
         first = f"Mean recall **{scores.mean_recall:.2%}**. " if run.task.headline == "mean_recall" else ""
@@ -110,8 +108,8 @@ def _class_row(row: Mapping[str, Any]) -> str:
     interval = row["recall_interval_95"]
     shown = "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
     return (
-        f"| {escape_markdown(row['class'])} | {row['precision']:.3f} | {row['recall']:.3f} | {shown} | {row['f1']:.3f} |"
-        f" {row['support']} |"
+        f"| {escape_markdown(row['class'])} | {row['precision']:.3f} | {row['recall']:.3f} | {shown} |"
+        f" {row['f1']:.3f} | {row['support']} |"
     )
 
 
