@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS ?= true
 # Where it is set, every process compiles all that it imports anew: its start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test slow faults setup lint platforms sbom docs messages ui bench bench-quick gpu lock clean
+.PHONY: help demo test slow faults fuzz setup lint platforms sbom docs messages ui bench bench-quick gpu lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,9 @@ slow: $(READY)  ## large models, real servers, the rest of the faults
 
 faults: $(READY)  ## what runs survive: kills, damage, full disks, silent servers; one table at the end
 	$(BIN)/python -m pytest tests/faults
+
+fuzz: $(READY)  ## damaged files and hostile texts, drawn at random: 2,000 for each reader, or FUZZ_EXAMPLES=N
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest -n 2 tests/fuzz
 
 setup: $(READY)  ## the environment in .venv
 

@@ -30,7 +30,7 @@ from flowerml.models.pairs.head import PairHead
 from flowerml.prediction.standalone.delivered_file import BadWeights
 from flowerml.prediction.standalone.network import make_backbone, with_weights
 from flowerml.prediction.standalone.pictures import Input, Picture, read_picture
-from flowerml.prediction.standalone.pyfunc import decode_base64, pyfunc_error
+from flowerml.prediction.standalone.pyfunc import columns_of, decode_base64, pyfunc_error
 from flowerml.prediction.standalone.weights_file import read_weights
 
 FAMILY = "relation"
@@ -160,12 +160,11 @@ class Served:
         """Per row, `{"label": name, "probabilities": {class: share}}`, from the columns `image` and COLUMNS.
 
         Raises:
-            BadImage, BadBox: a row that can't be used, by its number (counted from 1); under MLflow as its own error.
+            BadImage, BadBox: no such column, or a row that can't be used, by its number (counted from 1); under MLflow
+                as its own error.
         """
         answers = []
-        for number, (text, *edges) in enumerate(
-            zip(rows["image"], *(rows[name] for name in COLUMNS), strict=True), start=1
-        ):
+        for number, (text, *edges) in enumerate(zip(*columns_of(rows, ("image", *COLUMNS)), strict=True), start=1):
             try:
                 shares = predict_relation_proba(self.model, decode_base64(text, number), edges[:4], edges[4:])
             except (BadImage, BadBox) as error:

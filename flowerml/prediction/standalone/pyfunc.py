@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flowerml.data.decode import BadImage
 from flowerml.prediction.standalone.answers import predict_proba
@@ -22,12 +22,13 @@ class Served:
         """Per row, `{"label": name, "probabilities": {class: share}}`, from a column `image` of base64 picture files.
 
         Raises:
-            BadImage: a row that is no picture, by its number (counted from 1); under MLflow its own error, see
-                `pyfunc_error`.
+            BadImage: no such column, or a row that is no picture, by its number (counted from 1); under MLflow its own
+                error, see `pyfunc_error`.
         """
+        (texts,) = columns_of(rows, ("image",))
         try:
             shares = predict_proba(
-                self.model, [decode_base64(text, number) for number, text in enumerate(rows["image"], start=1)]
+                self.model, [decode_base64(text, number) for number, text in enumerate(texts, start=1)]
             )
         except BadImage as error:
             raise pyfunc_error(str(error)) from error
@@ -44,6 +45,14 @@ class Served:
 def _load_pyfunc(path: str) -> Served:
     """MLflow's entry point of a loader module; `path` is the weights file. Raises BadWeights."""
     return Served(load_model(path))
+
+
+def columns_of(rows: Mapping, names: Sequence[str]) -> list:
+    """The columns of a request, in the order of `names`. Raises BadImage where one is missing, as `pyfunc_error`."""
+    for name in names:
+        if name not in rows:
+            raise pyfunc_error(f"the request has no column {name}: it needs {', '.join(names)}")
+    return [rows[name] for name in names]
 
 
 def decode_base64(text: object, number: int) -> bytes:

@@ -1,0 +1,37 @@
+"""Every target runs in a folder of its own, from which nothing may get out, and must not take much memory."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from flowerml.process.peak_memory import _peak_of_process
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))  # make fuzz: 2,000, make faults: more
+LONGEST = timedelta(seconds=10)  # of one input
+MEMORY = 500_000_000  # bytes beyond the start
+_KEPT = Path(__file__).resolve().parents[2] / ".hypothesis" / "fuzz"  # failing inputs, tried first the next time
+
+fuzz = settings(
+    max_examples=EXAMPLES,
+    deadline=LONGEST,
+    database=DirectoryBasedExampleDatabase(_KEPT),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    print_blob=True,
+)
+
+
+@pytest.fixture(autouse=True)
+def _contained(tmp_path, monkeypatch):
+    """The target works in `tmp_path/in`; what it leaves beside it, or takes beyond MEMORY, is a finding."""
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    before = _peak_of_process()
+    yield
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    after = _peak_of_process()
+    if before is not None and after is not None:
+        assert after - before < MEMORY
