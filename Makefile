@@ -5,6 +5,7 @@ PORT ?= 5000
 VRD ?= ../shared/data/vrd
 BENCHMARKS := calibration formats gains unknown campaign paired_accuracy sweep gpu timm_script survival throughput data_path predict load selector scale relations_vrd
 SLOW ?= slow
+CHAOS_SEEDS ?= 1,2,3,4,5,6,7,8,9,10
 PHOTOS := $(if $(wildcard data/train),--photos data/train)
 BIN := .venv/bin
 READY := .venv/.installed
@@ -15,7 +16,7 @@ export UV_SYSTEM_CERTS ?= true
 # Where it is set, every process compiles all that it imports anew: its start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test slow faults fuzz setup lint platforms sbom docs messages ui bench bench-quick gpu lock clean
+.PHONY: help demo test slow faults fuzz chaos setup lint platforms sbom docs messages ui bench bench-quick gpu lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,6 +37,9 @@ faults: $(READY)  ## what runs survive: kills, damage, full disks, silent server
 
 fuzz: $(READY)  ## damaged files and hostile texts, drawn at random: 2,000 for each reader, or FUZZ_EXAMPLES=N
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest -n 2 tests/fuzz
+
+chaos: $(READY)  ## campaigns in ten seeded storms: kills, stops, a server and a disk that are gone, damaged checkpoints (an hour)
+	CHAOS_SEEDS=$(CHAOS_SEEDS) $(BIN)/python -m pytest -n 0 tests/chaos
 
 setup: $(READY)  ## the environment in .venv
 

@@ -1,0 +1,135 @@
+"""A seeded storm over a running command: processes killed and stopped, server and disk gone for a while, bytes flipped,
+the folder renamed. Each event is real; only its moment and kind are drawn.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+LEASE_S = 5  # of the runs, so that a stop outlasts it
+_AWAY_S = 3.0
+_FULL_S = 4.0
+
+
+class Storm:
+    """`strike` does one event to the process `runner`, its children, its `server`, or its folder `root`.
+
+    An event returns whether there was something for it to hit.
+    """
+
+    def __init__(self, seed, server, root, disk=None):
+        self.draw, self._server, self._root, self._disk = random.Random(seed), server, Path(root), disk
+        self.events = Counter()
+        self._kinds = [
+            *(self.kill_one, self.kill_runner, self.kill_all, self.stop_past_the_lease),
+            *(self.server_killed, self.server_silent, self.flip_a_byte, self.rename_the_folder),
+            *([self.fill_the_disk] if disk else []),
+        ]
+
+    def strike(self, runner):
+        """One event. A process that has ended by itself meanwhile is no event."""
+        event = self.draw.choice(self._kinds)
+        with suppress(psutil.NoSuchProcess):
+            if event(psutil.Process(runner.pid)):
+                self.events[event.__name__.replace("_", " ")] += 1
+
+    def kill_one(self, runner):
+        """A run, a loader, the fork server: whatever process of the command it hits."""
+        family = runner.children(recursive=True)
+        if not family:
+            return False
+        self.draw.choice(sorted(family, key=lambda process: process.pid)).kill()
+        return True
+
+    def kill_runner(self, runner):
+        runner.kill()
+        return True
+
+    def kill_all(self, runner):
+        family = runner.children(recursive=True)
+        runner.kill()
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        return True
+
+    def stop_past_the_lease(self, runner):
+        """Everything stands still for longer than the lease, then goes on, as a laptop that was closed."""
+        family = [*runner.children(recursive=True), runner]
+        for number, wait in ((signal.SIGSTOP, LEASE_S + 2), (signal.SIGCONT, 0)):
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            time.sleep(wait)
+        return True
+
+    def server_killed(self, _runner):
+        self._server.down()
+        time.sleep(_AWAY_S)
+        self._server.up()
+        return True
+
+    def server_silent(self, _runner):
+        self._server.stop()
+        time.sleep(_AWAY_S)
+        self._server.wake()
+        return True
+
+    def flip_a_byte(self, _runner):
+        """Of a checkpoint. (A journal's line that is not delivered yet is lost with its byte: `make faults` tells.)"""
+        files = sorted(path for path in self._root.glob("runs/*/state/*") if path.is_file() and path.stat().st_size)
+        if not files:
+            return False
+        path = self.draw.choice(files)
+        place = self.draw.randrange(path.stat().st_size)
+        with suppress(FileNotFoundError), path.open("r+b") as handle:
+            handle.seek(place)
+            byte = handle.read(1)
+            handle.seek(place)
+            handle.write(bytes([byte[0] ^ 0xFF]))
+        return True
+
+    def rename_the_folder(self, _runner):
+        """All runs are elsewhere for a moment. What was made anew in their place meanwhile is put beside."""
+        runs, away = self._root / "runs", self._root / "runs.away"
+        if not runs.is_dir():
+            return False
+        runs.rename(away)
+        time.sleep(1.0)
+        if runs.exists():
+            runs.rename(self._root / f"runs.new{sum(self.events.values())}")
+        away.rename(runs)
+        return True
+
+    def fill_the_disk(self, _runner):
+        filler = self._disk / "filler"
+        with suppress(OSError), filler.open("wb") as handle:
+            while True:
+                handle.write(b"\0" * 1_000_000)
+        with suppress(OSError), filler.open("ab") as handle:
+            while True:
+                handle.write(b"\0")
+        time.sleep(_FULL_S)
+        filler.unlink()
+        return True
+
+
+class SmallDisk:
+    """A file system of its own (tmpfs), which can be filled; needs root. `path` is None where it can't be mounted."""
+
+    def __init__(self, folder, size="700m"):
+        folder.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+        mounted = os.geteuid() == 0 and subprocess.run(words, capture_output=True).returncode == 0
+        self.path = folder if mounted else None
+
+    def close(self):
+        if self.path is not None:
+            subprocess.run(["umount", "-l", str(self.path)], check=False)

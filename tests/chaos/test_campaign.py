@@ -1,0 +1,126 @@
+"""A campaign in a storm ends as one that was left alone: same table, choices, registered versions and weights."""
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from tests.campaign.campaigns import TINY
+from tests.campaign.engine.test_kills import Command, assert_counted_once, outcome, table
+from tests.chaos.storm import LEASE_S, SmallDisk, Storm
+from tests.faults.servers import ServerProcess
+
+SEEDS = [int(text) for text in os.environ.get("CHAOS_SEEDS", "1").split(",")]
+EVENTS = int(os.environ.get("CHAOS_EVENTS", "12"))
+PAUSE_S = (1.0, 8.0)  # between two events
+LONGEST_S = 1200
+PLAN = (
+    TINY.replace("device: cpu,", f"device: cpu, lease_seconds: {LEASE_S}, checkpoint_every_steps: 1,")
+    + "budget: {tries: 9}\n"
+)
+
+
+class StormyCommand(Command):
+    """The command, at a server of its own, with a folder that may be on a small disk."""
+
+    def __init__(self, folder, flowers, server):
+        super().__init__(folder, flowers)
+        (folder / "plan.yaml").write_text(PLAN)
+        self.environment = {**os.environ, "MLFLOW_TRACKING_URI": server.address}
+
+    def start(self, *more):
+        with (self.folder / "out.json").open("w") as out, (self.folder / "err.txt").open("a") as err:
+            words = [*self.words, *more]
+            return subprocess.Popen(words, cwd=self.folder, env=self.environment, stdout=out, stderr=err)
+
+    def said(self):
+        return (self.folder / "err.txt").read_text()[-3000:]
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Makes servers, and ends them."""
+    made = []
+
+    def make(name):
+        folder = tmp_path / name
+        folder.mkdir()
+        made.append(ServerProcess(folder))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.down()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    small = SmallDisk(tmp_path / "disk")
+    yield small.path
+    small.close()
+
+
+def weights_digests(command, result):
+    """sha256 of the tensors of each run's best.pth, and of each delivered file."""
+    digests = {}
+    for path in sorted([*command.folder.glob("runs/*/best.pth"), *command.folder.glob("out/*.pth")]):
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        digest = hashlib.sha256()
+        for name in sorted(state):
+            digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
+        digests[path.relative_to(command.folder).as_posix()] = digest.hexdigest()
+    return digests
+
+
+def registered(address):
+    """Model, version, aliases and configuration of everything in the registry."""
+    client = MlflowClient(tracking_uri=address, registry_uri=address)
+    found = []
+    for model in client.search_registered_models():
+        for version in client.search_model_versions(f"name = '{model.name}'"):
+            config = client.get_run(version.run_id).data.tags["flowerml.config_id"]
+            found.append((model.name, config, sorted(client.get_model_version(model.name, version.version).aliases)))
+    return sorted(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, record_property, capsys):
+    calm_server, stormy_server = server("calm"), server("stormy")
+    calm = StormyCommand(tmp_path / "alone", flowers, calm_server)
+    begun = time.monotonic()
+    undisturbed = calm.to_the_end()
+    calm_s = time.monotonic() - begun
+
+    root = (disk or tmp_path) / "storm"
+    stormy = StormyCommand(root, flowers, stormy_server)
+    storm, starts, begun = Storm(seed, stormy_server, root, disk), 1, time.monotonic()
+    process = stormy.start()
+    while process.poll() is None or process.returncode != 0:
+        assert time.monotonic() - begun < LONGEST_S, stormy.said()
+        if process.poll() is not None:  # killed, or it ended with a run that failed: the same command goes on
+            process, starts = stormy.start("--retry"), starts + 1
+        try:
+            process.wait(storm.draw.uniform(*PAUSE_S))
+        except subprocess.TimeoutExpired:
+            if sum(storm.events.values()) < EVENTS:
+                storm.strike(process)
+    stormy_s = time.monotonic() - begun
+    survived = json.loads((stormy.folder / "out.json").read_text())
+
+    assert outcome(survived) == outcome(undisturbed)
+    assert table(stormy, survived) == table(calm, undisturbed)
+    assert weights_digests(stormy, survived) == weights_digests(calm, undisturbed)
+    assert registered(stormy_server.address) == registered(calm_server.address)
+    assert_counted_once(stormy, survived)
+    with capsys.disabled():
+        events = ", ".join(f"{name} {count}" for name, count in sorted(storm.events.items()))
+        print(
+            f"\nseed {seed}: {sum(storm.events.values())} events ({events}), {starts} starts;"
+            f" {calm_s:.0f} s calm, {stormy_s:.0f} s in the storm; all equal"
+        )
