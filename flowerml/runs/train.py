@@ -37,6 +37,8 @@ from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
 from flowerml.training.distributed.ranks import Ranks
 from flowerml.training.distributed.torchrun import Torchrun
+from flowerml.training.length.run_length import RunLength
+from flowerml.training.length.time_limit import TimeLimit
 from flowerml.training.trainer import train
 
 logger = logging.getLogger(__name__)
@@ -142,6 +144,7 @@ def _execute(
     training: _TrainingRun, test_examples: Sequence[Example], calibration_folders: Sequence[Path]
 ) -> RunResult:
     run, recorder, start = training.prepared, training.recorder, training.start
+    limit = TimeLimit(run.settings.max_minutes * 60) if run.settings.max_minutes else None  # begins here
     checkpoints = checkpoints_of(run)
     if run.settings.overwrite:
         clear_folder(run.folder)
@@ -166,7 +169,7 @@ def _execute(
         async_writer() as writer,
         joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
     ):
-        outcome = _train_model(training, views, features, stop_reason, writer, ranks)
+        outcome = _train_model(training, views, features, stop_reason, writer, ranks, limit)
     best = BestWeights(run, views)
     if reason := training.stop.reason:  # requested after the last step
         best.write()
@@ -181,6 +184,7 @@ def _train_model(
     stop_reason: Callable[[], str | None],
     writer: AsyncWriter,
     ranks: Ranks,
+    limit: TimeLimit | None,
 ) -> TrainingResult:
     run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
     best, checkpoints = best_file(run, views), checkpoints_of(run)
@@ -204,6 +208,10 @@ def _train_model(
     def on_memory(words: str) -> None:
         logger.warning(f"{words}; the batch and its gradient stay the same")
         recorder.record(Tags({"flowerml.out_of_memory": words}))
+
+    def on_length(length: RunLength) -> None:
+        tags = {"flowerml.fitted_epochs": length.in_epochs, "flowerml.fitted_steps": length.as_text()}
+        recorder.record(Tags(tags))
 
     # Both are written in a background thread, from copies in host memory; best.pth before the state that refers to it.
     def on_best(candidate: Candidate) -> None:
@@ -236,10 +244,12 @@ def _train_model(
             early_stop_reason=lambda: "".join(pruned[:1]),
             waiting=training.stop.interruptible,
             on_weights=on_weights if run.settings.keep_epochs else None,
+            on_length=on_length,
         ),
         load_state=checkpoint.load if checkpoint is not None else None,
         ranks=ranks,
         frozen_loaders=frozen_loaders(run, views, features, loader, ranks.share),
+        time_limit=limit,
     )
 
 

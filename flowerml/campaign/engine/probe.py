@@ -86,7 +86,8 @@ def _estimate_run(settings: Settings, epoch_time: EpochTime, data: DataInfo) -> 
     if settings.freeze_views and frozen:  # one pass per view, and one over the validation images
         evaluated, frozen = full + 1, min(settings.freeze_views, frozen)
     trained = frozen * epoch_time.frozen + full * epoch_time.full
-    return data.train * trained + evaluated * data.val * epoch_time.evaluation
+    seconds = data.train * trained + evaluated * data.val * epoch_time.evaluation
+    return min(seconds, settings.max_minutes * 60) if settings.max_minutes else seconds
 
 
 def _estimate_dependent_run(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: DataInfo) -> float:
@@ -113,6 +114,7 @@ def _measure_epoch_time(settings: Settings, train_dir: str) -> EpochTime:
             "unmixed_epochs": 0,
             "probe": False,
             "stop_epoch": None,
+            "max_minutes": 0.0,
             "weights": "none",
             "val_split": 1 / 3,
         }

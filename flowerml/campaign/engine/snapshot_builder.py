@@ -133,6 +133,7 @@ class SnapshotBuilder:
             status=RunStatus.SKIPPED if has_ended and unfinished else state.status,
             config=configs[run.source.rank - 1].name if run.source and configs else run.configuration,
             epochs=(settings.stop_epoch or settings.epochs) if settings else None,
+            limit=settings.max_minutes * 60 if settings and settings.max_minutes else None,
             history=history,
             best_epoch=_round_or_none(figures.get("best_epoch")),
             accuracy=figures.get("best_val_accuracy"),

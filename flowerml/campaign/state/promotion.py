@@ -105,7 +105,8 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
     """The settings of a run, complete but for folders and names.
 
     A retrained final model has all images (`val_split` 0), its configuration's schedule, no early stopping, and ends at
-    `stop_epoch`; a kept or averaged one has the settings of the best run.
+    `stop_epoch`, or with its configuration's time limit (`max_minutes`), which fits the schedule anew; a kept or
+    averaged one has the settings of the best run.
 
     Raises:
         UserError: the changes of a phase contradict its configuration.
@@ -130,7 +131,7 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
         fold=None,
         seed=run.seed,
         patience=0,
-        stop_epoch=min(source.stop_epoch, source.settings.epochs),
+        stop_epoch=None if source.settings.max_minutes else min(source.stop_epoch, source.settings.epochs),
     )
 
 

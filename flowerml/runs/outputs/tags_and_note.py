@@ -11,6 +11,7 @@ from flowerml.models import frozen_backbones
 from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
 from flowerml.training.callbacks import TrainingResult
+from flowerml.training.length.run_length import RunLength
 
 
 def run_tags(run: Prepared) -> dict[str, str]:
@@ -52,7 +53,8 @@ def final_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]
 
 def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
     """The run in Markdown, for `mlflow.note.content`."""
-    settings = run.settings
+    settings, fitted = run.settings, outcome.length
+    length = fitted.in_epochs if fitted is not None else str(settings.epochs)
     lines = [f"**{settings.model}** on {len(run.data.train)} training pictures of {_names(run.data.classes)}.", ""]
     if scores is not None and outcome.best is not None:
         low, high = scores.interval
@@ -61,7 +63,7 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
             (
                 f"{first}Validation accuracy **{scores.accuracy:.2%}** ({scores.hits} of {scores.total}; 95 % interval"
                 f" {low:.2%} to {high:.2%}), macro-F1 **{scores.macro_f1:.4f}**, at epoch {outcome.best.epoch} of"
-                f" {settings.epochs} ({outcome.stop_cause})."
+                f" {length} ({outcome.stop_cause})."
             ),
             "",
             "| class | precision | recall | 95 % interval | F1 | n |",
@@ -81,6 +83,8 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
                 f" {high:.2%})."
             ),
         ]
+    if fitted is not None and settings.max_minutes:
+        lines += ["", f"{fitted.total} steps fitted the time limit; to repeat the run: {repeat_flags(fitted)}."]
     lines += [
         "",
         (
@@ -90,6 +94,11 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
         f"Folder `{run.folder}`.",
     ]
     return "\n".join(lines)
+
+
+def repeat_flags(fitted: RunLength) -> str:
+    """The flags with which a run whose length was fitted to a time limit is repeated, the rest as it was."""
+    return f"--max-minutes 0 --fitted-steps {fitted.as_text()}"
 
 
 def fold_in_words(run: Prepared) -> str:
