@@ -1,6 +1,6 @@
 """Promotion: from a decision to the promoted configurations, and from these to the settings of dependent runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowerml.campaign.plan.model import FinalMode, Phase, Plan, PlanRun
@@ -32,12 +32,16 @@ class PromotedConfig:
 Promotions = Mapping[str, Sequence[PromotedConfig]]  # by phase, the best first
 
 
-def decision_scope(plan: Plan, phase: Phase, campaign: str) -> Scope:
-    """The runs that a phase's decision compares: its own, and those of the phases it confirms, of this campaign."""
+def decision_scope(plan: Plan, phase: Phase, campaign: str, skipped: Collection[str] = ()) -> Scope:
+    """The runs that a phase's decision compares: its own, and those of the phases it confirms, of this campaign.
+
+    A seed of which a confirming run was `skipped` is left out: configurations are ranked on the same seeds.
+    """
     chain = plan.ancestors(phase)
     runs = [run for ancestor in chain for run in ancestor.runs]
+    missing = {run.seed for ancestor in chain if ancestor.confirm for run in ancestor.runs if run.name in skipped}
     return Scope(
-        seeds=tuple(dict.fromkeys(run.seed for run in runs)),
+        seeds=tuple(dict.fromkeys(run.seed for run in runs if run.seed not in missing)),
         family=runs[0].family.value,
         campaign=campaign,
         phases=tuple(ancestor.name for ancestor in chain),
