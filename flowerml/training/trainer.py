@@ -181,6 +181,8 @@ class Trainer:
             self.compile_if_it_pays(last - epoch)
             state.epoch, state.totals = epoch + 1, EpochTotals()
             self.save_checkpoint()
+        if self.fit.limit is not None:
+            logger.info(f"training has ended after {self.fit.limit.spent:.0f} s of the {self.fit.limit.seconds:.0f} s")
         self.model.inputs_are_features = False  # whoever takes the trained model next gives it images
         return result
 
