@@ -23,16 +23,35 @@ def remaining_seconds(plan: Plan, campaign: CampaignSnapshot, seconds: Mapping[s
     """
     scales = _family_scales(plan, campaign, seconds)
 
+    def scaled(run: RunRow) -> float:
+        return seconds.get(run.name, 0.0) * scales.get(run.family, 1.0)
+
     def of(run: RunRow) -> float:
         if run.status in _ENDED:
             return 0.0
         if run.history and run.left is not None:
             return run.left
-        whole = seconds.get(run.name, 0.0) * scales.get(run.family, 1.0)
+        whole = scaled(run) if plan.run(run.name).source is None else _dependent_seconds(plan, campaign, run, scaled)
         whole = whole if run.limit is None else min(whole, run.limit)
         return max(0.0, whole - (run.seconds or 0.0))
 
     return {run.name: of(run) for run in campaign.runs}
+
+
+def _dependent_seconds(plan: Plan, campaign: CampaignSnapshot, run: RunRow, scaled: Callable[[RunRow], float]) -> float:
+    """Seconds of a run that repeats a configuration: by that of its runs once it is known, or else by the mean.
+
+    The probe has estimated it by the mean of the whole phase, of which some runs may be skipped by now.
+    """
+    source = plan.run(run.name).source
+    phase = [one for one in campaign.runs if source is not None and one.phase == source.phase]
+    chosen = [one for one in phase if (one.config or one.name) == run.config]
+    others = [one for one in chosen or phase if one.status is not RunStatus.SKIPPED]
+    usual = sum(map(scaled, phase)) / max(1, len(phase))
+    if not others or not usual:
+        return scaled(run)
+    taken = [one.seconds if one.status is RunStatus.FINISHED and one.seconds else scaled(one) for one in others]
+    return sum(taken) / len(taken) * scaled(run) / usual
 
 
 def _family_scales(plan: Plan, campaign: CampaignSnapshot, seconds: Mapping[str, float]) -> dict[str, float]:

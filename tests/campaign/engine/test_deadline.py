@@ -188,6 +188,14 @@ class TestSkip:
             "D1": 10.0,
         }
 
+    def test_a_dependent_run_takes_as_long_as_its_configuration_does_or_as_those_that_are_not_skipped(self):
+        probe = {run.name: 10.0 for run in self.plan.runs} | {"B3": 100.0, "C1": 40.0, "C3": 40.0}
+        states = self.states(B1="FINISHED", B2="FINISHED", B3="SKIPPED")
+        rows = {"B1": {"seconds": 8.0}, "B2": {"seconds": 12.0}, "C1": {"config": "B1"}}
+        found = remaining_seconds(self.plan, self.snapshot(states, **rows), probe)
+        assert found["C1"] == pytest.approx(8.0)
+        assert found["C3"] == pytest.approx(10.0)
+
 
 NOON = datetime(2031, 5, 20, 12, 0, 30, tzinfo=timezone(timedelta(hours=2)))
 
