@@ -44,7 +44,8 @@ def run_campaign(
 ) -> CampaignSnapshot:
     """Run or resume a campaign, `parallel` runs at a time, with an executor that is closed at the end.
 
-    `progress` displays the snapshots (None: a table on a terminal, log lines elsewhere).
+    `progress` displays the snapshots (None: a table on a terminal, log lines elsewhere). Runs that do not fit before
+    the deadline of the options are skipped; where it passes all the same, the campaign stops.
 
     Raises:
         UserError: nothing was begun: images, folders or the server are unusable, or another process has the lease.

@@ -15,7 +15,7 @@ class RunStatus(StrEnum):
     INTERRUPTED = "INTERRUPTED"  # stopped or killed: it will be resumed
     FAILED = "FAILED"  # for good, after as many attempts as the plan allows
     FINISHED = "FINISHED"
-    SKIPPED = "SKIPPED"  # the campaign ended before it
+    SKIPPED = "SKIPPED"  # the campaign ended before it, or it did not fit before the deadline
 
 
 class PhaseStatus(StrEnum):

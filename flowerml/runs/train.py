@@ -39,6 +39,8 @@ from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
 from flowerml.training.distributed.ranks import Ranks
 from flowerml.training.distributed.torchrun import Torchrun
+from flowerml.training.length.run_length import RunLength
+from flowerml.training.length.time_limit import TimeLimit
 from flowerml.training.trainer import train
 from flowerml.training.utilization import utilization
 
@@ -145,6 +147,7 @@ def _execute(
     training: _TrainingRun, test_examples: Sequence[Example], calibration_folders: Sequence[Path]
 ) -> RunResult:
     run, recorder, start = training.prepared, training.recorder, training.start
+    limit = TimeLimit(run.settings.max_minutes * 60) if run.settings.max_minutes else None  # begins here
     checkpoints = checkpoints_of(run)
     if run.settings.overwrite:
         clear_folder(run.folder)
@@ -172,7 +175,7 @@ def _execute(
         joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
     ):
         memory = PeakMemory(run.device)
-        outcome = _train_model(training, views, features, stop_reason, writer, ranks)
+        outcome = _train_model(training, views, features, stop_reason, writer, ranks, limit)
         used = utilization(outcome.history, run.settings, int(tags["flowerml.multiply_adds"]), run.device)
         if measured := {**memory.read(), **used}:
             recorder.record(Metrics(measured))
@@ -190,6 +193,7 @@ def _train_model(
     stop_reason: Callable[[], str | None],
     writer: AsyncWriter,
     ranks: Ranks,
+    limit: TimeLimit | None,
 ) -> TrainingResult:
     run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
     best, checkpoints = best_file(run, views), checkpoints_of(run)
@@ -213,6 +217,10 @@ def _train_model(
     def on_memory(words: str) -> None:
         logger.warning(f"{words}; the batch and its gradient stay the same")
         recorder.record(Tags({"flowerml.out_of_memory": words}))
+
+    def on_length(length: RunLength) -> None:
+        tags = {"flowerml.fitted_epochs": length.in_epochs, "flowerml.fitted_steps": length.as_text()}
+        recorder.record(Tags(tags))
 
     # Both are written in a background thread, from copies in host memory; best.pth before the state that refers to it.
     def on_best(candidate: Candidate) -> None:
@@ -252,10 +260,12 @@ def _train_model(
             waiting=training.stop.interruptible,
             on_weights=on_weights,
             on_batch=images.record_batch,
+            on_length=on_length,
         ),
         load_state=checkpoint.load if checkpoint is not None else None,
         ranks=ranks,
         frozen_loaders=frozen_loaders(run, views, features, loader, ranks.share),
+        time_limit=limit,
     )
 
 

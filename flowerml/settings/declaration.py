@@ -337,6 +337,23 @@ class Settings(BaseModel):
     stop_epoch: Annotated[Int | None, BeforeValidator(parse_none)] = setting(
         None, group=STOPPING, about="end after this epoch of the schedule", unit="epochs", auto="none", ge=1, le=10_000
     )
+    max_minutes: Float = setting(
+        0.0,
+        group=STOPPING,
+        about="shorten the schedule to the steps that fit into so many minutes, by measured speed; 0 is off",
+        unit="minutes",
+        ge=0,
+        le=100_000,
+        late=True,
+    )
+    fitted_steps: str = setting(
+        "none",
+        group=STOPPING,
+        about="repeat a run of --max-minutes: the length in steps that it has recorded, in place of a limit",
+        allowed='none or "STEPS,STEPS@STEP,...", for example "412,405@92"',
+        late=True,
+        pattern=r"^(none|[1-9]\d{0,8}(,[1-9]\d{0,8}@[1-9]\d{0,8})*)$",
+    )
 
     seed: Int = setting(
         11, group=RUN, about="seed of initialisation, order, augmentation, dropout", ge=0, le=2**31, identity=False

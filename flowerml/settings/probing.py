@@ -27,6 +27,8 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "augment_backend": ("torchvision", _ONE_VIEW),
     "cache_images": ("off", "each picture is read once"),
     "keep_epochs": (0, "it keeps the best epoch's head alone"),
+    "max_minutes": (0.0, "the features take its time, and all its epochs little"),
+    "fitted_steps": ("none", "it has no time limit"),
 }
 # Instead of the family's recipe: a step costs little more for 256 features than for one, and with eight times the batch
 # three times the rate reaches the same loss.

@@ -221,6 +221,7 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
         raise UserError(
             f"--stop-epoch {settings.stop_epoch} lies behind the schedule's end (--epochs {settings.epochs})"
         )
+    _check_fitted_length(settings)
     if settings.gpus > 1:
         _check_several_gpus(settings)
     if settings.accumulate > settings.batch_size:
@@ -246,6 +247,18 @@ def check_combination(settings: Settings, spec: ModelSpec) -> None:
         )
     if settings.std is not None and min(settings.std) <= 0:
         raise UserError(f"--std {','.join(map(str, settings.std))}: every number must be above 0")
+
+
+def _check_fitted_length(settings: Settings) -> None:
+    """Refuse two lengths of one run."""
+    lengths = {
+        "max_minutes": f"--max-minutes {settings.max_minutes:g}" if settings.max_minutes else "",
+        "fitted_steps": f"--fitted-steps {settings.fitted_steps}" if settings.fitted_steps != "none" else "",
+        "stop_epoch": f"--stop-epoch {settings.stop_epoch}" if settings.stop_epoch is not None else "",
+    }
+    first, *others = [text for text in lengths.values() if text] or [""]
+    if others:
+        raise UserError(f"{first} does not go with {others[0]}: both say where the run ends. Leave out one of the two")
 
 
 def _check_folds(settings: Settings) -> None:

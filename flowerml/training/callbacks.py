@@ -10,6 +10,7 @@ from flowerml.data.inputs import Inputs
 from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
+from flowerml.training.length.run_length import RunLength
 
 EpochMetrics = dict[str, float]  # a row of history.csv: metric name to value
 
@@ -31,13 +32,18 @@ class Candidate:
 class TrainingResult:
     """What `train` returns: metrics per epoch, the best epoch, and the epochs after which a plateau cut the rates.
 
-    `stop_cause` says why training ended; it is empty while it goes on.
+    `stop_cause` says why training ended; it is empty while it goes on. `length` is that of the schedule.
     """
 
     history: list[EpochMetrics] = field(default_factory=list)
     best: Candidate | None = None
     cuts: list[int] = field(default_factory=list)
     stop_cause: str = ""
+    length: RunLength | None = None
+
+
+def _no_length(_length: RunLength) -> None:
+    return None
 
 
 def _no_stop() -> str | None:
@@ -64,3 +70,4 @@ class Callbacks:
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext  # around each wait for a batch, between two steps
     on_weights: Callable[[Candidate], None] | None = None  # after each epoch, best or not
     on_batch: Callable[[int, Inputs], None] | None = None  # epoch and first batch of each epoch, as the model gets it
+    on_length: Callable[[RunLength], None] = _no_length  # the length was fitted to a time limit, or fitted again

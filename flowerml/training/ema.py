@@ -29,6 +29,10 @@ class EMA:
         self._average.module.requires_grad_(True)
         self.updates = 0
 
+    def set_total_steps(self, total_steps: int) -> None:
+        """Scale the decay to another length of the run, for the updates to come."""
+        self.decay = ema_decay(total_steps)
+
     @property
     def module(self) -> nn.Module:
         """The averaged model, in evaluation mode."""

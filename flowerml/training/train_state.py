@@ -17,6 +17,7 @@ from flowerml.selection.epochs import EarlyStopping, EpochResult
 from flowerml.training.callbacks import Candidate, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.ema import EMA
+from flowerml.training.length.fit import LengthFit
 from flowerml.training.optimizer import load_optimizer_state
 from flowerml.training.schedule import Plateau
 from flowerml.training.train_step import TrainStep
@@ -58,6 +59,7 @@ class TrainState:
     result: TrainingResult
     epoch: int = 1
     totals: EpochTotals = field(default_factory=EpochTotals)
+    fit: LengthFit | None = None
 
     @property
     def progress(self) -> Progress:
@@ -69,6 +71,7 @@ class TrainState:
 
         Tensors are those in use, not copies. The keys are the on-disk format.
         """
+        fit = None if self.fit is None else self.fit.state_dict()
         return {
             "model": dict(self.model.state_dict()),
             "average": None if self.ema is None else dict(self.ema.module.state_dict()),
@@ -85,6 +88,7 @@ class TrainState:
             "sums": asdict(self.totals),
             "random": _random_states(),
             **({} if self.train_step.lora is None else {"lora": self.train_step.lora.state_dict()}),
+            **({} if fit is None else {"length": fit}),
         }
 
     def load_state_dict(self, state_dict: StateDict) -> None:
@@ -108,6 +112,8 @@ class TrainState:
         self.result.history[:] = state_dict["history"]
         self.result.cuts, self.result.stop_cause = self.plateau.cuts, state_dict["ended"]
         self.epoch, self.totals = state_dict["epoch"], EpochTotals(**state_dict["sums"])
+        if self.fit is not None and "length" in state_dict:
+            self.fit.load_state_dict(state_dict["length"])
         _restore_random(state_dict["random"])
 
 

@@ -30,6 +30,9 @@ from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
 from flowerml.training.compilation import compile_pays
 from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.ema import EMA
+from flowerml.training.length.fit import LengthFit
+from flowerml.training.length.time_limit import TimeLimit
+from flowerml.training.length.trial import choose_by_trial
 from flowerml.training.lora import LowRankUpdates
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
@@ -54,6 +57,7 @@ def train(
     load_state: Callable[[], StateDict] | None = None,
     ranks: Ranks = SINGLE,
     frozen_loaders: FeatureLoaders | None = None,
+    time_limit: TimeLimit | None = None,
 ) -> TrainingResult:
     """Train `built.model` in place; with `frozen_loaders`, epochs with a frozen backbone get their features.
 
@@ -62,7 +66,8 @@ def train(
 
     Without `val_loader` the last epoch counts as the best, and nothing stops early. `load_state` returns a state that
     `callbacks.on_state` got in an earlier attempt with the same settings, to resume from (a function, so that the state
-    is in memory only while it is loaded).
+    is in memory only while it is loaded). A `time_limit` has begun with the run; without one, that of
+    `settings.max_minutes`, if any, begins here.
 
     Raises:
         NotFinite: a loss or gradient is not finite; what `callbacks.on_best` has saved stays valid.
@@ -70,7 +75,17 @@ def train(
         DataLoaderDied: a DataLoader worker process died.
     """
     trainer = Trainer(
-        built, settings, classes, train_loader, device, memory_format, balance, callbacks, ranks, frozen_loaders
+        built,
+        settings,
+        classes,
+        train_loader,
+        device,
+        memory_format,
+        balance,
+        callbacks,
+        ranks,
+        frozen_loaders,
+        time_limit,
     )
     if load_state is not None:
         trainer.resume(load_state())
@@ -94,6 +109,7 @@ class Trainer:
         callbacks: Callbacks,
         ranks: Ranks = SINGLE,
         frozen_loaders: FeatureLoaders | None = None,
+        time_limit: TimeLimit | None = None,
     ) -> None:
         self.settings, self.classes, self.loader, self.callbacks = settings, classes, loader, callbacks
         self.frozen_loaders = frozen_loaders
@@ -111,10 +127,12 @@ class Trainer:
             factors=None if lora is None else lora.factors,
         )
         optimizer = self.optimizer = make_optimizer(settings.optimizer, groups, fused=device.type == "cuda")
-        steps = len(loader)
-        self.schedule = Schedule(settings.scheduler, steps * settings.epochs, steps * settings.warmup_epochs)
+        if time_limit is None and settings.max_minutes:
+            time_limit = TimeLimit(settings.max_minutes * 60)
+        self.clock = time.monotonic if time_limit is None else time_limit.clock
+        self.fit = LengthFit(settings, len(loader), time_limit, ranks)
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
-        self.ema = EMA(self.model, steps * settings.epochs) if settings.ema else None
+        self.ema = EMA(self.model, self.fit.length.total) if settings.ema else None
         self.normalize = BatchNormalizer(built.description, device)
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
         self.train_step = make_train_step(
@@ -123,6 +141,8 @@ class Trainer:
         stopping = EarlyStopping(settings.patience, settings.min_epochs, settings.monitor)
         self.result = TrainingResult(cuts=self.plateau.cuts)
         self.state = TrainState(self.model, optimizer, self.train_step, self.ema, self.plateau, stopping, self.result)
+        self.state.fit = self.fit
+        self.use_length()
         self.may_compile, self.is_replicated = settings.compile is None, False
         self.pending: tuple[PendingStep, int] | None = None  # the step queued last, and its number of images
         every_steps, every_minutes = settings.checkpoint_every_steps, settings.checkpoint_every_minutes
@@ -134,11 +154,21 @@ class Trainer:
             if loader is not None:
                 loader.start_workers()
         state, result, callbacks = self.state, self.result, self.callbacks
-        first, last = state.epoch, self.settings.stop_epoch or self.settings.epochs
-        started = time.monotonic()
-        for epoch in range(first, last + 1) if not result.stop_cause else ():
+        if self.fit.is_due:
+            batches = 0 if val_loader is None else len(val_loader)
+            choose_by_trial(self.fit, state, self.settings, self._trial_steps, batches)
+            self.use_length()
+            callbacks.on_length(self.fit.length)
+        first, started = state.epoch, time.monotonic()
+        began = self.clock()
+        while state.epoch <= self.last_epoch and not result.stop_cause:
+            epoch, seconds_before = state.epoch, state.totals.seconds
             metrics = self.train_epoch(epoch)
             candidate = self.evaluate(epoch, val_loader, metrics)
+            between = self.clock() - began - (state.totals.seconds - seconds_before)
+            began = self.clock()
+            self.refit(epoch, state.totals.steps, between)
+            last = self.last_epoch
             result.history.append(metrics)
             callbacks.on_epoch(metrics)
             is_best = self.update_best(candidate, last)
@@ -147,12 +177,12 @@ class Trainer:
             seconds_per_epoch = (time.monotonic() - started) / (epoch - first + 1)
             logger.info(epoch_line(metrics, last, is_best=is_best, left=seconds_per_epoch * (last - epoch)))
             early = self.ranks.from_first(callbacks.early_stop_reason())
-            result.stop_cause = stop_cause(candidate, last, state.stopping) or early
+            result.stop_cause = stop_cause(candidate, last, self.fit.end, state.stopping) or early
             self.compile_if_it_pays(last - epoch)
             state.epoch, state.totals = epoch + 1, EpochTotals()
             self.save_checkpoint()
-            if result.stop_cause:
-                break
+        if self.fit.limit is not None:
+            logger.info(f"training has ended after {self.fit.limit.spent:.0f} s of the {self.fit.limit.seconds:.0f} s")
         self.model.inputs_are_features = False  # whoever takes the trained model next gives it images
         return result
 
@@ -165,42 +195,28 @@ class Trainer:
         if not self.is_replicated or self.model.frozen != was_frozen:
             self.train_step.replicate(self.model)
             self.is_replicated = True
-        seconds_before, started = totals.seconds, time.monotonic()
-        for step, (inputs, labels, ids) in enumerate(self._batches(epoch, totals.steps), start=totals.steps):
-            # learning rates of this step
-            global_step = (epoch - 1) * len(self.loader) + step
-            factor = self.schedule.factor(global_step)
-            set_learning_rates(self.optimizer, factor, self.plateau.scale, self.settings.min_lr)
-
-            # copy to the device (asynchronous from pinned memory), normalise uint8, mixup or cutmix of the whole batch
-            inputs, labels = to_device(inputs, self.device), labels.to(self.device, non_blocking=True)
-            inputs, targets = self._mix(inputs, labels, epoch, step)
-            inputs = to_memory_format(inputs, self.memory_format)
-            if step == 0 and self.callbacks.on_batch is not None:
-                self.callbacks.on_batch(epoch, inputs)
-
-            # forward, backward, unscale and clip, optimizer step; on a GPU all of it is queued only
-            shown = f"pictures{self.ranks.whose} {', '.join(ids)}"
-            context = f"epoch {epoch}, step {step + 1}, {self._rates_text()}, {shown}"
-            count = self.loader.sizes[step]
-            queued = self.train_step.queue(inputs, targets, self._step_seed(epoch, step), context, count)
-
-            # EMA: one more pass over all weights, on the device, without a sync point
-            if self.ema is not None:
-                self.ema.update(self.model)
+        seconds_before, started = totals.seconds, self.clock()
+        batches = () if self.is_cut_off(epoch, totals.steps) else self._batches(epoch, totals.steps)
+        for step, batch in enumerate(batches, start=totals.steps):
+            queued = self.train_batch(epoch, step, batch, None if step else self.callbacks.on_batch)
 
             # totals of the step before, which the GPU has finished by now: it is never without work
             self.add_to_totals()
-            self.pending = queued, count
+            self.pending = queued, self.loader.sizes[step]
 
-            # checkpoint, stop request
-            totals.seconds = seconds_before + time.monotonic() - started
-            if self.checkpoint_interval.is_due(global_step + 1):
+            # length of the run, checkpoint, stop request
+            totals.seconds = seconds_before + self.clock() - started
+            steps_done = (epoch - 1) * len(self.loader) + step + 1
+            if self.fit.is_due_within(steps_done):
+                self.refit(epoch, step + 1)
+            if self.checkpoint_interval.is_due(steps_done):
                 self.save_checkpoint()
             if not self.ranks.are_several:
                 self.check_stop()
+            if self.is_cut_off(epoch, step + 1):
+                break
         self.add_to_totals()
-        totals.seconds = seconds_before + time.monotonic() - started
+        totals.seconds = seconds_before + self.clock() - started
         return {
             "epoch": float(epoch),
             "train_loss": totals.loss / totals.pictures,
@@ -208,6 +224,72 @@ class Trainer:
             "grad_norm": totals.norm / max(1, totals.counted),
             "images_per_second": totals.pictures / totals.seconds,
         }
+
+    def train_batch(
+        self, epoch: int, step: int, batch: Batch, on_batch: Callable[[int, Inputs], None] | None = None
+    ) -> PendingStep:
+        """Take the optimizer step of a batch; on a GPU it is queued only. `on_batch` gets the batch as the model does."""
+        inputs, labels, ids = batch
+        # learning rates of this step
+        factor = self.schedule.factor((epoch - 1) * len(self.loader) + step)
+        set_learning_rates(self.optimizer, factor, self.plateau.scale, self.settings.min_lr)
+
+        # copy to the device (asynchronous from pinned memory), normalise uint8, mixup or cutmix of the whole batch
+        inputs, labels = to_device(inputs, self.device), labels.to(self.device, non_blocking=True)
+        inputs, targets = self._mix(inputs, labels, epoch, step)
+        inputs = to_memory_format(inputs, self.memory_format)
+        if on_batch is not None:
+            on_batch(epoch, inputs)
+
+        # forward, backward, unscale and clip, optimizer step
+        shown = f"pictures{self.ranks.whose} {', '.join(ids)}"
+        context = f"epoch {epoch}, step {step + 1}, {self._rates_text()}, {shown}"
+        count = self.loader.sizes[step]
+        queued = self.train_step.queue(inputs, targets, self._step_seed(epoch, step), context, count)
+
+        # EMA: one more pass over all weights, on the device, without a sync point
+        if self.ema is not None:
+            self.ema.update(self.model)
+        return queued
+
+    def is_cut_off(self, epoch: int, steps: int) -> bool:
+        """Whether the run ends within an epoch, after these steps of it."""
+        return self.fit.length.steps_of(epoch) <= steps < len(self.loader)
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch (1-based), early stopping aside."""
+        return self.settings.stop_epoch or self.fit.length.epochs
+
+    def _trial_steps(self, epoch: int) -> Iterator[None]:
+        """The steps of an epoch, for `choose_by_trial`, which undoes them."""
+        self.prepare_epoch(epoch)
+        self.model.train()
+        self.train_step.replicate(self.model)
+        self.is_replicated = False  # what these steps train may not be what the run's first step does
+        features = self.feature_loaders(epoch)
+        loader = self.loader if features is None else features.train
+        for step, batch in enumerate(loader.epoch(epoch)):
+            self.train_batch(epoch, step, batch).read()
+            yield
+            if not self.ranks.are_several and self.callbacks.stop_reason():  # the run's first step heeds it
+                return
+
+    def refit(self, epoch: int, steps: int, between: float | None = None) -> None:
+        """Fit the length again, if it is fitted at all, by the time of the `steps` of this epoch and what followed."""
+        is_frozen, seconds = epoch <= self.fit.length.frozen_epochs, self.state.totals.seconds / steps
+        step = (epoch - 1) * len(self.loader) + steps
+        if self.fit.update(step, frozen=is_frozen, seconds=seconds, between=between):
+            self.use_length()
+            self.callbacks.on_length(self.fit.length)
+
+    def use_length(self) -> None:
+        """Take schedule and EMA from the run's length."""
+        length = self.result.length = self.fit.length
+        (_, total), *later = length.fits
+        self.schedule = Schedule(self.settings.scheduler, total, length.warmup_steps, tuple(later))
+        if self.ema is not None:
+            self.ema.set_total_steps(length.total)
 
     def _mix(self, inputs: Inputs, labels: torch.Tensor, epoch: int, step: int) -> tuple[Inputs, torch.Tensor]:
         """Normalised inputs and their targets: mixup or cutmix of the whole batch, of which a rank has its share."""
@@ -232,15 +314,15 @@ class Trainer:
     def prepare_epoch(self, epoch: int) -> None:
         """Freeze the backbone in the first epochs, mix all but the last; prepare for features, if any, or images."""
         on_features = self.feature_loaders(epoch) is not None
-        self.model.set_frozen(frozen=epoch <= self.settings.freeze_backbone_epochs, inputs_are_features=on_features)
-        is_mixed = epoch <= self.settings.epochs - self.settings.unmixed_epochs
+        is_frozen, is_mixed = epoch <= self.fit.length.frozen_epochs, self.fit.length.is_mixed(epoch)
+        self.model.set_frozen(frozen=is_frozen, inputs_are_features=on_features)
         mixup = self.settings.mixup if is_mixed else 0.0
         cutmix = self.settings.cutmix if is_mixed and not on_features else 0.0  # features have no boxes to exchange
         self.mixer = Mixer(mixup, cutmix, len(self.classes))
 
     def feature_loaders(self, epoch: int) -> FeatureLoaders | None:
         """Loaders of features, for an epoch with a frozen backbone; None for one on images."""
-        return self.frozen_loaders if epoch <= self.settings.freeze_backbone_epochs else None
+        return self.frozen_loaders if epoch <= self.fit.length.frozen_epochs else None
 
     def evaluate(self, epoch: int, loader: Loader | None, metrics: EpochMetrics) -> Candidate:
         """Evaluate the weights that would be saved (the EMA's, if there is one), in the training's own precision.
@@ -291,6 +373,7 @@ class Trainer:
     def resume(self, state_dict: StateDict) -> None:
         """Continue from a saved state; `on_epoch` is called for the epochs before it."""
         self.state.load_state_dict(state_dict)
+        self.use_length()
         if self.train_step.accumulate > self.settings.accumulate:
             self.callbacks.on_memory(
                 f"memory ran out in an earlier try: going on with each batch in {self.train_step.accumulate} parts"
@@ -317,7 +400,7 @@ class Trainer:
     def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         features = self.feature_loaders(epoch)
         loader = self.loader if features is None else features.train
-        left = len(loader) - skip
+        left = self.fit.length.steps_of(epoch) - skip
         yield from self._received(track(loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120))
 
     def _received(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -354,11 +437,11 @@ class Trainer:
         return ", ".join(f"{name} {rate:.3g}" for name, rate in learning_rates(self.optimizer).items())
 
 
-def stop_cause(candidate: Candidate, last: int, stopping: EarlyStopping) -> str:
-    """Why this epoch was the last one; empty if it was not."""
+def stop_cause(candidate: Candidate, last: int, end: str, stopping: EarlyStopping) -> str:
+    """Why this epoch was the last one, `end` after the `last`; empty if it was not."""
     stops_early = candidate.result is not None and stopping.stop_after(candidate.result)
     if candidate.epoch == last:
-        return "all epochs done"
+        return end
     if not stops_early:
         return ""
     moved = "fallen" if stopping.monitor == "val_loss" else "risen"

@@ -376,6 +376,8 @@ HELP = {
         "--patience": ("INT", "(>= 0, <= 10000)", "10"),
         "--min-epochs": ("INT", "[epochs] (>= 0, <= 10000)", "0"),
         "--stop-epoch": ("INT", "[epochs] (>= 1, <= 10000)", "none"),
+        "--max-minutes": ("F", "[minutes] (>= 0, <= 100000)", "0.0"),
+        "--fitted-steps": ("TEXT", '(none or "STEPS,STEPS@STEP,...", for example "412,405@92")', "none"),
     },
     "the run itself": {
         "--seed": ("INT", "(>= 0, <= 2147483648)", "11"),

@@ -221,9 +221,11 @@ KINDS = {
             "spatial_dropout",
             "flip",
             "cache_images_gb",
+            "max_minutes",
         ),
     },
     "text": {
+        "fitted_steps",
         *(
             "model",
             "weights",

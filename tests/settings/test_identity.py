@@ -66,7 +66,7 @@ def test_settings_that_came_later_leave_the_names_of_earlier_configurations_alon
     assert late == {
         *("effective_beta", "focal_gamma", "logit_adjustment", "probe", "freeze_views", "tf32", "head_init"),
         *("augment_backend", "cache_images", "crop_scale", "unmixed_epochs", "color_jitter", "trivialaugment"),
-        *("sam_rho", "lora_rank"),
+        *("sam_rho", "lora_rank", "max_minutes", "fitted_steps"),
         *("box_features", "embedding", "temperature", "spatial_dropout", "flip"),
     }
     assert late.isdisjoint(identity_values(COMPLETE, DIGESTS))

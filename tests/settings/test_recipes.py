@@ -270,6 +270,30 @@ def test_a_head_from_texts_needs_a_text_tower():
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_minutes": 5, "stop_epoch": 3}, "--max-minutes 5 does not go with --stop-epoch 3"),
+        ({"max_minutes": 5, "fitted_steps": "9"}, "--max-minutes 5 does not go with --fitted-steps 9"),
+        ({"fitted_steps": "9,8@4", "stop_epoch": 3}, "--fitted-steps 9,8@4 does not go with --stop-epoch 3"),
+    ],
+)
+def test_a_run_has_one_end(given, words):
+    assert refusal(**given) == f"{words}: both say where the run ends. Leave out one of the two"
+
+
+def test_a_linear_probe_has_no_time_limit():
+    assert refusal(probe=True, max_minutes=5) == (
+        "--max-minutes 5.0 does not go with --probe: the features take its time, and all its epochs little. Leave out"
+        " one of the two"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "0", "12,", "12@4", "12,11", "12,11@x", "12, 11@4"])
+def test_fitted_steps_of_another_form_are_refused(text):
+    assert "Allowed: none or " in refusal(fitted_steps=text)
+
+
 def test_accumulate_splits_at_most_into_single_pictures():
     assert resolve({"batch_size": 8, "accumulate": 8})[0].accumulate == 8
     assert refusal(batch_size=8, accumulate=9) == "--accumulate 9 is more than the --batch-size 8 it splits"

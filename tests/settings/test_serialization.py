@@ -23,9 +23,13 @@ PICTURES = CHANGED.replace(
     trivialaugment=False,
     head_init="random",
     lora_rank=0,
+    stop_epoch=None,
+    fitted_steps="none",
 )
 PAIRS = CHANGED.replace(
     model="relation_resnet18",
+    stop_epoch=None,
+    max_minutes=0.0,
     folds=0,
     fold=None,
     lora_rank=0,

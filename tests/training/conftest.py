@@ -17,6 +17,8 @@ from flowerml.settings import Settings, resolve
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.distributed.ranks import SINGLE, Ranks
+from flowerml.training.length.run_length import RunLength
+from flowerml.training.length.time_limit import TimeLimit
 from flowerml.training.trainer import train
 
 CLASSES = ("a", "b", "c")
@@ -132,6 +134,9 @@ class Toy:
         into: list[Trained] | None = None,
         stop: StopRequest | None = None,
         ranks: Ranks = SINGLE,
+        time_limit: TimeLimit | None = None,
+        on_length: Callable[[RunLength], None] = lambda _length: None,
+        stop_reason: Callable[[], str | None] | None = None,
         **changes,
     ) -> Trained:
         """Train with PLAIN settings and `changes`; `into` receives the record before training begins."""
@@ -176,11 +181,13 @@ class Toy:
                 record_best,
                 trained.remarks.append,
                 on_state,
-                lambda: stop.reason,
+                stop_reason or (lambda: stop.reason),
                 waiting=stop.interruptible,
+                on_length=on_length,
             ),
             load_state=load_state,
             ranks=ranks,
+            time_limit=time_limit,
         )
         return trained
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowerml.campaign.engine.deadline import Deadline
 from flowerml.campaign.plan.model import PhaseKind, Plan
 from flowerml.campaign.plan.run_settings import recipe_model
 from flowerml.campaign.state.external_choice import ExternalChoice, resolve_external_choices
@@ -31,7 +32,8 @@ _LONGEST_PAUSE_S = 30.0
 class CampaignOptions:
     """Options of the command line. `retry` resets the failures of all runs; `command` is shown in the report.
 
-    `language` is that of report and tables. It is no part of the campaign's identity.
+    `language` is that of report and tables; runs that do not fit before the `deadline` are skipped. Both are no part of
+    the campaign's identity.
     """
 
     train_dir: str
@@ -42,6 +44,7 @@ class CampaignOptions:
     retry: bool = False
     command: tuple[str, ...] = ()
     language: str = "en"
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,12 @@ def build_context(
     ]
     ledger.reset_failures(names if options.retry else blocking)
     wait_for_server(stop_reason)
-    known = {run.tags["plan_run"]: run for run in runs_of_campaign(campaign, _RUN_KINDS) if "plan_run" in run.tags}
+    superseded = {run_id for notes in ledger.runs.values() for run_id in notes.superseded}
+    known = {
+        run.tags["plan_run"]: run
+        for run in runs_of_campaign(campaign, _RUN_KINDS)
+        if "plan_run" in run.tags and run.run_id not in superseded
+    }
     locations = RunLocations(options.runs_root, ledger, known)
     check_ownership(plan, locations, campaign)
     external_choices = resolve_external_choices(plan, data.data_digest)

@@ -67,7 +67,7 @@ def register_and_export(
 
 def final_run_id(context: CampaignContext, run: PlanRun) -> str:
     """MLflow's id of a final run."""
-    known = context.locations.known.get(run.name)
+    known = context.locations.known_run(run.name)
     return run_id_of(context.locations.folder(run.name)) or (known.run_id if known else "")
 
 

@@ -10,7 +10,7 @@ from flowerml.campaign.execution.job import JobKind, RunJob
 from flowerml.campaign.plan.model import FinalMode, PhaseKind, PlanRun
 from flowerml.campaign.state.promotion import PromotedConfig
 from flowerml.errors import UserError
-from flowerml.runs.lifecycle.run_file import read_run_file
+from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.settings import Settings
 from flowerml.tracking.search.campaigns import CAMPAIGN, PARENT, ServerRun, fetch_artifact, runs_of_campaign
 
@@ -80,8 +80,8 @@ def _calibration_folders(context: CampaignContext, config: PromotedConfig) -> tu
     folders = []
     for name, run_id in config.runs:
         folder = context.locations.folder(name)
-        if not (folder / PREDICTIONS).is_file():
-            folder = context.folder / "fetched" / name
+        if not (folder / PREDICTIONS).is_file() or run_id_of(folder) != run_id:
+            folder = context.folder / "fetched" / run_id
             try:
                 fetch_artifact(run_id, PREDICTIONS, folder)
             except UserError as error:
@@ -133,8 +133,8 @@ def _best_run(context: CampaignContext, config: PromotedConfig) -> ServerRun:
 def _run_folder(context: CampaignContext, name: str, run_id: str, files: Sequence[str]) -> Path:
     """The folder of a run, into which its files are fetched where this host has it not. Raises UserError."""
     folder = context.locations.folder(name)
-    if read_run_file(folder) is None:
-        folder = context.folder / "fetched" / name
+    if run_id_of(folder) != run_id:
+        folder = context.folder / "fetched" / run_id
         for file in files:
             fetch_artifact(run_id, file, folder)
     return folder

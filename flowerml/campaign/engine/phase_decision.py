@@ -1,7 +1,7 @@
 """Decide a phase: rank the campaign's runs as `flowerml select` does, and record the decision once."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from flowerml.campaign.engine.context import CampaignContext
@@ -22,16 +22,17 @@ logger = logging.getLogger(__name__)
 
 
 def decide_phase(
-    context: CampaignContext, phase: Phase, promotions: Promotions
+    context: CampaignContext, phase: Phase, promotions: Promotions, skipped: Collection[str] = ()
 ) -> tuple[tuple[PromotedConfig, ...], DecisionSummary]:
     """The promoted configurations of a phase, and the summary of its decision.
 
-    Idempotent: after a restart the decision is the same, and its record is found again.
+    Idempotent: after a restart the decision is the same, and its record is found again. `skipped` are runs that did not
+    fit before the deadline.
 
     Raises:
         UserError: too few configurations can be ranked, or the tracking server is unreachable.
     """
-    scope, texts = decision_scope(context.plan, phase, context.id), translation(context.options.language)
+    scope, texts = decision_scope(context.plan, phase, context.id, skipped), translation(context.options.language)
     external = context.external_choices.get(phase.confirm.of) if phase.confirm else None
     if external is None:
         decision = select_configuration(scope, TrackedRuns())
@@ -43,7 +44,7 @@ def decide_phase(
         phase=phase.name,
         decision=decision,
         chosen=tuple(config.name for config in promoted),
-        highlights=_make_highlights(context, decision, promoted, texts),
+        highlights=(*_make_highlights(context, decision, promoted, texts), *_skipped_in_words(phase, skipped, texts)),
         base=(phase.select.base or "") if phase.select else "",
         gains=tuple(
             gain_cells(context.plan.runs[int(gain.configuration.plan_order) - 1].config_name, gain, texts)
@@ -51,7 +52,10 @@ def decide_phase(
         ),
         run_id=_find_recorded_decision(context, phase, decision) or _record_decision(context, phase, decision),
     )
-    for line in _make_highlights(context, decision, promoted, ENGLISH):
+    for line in (
+        *_make_highlights(context, decision, promoted, ENGLISH),
+        *_skipped_in_words(phase, skipped, ENGLISH),
+    ):
         logger.info(f"phase {phase.name}: {line}")
     return promoted, summary
 
@@ -134,6 +138,20 @@ def _make_highlights(
         if any(run.status != "FINISHED" for run in one.runs)
     ]
     return (first, *rest, *left_out, *decision.remarks)
+
+
+def _skipped_in_words(phase: Phase, skipped: Collection[str], texts: Translation) -> tuple[str, ...]:
+    """A sentence about the runs of a phase that did not fit before the deadline, if there are any."""
+    names = [run.name for run in phase.runs if run.name in skipped]
+    if not names:
+        return ()
+    sentence = texts.ngettext(
+        "{names} was skipped: it did not fit before the deadline",
+        "{names} were skipped: they did not fit before the deadline",
+        len(names),
+        names=", ".join(names),
+    )
+    return (sentence,)
 
 
 def _replace_labels(sentence: str, names: dict[str, str]) -> str:

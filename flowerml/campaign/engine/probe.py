@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowerml.campaign.engine.context import DataInfo, load_data_info
-from flowerml.campaign.plan.model import PhaseKind, Plan, PlanRun
+from flowerml.campaign.plan.model import FinalMode, PhaseKind, Plan, PlanRun
 from flowerml.data.loader import Example
 from flowerml.data.scan_cache import use_cache_folder
 from flowerml.events import MemoryRecorder
@@ -21,6 +21,7 @@ from flowerml.training.callbacks import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
+_SHARE_OF_A_COPY = 0.1  # of the time that the training took
 _BATCHES = 3  # of training; half as many images again for the evaluation
 
 
@@ -86,7 +87,8 @@ def _estimate_run(settings: Settings, epoch_time: EpochTime, data: DataInfo) -> 
     if settings.freeze_views and frozen:  # one pass per view, and one over the validation images
         evaluated, frozen = full + 1, min(settings.freeze_views, frozen)
     trained = frozen * epoch_time.frozen + full * epoch_time.full
-    return data.train * trained + evaluated * data.val * epoch_time.evaluation
+    seconds = data.train * trained + evaluated * data.val * epoch_time.evaluation
+    return min(seconds, settings.max_minutes * 60) if settings.max_minutes else seconds
 
 
 def _estimate_dependent_run(plan: Plan, run: PlanRun, seconds: Mapping[str, float], data: DataInfo) -> float:
@@ -97,6 +99,8 @@ def _estimate_dependent_run(plan: Plan, run: PlanRun, seconds: Mapping[str, floa
         return 0.0
     others = [seconds[one.name] for one in plan.phase(run.source.phase).runs if one.name in seconds]
     mean = sum(others) / max(1, len(others))
+    if phase.final is not None and phase.final.mode is not FinalMode.RETRAIN:  # a copy, or evaluations of averages
+        return _SHARE_OF_A_COPY * mean
     return mean * (data.train + data.val) / data.train if phase.kind is PhaseKind.FINAL else mean
 
 
@@ -113,6 +117,7 @@ def _measure_epoch_time(settings: Settings, train_dir: str) -> EpochTime:
             "unmixed_epochs": 0,
             "probe": False,
             "stop_epoch": None,
+            "max_minutes": 0.0,
             "weights": "none",
             "val_split": 1 / 3,
         }

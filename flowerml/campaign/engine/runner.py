@@ -9,11 +9,13 @@ import time
 from collections.abc import Mapping
 
 from flowerml.campaign.engine.context import CampaignContext
+from flowerml.campaign.engine.deadline import Deadline
 from flowerml.campaign.engine.finalize import register_and_export
 from flowerml.campaign.engine.job_factory import log_path, make_job
 from flowerml.campaign.engine.phase_decision import decide_phase
 from flowerml.campaign.engine.publisher import Publisher
 from flowerml.campaign.engine.snapshot_builder import SnapshotBuilder
+from flowerml.campaign.engine.superseded import set_aside_if_superseded
 from flowerml.campaign.execution.local_executor import Executor
 from flowerml.campaign.plan.model import PlanRun
 from flowerml.campaign.report.console import Display
@@ -45,10 +47,16 @@ class CampaignRunner:
     """Runs a campaign on an executor. `slots` is the number of runs at a time, for the ETA."""
 
     def __init__(
-        self, context: CampaignContext, executor: Executor, display: Display, stop_request: StopRequest, slots: int
+        self,
+        context: CampaignContext,
+        executor: Executor,
+        display: Display,
+        stop_request: StopRequest,
+        slots: int,
     ) -> None:
         self.context, self.plan, self.locations = context, context.plan, context.locations
         self.executor, self.display, self.stop_request, self.slots = executor, display, stop_request, slots
+        self.deadline = context.options.deadline
         self.promotions: dict[str, tuple[PromotedConfig, ...]] = {
             of: (found.config,) for of, found in context.external_choices.items()
         }
@@ -87,12 +95,31 @@ class CampaignRunner:
 
     def _next_action(self) -> NextAction:
         hours = sum(notes.seconds for notes in self.locations.ledger.runs.values()) / 3600
+        if self.deadline is not None:
+            self._skip_for(self.deadline)
         action = next_action(self.plan, self._states(), set(self.promotions), hours)
+        self._stop_at_deadline(action)
         self._publish(CampaignStatus.RUNNING)
         return action
 
     def _states(self) -> Mapping[str, RunState]:
-        return run_states(self.plan, self.locations, self._running_since)
+        states = run_states(self.plan, self.locations, self._running_since)
+        return states if self.deadline is None else self.deadline.applied(states)
+
+    def _skip_for(self, deadline: Deadline) -> None:
+        """Skip what does not fit before the deadline any more; what runs of it stops with a checkpoint."""
+        snapshot, slots = self._snapshot(CampaignStatus.RUNNING), self.executor.free_slots
+        for name in deadline.skip(self.plan, self._states(), snapshot, slots):
+            if name in self.executor.running:
+                logger.info(f"{name} would not end in time: asking it to stop, with a checkpoint")
+                self.executor.stop(name)
+
+    def _stop_at_deadline(self, action: NextAction) -> None:
+        """Raise Stopped where the deadline has passed and there are runs to come; those that run stop first."""
+        if self.deadline is None or self.deadline.left > 0 or action.kind not in (ActionKind.RUN, ActionKind.WAIT):
+            return
+        self._stop_all()
+        raise Stopped("the deadline has passed: the same command with a later --deadline, or without, goes on")
 
     def _execute(self, action: NextAction) -> None:
         match action.kind:
@@ -124,7 +151,9 @@ class CampaignRunner:
         """Note the duration of a run whose process has ended, and count a failure."""
         notes = self.locations.ledger.notes_of(result.name)
         notes.seconds += time.monotonic() - self._running_since.pop(result.name, time.monotonic())
-        if result.exit_code != 0 and not (result.lost or self._is_stopping or self._is_leased_elsewhere(result)):
+        if result.exit_code != 0 and not (
+            result.lost or self._is_stopping or self._is_skipped(result.name) or self._is_leased_elsewhere(result)
+        ):
             notes.failures += 1
             notes.reason = result.last_line or (
                 f"killed by signal {-result.exit_code}" if result.exit_code < 0 else f"exit code {result.exit_code}"
@@ -132,6 +161,9 @@ class CampaignRunner:
         elif result.lost:
             logger.warning(f"{result.name}: {result.last_line}; it is gone on with")
         self.locations.ledger.save()
+
+    def _is_skipped(self, name: str) -> bool:
+        return self.deadline is not None and name in self.deadline.skipped
 
     def _is_leased_elsewhere(self, result: JobResult) -> bool:
         """Whether a run was refused as another process, perhaps an orphan of a killed campaign, has its lease."""
@@ -157,7 +189,10 @@ class CampaignRunner:
     def _decide_phase(self, name: str) -> None:
         try:
             self.promotions[name], self.decisions[name] = decide_phase(
-                self.context, self.plan.phase(name), self.promotions
+                self.context,
+                self.plan.phase(name),
+                self.promotions,
+                () if self.deadline is None else self.deadline.skipped,
             )
         except UserError as error:
             self._back_off_or_fail(f"phase {name} waits to be decided", error)
@@ -165,7 +200,9 @@ class CampaignRunner:
         self._failed_requests = 0
         for run in self.plan.runs:  # the table shows the settings of the dependent runs at once
             if run.source is not None and run.source.phase == name:
-                self.settings[run.name] = resolve_settings(self.plan, run, self.promotions)
+                settings = self.settings[run.name] = resolve_settings(self.plan, run, self.promotions)
+                if set_aside_if_superseded(self.context, run, settings):
+                    self.snapshot_builder.forget(run.name)
 
     def _finalize(self) -> bool:
         """Register and export the final models; False where the server is unreachable."""
@@ -233,10 +270,13 @@ class CampaignRunner:
         return lines
 
     def _publish(self, status: CampaignStatus, reason: str = "") -> CampaignSnapshot:
-        snapshot = self.snapshot_builder.build(
-            self._states(), self.promotions, self.decisions, status=status, reason=reason, delivered=self.delivered
-        )
-        snapshot = with_eta(snapshot, self.slots)
+        snapshot = self._snapshot(status, reason)
         self.display.show(snapshot)
         self.publisher.publish(snapshot, urgent=status is not CampaignStatus.RUNNING)
         return snapshot
+
+    def _snapshot(self, status: CampaignStatus, reason: str = "") -> CampaignSnapshot:
+        snapshot = self.snapshot_builder.build(
+            self._states(), self.promotions, self.decisions, status=status, reason=reason, delivered=self.delivered
+        )
+        return with_eta(snapshot, self.slots)

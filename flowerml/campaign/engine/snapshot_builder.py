@@ -85,6 +85,11 @@ class SnapshotBuilder:
             language=context.options.language,
         )
 
+    def forget(self, name: str) -> None:
+        """Read the files of a run again: another run has its place."""
+        self._histories.pop(name, None)
+        self._figures.pop(name, None)
+
     def _phase(
         self,
         phase: Phase,
@@ -112,7 +117,7 @@ class SnapshotBuilder:
         folder, notes, known = (
             context.locations.folder(run.name),
             context.locations.ledger.notes_of(run.name),
-            context.locations.known.get(run.name),
+            context.locations.known_run(run.name),
         )
         run_file = read_run_file(folder)
         settings = self._settings.get(run.name)
@@ -133,6 +138,7 @@ class SnapshotBuilder:
             status=RunStatus.SKIPPED if has_ended and unfinished else state.status,
             config=configs[run.source.rank - 1].name if run.source and configs else run.configuration,
             epochs=(settings.stop_epoch or settings.epochs) if settings else None,
+            limit=settings.max_minutes * 60 if settings and settings.max_minutes else None,
             history=history,
             best_epoch=_round_or_none(figures.get("best_epoch")),
             accuracy=figures.get("best_val_accuracy"),
@@ -147,7 +153,7 @@ class SnapshotBuilder:
             started=notes.started or (known.started if known else None),
             seconds=notes.seconds or (known.seconds if known else None) or None,
             tries=notes.failures + (1 if finished or state.status is RunStatus.RUNNING else 0),
-            reason=notes.reason if state.status is RunStatus.FAILED else "",
+            reason=notes.reason if state.status is RunStatus.FAILED else state.reason,
         )
 
     def _final_figures(self, name: str, folder: Path, known: ServerRun | None) -> dict[str, float]:

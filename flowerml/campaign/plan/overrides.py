@@ -25,6 +25,7 @@ CAMPAIGN_SETTINGS = {
     "fold": "what a phase confirms by: `confirm: {of: …, folds: N}`",
     "gpus": "how many of this machine a run takes: --gpus-per-run",
     "stop_epoch": "found out by the campaign for its final runs",
+    "fitted_steps": "what repeats a single run of max_minutes",
 }
 _SEPARATOR = re.compile(r"\s+(?=[a-z_]+(?:\.[a-z]+)?=)")
 

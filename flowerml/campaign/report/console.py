@@ -114,6 +114,8 @@ def status_line(run: RunRow) -> str:
         return f"{run.name}: finished: val accuracy {run.accuracy:.4f}{f1}{epoch}{took}"
     if run.status is RunStatus.FAILED:
         return f"{run.name}: failed (try {run.tries}): {run.reason}"
+    if run.status is RunStatus.SKIPPED and run.reason:
+        return f"{run.name}: {run.reason}"
     return f"{run.name}: {run.status.value.lower()}" if run.status is RunStatus.INTERRUPTED else ""
 
 

@@ -52,7 +52,8 @@ def _seconds_left(run: RunRow, family_seconds: float | None, share: float) -> fl
     if epoch_seconds is None or run.epochs is None:
         return None
     expected = max(run.epoch + 1, round(run.epochs * share))
-    return max(0.0, min(expected, run.epochs) - run.epoch) * epoch_seconds
+    left = max(0.0, min(expected, run.epochs) - run.epoch) * epoch_seconds
+    return left if run.limit is None else min(left, max(0.0, run.limit - (run.seconds or 0.0)))
 
 
 def _family_epoch_seconds(runs: Sequence[RunRow]) -> dict[str, float]:

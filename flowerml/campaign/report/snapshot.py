@@ -22,8 +22,8 @@ class RunRow:
     is None where nothing was started or the run was on another host; `checkpoint` is the path of `best.pth` as typed on
     the command line, "" while there is none. `zero_shot` is the validation accuracy before the first step, of a run
     whose head starts from class names. `started` is in milliseconds since 1970, `seconds` the sum over its tries,
-    `left` an estimate of the seconds to come. `reason` says why a run failed. `fold` is the one it holds out (None:
-    the plan's split).
+    `left` an estimate of the seconds to come. `reason` says why a run failed or was skipped. `fold` is the one it holds
+    out (None: the plan's split), `limit` its time limit in seconds (`max_minutes`).
     """
 
     name: str
@@ -53,6 +53,7 @@ class RunRow:
     tries: int = 0
     reason: str = ""
     fold: int | None = None
+    limit: float | None = None
 
     @property
     def epoch(self) -> int:

@@ -19,12 +19,16 @@ _FORMAT = "flowerml-campaign-1"
 
 @dataclass
 class RunNotes:
-    """Notes of a run: failures and the last one's reason, its first start (ms since 1970), seconds of all attempts."""
+    """Notes of a run: failures and the last one's reason, its first start (ms since 1970), seconds of all attempts.
+
+    `superseded` are the MLflow ids of runs in its place that an earlier decision had.
+    """
 
     failures: int = 0
     reason: str = ""
     started: int | None = None
     seconds: float = 0.0
+    superseded: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Promotion: from a decision to the promoted configurations, and from these to the settings of dependent runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowerml.campaign.plan.model import FinalMode, Phase, Plan, PlanRun
@@ -32,12 +32,16 @@ class PromotedConfig:
 Promotions = Mapping[str, Sequence[PromotedConfig]]  # by phase, the best first
 
 
-def decision_scope(plan: Plan, phase: Phase, campaign: str) -> Scope:
-    """The runs that a phase's decision compares: its own, and those of the phases it confirms, of this campaign."""
+def decision_scope(plan: Plan, phase: Phase, campaign: str, skipped: Collection[str] = ()) -> Scope:
+    """The runs that a phase's decision compares: its own, and those of the phases it confirms, of this campaign.
+
+    A seed of which a confirming run was `skipped` is left out: configurations are ranked on the same seeds.
+    """
     chain = plan.ancestors(phase)
     runs = [run for ancestor in chain for run in ancestor.runs]
+    missing = {run.seed for ancestor in chain if ancestor.confirm for run in ancestor.runs if run.name in skipped}
     return Scope(
-        seeds=tuple(dict.fromkeys(run.seed for run in runs)),
+        seeds=tuple(dict.fromkeys(run.seed for run in runs if run.seed not in missing)),
         family=runs[0].family.value,
         campaign=campaign,
         phases=tuple(ancestor.name for ancestor in chain),
@@ -105,7 +109,8 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
     """The settings of a run, complete but for folders and names.
 
     A retrained final model has all images (`val_split` 0), its configuration's schedule, no early stopping, and ends at
-    `stop_epoch`; a kept or averaged one has the settings of the best run.
+    `stop_epoch`, or with its configuration's time limit (`max_minutes`), which fits the schedule anew; a kept or
+    averaged one has the settings of the best run.
 
     Raises:
         UserError: the changes of a phase contradict its configuration.
@@ -130,7 +135,7 @@ def resolve_settings(plan: Plan, run: PlanRun, promotions: Promotions) -> Settin
         fold=None,
         seed=run.seed,
         patience=0,
-        stop_epoch=min(source.stop_epoch, source.settings.epochs),
+        stop_epoch=None if source.settings.max_minutes else min(source.stop_epoch, source.settings.epochs),
     )
 
 

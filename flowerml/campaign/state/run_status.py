@@ -37,6 +37,11 @@ class RunLocations:
         """The folder of a run."""
         return self.root / name
 
+    def known_run(self, name: str) -> ServerRun | None:
+        """What the server knew of a run, None for one whose place another takes by now."""
+        known = self.known.get(name)
+        return None if known is None or known.run_id in self.ledger.notes_of(name).superseded else known
+
 
 def run_states(plan: Plan, locations: RunLocations, running: Mapping[str, object]) -> dict[str, RunState]:
     """The state of every run; `running` are those that this process has started and that have not ended."""
@@ -50,7 +55,7 @@ def _run_state(run: PlanRun, kind: PhaseKind, locations: RunLocations, running: 
     owner = lease_owner(folder)
     if owner is not None and not owner.expired:
         return RunState(RunStatus.RUNNING, notes.failures)
-    run_file, known = read_run_file(folder), locations.known.get(run.name)
+    run_file, known = read_run_file(folder), locations.known_run(run.name)
     if known is not None and known.status == "FINISHED" and (run_file is None or run_file.status != "FINISHED"):
         return RunState(RunStatus.FINISHED, notes.failures, delivered=True)  # it ran on another host
     if run_file is None:

@@ -14,11 +14,15 @@ from flowerml.campaign.status import PhaseStatus, RunStatus
 
 @dataclass(frozen=True)
 class RunState:
-    """State of a run: its failed attempts so far, and whether the tracking server has all of its journal."""
+    """State of a run: its failed attempts so far, and whether the tracking server has all of its journal.
+
+    `reason` says why it is skipped.
+    """
 
     status: RunStatus = RunStatus.TODO
     failures: int = 0
     delivered: bool = False
+    reason: str = ""
 
 
 class ActionKind(StrEnum):
@@ -80,8 +84,8 @@ def max_attempts(plan: Plan, phase: Phase) -> int:
 
 
 def has_ended(plan: Plan, phase: Phase, state: RunState) -> bool:
-    """Whether a run has ended for good: finished, or failed in its last attempt."""
-    return state.status is RunStatus.FINISHED or (
+    """Whether a run has ended for good: finished, skipped, or failed in its last attempt."""
+    return state.status in (RunStatus.FINISHED, RunStatus.SKIPPED) or (
         state.status is RunStatus.FAILED and state.failures >= max_attempts(plan, phase)
     )
 

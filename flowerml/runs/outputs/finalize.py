@@ -21,7 +21,7 @@ from flowerml.runs.best_weights import BestWeights
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.calibrate import Calibrated, calibrate, calibrate_by_runs
 from flowerml.runs.outputs.mistake_maps import MistakeExplainer
-from flowerml.runs.outputs.tags_and_note import final_tags, run_description
+from flowerml.runs.outputs.tags_and_note import final_tags, repeat_flags, run_description
 from flowerml.runs.prepare import Prepared
 from flowerml.tasks import Views
 from flowerml.training.callbacks import Candidate, TrainingResult
@@ -131,6 +131,8 @@ def finalize_run(
     )
     for path in paths:
         recorder.record(Artifact(path))
+    if run.settings.max_minutes and outcome.length is not None:
+        logger.info(f"to repeat this run: {repeat_flags(outcome.length)}, and the other settings as they are")
     if scores is not None:
         for path in try_to_make("baselines", partial(record_baselines, run, recorder, views, scores)) or ():
             recorder.record(Artifact(path))

@@ -12,6 +12,7 @@ from flowerml.models.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
 from flowerml.text import escape_markdown
 from flowerml.training.callbacks import TrainingResult
+from flowerml.training.length.run_length import RunLength
 
 
 def run_tags(run: Prepared) -> dict[str, str]:
@@ -53,7 +54,8 @@ def final_tags(outcome: TrainingResult, scores: Scores | None) -> dict[str, str]
 
 def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | None, test: Scores | None) -> str:
     """The run in Markdown, for `mlflow.note.content`."""
-    settings = run.settings
+    settings, fitted = run.settings, outcome.length
+    length = fitted.in_epochs if fitted is not None else str(settings.epochs)
     model, pictures = escape_markdown(settings.model), len(run.data.train)
     lines = [f"**{model}** on {pictures} training pictures of {_names(run.data.classes)}.", ""]
     if scores is not None and outcome.best is not None:
@@ -63,7 +65,7 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
             (
                 f"{first}Validation accuracy **{scores.accuracy:.2%}** ({scores.hits} of {scores.total}; 95 % interval"
                 f" {low:.2%} to {high:.2%}), macro-F1 **{scores.macro_f1:.4f}**, at epoch {outcome.best.epoch} of"
-                f" {settings.epochs} ({outcome.stop_cause})."
+                f" {length} ({outcome.stop_cause})."
             ),
             "",
             "| class | precision | recall | 95 % interval | F1 | n |",
@@ -83,6 +85,8 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
                 f" {high:.2%})."
             ),
         ]
+    if fitted is not None and settings.max_minutes:
+        lines += ["", f"{fitted.total} steps fitted the time limit; to repeat the run: {repeat_flags(fitted)}."]
     lines += [
         "",
         (
@@ -92,6 +96,11 @@ def run_description(run: Prepared, outcome: TrainingResult, scores: Scores | Non
         f"Folder {escape_markdown(str(run.folder))}.",
     ]
     return "\n".join(lines)
+
+
+def repeat_flags(fitted: RunLength) -> str:
+    """The flags with which a run whose length was fitted to a time limit is repeated, the rest as it was."""
+    return f"--max-minutes 0 --fitted-steps {fitted.as_text()}"
 
 
 def fold_in_words(run: Prepared) -> str:

@@ -53,3 +53,44 @@ class TestCommand:
         assert len(errors) == 1
         assert says in errors[0]
         assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.no_store
+class TestDeadline:
+    @pytest.fixture
+    def ten_minutes(self, monkeypatch):
+        monkeypatch.setattr(
+            "flowerml.campaign.engine.probe.estimate_durations",
+            lambda plan, _train_dir: {run.name: 600.0 for run in plan.runs},
+        )
+
+    def test_the_schedule_says_what_fits_before_it(self, ten_minutes, capsys):
+        assert main(["campaign", "--plan", "tp3", "--check", "--probe", "--deadline", "4h"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        unfit = [line.split()[1] for line in lines if line.endswith("does not fit before the deadline")]
+        assert lines[-1] == f"before the deadline {24 - len(unfit)} of 24 runs fit"
+        assert unfit
+        assert all(name.startswith(("B0", "D0")) for name in unfit)
+
+    def test_as_json(self, ten_minutes, capsys):
+        words = ["campaign", "--plan", "tp3", "--check", "--probe", "--json", "--deadline"]
+        assert main([*words, "4h"]) == 0
+        phases = json.loads(capsys.readouterr().out)["phases"]
+        assert {run["run"][0] for phase in phases for run in phase["runs"] if "fits" in run} <= {"B", "D"}
+        assert main([*words, "2d"]) == 0
+        phases = json.loads(capsys.readouterr().out)["phases"]
+        assert not [run for phase in phases for run in phase["runs"] if "fits" in run]
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["--deadline", "soon"], "error: --deadline is 'soon'. Allowed: HH:MM (today, or tomorrow"),
+            (["--deadline", "2001-01-01T00:00"], "error: --deadline 2001-01-01T00:00 is past"),
+            (["--check", "--deadline", "8h"], "error: --check says what fits before a --deadline only with --probe"),
+        ],
+    )
+    def test_what_it_can_not_be_is_one_line(self, words, says, capsys):
+        assert main(["campaign", "--plan", "tp3", *words]) == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+        assert len(errors) == 1
+        assert errors[0].startswith(says)

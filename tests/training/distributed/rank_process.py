@@ -1,6 +1,7 @@
 """A rank of the toy's training (all CASES): python -m tests.training.distributed.rank_process RANK WORLD FOLDER."""
 
 import io
+import itertools
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from torch import nn
 from flowerml.errors import Stopped
 from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.training.distributed.ranks import Ranks, connect, disconnect
+from flowerml.training.length.time_limit import TimeLimit
 from tests.training.conftest import Toy, tiny_built
 
 MIXED = {"mixup": 0.4, "cutmix": 1.0, "label_smoothing": 0.1}
@@ -25,6 +27,7 @@ CASES = {
     "dropout": {"epochs": 2, "dropout": 0.5},
     "batch norm": {"epochs": 2},
 }
+LIMITED = {"epochs": 40, "warmup_epochs": 4, "freeze_backbone_epochs": 4, "max_minutes": 1.0, **MIXED}
 RANDOM, NORMALIZED = "dropout", "batch norm"  # each rank draws, and on a CPU normalizes, for its own share
 STOP_AT = 6  # the step at which rank 1 is asked to stop
 
@@ -43,6 +46,21 @@ def run_case(case: str, ranks: Ranks, **more):
         "logits": torch.from_numpy(best.predictions.logits),
         "stop_cause": trained.outcome.stop_cause,
         "steps": 4 * len(trained.rows),
+    }
+
+
+def limited(ranks: Ranks):
+    """A training with a time limit, by clocks that differ: a tick per look on rank 0, and a day on the others."""
+    ticks = itertools.count()
+    pace = 0.2 if ranks.rank == 0 else 86_400.0
+    trained = Toy().run(ranks=ranks, time_limit=TimeLimit(60.0, lambda: pace * next(ticks)), **LIMITED)
+    assert trained.outcome is not None
+    assert trained.outcome.length is not None
+    return {
+        "weights": trained.weights(),
+        "metrics": trained.metrics(),
+        "stop_cause": trained.outcome.stop_cause,
+        "length": trained.outcome.length.as_text(),
     }
 
 
@@ -91,6 +109,7 @@ def main() -> None:
     ranks = connect(store, rank, world, torch.device("cpu"))
     results = {case: run_case(case, ranks) for case in CASES}
     results["resumed"] = {case: stop_and_resume(case, ranks) for case in (RANDOM, NORMALIZED)}
+    results["limited"] = limited(ranks)
     torch.save(results, folder / f"rank{rank}.pt")
     disconnect()
 

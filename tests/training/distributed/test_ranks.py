@@ -76,6 +76,15 @@ def test_one_rank_that_is_stopped_stops_all_at_the_same_step_and_resumed_is_unin
     assert torch.equal(first["logits"], ranks[0][case]["logits"])
 
 
+def test_the_first_rank_decides_how_much_fits_a_time_limit(ranks):
+    first, second = (rank["limited"] for rank in ranks)
+    assert first["length"] == second["length"]
+    assert first["stop_cause"] == second["stop_cause"] == "all fitted steps done"
+    assert 2 < len(first["metrics"]) < 40
+    assert same_weights(first["weights"], second["weights"])
+    assert first["metrics"] == second["metrics"]
+
+
 @pytest.mark.parametrize("count", [2, 3, 7, 32])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_shares_of_a_batch_are_all_of_it_in_order_and_differ_by_one_at_most(count, world):

@@ -5,19 +5,24 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.campaign.plan.parser import read_plan, shipped_plans
+from flowerml.campaign.status import RunStatus
 from flowerml.cli.arguments import parse_int
+from flowerml.cli.deadline import parse_deadline
 from flowerml.errors import UserError
 from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
 from flowerml.translation import LANGUAGES
 
 if TYPE_CHECKING:
+    from flowerml.campaign.engine.deadline import Deadline
     from flowerml.campaign.execution.local_executor import Executor
     from flowerml.campaign.plan.model import Plan
     from flowerml.campaign.report.snapshot import CampaignSnapshot
@@ -34,8 +39,9 @@ def run(argv: Sequence[str] | None) -> int:
     parallel = parse_int("--parallel", args.parallel, 1, 256)
     gpus_per_run = parse_int("--gpus-per-run", args.gpus_per_run, 1, 64)
     _check_campaign_flags(args)
+    ends = parse_deadline(args.deadline, datetime.now().astimezone()) if args.deadline is not None else None
     if args.check:
-        return _print_schedule(plan, args)
+        return _print_schedule(plan, args, parallel, ends)
 
     if not Path(args.train_dir).is_dir():
         raise UserError(
@@ -43,6 +49,7 @@ def run(argv: Sequence[str] | None) -> int:
             " annotated pictures"
         )
 
+    deadline = _make_deadline(plan, args.train_dir, ends, parallel) if ends is not None else None
     executor = _make_executor(args, parallel, gpus_per_run)  # first: its fork server imports beside this process
     # From here on it costs seconds: torch and MLflow.
     from flowerml.campaign.engine.context import CampaignOptions
@@ -58,6 +65,7 @@ def run(argv: Sequence[str] | None) -> int:
         name=args.name,
         retry=args.retry,
         language=args.lang,
+        deadline=deadline,
         command=("flowerml", "campaign", *map(redact_secrets, sys.argv[1:] if argv is None else argv)),
     )
     finished = run_campaign(plan, options, executor, parallel=parallel)
@@ -65,6 +73,11 @@ def run(argv: Sequence[str] | None) -> int:
         f"\ncampaign {finished.id} is FINISHED: {options.runs_root / finished.id / 'report.html'} tells of it, also in"
         f" MLflow: {where_to_look(finished.run_id)}"
     )
+    if skipped := [run.name for run in finished.runs if run.status is RunStatus.SKIPPED and run.reason]:
+        logger.info(
+            f"skipped for the deadline: {', '.join(skipped)}. The same command with a later --deadline, or without,"
+            " runs them"
+        )
     for one in finished.delivered:
         logger.info(f"{one.path}: {one.registered_model}, version {one.version}. {one.alias_note}")
     if args.json:
@@ -106,6 +119,12 @@ def make_parser() -> CommandParser:
     parser.add_argument(
         "--lang", choices=LANGUAGES, default="en", help="language of the report and of the tables; default: en"
     )
+    parser.add_argument(
+        "--deadline",
+        metavar="TIME",
+        help="skip runs that do not fit before it, in the plan's order, so that the champions are there by then: HH:MM,"
+        " a date with a time, or a duration such as 8h",
+    )
     parser.add_argument("--retry", action="store_true", help="try again what has failed for good")
     work = parser.add_argument_group("executor")
     work.add_argument(
@@ -128,6 +147,10 @@ def _check_campaign_flags(args: argparse.Namespace) -> None:
     """Refuse invalid flags and combinations. Raises UserError."""
     if args.probe and not args.check:
         raise UserError("--probe estimates what --check prints: give both")
+    if args.deadline is not None and args.check and not args.probe:
+        raise UserError(
+            "--check says what fits before a --deadline only with --probe, which times the runs: give it too"
+        )
     if args.ray_address and args.executor != "ray":
         raise UserError("--ray-address is that of a Ray cluster: give it with --executor ray")
     if args.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", args.name):
@@ -147,7 +170,16 @@ def _make_executor(args: argparse.Namespace, parallel: int, gpus_per_run: int) -
     return RayExecutor(parallel, args.ray_address or "auto", gpus_per_run)
 
 
-def _print_schedule(plan: "Plan", args: argparse.Namespace) -> int:
+def _make_deadline(plan: "Plan", train_dir: str, ends: datetime, parallel: int) -> "Deadline":
+    """The deadline, with the durations of the plan's runs as the probe estimates them. Raises UserError as that."""
+    from flowerml.campaign.engine.deadline import Deadline
+    from flowerml.campaign.engine.probe import estimate_durations
+
+    logger.info(f"deadline: {ends:%Y-%m-%d %H:%M}; timing a few steps of each model")
+    return Deadline(ends.timestamp(), estimate_durations(plan, train_dir), parallel)
+
+
+def _print_schedule(plan: "Plan", args: argparse.Namespace, parallel: int, ends: datetime | None) -> int:
     from flowerml.campaign.plan.dry_run import as_json, as_lines
 
     seconds = None
@@ -155,10 +187,15 @@ def _print_schedule(plan: "Plan", args: argparse.Namespace) -> int:
         from flowerml.campaign.engine.probe import estimate_durations
 
         seconds = estimate_durations(plan, args.train_dir)
+    unfit: Collection[str] = ()
+    if ends is not None and seconds is not None:
+        from flowerml.campaign.state.deadline import runs_that_do_not_fit
+
+        unfit = runs_that_do_not_fit(plan, {}, seconds, ends.timestamp() - time.time(), parallel)
     if args.json:
-        print(json.dumps(as_json(plan, seconds)))
+        print(json.dumps(as_json(plan, seconds, unfit)))
     else:
-        print("\n".join(as_lines(plan, seconds)))
+        print("\n".join(as_lines(plan, seconds, unfit)))
     return 0
 
 
@@ -182,6 +219,7 @@ def _campaign_json(campaign: "CampaignSnapshot", folder: Path) -> dict[str, Any]
                 "best_epoch": run.best_epoch,
                 "checkpoint": run.checkpoint,
                 "seconds": run.seconds,
+                "reason": run.reason,
             }
             for run in campaign.runs
         },
