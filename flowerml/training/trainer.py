@@ -228,7 +228,7 @@ class Trainer:
     def train_batch(
         self, epoch: int, step: int, batch: Batch, on_batch: Callable[[int, Inputs], None] | None = None
     ) -> PendingStep:
-        """Take the optimizer step of a batch; on a GPU it is queued only. `on_batch` gets the batch as the model does."""
+        """Take the step of a batch; on a GPU it is queued only. `on_batch` gets the batch as the model gets it."""
         inputs, labels, ids = batch
         # learning rates of this step
         factor = self.schedule.factor((epoch - 1) * len(self.loader) + step)
