@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flowerml.data.location import PictureLocation, location_state
 from flowerml.errors import UserError
 from flowerml.files import write_bytes
 from flowerml.process.environment import temporary_home
@@ -49,7 +50,10 @@ def use_cache_folder(folder: Path) -> Iterator[None]:
 
 
 class ScanCache:
-    """Cached `facts` (plain values from the scan) of the files below one folder."""
+    """Cached `facts` (plain values from the scan) of the files below one folder, or of the pictures of one list.
+
+    Where a picture is not the file below the folder, its location is given with it.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -58,26 +62,32 @@ class ScanCache:
         self._entries: dict[str, list[Any]] = _load_entries(self._file)
         self._new: dict[str, list[Any]] = {}
 
-    def get(self, file: str) -> Mapping[str, Any] | None:
+    def get(self, file: str, location: PictureLocation | None = None) -> Mapping[str, Any] | None:
         """The facts of a file; None where there are none or it may have changed."""
         entry = self._entries.get(file)
-        if entry is None or entry[0] != _file_state(self._root / file):
+        if entry is None or entry[0] != self.file_state(file, location):
             return None
         facts: Mapping[str, Any] = entry[1]
         return facts
 
-    def put(self, file: str, before: list[int] | None, facts: Mapping[str, Any]) -> None:
+    def put(
+        self,
+        file: str,
+        before: list[int] | None,
+        facts: Mapping[str, Any],
+        location: PictureLocation | None = None,
+    ) -> None:
         """Store the facts of a file whose `file_state` was `before` when it was opened."""
         if (
             before is not None
-            and before == _file_state(self._root / file)
+            and before == self.file_state(file, location)
             and max(before[1:3]) < time.time_ns() - _MIN_AGE_NS
         ):
             self._new[file] = [before, dict(facts)]
 
-    def file_state(self, file: str) -> list[int] | None:
-        """What a change is detected by: size, mtime, ctime, inode; None where the file can't be read."""
-        return _file_state(self._root / file)
+    def file_state(self, file: str, location: PictureLocation | None = None) -> list[int] | None:
+        """What a change is detected by, as `location_state`; None where the file can't be read."""
+        return location_state(self._root / file if location is None else location)
 
     def save(self) -> None:
         """Write new entries to disk. A failure only costs time at the next start, so it is not reported."""
@@ -95,14 +105,6 @@ class ScanCache:
 def _format() -> list[str]:
     """The format with the versions of the libraries that decode and hash."""
     return [_FORMAT, *(f"{name} {version(name)}" for name in ("pillow", "imagehash"))]
-
-
-def _file_state(path: Path) -> list[int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _load_entries(file: Path) -> dict[str, list[Any]]:

@@ -71,7 +71,11 @@ class Settings(BaseModel):
     drop_path: Float = setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
     train_dir: Text = setting(
-        "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
+        "data/train",
+        group=TASK,
+        about="folder with one sub-folder of pictures per class, or a list of pictures",
+        identity=False,
+        min_length=1,
     )
     test_dir: Annotated[Text | None, BeforeValidator(parse_none)] = setting(
         None,

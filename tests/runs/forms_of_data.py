@@ -1,0 +1,14 @@
+"""The pictures of a folder of classes in each of the other forms that `--train-dir` takes."""
+
+from tests.data.sources.tables import table_of
+
+
+def as_table(root, folder):
+    """A CSV with absolute paths: the pictures are not copied."""
+    path = folder / "photos.csv"
+    text = table_of(root, root.parent / f"{folder.name}.csv").read_text()
+    path.write_text(text.replace("\n" + root.name, f"\n{root}"))
+    return path
+
+
+FORMS = {"table": as_table}
