@@ -15,7 +15,8 @@ from flowerml.settings.flags import CommandParser
 SHELLS = ("bash", "zsh", "tcsh")
 _PATHS = ("PATH", "FILE", "DIR", "FOLDER", "RUN", "RUN_OR_PTH")  # what stands for a file or folder in `--help`
 _FOLDERS = ("output_dir", "runs_root", "photos", "folders")
-_FILES = ("train_dir", "test_dir", "weights", "annotations", "test_annotations", "wording")  # settings that may be a file
+# Settings that may be a file.
+_FILES = ("train_dir", "test_dir", "weights", "annotations", "test_annotations", "wording")
 
 
 def run(argv: Sequence[str] | None) -> int:
