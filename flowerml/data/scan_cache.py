@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class ScanCache:
         self._root = root
         name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
         self._file = cache_folder() / "scans" / f"{name}.json"
-        self._entries: dict[str, list[Any]] = _load_entries(self._file)
+        self._entries: dict[str, list[Any]] = load_entries(self._file, _format())
         self._new: dict[str, list[Any]] = {}
 
     def get(self, file: str, location: PictureLocation | None = None) -> Mapping[str, Any] | None:
@@ -78,11 +78,7 @@ class ScanCache:
         location: PictureLocation | None = None,
     ) -> None:
         """Store the facts of a file whose `file_state` was `before` when it was opened."""
-        if (
-            before is not None
-            and before == self.file_state(file, location)
-            and max(before[1:3]) < time.time_ns() - _MIN_AGE_NS
-        ):
+        if before is not None and before == self.file_state(file, location) and is_settled(before):
             self._new[file] = [before, dict(facts)]
 
     def file_state(self, file: str, location: PictureLocation | None = None) -> list[int] | None:
@@ -95,11 +91,7 @@ class ScanCache:
             return
         self._entries |= self._new
         self._new = {}
-        body = json.dumps({"format": _format(), "files": self._entries}).encode()
-        try:
-            write_bytes(self._file, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        except UserError:
-            return
+        save_entries(self._file, _format(), self._entries)
 
 
 def _format() -> list[str]:
@@ -107,12 +99,25 @@ def _format() -> list[str]:
     return [_FORMAT, *(f"{name} {version(name)}" for name in ("pillow", "imagehash"))]
 
 
-def _load_entries(file: Path) -> dict[str, list[Any]]:
+def is_settled(state: list[int]) -> bool:
+    """Whether a file of that `location_state` was last changed long enough ago for another change to show."""
+    return max(state[1:3]) < time.time_ns() - _MIN_AGE_NS
+
+
+def load_entries(file: Path, form: list[str]) -> dict[str, Any]:
+    """What `save_entries` stored under this format; nothing where there is none, or it is damaged."""
     try:
         checksum, _, body = file.read_bytes().partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != checksum:
             return {}
         content = json.loads(body)
-        return dict(content["files"]) if content["format"] == _format() else {}
+        return dict(content["files"]) if content["format"] == form else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
+
+
+def save_entries(file: Path, form: list[str], entries: Mapping[str, Any]) -> None:
+    """Store plain values. A failure only costs time at the next start, so it is not reported."""
+    body = json.dumps({"format": form, "files": entries}).encode()
+    with suppress(UserError):
+        write_bytes(file, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

@@ -9,6 +9,7 @@ import pytest
 from flowerml.cli.main import main
 from tests.conftest import ROOT
 from tests.data.pictures import put_classes
+from tests.data.sources.shards import shards_of
 from tests.data.sources.tables import table_of
 
 GUIDE = ROOT / "docs" / "guides" / "own-photos.md"
@@ -34,6 +35,7 @@ def files(tmp_path, monkeypatch):
     for place, name in enumerate(COUNTS):
         put_classes(others, {**dict.fromkeys("abcdefghij"[: place + 5], 0), name: 2})
     table_of(photos)
+    shards_of(photos, tmp_path / "shards", count=4)
     table_of(others, Path("test.csv").absolute())
 
 

@@ -1,5 +1,6 @@
 """The pictures of a folder of classes in each of the other forms that `--train-dir` takes."""
 
+from tests.data.sources.shards import shards_of
 from tests.data.sources.tables import table_of
 
 
@@ -11,4 +12,9 @@ def as_table(root, folder):
     return path
 
 
-FORMS = {"table": as_table}
+def as_shards(root, folder):
+    """Three tar files, named by a pattern."""
+    return shards_of(root, folder) / "flowers-{000..002}.tar"
+
+
+FORMS = {"table": as_table, "shards": as_shards}

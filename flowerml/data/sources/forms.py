@@ -1,9 +1,16 @@
-"""Which form the pictures have at a path: a folder per class, or a list of pictures."""
+"""Which form the pictures have at a path: a folder per class, a table, or tar files."""
 
+import os
+import re
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+TAR = ".tar"
+_COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MAX_RANGE = 100_000
 
 
 class Form(StrEnum):
@@ -11,14 +18,74 @@ class Form(StrEnum):
 
     FOLDERS = "folders"
     TABLE = "table"
+    SHARDS = "shards"
+
+
+_BY_SUFFIX = {TAR: Form.SHARDS}  # also of the files of a folder
 
 
 def form_of(root: Path) -> Form:
-    """The form of the pictures at `root`, by its name; a folder of classes where nothing says otherwise."""
-    return Form.TABLE if root.suffix.lower() in TABLE_SUFFIXES and not root.is_dir() else Form.FOLDERS
+    """The form of the pictures at `root`, by names; folders of classes where nothing says otherwise.
+
+    A folder has another form where its files do, all of one, and it has no sub-folder.
+    """
+    name = root.name.lower()
+    if root.suffix.lower() not in (*TABLE_SUFFIXES, *_BY_SUFFIX) and not name.endswith(_COMPRESSED_TAR):
+        return _form_of_folder(root)
+    if root.is_dir():
+        return _form_of_folder(root)
+    if root.suffix.lower() in TABLE_SUFFIXES:
+        return Form.TABLE
+    return _BY_SUFFIX.get(root.suffix.lower(), Form.SHARDS)
+
+
+def files_of(root: Path) -> list[Path]:
+    """The files of shards, in order: all of a folder, those of a pattern `a-{000..003}.tar`, or one."""
+    if root.is_dir():
+        return sorted(path for path in root.iterdir() if path.suffix.lower() in _BY_SUFFIX and _is_visible(path.name))
+    return [Path(text) for text in _expanded(str(root))]
 
 
 def has_pictures_at(path: str | Path) -> bool:
-    """Whether `path` is a folder, or the file of a list of pictures, that exists on this machine."""
+    """Whether `path` is a folder, or a form of pictures in files, that exists on this machine."""
     root = Path(path)
-    return root.is_dir() if form_of(root) is Form.FOLDERS else root.is_file()
+    if root.is_dir():
+        return True
+    form = form_of(root)
+    return form is not Form.FOLDERS and any(file.is_file() for file in files_of(root))
+
+
+def _form_of_folder(root: Path) -> Form:
+    found: set[Form] = set()
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if not _is_visible(entry.name):
+                    continue
+                if entry.is_dir():
+                    return Form.FOLDERS
+                if (form := _BY_SUFFIX.get(Path(entry.name).suffix.lower())) is not None:
+                    found.add(form)
+    except OSError:  # reading it says why
+        return Form.FOLDERS
+    return found.pop() if len(found) == 1 else Form.FOLDERS
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def _expanded(pattern: str) -> list[str]:
+    """The names that a pattern with ranges of numbers stands for, as in WebDataset; a name without one is itself."""
+    parts = _RANGE.split(pattern)  # text, first, last, text, first, last, ..., text
+    ranges = [_numbers(first, last) for first, last in zip(parts[1::3], parts[2::3], strict=True)]
+    return [
+        "".join(text + number for text, number in zip(parts[::3], (*numbers, ""), strict=True))
+        for numbers in product(*ranges)
+    ]
+
+
+def _numbers(first: str, last: str) -> list[str]:
+    """The numbers of a range, all as wide as the first; none of one that runs backwards."""
+    end = min(int(last), int(first) + _MAX_RANGE)
+    return [f"{number:0{len(first)}d}" for number in range(int(first), end + 1)]

@@ -174,6 +174,8 @@ def _check_classes(
 ) -> None:
     if missing := [name for name in required if name not in by_class]:
         found = ", ".join(cut_list(sorted(by_class), listed=_LISTED))
+        if all(name.isdecimal() for name in by_class):
+            found += " (numbers: name their classes in a file classes.txt beside the pictures' files, a name a line)"
         raise UserError(
             f"{root}: no picture of {', '.join(missing)}; expected {', '.join(names)}; found {found}. Name another"
             " list, or, where a new model is trained, other classes: --classes a,b, or --classes folders for all labels"

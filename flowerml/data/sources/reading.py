@@ -9,9 +9,12 @@ from flowerml.data.folders import FolderLayout, read_layout
 from flowerml.data.folders.finder import PictureFinder
 from flowerml.data.location import PictureLocation, location_state
 from flowerml.data.sources.csv_table import read_table_list
-from flowerml.data.sources.forms import Form, form_of
+from flowerml.data.sources.forms import Form, files_of, form_of
 from flowerml.data.sources.listing import PictureList, list_layout, locations_by_key
+from flowerml.data.sources.tar_shards import read_shard_list
 from flowerml.errors import UserError
+
+_READERS = {Form.TABLE: read_table_list, Form.SHARDS: read_shard_list}
 
 
 def read_source(
@@ -31,9 +34,9 @@ def find_picture(root: Path, key: str, aliases: Mapping[str, str]) -> PictureLoc
     """
     if form_of(root) is Form.FOLDERS:
         return PictureFinder(root).path(key)
-    state = location_state(root)
     try:
-        return _locations(root, tuple(state or ()), tuple(sorted(aliases.items())))[key]
+        states = tuple(tuple(location_state(path) or ()) for path in files_of(root))
+        return _locations(root, states, tuple(sorted(aliases.items())))[key]
     except KeyError:
         raise BadImage(f"not in {root}") from None
     except UserError as error:
@@ -41,10 +44,12 @@ def find_picture(root: Path, key: str, aliases: Mapping[str, str]) -> PictureLoc
 
 
 @lru_cache(maxsize=4)
-def _locations(root: Path, _state: tuple[int, ...], aliases: tuple[tuple[str, str], ...]) -> dict[str, PictureLocation]:
-    """The pictures of a list by key, as long as its file does not change: a page asks for one after the other."""
+def _locations(
+    root: Path, _states: tuple[tuple[int, ...], ...], aliases: tuple[tuple[str, str], ...]
+) -> dict[str, PictureLocation]:
+    """The pictures of a list by key, as long as its files do not change: a page asks for one after the other."""
     return locations_by_key(root, _read_list(root), dict(aliases))
 
 
 def _read_list(root: Path) -> PictureList:
-    return read_table_list(root)
+    return _READERS[form_of(root)](root)
