@@ -9,6 +9,7 @@ import pytest
 from flowerml.cli.main import main
 from tests.conftest import ROOT
 from tests.data.pictures import put_classes
+from tests.data.sources.parquet_files import parquet_of
 from tests.data.sources.shards import shards_of
 from tests.data.sources.tables import table_of
 
@@ -36,6 +37,9 @@ def files(tmp_path, monkeypatch):
         put_classes(others, {**dict.fromkeys("abcdefghij"[: place + 5], 0), name: 2})
     table_of(photos)
     shards_of(photos, tmp_path / "shards", count=4)
+    parquet_of(photos, tmp_path / "data")
+    parquet_of(photos, tmp_path / "one", count=1)
+    (tmp_path / "one" / "train-00000-of-00001.parquet").rename(tmp_path / "data" / "train.parquet")
     table_of(others, Path("test.csv").absolute())
 
 

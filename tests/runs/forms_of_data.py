@@ -1,5 +1,6 @@
 """The pictures of a folder of classes in each of the other forms that `--train-dir` takes."""
 
+from tests.data.sources.parquet_files import parquet_of
 from tests.data.sources.shards import shards_of
 from tests.data.sources.tables import table_of
 
@@ -17,4 +18,9 @@ def as_shards(root, folder):
     return shards_of(root, folder) / "flowers-{000..002}.tar"
 
 
-FORMS = {"table": as_table, "shards": as_shards}
+def as_parquet(root, folder):
+    """A folder of two Parquet files."""
+    return parquet_of(root, folder / "data")
+
+
+FORMS = {"table": as_table, "shards": as_shards, "parquet": as_parquet}

@@ -1,4 +1,4 @@
-"""Which form the pictures have at a path: a folder per class, a table, or tar files."""
+"""Which form the pictures have at a path: a folder per class, a table, tar or Parquet files."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
-TAR = ".tar"
+TAR, PARQUET = ".tar", ".parquet"
 _COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_RANGE = 100_000
@@ -19,9 +19,10 @@ class Form(StrEnum):
     FOLDERS = "folders"
     TABLE = "table"
     SHARDS = "shards"
+    PARQUET = "parquet"
 
 
-_BY_SUFFIX = {TAR: Form.SHARDS}  # also of the files of a folder
+_BY_SUFFIX = {TAR: Form.SHARDS, PARQUET: Form.PARQUET}  # also of the files of a folder
 
 
 def form_of(root: Path) -> Form:
@@ -40,7 +41,7 @@ def form_of(root: Path) -> Form:
 
 
 def files_of(root: Path) -> list[Path]:
-    """The files of shards, in order: all of a folder, those of a pattern `a-{000..003}.tar`, or one."""
+    """The tar or Parquet files at `root`, in order: all of a folder, those of a pattern `a-{000..003}.tar`, or one."""
     if root.is_dir():
         return sorted(path for path in root.iterdir() if path.suffix.lower() in _BY_SUFFIX and _is_visible(path.name))
     return [Path(text) for text in _expanded(str(root))]

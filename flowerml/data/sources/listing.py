@@ -23,13 +23,15 @@ _LISTED = 5
 class ListedPicture:
     """One picture of a list: its path, which the key is made of, its label, its bytes, and where it is listed.
 
-    `path` has `/` and is relative where the list has a folder that it lies in; `where` ("line 7") is for messages.
+    `path` has `/` and is relative where the list has a folder that it lies in. `where` ("line 7") is for messages about
+    the list, `file` for those about the picture: no other one of the list has the same.
     """
 
     path: str
     label: str
     location: PictureLocation
     where: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _picture_files(
     names = _names_of_class(root, name, pictures, wanted, aliases)
     forms = zip(pictures, names, distinct_nfc(names), strict=True)
     return [
-        PictureFile(picture.path, name, text == form != nfc(text), text, picture.location)
+        PictureFile(picture.file, name, text == form != nfc(text), text, picture.location)
         for picture, text, form in forms
     ]
 

@@ -11,10 +11,11 @@ from flowerml.data.location import PictureLocation, location_state
 from flowerml.data.sources.csv_table import read_table_list
 from flowerml.data.sources.forms import Form, files_of, form_of
 from flowerml.data.sources.listing import PictureList, list_layout, locations_by_key
+from flowerml.data.sources.parquet import read_parquet_list
 from flowerml.data.sources.tar_shards import read_shard_list
 from flowerml.errors import UserError
 
-_READERS = {Form.TABLE: read_table_list, Form.SHARDS: read_shard_list}
+_READERS = {Form.TABLE: read_table_list, Form.SHARDS: read_shard_list, Form.PARQUET: read_parquet_list}
 
 
 def read_source(

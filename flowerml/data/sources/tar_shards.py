@@ -40,7 +40,7 @@ def read_shard_list(root: Path) -> PictureList:
             " them, or name those that are there"
         )
     pictures = [
-        ListedPicture(f"{path.name}/{name}", label, Span(path, offset, size), f"{path.name}: {name}")
+        ListedPicture(f"{path.name}/{name}", label, Span(path, offset, size), f"{path.name}: {name}", f"{path}/{name}")
         for path in files
         for name, offset, size, label in cached_index(path, _KIND, _index)
     ]

@@ -90,7 +90,7 @@ REFUSED = {
     ),
     "a picture that is not there": (
         b"path,label\nphotos/rose/00.jpg,rose\nx.jpg,rose\n\ny.jpg,daisy\n",
-        r"photos.csv: 2 of 3 files are not there \(paths are relative to the table's folder\), the first in line 3:"
+        r"photos.csv: 2 of 3 files are not there \(paths are relative to its folder\), the first in line 3:"
         r" 'x.jpg'\n  line 5: 'y.jpg'$",
     ),
     "no path": (b"path,label\n ,rose\n", r"line 2: the path is ' ': write that of a picture"),

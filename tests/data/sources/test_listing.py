@@ -21,7 +21,8 @@ NFD = unicodedata.normalize("NFD", "é")
 
 def layout_of(*rows, classes=("folders",), aliases=ALIASES, **options):
     pictures = [
-        ListedPicture(path, label, Path(f"{line}.jpg"), f"line {line}") for line, (path, label) in enumerate(rows, 2)
+        ListedPicture(path, label, Path(f"{line}.jpg"), f"line {line}", path)
+        for line, (path, label) in enumerate(rows, 2)
     ]
     return list_layout(Path("l.csv"), PictureList(pictures), classes, aliases, **options)
 

@@ -39,7 +39,7 @@ def test_a_folder_a_pattern_and_one_file_are_the_pictures_of_the_folder(root, tm
         assert scanned.digest == expected.digest
         assert scanned.bad == ()
     first = read(folder).files[0]
-    assert first.file == "flowers-000.tar/daisy/00.jpg"
+    assert first.file == f"{folder}/flowers-000.tar/daisy/00.jpg"
     assert first.locate(folder).read() == (root / "daisy" / "00.jpg").read_bytes()
     assert {path.name for path in folder.iterdir()} == {"README.txt", *(f"flowers-00{n}.tar" for n in range(3))}
 
@@ -219,7 +219,7 @@ def test_a_bad_picture_is_listed_by_its_file_and_name(tmp_path):
         tmp_path / "a.tar", *TWO, ("x.jpg", b"<html>"), ("x.cls", "rose"), *sample(file_of(tmp_path), "y", "rose")
     )
     scanned = scan_folder(path, read(path))
-    assert [bad.file for bad in scanned.bad] == ["a.tar/x.jpg"]
+    assert [bad.file for bad in scanned.bad] == [f"{path}/x.jpg"]
 
 
 def file_of(folder):
