@@ -24,6 +24,7 @@ from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Scan, require_readable, scan_folder
 from flowerml.data.scan_cache import ScanCache
 from flowerml.data.sources.forms import Form, form_of
+from flowerml.data.sources.local import local_path
 from flowerml.data.sources.reading import find_picture, read_source
 from flowerml.data.splits.split import Split, draw_fold, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
@@ -57,12 +58,13 @@ class FlowersTask:
 
     def scan(self, root: Path, classes: Sequence[str] | None, cache: ScanCache | None = None) -> Scan:
         """Read and check every image, except those unchanged since a scan in `cache`. Raises UserError as `layout`."""
+        root = local_path(root)
         return scan_folder(root, self.layout(root, classes), cache)
 
     def prepare(self, settings: Settings) -> TaskData:
         """Scan the training folder, check it, group near-duplicates and draw the split. Raises UserError."""
         require_backend(settings.augment_backend)
-        root = Path(settings.train_dir)
+        root = local_path(Path(settings.train_dir))
         scanned = self.scan(root, settings.classes, ScanCache(root))
         require_readable(scanned, settings.bad_images)
         all_pictures = scanned.pictures
@@ -97,6 +99,7 @@ class FlowersTask:
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings
     ) -> tuple[list[Example], list[str]]:
         """All images under `root`, and remarks on how the folder differs from `split`. Raises UserError."""
+        root = local_path(root)
         layout = self.layout(root, classes)
         examples = [
             _make_example(found.locate(root), found.key, layout.classes.index(found.label)) for found in layout.files
@@ -127,6 +130,7 @@ class FlowersTask:
         Raises:
             UserError: as `layout`, or images can't be read.
         """
+        root = local_path(root)
         layout = self.layout(root, classes, may_lack=True)
         scanned = scan_folder(root, layout)
         present = {found.label for found in layout.files}
@@ -163,6 +167,7 @@ class FlowersTask:
         self, root: Path, classes: Sequence[str], split: Split, examples: Sequence[Example]
     ) -> Sequence[int]:
         """The groups of the manifest or by perceptual hash, as for the split; an unreadable image is its own."""
+        root = local_path(root)
         wanted = {example.id for example in examples}
         layout = self.layout(root, classes)
         files = tuple(found for found in layout.files if found.key in wanted)
@@ -219,7 +224,7 @@ class FlowersTask:
             return Views(data.train, data.val, train_transform, eval_transform, workers, features)
         if settings.cache_images == OFF:
             return Views(data.train, data.val, train_transform, eval_transform, workers)
-        root, description = Path(settings.train_dir), built.description
+        root, description = local_path(Path(settings.train_dir)), built.description
         for_training = [
             training_entry(root, data.pictures[example.id], description, settings.crop_scale) for example in data.train
         ]

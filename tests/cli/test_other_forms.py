@@ -43,6 +43,22 @@ def files(tmp_path, monkeypatch):
     table_of(others, Path("test.csv").absolute())
 
 
+SECRETS = ("https://me:pw1234@host.org/photos.csv", "s3://me:pw1234@bucket/photos", "https://host.org/a.tar?sig=pw1234")
+
+
+@pytest.mark.parametrize("address", SECRETS)
+@pytest.mark.parametrize("words", ["train --train-dir", "train --test-dir", "dataset check --train-dir"])
+def test_an_address_with_a_credential_is_refused_before_it_is_recorded(words, address, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = shlex.split(SMALL) if words.startswith("train") else []
+    assert main([*words.split(), address, *given]) == 2
+    shown = capsys.readouterr()
+    assert "pw1234" not in shown.out + shown.err
+    assert shown.err.count("\n") == 1
+    assert "password" in shown.err
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["mlflow.db"])
+
+
 @pytest.mark.parametrize("command", commands())
 def test_the_command_of_the_guide_does_what_it_says(files, command):
     words = shlex.split(command)

@@ -12,8 +12,9 @@ from flowerml.events import MemoryRecorder
 from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.settings import resolve
 from flowerml.tasks.flowers import CLASSES, FlowersTask
+from tests.data.sources.remote.servers import serving
 from tests.runs.conftest import SMALL
-from tests.runs.forms_of_data import FORMS
+from tests.runs.forms_of_data import FORMS, as_address
 from tests.runs.test_train import same_weights, weights
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
@@ -25,10 +26,15 @@ def of_folder(train_small):
     return train_small(**ONE_EPOCH)[0]
 
 
-@pytest.fixture(scope="module", params=FORMS)
+@pytest.fixture(scope="module", params=[*FORMS, "address"])
 def form(request, flowers, tmp_path_factory):
     """The path of the pictures of `flowers` in another form."""
-    return FORMS[request.param](flowers, tmp_path_factory.mktemp(f"as-{request.param}"))
+    folder = tmp_path_factory.mktemp(f"as-{request.param}")
+    if request.param != "address":
+        yield FORMS[request.param](flowers, folder)
+        return
+    with serving() as site:
+        yield as_address(flowers, folder, site)
 
 
 def prepared(path, **changes):

@@ -17,8 +17,13 @@ def read_table_list(root: Path) -> PictureList:
     Raises:
         UserError: the table can't be read, is not UTF-8, lacks a column or rows, or as `list_files`.
     """
+    return list_files(root, read_rows(root))
+
+
+def read_rows(root: Path) -> list[FileRow]:
+    """The rows of the table `root`, whose files may not be there. Raises UserError as `read_table_list`."""
     table = _read_table(root)
-    return list_files(root, [_row(root, row, f"line {at}") for row, at in zip(table.rows, table.lines, strict=True)])
+    return [_row(root, row, f"line {line}") for row, line in zip(table.rows, table.lines, strict=True)]
 
 
 def _read_table(root: Path) -> Table:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from itertools import product
 from pathlib import Path
 
+from flowerml.settings.addresses import is_remote
+
 TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 TAR, PARQUET = ".tar", ".parquet"
 _COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -30,10 +32,7 @@ def form_of(root: Path) -> Form:
 
     A folder has another form where its files do, all of one, and it has no sub-folder.
     """
-    name = root.name.lower()
-    if root.suffix.lower() not in (*TABLE_SUFFIXES, *_BY_SUFFIX) and not name.endswith(_COMPRESSED_TAR):
-        return _form_of_folder(root)
-    if root.is_dir():
+    if not is_file_name(root.name) or root.is_dir():
         return _form_of_folder(root)
     if root.suffix.lower() in TABLE_SUFFIXES:
         return Form.TABLE
@@ -44,13 +43,13 @@ def files_of(root: Path) -> list[Path]:
     """The tar or Parquet files at `root`, in order: all of a folder, those of a pattern `a-{000..003}.tar`, or one."""
     if root.is_dir():
         return sorted(path for path in root.iterdir() if path.suffix.lower() in _BY_SUFFIX and _is_visible(path.name))
-    return [Path(text) for text in _expanded(str(root))]
+    return [Path(text) for text in expanded(str(root))]
 
 
 def has_pictures_at(path: str | Path) -> bool:
-    """Whether `path` is a folder, or a form of pictures in files, that exists on this machine."""
+    """Whether `path` is a folder, or a form of pictures in files, that exists on this machine; yes for an address."""
     root = Path(path)
-    if root.is_dir():
+    if root.is_dir() or is_remote(str(path)):
         return True
     form = form_of(root)
     return form is not Form.FOLDERS and any(file.is_file() for file in files_of(root))
@@ -76,7 +75,12 @@ def _is_visible(name: str) -> bool:
     return not name.startswith(".")
 
 
-def _expanded(pattern: str) -> list[str]:
+def is_file_name(name: str) -> bool:
+    """Whether a name is that of a table, a tar or a Parquet file, by its suffix."""
+    return Path(name).suffix.lower() in (*TABLE_SUFFIXES, *_BY_SUFFIX) or name.lower().endswith(_COMPRESSED_TAR)
+
+
+def expanded(pattern: str) -> list[str]:
     """The names that a pattern with ranges of numbers stands for, as in WebDataset; a name without one is itself."""
     parts = _RANGE.split(pattern)  # text, first, last, text, first, last, ..., text
     ranges = [_numbers(first, last) for first, last in zip(parts[1::3], parts[2::3], strict=True)]

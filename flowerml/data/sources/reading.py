@@ -11,6 +11,7 @@ from flowerml.data.location import PictureLocation, location_state
 from flowerml.data.sources.csv_table import read_table_list
 from flowerml.data.sources.forms import Form, files_of, form_of
 from flowerml.data.sources.listing import PictureList, list_layout, locations_by_key
+from flowerml.data.sources.local import local_path
 from flowerml.data.sources.parquet import read_parquet_list
 from flowerml.data.sources.tar_shards import read_shard_list
 from flowerml.errors import UserError
@@ -22,6 +23,7 @@ def read_source(
     root: Path, classes: Sequence[str], aliases: Mapping[str, str], *, may_lack: bool = False
 ) -> FolderLayout:
     """The pictures at `root` by class; parameters and errors as those of `read_layout`. Raises UserError."""
+    root = local_path(root)
     if form_of(root) is Form.FOLDERS:
         return read_layout(root, classes, aliases, may_lack=may_lack)
     return list_layout(root, _read_list(root), classes, aliases, may_lack=may_lack)
@@ -33,6 +35,7 @@ def find_picture(root: Path, key: str, aliases: Mapping[str, str]) -> PictureLoc
     Raises:
         BadImage: the list has no such picture, or can't be read; or as `PictureFinder.path`.
     """
+    root = local_path(root)
     if form_of(root) is Form.FOLDERS:
         return PictureFinder(root).path(key)
     try:

@@ -1,5 +1,7 @@
 """Tables of the pictures of a folder."""
 
+from pathlib import Path
+
 from flowerml.data.sources.reading import read_source
 from flowerml.tasks.flowers import ALIASES
 from tests.data.pictures import put
@@ -21,4 +23,4 @@ def table_of(root, path=None):
 
 def read(path, classes=ALL, **options):
     """The layout of the pictures at `path`."""
-    return read_source(path, classes, ALIASES, **options)
+    return read_source(Path(path), classes, ALIASES, **options)
