@@ -44,6 +44,7 @@ from flowerml.runs.evaluate import Request as EvaluationRequest
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.settings import Family
+from flowerml.settings.addresses import canonical_address
 from flowerml.tasks import task_for
 from flowerml.text import escape_markdown
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -101,7 +102,7 @@ class RobustnessReport:
             "weights_digest": self.weights_digest,
             "model": self.model,
             "split": self.part,
-            "folder": str(self.photos),
+            "folder": canonical_address(str(self.photos)),
             **self.measured.as_json(),
             "remarks": list(self.remarks),
         }

@@ -15,7 +15,7 @@ from flowerml.settings.values import Bool, ClassNames, DataPath, Float, Int, Rgb
 
 AUTO = "auto"
 SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
-_PLACE = "a path, or an address s3://… or https://… without user, password and query"
+_PLACE = "a path, or s3://… or https://… without user, password and query"
 
 
 class Settings(BaseModel):

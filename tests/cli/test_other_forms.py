@@ -59,6 +59,16 @@ def test_an_address_with_a_credential_is_refused_before_it_is_recorded(words, ad
     assert [path.name for path in tmp_path.iterdir()] in ([], ["mlflow.db"])
 
 
+@pytest.mark.parametrize("action", ["make", "fetch"])
+def test_pictures_are_not_written_to_an_address(action, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["dataset", action, "--train-dir", "s3://bucket/photos"]) == 2
+    assert (
+        "--train-dir s3://bucket/photos: pictures are written on this machine: name a folder" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "s3:").exists()
+
+
 @pytest.mark.parametrize("command", commands())
 def test_the_command_of_the_guide_does_what_it_says(files, command):
     words = shlex.split(command)
