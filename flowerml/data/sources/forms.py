@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
@@ -13,6 +14,7 @@ TAR, PARQUET = ".tar", ".parquet"
 _COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_RANGE = 100_000
+_SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])", re.IGNORECASE)
 
 
 class Form(StrEnum):
@@ -44,6 +46,12 @@ def files_of(root: Path) -> list[Path]:
     if root.is_dir():
         return sorted(path for path in root.iterdir() if path.suffix.lower() in _BY_SUFFIX and _is_visible(path.name))
     return [Path(text) for text in expanded(str(root))]
+
+
+def splits_of(files: Sequence[Path]) -> list[str]:
+    """The splits that the names of files begin with (`train-00000-of-00002.parquet`), each once, in order."""
+    found = [match[1].lower() for path in files if (match := _SPLIT.match(path.name)) is not None]
+    return [*dict.fromkeys(found)]
 
 
 def has_pictures_at(path: str | Path) -> bool:

@@ -15,9 +15,9 @@ from flowerml.data.location import Span, location_state
 from flowerml.data.scan_cache import cache_folder
 from flowerml.data.sources.class_names import name_classes
 from flowerml.data.sources.file_rows import FileRow, list_files
-from flowerml.data.sources.forms import files_of
 from flowerml.data.sources.listing import ListedPicture, PictureList
 from flowerml.data.sources.packed import Row, packed_file, read_rows, write_packed
+from flowerml.data.sources.shard_files import require_files
 from flowerml.data.sources.tar_shards import MAX_PICTURE_BYTES
 from flowerml.errors import UserError
 
@@ -31,15 +31,10 @@ def read_parquet_list(root: Path) -> PictureList:
     """The pictures of all Parquet files at `root`: a file, a pattern `a-{000..003}.parquet`, or a folder of them.
 
     Raises:
-        UserError: pyarrow is not installed; a file is missing or can't be read, or lacks a column or rows; a label is
-            none, or several; a row has no picture; or as `list_files`.
+        UserError: pyarrow is not installed; a file can't be read, or lacks a column or rows; a label is none, or
+            several; a row has no picture; or as `require_files` and `list_files`.
     """
-    files = files_of(root)
-    if missing := [path for path in files if not path.is_file()]:
-        raise UserError(
-            f"{root}: {len(missing)} of {len(files)} Parquet files are not there, for example {str(missing[0])!r}."
-            " Bring them, or name those that are there"
-        )
+    files = require_files(root)
     lists = [_read_file(path) for path in files]
     pictures = [picture for listed in lists for picture in listed.pictures]
     return PictureList(name_classes(root if root.is_dir() else root.parent, pictures), lists[0].remarks)

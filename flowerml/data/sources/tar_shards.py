@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from flowerml.data.folders.kinds import HEIF_SUFFIXES, SUFFIXES
 from flowerml.data.location import Span
 from flowerml.data.sources.class_names import name_classes
-from flowerml.data.sources.forms import files_of
 from flowerml.data.sources.index_cache import Rows, cached_index
 from flowerml.data.sources.listing import ListedPicture, PictureList
+from flowerml.data.sources.shard_files import require_files
 from flowerml.errors import UserError
 
 MAX_PICTURE_BYTES = 2**30  # 90 million pixels with 16 bits, without compression, are half of it
@@ -28,17 +28,10 @@ def read_shard_list(root: Path) -> PictureList:
     """The pictures of all tar files at `root`: a file, a pattern `a-{000..003}.tar`, or a folder of them.
 
     Raises:
-        UserError: a file that is missing, cut off, compressed or no tar; a member that is a link, a device, too large
-            or leads out of its folder; a picture without a label, or a sample with two pictures.
+        UserError: a file that is cut off, compressed or no tar; a member that is a link, a device, too large or leads
+            out of its folder; a picture without a label, or a sample with two pictures; or as `require_files`.
     """
-    files = files_of(root)
-    if not files:
-        raise UserError(f"{root}: no tar files in it")
-    if missing := [path for path in files if not path.is_file()]:
-        raise UserError(
-            f"{root}: {len(missing)} of {len(files)} tar files are not there, for example {str(missing[0])!r}. Bring"
-            " them, or name those that are there"
-        )
+    files = require_files(root)
     pictures = [
         ListedPicture(f"{path.name}/{name}", label, Span(path, offset, size), f"{path.name}: {name}", f"{path}/{name}")
         for path in files
@@ -94,7 +87,7 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
                 if member.isreg() and _is_sample(member.name):
                     yield member
             _check_end(path, tar.offset, size)
-    except tarfile.ReadError as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise UserError(
             f"{path}: not a whole, uncompressed tar file ({error}): bring it again; decompress a .tar.gz, as pictures"
             " are read from their places in it"

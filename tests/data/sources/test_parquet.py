@@ -1,5 +1,6 @@
 """Parquet files: the pictures of each kind of column, read once into the cache, and what is refused."""
 
+import random
 import sys
 
 import pyarrow
@@ -213,8 +214,22 @@ def test_what_is_no_whole_parquet_file_is_refused_and_leaves_nothing(tmp_path, c
     with pytest.raises(UserError, match="can't be read as Parquet"):
         read(path)
     assert not [file for file in cache.rglob("*") if file.is_file()]
-    with pytest.raises(UserError, match="1 of 1 Parquet files are not there"):
+    with pytest.raises(UserError, match="1 of 1 files are not there"):
         read(tmp_path / "none.parquet")
+
+
+def test_bytes_that_are_changed_anywhere_are_read_or_refused_in_one_line(tmp_path):
+    path = write(tmp_path / "a.parquet", {"image": BINARY, "label": TWO})
+    data, rng = path.read_bytes(), random.Random(7)
+    for number in range(100):
+        changed = bytearray(data)
+        for _ in range(3):
+            changed[rng.randrange(len(data) // 2 if number % 2 else 0, len(data))] = rng.randrange(256)
+        path.write_bytes(changed)
+        try:
+            read(path)
+        except UserError as refused:
+            assert "\n" not in str(refused)  # noqa: PT017
 
 
 def test_without_pyarrow_it_says_how_to_install_it(tmp_path, monkeypatch):

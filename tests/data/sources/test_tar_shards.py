@@ -1,5 +1,6 @@
 """Tar files of samples: the pictures where they lie, whatever else is in them, and refusals before anything is read."""
 
+import random
 import tarfile
 
 import pytest
@@ -186,12 +187,41 @@ def test_what_is_no_tar_and_a_compressed_one_are_refused(tmp_path):
 
 def test_files_of_a_pattern_that_are_missing_are_counted(root, tmp_path):
     folder = shards_of(root, tmp_path / "shards")
-    with pytest.raises(UserError, match=r"2 of 5 tar files are not there, for example '.*flowers-003.tar'"):
+    with pytest.raises(UserError, match=r"2 of 5 files are not there, for example '.*flowers-003.tar'"):
         read(folder / "flowers-{000..004}.tar")
-    with pytest.raises(UserError, match="no tar files in it"):
+    with pytest.raises(UserError, match="no files of that pattern: the first number is larger"):
         read(folder / "flowers-{2..0}.tar")
-    with pytest.raises(UserError, match=r"1 of 1 tar files are not there"):
+    with pytest.raises(UserError, match=r"1 of 1 files are not there"):
         read(folder / "none.tar")
+
+
+def test_a_folder_with_the_files_of_several_splits_is_refused(root, tmp_path):
+    folder = shards_of(root, tmp_path / "shards", count=2)
+    for number, name in enumerate(("train-000.tar", "Test.tar")):
+        (folder / f"flowers-{number:03d}.tar").rename(folder / name)
+    with pytest.raises(
+        UserError, match=r"files of several splits \(test, train\), .*pattern such as test-{00000..00001}.tar"
+    ):
+        read(folder)
+    (folder / "Test.tar").rename(folder / "trainees.tar")
+    assert len(read(folder).files) == 10
+
+
+def test_bytes_that_are_changed_anywhere_are_read_or_refused_in_one_line(whole):
+    """Damage in headers is refused, in a picture it is the picture's; nothing else is raised."""
+    data, rng = whole.read_bytes(), random.Random(7)
+    places = [at for at in range(len(data)) if data[at] or at % 512 < 160]
+    for number in range(400):
+        changed = bytearray(data)
+        for _ in range(rng.choice((1, 1, 3))):
+            changed[rng.choice(places)] = rng.randrange(256)
+        path = whole.with_name(f"{number}.tar")
+        path.write_bytes(changed[: len(changed) if number % 3 else rng.randrange(len(changed))])
+        try:
+            read(path)
+        except UserError as refused:
+            assert "\n" not in str(refused)  # noqa: PT017
+        path.unlink()
 
 
 def test_the_index_is_made_once_for_a_file_that_does_not_change(whole, monkeypatch):

@@ -7,6 +7,7 @@ once which versions there are, and fetches what it lacks; files that the server 
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from flowerml.files import write_json, write_with
 from flowerml.human_units import amount
 from flowerml.progress_bar import track
 from flowerml.settings.addresses import may_hold_secret
+
+logger = logging.getLogger(__name__)
 
 LIMIT_VARIABLE = "FLOWERML_REMOTE_GB"
 _LIMIT_GB = 50.0
@@ -200,5 +203,9 @@ def _locked(folder: Path) -> Iterator[None]:
             f"the cache folder {folder} can't be written to ({error.strerror}). Name another: FLOWERML_CACHE_DIR"
         ) from error
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info(f"another process brings {folder} up to date: waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield

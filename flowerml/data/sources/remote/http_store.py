@@ -6,6 +6,7 @@ made, so that a name that resolves twice to different addresses gains nothing; a
 """
 
 import http.client
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,10 @@ _ATTEMPTS = 3
 
 
 class HttpStore:
-    """The files of http and https servers."""
+    """The files of one http or https server. Each thread keeps its connection: a new one costs three round trips."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
 
     def list_folder(self, address: str) -> Mapping[str, ObjectVersion]:
         """Refused: http has no folders."""
@@ -42,7 +46,7 @@ class HttpStore:
 
     def stat(self, address: str) -> ObjectVersion:
         """As `Store.stat`, by a HEAD request; nothing is known where the server does not take it."""
-        with _request("HEAD", address) as response:
+        with self._request("HEAD", address) as response:
             if response.status_code in (405, 501):
                 return ObjectVersion()
             _require_ok(address, response)
@@ -62,7 +66,7 @@ class HttpStore:
                 return
 
     def _fetch_once(self, address: str, target: Path, expected: ObjectVersion) -> None:
-        with _request("GET", address) as response:
+        with self._request("GET", address) as response:
             _require_ok(address, response)
             length = response.raw.length_remaining
             if expected.is_known and _version(response) != expected:
@@ -76,18 +80,16 @@ class HttpStore:
                 raise RetryableError("the connection was closed", retries=1, responded=True)
             require_whole(address, received, length)
 
-
-@contextmanager
-def _request(method: str, address: str) -> Iterator[requests.Response]:
-    """The response, whatever its status, its body unread. Raises UserError."""
-    headers = {"User-Agent": "flowerml", "Accept-Encoding": "identity"}
-    with _Session(address) as session:
+    @contextmanager
+    def _request(self, method: str, address: str) -> Iterator[requests.Response]:
+        """The response, whatever its status, its body unread. Raises UserError."""
+        headers = {"User-Agent": "flowerml", "Accept-Encoding": "identity"}
         try:
-            response = session.request(
+            response = self._session(address).request(
                 method,
                 address,
                 headers=headers,
-                stream=True,
+                stream=method == "GET",
                 timeout=(CONNECT_S, READ_S),
                 verify=trusted_certificates(),
                 allow_redirects=True,
@@ -103,6 +105,12 @@ def _request(method: str, address: str) -> Iterator[requests.Response]:
             raise UserError(f"{address} leads to an address that can't be one ({error}): name another") from error
         with response:
             yield response
+
+    def _session(self, address: str) -> requests.Session:
+        session: requests.Session | None = getattr(self._of_thread, "session", None)
+        if session is None:
+            session = self._of_thread.session = _Session(address)
+        return session
 
 
 def _require_ok(address: str, response: requests.Response) -> None:
