@@ -54,6 +54,17 @@ def test_weights_and_predictions_are_those_of_the_folder(of_folder, form, train_
         assert (finished.folder / name).read_bytes() == (of_folder.folder / name).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def of_two_processes(train_small):
+    """The same run, each batch shared by two processes."""
+    return train_small(gpus=2, **ONE_EPOCH)[0]
+
+
+def test_two_processes_that_share_batches_get_what_they_get_from_the_folder(of_two_processes, form, train_small):
+    finished, _ = train_small(train_dir=str(form), gpus=2, **ONE_EPOCH)
+    assert same_weights(weights(finished.folder), weights(of_two_processes.folder))
+
+
 @pytest.mark.parametrize("changes", [{"cache_images": "ram"}, {"probe": True}], ids=["cached", "probe"])
 def test_cached_pictures_and_features_are_those_of_the_folder(form, flowers, train_small, changes):
     given = {"epochs": 1, "warmup_epochs": 0, **changes}
