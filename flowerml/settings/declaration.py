@@ -91,7 +91,7 @@ class Settings(BaseModel):
     classes: ClassNames | None = setting(
         None,
         group=TASK,
-        about="class names, or `folders`: every sub-folder",
+        about="class names, or `folders`: every sub-folder, or every label of a list",
         auto="the task's own",
         allowed="names, comma-separated, each once",
     )
