@@ -82,8 +82,9 @@ def test_split_folds_and_groups_are_those_of_the_folder(form, flowers, changes):
     assert groups[0] == groups[1]
 
 
-def test_a_run_of_the_folder_is_evaluated_on_the_form_without_a_remark(of_folder, form):
+def test_a_run_of_the_folder_is_evaluated_on_the_form_without_a_remark(of_folder, form, capsys):
     evaluation = evaluated(of_folder, folder=form)
+    assert f"val pictures of {str(form).replace('http:/', 'http://')} on cpu" in capsys.readouterr().err
     assert evaluation.changes == ()
     assert evaluation.scores.loss == of_folder.scores.loss
 

@@ -1,6 +1,7 @@
 """Pictures over http: fetched once, again where they changed, whole or not at all, and from nowhere else."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_a_table_is_the_folder_and_is_fetched_once(offered, root, site, again):
     again()
     assert digest(offered) == digest(root)
     assert {method for method, _ in site.requests} == {"HEAD"}
+
+
+def test_two_processes_at_a_time_fetch_each_file_once(offered, root, site, cache):
+    """Threads that do not share what was brought: a lock of the folder makes the second one wait."""
+    bring = copy.local_copy.__wrapped__
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: bring(offered, cache), range(2))
+    assert first == second
+    assert site.fetched() == sorted(["/data/photos.csv", *(f"/data/photos/{name}" for name in files_below(root))])
 
 
 def test_what_has_changed_is_fetched_again_and_what_is_gone_is_removed(offered, root, site, again, cache):
