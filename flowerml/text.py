@@ -26,6 +26,11 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def nfd(name: str) -> str:
+    """`name` in Unicode's form NFD, in which macOS writes names."""
+    return unicodedata.normalize("NFD", name)
+
+
 def distinct_nfc(names: Sequence[str]) -> list[str]:
     """Each name in NFC; as it is where two names would become one."""
     counted = Counter(map(nfc, names))

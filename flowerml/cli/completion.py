@@ -14,8 +14,9 @@ from flowerml.settings.flags import CommandParser
 
 SHELLS = ("bash", "zsh", "tcsh")
 _PATHS = ("PATH", "FILE", "DIR", "FOLDER", "RUN", "RUN_OR_PTH")  # what stands for a file or folder in `--help`
-_FOLDERS = ("train_dir", "test_dir", "output_dir", "runs_root", "photos", "folders")
-_FILES = ("weights", "annotations", "test_annotations", "wording")  # settings that may be a file
+_FOLDERS = ("output_dir", "runs_root", "photos", "folders")
+# Settings that may be a file.
+_FILES = ("train_dir", "test_dir", "weights", "annotations", "test_annotations", "wording")
 
 
 def run(argv: Sequence[str] | None) -> int:

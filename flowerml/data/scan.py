@@ -4,7 +4,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from flowerml.data.decode import BadImage, decode, read_bytes
+from flowerml.data.decode import BadImage, decode
 from flowerml.data.folders import FolderLayout, PassedOver, PictureFile
+from flowerml.data.location import PictureLocation, read_location
 from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
@@ -26,7 +27,7 @@ class Picture:
     """A readable picture: file, class, sha256 (hex) of its content, size in pixels and 64-bit perceptual hash.
 
     `contrast` is the standard deviation of its grey levels (0 to 255) at 32x32 pixels, `colours` the RGB bytes (hex) of
-    a 4x4 thumbnail; None where they are not known.
+    a 4x4 thumbnail; None where they are not known. `location` is as in `PictureFile`.
     """
 
     file: str
@@ -38,6 +39,11 @@ class Picture:
     phash: int
     contrast: float | None = None
     colours: str | None = None
+    location: PictureLocation | None = None
+
+    def locate(self, root: Path) -> PictureLocation:
+        """Where its bytes are; `root` is the folder that was scanned."""
+        return root / self.file if self.location is None else self.location
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,10 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Scan:
-    """A folder's pictures sorted by key, its unreadable files, its classes in label order, and what is not used."""
+    """A folder's pictures sorted by key, its unreadable files, its classes in label order, and what is not used.
+
+    `root` may also be a list of pictures; `remarks` are those of `FolderLayout`.
+    """
 
     root: Path
     classes: tuple[str, ...]
@@ -58,6 +67,7 @@ class Scan:
     bad: tuple[BadFile, ...]
     left_out: tuple[str, ...]
     passed_over: tuple[PassedOver, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -94,7 +104,7 @@ def scan_folder(root: Path, layout: FolderLayout, cache: ScanCache | None = None
     results = [known.get(entry.file) or read[entry.file] for entry in layout.files]
     pictures = tuple(result for result in results if isinstance(result, Picture))
     bad = tuple(result for result in results if isinstance(result, BadFile))
-    return Scan(root, layout.classes, pictures, bad, layout.left_out, layout.passed_over)
+    return Scan(root, layout.classes, pictures, bad, layout.left_out, layout.passed_over, layout.remarks)
 
 
 def require_readable(scanned: Scan, bad_images: str | None) -> None:
@@ -123,8 +133,12 @@ def bad_file_lines(bad: Sequence[BadFile]) -> list[str]:
 
 
 def _from_cache(entry: PictureFile, cache: ScanCache | None) -> Picture | None:
-    facts = cache.get(entry.file) if cache is not None else None
-    return None if facts is None else Picture(file=entry.file, label=entry.label, key=entry.key, **facts)
+    facts = cache.get(entry.file, entry.location) if cache is not None else None
+    return None if facts is None else _make_picture(entry, facts)
+
+
+def _make_picture(entry: PictureFile, facts: Mapping[str, Any]) -> Picture:
+    return Picture(file=entry.file, label=entry.label, key=entry.key, location=entry.location, **facts)
 
 
 def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Picture | BadFile:
@@ -132,9 +146,9 @@ def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Pi
         entry.file.encode()
     except UnicodeEncodeError:
         return BadFile(entry.file, "the file name is not valid UTF-8: rename it")
-    before = cache.file_state(entry.file) if cache is not None else None
+    before = cache.file_state(entry.file, entry.location) if cache is not None else None
     try:
-        data = read_bytes(root / entry.file)
+        data = read_location(entry.locate(root))
         image = decode(data)
     except BadImage as error:
         return BadFile(entry.file, str(error))
@@ -149,5 +163,5 @@ def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Pi
         "colours": small.resize((4, 4), Image.Resampling.BOX).tobytes().hex(),
     }
     if cache is not None:
-        cache.put(entry.file, before, facts)
-    return Picture(file=entry.file, label=entry.label, key=entry.key, **facts)
+        cache.put(entry.file, before, facts, entry.location)
+    return _make_picture(entry, facts)

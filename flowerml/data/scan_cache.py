@@ -10,11 +10,12 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flowerml.data.location import PictureLocation, location_state
 from flowerml.errors import UserError
 from flowerml.files import write_bytes
 from flowerml.process.environment import temporary_home
@@ -49,35 +50,40 @@ def use_cache_folder(folder: Path) -> Iterator[None]:
 
 
 class ScanCache:
-    """Cached `facts` (plain values from the scan) of the files below one folder."""
+    """Cached `facts` (plain values from the scan) of the files below one folder, or of the pictures of one list.
+
+    Where a picture is not the file below the folder, its location is given with it.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
         self._file = cache_folder() / "scans" / f"{name}.json"
-        self._entries: dict[str, list[Any]] = _load_entries(self._file)
+        self._entries: dict[str, list[Any]] = load_entries(self._file, _format())
         self._new: dict[str, list[Any]] = {}
 
-    def get(self, file: str) -> Mapping[str, Any] | None:
+    def get(self, file: str, location: PictureLocation | None = None) -> Mapping[str, Any] | None:
         """The facts of a file; None where there are none or it may have changed."""
         entry = self._entries.get(file)
-        if entry is None or entry[0] != _file_state(self._root / file):
+        if entry is None or entry[0] != self.file_state(file, location):
             return None
         facts: Mapping[str, Any] = entry[1]
         return facts
 
-    def put(self, file: str, before: list[int] | None, facts: Mapping[str, Any]) -> None:
+    def put(
+        self,
+        file: str,
+        before: list[int] | None,
+        facts: Mapping[str, Any],
+        location: PictureLocation | None = None,
+    ) -> None:
         """Store the facts of a file whose `file_state` was `before` when it was opened."""
-        if (
-            before is not None
-            and before == _file_state(self._root / file)
-            and max(before[1:3]) < time.time_ns() - _MIN_AGE_NS
-        ):
+        if before is not None and before == self.file_state(file, location) and is_settled(before):
             self._new[file] = [before, dict(facts)]
 
-    def file_state(self, file: str) -> list[int] | None:
-        """What a change is detected by: size, mtime, ctime, inode; None where the file can't be read."""
-        return _file_state(self._root / file)
+    def file_state(self, file: str, location: PictureLocation | None = None) -> list[int] | None:
+        """What a change is detected by, as `location_state`; None where the file can't be read."""
+        return location_state(self._root / file if location is None else location)
 
     def save(self) -> None:
         """Write new entries to disk. A failure only costs time at the next start, so it is not reported."""
@@ -85,11 +91,7 @@ class ScanCache:
             return
         self._entries |= self._new
         self._new = {}
-        body = json.dumps({"format": _format(), "files": self._entries}).encode()
-        try:
-            write_bytes(self._file, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        except UserError:
-            return
+        save_entries(self._file, _format(), self._entries)
 
 
 def _format() -> list[str]:
@@ -97,20 +99,25 @@ def _format() -> list[str]:
     return [_FORMAT, *(f"{name} {version(name)}" for name in ("pillow", "imagehash"))]
 
 
-def _file_state(path: Path) -> list[int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+def is_settled(state: list[int]) -> bool:
+    """Whether a file of that `location_state` was last changed long enough ago for another change to show."""
+    return max(state[1:3]) < time.time_ns() - _MIN_AGE_NS
 
 
-def _load_entries(file: Path) -> dict[str, list[Any]]:
+def load_entries(file: Path, form: list[str]) -> dict[str, Any]:
+    """What `save_entries` stored under this format; nothing where there is none, or it is damaged."""
     try:
         checksum, _, body = file.read_bytes().partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != checksum:
             return {}
         content = json.loads(body)
-        return dict(content["files"]) if content["format"] == _format() else {}
+        return dict(content["files"]) if content["format"] == form else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
+
+
+def save_entries(file: Path, form: list[str], entries: Mapping[str, Any]) -> None:
+    """Store plain values. A failure only costs time at the next start, so it is not reported."""
+    body = json.dumps({"format": form, "files": entries}).encode()
+    with suppress(UserError):
+        write_bytes(file, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a table by column name, its columns, and what separates them."""
+    """The rows of a table by column name, its columns, what separates them, and the (last) line of each row."""
 
     rows: list[dict[str, str]]
     columns: tuple[str, ...]
     delimiter: str
+    lines: tuple[int, ...] = ()
 
 
 def parse_table(text: str, *, strict: bool = False) -> Table:
@@ -25,5 +26,8 @@ def parse_table(text: str, *, strict: bool = False) -> Table:
     header = text.partition("\n")[0]
     delimiter = next((char for char in ",;\t" if char in header), ",")
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=strict, delimiter=delimiter)
-    rows = list(reader)
-    return Table(rows, tuple(reader.fieldnames or ()), delimiter)
+    rows, lines = [], []
+    for row in reader:
+        rows.append(row)
+        lines.append(reader.line_num)
+    return Table(rows, tuple(reader.fieldnames or ()), delimiter, tuple(lines))

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from flowerml.data.sources.local import local_path
 from flowerml.data.transforms import EvaluationTransform
 from flowerml.delivery import fresh_process
+from flowerml.delivery.photo_files import as_file
 from flowerml.errors import UserError
 from flowerml.evaluation.tta import NO_VIEWS, crop_shares
 from flowerml.prediction import as_predictor
@@ -212,12 +214,14 @@ def recorded_photos(expected: Expected, classes: Sequence[str]) -> list[Recorded
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{expected.predictions}: can't be read as a run's predictions.csv ({error})") from error
     try:
-        files = {found.key: found.file for found in FlowersTask().layout(expected.photos, classes).files}
+        root = local_path(expected.photos)
+        layout = FlowersTask().layout(root, classes)
     except UserError as error:
         logger.warning(f"{error}; labels are not compared")
         return []
+    files = {found.key: found.locate(root) for found in layout.files}
     return [
-        RecordedPhoto(image, (expected.photos / files.get(image, image)).resolve(), label, predicted)
+        RecordedPhoto(image, as_file(files.get(image, root / image)), label, predicted)
         for image, (label, predicted) in rows.items()
     ]
 

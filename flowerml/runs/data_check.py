@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from flowerml.data.decode import BadImage, read_image
+from flowerml.data.decode import BadImage
 from flowerml.data.inputs import to_device, to_memory_format
 from flowerml.data.loader import evaluation_loader
+from flowerml.data.location import read_image_at
 from flowerml.data.quality.summary import FolderReport
 from flowerml.data.scan import Scan
 from flowerml.data.workers.errors import worker_death_as_error
@@ -131,11 +132,11 @@ def _describe_method(path: Path, held_out: np.ndarray) -> str:
 
 def write_data_page(path: Path, scanned: Scan, report: FolderReport, suspects: LabelErrors | None) -> None:
     """Write the page of a folder (`data_page`) atomically. Raises UserError as `write_text`."""
-    files = {picture.key: scanned.root / picture.file for picture in scanned.pictures}
+    locations = {picture.key: picture.locate(scanned.root) for picture in scanned.pictures}
 
     def thumbnail(key: str) -> bytes | None:
         try:
-            return thumbnail_jpeg(read_image(files[key]))
+            return thumbnail_jpeg(read_image_at(locations[key]))
         except BadImage:
             return None  # removed since the scan
 

@@ -21,6 +21,7 @@ from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.settings import Settings
+from flowerml.settings.addresses import canonical_address
 from flowerml.tasks import Task, task_for
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from flowerml.training.device import default_workers, use_device
@@ -86,8 +87,9 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
         )
     task = task_for(checkpoint.spec)
     part, folder, examples, remarks = select_examples(request, checkpoint, task, settings)
+    shown = canonical_address(str(folder))
     for remark in remarks:
-        logger.warning(one_line(f"{folder}: {remark}"))
+        logger.warning(one_line(f"{shown}: {remark}"))
     predictor = as_network(checkpoint, str(device), str(request.checkpoint))
     memory_format = set_channels_last(predictor, checkpoint.spec)
     workers = default_workers(device) if request.workers is None else request.workers
@@ -96,7 +98,7 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
         _, transform = task.transforms(replace(checkpoint.description, crop_pct=crop_pct), settings)
         return evaluation_loader(examples, transform, batch_size=settings.batch_size, workers=workers).epoch(1)
 
-    logger.info(f"evaluating {len(examples)} {part} pictures of {folder} on {device}{_with_views(tta)}")
+    logger.info(f"evaluating {len(examples)} {part} pictures of {shown} on {device}{_with_views(tta)}")
     own = checkpoint.description.crop_pct
     plain, predictions = predict_with_views(predictor, batches_at, tta, own, checkpoint.classes, device, memory_format)
     if request.logit_adjustment:

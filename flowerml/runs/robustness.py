@@ -44,6 +44,7 @@ from flowerml.runs.evaluate import Request as EvaluationRequest
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.settings import Family
+from flowerml.settings.addresses import canonical_address
 from flowerml.tasks import task_for
 from flowerml.text import escape_markdown
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -101,7 +102,7 @@ class RobustnessReport:
             "weights_digest": self.weights_digest,
             "model": self.model,
             "split": self.part,
-            "folder": str(self.photos),
+            "folder": canonical_address(str(self.photos)),
             **self.measured.as_json(),
             "remarks": list(self.remarks),
         }
@@ -133,14 +134,15 @@ def run_robustness(request: Request, open_child: OpenEvaluationRun | None = None
     device = use_device(request.device)
     wanted = EvaluationRequest(file, "val", request.train_dir, request.test_dir)
     part, folder, examples, remarks = select_examples(wanted, checkpoint, task, settings)
+    shown = canonical_address(str(folder))
     for remark in remarks:
-        logger.warning(one_line(f"{folder}: {remark}"))
+        logger.warning(one_line(f"{shown}: {remark}"))
     examples = limit_per_class(examples, request.limit)
     workers = default_workers(device) if request.workers is None else request.workers
     with removed_if_empty(request.output_dir):
         check_writable(request.output_dir / "robustness.json")  # makes the folder: after the checks, before the work
         logger.info(
-            f"evaluating {len(examples)} {part} pictures of {folder} on {device}, clean and in {len(VIEWS)} corrupted"
+            f"evaluating {len(examples)} {part} pictures of {shown} on {device}, clean and in {len(VIEWS)} corrupted"
             " views"
         )
         clean, corrupted = _predict(checkpoint, examples, device, workers)

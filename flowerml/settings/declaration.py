@@ -11,10 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.fields import FieldInfo
 
 from flowerml.settings.spec import AUGMENT, BALANCE, MODEL, OPTIMISER, RECIPE, RELATION, RUN, STOPPING, TASK, setting
-from flowerml.settings.values import Bool, ClassNames, Float, Int, RgbTriple, Text, parse_none
+from flowerml.settings.values import Bool, ClassNames, DataPath, Float, Int, RgbTriple, Text, parse_none
 
 AUTO = "auto"
 SMALLEST_IMAGE, LARGEST_IMAGE = 16, 2048  # px
+_PLACE = "a path, or s3://… or https://… without user, password and query"
 
 
 class Settings(BaseModel):
@@ -70,21 +71,27 @@ class Settings(BaseModel):
     )
     drop_path: Float = setting(group=MODEL, about="stochastic depth of the backbone", auto=RECIPE, ge=0, lt=1)
 
-    train_dir: Text = setting(
-        "data/train", group=TASK, about="folder with one sub-folder of pictures per class", identity=False, min_length=1
+    train_dir: DataPath = setting(
+        "data/train",
+        group=TASK,
+        about="folder with one sub-folder of pictures per class, or a list of pictures",
+        allowed=_PLACE,
+        identity=False,
+        min_length=1,
     )
-    test_dir: Annotated[Text | None, BeforeValidator(parse_none)] = setting(
+    test_dir: Annotated[DataPath | None, BeforeValidator(parse_none)] = setting(
         None,
         group=TASK,
         about="untouched folder, evaluated once with the best weights",
         auto="none",
+        allowed=_PLACE,
         identity=False,
         min_length=1,
     )
     classes: ClassNames | None = setting(
         None,
         group=TASK,
-        about="class names, or `folders`: every sub-folder",
+        about="class names, or `folders`: every sub-folder, or every label of a list",
         auto="the task's own",
         allowed="names, comma-separated, each once",
     )

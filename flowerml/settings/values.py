@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from flowerml.settings.addresses import require_no_secret
 from flowerml.text import nfc
 
 
@@ -60,6 +61,7 @@ def parse_none(value: Any) -> Any:  # noqa: ANN401
 
 
 Text = Annotated[str, AfterValidator(_require_utf8)]
+DataPath = Annotated[Text, AfterValidator(require_no_secret)]
 Float = Annotated[float, BeforeValidator(_reject_non_float)]
 Bool = Annotated[bool, BeforeValidator(_parse_bool)]
 Int = Annotated[int, BeforeValidator(_reject_non_int)]

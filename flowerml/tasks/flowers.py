@@ -1,4 +1,4 @@
-"""Image classification from a folder per class; the defaults are the five flowers."""
+"""Image classification from a folder per class or a list of pictures; the defaults are the five flowers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,23 +11,25 @@ from PIL import Image
 
 from flowerml.data.augment.opencv import OPENCV, OpenCVTransform, require_backend
 from flowerml.data.balance import Balance
-from flowerml.data.decode import BadImage, read_image
-from flowerml.data.folders import FolderLayout, passed_over_line, read_layout
-from flowerml.data.folders.finder import PictureFinder
+from flowerml.data.decode import BadImage
+from flowerml.data.folders import FolderLayout, passed_over_line
 from flowerml.data.folders.walk import has_lost_pictures
 from flowerml.data.image_cache.choice import OFF, open_store
 from flowerml.data.image_cache.entry import evaluation_entry, training_entry
 from flowerml.data.image_cache.examples import as_array, cached_examples, to_image
 from flowerml.data.loader import Example, Transform
+from flowerml.data.location import PictureLocation, location_digest, read_image_at
 from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Scan, require_readable, scan_folder
 from flowerml.data.scan_cache import ScanCache
+from flowerml.data.sources.forms import Form, form_of
+from flowerml.data.sources.local import local_path
+from flowerml.data.sources.reading import find_picture, read_source
 from flowerml.data.splits.split import Split, draw_fold, draw_split
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.pairs.pair_baselines import BaselineResult
-from flowerml.files import file_digest
 from flowerml.models import BuiltModel, build
 from flowerml.settings import ModelSpec, Settings, find_model
 from flowerml.tasks.base import Predict, TaskData, Views
@@ -51,17 +53,18 @@ class FlowersTask:
     no_heat_maps: str = ""
 
     def layout(self, root: Path, classes: Sequence[str] | None, *, may_lack: bool = False) -> FolderLayout:
-        """The image files by class. Raises UserError as `read_layout`."""
-        return read_layout(root, CLASSES if classes is None else classes, ALIASES, may_lack=may_lack)
+        """The image files by class, from a folder or a list. Raises UserError as `read_source`."""
+        return read_source(root, CLASSES if classes is None else classes, ALIASES, may_lack=may_lack)
 
     def scan(self, root: Path, classes: Sequence[str] | None, cache: ScanCache | None = None) -> Scan:
         """Read and check every image, except those unchanged since a scan in `cache`. Raises UserError as `layout`."""
+        root = local_path(root)
         return scan_folder(root, self.layout(root, classes), cache)
 
     def prepare(self, settings: Settings) -> TaskData:
         """Scan the training folder, check it, group near-duplicates and draw the split. Raises UserError."""
         require_backend(settings.augment_backend)
-        root = Path(settings.train_dir)
+        root = local_path(Path(settings.train_dir))
         scanned = self.scan(root, settings.classes, ScanCache(root))
         require_readable(scanned, settings.bad_images)
         all_pictures = scanned.pictures
@@ -79,7 +82,7 @@ class FlowersTask:
         val = set(split.val)
         label_of = {name: label for label, name in enumerate(scanned.classes)}
         all_examples = [
-            _make_example(root, picture.key, picture.file, label_of[picture.label], picture.sha256)
+            _make_example(picture.locate(root), picture.key, label_of[picture.label], picture.sha256)
             for picture in scanned.pictures
         ]
         return TaskData(
@@ -96,16 +99,17 @@ class FlowersTask:
         self, root: Path, classes: Sequence[str], split: Split | None, settings: Settings
     ) -> tuple[list[Example], list[str]]:
         """All images under `root`, and remarks on how the folder differs from `split`. Raises UserError."""
+        root = local_path(root)
         layout = self.layout(root, classes)
         examples = [
-            _make_example(root, found.key, found.file, layout.classes.index(found.label)) for found in layout.files
+            _make_example(found.locate(root), found.key, layout.classes.index(found.label)) for found in layout.files
         ]
         if split is None:
             return examples, []
         digests = split.sha256
         keys = {found.key for found in layout.files}
         known = [found for found in layout.files if found.key in digests]
-        changed = [found for found in known if file_digest(root / found.file) != digests[found.key]]
+        changed = [found for found in known if location_digest(found.locate(root)) != digests[found.key]]
         require_readable(
             scan_folder(root, FolderLayout((), tuple(changed), ())), None
         )  # unchanged images were checked at training
@@ -126,6 +130,7 @@ class FlowersTask:
         Raises:
             UserError: as `layout`, or images can't be read.
         """
+        root = local_path(root)
         layout = self.layout(root, classes, may_lack=True)
         scanned = scan_folder(root, layout)
         present = {found.label for found in layout.files}
@@ -134,7 +139,7 @@ class FlowersTask:
             replace(scanned, classes=tuple(name for name in layout.classes if name in present)), bad_images
         )
         examples = [
-            _make_example(root, picture.key, picture.file, scanned.classes.index(picture.label), picture.sha256)
+            _make_example(picture.locate(root), picture.key, scanned.classes.index(picture.label), picture.sha256)
             for picture in scanned.pictures
         ]
         known = set(split.sha256.values()) if split is not None else set()
@@ -148,6 +153,7 @@ class FlowersTask:
             remarks.append(
                 f"no pictures of {', '.join(lacking)} here: accuracy, mean recall and macro F1 are of the other classes"
             )
+        remarks += scanned.remarks
         if (line := passed_over_line(scanned.passed_over)) and has_lost_pictures(scanned.passed_over):
             remarks.append(line)
         if seen:
@@ -161,6 +167,7 @@ class FlowersTask:
         self, root: Path, classes: Sequence[str], split: Split, examples: Sequence[Example]
     ) -> Sequence[int]:
         """The groups of the manifest or by perceptual hash, as for the split; an unreadable image is its own."""
+        root = local_path(root)
         wanted = {example.id for example in examples}
         layout = self.layout(root, classes)
         files = tuple(found for found in layout.files if found.key in wanted)
@@ -217,7 +224,7 @@ class FlowersTask:
             return Views(data.train, data.val, train_transform, eval_transform, workers, features)
         if settings.cache_images == OFF:
             return Views(data.train, data.val, train_transform, eval_transform, workers)
-        root, description = Path(settings.train_dir), built.description
+        root, description = local_path(Path(settings.train_dir)), built.description
         for_training = [
             training_entry(root, data.pictures[example.id], description, settings.crop_scale) for example in data.train
         ]
@@ -256,7 +263,7 @@ class FlowersTask:
 
     def render_by_id(self, root: Path, name: str) -> Image.Image | None:
         """The image of that id. Raises BadImage."""
-        return read_image(PictureFinder(root).path(name))
+        return read_image_at(find_picture(root, name, ALIASES))
 
 
 def _is_utf8(name: str) -> bool:
@@ -264,8 +271,8 @@ def _is_utf8(name: str) -> bool:
     return name.encode("utf-8", "ignore").decode("utf-8") == name
 
 
-def _make_example(root: Path, key: str, file: str, label: int, sha256: str | None = None) -> Example:
-    return Example(key, label, partial(read_image, root / file), sha256=sha256)
+def _make_example(location: PictureLocation, key: str, label: int, sha256: str | None = None) -> Example:
+    return Example(key, label, partial(read_image_at, location), sha256=sha256)
 
 
 def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) -> tuple[str, ...]:
@@ -278,8 +285,10 @@ def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: in
         f"{len(scanned.pictures)} pictures: {counts}",
         f"{doubles} are near-duplicates of another ({source}); each group stays together",
     ]
+    lines += scanned.remarks
     if scanned.left_out:
-        lines.append(f"warning: folders that are none of the classes are left out: {', '.join(scanned.left_out)}")
+        what = "folders" if form_of(scanned.root) is Form.FOLDERS else "labels"
+        lines.append(f"warning: {what} that are none of the classes are left out: {', '.join(scanned.left_out)}")
     if line := passed_over_line(scanned.passed_over):
         lines.append(f"warning: {line}" if has_lost_pictures(scanned.passed_over) else line)
     if dropped:

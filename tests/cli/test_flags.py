@@ -292,6 +292,7 @@ class TestExitCodes:
 
 
 MODELS_OWN, TASKS_OWN = "the model's own", "the task's own"
+PLACE = "(a path, or s3://… or https://… without user, password and query)"
 # group: {flag: (what stands for the value, unit and range as shown, default)}
 HELP = {
     "model": {
@@ -307,8 +308,8 @@ HELP = {
         "--drop-path": ("F", "(>= 0, < 1)", "cnn 0.1, vit 0.0, relation 0.0"),
     },
     "data": {
-        "--train-dir": ("TEXT", "", "data/train"),
-        "--test-dir": ("TEXT", "", "none"),
+        "--train-dir": ("TEXT", PLACE, "data/train"),
+        "--test-dir": ("TEXT", PLACE, "none"),
         "--classes": ("A,B,...", "(each once)", TASKS_OWN),
         "--val-split": ("F", "(>= 0, < 1)", "0.2"),
         "--split-seed": ("INT", "(>= 0, <= 2147483648)", "11"),

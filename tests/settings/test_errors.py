@@ -81,7 +81,10 @@ WRONG = {
         '--oversample is \'100\'. Allowed: none or "COUNT:TIMES,..." with TIMES up to 100, for example "100:3,500:2"'
     ),
     "--weights=": "--weights is nothing. Allowed: hub, none, PATH of a .safetensors or .pth",
-    "--train-dir=": "--train-dir is nothing. Allowed: text",
+    "--train-dir=": "--train-dir is nothing. Allowed: a path, or s3://… or https://… without user, password and query",
+    "--train-dir=https://u:p@h/x.csv": (
+        "--train-dir is 'https://***@h/x.csv'. Allowed: a path, or s3://… or https://… without user, password and query"
+    ),
     "--mean 0.5,0.5": "--mean is '0.5,0.5'. Allowed: three numbers R,G,B, or auto",
     "--mean a,b,c": "--mean is 'a,b,c'. Allowed: three numbers R,G,B, or auto",
     "--model convnextv2_lareg": (

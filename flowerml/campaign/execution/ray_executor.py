@@ -19,6 +19,7 @@ from flowerml.campaign.execution.job import RunJob
 from flowerml.campaign.execution.ray_actor import WorkerActor
 from flowerml.errors import RunFailed, UserError
 from flowerml.forkserver.job import JobResult
+from flowerml.settings.addresses import is_remote
 from flowerml.tracking.search.campaigns import store_address
 
 logger = logging.getLogger(__name__)
@@ -171,7 +172,8 @@ def _check_reachable(address: str) -> None:
 def _with_absolute_paths(job: RunJob) -> RunJob:
     """The job with paths that are the same in another working directory."""
     settings = {
-        name: str(Path(value).absolute()) if name in _PATHS and value else value for name, value in job.settings.items()
+        name: str(Path(value).absolute()) if name in _PATHS and value and not is_remote(value) else value
+        for name, value in job.settings.items()
     }
     weights = settings["weights"]
     if weights not in ("hub", "none"):

@@ -1,5 +1,6 @@
 """A transport adapter for `requests` that connects to one address per family and says in one line why it could not."""
 
+import ipaddress
 import socket
 from typing import Any
 
@@ -48,6 +49,37 @@ class _SecureConnection(urllib3.connection.HTTPSConnection):
         return _connect(self.host, self.port, self.timeout)
 
 
+class PrivateAddress(OSError):
+    """A host whose address is of this machine or its network. The message names the host."""
+
+
+class GuardedAdapter(OneAddressAdapter):
+    """OneAddressAdapter whose connections to servers, not those to proxies, raise PrivateAddress for such a host."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as requests declares it
+        """As HTTPAdapter, with guarded connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _GUARDED_POOLS
+
+
+class _GuardedConnection(urllib3.connection.HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self.host, self.port, self.timeout, guarded=True)
+
+
+class _GuardedSecureConnection(urllib3.connection.HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self.host, self.port, self.timeout, guarded=True)
+
+
+class _GuardedPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _GuardedConnection
+
+
+class _GuardedSecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _GuardedSecureConnection
+
+
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _Connection
 
@@ -57,10 +89,35 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 _POOLS = {"http": _Pool, "https": _SecurePool}
+_GUARDED_POOLS = {"http": _GuardedPool, "https": _GuardedSecurePool}
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address in its last 32 bits
 
 
-def _connect(host: str, port: int, timeout_s: float | None) -> socket.socket:
-    """A TCP connection to the first address of each family that answers within `timeout_s`. Raises ConnectError."""
+def is_private_host(host: str) -> bool:
+    """Whether any address of the host is of this machine or its network; not for a name that does not resolve."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return any(_is_private(str(entry[4][0])) for entry in found)
+
+
+def _is_private(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        address = inner or address
+    return not address.is_global or address.is_multicast
+
+
+def _connect(host: str, port: int, timeout_s: float | None, *, guarded: bool = False) -> socket.socket:
+    """A TCP connection to the first address of each family that answers within `timeout_s`.
+
+    Raises:
+        ConnectError: none does; PrivateAddress: with `guarded`, the address to connect to is of this network.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -68,6 +125,8 @@ def _connect(host: str, port: int, timeout_s: float | None) -> socket.socket:
     failure: OSError | None = None
     for family in dict.fromkeys(entry[0] for entry in found):
         address = next(entry[4] for entry in found if entry[0] == family)
+        if guarded and _is_private(str(address[0])):
+            raise PrivateAddress(host)
         try:
             return socket.create_connection((str(address[0]), port), timeout_s)
         except OSError as error:

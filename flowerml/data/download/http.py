@@ -81,7 +81,7 @@ def iter_body(response: requests.Response, limit: int | None) -> Iterator[bytes]
         try:
             chunk: bytes = raw.read1(_CHUNK if limit is None else min(_CHUNK, limit), decode_content=False)
         except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, ValueError) as error:
-            raise RetryableError(_error_reason(_root_cause(error)), retries=1, responded=True) from error
+            raise RetryableError(_error_reason(root_cause(error)), retries=1, responded=True) from error
         if not chunk:
             return
         limit = None if limit is None else limit - len(chunk)
@@ -92,7 +92,7 @@ def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> req
     headers = {"User-Agent": "flowerml", "Accept-Encoding": "identity", **headers}
     try:
         return session.get(
-            url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S), verify=_trusted_certificates()
+            url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S), verify=trusted_certificates()
         )
     except requests.TooManyRedirects as error:
         raise _endless_redirect(url, None if error.response is None else error.response.status_code) from error
@@ -105,20 +105,20 @@ def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> req
     except ValueError as error:  # InvalidURL, and what urllib.parse raises for a redirect to an impossible host name
         raise UserError(f"{url} leads to an address that can't be one: {ALTERNATIVES}") from error
     except requests.RequestException as error:
-        raise _to_retryable(_root_cause(error)) from error
+        raise to_retryable(root_cause(error)) from error
 
 
 def _endless_redirect(url: str, status: int | None) -> UserError:
     return UserError(f"{url} redirects in a circle or to nowhere ({status}): {ALTERNATIVES}")
 
 
-def _trusted_certificates() -> str | bool:
+def trusted_certificates() -> str | bool:
     """SSL_CERT_FILE or the system's certificates (a file or a folder); True, certifi's, where the system has none."""
     paths = ssl.get_default_verify_paths()
     return paths.cafile or paths.capath or True
 
 
-def _root_cause(error: Exception) -> Exception:
+def root_cause(error: Exception) -> Exception:
     """The innermost exception: requests and urllib3 wrap the socket's in attributes or arguments of their own."""
     while True:
         inner = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
@@ -128,7 +128,8 @@ def _root_cause(error: Exception) -> Exception:
         error = cause
 
 
-def _to_retryable(cause: Exception) -> RetryableError:
+def to_retryable(cause: Exception) -> RetryableError:
+    """The `root_cause` of a request that failed, as a short reason."""
     refused = re.fullmatch(r"Tunnel connection failed: (\d+) ?(.*)", str(cause), re.DOTALL)  # http.client has no class
     if refused:
         phrase = http.client.responses.get(int(refused[1]), "")

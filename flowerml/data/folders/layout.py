@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flowerml.data.folders.kinds import MAIN_SUFFIXES, Kind, Reason, beside_pictures, is_output_folder, kind_of_file
 from flowerml.data.folders.walk import PassedOver, passed_over_line, walk_pictures
+from flowerml.data.location import PictureLocation
 from flowerml.errors import UserError
 from flowerml.text import distinct_nfc, nfc
 
@@ -15,30 +16,42 @@ ALL_FOLDERS = ("folders",)
 
 @dataclass(frozen=True)
 class PictureFile:
-    """One picture file: `file` is `<folder>/<path>` on disk, `label` its class.
+    """One picture: `file` is `<folder>/<path>` on disk, or how its list calls it; `label` its class.
 
     `keeps_form` where another file of the class has the same name in Unicode's other form, so that both have a key.
+    `name` is the key's part behind the class where it is not the path below the class folder, `location` where the
+    bytes are if not in `file`.
     """
 
     file: str
     label: str
     keeps_form: bool = False
+    name: str | None = None
+    location: PictureLocation | None = None
 
     @property
     def key(self) -> str:
         """`<class>/<path>`, in NFC: the same for `roses/a.jpg` and `rose/a.jpg`, on every machine."""
-        path = self.file.split("/", 1)[1]
+        path = self.file.split("/", 1)[1] if self.name is None else self.name
         return f"{self.label}/{path if self.keeps_form else nfc(path)}"
+
+    def locate(self, root: Path) -> PictureLocation:
+        """Where the bytes are; `root` is the folder that was listed."""
+        return root / self.file if self.location is None else self.location
 
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """The classes in label order, their picture files sorted by key, the folders left out, and what is passed over."""
+    """The classes in label order, their picture files sorted by key, the folders left out, and what is passed over.
+
+    `remarks` are lines that a person should read. Of a list, the folders left out are labels.
+    """
 
     classes: tuple[str, ...]
     files: tuple[PictureFile, ...]
     left_out: tuple[str, ...]
     passed_over: tuple[PassedOver, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read_layout(
@@ -59,7 +72,7 @@ def read_layout(
     folders, passed_over = _list_folders(root, () if takes_all else wanted, aliases)
     by_class: dict[str, list[str]] = {}
     for folder in folders:
-        by_class.setdefault(_class_of(folder, wanted, aliases), []).append(folder)
+        by_class.setdefault(class_of(folder, wanted, aliases), []).append(folder)
     names = tuple(sorted(by_class)) if takes_all else wanted
     may_lack = may_lack and {*by_class} <= {*names} and len(by_class) > 1
     present = tuple(name for name in names if name in by_class or not may_lack)
@@ -71,7 +84,7 @@ def read_layout(
         passed_over += walk.counts(name)
     if not may_lack or not files:
         _check_pictures(root, present, files, passed_over)
-    left_out = tuple(folder for folder in folders if _class_of(folder, wanted, aliases) not in names)
+    left_out = tuple(folder for folder in folders if class_of(folder, wanted, aliases) not in names)
     return FolderLayout(names, tuple(sorted(files, key=lambda picture: picture.key)), left_out, tuple(passed_over))
 
 
@@ -80,7 +93,8 @@ def _picture_files(folder: str, label: str, paths: Sequence[str]) -> list[Pictur
     return [PictureFile(f"{folder}/{path}", label, keeps_form=path == form != nfc(path)) for path, form in forms]
 
 
-def _class_of(folder: str, classes: Sequence[str], aliases: Mapping[str, str]) -> str:
+def class_of(folder: str, classes: Sequence[str], aliases: Mapping[str, str]) -> str:
+    """The class that a folder or label stands for, in NFC."""
     plain = nfc(folder)
     if plain in classes:  # a class named `roses` takes precedence over the alias
         return plain
@@ -102,7 +116,7 @@ def _list_folders(root: Path, classes: Sequence[str], aliases: Mapping[str, str]
             if not (root / name).is_dir():
                 if beside_pictures(name) is None and (kind := kind_of_file(root / name))[0] is not Kind.OTHER:
                     passed_over.append(PassedOver("", Reason.OUTSIDE, kind[1], 1))
-            elif _class_of(name, classes, aliases) not in classes and (reason := _why_no_class(root, name)):
+            elif class_of(name, classes, aliases) not in classes and (reason := _why_no_class(root, name)):
                 passed_over.append(PassedOver("", reason, name, 1))
             else:
                 folders.append(name)

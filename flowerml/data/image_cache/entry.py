@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flowerml.data.decode import decode, read_bytes
+from flowerml.data.decode import decode
+from flowerml.data.location import PictureLocation, read_location
 from flowerml.data.scan import Picture
 from flowerml.data.transforms import CROP_SCALE, EvaluationTransform, InputDescription
 
@@ -20,13 +21,13 @@ _FORMAT = "flowerml-image-1"  # to be raised when decoding or reducing changes
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of the cache: key (hex) of content and processing, shape in pixels, its file and how it is made.
+    """One picture of the cache: key (hex) of content and processing, shape in pixels, where it lies and how it is made.
 
     `make` gets the decoded picture. `sha256` is that of the file's content at the scan.
     """
 
     key: str
-    path: Path
+    location: PictureLocation
     sha256: str
     height: int
     width: int
@@ -39,7 +40,7 @@ class Entry:
 
     def read(self) -> tuple[np.ndarray, bool]:
         """The pixels (height, width, 3) from the file, and whether it is what was scanned. Raises BadImage."""
-        data = read_bytes(self.path)
+        data = read_location(self.location)
         pixels = np.asarray(self.make(decode(data)))
         unchanged = pixels.shape == (self.height, self.width, 3) and hashlib.sha256(data).hexdigest() == self.sha256
         return pixels, unchanged
@@ -86,4 +87,4 @@ def _entry(
 ) -> Entry:
     text = f"{_FORMAT}\tpillow {version('pillow')}\t{picture.sha256}\t{kind}"
     key = hashlib.sha256(text.encode()).hexdigest()
-    return Entry(key, root / picture.file, picture.sha256, *shape, make)
+    return Entry(key, picture.locate(root), picture.sha256, *shape, make)

@@ -99,8 +99,8 @@ def _root_mean_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def group_numbers(pictures: Sequence[Picture], root: Path) -> tuple[list[int], str]:
     """A group number for each picture, and the source of the groups in words.
 
-    The groups come from the column `near_dup_group` of `root/manifest.csv` where there is one, else from the perceptual
-    hash. Pictures of equal content are in one group either way.
+    The groups come from the column `near_dup_group` of `root/manifest.csv` (of the folder of a list, where `root` is
+    one) where there is one, else from the perceptual hash. Pictures of equal content are in one group either way.
 
     Raises:
         UserError: the manifest can't be read, or has the column but names none of the pictures.
@@ -122,7 +122,7 @@ def _link_equal(values: Sequence[str]) -> Pairs:
 
 
 def _manifest_links(pictures: Sequence[Picture], root: Path) -> Pairs | None:
-    path = root / "manifest.csv"
+    path = (root if root.is_dir() else root.parent) / "manifest.csv"
     if not path.is_file():
         return None
     try:

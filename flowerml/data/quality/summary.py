@@ -34,6 +34,7 @@ class FolderReport:
     across_classes: tuple[tuple[str, ...], ...]
     identical: tuple[tuple[str, ...], ...]
     passed_over: tuple[PassedOver, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, without the fields that have one value per picture (sizes, groups)."""
@@ -64,6 +65,7 @@ def folder_report(scanned: Scan) -> FolderReport:
         across_classes=tuple(_keys(group) for group in several if len(_labels(group)) > 1),
         identical=tuple(_keys(group) for group in contents.values() if len(group) > 1),
         passed_over=scanned.passed_over,
+        remarks=scanned.remarks,
     )
 
 
@@ -79,6 +81,7 @@ def report_lines(report: FolderReport) -> list[str]:
     )
     lines.append(f"folders left out: {', '.join(map(printable_name, report.left_out)) or 'none'}")
     lines.append(passed_over_line(report.passed_over) or "passed over: nothing")
+    lines += report.remarks
     lines.append(f"files that can't be read: {len(report.bad)}")
     if report.bad:
         lines += [f"  {line}" for line in bad_file_lines(report.bad)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from flowerml.data.loader import Example
 from flowerml.events import DatasetInput
 from flowerml.runs.prepare import Prepared
+from flowerml.settings.addresses import is_remote
 
 
 def dataset_inputs(run: Prepared, test_examples: Sequence[Example]) -> Iterator[DatasetInput]:
@@ -16,14 +17,19 @@ def dataset_inputs(run: Prepared, test_examples: Sequence[Example]) -> Iterator[
 
     The digest of "train" is that of the whole data folder, that of "validation" tells which part of it was held out.
     """
-    classes, folder = run.data.classes, str(Path(run.settings.train_dir).resolve())
+    classes, folder = run.data.classes, _source(run.settings.train_dir)
     yield DatasetInput("train", run.digests.data, folder, "training", _profile(run.data.train, classes))
     if run.data.val:
         held_out = _profile(run.data.val, classes)
         yield DatasetInput("validation", run.shared_split_digest, folder, "validation", held_out)
     if test_examples:
-        source = str(Path(run.settings.test_dir or "").resolve())
+        source = _source(run.settings.test_dir or "")
         yield DatasetInput("test", _digest(test_examples), source, "test", _profile(test_examples, classes))
+
+
+def _source(path: str) -> str:
+    """A path that is the same in every folder, or an address."""
+    return path if is_remote(path) else str(Path(path).resolve())
 
 
 def _profile(examples: Sequence[Example], classes: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from flowerml.cli.label_next import NEXT_PAGE, run_next
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
 from flowerml.settings import resolve_setting
+from flowerml.settings.addresses import is_remote
 from flowerml.settings.flags import CommandParser
 from flowerml.text import cut_list
 
@@ -112,7 +113,7 @@ def _make_dataset(args: argparse.Namespace) -> int:
     per_class = parse_int("--per-class", args.per_class, 1, 100_000)
     size = parse_int("--size", args.size, 32, 2048)
     seed = parse_int("--seed", args.seed, 0, 2**31)
-    root = Path(args.train_dir)
+    root = _own_folder(args)
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise UserError(
@@ -138,6 +139,13 @@ def _make_dataset(args: argparse.Namespace) -> int:
     progress.close()
     logger.info(f"{len(paths)} pictures, {per_class} of each of {', '.join(CLASSES)}, drawn into {root}")
     return 0
+
+
+def _own_folder(args: argparse.Namespace) -> Path:
+    """The folder to write into. Raises UserError for an address."""
+    if is_remote(args.train_dir):
+        raise UserError(f"--train-dir {args.train_dir}: pictures are written on this machine: name a folder")
+    return Path(args.train_dir)
 
 
 def _make_scenes(root: Path, per_class: int, size: int, seed: int, *, tail: bool) -> int:
@@ -242,7 +250,7 @@ def _check_pair_dataset(args: argparse.Namespace) -> int:
 def _fetch_dataset(args: argparse.Namespace) -> int:
     from flowerml.data.download.flower_photos import PUBLIC_SHA256, PUBLIC_URL, fetch_photos, unpack_photos
 
-    root = Path(args.train_dir)
+    root = _own_folder(args)
     sha256 = PUBLIC_SHA256 if args.sha256 is None else args.sha256.lower()
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise UserError(f"--sha256 is {args.sha256!r}. Allowed: 64 hexadecimal digits, as sha256sum prints them")

@@ -16,6 +16,7 @@ from flowerml.campaign.plan.parser import read_plan, shipped_plans
 from flowerml.campaign.status import RunStatus
 from flowerml.cli.arguments import parse_int
 from flowerml.cli.deadline import parse_deadline
+from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import UserError
 from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
@@ -43,7 +44,7 @@ def run(argv: Sequence[str] | None) -> int:
     if args.check:
         return _print_schedule(plan, args, parallel, ends)
 
-    if not Path(args.train_dir).is_dir():
+    if not has_pictures_at(args.train_dir):
         raise UserError(
             f"--train-dir {args.train_dir}: no such folder. Name one with a sub-folder of pictures per class, or of"
             " annotated pictures"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.cli.arguments import parse_int
+from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import UserError
 from flowerml.forkserver.client import ForkClient
 from flowerml.settings import Family, Settings, find_model, grid, resolve
@@ -129,7 +130,7 @@ def _check_sweep_flags(args: argparse.Namespace, settings: Settings) -> None:
         raise UserError("--val-split 0 leaves nothing to compare trials by: hold some pictures out")
     if args.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", args.study):
         raise UserError(f"--study is {args.study!r}. Allowed: up to 100 letters, digits, dots, hyphens and underscores")
-    if not Path(settings.train_dir).is_dir():
+    if not has_pictures_at(settings.train_dir):
         raise UserError(f"--train-dir {settings.train_dir}: no such folder")
 
 

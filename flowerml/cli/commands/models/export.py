@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import RunFailed, UserError
 from flowerml.evaluation.tta import TTA
 from flowerml.settings.flags import CommandParser
@@ -119,7 +120,7 @@ def _check_export_flags(args: argparse.Namespace) -> None:
         raise UserError(f"--version is {args.version!r}. Allowed: whole number, >= 1")
     if args.version and args.family not in FAMILIES:
         raise UserError("--version is one model's: say whose with --family cnn or --family vit")
-    if args.train_dir and not Path(args.train_dir).is_dir():
+    if args.train_dir and not has_pictures_at(args.train_dir):
         raise UserError(
             f"--train-dir {args.train_dir}: no such folder. Name the one the run was trained on, or leave it out"
         )
@@ -177,7 +178,7 @@ def _expected_predictions(
     from flowerml.delivery.verify import Expected
 
     folder = args.train_dir or trained_on
-    return Expected(probe, predictions, Path(folder) if folder and Path(folder).is_dir() else None)
+    return Expected(probe, predictions, Path(folder) if folder and has_pictures_at(folder) else None)
 
 
 def _there(path: Path) -> Path | None:

@@ -1,0 +1,169 @@
+"""Files over http and https, by `requests` with the transport of downloads.
+
+A redirect may not lead to a machine of this network, unless the given address is one itself: an outside server could
+else read what only this machine can reach (server-side request forgery). The address is checked when the connection is
+made, so that a name that resolves twice to different addresses gains nothing; a proxy is trusted to do the same.
+"""
+
+import http.client
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from flowerml.data.download.adapter import GuardedAdapter, OneAddressAdapter, PrivateAddress, is_private_host
+from flowerml.data.download.http import (
+    CONNECT_S,
+    MAX_REDIRECTS,
+    READ_S,
+    RetryableError,
+    iter_body,
+    root_cause,
+    to_retryable,
+    trusted_certificates,
+)
+from flowerml.data.sources.remote.store import Forbidden, NotThere, ObjectVersion, require_whole
+from flowerml.errors import UserError
+
+_ATTEMPTS = 3
+
+
+class HttpStore:
+    """The files of one http or https server. Each thread keeps its connection: a new one costs three round trips."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def list_folder(self, address: str) -> Mapping[str, ObjectVersion]:
+        """Refused: http has no folders."""
+        raise UserError(
+            f"{address}: a folder can't be listed over http. Allowed: the address of a .csv, .tar or .parquet file, or"
+            " s3://bucket/folder"
+        )
+
+    def stat(self, address: str) -> ObjectVersion:
+        """As `Store.stat`, by a HEAD request; nothing is known where the server does not take it."""
+        with self._request("HEAD", address) as response:
+            if response.status_code in (405, 501):
+                return ObjectVersion()
+            _require_ok(address, response)
+            return _version(response)
+
+    def fetch(self, address: str, target: Path, expected: ObjectVersion) -> None:
+        """As `Store.fetch`; a connection that breaks is tried again."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._fetch_once(address, target, expected)
+            except RetryableError as error:
+                if attempt == _ATTEMPTS:
+                    raise UserError(
+                        f"{address} broke off {_ATTEMPTS} times (last: {error}). Try again later"
+                    ) from error
+            else:
+                return
+
+    def _fetch_once(self, address: str, target: Path, expected: ObjectVersion) -> None:
+        with self._request("GET", address) as response:
+            _require_ok(address, response)
+            length = response.raw.length_remaining
+            if expected.is_known and _version(response) != expected:
+                raise UserError(f"{address} has changed while it was being fetched: try again")
+            received = 0
+            with target.open("wb") as file:
+                for chunk in iter_body(response, None):
+                    file.write(chunk)
+                    received += len(chunk)
+            if length is not None and received < length:
+                raise RetryableError("the connection was closed", retries=1, responded=True)
+            require_whole(address, received, length)
+
+    @contextmanager
+    def _request(self, method: str, address: str) -> Iterator[requests.Response]:
+        """The response, whatever its status, its body unread. Raises UserError."""
+        headers = {"User-Agent": "flowerml", "Accept-Encoding": "identity"}
+        try:
+            response = self._session(address).request(
+                method,
+                address,
+                headers=headers,
+                stream=method == "GET",
+                timeout=(CONNECT_S, READ_S),
+                verify=trusted_certificates(),
+                allow_redirects=True,
+            )
+        except requests.TooManyRedirects as error:
+            raise UserError(f"{address} redirects in a circle. Name the address that it should lead to") from error
+        except requests.RequestException as error:
+            cause = root_cause(error)
+            if isinstance(cause, PrivateAddress):
+                raise _private_redirect(address, str(cause)) from error
+            raise UserError(f"{address} can't be reached ({to_retryable(cause)}). Try again later") from error
+        except ValueError as error:  # what urllib.parse raises for an impossible host name
+            raise UserError(f"{address} leads to an address that can't be one ({error}): name another") from error
+        with response:
+            yield response
+
+    def _session(self, address: str) -> requests.Session:
+        session: requests.Session | None = getattr(self._of_thread, "session", None)
+        if session is None:
+            session = self._of_thread.session = _Session(address)
+        return session
+
+
+def _require_ok(address: str, response: requests.Response) -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    phrase = f"{status} {http.client.responses.get(status, '')}".rstrip()
+    if status in (404, 410):
+        raise NotThere(f"{address}: not there (the server answers {phrase}). Name another address")
+    if status in (401, 403, 407):
+        raise Forbidden(
+            f"{address}: the server wants a log-in (it answers {phrase}), and none can be given in an address, which is"
+            " recorded. Bring the files by other means, or name a public address"
+        )
+    raise UserError(f"{address} can't be had (the server answers {phrase}). Try again later, or name another address")
+
+
+def _version(response: requests.Response) -> ObjectVersion:
+    length = response.headers.get("Content-Length", "")
+    tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    return ObjectVersion(int(length) if length.isdecimal() else None, tag)
+
+
+def _private_redirect(address: str, where: str) -> UserError:
+    return UserError(
+        f"{address} leads to {where}, a machine of this network: refused, as an outside server may not choose what is"
+        " read here. Name that address itself if it is meant"
+    )
+
+
+class _Session(requests.Session):
+    """A session without ~/.netrc; redirects stay within http and https, do not lose TLS, and are guarded."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.max_redirects = MAX_REDIRECTS
+        self.auth = lambda request: request  # an `auth` of any kind keeps requests from reading ~/.netrc
+        self._is_guarded = not is_private_host(urlsplit(address).hostname or "")
+        adapter = GuardedAdapter if self._is_guarded else OneAddressAdapter
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, adapter())
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """No credentials on a redirect either."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where the response redirects to. Raises UserError where it may not."""
+        location = super().get_redirect_target(resp)
+        if location is None:
+            return None
+        target = urlsplit(urljoin(resp.url, location))
+        if target.scheme not in ("http", "https") or (resp.url.startswith("https:") and target.scheme == "http"):
+            raise UserError(f"{resp.url} redirects to {target.scheme}://, which is refused: name another address")
+        if self._is_guarded and is_private_host(target.hostname or ""):
+            raise _private_redirect(resp.url, target.hostname or "")
+        return location

@@ -1,0 +1,1 @@
+"""Tests of flowerml.data.sources.remote."""

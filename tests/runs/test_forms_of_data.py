@@ -1,0 +1,127 @@
+"""The same pictures in another form are the same run, bit for bit, and every command takes them."""
+
+import json
+
+import pytest
+
+from flowerml.campaign.engine.context import load_data_info
+from flowerml.campaign.plan.parser import read_plan
+from flowerml.cli.main import main
+from flowerml.delivery.verify import Expected, recorded_photos
+from flowerml.events import MemoryRecorder
+from flowerml.runs.evaluate import Request, run_evaluation
+from flowerml.settings import resolve
+from flowerml.tasks.flowers import CLASSES, FlowersTask
+from tests.data.sources.remote.servers import serving
+from tests.runs.conftest import SMALL
+from tests.runs.forms_of_data import FORMS, as_address
+from tests.runs.test_train import same_weights, weights
+
+ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
+
+
+@pytest.fixture(scope="module")
+def of_folder(train_small):
+    """A run of one epoch on the folder."""
+    return train_small(**ONE_EPOCH)[0]
+
+
+@pytest.fixture(scope="module", params=[*FORMS, "address"])
+def form(request, flowers, tmp_path_factory):
+    """The path of the pictures of `flowers` in another form."""
+    folder = tmp_path_factory.mktemp(f"as-{request.param}")
+    if request.param != "address":
+        yield FORMS[request.param](flowers, folder)
+        return
+    with serving() as site:
+        yield as_address(flowers, folder, site)
+
+
+def prepared(path, **changes):
+    return FlowersTask().prepare(resolve({**SMALL, "train_dir": str(path), **changes})[0])
+
+
+def evaluated(finished, **where):
+    return run_evaluation(Request(finished.folder / "best.pth", "val", workers=0, **where), lambda *_: MemoryRecorder())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_weights_and_predictions_are_those_of_the_folder(of_folder, form, train_small, workers):
+    finished, _ = train_small(train_dir=str(form), workers=workers, **ONE_EPOCH)
+    assert finished.config_id == of_folder.config_id
+    assert same_weights(weights(finished.folder), weights(of_folder.folder))
+    for name in ("predictions.csv", "split.json"):
+        assert (finished.folder / name).read_bytes() == (of_folder.folder / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(train_small):
+    """The same run, each batch shared by two processes."""
+    return train_small(gpus=2, **ONE_EPOCH)[0]
+
+
+def test_two_processes_that_share_batches_get_what_they_get_from_the_folder(of_two_processes, form, train_small):
+    finished, _ = train_small(train_dir=str(form), gpus=2, **ONE_EPOCH)
+    assert same_weights(weights(finished.folder), weights(of_two_processes.folder))
+
+
+@pytest.mark.parametrize("changes", [{"cache_images": "ram"}, {"probe": True}], ids=["cached", "probe"])
+def test_cached_pictures_and_features_are_those_of_the_folder(form, flowers, train_small, changes):
+    given = {"epochs": 1, "warmup_epochs": 0, **changes}
+    given |= dict.fromkeys(("lr_backbone", "freeze_backbone_epochs"), "auto") if "probe" in changes else ONE_EPOCH
+    of = [weights(train_small(train_dir=str(path), **given)[0].folder) for path in (flowers, form)]
+    assert same_weights(*of)
+
+
+@pytest.mark.parametrize("changes", [{}, {"folds": 3, "fold": 2}, {"classes": "folders"}], ids=str)
+def test_split_folds_and_groups_are_those_of_the_folder(form, flowers, changes):
+    expected, found = prepared(flowers, **changes), prepared(form, **changes)
+    assert found.split == expected.split
+    assert found.remarks[:2] == expected.remarks[:2]
+    groups = [FlowersTask().near_duplicates(path, CLASSES, expected.split, expected.val) for path in (flowers, form)]
+    assert groups[0] == groups[1]
+
+
+def test_a_run_of_the_folder_is_evaluated_on_the_form_without_a_remark(of_folder, form, capsys):
+    evaluation = evaluated(of_folder, folder=form)
+    assert f"val pictures of {str(form).replace('http:/', 'http://')} on cpu" in capsys.readouterr().err
+    assert evaluation.changes == ()
+    assert evaluation.scores.loss == of_folder.scores.loss
+
+
+def test_it_may_be_the_test_folder_and_says_what_is_known(of_folder, form, train_small):
+    evaluation = evaluated(of_folder, test_dir=form)
+    assert evaluation.scores.total == 60
+    assert any("60 of 60 pictures are in the training folder too" in line for line in evaluation.changes)
+    finished, recorder = train_small(test_dir=str(form), **ONE_EPOCH)
+    assert (finished.folder / "test").is_dir() or any("test_accuracy" in str(event) for event in recorder.events)
+
+
+def test_a_picture_is_shown_by_its_id(form, flowers):
+    for example in prepared(flowers).val:
+        assert FlowersTask().render_by_id(form, example.id).tobytes() == example.read().tobytes()
+
+
+def test_an_export_finds_the_recorded_photos(of_folder, form):
+    expected = Expected(None, of_folder.folder / "predictions.csv", form)
+    photos = recorded_photos(expected, CLASSES)
+    assert len(photos) == of_folder.scores.total
+    assert all(photo.path.is_file() for photo in photos)
+
+
+def test_a_campaigns_data_are_those_of_the_folder(form, flowers):
+    plan = read_plan("demo")
+    assert load_data_info(plan, str(form)) == load_data_info(plan, str(flowers))
+
+
+def test_the_check_has_its_report_and_its_page(form, flowers, tmp_path, capsys):
+    assert main(["dataset", "check", "--train-dir", str(flowers), "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    page = tmp_path / "page.html"
+    assert main(["dataset", "check", "--train-dir", str(form), "--json", "--html", str(page)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    own = {"root", "remarks", "passed_over"}
+    assert {name: value for name, value in found.items() if name not in own} == {
+        name: value for name, value in expected.items() if name not in own
+    }
+    assert page.is_file()
