@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 from mlflow.tracking import MlflowClient
@@ -14,6 +15,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.events import Artifact, Metrics, Params
 from flowerml.journal import Journal, JournalEntry, find_journals, read_delivered
 from tests.conftest import ROOT
+
+OF_THE_MOMENT = {"images_per_second", "peak_memory_mb", "train_tflops"}  # metrics that no two runs share
 
 
 def free_port():
@@ -73,14 +76,18 @@ class ServerProcess:
 
 
 def rows_of(client, run_id):
-    """A run's metric points, params, file names and status."""
+    """A run's metric points, params, files by path and status."""
     run = client.get_run(run_id)
     points = [
         (name, p.step, p.timestamp, p.value)
         for name in run.data.metrics
         for p in client.get_metric_history(run_id, name)
     ]
-    files = [file.path for file in client.list_artifacts(run_id)]
+    files = [
+        file.path
+        for entry in client.list_artifacts(run_id)
+        for file in (client.list_artifacts(run_id, entry.path) if entry.is_dir else [entry])
+    ]
     return sorted(points), dict(run.data.params), sorted(files), run.info.status
 
 
@@ -96,7 +103,7 @@ def assert_delivered(tally, client, folder):
     tally.lost += len(set(expected) - set(points)) + max(0, len(points) - len(set(points)))
     assert points == expected
     assert params == {name: text for r in records if isinstance(r, Params) for name, text in r.values.items()}
-    assert set(files) == {r.path.name for r in records if isinstance(r, Artifact)}
+    assert set(files) == {(Path(r.folder) / r.path.name).as_posix() for r in records if isinstance(r, Artifact)}
     assert status == "FINISHED"
     return run_id
 

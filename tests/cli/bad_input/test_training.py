@@ -32,7 +32,10 @@ FLAGS = {
     "empty value": Case(
         "train --epochs ''", "--epochs is nothing. Allowed: whole number, >= 1, <= 10000 epochs, or auto"
     ),
-    "empty path": Case("train --train-dir ''", "--train-dir is nothing. Allowed: text"),
+    "empty path": Case(
+        "train --train-dir ''",
+        "--train-dir is nothing. Allowed: a path, or s3://… or https://… without user, password and query",
+    ),
     "value for --json": Case(
         "train --json=yes", "argument --json: ignored explicit argument 'yes'. flowerml train --help lists the flags"
     ),
