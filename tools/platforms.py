@@ -25,7 +25,7 @@ PLATFORMS = {
 }
 OLDEST_MACOS = "14.0"
 # What of the interpreter and of NumPy, torch and pydantic is used shows in these; they take a minute.
-TESTS = ("tests/settings", "tests/models", "tests/journal", "tests/test_files.py", "tests/test_text.py")
+TESTS = ("tests/models", "tests/journal", "tests/test_files.py", "tests/test_text.py")
 
 
 def resolves(python: str, platform: str) -> tuple[bool, str]:

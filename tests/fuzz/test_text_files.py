@@ -86,8 +86,10 @@ def test_settings(given_values):
 
 
 @fuzz
-@given(st.lists(HOSTILE | st.sampled_from(["--model", "--epochs", "--train-dir", "-q", "--json", "--"]), max_size=6))
-@pytest.mark.parametrize("command", ["train", "eval", "predict", "select", "export", "sweep", "campaign"])
+@given(
+    command=st.sampled_from(["train", "eval", "predict", "select", "export", "sweep", "campaign"]),
+    words=st.lists(HOSTILE | st.sampled_from(["--model", "--epochs", "--train-dir", "-q", "--json", "--"]), max_size=6),
+)
 def test_flags(command, words):
     """Also of those that would start something: with a flag that no command has, none does."""
     words = [word for word in words if word not in ("-h", "--help")]
