@@ -24,8 +24,11 @@ PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
 }
 OLDEST_MACOS = "14.0"
-# What of the interpreter and of NumPy, torch and pydantic is used shows in these; they take a minute.
-TESTS = ("tests/models", "tests/journal", "tests/test_files.py", "tests/test_text.py")
+# What is used of the interpreter, torch, pydantic and NumPy shows in these, which take seconds.
+TESTS = (
+    *("tests/journal", "tests/settings/test_recipes.py", "tests/test_files.py", "tests/test_text.py"),
+    *("tests/training/test_trainer.py", "tests/training/test_losses.py", "tests/training/test_lora.py"),
+)
 
 
 def resolves(python: str, platform: str) -> tuple[bool, str]:

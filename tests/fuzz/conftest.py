@@ -10,7 +10,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from flowerml.process.peak_memory import _peak_of_process
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))  # make fuzz: 2,000, make faults: more
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # make fuzz: 2,000
 LONGEST = timedelta(seconds=10)  # of one input
 MEMORY = 500_000_000  # bytes beyond the start
 _KEPT = Path(__file__).resolve().parents[2] / ".hypothesis" / "fuzz"  # failing inputs, tried first the next time
