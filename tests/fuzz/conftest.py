@@ -13,12 +13,14 @@ from flowerml.process.peak_memory import _peak_of_process
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # make fuzz: 2,000
 LONGEST = timedelta(seconds=10)  # of one input
 MEMORY = 500_000_000  # bytes beyond the start
+RANDOM = bool(os.environ.get("FUZZ_RANDOM"))  # else the same inputs each time: CI does not fail by chance
 _KEPT = Path(__file__).resolve().parents[2] / ".hypothesis" / "fuzz"  # failing inputs, tried first the next time
 
 fuzz = settings(
     max_examples=EXAMPLES,
     deadline=LONGEST,
-    database=DirectoryBasedExampleDatabase(_KEPT),
+    derandomize=not RANDOM,
+    database=DirectoryBasedExampleDatabase(_KEPT) if RANDOM else None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     print_blob=True,
 )
