@@ -17,7 +17,7 @@ class PeakMemory:
         self._device = device
         with suppress(OSError):  # 5 resets the peak; not on every kernel, and not outside Linux
             _CLEAR.write_text("5")
-        self._before = _peak_of_process()
+        self._before = peak_of_process()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -29,7 +29,7 @@ class PeakMemory:
         for tensors; the driver and torch's cache take more.
         """
         values = {}
-        peak = _peak_of_process()
+        peak = peak_of_process()
         if peak is not None and self._before is not None and peak > self._before:
             values["peak_memory_mb"] = peak / _MEGABYTE
         if self._device.type == "cuda":
@@ -37,8 +37,8 @@ class PeakMemory:
         return values
 
 
-def _peak_of_process() -> int | None:
-    """Bytes; None outside Linux."""
+def peak_of_process() -> int | None:
+    """The most resident memory of this process so far, in bytes; None outside Linux."""
     try:
         found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     except OSError:

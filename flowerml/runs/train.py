@@ -176,7 +176,14 @@ def _execute(
     ):
         memory = PeakMemory(run.device)
         outcome = _train_model(training, views, features, stop_reason, writer, ranks, limit)
-        used = utilization(outcome.history, run.settings, int(tags["flowerml.multiply_adds"]), run.device)
+        assert outcome.length is not None
+        used = utilization(
+            outcome.history,
+            run.settings,
+            int(tags["flowerml.multiply_adds"]),
+            run.device,
+            frozen_epochs=outcome.length.frozen_epochs,
+        )
         if measured := {**memory.read(), **used}:
             recorder.record(Metrics(measured))
     best = BestWeights(run, views)

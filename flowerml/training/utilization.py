@@ -40,14 +40,20 @@ def peak_tflops(device: str) -> float | None:
 
 
 def utilization(
-    history: Sequence[EpochMetrics], settings: Settings, multiply_adds: int, device: torch.device
+    history: Sequence[EpochMetrics],
+    settings: Settings,
+    multiply_adds: int,
+    device: torch.device,
+    *,
+    frozen_epochs: int,
 ) -> dict[str, float]:
     """`train_tflops` (TFLOP/s of one device) and, on a known GPU in half precision, `mfu` (0 to 1) as metrics.
 
-    `multiply_adds` of a forward pass of one example. Of the epochs that train the whole model, the median counts; with
-    a frozen backbone throughout there is none. Validation, and waiting for pictures, is part of the time.
+    `multiply_adds` of a forward pass of one example; in the first `frozen_epochs` the backbone was frozen. Of epochs
+    that train the whole model, the median counts; with a frozen backbone throughout there is none. Validation, and
+    waiting for pictures, is part of the time.
     """
-    rates = [row["images_per_second"] for row in history if row["epoch"] > settings.freeze_backbone_epochs]
+    rates = [row["images_per_second"] for row in history if row["epoch"] > frozen_epochs]
     if not rates or settings.probe:
         return {}
     # A backward pass has two products for each of the forward pass: for the inputs' gradient, and the weights'.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from flowerml.process.peak_memory import _peak_of_process
+from flowerml.process.peak_memory import peak_of_process
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # make fuzz: 2,000
 LONGEST = timedelta(seconds=10)  # of one input
@@ -31,9 +31,9 @@ def _contained(tmp_path, monkeypatch):
     """The target works in `tmp_path/in`; what it leaves beside it, or takes beyond MEMORY, is a finding."""
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
-    before = _peak_of_process()
+    before = peak_of_process()
     yield
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
-    after = _peak_of_process()
+    after = peak_of_process()
     if before is not None and after is not None:
         assert after - before < MEMORY

@@ -12,7 +12,8 @@ from flowerml.data.transforms import InputDescription
 from flowerml.events import Artifact, Tags
 from flowerml.reporting.image_grid import SIDE, image_grid
 from flowerml.runs.outputs import epoch_images
-from flowerml.runs.outputs.epoch_images import _as_pictures
+from flowerml.runs.outputs.epoch_images import EpochImages, _as_pictures
+from flowerml.training.train_step import TrainStep
 
 # As `MlflowClient.log_image` names its files; the frontend splits them at "+".
 NAME = re.compile(r"(augmented|mistakes)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]{36}(\.png|\+compressed\.webp)")
@@ -61,7 +62,23 @@ def test_normalised_pictures_become_those_they_were():
     assert all(np.array_equal(np.asarray(picture), pixels[i].permute(1, 2, 0)) for i, picture in enumerate(pictures))
 
 
-def test_what_is_written_is_the_batch_that_the_model_got(five_epochs, flowers):
+def test_the_first_batch_of_each_epoch_is_recorded_as_the_model_gets_it(train_small, monkeypatch):
+    """Augmented and mixed: the very tensors of the step."""
+    recorded, stepped, queue = {}, [], TrainStep.queue
+
+    def queue_and_keep(self, inputs, *rest):
+        stepped.append(inputs.clone())
+        return queue(self, inputs, *rest)
+
+    monkeypatch.setattr(TrainStep, "queue", queue_and_keep)
+    monkeypatch.setattr(EpochImages, "record_batch", lambda _, epoch, inputs: recorded.update({epoch: inputs.clone()}))
+    train_small(mixup=0.5, cutmix=0.0)
+    steps = len(stepped) // 3
+    assert sorted(recorded) == [1, 2, 3]
+    assert all(torch.equal(recorded[epoch], stepped[(epoch - 1) * steps]) for epoch in recorded)
+
+
+def test_a_grid_has_as_many_pictures_as_there_is_room_for(five_epochs):
     """Epoch 1's grid has as many pictures as there are, in its rows of three, none of them blank."""
     (path,) = (five_epochs[0].folder / "images").glob("augmented+step+1+*.png")
     with Image.open(path) as grid:

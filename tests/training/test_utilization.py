@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from flowerml.settings import resolve
-from flowerml.training.utilization import peak_tflops, utilization
+from flowerml.training.utilization import peak_tflops
+from flowerml.training.utilization import utilization as measured_utilization
 
 CPU = torch.device("cpu")
 RATES = (100.0, 200.0, 300.0, 400.0)
@@ -19,6 +20,12 @@ def settings(**changes):
     return resolve({**given, "freeze_backbone_epochs": 0, **changes})[0]
 
 
+def utilization(history, given, multiply_adds, device, frozen=None):
+    """Of a run that froze its backbone as long as its settings say, unless told otherwise."""
+    frozen = given.freeze_backbone_epochs if frozen is None else frozen
+    return measured_utilization(history, given, multiply_adds, device, frozen_epochs=frozen)
+
+
 def test_a_step_has_three_forward_passes_of_two_operations_a_multiply_add():
     assert utilization(history(*RATES), settings(), 10**9, CPU) == {"train_tflops": pytest.approx(2e9 * 3 * 250 / 1e12)}
 
@@ -27,6 +34,12 @@ def test_epochs_with_a_frozen_backbone_do_not_count():
     frozen = settings(freeze_backbone_epochs=3)
     assert utilization(history(*RATES), frozen, 10**9, CPU)["train_tflops"] == pytest.approx(2e9 * 3 * 400 / 1e12)
     assert utilization(history(*RATES), settings(freeze_backbone_epochs=4, lr_backbone=0.0), 10**9, CPU) == {}
+
+
+def test_epochs_count_from_where_a_shortened_run_has_thawed():
+    """--max-minutes shortens the frozen epochs with the run: what the settings say is not what was frozen."""
+    found = utilization(history(*RATES[:2]), settings(freeze_backbone_epochs=3), 10**9, CPU, frozen=1)
+    assert found["train_tflops"] == pytest.approx(2e9 * 3 * 200 / 1e12)
 
 
 def test_sam_passes_twice_and_lora_computes_no_gradient_of_frozen_weights():

@@ -156,18 +156,22 @@ def _error_reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-class _Session(requests.Session):
-    """A session without ~/.netrc, with redirects only to http and https."""
+class AnonymousSession(requests.Session):
+    """A session that sends no credentials, also not those of ~/.netrc, with the transport `adapter`."""
 
-    def __init__(self) -> None:
+    def __init__(self, adapter: type[OneAddressAdapter] = OneAddressAdapter) -> None:
         super().__init__()
         self.max_redirects = MAX_REDIRECTS
         self.auth = lambda request: request  # an `auth` of any kind keeps requests from reading ~/.netrc
         for scheme in ("http://", "https://"):
-            self.mount(scheme, OneAddressAdapter())
+            self.mount(scheme, adapter())
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """No credentials on a redirect either."""
+
+
+class _Session(AnonymousSession):
+    """Redirects only to http and https."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where the response redirects to. Raises UserError for any scheme but http and https (file:, ftp:, …)."""

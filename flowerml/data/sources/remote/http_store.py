@@ -17,8 +17,8 @@ import requests
 from flowerml.data.download.adapter import GuardedAdapter, OneAddressAdapter, PrivateAddress, is_private_host
 from flowerml.data.download.http import (
     CONNECT_S,
-    MAX_REDIRECTS,
     READ_S,
+    AnonymousSession,
     RetryableError,
     iter_body,
     root_cause,
@@ -141,20 +141,12 @@ def _private_redirect(address: str, where: str) -> UserError:
     )
 
 
-class _Session(requests.Session):
-    """A session without ~/.netrc; redirects stay within http and https, do not lose TLS, and are guarded."""
+class _Session(AnonymousSession):
+    """Redirects stay within http and https, do not lose TLS, and are guarded."""
 
     def __init__(self, address: str) -> None:
-        super().__init__()
-        self.max_redirects = MAX_REDIRECTS
-        self.auth = lambda request: request  # an `auth` of any kind keeps requests from reading ~/.netrc
         self._is_guarded = not is_private_host(urlsplit(address).hostname or "")
-        adapter = GuardedAdapter if self._is_guarded else OneAddressAdapter
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, adapter())
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """No credentials on a redirect either."""
+        super().__init__(GuardedAdapter if self._is_guarded else OneAddressAdapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where the response redirects to. Raises UserError where it may not."""
