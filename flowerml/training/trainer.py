@@ -36,6 +36,7 @@ from flowerml.training.length.trial import choose_by_trial
 from flowerml.training.lora import LowRankUpdates
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
+from flowerml.training.performance.data_wait import DataWait
 from flowerml.training.schedule import Plateau, Schedule
 from flowerml.training.train_state import EpochTotals, TrainState
 from flowerml.training.train_step import PendingStep, make_train_step
@@ -134,6 +135,7 @@ class Trainer:
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.ema = EMA(self.model, self.fit.length.total) if settings.ema else None
         self.normalize = BatchNormalizer(built.description, device)
+        self.data_wait = DataWait()
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
         self.train_step = make_train_step(
             self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch, ranks, lora
@@ -171,6 +173,8 @@ class Trainer:
             last = self.last_epoch
             result.history.append(metrics)
             callbacks.on_epoch(metrics)
+            if callbacks.on_data_wait is not None and self.data_wait.total_s:
+                callbacks.on_data_wait(self.data_wait)
             is_best = self.update_best(candidate, last)
             if callbacks.on_weights is not None:
                 callbacks.on_weights(candidate)
@@ -401,7 +405,8 @@ class Trainer:
         features = self.feature_loaders(epoch)
         loader = self.loader if features is None else features.train
         left = self.fit.length.steps_of(epoch) - skip
-        yield from self._received(track(loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120))
+        batches = self._received(track(loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120))
+        yield from batches if features is not None else self.data_wait.measured(batches)
 
     def _received(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches. A stop while one is waited for, or a dead worker, comes between two steps: the state is saved.
