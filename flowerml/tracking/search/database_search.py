@@ -6,6 +6,7 @@ filters are the same texts, read by MLflow's own parser.
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlRun, SqlTag
@@ -100,13 +101,16 @@ class DatabaseSearch:
 
 
 def _values(
-    connection: Connection, run_ids: Sequence[str], table: type, *clauses: ColumnElement[bool]
-) -> dict[str, dict[str, object]]:
+    connection: Connection,
+    run_ids: Sequence[str],
+    table: Any,  # noqa: ANN401 - MLflow's tables have no types
+    *clauses: ColumnElement[bool],
+) -> dict[str, dict[str, Any]]:
     """What the runs have in a table of keys and values, by run id."""
     columns = [table.run_uuid, table.key, table.value]
     if table is SqlLatestMetric:
         columns.append(table.is_nan)
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for begin in range(0, len(run_ids), _AT_ONCE):
         query = select(*columns).where(table.run_uuid.in_(run_ids[begin : begin + _AT_ONCE]), *clauses)
         for run_id, key, value, *is_nan in connection.execute(query):
