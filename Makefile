@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell for one in python3.11 python3.12 python3.13; do $$one -c 
 STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
 VRD ?= ../shared/data/vrd
-BENCHMARKS := calibration formats gains unknown campaign paired_accuracy sweep gpu timm_script survival throughput data_path predict load selector scale relations_vrd
+BENCHMARKS := long_campaign calibration formats gains unknown campaign paired_accuracy sweep gpu timm_script survival throughput data_path predict load selector scale relations_vrd
 SLOW ?= slow
 CHAOS_SEEDS ?= 1,2,3,4,5,6,7,8,9,10
 CHAOS_SWEEP_SEEDS ?= 1,2,3
@@ -88,6 +88,7 @@ bench: $(READY)  ## measurements, as tables and in benchmarks/RESULTS.md (half a
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/selector.py --stores sqlite
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/long_campaign.py
 	@if test -d $(VRD); then $(BIN)/python benchmarks/relations_vrd.py --vrd $(VRD); else echo "no folder $(VRD): relations_vrd.py is left out"; fi
 	@if test -d data/train; then $(BIN)/python benchmarks/survival.py; else echo "no photos in data/train: survival.py is left out"; fi
 

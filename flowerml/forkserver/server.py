@@ -60,20 +60,16 @@ def main() -> int:
 
 
 def warm_up() -> None:
-    """Fill caches that last as long as the process: MLflow's imports, fonts, the list of installed packages.
+    """Fill caches that last as long as the process: MLflow's imports, fonts, templates, the list of packages.
 
     All objects are then frozen: a child's garbage collector would touch, and so copy, the memory it shares.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    from flowerml.reporting.warm_up import warm_up_reporting
     from flowerml.runs.outputs.artifacts import installed_packages
     from flowerml.tracking.preload import preload
 
     preload()
-    figure = Figure(figsize=(1, 1))
-    figure.add_subplot().set_title("flowers")
-    FigureCanvasAgg(figure).draw()
+    warm_up_reporting()
     installed_packages()
     freeze()
 

@@ -16,6 +16,7 @@ from flowerml.models import frozen_backbones
 from flowerml.models.backbone import Backbone, UnknownModel
 from flowerml.models.classifier import Classifier, HeadClassifier, Network
 from flowerml.models.layer_groups import LayerGroups
+from flowerml.models.no_init import NoInitialValues
 from flowerml.models.weights.load import load_backbone, require_weights_file
 from flowerml.settings import Family, Library, ModelSpec
 
@@ -114,13 +115,14 @@ def build_backbone(spec: ModelSpec, img_size: int, drop_path: float, weights: st
 def build_for_weights(spec: ModelSpec, classes: int, *, img_size: int) -> Classifier:
     """A classifier whose weights will be loaded by the caller; nothing is downloaded or run.
 
-    Under `torch.device("meta")` it takes no memory.
+    Under `torch.device("meta")` it takes no memory, and its weights are not drawn.
 
     Raises:
         UnknownModel: the library does not know the name.
     """
-    backbone = create_backbone(spec, img_size, 0.0, hub=False)
-    return Classifier(backbone.module, backbone.features, classes, 0.0)
+    with NoInitialValues():
+        backbone = create_backbone(spec, img_size, 0.0, hub=False)
+        return Classifier(backbone.module, backbone.features, classes, 0.0)
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 _USUAL = gc.get_threshold()
 _RARE = (100_000, *_USUAL[1:])
+_frozen_here = False  # by `freeze`: gc.get_freeze_count() counts a million objects one by one
 
 
 def collect_rarely() -> None:
@@ -19,8 +20,10 @@ def collect_rarely() -> None:
 
 def freeze() -> None:
     """Freeze all objects, free existing garbage, and let collections come as often as usual from now on."""
+    global _frozen_here  # noqa: PLW0603 - of the process, as the collector
     gc.collect()  # else existing garbage stays as long, for example the model of a failed attempt
     gc.freeze()
+    _frozen_here = True
     gc.set_threshold(*_USUAL)
 
 
@@ -32,7 +35,8 @@ def frozen_gc() -> Iterator[None]:
     Objects made inside are collected as usual; frozen ones that become garbage are collected afterwards. Nothing is
     done where objects are frozen already: in a process forked from one that has everything imported.
     """
-    if gc.get_freeze_count():
+    global _frozen_here  # noqa: PLW0603 - as in `freeze`
+    if _frozen_here or gc.get_freeze_count():
         yield
         return
     before = gc.get_threshold()
@@ -41,4 +45,5 @@ def frozen_gc() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+        _frozen_here = False
         gc.set_threshold(*before)

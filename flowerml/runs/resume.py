@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flowerml.runs.lifecycle.leftovers import CHECKPOINTS
 from flowerml.runs.lifecycle.run_file import RunFile, check_available
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
@@ -19,10 +20,15 @@ class StartPoint:
     checkpoint: StoredCheckpoint | None = None
     same_run: bool = False
 
+    @property
+    def starts_over(self) -> bool:
+        """Whether a new run takes the place of an earlier one, whose files are not its own."""
+        return self.remark is not None and self.checkpoint is None and not self.same_run
+
 
 def checkpoints_of(run: Prepared) -> CheckpointStore:
     """The run's checkpoint store: `state/` in its folder."""
-    return CheckpointStore(run.folder / "state", run.config_id, run.settings.seed, run.settings.keep_checkpoints)
+    return CheckpointStore(run.folder / CHECKPOINTS, run.config_id, run.settings.seed, run.settings.keep_checkpoints)
 
 
 def find_existing_run(run: Prepared) -> RunFile | None:

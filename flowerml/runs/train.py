@@ -15,6 +15,7 @@ from flowerml.process.peak_memory import PeakMemory
 from flowerml.runs.best_weights import BestWeights, best_file, best_kept_of_failed
 from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
 from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, Lease, acquire, clean_fenced, fenced_writes
+from flowerml.runs.lifecycle.reap import complete_finished_run
 from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, handle_signals, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
@@ -82,6 +83,7 @@ def run_training(
     if on_prepared is not None:
         on_prepared(run)
     test_examples = _test_examples(run)
+    complete_finished_run(run.folder)
     find_existing_run(run)  # raises before anything is written
     lease = acquire(run.folder, run.settings.lease_seconds)
     stop = StopRequest()
@@ -91,13 +93,15 @@ def run_training(
         watch_run(lease.heartbeat, run.settings.lease_seconds / HEARTBEATS_PER_LEASE, stop, launcher),
     ):
         start, recorder = _open_recorder(run, lease, open_recorder)
-        with finalize_run_status(
-            run.folder, run.config_id, run.settings.seed, recorder, stop, checkpoints_of(run).clear
-        ):
+
+        def clean_up() -> None:
+            checkpoints_of(run).clear()
+            clean_fenced(lease)
+
+        with finalize_run_status(run.folder, run.config_id, run.settings.seed, recorder, stop, clean_up):
             training = _TrainingRun(run, recorder, start, stop, labels or {}, on_row, torchrun)
             with system_metrics(recorder, run.device, lease.owner.token):
                 finished = _execute(training, test_examples, calibration_folders)
-        clean_fenced(lease)
     return replace(finished, run_id=recorder.run_id)
 
 
@@ -150,7 +154,7 @@ def _execute(
     run, recorder, start = training.prepared, training.recorder, training.start
     limit = TimeLimit(run.settings.max_minutes * 60) if run.settings.max_minutes else None  # begins here
     checkpoints = checkpoints_of(run)
-    if run.settings.overwrite:
+    if run.settings.overwrite or start.starts_over:
         clear_folder(run.folder)
         clear_epochs(run.folder)
         clear_images(run.folder)

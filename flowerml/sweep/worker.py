@@ -13,6 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from flowerml.errors import LeaseLost, RunFailed, UserError
 from flowerml.runs.lifecycle.attempts import lease_owner
+from flowerml.runs.lifecycle.reap import complete_finished_run
 from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.runs.train import run_training
@@ -171,6 +172,7 @@ def _train_run(
             time.sleep(1.0)
         run_file = read_run_file(folder)
         if run_file is not None and run_file.status == "FINISHED":
+            complete_finished_run(folder)
             break
         try:
             shared = config.folder if settings.probe and phase == "trials" else None

@@ -20,6 +20,8 @@ from flowerml.errors import UserError
 from flowerml.events import Ended, MemoryRecorder
 from flowerml.log import configure_logging
 from flowerml.runs import train as runs_training
+from flowerml.runs.lifecycle import termination
+from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.settings import resolve
 from flowerml.tracking.client.connection import connect
 from flowerml.tracking.delivery.background_sender import BackgroundSender
@@ -119,6 +121,31 @@ def arm(fault):
             return step(self, inputs, *rest)
 
         TrainStep.queue = poisoned
+    if "at_end" in fault:
+        _at_end(fault["at_end"], fault["signal"])
+
+
+def _at_end(moment, number):
+    """Get a signal once the run's folder says FINISHED; once MLflow is told, too; or with a checkpoint half removed."""
+    write, clear, rename = termination.write_run_file, CheckpointStore.clear, Path.rename
+
+    def write_and_send(folder, run):
+        write(folder, run)
+        if moment == "written" and run.status == "FINISHED":
+            os.kill(os.getpid(), number)
+
+    def send_and_clear(store):
+        if moment == "told" and read_run_file(store.folder.parent).status == "FINISHED":
+            os.kill(os.getpid(), number)
+        clear(store)
+
+    def rename_and_send(path, target):
+        renamed = rename(path, target)
+        if moment == "removing" and ".gone" in str(target) and read_run_file(path.parent.parent).status == "FINISHED":
+            os.kill(os.getpid(), number)
+        return renamed
+
+    termination.write_run_file, CheckpointStore.clear, Path.rename = write_and_send, send_and_clear, rename_and_send
 
 
 def _at_save(fault):

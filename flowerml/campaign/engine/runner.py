@@ -29,7 +29,7 @@ from flowerml.errors import RunFailed, Stopped, UserError
 from flowerml.events import now_ms
 from flowerml.forkserver.job import JobResult
 from flowerml.runs.lifecycle.attempts import lease_owner
-from flowerml.runs.lifecycle.reap import reap_folder
+from flowerml.runs.lifecycle.reap import complete_finished_run, reap_folder
 from flowerml.runs.lifecycle.stop_request import StopRequest
 from flowerml.settings import Settings
 from flowerml.tracking import sync_folder
@@ -79,6 +79,8 @@ class CampaignRunner:
             RunFailed: a blocking run failed, a phase could not be decided, or the delivery failed its checks.
             Stopped: a stop was requested; the runs have stopped with a checkpoint.
         """
+        for run in self.plan.runs:
+            complete_finished_run(self.locations.folder(run.name))
         try:
             while (action := self._next_action()).kind is not ActionKind.DONE or not self._finalize():
                 self._execute(action)
@@ -151,6 +153,8 @@ class CampaignRunner:
         """Note the duration of a run whose process has ended, and count a failure."""
         notes = self.locations.ledger.notes_of(result.name)
         notes.seconds += time.monotonic() - self._running_since.pop(result.name, time.monotonic())
+        if result.exit_code != 0:
+            complete_finished_run(self.locations.folder(result.name))
         if result.exit_code != 0 and not (
             result.lost or self._is_stopping or self._is_skipped(result.name) or self._is_leased_elsewhere(result)
         ):

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from flowerml.runs.lifecycle.reap import complete_finished_run
 from flowerml.runs.lifecycle.run_file import RunFile, read_run_file
 from flowerml.runs.prepare import Prepared, fold_folder, prepare
 from flowerml.runs.train import OpenRecorder, run_training
@@ -37,6 +38,7 @@ def train_folds(
         logger.info(f"\nfold {fold} of {settings.folds}:")
         if finished is not None:
             folder, run = finished
+            complete_finished_run(folder)
             logger.info(f"{folder} holds its finished run ({run.run_id}) already")
         else:
             folder = run_training(of_fold, open_recorder, labels=labels, on_prepared=on_prepared).folder

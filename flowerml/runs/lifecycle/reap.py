@@ -9,6 +9,7 @@ from flowerml.events import Ended, Status
 from flowerml.journal import Journal, JournalEntry, RunStarted, find_journals, read_delivered
 from flowerml.runs.lifecycle.attempts import LeaseOwner, lease_owner
 from flowerml.runs.lifecycle.lease import Lease, acquire, fenced_writes
+from flowerml.runs.lifecycle.leftovers import clear_leftovers
 from flowerml.runs.lifecycle.run_file import RUN_FILE, RunFile, read_run_file, write_run_file
 
 logger = logging.getLogger(__name__)
@@ -34,12 +35,34 @@ def run_folders(runs_root: Path) -> list[Path]:
         raise UserError(f"{runs_root}: {error.strerror or error}") from error
 
 
+def complete_finished_run(root: Path) -> None:
+    """Complete the end of the run in `root` if its process ended while it wrote that it is FINISHED.
+
+    Its journal gets its end, and its checkpoints go. Any other run stays as it is. Logs what fails.
+    """
+    run_file = read_run_file(root)
+    if run_file is None or run_file.status != Status.FINISHED:
+        return
+    try:
+        reap_folder(root)
+    except UserError as error:
+        logger.warning(f"{root}: the end of its finished run could not be completed ({error})")
+
+
 def reap_folder(root: Path) -> ReapedRun | None:
     """Close the run in `root` if it has not ended and its lease has expired; None if there is nothing to close.
+
+    The checkpoints of one that is FINISHED are removed, if there are any left.
 
     Raises:
         UserError: the folder can't be written to.
     """
+    closed = _close(root)
+    clear_leftovers(root)
+    return closed
+
+
+def _close(root: Path) -> ReapedRun | None:
     owner = lease_owner(root)
     if owner is None or not owner.expired or not _is_open(root, owner):
         return None

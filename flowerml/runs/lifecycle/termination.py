@@ -25,7 +25,7 @@ def finalize_run_status(
 ) -> Iterator[None]:
     """`finalize_status`, with the status also in the folder's `run.json`: RUNNING inside.
 
-    `clean_up` is called once `run.json` says FINISHED. Raises as `finalize_status`.
+    `clean_up` is called once `run.json` says FINISHED, and no signal interrupts it. Raises as `finalize_status`.
     """
 
     def write_status(status: str) -> None:
@@ -52,7 +52,8 @@ def finalize_status(
     """Record FINISHED, KILLED (a stop was requested) or FAILED with the reason, with the recorder and `write_status`.
 
     `on_finished` is called after FINISHED was recorded. `stop` handles SIGTERM and SIGINT until the very end (Ctrl-C
-    under `mlflow run` sends two signals), and none interrupts between the recorder and `write_status`.
+    under `mlflow run` sends two signals), and none interrupts from the first of recorder, `write_status` and
+    `on_finished` to the last.
 
     Raises:
         KeyboardInterrupt: a stop was requested, also where the run was FINISHED by then.
@@ -80,7 +81,7 @@ def finalize_status(
                 write_status(Status.FINISHED.value)
                 recorder.record(Ended(Status.FINISHED))
                 is_recorded = True
-            on_finished()
+                on_finished()
         except LeaseLost:
             raise
         except BaseException as error:

@@ -10,6 +10,7 @@ from platform import platform, python_version
 
 import numpy as np
 import torch
+from torch import nn
 
 from flowerml.data.inputs import tensors_of
 from flowerml.data.loader import Example, ExampleDataset, Transform, collate
@@ -199,19 +200,24 @@ def predictions_csv(predictions: Predictions) -> str:
 
 
 def write_probe(
-    folder: Path, examples: Sequence[Example], transform: Transform, features: Features | None = None
+    folder: Path,
+    examples: Sequence[Example],
+    transform: Transform,
+    features: Features | None = None,
+    network: nn.Module | None = None,
 ) -> Path:
     """`probe.npz`: up to 32 preprocessed inputs (N, 3, S, S) and the logits (N, C) that `best.pth` gives on them, fp32
     on the CPU. `transform` is the task's for evaluation.
 
     Several inputs of a model are `inputs_0`, `inputs_1` and so on. The logits come from the file on disk through the
     public loader, so a best.pth that does not load fails here. `features` gives those of a backbone that was not
-    trained, fp32 on the CPU: the head's logits on them are the model's, without the seconds of a pass.
+    trained, fp32 on the CPU: the head's logits on them are the model's, without the seconds of a pass. `network` is
+    what the loader has made of the file already.
     """
     probed = ExampleDataset(examples[:PROBES], transform, 0)
     inputs, _, ids = collate([probed[0, index, 0] for index in range(len(probed))])
     with torch.inference_mode():
-        network = load_network(folder / "best.pth")
+        network = network or load_network(folder / "best.pth")
         if features is None:
             logits = network(inputs).numpy()
         else:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from flowerml.evaluation.predict import predict_all
 from flowerml.events import Artifact, Metrics, Recorder, Tags, TrainedModel
 from flowerml.models.builders import set_channels_last
 from flowerml.optional_files import try_to_make
-from flowerml.prediction import as_network
+from flowerml.prediction import as_network, load_network
 from flowerml.runs.baselines import record_baselines
 from flowerml.runs.best_weights import BestWeights
 from flowerml.runs.outputs import artifacts
@@ -72,13 +72,18 @@ def finalize_run(
     paths = [best.path, artifacts.write_history(run.folder, outcome.history)]
     if curves := try_to_make("curves.png", lambda: artifacts.write_curves(run, outcome)):
         paths.append(curves)
+    read_back = cache(lambda: load_network(best.path))  # what later commands will read
     explainer = None
     if views.features is None:  # a linear probe ends in less time than its backbone needs for a map: `flowerml eval`
         explainer = MistakeExplainer(
             run.task,
             run.data.classes,
             run.built.description,
-            lambda: as_network(best.checkpoint, str(run.device), str(run.folder)),
+            lambda: (
+                read_back()
+                if run.device.type == "cpu"
+                else as_network(best.checkpoint, str(run.device), str(run.folder))
+            ),
             seconds=_HEAT_MAPS_S,
         )
     metrics: dict[str, float] = {"best_epoch": outcome.best.epoch}
@@ -104,7 +109,7 @@ def finalize_run(
         paths += calibrated.paths
     on_cpu = views.features if run.device.type == "cpu" else None  # a GPU's features differ in the last digits
     _, transform = run.task.transforms(run.built.description, run.settings)
-    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, transform, on_cpu))
+    paths.append(artifacts.write_probe(run.folder, run.data.val or run.data.train, transform, on_cpu, read_back()))
     test: Scores | None = None
     if test_examples:
         test_predictions = (

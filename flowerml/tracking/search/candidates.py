@@ -1,31 +1,24 @@
 """Candidate runs of a selection, searched by tags in all experiments, and their per-picture results.
 
-A returned run costs the server 3.5 ms, mostly for params that are not needed, so few runs are returned: distinct
-digests are found with one run each (the newest, then the newest with none of the digests seen so far, until there is
-none), and all runs are fetched for a single digest only.
+Few runs are returned: the distinct digests are found first, and all runs are fetched for a single digest only.
 """
 
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
-from mlflow.entities import Run
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.tracking import MlflowClient, get_tracking_uri
+from mlflow.utils.uri import get_uri_scheme
 
 from flowerml.selection.candidates import several_digests, unknown_digests
 from flowerml.selection.records import CandidateRun, PictureResults, Scope
 from flowerml.tracking.client.connection import connect
 from flowerml.tracking.client.failures import to_user_error
-from flowerml.tracking.search.filters import (
-    Digests,
-    digest_prefix_filter,
-    digests_filter,
-    scope_filters,
-    tag_equals,
-    tag_exists,
-)
+from flowerml.tracking.search.filters import Digests, digest_prefix_filter, digests_filter, scope_filters
 from flowerml.tracking.search.predictions import fetch_predictions
+from flowerml.tracking.search.run_search import ClientSearch, FoundRun, RunSearch
 
-_PAGE = 500
 _MAX_COUNTED = 600  # runs to count for the list of several digests, which should be quick too
 _MAX_DIGESTS = 10  # to look for: each excluded digest is a join, of which SQLite allows 64
 _MAX_NAMES = 6  # runs named in one remark
@@ -56,8 +49,8 @@ class TrackedRuns:
             UserError: several digests, or none that match those of `scope`; they are listed with counts.
         """
         try:
-            with _gc_paused():
-                return self._find(scope)
+            with _gc_paused(), closing(make_search(self._client, self._experiments)) as search:
+                return self._find(search, scope)
         except Exception as error:  # as above
             raise to_user_error(error) from error
 
@@ -74,112 +67,78 @@ class TrackedRuns:
             self.remarks.append(f"{several} no per-picture results: {reason}: {', '.join(names[:_MAX_NAMES])}{others}")
         return {run_id: result for run_id, result in results.items() if isinstance(result, PictureResults)}
 
-    def _find(self, scope: Scope) -> list[CandidateRun]:
+    def _find(self, search: RunSearch, scope: Scope) -> list[CandidateRun]:
         filters = scope_filters(scope)
         prefix = digest_prefix_filter(scope)
         named = [f"{condition} AND {prefix}" if prefix else condition for condition in filters]
         finished = [f"{condition} AND attributes.status = 'FINISHED'" for condition in named]
-        digests = self._digests(finished) or self._digests(named)
+        digests = _distinct_digests(search, finished) or _distinct_digests(search, named)
         if len(digests) == 1:
-            return self._search([f"{condition} AND {digests_filter(digests[0])}" for condition in filters])
+            return self._candidates(search, filters, digests[0])
         if digests:
             limit = _MAX_COUNTED // len(digests)
-            raise several_digests(self._sample(filters, digests, limit + 1), counted=limit, listed=_MAX_DIGESTS)
-        if named != filters and (others := self._digests(filters)):
+            raise several_digests(self._sample(search, filters, digests, limit + 1), counted=limit, listed=_MAX_DIGESTS)
+        if named != filters and (others := _distinct_digests(search, filters)):
             limit = _MAX_COUNTED // len(others)
-            raise unknown_digests(self._sample(filters, others, limit + 1), scope, counted=limit, listed=_MAX_DIGESTS)
+            raise unknown_digests(
+                self._sample(search, filters, others, limit + 1), scope, counted=limit, listed=_MAX_DIGESTS
+            )
         return []
 
-    def _digests(self, filters: Sequence[str]) -> list[Digests]:
-        """The distinct (data, split) digests of the runs that meet any of `filters`; `_MAX_DIGESTS` + 1 at most."""
-        found: list[Digests] = []
+    def _sample(
+        self, search: RunSearch, filters: Sequence[str], digests: Sequence[Digests], limit: int
+    ) -> list[CandidateRun]:
+        """Up to `limit` runs of each pair of digests, to be counted."""
+        return [run for pair in digests for run in self._candidates(search, filters, pair, limit)]
+
+    def _candidates(
+        self, search: RunSearch, filters: Sequence[str], digests: Digests, limit: int | None = None
+    ) -> list[CandidateRun]:
+        """The first `limit` runs of a pair of digests that meet any of `filters`, oldest first."""
+        found: dict[str, FoundRun] = {}
         for condition in filters:
-            for split in self._values(condition, "split_digest"):
-                within = f"{condition} AND {tag_equals('split_digest', split)}"
-                found += [(data, split) for data in self._values(within, "data_digest") if (data, split) not in found]
-                if len(found) > _MAX_DIGESTS:
-                    return found[: _MAX_DIGESTS + 1]
-        return found
-
-    def _values(self, condition: str, tag: str) -> Iterator[str]:
-        """The distinct values of a tag, newest run first: one small query per value, and one more."""
-        seen: list[str] = []
-        while True:
-            others = " AND ".join([condition, tag_exists(tag), *(tag_equals(tag, value, "!=") for value in seen)])
-            runs = self._client.search_runs(
-                self._experiments, others, max_results=1, order_by=["attributes.start_time DESC"]
-            )
-            if not runs:
-                return
-            seen.append(runs[0].data.tags[f"flowerml.{tag}"])
-            yield seen[-1]
-
-    def _sample(self, filters: Sequence[str], digests: Sequence[Digests], limit: int) -> list[CandidateRun]:
-        """Up to `limit` runs of each pair of digests."""
-        return [
-            run
-            for pair in digests
-            for run in self._search([f"{condition} AND {digests_filter(pair)}" for condition in filters], limit)
-        ]
-
-    def _search(self, filters: Sequence[str], limit: int | None = None) -> list[CandidateRun]:
-        """The first `limit` runs that meet any of `filters`, oldest first."""
-        found: dict[str, Run] = {}
-        for condition in filters:
-            token = None
-            while limit is None or len(found) < limit:
-                size = _PAGE if limit is None else min(_PAGE, limit - len(found))
-                # Oldest first: a run that starts meanwhile is on the last page, and shifts no other.
-                page = self._client.search_runs(
-                    self._experiments,
-                    condition,
-                    max_results=size,
-                    order_by=["attributes.start_time ASC"],
-                    page_token=token,
-                )
-                found |= {run.info.run_id: run for run in page}
-                token = page.token
-                if not token:
-                    break
-        ordered = sorted(found.values(), key=lambda run: (run.info.start_time or 0, run.info.run_id))
+            left = None if limit is None else limit - len(found)
+            if left == 0:
+                break
+            of_digests = f"{condition} AND {digests_filter(digests)}"
+            found |= {run.run_id: run for run in search.runs(of_digests, left, params=limit is None)}
+        ordered = sorted(found.values(), key=lambda run: (run.started, run.run_id))
         return [record for run in ordered if (record := self._to_candidate(run)) is not None]
 
-    def _to_candidate(self, run: Run) -> CandidateRun | None:
+    def _to_candidate(self, run: FoundRun) -> CandidateRun | None:
         """The run as a record; None, with a remark, if it lacks tags of a training run."""
-        tags = {
-            name.removeprefix("flowerml."): text for name, text in run.data.tags.items() if name.startswith("flowerml.")
-        }
+        tags = run.tags
         missing, seed = [name for name in _REQUIRED_TAGS if not tags.get(name)], _parse_integer(tags.get("seed"))
         if missing or seed is None:
             problem = f"has no tag flowerml.{missing[0]}" if missing else f"has flowerml.seed {tags['seed']!r}"
-            self.remarks.append(f"run {run.info.run_name} ({run.info.run_id[:8]}) {problem}: it is not looked at")
+            self.remarks.append(f"run {run.run_name} ({run.run_id[:8]}) {problem}: it is not looked at")
             return None
-        self._artifacts[run.info.run_id] = run.info.artifact_uri
-        metrics = run.data.metrics
+        self._artifacts[run.run_id] = run.artifact_uri
+        metrics = run.metrics
         best_epoch, total = metrics.get("best_epoch"), _parse_integer(tags.get("val_total"))
         record = CandidateRun(
-            run_id=run.info.run_id,
-            run_name=run.info.run_name or run.info.run_id[:8],
+            run_id=run.run_id,
+            run_name=run.run_name or run.run_id[:8],
             config_id=tags["config_id"],
             seed=seed,
-            status=run.info.status,
+            status=run.status,
             kind=tags["kind"],
             family=tags["family"],
             classes=len(tags["classes"].split(",")),
             data_digest=tags["data_digest"],
             split_digest=tags["split_digest"],
-            started=run.info.start_time or 0,
+            started=run.started,
             accuracy=metrics.get("best_val_accuracy"),
             macro_f1=metrics.get("best_val_macro_f1"),
             mean_recall=metrics.get("best_val_mean_recall"),
             best_epoch=None if best_epoch is None else round(best_epoch),
-            model=tags.get("model") or run.data.params.get("model", ""),
+            model=tags.get("model") or run.params.get("model", ""),
             campaign=tags.get("campaign"),
             phase=tags.get("phase"),
             plan_order=_parse_integer(tags.get("plan_order")),
             parameters=_parse_integer(tags.get("parameters")),
             cost=_parse_integer(tags.get("multiply_adds")),
-            params=run.data.params,
+            params=run.params,
             pruned="pruned" in tags,
             fold=_parse_integer(tags.get("fold")),
             folds=_parse_integer(tags.get("folds")),
@@ -195,6 +154,28 @@ class TrackedRuns:
             token = page.token
             if not token:
                 return found
+
+
+def make_search(client: MlflowClient, experiments: Sequence[str]) -> RunSearch:
+    """In the tables where the store is a database, or over the client. Raises what SQLAlchemy and the drivers raise."""
+    address = get_tracking_uri()
+    if get_uri_scheme(address) in DATABASE_ENGINES:
+        from flowerml.tracking.search.database_search import DatabaseSearch  # it imports MLflow's tables: not for HTTP
+
+        return DatabaseSearch(address, experiments)
+    return ClientSearch(client, experiments)
+
+
+def _distinct_digests(search: RunSearch, filters: Sequence[str]) -> list[Digests]:
+    """The distinct (data, split) digests of the runs that meet any of `filters`; `_MAX_DIGESTS` + 1 at most."""
+    found: list[Digests] = []
+    for condition in filters:
+        for pair in search.digests(condition):
+            if pair not in found:
+                found.append(pair)
+            if len(found) > _MAX_DIGESTS:
+                return found
+    return found
 
 
 @contextmanager

@@ -8,10 +8,19 @@ from mlflow.tracking import MlflowClient
 from flowerml.errors import UserError
 from flowerml.selection.records import Scope
 from flowerml.tracking import TrackedRuns
-from flowerml.tracking.search import candidates
+from flowerml.tracking.search import candidates, run_search
+from flowerml.tracking.search.run_search import ClientSearch
 from tests.tracking.made_runs import DATA, SPLIT, TOTAL
 
 CNN = Scope(family="cnn")
+
+
+@pytest.fixture(autouse=True, params=["tables", "client"])
+def searched(request, monkeypatch):
+    """How the store is searched: in its tables, or over MLflow's client, as a server is."""
+    if request.param == "client":
+        monkeypatch.setattr(candidates, "make_search", ClientSearch)
+    return request.param
 
 
 def found(scope=CNN):
@@ -121,7 +130,7 @@ class TestFind:
 
     def test_fetches_all_pages(self, made, monkeypatch):
         """Each run once, in the order of their start times."""
-        monkeypatch.setattr(candidates, "_PAGE", 2)
+        monkeypatch.setattr(run_search, "PAGE", 2)
         ids = [made.put(seed=seed) for seed in range(5)]
         assert [run.run_id for run in found()] == ids
 
@@ -193,8 +202,11 @@ def test_a_server_that_is_down_is_a_one_line_error(address, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
-def test_few_runs_are_returned_by_the_server(made, monkeypatch):
-    """Of 43 runs, 20 of another family and 20 of another kind, one per query and the digest's runs are returned."""
+def test_few_runs_are_returned_by_the_server(made, monkeypatch, searched):
+    """Of 43 runs, 20 of another family and 20 of another kind, one per query and the digest's runs are returned.
+
+    In the tables of a database none are.
+    """
     for number in range(20):
         made.put(f"other {number}", family="vit", split_digest="6" * 64)
         made.put(f"eval {number}", kind="eval")
@@ -209,4 +221,4 @@ def test_few_runs_are_returned_by_the_server(made, monkeypatch):
 
     monkeypatch.setattr(MlflowClient, "search_runs", counted)
     assert len(found()) == 3
-    assert returned == [1, 1, 0, 0, 3]
+    assert returned == ([1, 1, 0, 0, 3] if searched == "client" else [])

@@ -65,6 +65,7 @@ def _folders_with_pending(runs_root: Path) -> list[Path]:
 def _sync_folders(folders: Sequence[Path]) -> int:
     from flowerml.runs.lifecycle.attempts import lease_owner
     from flowerml.runs.lifecycle.late_run_id import note_run_id
+    from flowerml.runs.lifecycle.reap import complete_finished_run
     from flowerml.tracking import sync_folder
 
     left = 0
@@ -74,6 +75,7 @@ def _sync_folders(folders: Sequence[Path]) -> int:
         if who is not None and not who.expired:
             logger.info(f"{root}: being worked on by {who}, which delivers by itself")
             continue
+        complete_finished_run(root)
         if silent:
             logger.info(f"{root}: not tried, {silent}")
             left += 1
