@@ -14,7 +14,7 @@ from huggingface_hub import constants, get_session
 from flowerml.errors import one_line
 from flowerml.redaction import redact_secrets
 
-_TIMEOUT_S = 5.0  # for the hub's first answer, unless HF_HUB_ETAG_TIMEOUT says otherwise
+_TIMEOUT_S = 10.0  # for the first answer: the time-out of its client, unless HF_HUB_ETAG_TIMEOUT says otherwise
 _SERVER_ERROR = 500
 
 
