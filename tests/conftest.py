@@ -1,8 +1,10 @@
 """Shared fixtures: an MLflow store per test, one thread per process, small generated pictures."""
 
+import functools
 import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 
 # Before torch is imported anywhere: two test processes share two cores, and nothing may phone a hub.
@@ -18,6 +20,7 @@ _TRACKING = ("campaign", "cli", "delivery", "sweep", "tracking")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
+gc.disable()  # while tests are collected: what is imported stays, and looking through it again takes seconds
 configure_logging()  # as every command does: tests read its lines on stderr
 
 
@@ -25,6 +28,7 @@ def pytest_collection_finish():
     """Freeze the objects of all imports: each garbage collection would take half a second to look through them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +44,31 @@ def _own_mlflow(monkeypatch, tmp_path, _cache):
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _figures_drawn_once():
+    """In this process a figure of each kind is drawn once, and the runs after that have the same PNG file.
+
+    Drawing takes half of the time of a run of one epoch. Tests of figures import `png_bytes` themselves.
+    """
+    files = {}
+
+    def draw_once(figure, dpi=130):
+        kind = sys._getframe(1).f_code
+        if kind not in files:
+            files[kind] = png_bytes(figure, dpi)
+        return files[kind]
+
+    if "flowerml.runs.outputs.artifacts" not in sys.modules:  # tests without runs need no matplotlib
+        yield
+        return
+    from flowerml.reporting import figures
+
+    png_bytes = figures.png_bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "png_bytes", draw_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +120,11 @@ def real_backbone():
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """An SQLite file with MLflow's tables and no run, to be copied: creating the tables takes seconds."""
+    from mlflow.store.db import utils
     from mlflow.tracking import MlflowClient
 
+    # Each store that is opened is compared with the newest migration, for which MLflow imports all 67.
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
     return file
