@@ -52,7 +52,7 @@ def _figures_drawn_once():
 
     Drawing takes half of the time of a run of one epoch. Tests of figures import `png_bytes` themselves.
     """
-    files = {}
+    files, matrices = {}, {}
 
     def draw_once(figure, dpi=130):
         kind = sys._getframe(1).f_code
@@ -60,14 +60,21 @@ def _figures_drawn_once():
             files[kind] = png_bytes(figure, dpi)
         return files[kind]
 
+    def confusion_once(matrix, classes, title):
+        kind = sys._getframe(1).f_code, len(classes)
+        if kind not in matrices:
+            matrices[kind] = confusion_figure(matrix, classes, title)
+        return matrices[kind]
+
     if "flowerml.runs.outputs.artifacts" not in sys.modules:  # tests without runs need no matplotlib
         yield
         return
     from flowerml.reporting import figures
 
-    png_bytes = figures.png_bytes
+    png_bytes, confusion_figure = figures.png_bytes, figures.confusion_figure
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "png_bytes", draw_once)
+        patch.setattr(figures, "confusion_figure", confusion_once)
         yield
 
 
