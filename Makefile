@@ -6,6 +6,7 @@ VRD ?= ../shared/data/vrd
 BENCHMARKS := calibration formats gains unknown campaign paired_accuracy sweep gpu timm_script survival throughput data_path predict load selector scale relations_vrd
 SLOW ?= slow
 CHAOS_SEEDS ?= 1,2,3,4,5,6,7,8,9,10
+CHAOS_SWEEP_SEEDS ?= 1,2,3
 PHOTOS := $(if $(wildcard data/train),--photos data/train)
 BIN := .venv/bin
 READY := .venv/.installed
@@ -40,8 +41,8 @@ faults: $(READY)  ## what runs survive: kills, damage, full disks, silent server
 fuzz: $(READY)  ## damaged files and hostile texts, drawn at random: 2,000 for each reader, or FUZZ_EXAMPLES=N
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest -n 2 tests/fuzz
 
-chaos: $(READY)  ## campaigns in ten seeded storms: kills, stops, a server and a disk that are gone, damaged checkpoints (an hour)
-	CHAOS_SEEDS=$(CHAOS_SEEDS) $(BIN)/python -m pytest -n 0 tests/chaos
+chaos: $(READY)  ## campaigns and sweeps in seeded storms: kills, stops, a server and a disk that are gone, damaged checkpoints (an hour)
+	CHAOS_SEEDS=$(CHAOS_SEEDS) CHAOS_SWEEP_SEEDS=$(CHAOS_SWEEP_SEEDS) $(BIN)/python -m pytest -n 0 tests/chaos
 
 setup: $(READY)  ## the environment in .venv
 

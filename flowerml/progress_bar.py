@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from flowerml.human_units import amount, duration
@@ -20,6 +21,19 @@ def on_terminal() -> bool:
 
 def _shows_bar() -> bool:
     return on_terminal() and logger.isEnabledFor(logging.INFO)
+
+
+@contextmanager
+def status(words: str) -> Iterator[None]:
+    """Show `words` on a terminal while the body runs, and remove them after it; nothing in a log."""
+    if not _shows_bar():
+        yield
+        return
+    print(f"{words} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)  # to the start of the line, erase to its end
 
 
 def track(

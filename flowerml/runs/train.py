@@ -25,6 +25,7 @@ from flowerml.runs.outputs.epoch_images import EpochImages, clear_images
 from flowerml.runs.outputs.finalize import RunResult, finalize_run
 from flowerml.runs.outputs.kept_epochs import clear_epochs, keep_epoch
 from flowerml.runs.outputs.run_header import print_header
+from flowerml.runs.outputs.slow_loading import SlowLoading
 from flowerml.runs.outputs.system_metrics import system_metrics
 from flowerml.runs.outputs.tags_and_note import run_tags
 from flowerml.runs.prepare import Prepared, prepare
@@ -41,8 +42,8 @@ from flowerml.training.distributed.ranks import Ranks
 from flowerml.training.distributed.torchrun import Torchrun
 from flowerml.training.length.run_length import RunLength
 from flowerml.training.length.time_limit import TimeLimit
+from flowerml.training.performance.utilization import utilization
 from flowerml.training.trainer import train
-from flowerml.training.utilization import utilization
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +175,8 @@ def _execute(
         async_writer() as writer,
         joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
     ):
-        memory = PeakMemory(run.device)
-        outcome = _train_model(training, views, features, stop_reason, writer, ranks, limit)
+        memory, loading = PeakMemory(run.device), SlowLoading(run)
+        outcome = _train_model(training, views, features, stop_reason, writer, ranks, limit, loading)
         assert outcome.length is not None
         used = utilization(
             outcome.history,
@@ -184,7 +185,7 @@ def _execute(
             run.device,
             frozen_epochs=outcome.length.frozen_epochs,
         )
-        if measured := {**memory.read(), **used}:
+        if measured := {**memory.read(), **used, **loading.metrics}:
             recorder.record(Metrics(measured))
     best = BestWeights(run, views)
     if reason := training.stop.reason:  # requested after the last step
@@ -201,6 +202,7 @@ def _train_model(
     writer: AsyncWriter,
     ranks: Ranks,
     limit: TimeLimit | None,
+    loading: SlowLoading,
 ) -> TrainingResult:
     run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
     best, checkpoints = best_file(run, views), checkpoints_of(run)
@@ -268,6 +270,7 @@ def _train_model(
             on_weights=on_weights,
             on_batch=images.record_batch,
             on_length=on_length,
+            on_data_wait=loading if views.features is None else None,
         ),
         load_state=checkpoint.load if checkpoint is not None else None,
         ranks=ranks,

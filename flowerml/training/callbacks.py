@@ -11,6 +11,7 @@ from flowerml.evaluation.metrics import Predictions
 from flowerml.selection.epochs import EpochResult
 from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.length.run_length import RunLength
+from flowerml.training.performance.data_wait import DataWait
 
 EpochMetrics = dict[str, float]  # a row of history.csv: metric name to value
 
@@ -71,3 +72,4 @@ class Callbacks:
     on_weights: Callable[[Candidate], None] | None = None  # after each epoch, best or not
     on_batch: Callable[[int, Inputs], None] | None = None  # epoch and first batch of each epoch, as the model gets it
     on_length: Callable[[RunLength], None] = _no_length  # the length was fitted to a time limit, or fitted again
+    on_data_wait: Callable[[DataWait], None] | None = None  # after each epoch on images; all of them so far

@@ -23,12 +23,12 @@ from flowerml.errors import RunFailed
 from flowerml.models.classifier import Network
 from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
-from flowerml.training.compilation import compiled, warn_of_failure
 from flowerml.training.device import autocast_dtype
 from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.lora import LowRankUpdates
 from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import moved_uphill
+from flowerml.training.performance.compilation import compiled, warn_of_failure
 
 logger = logging.getLogger(__name__)
 

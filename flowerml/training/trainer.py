@@ -12,7 +12,7 @@ from flowerml.data.features.loader import FeatureLoaders
 from flowerml.data.inputs import Inputs, to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import derive_seed
-from flowerml.data.workers.errors import is_worker_death, worker_death_as_error
+from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import Stopped
 from flowerml.evaluation.metrics import compute_metrics, join_predictions
 from flowerml.evaluation.predict import predict_all
@@ -21,22 +21,23 @@ from flowerml.models.builders import BuiltModel
 from flowerml.models.classifier import Network
 from flowerml.models.precision import training_precision
 from flowerml.process.garbage_collection import frozen_gc
-from flowerml.progress_bar import track
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, is_better
 from flowerml.settings import Settings
+from flowerml.training.batch_stream import BatchStream
 from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, TrainingResult
 from flowerml.training.checkpoints.progress import CheckpointInterval, StateDict
-from flowerml.training.compilation import compile_pays
 from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.ema import EMA
 from flowerml.training.length.fit import LengthFit
+from flowerml.training.length.run_schedule import RunSchedule
 from flowerml.training.length.time_limit import TimeLimit
 from flowerml.training.length.trial import choose_by_trial
 from flowerml.training.lora import LowRankUpdates
 from flowerml.training.mixup import Mixer
 from flowerml.training.optimizer import learning_rates, make_optimizer, parameter_groups, set_learning_rates
-from flowerml.training.schedule import Plateau, Schedule
+from flowerml.training.performance.compilation import compile_pays
+from flowerml.training.schedule import Plateau
 from flowerml.training.train_state import EpochTotals, TrainState
 from flowerml.training.train_step import PendingStep, make_train_step
 
@@ -134,6 +135,7 @@ class Trainer:
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.ema = EMA(self.model, self.fit.length.total) if settings.ema else None
         self.normalize = BatchNormalizer(built.description, device)
+        self.stream = BatchStream(callbacks, ranks, self.check_stop)
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
         self.train_step = make_train_step(
             self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch, ranks, lora
@@ -142,7 +144,7 @@ class Trainer:
         self.result = TrainingResult(cuts=self.plateau.cuts)
         self.state = TrainState(self.model, optimizer, self.train_step, self.ema, self.plateau, stopping, self.result)
         self.state.fit = self.fit
-        self.use_length()
+        self.schedule = RunSchedule(settings, self.fit, self.ema, self.result, callbacks.on_length)
         self.may_compile, self.is_replicated = settings.compile is None, False
         self.pending: tuple[PendingStep, int] | None = None  # the step queued last, and its number of images
         every_steps, every_minutes = settings.checkpoint_every_steps, settings.checkpoint_every_minutes
@@ -157,20 +159,21 @@ class Trainer:
         if self.fit.is_due:
             batches = 0 if val_loader is None else len(val_loader)
             choose_by_trial(self.fit, state, self.settings, self._trial_steps, batches)
-            self.use_length()
-            callbacks.on_length(self.fit.length)
+            self.schedule.follow_new()
         first, started = state.epoch, time.monotonic()
         began = self.clock()
-        while state.epoch <= self.last_epoch and not result.stop_cause:
+        while state.epoch <= self.schedule.last_epoch and not result.stop_cause:
             epoch, seconds_before = state.epoch, state.totals.seconds
             metrics = self.train_epoch(epoch)
             candidate = self.evaluate(epoch, val_loader, metrics)
             between = self.clock() - began - (state.totals.seconds - seconds_before)
             began = self.clock()
-            self.refit(epoch, state.totals.steps, between)
-            last = self.last_epoch
+            self.schedule.refit(epoch, state.totals.steps, state.totals.seconds / state.totals.steps, between)
+            last = self.schedule.last_epoch
             result.history.append(metrics)
             callbacks.on_epoch(metrics)
+            if callbacks.on_data_wait is not None and self.stream.data_wait.total_s:
+                callbacks.on_data_wait(self.stream.data_wait)
             is_best = self.update_best(candidate, last)
             if callbacks.on_weights is not None:
                 callbacks.on_weights(candidate)
@@ -196,7 +199,7 @@ class Trainer:
             self.train_step.replicate(self.model)
             self.is_replicated = True
         seconds_before, started = totals.seconds, self.clock()
-        batches = () if self.is_cut_off(epoch, totals.steps) else self._batches(epoch, totals.steps)
+        batches = () if self.schedule.is_cut_off(epoch, totals.steps) else self._batches(epoch, totals.steps)
         for step, batch in enumerate(batches, start=totals.steps):
             queued = self.train_batch(epoch, step, batch, None if step else self.callbacks.on_batch)
 
@@ -208,12 +211,12 @@ class Trainer:
             totals.seconds = seconds_before + self.clock() - started
             steps_done = (epoch - 1) * len(self.loader) + step + 1
             if self.fit.is_due_within(steps_done):
-                self.refit(epoch, step + 1)
+                self.schedule.refit(epoch, step + 1, totals.seconds / (step + 1))
             if self.checkpoint_interval.is_due(steps_done):
                 self.save_checkpoint()
             if not self.ranks.are_several:
                 self.check_stop()
-            if self.is_cut_off(epoch, step + 1):
+            if self.schedule.is_cut_off(epoch, step + 1):
                 break
         self.add_to_totals()
         totals.seconds = seconds_before + self.clock() - started
@@ -252,15 +255,6 @@ class Trainer:
             self.ema.update(self.model)
         return queued
 
-    def is_cut_off(self, epoch: int, steps: int) -> bool:
-        """Whether the run ends within an epoch, after these steps of it."""
-        return self.fit.length.steps_of(epoch) <= steps < len(self.loader)
-
-    @property
-    def last_epoch(self) -> int:
-        """The last epoch (1-based), early stopping aside."""
-        return self.settings.stop_epoch or self.fit.length.epochs
-
     def _trial_steps(self, epoch: int) -> Iterator[None]:
         """The steps of an epoch, for `choose_by_trial`, which undoes them."""
         self.prepare_epoch(epoch)
@@ -274,22 +268,6 @@ class Trainer:
             yield
             if not self.ranks.are_several and self.callbacks.stop_reason():  # the run's first step heeds it
                 return
-
-    def refit(self, epoch: int, steps: int, between: float | None = None) -> None:
-        """Fit the length again, if it is fitted at all, by the time of the `steps` of this epoch and what followed."""
-        is_frozen, seconds = epoch <= self.fit.length.frozen_epochs, self.state.totals.seconds / steps
-        step = (epoch - 1) * len(self.loader) + steps
-        if self.fit.update(step, frozen=is_frozen, seconds=seconds, between=between):
-            self.use_length()
-            self.callbacks.on_length(self.fit.length)
-
-    def use_length(self) -> None:
-        """Take schedule and EMA from the run's length."""
-        length = self.result.length = self.fit.length
-        (_, total), *later = length.fits
-        self.schedule = Schedule(self.settings.scheduler, total, length.warmup_steps, tuple(later))
-        if self.ema is not None:
-            self.ema.set_total_steps(length.total)
 
     def _mix(self, inputs: Inputs, labels: torch.Tensor, epoch: int, step: int) -> tuple[Inputs, torch.Tensor]:
         """Normalised inputs and their targets: mixup or cutmix of the whole batch, of which a rank has its share."""
@@ -335,10 +313,8 @@ class Trainer:
         evaluated, features = model, self.feature_loaders(epoch)
         if features is not None and features.val is not None:
             evaluated, loader = model.get_submodule("head"), features.val
-        # Ranks may have different numbers of batches: they agree on a stop before the next step only.
         self.ranks.share_buffers(model)
-        own = loader.epoch(epoch)
-        batches = own if self.ranks.are_several else self._until_stop(self._received(own))
+        batches = self.stream.for_evaluation(loader, epoch)
         # sync point: one per evaluation, when all logits are copied to the CPU
         predictions = predict_all(
             evaluated, batches, self.classes, self.device, self.memory_format, self.train_step.dtype
@@ -373,7 +349,7 @@ class Trainer:
     def resume(self, state_dict: StateDict) -> None:
         """Continue from a saved state; `on_epoch` is called for the epochs before it."""
         self.state.load_state_dict(state_dict)
-        self.use_length()
+        self.schedule.follow()
         if self.train_step.accumulate > self.settings.accumulate:
             self.callbacks.on_memory(
                 f"memory ran out in an earlier try: going on with each batch in {self.train_step.accumulate} parts"
@@ -400,38 +376,8 @@ class Trainer:
     def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         features = self.feature_loaders(epoch)
         loader = self.loader if features is None else features.train
-        left = self.fit.length.steps_of(epoch) - skip
-        yield from self._received(track(loader.epoch(epoch, skip), f"epoch {epoch}", total=left, log_every_s=120))
-
-    def _received(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches. A stop while one is waited for, or a dead worker, comes between two steps: the state is saved.
-
-        Several ranks agree before each step, and after the last, whether to stop.
-
-        Raises:
-            Stopped: a stop was requested.
-        """
-        while True:
-            try:
-                with self.callbacks.waiting():
-                    batch = next(batches, None)
-            except KeyboardInterrupt:
-                self.check_stop()
-                raise
-            except RuntimeError as error:
-                if is_worker_death(error) and not self.ranks.are_several:
-                    self.check_stop()
-                raise
-            if self.ranks.are_several:
-                self.check_stop()
-            if batch is None:
-                return
-            yield batch
-
-    def _until_stop(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            self.check_stop()
-            yield batch
+        steps = self.fit.length.steps_of(epoch) - skip
+        return self.stream.for_training(loader, epoch, skip=skip, steps=steps, are_images=features is None)
 
     def _rates_text(self) -> str:
         return ", ".join(f"{name} {rate:.3g}" for name, rate in learning_rates(self.optimizer).items())

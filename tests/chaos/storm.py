@@ -1,5 +1,5 @@
 """A seeded storm over a running command: processes killed and stopped, server and disk gone for a while, bytes flipped,
-the folder renamed. Each event is real; only its moment and kind are drawn.
+the folder renamed, the clock set. Each event is real; only its moment and kind are drawn.
 """
 
 import os
@@ -18,18 +18,25 @@ _AWAY_S = 3.0
 _FULL_S = 4.0
 
 
-class Storm:
-    """`strike` does one event to the process `runner`, its children, its `server`, or its folder `root`.
+def clock_of(file):
+    """The environment of a command whose clock `file` sets."""
+    paths = [str(Path(__file__).parent / "clock"), os.environ.get("PYTHONPATH", "")]
+    return {"CHAOS_CLOCK": str(file), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
-    An event returns whether there was something for it to hit.
+
+class Storm:
+    """`strike` does one event to the process `runner`, its children, its `server`, its folder `root`, or its clock.
+
+    An event returns whether there was something for it to hit. `clock` is the file of `clock/sitecustomize.py`.
     """
 
-    def __init__(self, seed, server, root, disk=None):
+    def __init__(self, seed, server, root, clock, disk=None):
         self.draw, self._server, self._root, self._disk = random.Random(seed), server, Path(root), disk
+        self._clock = Path(clock)
         self.events = Counter()
         self._kinds = [
             *(self.kill_one, self.kill_runner, self.kill_all, self.stop_past_the_lease),
-            *(self.server_killed, self.server_silent, self.flip_a_byte, self.rename_the_folder),
+            *(self.server_killed, self.server_silent, self.flip_a_byte, self.rename_the_folder, self.set_the_clock),
             *([self.fill_the_disk] if disk else []),
         ]
 
@@ -106,6 +113,14 @@ class Storm:
         if runs.exists():
             runs.rename(self._root / f"runs.new{sum(self.events.values())}")
         away.rename(runs)
+        return True
+
+    def set_the_clock(self, _runner):
+        """An hour back or forward from the true time, or to it, for all processes of the command at once."""
+        text = str(self.draw.choice([-3600, 3600, 0]))
+        written = self._clock.with_suffix(".new")
+        written.write_text(text)
+        written.replace(self._clock)
         return True
 
     def fill_the_disk(self, _runner):

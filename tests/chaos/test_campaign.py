@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.campaign.campaigns import TINY
 from tests.campaign.engine.test_kills import Command, assert_counted_once, outcome, table
-from tests.chaos.storm import LEASE_S, SmallDisk, Storm
+from tests.chaos.storm import LEASE_S, SmallDisk, Storm, clock_of
 from tests.faults.servers import ServerProcess
 
 SEEDS = [int(text) for text in os.environ.get("CHAOS_SEEDS", "1").split(",")]
@@ -31,7 +31,8 @@ class StormyCommand(Command):
     def __init__(self, folder, flowers, server):
         super().__init__(folder, flowers)
         (folder / "plan.yaml").write_text(PLAN)
-        self.environment = {**os.environ, "MLFLOW_TRACKING_URI": server.address}
+        self.clock = folder / "clock.txt"
+        self.environment = {**os.environ, **clock_of(self.clock), "MLFLOW_TRACKING_URI": server.address}
 
     def start(self, *more):
         with (self.folder / "out.json").open("w") as out, (self.folder / "err.txt").open("a") as err:
@@ -99,7 +100,7 @@ def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, record_p
 
     root = (disk or tmp_path) / "storm"
     stormy = StormyCommand(root, flowers, stormy_server)
-    storm, starts, begun = Storm(seed, stormy_server, root, disk), 1, time.monotonic()
+    storm, starts, begun = Storm(seed, stormy_server, root, stormy.clock, disk), 1, time.monotonic()
     process = stormy.start()
     while process.poll() is None or process.returncode != 0:
         assert time.monotonic() - begun < LONGEST_S, stormy.said()

@@ -16,7 +16,7 @@ from flowerml.events import Artifact, Metrics, Params
 from flowerml.journal import Journal, JournalEntry, find_journals, read_delivered
 from tests.conftest import ROOT
 
-OF_THE_MOMENT = {"images_per_second", "peak_memory_mb", "train_tflops"}  # metrics that no two runs share
+OF_THE_MOMENT = {"data_wait", "images_per_second", "peak_memory_mb", "train_tflops"}  # metrics that no two runs share
 
 
 def free_port():

@@ -19,6 +19,7 @@ from flowerml.training.checkpoints.progress import Progress, StateDict
 from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.length.run_length import RunLength
 from flowerml.training.length.time_limit import TimeLimit
+from flowerml.training.performance.data_wait import DataWait
 from flowerml.training.trainer import train
 
 CLASSES = ("a", "b", "c")
@@ -137,6 +138,7 @@ class Toy:
         time_limit: TimeLimit | None = None,
         on_length: Callable[[RunLength], None] = lambda _length: None,
         stop_reason: Callable[[], str | None] | None = None,
+        on_data_wait: Callable[[DataWait], None] | None = None,
         **changes,
     ) -> Trained:
         """Train with PLAIN settings and `changes`; `into` receives the record before training begins."""
@@ -184,6 +186,7 @@ class Toy:
                 stop_reason or (lambda: stop.reason),
                 waiting=stop.interruptible,
                 on_length=on_length,
+                on_data_wait=on_data_wait,
             ),
             load_state=load_state,
             ranks=ranks,

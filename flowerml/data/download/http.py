@@ -15,12 +15,12 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from flowerml.data.download.adapter import ConnectError, OneAddressAdapter
+from flowerml.data.download.adapter import ConnectError, PrivateAddress
+from flowerml.data.download.session import GuardedSession, private_redirect
 from flowerml.errors import UserError
 
 CONNECT_S = 10.0  # per address: TCP, TLS and a proxy's tunnel
 READ_S = 30.0  # without a byte
-MAX_REDIRECTS = 10
 ALTERNATIVES = (
     "bring the archive from elsewhere and give it as --archive FILE.tgz, name a mirror with --url URL, put photos of"
     " your own into one sub-folder per class, or draw a set with `flowerml dataset make`"
@@ -65,9 +65,10 @@ def open_url(url: str, headers: Mapping[str, str]) -> Iterator[requests.Response
 
     Raises:
         RetryableError: no connection, or no response on it.
-        UserError: the redirects leave http and https, do not end, or lead to an invalid address.
+        UserError: the redirects leave http and https, do not end, or lead to an invalid address or, from outside, to a
+            machine of this network.
     """
-    with _Session() as session, _get(session, url, headers) as response:
+    with _Session(url) as session, _get(session, url, headers) as response:
         if 300 <= response.status_code < 400:
             raise _endless_redirect(url, response.status_code)
         yield response
@@ -105,7 +106,10 @@ def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> req
     except ValueError as error:  # InvalidURL, and what urllib.parse raises for a redirect to an impossible host name
         raise UserError(f"{url} leads to an address that can't be one: {ALTERNATIVES}") from error
     except requests.RequestException as error:
-        raise to_retryable(root_cause(error)) from error
+        cause = root_cause(error)
+        if isinstance(cause, PrivateAddress):
+            raise private_redirect(url, str(cause)) from error
+        raise to_retryable(cause) from error
 
 
 def _endless_redirect(url: str, status: int | None) -> UserError:
@@ -156,21 +160,7 @@ def _error_reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-class AnonymousSession(requests.Session):
-    """A session that sends no credentials, also not those of ~/.netrc, with the transport `adapter`."""
-
-    def __init__(self, adapter: type[OneAddressAdapter] = OneAddressAdapter) -> None:
-        super().__init__()
-        self.max_redirects = MAX_REDIRECTS
-        self.auth = lambda request: request  # an `auth` of any kind keeps requests from reading ~/.netrc
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, adapter())
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """No credentials on a redirect either."""
-
-
-class _Session(AnonymousSession):
+class _Session(GuardedSession):
     """Redirects only to http and https."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:

@@ -39,8 +39,8 @@ class LeaseOwner:
 
     @property
     def heartbeat_age(self) -> float:
-        """Seconds since the last heartbeat."""
-        return max(0.0, time.time() - max(self.since, self.seen))
+        """Seconds between the last heartbeat and now. One of the future is one of before the clock was set back."""
+        return abs(time.time() - (self.seen or self.since))
 
     @property
     def expired(self) -> bool:

@@ -21,8 +21,8 @@ from flowerml.files import write_bytes, write_json, write_text, write_with
 from flowerml.optional_files import write_optional
 from flowerml.prediction import load_network
 from flowerml.reporting.errors_page import Mistake, errors_page
-from flowerml.reporting.thumbnail import thumbnail_jpeg
 from flowerml.runs.outputs.mistake_maps import MistakeExplainer
+from flowerml.runs.outputs.thumbnails import example_thumbnail
 from flowerml.runs.prepare import Prepared
 from flowerml.settings.identity import identity_values
 from flowerml.tasks import Features, Task
@@ -251,14 +251,10 @@ def _errors_html(
         if label != guess
     ]
 
-    def thumbnail(mistake: Mistake) -> bytes | None:
-        picture = task.render(by_id[mistake.image])
-        return None if picture is None else thumbnail_jpeg(picture)
-
     return errors_page(
         mistakes,
         title=title,
         total=len(predictions.ids),
-        thumbnail=thumbnail,
+        thumbnail=lambda mistake: example_thumbnail(task, by_id[mistake.image]),
         overlays=None if explainer is None else partial(explainer.overlays, by_id=by_id),
     )

@@ -16,6 +16,7 @@ from flowerml.training.length.time_limit import StepTimes, TimeLimit, most_steps
 logger = logging.getLogger(__name__)
 
 _TOLERANCE = 0.01  # of the limit: a smaller deviation leaves the length as it is
+_TOLERANCE_LEFT = 0.05  # of the time left: what is missed early can be made good, and speed varies
 _FEW_EPOCHS = 10  # a shorter run is also fitted again within an epoch
 _WITHIN_EPOCH = 4
 
@@ -130,7 +131,8 @@ class LengthFit:
     def _fitting(self, step: int, times: StepTimes, limit: TimeLimit) -> int:
         left = limit.seconds - times.reserve(limit.seconds) - limit.spent
         total = most_steps(left, times, partial(self.length.refitted, step), step, self.largest)
-        if total < self.largest and abs(total - self.length.total) * times.full < _TOLERANCE * limit.seconds:
+        tolerated = max(_TOLERANCE * limit.seconds, _TOLERANCE_LEFT * left)
+        if total < self.largest and abs(total - self.length.total) * times.full < tolerated:
             return self.length.total
         return total
 

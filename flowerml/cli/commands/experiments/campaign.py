@@ -18,6 +18,7 @@ from flowerml.cli.arguments import parse_int
 from flowerml.cli.deadline import parse_deadline
 from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import UserError
+from flowerml.progress_bar import status
 from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
 from flowerml.translation import LANGUAGES
@@ -52,10 +53,10 @@ def run(argv: Sequence[str] | None) -> int:
 
     deadline = _make_deadline(plan, args.train_dir, ends, parallel) if ends is not None else None
     executor = _make_executor(args, parallel, gpus_per_run)  # first: its fork server imports beside this process
-    # From here on it costs seconds: torch and MLflow.
-    from flowerml.campaign.engine.context import CampaignOptions
-    from flowerml.campaign.service import run_campaign
-    from flowerml.tracking import default_experiment, ignore_foreign_env_run, where_to_look
+    with status("loading PyTorch and MLflow"):
+        from flowerml.campaign.engine.context import CampaignOptions
+        from flowerml.campaign.service import run_campaign
+        from flowerml.tracking import default_experiment, ignore_foreign_env_run, where_to_look
 
     ignore_foreign_env_run()
     options = CampaignOptions(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
+from flowerml.progress_bar import status
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 
@@ -57,12 +58,13 @@ def run(argv: Sequence[str] | None) -> int:
     if args.ensemble:
         return _print_ensemble(args, seed)
 
-    from flowerml.campaign.run_folders import campaign_run_folders
-    from flowerml.runs.soup.evaluator import Request
-    from flowerml.runs.soup.greedy import combine_runs, format_soup
-    from flowerml.runs.soup.interpolate import format_interpolation, interpolate_runs
-    from flowerml.runs.soup.record import Combination, record_combination
-    from flowerml.tracking import default_experiment, start_child_run, where_to_look
+    with status("loading PyTorch and MLflow"):
+        from flowerml.campaign.run_folders import campaign_run_folders
+        from flowerml.runs.soup.evaluator import Request
+        from flowerml.runs.soup.greedy import combine_runs, format_soup
+        from flowerml.runs.soup.interpolate import format_interpolation, interpolate_runs
+        from flowerml.runs.soup.record import Combination, record_combination
+        from flowerml.tracking import default_experiment, start_child_run, where_to_look
 
     named = nullcontext(tuple(map(Path, args.runs)))
     with campaign_run_folders(args.campaign, args.family) if args.campaign else named as runs:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerml.errors import UserError
+from flowerml.progress_bar import status
 from flowerml.redaction import redact_secrets
 from flowerml.settings.flags import CommandParser
 from flowerml.translation import LANGUAGES, translation
@@ -67,12 +68,12 @@ def run(argv: Sequence[str] | None) -> int:
     given = read_predicted_ranges(Path(args.predicted)) if args.predicted is not None else None
     check_writable(folder / f"{NAME}.html")
 
-    # From here on it costs seconds: MLflow.
-    from flowerml.campaign.comparison.data import load_comparison
-    from flowerml.campaign.comparison.html import comparison_html
-    from flowerml.campaign.comparison.statistics import compare_campaigns
-    from flowerml.campaign.comparison.summary import summary_sentences
-    from flowerml.campaign.comparison.text_formats import comparison_csv, comparison_markdown
+    with status("loading MLflow"):
+        from flowerml.campaign.comparison.data import load_comparison
+        from flowerml.campaign.comparison.html import comparison_html
+        from flowerml.campaign.comparison.statistics import compare_campaigns
+        from flowerml.campaign.comparison.summary import summary_sentences
+        from flowerml.campaign.comparison.text_formats import comparison_csv, comparison_markdown
 
     data, texts = load_comparison(*plans), translation(args.lang)
     comparison = compare_campaigns(data, predictions_for(data.first.plan, data.second.plan) if given is None else given)

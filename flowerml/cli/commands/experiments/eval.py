@@ -7,6 +7,7 @@ from pathlib import Path
 from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError
 from flowerml.evaluation.tta import TTA
+from flowerml.progress_bar import status
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 
@@ -53,9 +54,10 @@ def run(argv: Sequence[str] | None) -> int:
             " those of it"
         )
 
-    from flowerml.evaluation.metrics import format_scores
-    from flowerml.runs.evaluate import Request, run_evaluation
-    from flowerml.tracking import default_experiment, start_child_run
+    with status("loading PyTorch and MLflow"):
+        from flowerml.evaluation.metrics import format_scores
+        from flowerml.runs.evaluate import Request, run_evaluation
+        from flowerml.tracking import default_experiment, start_child_run
 
     request = Request(
         checkpoint=Path(args.checkpoint),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowerml.cli.arguments import parse_int
 from flowerml.errors import UserError
+from flowerml.progress_bar import status
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 
@@ -48,8 +49,9 @@ def run(argv: Sequence[str] | None) -> int:
             " those of it"
         )
 
-    from flowerml.runs.robustness import Request, run_robustness
-    from flowerml.tracking import MlflowRecorder, default_experiment, start_child_run
+    with status("loading PyTorch and MLflow"):
+        from flowerml.runs.robustness import Request, run_robustness
+        from flowerml.tracking import MlflowRecorder, default_experiment, start_child_run
 
     def open_child(parent: str | None, experiment: str, name: str) -> MlflowRecorder:
         return start_child_run(parent, default_experiment() or experiment, name, "robustness")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flowerml.errors import RunFailed, UserError
+from flowerml.progress_bar import status
 from flowerml.settings.flags import CommandParser
 from flowerml.translation import LANGUAGES, translation
 
@@ -30,10 +31,10 @@ def run(argv: Sequence[str] | None) -> int:
     scope = _parse_scope(args)
     _check_select_flags(args)
 
-    # From here on it costs seconds: MLflow, and torch where weights are registered.
-    from flowerml.cli.select_table import print_decision
-    from flowerml.runs.select import record_decision, select_configuration
-    from flowerml.tracking import TrackedRuns, where_to_look
+    with status("loading MLflow"):
+        from flowerml.cli.select_table import print_decision
+        from flowerml.runs.select import record_decision, select_configuration
+        from flowerml.tracking import TrackedRuns, where_to_look
 
     register = _registrar(args)
     decision = select_configuration(scope, TrackedRuns())

@@ -14,6 +14,7 @@ from flowerml.cli.arguments import parse_int
 from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import UserError
 from flowerml.forkserver.client import ForkClient
+from flowerml.progress_bar import status
 from flowerml.settings import Family, Settings, find_model, grid, resolve
 from flowerml.settings.errors import flag_name
 from flowerml.settings.flags import CommandParser, add_settings
@@ -49,10 +50,10 @@ def run(argv: Sequence[str] | None) -> int:
     _check_sweep_flags(args, settings)
 
     fork_client = ForkClient(RUN_TRIALS)  # first: the fork server imports beside this process
-    # From here on it costs seconds: torch, MLflow, Optuna.
-    from flowerml.cli.select_table import print_decision
-    from flowerml.sweep.service import SearchOptions, run_sweep
-    from flowerml.tracking import default_experiment, where_to_look
+    with status("loading PyTorch, MLflow and Optuna"):
+        from flowerml.cli.select_table import print_decision
+        from flowerml.sweep.service import SearchOptions, run_sweep
+        from flowerml.tracking import default_experiment, where_to_look
 
     with closing(fork_client):
         points = _grid_queue(args, settings, family, given)

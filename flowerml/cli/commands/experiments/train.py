@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flowerml.cli.config_file import config_text, read_config
 from flowerml.cli.given_settings import difference_from, repeated_settings, resolve_over
 from flowerml.errors import UserError
+from flowerml.progress_bar import status
 from flowerml.settings import Settings
 from flowerml.settings.flags import CommandParser, add_settings
 from flowerml.training.distributed.torchrun import torchrun
@@ -56,22 +57,22 @@ def run(argv: Sequence[str] | None) -> int:
         print(config_text(settings), end="")
         return 0
 
-    # From here on it costs seconds: torch and MLflow.
-    from flowerml.cli.stale_runs import close_stale_runs_in_background
-    from flowerml.runs.folds.out_of_fold import read_cross_validation
-    from flowerml.runs.folds.results import write_results
-    from flowerml.runs.folds.train import train_folds
-    from flowerml.runs.ranks.rendezvous import torchrun_rendezvous, under_torchrun
-    from flowerml.runs.ranks.replica import run_replica
-    from flowerml.runs.train import run_training
-    from flowerml.tracking import (
-        JournalRecorder,
-        default_experiment,
-        ignore_foreign_env_run,
-        start_child_run,
-        start_run,
-        where_to_look,
-    )
+    with status("loading PyTorch and MLflow"):
+        from flowerml.cli.stale_runs import close_stale_runs_in_background
+        from flowerml.runs.folds.out_of_fold import read_cross_validation
+        from flowerml.runs.folds.results import write_results
+        from flowerml.runs.folds.train import train_folds
+        from flowerml.runs.ranks.rendezvous import torchrun_rendezvous, under_torchrun
+        from flowerml.runs.ranks.replica import run_replica
+        from flowerml.runs.train import run_training
+        from flowerml.tracking import (
+            JournalRecorder,
+            default_experiment,
+            ignore_foreign_env_run,
+            start_child_run,
+            start_run,
+            where_to_look,
+        )
 
     if started is not None and started.world > 1:
         settings = under_torchrun(settings, started)

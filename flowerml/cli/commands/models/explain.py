@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flowerml.errors import UserError, one_line
 from flowerml.files import check_writable, missing_reason, removed_if_empty, require_empty_dir
+from flowerml.progress_bar import status
 from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,10 @@ def run(argv: Sequence[str] | None) -> int:
 
     paths, passed_over = find_pictures([Path(place) for place in args.pictures])
 
-    from flowerml.prediction import load_predictor
-    from flowerml.prediction.explain import PAGE, explain_pictures
-    from flowerml.training.device import use_device
+    with status("loading PyTorch"):
+        from flowerml.prediction import load_predictor
+        from flowerml.prediction.explain import PAGE, explain_pictures
+        from flowerml.training.device import use_device
 
     model = load_predictor(weights, str(use_device(None if args.device == "auto" else args.device)))
     if line := passed_over_line(passed_over):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import RunFailed, UserError
 from flowerml.evaluation.tta import TTA
+from flowerml.progress_bar import status
 from flowerml.settings.flags import CommandParser
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def run(argv: Sequence[str] | None) -> int:
 
     formats = parse_request(args.format, args.int8)
 
-    from flowerml.delivery.export import Precision, export  # late: it imports torch
-    from flowerml.delivery.formats.report import table_lines
+    with status("loading PyTorch"):
+        from flowerml.delivery.export import Precision, export
+        from flowerml.delivery.formats.report import table_lines
 
     folder = Path(args.output_dir)
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,7 +13,7 @@ from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.tta import TTA
 from flowerml.files import check_writable, missing_reason, write_text
-from flowerml.progress_bar import track
+from flowerml.progress_bar import status, track
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
 from flowerml.text import cut_list
@@ -74,9 +74,10 @@ def run(argv: Sequence[str] | None) -> int:
 
     paths, passed_over = find_pictures([Path(place) for place in args.pictures])
 
-    from flowerml.prediction.files import predict_files
-    from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json
-    from flowerml.training.device import default_workers, use_device
+    with status("loading PyTorch"):
+        from flowerml.prediction.files import predict_files
+        from flowerml.prediction.listing import prediction_lines, predictions_csv, predictions_json
+        from flowerml.training.device import default_workers, use_device
 
     device = use_device(args.device)
     model = _load(args.model, weights, args.tta, str(device))

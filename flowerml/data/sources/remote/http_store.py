@@ -1,9 +1,4 @@
-"""Files over http and https, by `requests` with the transport of downloads.
-
-A redirect may not lead to a machine of this network, unless the given address is one itself: an outside server could
-else read what only this machine can reach (server-side request forgery). The address is checked when the connection is
-made, so that a name that resolves twice to different addresses gains nothing; a proxy is trusted to do the same.
-"""
+"""Files over http and https, by `requests` with the transport of downloads."""
 
 import http.client
 import threading
@@ -14,17 +9,17 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from flowerml.data.download.adapter import GuardedAdapter, OneAddressAdapter, PrivateAddress, is_private_host
+from flowerml.data.download.adapter import PrivateAddress
 from flowerml.data.download.http import (
     CONNECT_S,
     READ_S,
-    AnonymousSession,
     RetryableError,
     iter_body,
     root_cause,
     to_retryable,
     trusted_certificates,
 )
+from flowerml.data.download.session import GuardedSession, private_redirect
 from flowerml.data.sources.remote.store import Forbidden, NotThere, ObjectVersion, require_whole
 from flowerml.errors import UserError
 
@@ -99,7 +94,7 @@ class HttpStore:
         except requests.RequestException as error:
             cause = root_cause(error)
             if isinstance(cause, PrivateAddress):
-                raise _private_redirect(address, str(cause)) from error
+                raise private_redirect(address, str(cause)) from error
             raise UserError(f"{address} can't be reached ({to_retryable(cause)}). Try again later") from error
         except ValueError as error:  # what urllib.parse raises for an impossible host name
             raise UserError(f"{address} leads to an address that can't be one ({error}): name another") from error
@@ -134,19 +129,8 @@ def _version(response: requests.Response) -> ObjectVersion:
     return ObjectVersion(int(length) if length.isdecimal() else None, tag)
 
 
-def _private_redirect(address: str, where: str) -> UserError:
-    return UserError(
-        f"{address} leads to {where}, a machine of this network: refused, as an outside server may not choose what is"
-        " read here. Name that address itself if it is meant"
-    )
-
-
-class _Session(AnonymousSession):
+class _Session(GuardedSession):
     """Redirects stay within http and https, do not lose TLS, and are guarded."""
-
-    def __init__(self, address: str) -> None:
-        self._is_guarded = not is_private_host(urlsplit(address).hostname or "")
-        super().__init__(GuardedAdapter if self._is_guarded else OneAddressAdapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where the response redirects to. Raises UserError where it may not."""
@@ -156,6 +140,4 @@ class _Session(AnonymousSession):
         target = urlsplit(urljoin(resp.url, location))
         if target.scheme not in ("http", "https") or (resp.url.startswith("https:") and target.scheme == "http"):
             raise UserError(f"{resp.url} redirects to {target.scheme}://, which is refused: name another address")
-        if self._is_guarded and is_private_host(target.hostname or ""):
-            raise _private_redirect(resp.url, target.hostname or "")
         return location

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flowerml.data.download import adapter
+from flowerml.data.download import adapter, session
 from flowerml.data.scan import scan_folder
 from flowerml.data.sources.local import local_path
-from flowerml.data.sources.remote import copy, http_store
+from flowerml.data.sources.remote import copy
 from flowerml.errors import UserError
 from tests.data.pictures import encode, put_classes, scene
 from tests.data.sources.parquet_files import parquet_of
@@ -196,8 +196,8 @@ class TestRedirects:
                 return connect(host, port, timeout_s, guarded=guarded and port != own)
 
             monkeypatch.setattr(adapter, "_connect", connect_to)
-            is_private = http_store.is_private_host
-            monkeypatch.setattr(http_store, "is_private_host", lambda host: host != "127.0.0.1" and is_private(host))
+            is_private = session.is_private_host
+            monkeypatch.setattr(session, "is_private_host", lambda host: host != "127.0.0.1" and is_private(host))
             yield site
 
     @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from flowerml.settings import resolve
-from flowerml.training.utilization import peak_tflops
-from flowerml.training.utilization import utilization as measured_utilization
+from flowerml.training.performance.utilization import peak_tflops
+from flowerml.training.performance.utilization import utilization as measured_utilization
 
 CPU = torch.device("cpu")
 RATES = (100.0, 200.0, 300.0, 400.0)

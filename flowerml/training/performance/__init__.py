@@ -1,0 +1,1 @@
+"""What limits the speed of a training: arithmetic, and waiting for data."""

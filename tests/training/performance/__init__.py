@@ -1,0 +1,1 @@
+"""Tests of what limits the speed of a training."""
