@@ -26,8 +26,10 @@ help:  ## list the targets
 demo: $(READY)  ## a generated flower set and a whole small campaign through `mlflow run`, in demo/
 	$(BIN)/python -m flowerml.cli.demo
 
+# Each process has one half of the files, in their order, and takes over from the other at the end: what the tests of a
+# file or folder share is made once.
 test: $(READY)  ## the test suite (minutes)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # In the order of the folders: the longest files, the campaigns, then come first, and both processes end together.
 slow: $(READY)  ## large models, real servers, the rest of the faults

@@ -1,5 +1,6 @@
 """Shared fixtures: an MLflow store per test, one thread per process, small generated pictures."""
 
+import functools
 import gc
 import os
 import shutil
@@ -18,6 +19,7 @@ _TRACKING = ("campaign", "cli", "delivery", "sweep", "tracking")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
+gc.disable()  # while tests are collected: what is imported stays, and looking through it again takes seconds
 configure_logging()  # as every command does: tests read its lines on stderr
 
 
@@ -25,6 +27,7 @@ def pytest_collection_finish():
     """Freeze the objects of all imports: each garbage collection would take half a second to look through them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -91,8 +94,11 @@ def real_backbone():
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """An SQLite file with MLflow's tables and no run, to be copied: creating the tables takes seconds."""
+    from mlflow.store.db import utils
     from mlflow.tracking import MlflowClient
 
+    # Each store that is opened is compared with the newest migration, for which MLflow imports all 67.
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
     return file

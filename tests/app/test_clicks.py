@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -19,8 +20,11 @@ from flowerml.prediction import predict, predict_proba, predict_relation_proba
 from tests.app.conftest import CNN, RELATIONS, STRICT, VIT
 from tests.cli.test_commands import ROOT, environment
 
-pytest.importorskip("gradio", reason="Gradio is not installed: pip install 'flowerml[app]'")
-pytestmark = pytest.mark.slow
+# Not importorskip: every test process would import it (seconds) while it collects, and `flowerml app` is a process.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("gradio") is None, reason="Gradio is not installed: pip install 'flowerml[app]'"),
+]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 clicks = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")

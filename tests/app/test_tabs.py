@@ -2,18 +2,11 @@
 
 import io
 import re
+from importlib.util import find_spec
 
 import pytest
 from PIL import Image
 
-pytest.importorskip("gradio", reason="Gradio is not installed: pip install 'flowerml[app]'")
-
-import gradio as gr
-
-from flowerml.app import photo_tabs, relation_tab
-from flowerml.app.page import build_page
-from flowerml.app.parts import answer_html, errors_in_page, message
-from flowerml.app.uploads import MAX_PICTURES
 from flowerml.data.decode import PIXEL_LIMIT, BadImage, read_image
 from flowerml.evaluation.heat_map import NoHeatMap
 from flowerml.prediction import predict, predict_proba, predict_relation_proba
@@ -22,6 +15,10 @@ from tests.data.encoded_images import png_header
 from tests.prediction.delivered import odd_pictures
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
+# Gradio is imported by the tests, not by the module: every test process collects, and the import takes seconds.
+pytestmark = pytest.mark.skipif(
+    find_spec("gradio") is None, reason="Gradio is not installed: pip install 'flowerml[app]'"
+)
 
 
 def payload(path, name=None):
@@ -39,6 +36,8 @@ def text_of(html):
 
 
 def test_one_photo_has_for_each_model_its_label_bars_and_heat_map(models, photo):
+    from flowerml.app import photo_tabs
+
     said, *values = photo_tabs._photo_values(models.classifiers, payload(photo))
     assert said == ""
     for place, (name, model) in enumerate(models.classifiers.items()):
@@ -56,6 +55,8 @@ def test_one_photo_has_for_each_model_its_label_bars_and_heat_map(models, photo)
 
 
 def test_a_bad_file_is_one_sentence_and_no_answer_stays(models, tmp_path):
+    from flowerml.app import photo_tabs
+
     (tmp_path / "bomb.png").write_bytes(png_header(20_000, 20_000))
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     for name, words in {
@@ -69,12 +70,16 @@ def test_a_bad_file_is_one_sentence_and_no_answer_stays(models, tmp_path):
 
 
 def test_no_photo_clears_everything(models):
+    from flowerml.app import photo_tabs
+
     said, *values = photo_tabs._photo_values(models.classifiers, None)
     assert said == ""
     assert values[1::3] == [None] * 3
 
 
 def test_an_architecture_without_maps_is_answered_without_one(models, photo, monkeypatch):
+    from flowerml.app import photo_tabs
+
     def refuse(*_):
         raise NoHeatMap("none")
 
@@ -86,6 +91,8 @@ def test_an_architecture_without_maps_is_answered_without_one(models, photo, mon
 
 
 def test_several_photos_are_answered_as_predict_does_and_bad_ones_say_why(models, tmp_path):
+    from flowerml.app import photo_tabs
+
     names = []
     for number, (name, data) in enumerate(odd_pictures().items()):
         names.append(name)
@@ -103,6 +110,11 @@ def test_several_photos_are_answered_as_predict_does_and_bad_ones_say_why(models
 
 
 def test_names_are_text_not_markup(models, tmp_path):
+    import gradio as gr
+
+    from flowerml.app import photo_tabs
+    from flowerml.app.parts import answer_html, errors_in_page, message
+
     (tmp_path / "x").write_bytes(b"none")
     row = photo_tabs._row(models.classifiers, photo_tabs.Upload.from_payload(payload(tmp_path / "x", MARKUP)))
     pages = [photo_tabs._table([*models.classifiers, MARKUP], [row]), message(MARKUP), answer_html(MARKUP, MARKUP)]
@@ -113,12 +125,19 @@ def test_names_are_text_not_markup(models, tmp_path):
 
 
 def test_too_many_photos_are_refused_in_one_sentence(models, tmp_path):
+    from flowerml.app import photo_tabs
+    from flowerml.app.uploads import MAX_PICTURES
+
     payloads = [payload(tmp_path / "x")] * (MAX_PICTURES + 1)
     html = photo_tabs._table_of(models.classifiers, payloads, list)
     assert text_of(html) == "101 photos: 100 at once are allowed. For folders: flowerml predict"
 
 
 def test_errors_that_nobody_expected_are_one_sentence_in_the_page_and_in_the_log(capsys):
+    import gradio as gr
+
+    from flowerml.app.parts import errors_in_page
+
     with pytest.raises(gr.Error) as caught, errors_in_page():
         raise RuntimeError("the driver\nis gone <b>")
     assert (
@@ -128,6 +147,8 @@ def test_errors_that_nobody_expected_are_one_sentence_in_the_page_and_in_the_log
 
 
 def test_a_relation_needs_both_boxes(models, photo):
+    from flowerml.app import relation_tab
+
     corners, said = relation_tab._opened(payload(photo))
     assert said == ""
     *_, html, shares = relation_tab._drawing_values(models.relations, corners.clicked(2, 2).clicked(30, 30))
@@ -135,6 +156,8 @@ def test_a_relation_needs_both_boxes(models, photo):
 
 
 def test_the_relation_is_that_of_predict_relation_in_the_upright_picture(models, photo, tmp_path):
+    from flowerml.app import relation_tab
+
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -155,6 +178,8 @@ def test_the_relation_is_that_of_predict_relation_in_the_upright_picture(models,
 
 
 def test_a_bad_picture_has_no_boxes(models, tmp_path):
+    from flowerml.app import relation_tab
+
     (tmp_path / "x").write_bytes(b"")
     corners, said = relation_tab._opened(payload(tmp_path / "x"))
     assert corners is None
@@ -163,6 +188,8 @@ def test_a_bad_picture_has_no_boxes(models, tmp_path):
 
 
 def test_paths_are_checked_and_analytics_are_off(models, tmp_path, monkeypatch):
+    from flowerml.app.page import build_page
+
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     page = build_page(models)
     blocks = next(route.app for route in page.routes if hasattr(route.app, "get_blocks")).get_blocks()

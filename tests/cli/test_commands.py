@@ -46,14 +46,16 @@ def train(flowers, tmp_path, extra="", model="timm:test_convnext2"):
     )
 
 
-def test_train_and_eval_from_the_project_root(flowers, tmp_path):
+def test_train_and_eval_from_the_project_root(flowers, tmp_path, capsys):
+    """The evaluation in this process: its entry point is run by the smoke commands of the plan."""
+    from flowerml.cli.main import main
+
     trained = train(flowers, tmp_path, "--json")
     assert trained.returncode == 0, trained.stderr
     result = json.loads(trained.stdout)
     assert re.search(r"^epoch 1/2 .*\nepoch 2/2 ", trained.stderr, re.MULTILINE), "one line per epoch in a log"
-    evaluated = call("python", "entrypoints/eval.py", "--checkpoint", result["checkpoint"], "--split", "val", "--json")
-    assert evaluated.returncode == 0, evaluated.stderr
-    again = json.loads(evaluated.stdout)
+    assert main(["eval", "--checkpoint", result["checkpoint"], "--split", "val", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
     for name in ("accuracy", "macro_f1", "loss", "confusion_matrix", "per_class"):
         assert again[name] == result["val"][name]
     run = MlflowClient().get_run(result["run_id"])
@@ -125,6 +127,7 @@ def test_mlflow_run_with_auto_leaves_a_launcher_and_a_run_that_counts(flowers, t
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_mlflow_run_of_something_wrong_says_why_on_its_run():
     done = call(
         "mlflow", "run", ".", "-e", "train", "--env-manager=local", "-P", "lr_head=fast", "-P", "model=convnextv2_atto"
@@ -145,6 +148,7 @@ def test_mlflow_run_dataset(flowers):
     assert "60 pictures" in done.stdout
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_as_killed(flowers, tmp_path):
     words = shlex.split(f"{FAST} --epochs 500 --patience 0")
     command = ["python", "entrypoints/train.py", "--model", "convnextv2_atto", "--train-dir", str(flowers)]

@@ -72,7 +72,7 @@ def digest(path):
 
 
 class TestFromACheckpoint:
-    def test_files_manifest_archive_and_check(self, export, photos, tmp_path):
+    def test_files_manifest_archive_and_check(self, export, photos, tmp_path, fresh_checks):
         best = leave_run(tmp_path / "run", photos)
         out = tmp_path / "out"
         code, said, err = export(

@@ -17,6 +17,7 @@ from tests.runs.conftest import SMALL
 from tests.runs.forms_of_data import FORMS, as_address
 from tests.runs.test_train import same_weights, weights
 
+NAMES = [*FORMS, "address"]
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
 
 
@@ -26,7 +27,7 @@ def of_folder(train_small):
     return train_small(**ONE_EPOCH)[0]
 
 
-@pytest.fixture(scope="module", params=[*FORMS, "address"])
+@pytest.fixture(scope="module", params=NAMES)
 def form(request, flowers, tmp_path_factory):
     """The path of the pictures of `flowers` in another form."""
     folder = tmp_path_factory.mktemp(f"as-{request.param}")
@@ -60,17 +61,32 @@ def of_two_processes(train_small):
     return train_small(gpus=2, **ONE_EPOCH)[0]
 
 
+# Each starts a Python. Readers of the other forms are in processes of their own with two workers above.
+@pytest.mark.parametrize(
+    "form",
+    [name if name == "table" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+    indirect=True,
+    scope="module",
+)
 def test_two_processes_that_share_batches_get_what_they_get_from_the_folder(of_two_processes, form, train_small):
     finished, _ = train_small(train_dir=str(form), gpus=2, **ONE_EPOCH)
     assert same_weights(weights(finished.folder), weights(of_two_processes.folder))
 
 
-@pytest.mark.parametrize("changes", [{"cache_images": "ram"}, {"probe": True}], ids=["cached", "probe"])
-def test_cached_pictures_and_features_are_those_of_the_folder(form, flowers, train_small, changes):
-    given = {"epochs": 1, "warmup_epochs": 0, **changes}
-    given |= dict.fromkeys(("lr_backbone", "freeze_backbone_epochs"), "auto") if "probe" in changes else ONE_EPOCH
-    of = [weights(train_small(train_dir=str(path), **given)[0].folder) for path in (flowers, form)]
-    assert same_weights(*of)
+PROBED = {"epochs": 1, "warmup_epochs": 0, "probe": True, "lr_backbone": "auto", "freeze_backbone_epochs": "auto"}
+OTHERWISE = {"cached": {**ONE_EPOCH, "cache_images": "ram"}, "probe": PROBED}
+
+
+@pytest.fixture(scope="module")
+def of_folder_otherwise(flowers, train_small):
+    """The weights of the folder's run with cached pictures, and with features."""
+    return {name: weights(train_small(train_dir=str(flowers), **given)[0].folder) for name, given in OTHERWISE.items()}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_cached_pictures_and_features_are_those_of_the_folder(form, of_folder_otherwise, train_small, name):
+    finished, _ = train_small(train_dir=str(form), **OTHERWISE[name])
+    assert same_weights(weights(finished.folder), of_folder_otherwise[name])
 
 
 @pytest.mark.parametrize("changes", [{}, {"folds": 3, "fold": 2}, {"classes": "folders"}], ids=str)

@@ -5,6 +5,7 @@ import re
 import string
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,27 +32,32 @@ def load_tool():
 
 
 TOOL = load_tool()
-MESSAGES = TOOL.find_messages()
 PO = LOCALE / "fr" / "LC_MESSAGES" / "flowerml.po"
 FRENCH = TOOL.read_catalogue(PO.read_text("utf-8"))
 
 
+@cache
+def messages():
+    """Every text of the code: it takes seconds, so that collecting must not need it."""
+    return TOOL.find_messages()
+
+
 def pairs():
     """Each English form with each French one that stands for it."""
-    for message in MESSAGES:
+    for message in messages():
         for number, form in enumerate(FRENCH.entries[message.text]):
             yield message.plural if number and message.plural else message.text, form
 
 
 def test_every_text_of_the_code_is_translated_and_none_that_is_gone():
-    assert len(MESSAGES) > 150
-    assert sorted(FRENCH.entries) == sorted(message.text for message in MESSAGES)
+    assert len(messages()) > 150
+    assert sorted(FRENCH.entries) == sorted(message.text for message in messages())
     assert [text for text, forms in FRENCH.entries.items() if not all(forms)] == []
 
 
 def test_make_messages_would_write_these_files():
-    assert TOOL.po_text(FRENCH, MESSAGES) == PO.read_text("utf-8")
-    assert TOOL.mo_bytes(FRENCH, MESSAGES) == PO.with_suffix(".mo").read_bytes()
+    assert TOOL.po_text(FRENCH, messages()) == PO.read_text("utf-8")
+    assert TOOL.mo_bytes(FRENCH, messages()) == PO.with_suffix(".mo").read_bytes()
 
 
 def test_the_tool_sees_a_text_wherever_it_can_stand(tmp_path):
@@ -64,13 +70,13 @@ def test_the_tool_sees_a_text_wherever_it_can_stand(tmp_path):
     template = '{{ _("a" " b", c=1) }}{{ ngettext("d", "e", n, f=2) }}{{ other("g") }}'
     assert list(TOOL._of_template(template)) == [("a b", ""), ("d", "e")]
     assert list(TOOL._of_document("about: a\nphases: {B: {about: c}, D: {}}")) == [("a", ""), ("c", "")]
-    known = TOOL.po_text(FRENCH, [TOOL.Message("new {x}", "", "file"), *MESSAGES])
+    known = TOOL.po_text(FRENCH, [TOOL.Message("new {x}", "", "file"), *messages()])
     assert TOOL.read_catalogue(known).entries["new {x}"] == ("",), "which the test above refuses"
 
 
 def test_the_standard_library_reads_what_the_tool_wrote():
     texts = translation("fr")
-    for message in MESSAGES:
+    for message in messages():
         forms = FRENCH.entries[message.text]
         if message.plural:
             found = [texts.plural_form(message.text, message.plural, number) for number in (0, 1, 2)]

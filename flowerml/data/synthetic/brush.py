@@ -4,11 +4,14 @@ Outlines are in unit coordinates (centre at the origin, radius about 1, y downwa
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import ImageDraw
 
 Array = np.ndarray
+_ALONG = (1 - np.cos(np.linspace(0, np.pi, 13))) / 2  # places along a petal, denser at its ends
+_TURNS: dict[int, tuple[Array, Array]] = {}  # cosines and sines of a circle's points, by their number
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,17 @@ class Pose:
 
     def to_pixels(self, points: Array) -> Array:
         """Unit coordinates (..., 2) to pixel coordinates of the same shape."""
-        turned = points @ rotation(self.angle - self.tilt_axis).T
-        near = 1.0 + self.lean * np.clip(turned[..., 1:], -1.5, 1.5)
-        tilted = turned * np.array([1.0, self.squash]) * near
-        return tilted @ rotation(self.tilt_axis).T * self.scale + np.array(self.centre)
+        turn, squash, back, centre = self._arrays
+        turned = points @ turn
+        near = 1.0 + self.lean * clip(turned[..., 1:], -1.5, 1.5)
+        tilted = turned * squash * near
+        return tilted @ back * self.scale + centre
+
+    @cached_property
+    def _arrays(self) -> tuple[Array, Array, Array, Array]:
+        """The turn to the tilt's axis, the foreshortening, the turn back, and the centre."""
+        turn, back = rotation(self.angle - self.tilt_axis).T, rotation(self.tilt_axis).T
+        return turn, np.array([1.0, self.squash]), back, np.array(self.centre)
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,15 @@ def rotation(angle: float) -> Array:
     return np.array([[cos, -sin], [sin, cos]])
 
 
+def clip(values: Array, low: float, high: float) -> Array:
+    """As `np.clip`, which on the few numbers of a colour or an outline takes ten times as long."""
+    clipped: Array = np.minimum(np.maximum(values, low), high)
+    return clipped
+
+
 def shade(colour: Array, factor: float) -> Array:
     """Return the RGB colour times `factor`, clipped to 0..255."""
-    return np.clip(colour * factor, 0, 255)
+    return clip(colour * factor, 0, 255)
 
 
 def mix(first: Array, second: Array, share: float) -> Array:
@@ -86,7 +102,7 @@ def mix(first: Array, second: Array, share: float) -> Array:
 
 def to_rgb_ints(colour: Array) -> tuple[int, int, int]:
     """Return the RGB array as integers for Pillow."""
-    red, green, blue = np.clip(np.rint(colour), 0, 255).astype(int).tolist()
+    red, green, blue = (min(max(round(value), 0), 255) for value in colour.tolist())
     return red, green, blue
 
 
@@ -98,20 +114,26 @@ def petal_outline(
     `width` is the largest half width. The exponents `base` and `tip` shape the ends: 0.5 is round, 1 and more is
     pointed, less than 0.5 is blunt. `bend` is the sideways offset of the tip.
     """
-    along = (1 - np.cos(np.linspace(0, np.pi, 13))) / 2
+    along = _ALONG
     peak = base / (base + tip)
     half = width * (along / peak) ** base * ((1 - along) / (1 - peak)) ** tip
     spine = bend * along**2
     x = start + along * (end - start)
-    upper = np.stack([x, spine + half], axis=1)
-    lower = np.stack([x, spine - half], axis=1)[-2:0:-1]
-    return np.concatenate([upper, lower])
+    outline = np.empty((24, 2))
+    outline[:13, 0], outline[:13, 1] = x, spine + half
+    outline[13:, 0], outline[13:, 1] = x[-2:0:-1], (spine - half)[-2:0:-1]
+    return outline
 
 
 def ellipse(centre: tuple[float, float], across: float, down: float, points: int = 28) -> Array:
     """Return the outline of an ellipse with the half axes `across` and `down`, shape (points, 2)."""
-    turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return np.stack([centre[0] + across * np.cos(turn), centre[1] + down * np.sin(turn)], axis=1)
+    if points not in _TURNS:
+        turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
+        _TURNS[points] = np.cos(turn), np.sin(turn)
+    cos, sin = _TURNS[points]
+    outline = np.empty((points, 2))
+    outline[:, 0], outline[:, 1] = centre[0] + across * cos, centre[1] + down * sin
+    return outline
 
 
 def draw_petal(brush: Brush, outline: Array, angle: float, colour: Array, rim: float = 0.78) -> None:

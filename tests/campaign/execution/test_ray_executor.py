@@ -1,5 +1,7 @@
 """A campaign on a real Ray cluster of two nodes on this machine, one of which goes down in the middle of a phase."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from flowerml.campaign.service import run_campaign
@@ -8,7 +10,8 @@ from flowerml.errors import UserError
 from tests.campaign.campaigns import TINY, options, runs_at_mlflow
 from tests.campaign.plans import changed, plan_of
 
-pytest.importorskip("ray")
+# Not importorskip: both test processes would import it (seconds) while they collect.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 
 # Runs that last longer than a second place takes to come up (its imports), so that a node can go down under one of two.
 LONG = changed(

@@ -22,7 +22,7 @@ from tests.campaign.campaigns import run_here, runs_at_mlflow
 from tests.campaign.report.snapshots import complete_campaign
 from tests.reporting.parsed_page import ParsedPage
 from tests.selection.samples import THREE, configuration, decide, drawn
-from tests.translation.test_catalogue import MESSAGES
+from tests.translation.test_catalogue import messages
 
 ENGLISH = Path(__file__).parent / "english"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -41,7 +41,7 @@ def in_french(folder):
 
 def english_parts():
     """The longest part of each text that is another in French, where it is long enough to be no other text's."""
-    changed = [message.text for message in MESSAGES if FRENCH.translated(message.text) != message.text]
+    changed = [message.text for message in messages() if FRENCH.translated(message.text) != message.text]
     return [part for text in changed if len(part := max(re.split(r"\{[^}]*\}", text), key=len)) > 12]
 
 
@@ -62,7 +62,7 @@ def test_no_english_text_of_the_catalogue_is_left_in_a_french_report(tmp_path):
     page = report_html(in_french(tmp_path))
     assert '<html lang="fr">' in page
     shown = texts_of(page)
-    english = {message.text for message in MESSAGES if FRENCH.translated(message.text) != message.text}
+    english = {message.text for message in messages() if FRENCH.translated(message.text) != message.text}
     assert english & set(texts_of(report_html(complete_campaign(tmp_path))))
     assert english & set(shown) == set()
     assert [part for part in english_parts() if any(part in text for text in shown)] == []

@@ -7,10 +7,6 @@ import imagehash
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from flowerml.data.synthetic.canvas import keyed_rng
 from flowerml.data.synthetic.flowers import CLASSES, draw_flower, make_flowers
@@ -44,6 +40,11 @@ def edge_directions(picture, side=64, cells=8, bins=9):
 
 def held_out_accuracy(features, labels, fit):
     """The better of a forest and a logistic regression, on the pictures neither has seen."""
+    from sklearn.ensemble import RandomForestClassifier  # seconds, and every test process collects
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     models = (
         RandomForestClassifier(200, random_state=0),
         make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500)),

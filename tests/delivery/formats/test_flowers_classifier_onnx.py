@@ -59,7 +59,10 @@ def answers_without_torch(folder, name, photos, cwd):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("delivery", "family"), [("all_formats", "cnn"), ("with_views", "vit")])
+@pytest.mark.parametrize(
+    ("delivery", "family"),
+    [("all_formats", "cnn"), pytest.param("with_views", "vit", marks=pytest.mark.slow)],  # a conversion takes 15 s
+)
 def test_its_answers_are_those_of_the_torch_file_in_a_process_without_torch(request, delivery, family, tmp_path):
     """With the views flip-scales in the second. The photos are others than those whose energies are the limit."""
     folder = request.getfixturevalue(delivery)
