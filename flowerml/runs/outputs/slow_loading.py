@@ -5,6 +5,7 @@ import logging
 from flowerml.data.image_cache.choice import OFF
 from flowerml.runs.prepare import Prepared
 from flowerml.settings import Family, Settings
+from flowerml.settings.recipes import takes
 from flowerml.training.performance.data_wait import DataWait
 
 logger = logging.getLogger(__name__)
@@ -36,12 +37,11 @@ class SlowLoading:
 
 def remedy(settings: Settings, family: Family, workers: int) -> str:
     """What is left to turn on."""
-    flags = []
-    if family is not Family.RELATION:
-        if settings.augment_backend == "torchvision":
-            flags.append("--augment-backend opencv")
-        if settings.cache_images == OFF:
-            flags.append("--cache-images auto")
+    faster = {
+        "augment_backend": "--augment-backend opencv" if settings.augment_backend == "torchvision" else "",
+        "cache_images": "--cache-images auto" if settings.cache_images == OFF else "",
+    }
+    flags = [flag for name, flag in faster.items() if flag and takes(name, family)]
     if flags:
         return f"{' '.join(flags)} loads them faster, and makes another config_id"
     return f"more --workers than {workers} load them faster, where there are cores for them"

@@ -129,12 +129,13 @@ class LengthFit:
         self.length, self._repeated = self._shortened(first), dict(later)
 
     def _fitting(self, step: int, times: StepTimes, limit: TimeLimit) -> int:
+        """The total that fits after `step` steps: one more at least, which takes the learning rate to its floor."""
         left = limit.seconds - times.reserve(limit.seconds) - limit.spent
         total = most_steps(left, times, partial(self.length.refitted, step), step, self.largest)
         tolerated = max(_TOLERANCE * limit.seconds, _TOLERANCE_LEFT * left)
         if total < self.largest and abs(total - self.length.total) * times.full < tolerated:
             return self.length.total
-        return total
+        return max(total, step + 1)
 
     def _shortened(self, total: int) -> RunLength:
         return shortened_length(self.settings, self.length.steps_per_epoch, max(1, total))

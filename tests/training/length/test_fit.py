@@ -6,6 +6,7 @@ from flowerml.settings import resolve
 from flowerml.training.distributed.ranks import SINGLE
 from flowerml.training.length.fit import LengthFit
 from flowerml.training.length.time_limit import StepTimes, TimeLimit
+from flowerml.training.schedule import COSINE_FLOOR, Schedule
 
 STEPS_PER_EPOCH = 100
 
@@ -52,3 +53,12 @@ def test_a_run_that_slows_down_near_its_end_is_shortened_in_time():
     assert run.go(lambda epoch: 1.0 if epoch <= 30 else 1.3) > 1
     assert run.fit.length.total < run.chosen
     assert run.now <= 1.01 * 3600
+
+
+def test_a_run_whose_time_is_over_takes_one_more_step_for_the_floor_of_its_learning_rate():
+    run = Run()
+    run.now = 4000.0
+    run.fit.update(STEPS_PER_EPOCH, frozen=False, seconds=1.0, between=0.0)
+    assert run.fit.length.total == STEPS_PER_EPOCH + 1
+    (_, total), *later = run.fit.length.fits
+    assert Schedule("cosine", total, 0, tuple(later)).factor(STEPS_PER_EPOCH) == pytest.approx(COSINE_FLOOR)
