@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from flowerml.data.decode import BadImage
 from flowerml.data.location import read_location
+from flowerml.data.sources import packed
 from flowerml.data.sources.reading import read_source
 from flowerml.errors import UserError
 from tests.data.pictures import encode
@@ -54,6 +56,14 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWERML_CACHE_DIR", str(tmp_path / "in" / "cache"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _written_long_ago():
+    """A Parquet file of just now is waited for, as it may still be written: 3.5 s for each input."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "_SETTLING_S", 0)
+        yield
+
+
 def read_or_refuse(path: Path) -> None:
     try:
         layout = read_source(path, CLASSES, {})
@@ -78,8 +88,10 @@ def test_tar_files(data):
 @fuzz
 @given(changed([_parquet()]))
 def test_parquet_files(data):
-    Path("a.parquet").write_bytes(data)
-    read_or_refuse(Path("a.parquet"))
+    path = Path(f"{uuid.uuid4().hex}.parquet")  # of its own: what has been read of a file is kept
+    path.write_bytes(data)
+    read_or_refuse(path)
+    path.unlink()
 
 
 @fuzz
