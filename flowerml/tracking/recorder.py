@@ -12,7 +12,7 @@ from flowerml.errors import LeaseLost, UserError
 from flowerml.events import Artifact, Ended, Event, Status
 from flowerml.journal import Journal
 from flowerml.tracking.client.errors import short_reason
-from flowerml.tracking.client.failures import ArtifactStoreError, find_failure
+from flowerml.tracking.client.failures import ArtifactStoreError, find_failure, is_permanent
 from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.run_writer import RunWriter
 from flowerml.tracking.environment.env_run import own_env_run_id
@@ -21,6 +21,8 @@ from flowerml.tracking.environment.launcher_status import restore_status_after_l
 logger = logging.getLogger(__name__)
 
 _RETRY_FILES_S = 60.0  # after the artifact store has failed
+_CLOSE_WAIT_S = 60.0  # for a server that does not answer: a restart takes seconds
+_RETRY_S = 1.0
 
 
 class JournalRecorder:
@@ -103,6 +105,10 @@ class MlflowRecorder:
     def record(self, event: Event) -> None:
         """Write one event, after those still queued."""
         self._queue.append(event)
+        self._write_queue()
+
+    def _write_queue(self) -> Exception | None:
+        """Write the queued events, up to the first that is not taken; returns why it is not."""
         try:
             while self._queue:
                 self._write(self._queue[0])
@@ -113,12 +119,18 @@ class MlflowRecorder:
                 f"MLflow does not take events at the moment ({short_reason(error)}); they are kept and sent with the"
                 " next one",
             )
+            return error
+        return None
 
     def close(self) -> None:
-        """Try what is left once more, and log what was not delivered."""
+        """Try what is left once more, a server that does not answer for a while; log what was not delivered."""
         files, self._files, self._retry_files_at = list(self._files.values()), {}, 0.0
         for file in files:
             self.record(file)
+        give_up = time.monotonic() + _CLOSE_WAIT_S
+        while (error := self._write_queue()) is not None and not is_permanent(error) and time.monotonic() < give_up:
+            self._warn("waiting", f"waiting for MLflow to take the rest, {_CLOSE_WAIT_S:.0f} s at most")
+            time.sleep(_RETRY_S)
         if self._queue:
             logger.warning(
                 f"{len(self._queue)} events did not reach MLflow; the files are where the command has written them"
