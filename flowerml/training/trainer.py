@@ -135,7 +135,7 @@ class Trainer:
         self.plateau = Plateau(settings.plateau_factor, settings.plateau_patience)
         self.ema = EMA(self.model, self.fit.length.total) if settings.ema else None
         self.normalize = BatchNormalizer(built.description, device)
-        self.stream = BatchStream(callbacks, ranks, self.check_stop)
+        self.stream = BatchStream(callbacks, ranks)
         self.mixer = Mixer(settings.mixup, settings.cutmix, len(classes))
         self.train_step = make_train_step(
             self.model, optimizer, settings, balance, device, callbacks.on_memory, loader.smallest_batch, ranks, lora
@@ -314,7 +314,7 @@ class Trainer:
         if features is not None and features.val is not None:
             evaluated, loader = model.get_submodule("head"), features.val
         self.ranks.share_buffers(model)
-        batches = self.stream.for_evaluation(loader, epoch)
+        batches = self.stream.for_evaluation(loader, self.check_stop, epoch)
         # sync point: one per evaluation, when all logits are copied to the CPU
         predictions = predict_all(
             evaluated, batches, self.classes, self.device, self.memory_format, self.train_step.dtype
@@ -377,7 +377,9 @@ class Trainer:
         features = self.feature_loaders(epoch)
         loader = self.loader if features is None else features.train
         steps = self.fit.length.steps_of(epoch) - skip
-        return self.stream.for_training(loader, epoch, skip=skip, steps=steps, are_images=features is None)
+        return self.stream.for_training(
+            loader, self.check_stop, epoch, skip=skip, steps=steps, are_images=features is None
+        )
 
     def _rates_text(self) -> str:
         return ", ".join(f"{name} {rate:.3g}" for name, rate in learning_rates(self.optimizer).items())

@@ -1,6 +1,7 @@
 """Frozen garbage collection: existing objects are skipped inside and collected afterwards."""
 
 import gc
+import multiprocessing
 import weakref
 from collections.abc import Iterator
 
@@ -97,3 +98,14 @@ def test_training_runs_with_frozen_gc(toy):
     toy.run(epochs=2, on_epoch=lambda _row: seen.append(gc.get_freeze_count()))
     assert min(seen) > 100_000, "torch alone has as many objects"
     assert gc.get_freeze_count() == 0
+
+
+def test_loader_processes_end_with_the_training_without_a_collection(toy):
+    """Commands collect rarely: what only a collection frees would be waited for at the end of the process."""
+    gc.collect()
+    gc.disable()
+    try:
+        toy.run(epochs=2, workers=1)
+        assert multiprocessing.active_children() == []
+    finally:
+        gc.enable()
