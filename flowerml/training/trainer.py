@@ -92,7 +92,11 @@ def train(
         trainer.resume(load_state())
     precision = training_precision(settings.tf32, device)
     with frozen_gc(), worker_death_as_error(callbacks.stop_reason), precision:
-        return trainer.run_epochs(val_loader)
+        try:
+            return trainer.run_epochs(val_loader)
+        finally:
+            for loader in filter(None, (train_loader, val_loader)):
+                loader.end_workers()
 
 
 class Trainer:
