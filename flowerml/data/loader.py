@@ -145,13 +145,6 @@ class Loader:
             for _ in self.batches:  # none, but it starts its workers
                 pass
 
-    def end_workers(self) -> None:
-        """End the worker processes, if any: the end of the process would wait for those that are left."""
-        if isinstance(self.batches, DataLoader) and (iterator := self.batches._iterator) is not None:
-            self.batches._iterator = None
-            if hasattr(iterator, "_shutdown_workers"):
-                iterator._shutdown_workers()
-
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch without the first `skip`, whose pictures are not read.
 

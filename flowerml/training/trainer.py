@@ -92,11 +92,7 @@ def train(
         trainer.resume(load_state())
     precision = training_precision(settings.tf32, device)
     with frozen_gc(), worker_death_as_error(callbacks.stop_reason), precision:
-        try:
-            return trainer.run_epochs(val_loader)
-        finally:
-            for loader in filter(None, (train_loader, val_loader)):
-                loader.end_workers()
+        return trainer.run_epochs(val_loader)
 
 
 class Trainer:
