@@ -104,7 +104,7 @@ def family_recipes() -> dict[str, dict[str, Any]]:
 
 def takes(name: str, family: Family) -> bool:
     """Whether a setting may be given for models of a family."""
-    return family is not Family.RELATION or name not in _WHOLE_PICTURES_ONLY
+    return family is not Family.RELATION or name not in (*_NOT_FOR_RELATIONS, *_WHOLE_PICTURES_ONLY)
 
 
 def resolve(requested: Mapping[str, Any]) -> tuple[Settings, list[str]]:

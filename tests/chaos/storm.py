@@ -2,6 +2,7 @@
 the folder renamed, the clock set. Each event is real; only its moment and kind are drawn.
 """
 
+import hashlib
 import os
 import random
 import signal
@@ -12,8 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import torch
 
 LEASE_S = 5  # of the runs, so that a stop outlasts it
+PAUSE_S = (1.0, 8.0)  # between two events
+LONGEST_S = 1200
 _AWAY_S = 3.0
 _FULL_S = 4.0
 
@@ -24,15 +28,24 @@ def clock_of(file):
     return {"CHAOS_CLOCK": str(file), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
+def weights_digest(path):
+    """sha256 of the tensors in a file of weights."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 class Storm:
     """`strike` does one event to the process `runner`, its children, its `server`, its folder `root`, or its clock.
 
     An event returns whether there was something for it to hit. `clock` is the file of `clock/sitecustomize.py`.
     """
 
-    def __init__(self, seed, server, root, clock, disk=None):
+    def __init__(self, seed, count, server, root, clock, disk=None):
         self.draw, self._server, self._root, self._disk = random.Random(seed), server, Path(root), disk
-        self._clock = Path(clock)
+        self._clock, self._count = Path(clock), count
         self.events = Counter()
         self._kinds = [
             *(self.kill_one, self.kill_runner, self.kill_all, self.stop_past_the_lease),
@@ -114,6 +127,28 @@ class Storm:
             runs.rename(self._root / f"runs.new{sum(self.events.values())}")
         away.rename(runs)
         return True
+
+    def last_until_the_end(self, command, again=()):
+        """Strike `count` times while the command runs, and start it with the words `again` until it ends well.
+
+        Returns its number of starts, and the seconds.
+        """
+        process, starts, begun = command.start(), 1, time.monotonic()
+        while process.poll() is None or process.returncode != 0:
+            assert time.monotonic() - begun < LONGEST_S, command.said()
+            if process.poll() is not None:  # killed, or it ended with a run that failed: the same command goes on
+                process, starts = command.start(*again), starts + 1
+            try:
+                process.wait(self.draw.uniform(*PAUSE_S))
+            except subprocess.TimeoutExpired:
+                if sum(self.events.values()) < self._count:
+                    self.strike(process)
+        return starts, time.monotonic() - begun
+
+    def summary(self):
+        """How many events there were, of which kinds."""
+        kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.events.items()))
+        return f"{sum(self.events.values())} events ({kinds})"
 
     def set_the_clock(self, _runner):
         """An hour back or forward from the true time, or to it, for all processes of the command at once."""

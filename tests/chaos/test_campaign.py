@@ -1,24 +1,20 @@
 """A campaign in a storm ends as one that was left alone: same table, choices, registered versions and weights."""
 
-import hashlib
 import json
 import os
 import subprocess
 import time
 
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
 
 from tests.campaign.campaigns import TINY
 from tests.campaign.engine.test_kills import Command, assert_counted_once, outcome, table
-from tests.chaos.storm import LEASE_S, SmallDisk, Storm, clock_of
+from tests.chaos.storm import LEASE_S, SmallDisk, Storm, clock_of, weights_digest
 from tests.faults.servers import ServerProcess
 
 SEEDS = [int(text) for text in os.environ.get("CHAOS_SEEDS", "1").split(",")]
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "12"))
-PAUSE_S = (1.0, 8.0)  # between two events
-LONGEST_S = 1200
 PLAN = (
     TINY.replace("device: cpu,", f"device: cpu, lease_seconds: {LEASE_S}, checkpoint_every_steps: 1,")
     + "budget: {tries: 9}\n"
@@ -70,11 +66,7 @@ def weights_digests(command, result):
     """sha256 of the tensors of each run's best.pth, and of each delivered file."""
     digests = {}
     for path in sorted([*command.folder.glob("runs/*/best.pth"), *command.folder.glob("out/*.pth")]):
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        digest = hashlib.sha256()
-        for name in sorted(state):
-            digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
-        digests[path.relative_to(command.folder).as_posix()] = digest.hexdigest()
+        digests[path.relative_to(command.folder).as_posix()] = weights_digest(path)
     return digests
 
 
@@ -100,18 +92,8 @@ def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, record_p
 
     root = (disk or tmp_path) / "storm"
     stormy = StormyCommand(root, flowers, stormy_server)
-    storm, starts, begun = Storm(seed, stormy_server, root, stormy.clock, disk), 1, time.monotonic()
-    process = stormy.start()
-    while process.poll() is None or process.returncode != 0:
-        assert time.monotonic() - begun < LONGEST_S, stormy.said()
-        if process.poll() is not None:  # killed, or it ended with a run that failed: the same command goes on
-            process, starts = stormy.start("--retry"), starts + 1
-        try:
-            process.wait(storm.draw.uniform(*PAUSE_S))
-        except subprocess.TimeoutExpired:
-            if sum(storm.events.values()) < EVENTS:
-                storm.strike(process)
-    stormy_s = time.monotonic() - begun
+    storm = Storm(seed, EVENTS, stormy_server, root, stormy.clock, disk)
+    starts, stormy_s = storm.last_until_the_end(stormy, ["--retry"])
     survived = json.loads((stormy.folder / "out.json").read_text())
 
     assert outcome(survived) == outcome(undisturbed)
@@ -120,8 +102,7 @@ def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, record_p
     assert registered(stormy_server.address) == registered(calm_server.address)
     assert_counted_once(stormy, survived)
     with capsys.disabled():
-        events = ", ".join(f"{name} {count}" for name, count in sorted(storm.events.items()))
         print(
-            f"\nseed {seed}: {sum(storm.events.values())} events ({events}), {starts} starts;"
+            f"\nseed {seed}: {storm.summary()}, {starts} starts;"
             f" {calm_s:.0f} s calm, {stormy_s:.0f} s in the storm; all equal"
         )

@@ -1,6 +1,5 @@
 """A sweep in a storm ends as one that was left alone: the same trials, values and weights, and one run for each."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -9,13 +8,12 @@ import time
 
 import optuna
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
 from flowerml.sweep.trials import requested_trials
-from tests.chaos.storm import LEASE_S, Storm, clock_of
-from tests.chaos.test_campaign import LONGEST_S, PAUSE_S, disk, server
+from tests.chaos.storm import LEASE_S, LONGEST_S, Storm, clock_of, weights_digest
+from tests.chaos.test_campaign import disk, server
 from tests.sweep.commands import sweep_args
 
 __all__ = ["disk", "server"]
@@ -54,12 +52,8 @@ class StormySweep:
         found = {}
         for number, trial in trials.items():
             (path,) = self.folder.glob(f"runs/s-trial-{number:04d}/best.pth")
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-            digest = hashlib.sha256()
-            for name in sorted(state):
-                digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
             settings = json.dumps(trial.params, sort_keys=True)
-            found[settings] = (trial.value, trial.intermediate_values, digest.hexdigest())
+            found[settings] = (trial.value, trial.intermediate_values, weights_digest(path))
         assert len(found) == TRIALS
         return found
 
@@ -88,24 +82,13 @@ def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, capsys):
 
     root = (disk or tmp_path) / "storm"
     stormy = StormySweep(root, flowers, stormy_server)
-    storm, starts, begun = Storm(seed, stormy_server, root, stormy.clock, disk), 1, time.monotonic()
-    process = stormy.start()
-    while process.poll() is None or process.returncode != 0:
-        assert time.monotonic() - begun < LONGEST_S, stormy.said()
-        if process.poll() is not None:  # killed, or it ended with a trial that was stopped: the same command goes on
-            process, starts = stormy.start(), starts + 1
-        try:
-            process.wait(storm.draw.uniform(*PAUSE_S))
-        except subprocess.TimeoutExpired:
-            if sum(storm.events.values()) < EVENTS:
-                storm.strike(process)
-    stormy_s = time.monotonic() - begun
+    storm = Storm(seed, EVENTS, stormy_server, root, stormy.clock, disk)
+    starts, stormy_s = storm.last_until_the_end(stormy)
 
     assert stormy.result() == calm.result()
     stormy.assert_counted_once()
     with capsys.disabled():
-        events = ", ".join(f"{name} {count}" for name, count in sorted(storm.events.items()))
         print(
-            f"\nsweep, seed {seed}: {sum(storm.events.values())} events ({events}), {starts} starts;"
+            f"\nsweep, seed {seed}: {storm.summary()}, {starts} starts;"
             f" {calm_s:.0f} s calm, {stormy_s:.0f} s in the storm; all equal"
         )

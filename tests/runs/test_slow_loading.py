@@ -2,10 +2,12 @@
 
 import pytest
 
+from flowerml.errors import UserError
 from flowerml.events import Metrics
 from flowerml.runs.outputs import slow_loading
 from flowerml.runs.outputs.slow_loading import remedy
 from flowerml.settings import Family, resolve
+from flowerml.settings.recipes import takes
 
 
 def data_waits(recorder):
@@ -52,3 +54,12 @@ def test_a_linear_probe_reads_no_pictures_in_its_epochs(train_small):
 )
 def test_what_helps_is_what_is_not_on_and_what_the_task_takes(changes, family, says):
     assert remedy(resolve(changes)[0], family, 3).startswith(says)
+
+
+@pytest.mark.parametrize("name", ["mixup", "random_erasing", "augment_backend", "cache_images"])
+def test_a_family_takes_a_setting_where_it_is_not_refused(name):
+    value = {"mixup": 0.2, "random_erasing": 0.1, "augment_backend": "opencv", "cache_images": "ram"}[name]
+    with pytest.raises(UserError):
+        resolve({"model": "relation_resnet18", name: value})
+    resolve({"model": "convnextv2_atto", name: value})
+    assert [takes(name, family) for family in (Family.CNN, Family.VIT, Family.RELATION)] == [True, True, False]
