@@ -4,8 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,12 +65,13 @@ def write_with(path: Path, write: Callable[[Path], None], needed: int | None = N
         LeaseLost: see `fenced_writes_to`.
     """
     staging = staging_dir(path)
-    temporary = _create_temporary(path, staging)
+    temporary = temporary_path(path, staging)
     try:
+        _create(temporary, path, staging)
         write(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp creates files with mode 600
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         staging_dir(path)  # raises LeaseLost if that is the cause
@@ -82,6 +83,20 @@ def write_with(path: Path, write: Callable[[Path], None], needed: int | None = N
             temporary.unlink(missing_ok=True)
 
 
+def temporary_path(path: Path, folder: Path | None = None) -> Path:
+    """A free path for a temporary file or folder of `path`: beside it, or in `folder`. Nothing is created.
+
+    Create it inside of the `try` whose `finally` removes it: a signal that arrives just as it is created then leaves
+    nothing. `tempfile` tells the name after the creation, when that is too late.
+    """
+    return (folder or path.parent) / f".{_short_name(path)}.{secrets.token_hex(8)}.part"
+
+
+def create_private(path: Path) -> None:
+    """Create the empty file `path`, readable by this user alone. Raises OSError if it can't be or is there already."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def check_writable(path: Path) -> None:
     """Check before long work that `write_with` will be able to write `path`; leaves no file. Raises UserError."""
     reason = missing_reason(path)
@@ -89,7 +104,12 @@ def check_writable(path: Path) -> None:
         raise UserError(f"can't write {path}: {_IS_FOLDER}. Name a file in it")
     if reason not in (None, _MISSING):
         raise UserError(f"can't write {path}: {reason}. Choose another name")
-    _create_temporary(path, None).unlink()
+    temporary = temporary_path(path)
+    try:
+        _create(temporary, path, None)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def require_empty_dir(flag: str, folder: Path) -> None:
@@ -130,6 +150,21 @@ def write_text(path: Path, text: str) -> None:
     Undecodable bytes of file names are escaped (`\\udce9`): the file is valid UTF-8, whatever the names.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically, readable by this user alone at every moment. Raises OSError."""
+    temporary = temporary_path(path)
+    try:
+        create_private(temporary)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -210,17 +245,15 @@ def write_error(path: Path, error: OSError, needed: int | None = None) -> str:
     return f"can't write {path}: {what}. Choose another folder, or free space or permissions there"
 
 
-def _create_temporary(path: Path, staging: Path | None) -> Path:
-    """Create an empty file beside `path`, or in `staging`, and the parent folder of `path`. Raises UserError."""
+def _create(temporary: Path, path: Path, staging: Path | None) -> None:
+    """Create the empty file `temporary`, and the parent folder of `path`. Raises UserError."""
     try:
         if staging != path.parent:  # a staging folder that was renamed must not be created again
             path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{_short_name(path)}.", suffix=".part", dir=staging or path.parent)
-        os.close(handle)
+        create_private(temporary)
     except OSError as error:
         staging_dir(path)  # raises LeaseLost if that is the cause
         raise UserError(write_error(path, error)) from error
-    return Path(name)
 
 
 def _short_name(path: Path) -> str:

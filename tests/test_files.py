@@ -13,7 +13,17 @@ from types import SimpleNamespace
 import pytest
 
 from flowerml.errors import LeaseLost, UserError
-from flowerml.files import copy_file, fenced_writes_to, file_digest, write_bytes, write_json, write_text, write_with
+from flowerml.files import (
+    copy_file,
+    create_private,
+    fenced_writes_to,
+    file_digest,
+    write_bytes,
+    write_json,
+    write_private,
+    write_text,
+    write_with,
+)
 
 
 def names_in(folder):
@@ -240,3 +250,30 @@ def test_the_longest_names_a_disk_takes_can_be_written(tmp_path):
     for name in ("花" * 85, "x" * 255, os.fsdecode(b"\xe9" * 255)):
         write_text(tmp_path / name, "text")
         assert (tmp_path / name).read_text() == "text"
+
+
+@pytest.mark.parametrize("write", [write_bytes, write_private])
+def test_a_signal_that_arrives_as_the_temporary_file_is_created_leaves_nothing(tmp_path, monkeypatch, write):
+    """The file is there and the call that created it has not returned yet."""
+    real_open = os.open
+
+    def interrupted(name, *args, **kwargs):
+        handle = real_open(name, *args, **kwargs)
+        assert names_in(tmp_path), "the file was made"
+        os.close(handle)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "file", b"new")
+    assert names_in(tmp_path) == []
+
+
+def test_a_private_file_is_readable_by_its_owner_alone_from_its_creation(tmp_path, umask):
+    umask(0)
+    write_private(tmp_path / "key", b"secret")
+    assert ((tmp_path / "key").read_bytes(), stat.S_IMODE((tmp_path / "key").stat().st_mode)) == (b"secret", 0o600)
+    create_private(tmp_path / "new")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        create_private(tmp_path / "new")

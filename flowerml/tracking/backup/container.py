@@ -8,14 +8,13 @@ import os
 import shutil
 import stat
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from flowerml.errors import UserError
-from flowerml.files import fsync_dir, write_error
+from flowerml.files import create_private, fsync_dir, temporary_path, write_error
 from flowerml.tracking.backup.manifest import MANIFEST, is_safe_name
 
 TAR = ".tar"
@@ -64,9 +63,9 @@ def check_new_backup(output: Path) -> None:
 
 @contextmanager
 def _new_folder(output: Path) -> Iterator[BackupWriter]:
-    # For this user alone, as mkdtemp makes it: a database has what its owner may read only.
-    staging = Path(tempfile.mkdtemp(prefix=f".{output.name[:60]}.", suffix=".part", dir=output.parent))
+    staging = temporary_path(output)
     try:
+        staging.mkdir(mode=0o700)  # a database has what its owner may read only
         yield _FolderWriter(staging)
         os.sync()  # once, instead of each of thousands of files
         check_new_backup(output)
@@ -77,18 +76,19 @@ def _new_folder(output: Path) -> Iterator[BackupWriter]:
 
 @contextmanager
 def _new_tar(output: Path) -> Iterator[BackupWriter]:
-    handle, name = tempfile.mkstemp(prefix=f".{output.name[:60]}.", suffix=".part", dir=output.parent)
+    staging = temporary_path(output)
     try:
-        with os.fdopen(handle, "wb") as file:
+        create_private(staging)
+        with staging.open("wb") as file:
             yield _TarWriter(file)
             file.write(_END)
             file.flush()
             os.fsync(file.fileno())
         check_new_backup(output)
-        Path(name).rename(output)
+        staging.rename(output)
     finally:
         with suppress(OSError):
-            Path(name).unlink(missing_ok=True)
+            staging.unlink(missing_ok=True)
 
 
 class _FolderWriter:

@@ -2,7 +2,9 @@
 
 import logging
 import os
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import mlflow
 
 from flowerml.errors import UserError
-from flowerml.files import check_space, write_error
+from flowerml.files import check_space, temporary_path, write_error
 from flowerml.progress_bar import track_bytes
 from flowerml.tracking.backup.address import open_database
 from flowerml.tracking.backup.artifacts import SourceFile, add_files, list_files
@@ -49,12 +51,12 @@ def create_backup(data: ServerData, output: Path) -> Manifest:
         _check_folder(root, output)
     with make_scratch(output) as folder:
         logger.info("backing up the database")
-        store = Path(folder) / STORE[database.kind]
+        store = folder / STORE[database.kind]
         contents = database.dump(store)
         files = [_source(store)]
         if data.users is not None:
-            dump_file(f"--users {data.users}", data.users, Path(folder) / ACCOUNTS)
-            files.append(_source(Path(folder) / ACCOUNTS))
+            dump_file(f"--users {data.users}", data.users, folder / ACCOUNTS)
+            files.append(_source(folder / ACCOUNTS))
         if root is not None:
             root = _named_root(root, contents.folders)
             files += list_files(root, ARTIFACTS)
@@ -99,14 +101,19 @@ def _named_root(root: Path, folders: frozenset[str]) -> Path:
     return real if any(Path(one).is_relative_to(real) for one in folders) else root
 
 
-def make_scratch(beside: Path) -> "tempfile.TemporaryDirectory[str]":
-    """A folder on the disk of `beside`, for this user alone, that is gone after its context. Raises UserError."""
+@contextmanager
+def make_scratch(beside: Path) -> Iterator[Path]:
+    """Context with a folder on the disk of `beside`, for this user alone, that is gone after it. Raises UserError."""
+    folder = temporary_path(beside)
     try:
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        name = f".{beside.name[:60]}."
-        return tempfile.TemporaryDirectory(prefix=name, suffix=".part", dir=beside.parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise UserError(write_error(beside, error)) from error
+        try:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise UserError(write_error(beside, error)) from error
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _source(path: Path) -> SourceFile:

@@ -4,7 +4,6 @@ Artifacts come first and the database last: a store that is there has all that i
 """
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.files import check_space, file_digest, require_empty_dir, write_error
+from flowerml.files import check_space, file_digest, require_empty_dir, write_error, write_private
 from flowerml.progress_bar import track, track_bytes
 from flowerml.redaction import redact_secrets
 from flowerml.tracking.backup.address import EXAMPLES, open_database
@@ -54,8 +53,7 @@ def restore_backup(source: Path, target: ServerData) -> Manifest:
         with ExitStack() as undo:
             if root is not None:
                 _make_folder(root, undo)
-            with make_scratch(place / "restore") as name:
-                scratch = Path(name)
+            with make_scratch(place / "restore") as scratch:
                 _extract(reader, manifest, scratch, source)
                 if root is not None:
                     _move_artifacts(scratch / ARTIFACTS, root, undo)
@@ -111,13 +109,13 @@ def _folder_move(manifest: Manifest, root: Path | None) -> FolderMove | None:
 
 def _make_folder(folder: Path, undo: ExitStack) -> None:
     """Make a folder and those above it that are missing. Raises UserError."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed((folder, *folder.parents)):
+        if not one.exists():
+            undo.callback(_remove_empty, one)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(write_error(folder, error)) from error
-    for one in reversed(missing):
-        undo.callback(_remove_empty, one)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -164,12 +162,7 @@ def _move_accounts(extracted: Path, users: Path, undo: ExitStack) -> None:
     """Copy the accounts to their place, readable by this user alone: they hold hashes of passwords."""
     try:
         users.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{users.name[:60]}.", suffix=".part", dir=users.parent)
-        undo.callback(Path(name).unlink, missing_ok=True)
-        with os.fdopen(handle, "wb") as file:
-            file.write(extracted.read_bytes())
-            os.fsync(file.fileno())
         undo.callback(users.unlink, missing_ok=True)
-        Path(name).rename(users)
+        write_private(users, extracted.read_bytes())
     except OSError as error:
         raise UserError(write_error(users, error)) from error

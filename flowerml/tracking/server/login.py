@@ -2,11 +2,11 @@
 
 import os
 import secrets
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 from flowerml.errors import UserError
+from flowerml.files import write_private
 
 PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
@@ -39,7 +39,7 @@ def login_environment(users: Path, password_file: Path | None, permission: str) 
     users.touch(mode=0o600)  # it holds hashes of passwords
     key, configuration = users.with_suffix(".key"), users.with_suffix(".ini")
     if not key.exists():
-        _write_private(key, secrets.token_hex(32))
+        write_private(key, secrets.token_hex(32).encode())
     # A password is verified once a minute, not at each request: that takes a fifth of a second.
     lines = [
         "[mlflow]",
@@ -49,7 +49,7 @@ def login_environment(users: Path, password_file: Path | None, permission: str) 
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
         "auth_cache_ttl_seconds = 60",
     ]
-    _write_private(configuration, "".join(f"{line}\n" for line in lines))
+    write_private(configuration, "".join(f"{line}\n" for line in lines).encode())
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(configuration),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": key.read_text("utf-8"),
@@ -65,11 +65,3 @@ def _password(file: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UserError(f"--admin-password-file {file}: {reason}") from error
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else can read at any moment."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent)  # for this user alone
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).replace(path)

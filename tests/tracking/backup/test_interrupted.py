@@ -198,6 +198,30 @@ def test_a_stop_when_the_database_is_in_its_place_takes_it_away_again(backup, tm
     assert [path.name for path in new.rglob("*")] == []
 
 
+@pytest.mark.parametrize("output", ["out", "out.tar"])
+@pytest.mark.parametrize("nth", [1, 2], ids=["database copy", "backup"])
+def test_a_stop_just_as_a_temporary_file_is_created_leaves_nothing(site, tmp_path, command, monkeypatch, output, nth):
+    """A signal that arrives when the file or folder is there and the call that created it has not returned yet."""
+    made = []
+
+    def stopping(create):
+        def stopped(name, *args, **kwargs):
+            result = create(name, *args, **kwargs)
+            if str(name).endswith(".part"):
+                made.append(name)
+                if len(made) == nth:
+                    raise KeyboardInterrupt
+            return result
+
+        return stopped
+
+    for name in ("open", "mkdir"):
+        monkeypatch.setattr(os, name, stopping(getattr(os, name)))
+    code, said = command("backup", "--output", tmp_path / output)
+    assert (code, said.splitlines()[-1], len(made)) == (130, "stopped", nth)
+    assert list(tmp_path.iterdir()) == []
+
+
 # A shell starts what runs in its background with SIGINT ignored, and that is inherited.
 PROGRAM = """
     import signal, sys
