@@ -86,10 +86,36 @@ def write_with(path: Path, write: Callable[[Path], None], needed: int | None = N
 def temporary_path(path: Path, folder: Path | None = None) -> Path:
     """A free path for a temporary file or folder of `path`: beside it, or in `folder`. Nothing is created.
 
-    Create it inside of the `try` whose `finally` removes it: a signal that arrives just as it is created then leaves
-    nothing. `tempfile` tells the name after the creation, when that is too late.
+    Create it inside of the `try` or `TemporaryAt` that removes it: a signal that arrives just as it is created then
+    leaves nothing. `tempfile` tells the name after the creation, when that is too late.
     """
     return (folder or path.parent) / f".{_short_name(path)}.{secrets.token_hex(8)}.part"
+
+
+class TemporaryAt:
+    """Context with a free path, at which a file or folder may be created; what is there is gone after it.
+
+    Entering it creates nothing, so there is no moment at which a signal would leave something. (A generator with
+    `contextmanager` has one: it may be left suspended behind its `yield`, and cleans up when it is collected.)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        remove_tree(self._path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, as far as that can be done; a link itself, not its target."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def create_private(path: Path) -> None:
@@ -104,12 +130,8 @@ def check_writable(path: Path) -> None:
         raise UserError(f"can't write {path}: {_IS_FOLDER}. Name a file in it")
     if reason not in (None, _MISSING):
         raise UserError(f"can't write {path}: {reason}. Choose another name")
-    temporary = temporary_path(path)
-    try:
+    with TemporaryAt(temporary_path(path)) as temporary:
         _create(temporary, path, None)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def require_empty_dir(flag: str, folder: Path) -> None:
@@ -154,17 +176,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically, readable by this user alone at every moment. Raises OSError."""
-    temporary = temporary_path(path)
-    try:
+    with TemporaryAt(temporary_path(path)) as temporary:
         create_private(temporary)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -5,16 +5,15 @@ copied is taken back. It is read with `tarfile`, and `tar` unpacks it to the fol
 """
 
 import os
-import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from flowerml.errors import UserError
-from flowerml.files import create_private, fsync_dir, temporary_path, write_error
+from flowerml.files import TemporaryAt, create_private, fsync_dir, temporary_path, write_error
 from flowerml.tracking.backup.manifest import MANIFEST, is_safe_name
 
 TAR = ".tar"
@@ -63,21 +62,17 @@ def check_new_backup(output: Path) -> None:
 
 @contextmanager
 def _new_folder(output: Path) -> Iterator[BackupWriter]:
-    staging = temporary_path(output)
-    try:
+    with TemporaryAt(temporary_path(output)) as staging:
         staging.mkdir(mode=0o700)  # a database has what its owner may read only
         yield _FolderWriter(staging)
         os.sync()  # once, instead of each of thousands of files
         check_new_backup(output)
         staging.rename(output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
 def _new_tar(output: Path) -> Iterator[BackupWriter]:
-    staging = temporary_path(output)
-    try:
+    with TemporaryAt(temporary_path(output)) as staging:
         create_private(staging)
         with staging.open("wb") as file:
             yield _TarWriter(file)
@@ -86,9 +81,6 @@ def _new_tar(output: Path) -> Iterator[BackupWriter]:
             os.fsync(file.fileno())
         check_new_backup(output)
         staging.rename(output)
-    finally:
-        with suppress(OSError):
-            staging.unlink(missing_ok=True)
 
 
 class _FolderWriter:

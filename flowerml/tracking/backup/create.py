@@ -2,9 +2,6 @@
 
 import logging
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +9,7 @@ from pathlib import Path
 import mlflow
 
 from flowerml.errors import UserError
-from flowerml.files import check_space, temporary_path, write_error
+from flowerml.files import TemporaryAt, check_space, temporary_path, write_error
 from flowerml.progress_bar import track_bytes
 from flowerml.tracking.backup.address import open_database
 from flowerml.tracking.backup.artifacts import SourceFile, add_files, list_files
@@ -49,7 +46,8 @@ def create_backup(data: ServerData, output: Path) -> Manifest:
     root = data.artifact_folder
     if root is not None:
         _check_folder(root, output)
-    with make_scratch(output) as folder:
+    with TemporaryAt(temporary_path(output)) as folder:
+        make_scratch(folder, output)
         logger.info("backing up the database")
         store = folder / STORE[database.kind]
         contents = database.dump(store)
@@ -101,19 +99,17 @@ def _named_root(root: Path, folders: frozenset[str]) -> Path:
     return real if any(Path(one).is_relative_to(real) for one in folders) else root
 
 
-@contextmanager
-def make_scratch(beside: Path) -> Iterator[Path]:
-    """Context with a folder on the disk of `beside`, for this user alone, that is gone after it. Raises UserError."""
-    folder = temporary_path(beside)
+def make_scratch(folder: Path, output: Path) -> None:
+    """Make a folder for this user alone, as a database has what its owner may read only.
+
+    Raises:
+        UserError: it can't be made, so that `output`, which is beside it, could not be either.
+    """
     try:
-        try:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(mode=0o700)
-        except OSError as error:
-            raise UserError(write_error(beside, error)) from error
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise UserError(write_error(output, error)) from error
 
 
 def _source(path: Path) -> SourceFile:

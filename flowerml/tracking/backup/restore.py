@@ -4,14 +4,22 @@ Artifacts come first and the database last: a store that is there has all that i
 """
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.files import check_space, file_digest, require_empty_dir, write_error, write_private
+from flowerml.files import (
+    TemporaryAt,
+    check_space,
+    file_digest,
+    remove_tree,
+    require_empty_dir,
+    temporary_path,
+    write_error,
+    write_private,
+)
 from flowerml.progress_bar import track, track_bytes
 from flowerml.redaction import redact_secrets
 from flowerml.tracking.backup.address import EXAMPLES, open_database
@@ -53,7 +61,8 @@ def restore_backup(source: Path, target: ServerData) -> Manifest:
         with ExitStack() as undo:
             if root is not None:
                 _make_folder(root, undo)
-            with make_scratch(place / "restore") as scratch:
+            with TemporaryAt(temporary_path(place / "restore")) as scratch:
+                make_scratch(scratch, place)
                 _extract(reader, manifest, scratch, source)
                 if root is not None:
                     _move_artifacts(scratch / ARTIFACTS, root, undo)
@@ -140,15 +149,8 @@ def _move_artifacts(extracted: Path, root: Path, undo: ExitStack) -> None:
         return  # none were backed up
     for path in sorted(extracted.iterdir()):
         target = root / path.name
-        undo.callback(_remove, target)
+        undo.callback(remove_tree, target)
         path.rename(target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _check_artifacts(manifest: Manifest, root: Path) -> None:
