@@ -1,7 +1,6 @@
 """Read every picture of a folder once before training: sizes, hashes, unreadable files, and a digest of the data."""
 
 import hashlib
-import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from flowerml.data.folders import FolderLayout, PassedOver, PictureFile
 from flowerml.data.location import PictureLocation, read_location
 from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
+from flowerml.process.threads import usable_cores
 from flowerml.progress_bar import track
 
 
@@ -89,7 +89,7 @@ def scan_folder(root: Path, layout: FolderLayout, cache: ScanCache | None = None
     known = {entry.file: picture for entry in layout.files if (picture := _from_cache(entry, cache)) is not None}
     to_read = [entry for entry in layout.files if entry.file not in known]
     # Warning filters are process-wide: set here once, not in the threads. Pillow warns of odd EXIF data and sizes.
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, usable_cores())) as pool:
         warnings.simplefilter("ignore")
         results_in_order = pool.map(lambda entry: _read_picture(root, entry, cache), to_read)
         read = dict(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from flowerml.process.threads import map_in_threads
 from flowerml.reporting.html import render_page
 
 
@@ -81,9 +82,9 @@ def errors_page(
     """Render the mistakes `rows` among `total` classified pictures, the largest margin first.
 
     `thumbnail` gives a picture's JPEG file, or None for a neutral box; it is called for shown pictures only, at most
-    `limit` times, and its exceptions propagate. `overlays` gives heat maps for the first of them, at most
-    `HEAT_MAPS`, to stand under their pictures; None: the page does not speak of them. Write the page as UTF-8. Raises
-    ValueError for a negative limit, or a `total` below the number of mistakes.
+    `limit` times and in several threads, and its exceptions propagate. `overlays` gives heat maps for the first of
+    them, at most `HEAT_MAPS`, to stand under their pictures; None: the page does not speak of them. Write the page as
+    UTF-8. Raises ValueError for a negative limit, or a `total` below the number of mistakes.
     """
     if limit < 0:
         raise ValueError(f"limit is {limit}, which is negative")
@@ -105,8 +106,8 @@ def errors_page(
         kinds=[kind for number, kind in enumerate(kinds.values()) if kind.is_shown or number < _KINDS],
         heat_note=heat.note,
         cards=[
-            _MistakeCard(row, kinds[row.label, row.predicted].id, thumbnail(row), heat.jpegs.get(row.image))
-            for row in shown
+            _MistakeCard(row, kinds[row.label, row.predicted].id, picture, heat.jpegs.get(row.image))
+            for row, picture in zip(shown, map_in_threads(thumbnail, shown), strict=True)
         ],
         hidden=len(rows) - len(shown),
     )

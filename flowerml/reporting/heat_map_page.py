@@ -35,10 +35,13 @@ class ExplainedPicture:
         return thumbnail_jpeg(self.overlay, 320)
 
 
-def overlay_heat_map(view: Image.Image, heat: np.ndarray) -> Image.Image:
-    """Lay a map (S, S) in 0..1 over a picture of (S, S): grey where it is 0, coloured where it is high."""
-    scale = -(-_SMALLEST_SIDE // view.width)
-    size = (view.width * scale, view.height * scale)
+def overlay_heat_map(view: Image.Image, heat: np.ndarray, side: int | None = None) -> Image.Image:
+    """Lay a map (S, S) in 0..1 over a picture of (S, S): grey where it is 0, coloured where it is high.
+
+    The overlay is of `side` x `side` pixels; by default of the least multiple of S that is 320 or more.
+    """
+    side = side or view.width * -(-_SMALLEST_SIDE // view.width)
+    size = (side, side)
     fine = Image.fromarray(np.rint(255 * heat).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     share = np.asarray(fine, dtype=np.float32)[..., None] / 255
     grey = np.asarray(view.resize(size, Image.Resampling.BICUBIC).convert("L").convert("RGB"), dtype=np.float32)

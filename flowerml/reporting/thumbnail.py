@@ -8,10 +8,11 @@ from PIL import Image
 
 from flowerml.data.decode import turn_upright
 
+SIDE = 224  # pixels of a thumbnail's longer edge, at most
 Thumbnail = Callable[[str], bytes | None]  # the JPEG file of a picture by its key, None where there is none
 
 
-def thumbnail_jpeg(image: Image.Image, side: int = 224) -> bytes:
+def thumbnail_jpeg(image: Image.Image, side: int = SIDE) -> bytes:
     """Encode a picture as a JPEG file that fits a square of `side` pixels; it is never enlarged.
 
     It is rotated by its EXIF orientation, and transparency becomes white. No metadata (location, camera, comment) is

@@ -8,6 +8,7 @@ import torch
 
 from flowerml.errors import UserError
 from flowerml.process.allocator import keep_freed_memory
+from flowerml.process.threads import usable_cores
 
 
 def pick_device(requested: str | None, processes: int = 1) -> torch.device:
@@ -68,12 +69,8 @@ def default_workers(device: torch.device, processes: int = 1) -> int:
     Up to 16 for a GPU, all together as many as there are cores; at most 1 on a CPU, which needs its cores for the
     model.
     """
-    cores = _cores()
+    cores = usable_cores()
     return max(1, min(16, cores // processes)) if device.type == "cuda" else min(1, cores - 1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def autocast_dtype(device: torch.device, *, amp: bool) -> torch.dtype | None:

@@ -1,7 +1,6 @@
 """A folder of pictures with relation annotations: find the file, check every picture once, keep the usable pairs."""
 
 import hashlib
-import os
 import re
 import warnings
 from collections import Counter
@@ -19,6 +18,7 @@ from flowerml.data.relations.vocabulary import Vocabulary, load_vocabulary
 from flowerml.data.relations.vrd import find_vrd_files
 from flowerml.data.scan import BadFile, bad_file_lines
 from flowerml.errors import UserError
+from flowerml.process.threads import usable_cores
 from flowerml.progress_bar import track
 
 _BOX = r"\[(?P<{}>[\d.e+-]+(?: [\d.e+-]+){{3}})\]"
@@ -162,7 +162,7 @@ def _read_pictures(root: Path, pairs: Sequence[Pair]) -> tuple[dict[str, str], d
     sizes = {pair.image: (pair.width, pair.height) for pair in pairs}
     found = _find_pictures(root, sizes)
     # Warning filters are process-wide: set here once, not in the threads.
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(16, usable_cores())) as pool:
         warnings.simplefilter("ignore")
         checked = pool.map(lambda image: _read_annotated(image, found[image], sizes[image]), sizes)
         results = dict(zip(sizes, track(checked, "reading pictures", total=len(sizes)), strict=True))

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowerml.process.threads import usable_cores
+
 # For libraries that start threads when they are imported: a process that forks must have none.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
@@ -27,12 +29,7 @@ def device_share(index: int, workers: int, gpus: Sequence[str], each: int = 1) -
     environment = {"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {}
     if gpus or workers == 1 or "OMP_NUM_THREADS" in os.environ:
         return DeviceShare(environment, None)
-    return DeviceShare(environment, max(1, cores() // workers))
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return DeviceShare(environment, max(1, usable_cores() // workers))
 
 
 def visible_gpus() -> Sequence[str]:

@@ -13,8 +13,10 @@ from flowerml.data.loader import Example
 from flowerml.data.transforms import EvaluationTransform, InputDescription
 from flowerml.evaluation.heat_map import NoHeatMap, heat_maps
 from flowerml.optional_files import try_to_make
+from flowerml.process.threads import map_in_threads
 from flowerml.reporting.errors_page import Mistake, Overlays
-from flowerml.reporting.thumbnail import thumbnail_jpeg
+from flowerml.reporting.thumbnail import SIDE, thumbnail_jpeg
+from flowerml.runs.outputs.thumbnails import example_thumbnail
 from flowerml.tasks import Task
 
 SECONDS = 10.0  # about the most that they take: a large model on a CPU must not hold up the end of a run
@@ -51,13 +53,13 @@ class MistakeExplainer:
         """Put the maps into `jpegs`. Returns what the page says about them."""
         started = time.monotonic()
         network = self.network()
-        left = [(mistake, picture) for mistake in mistakes if (picture := self.task.render(by_id[mistake.image]))]
+        left = list(mistakes)
         most = max(1, _BATCH_PIXELS // self.description.size**2)
         size = 1  # the first one tells how long one takes
         while left and size:
             batch_started = time.monotonic()
             try:
-                jpegs |= self._overlays_of(network, left[:size])
+                jpegs |= self._overlays_of(network, [(one, by_id[one.image]) for one in left[:size]])
             except NoHeatMap as error:
                 return f"No heat maps: {error}."
             left = left[size:]
@@ -72,16 +74,27 @@ class MistakeExplainer:
             " model looks, not why it errs."
         )
 
-    def _overlays_of(self, network: nn.Module, batch: Sequence[tuple[Mistake, Image.Image]]) -> dict[str, bytes]:
-        """JPEG files by image name. Raises NoHeatMap."""
+    def _overlays_of(self, network: nn.Module, batch: Sequence[tuple[Mistake, Example]]) -> dict[str, bytes]:
+        """JPEG files by image name, of the pictures that can still be read. Raises NoHeatMap."""
         from flowerml.reporting.heat_map_page import overlay_heat_map  # Matplotlib: only after the work
 
         transform, device = EvaluationTransform(self.description), next(network.parameters()).device
-        views = [transform.crop(picture) for _, picture in batch]
-        inputs = torch.stack([transform.normalise(view) for view in views]).to(device)
-        predicted = torch.tensor([self.classes.index(mistake.predicted) for mistake, _ in batch], device=device)
+
+        def view_of(example: Example) -> Image.Image | None:
+            picture = self.task.render(example)
+            if picture is None:
+                return None
+            example_thumbnail(self.task, example, picture)  # the page shows it too: the file is decoded once
+            return transform.crop(picture)
+
+        views = map_in_threads(view_of, [example for _, example in batch])
+        seen = [(mistake, view) for (mistake, _), view in zip(batch, views, strict=True) if view is not None]
+        if not seen:
+            return {}
+        inputs = torch.stack([transform.normalise(view) for _, view in seen]).to(device)
+        predicted = torch.tensor([self.classes.index(mistake.predicted) for mistake, _ in seen], device=device)
         maps = heat_maps(network, inputs, predicted).maps
-        return {
-            mistake.image: thumbnail_jpeg(overlay_heat_map(view, heat))
-            for (mistake, _), view, heat in zip(batch, views, maps, strict=True)
-        }
+        jpegs = map_in_threads(
+            lambda part: thumbnail_jpeg(overlay_heat_map(part[0][1], part[1], SIDE)), zip(seen, maps, strict=True)
+        )
+        return {mistake.image: jpeg for (mistake, _), jpeg in zip(seen, jpegs, strict=True)}

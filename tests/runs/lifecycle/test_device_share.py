@@ -2,7 +2,8 @@
 
 import pytest
 
-from flowerml.runs.lifecycle.device_share import DeviceShare, cores, device_share, visible_gpus
+from flowerml.process.threads import usable_cores
+from flowerml.runs.lifecycle.device_share import DeviceShare, device_share, visible_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def test_gpus_go_round():
 
 
 def test_a_machine_without_a_gpu_shares_out_its_cores():
-    assert device_share(1, 2, ()) == DeviceShare({}, max(1, cores() // 2))
+    assert device_share(1, 2, ()) == DeviceShare({}, max(1, usable_cores() // 2))
     assert device_share(0, 1000, ()).threads == 1
 
 

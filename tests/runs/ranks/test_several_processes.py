@@ -59,7 +59,7 @@ def test_each_process_of_a_host_takes_the_gpu_of_its_own_number(requested, own):
 def test_processes_share_the_cores_for_loading(monkeypatch):
     import torch
 
-    monkeypatch.setattr("flowerml.training.device._cores", lambda: 16)
+    monkeypatch.setattr("flowerml.training.device.usable_cores", lambda: 16)
     assert [default_workers(torch.device("cuda"), count) for count in (1, 4, 32)] == [16, 4, 1]
 
 
