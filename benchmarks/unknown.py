@@ -4,10 +4,13 @@
 
 For each class in turn a linear probe is trained on the photos of the others (`flowerml train --probe`), and asked about
 the photos of the class it has never seen; then one of all classes about generated scenes, drawn flowers and noise. Each
-row has, for three scores, the area under the ROC curve, and the share of unknown pictures that are taken for one of the
+row has, for each score, the area under the ROC curve, and the share of unknown pictures that are taken for one of the
 classes where 95 % of the validation photos are (FPR95; lower is better). The scores: one minus the largest probability
 (Hendrycks & Gimpel, ICLR 2017); the energy, which `predict(…, unknown=True)` uses (Liu et al., NeurIPS 2020); the
-distance of the features from the nearest of a training photo's (cosine; Sun et al., ICML 2022).
+distance of the features from the nearest of a training photo's (cosine; Sun et al., ICML 2022); the Mahalanobis
+distance from the nearest class mean, with one covariance for all classes (Lee et al., NeurIPS 2018), shrunk as by
+Ledoit and Wolf; and that distance less the one from the mean of all photos with their covariance (relative; Ren et
+al., 2021).
 """
 
 import argparse
@@ -23,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.table import Table
+from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from support.harness import logger, parse_arguments, print_table, start_as_commands_do
 
@@ -57,16 +61,35 @@ def frozen_features(checkpoint: Checkpoint) -> ImageFeatures:
     return ImageFeatures(built, checkpoint.spec, transform, device, default_workers(device))
 
 
-@torch.inference_mode()
-def scores_of(model: FlowersClassifier, features: torch.Tensor, trained: torch.Tensor) -> Scores:
-    """By the score's name (N,), large for what is none of the classes."""
-    logits = model.head(features)
-    unit, known = (torch.nn.functional.normalize(one, dim=1) for one in (features, trained))
-    return {
-        "probability": 1 - logits.softmax(dim=1).amax(dim=1).numpy(),
-        "energy": energy_of(logits),
-        "nearest": 1 - (unit @ known.T).amax(dim=1).numpy(),
-    }
+class UnknownScores:
+    """Scores by a model's head and by the features (N, F) and class places (N,) of what it was trained on."""
+
+    def __init__(self, model: FlowersClassifier, trained: torch.Tensor, labels: np.ndarray) -> None:
+        self._model, self._trained = model, trained
+        rows = trained.numpy().astype(np.float64)
+        self._means = np.stack([rows[labels == label].mean(axis=0) for label in np.unique(labels)])
+        self._mean = rows.mean(axis=0)
+        self._within = LedoitWolf(assume_centered=True).fit(rows - self._means[labels]).precision_
+        self._overall = LedoitWolf(assume_centered=True).fit(rows - self._mean).precision_
+
+    @torch.inference_mode()
+    def of(self, features: torch.Tensor) -> Scores:
+        """By the score's name (N,), large for what is none of the classes."""
+        logits = self._model.head(features)
+        unit, known = (torch.nn.functional.normalize(one, dim=1) for one in (features, self._trained))
+        rows = features.numpy().astype(np.float64)
+        nearest = np.min([_squared_distance(rows - mean, self._within) for mean in self._means], axis=0)
+        return {
+            "probability": 1 - logits.softmax(dim=1).amax(dim=1).numpy(),
+            "energy": energy_of(logits),
+            "nearest": 1 - (unit @ known.T).amax(dim=1).numpy(),
+            "Mahalanobis": nearest,
+            "relative": nearest - _squared_distance(rows - self._mean, self._overall),
+        }
+
+
+def _squared_distance(centred: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    return np.einsum("nf,nf->n", centred @ precision, centred)
 
 
 def cells_of(known: Scores, unknown: Scores) -> tuple[list[str], list[float]]:
@@ -104,7 +127,9 @@ class Turns:
         self.examples: dict[Path, Example] = {}
 
     def train(self, left_out: str = "") -> FlowersClassifier:
-        """A probe of all classes but one; `known` and `trained` have its validation and training photos after that."""
+        """A probe of all classes but one. After that `known` and `trained` have the features of its validation and
+        training photos, and `labels` the latter's places among the classes.
+        """
         data, output = self.folder / f"without {left_out}", self.folder / f"run {left_out}"
         data.mkdir()
         classes = [name for name in self.classes if name != left_out]
@@ -131,6 +156,7 @@ class Turns:
         self.known, self.trained = (
             self.features_of([data / name for name in part]) for part in (split.val, split.train)
         )
+        self.labels = np.array([classes.index(name.partition("/")[0]) for name in split.train])
         return load_predictor(output / "best.pth")
 
     def unknown(self, left_out: str) -> torch.Tensor:
@@ -169,22 +195,23 @@ def main() -> None:
             logger.info(f"class {number} of {len(turns.classes)} is left out: {name}")
             started = time.perf_counter()
             model = turns.train(name)
-            known = scores_of(model, turns.known, turns.trained)
-            cells, figures = cells_of(known, scores_of(model, turns.unknown(name), turns.trained))
+            scores = UnknownScores(model, turns.trained, turns.labels)
+            known = scores.of(turns.known)
+            cells, figures = cells_of(known, scores.of(turns.unknown(name)))
             rows.append(([f"class {name}", *cells, f"{time.perf_counter() - started:.1f}"], figures))
         means = np.mean([figures for _, figures in rows], axis=0)
         rows.append((["mean of classes", *(f"{value:.3f}" for value in means), ""], []))
-        model = turns.train()
-        known = scores_of(model, turns.known, turns.trained)
+        scores = UnknownScores(turns.train(), turns.trained, turns.labels)
+        known = scores.of(turns.known)
         for name, paths in other_pictures(folder, args.img_size).items():
             started = time.perf_counter()
-            cells, figures = cells_of(known, scores_of(model, turns.features_of(paths), turns.trained))
+            cells, figures = cells_of(known, scores.of(turns.features_of(paths)))
             rows.append(([name, *cells, f"{time.perf_counter() - started:.1f}"], figures))
     columns = [f"{score} {figure}" for score in known for figure in ("AUROC", "FPR95")]
     table = Table("unknown pictures", *columns, "time [s]", title=f"none of the classes, {args.model}")
     for cells, _ in rows:
         table.add_row(*cells)
-    print_table(table, len(rows), [1 + value for _, figures in rows for value in figures], width=160)
+    print_table(table, len(rows), [1 + value for _, figures in rows for value in figures], width=200)
 
 
 if __name__ == "__main__":
