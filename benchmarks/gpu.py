@@ -36,8 +36,8 @@ from flowerml.errors import RunFailed
 from flowerml.files import write_text
 from flowerml.models import build
 from flowerml.models.builders import set_channels_last
-from flowerml.models.cost import multiply_adds
-from flowerml.models.memory import enable_grad_checkpointing
+from flowerml.models.resources.cost import multiply_adds
+from flowerml.models.resources.memory import enable_grad_checkpointing
 from flowerml.settings import Family, find_model, resolve
 from flowerml.training.ema import EMA
 from flowerml.training.optimizer import make_optimizer, parameter_groups

@@ -245,7 +245,7 @@ def draw(path: Path, curves: Mapping[str, Sequence[OperatingPoint]], chosen: Row
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    from flowerml.reporting.figures import BLUE, FAINT, GREEN, MUTED, ORANGE, STYLE, VERMILLION, header
+    from flowerml.reporting.figures.drawing import BLUE, FAINT, GREEN, MUTED, ORANGE, STYLE, VERMILLION, header
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 5.2))

@@ -32,7 +32,7 @@ from flowerml.data.synthetic.flowers import CLASSES, make_flowers
 from flowerml.data.transforms import InputDescription, TrainingTransform
 from flowerml.models import build
 from flowerml.models.builders import set_channels_last
-from flowerml.runs.loaders import make_loaders, make_views
+from flowerml.runs.loading.loaders import make_loaders, make_views
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.settings import find_model, resolve
 from flowerml.training.callbacks import Callbacks

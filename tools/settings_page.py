@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 from flowerml.settings import Family, find_model, grid, grid_points, known_models
 from flowerml.settings.declaration import fields
 from flowerml.settings.errors import allowed_values, flag_name, type_name
-from flowerml.settings.probing import PROBE_RECIPE
-from flowerml.settings.recipes import family_recipes
+from flowerml.settings.families.probing import PROBE_RECIPE
+from flowerml.settings.families.recipes import family_recipes
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RECIPE, metadata
 

@@ -11,7 +11,7 @@ from flowerml.campaign.plan.yaml_nodes import Node, read_yaml
 from flowerml.settings import Settings
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.errors import allowed_values, nearest_names
-from flowerml.settings.recipes import value_problem
+from flowerml.settings.families.recipes import value_problem
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import metadata
 

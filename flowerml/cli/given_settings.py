@@ -9,7 +9,7 @@ from flowerml.settings import Settings, resolve, resolve_setting
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.differences import describe_digests
 from flowerml.settings.errors import flag_name
-from flowerml.settings.recipes import EPOCH_COUNTS
+from flowerml.settings.families.recipes import EPOCH_COUNTS
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import metadata
 

@@ -114,7 +114,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except (MemoryError, RuntimeError) as error:
-        from flowerml.models.memory import is_out_of_memory  # torch
+        from flowerml.models.resources.memory import is_out_of_memory  # torch
 
         if not is_out_of_memory(error):
             raise

@@ -14,7 +14,7 @@ from flowerml.evaluation.prediction_table import PredictionTable
 from flowerml.evaluation.tta import NO_VIEWS
 from flowerml.settings import find_model
 from flowerml.settings.declaration import fields
-from flowerml.settings.model_catalog import Library
+from flowerml.settings.families.model_catalog import Library
 from flowerml.settings.serialization import as_text
 from flowerml.text import escape_markdown
 

@@ -15,8 +15,8 @@ from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import RunFailed
 from flowerml.evaluation.metrics import Predictions
 from flowerml.evaluation.tta import NO_VIEWS, crop_shares
-from flowerml.models.memory import free_memory, is_out_of_memory
 from flowerml.models.precision import plain_fp32
+from flowerml.models.resources.memory import free_memory, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from functools import cache
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from flowerml.reporting.figures import FONT, INK, shorten
+from flowerml.reporting.figures.drawing import FONT, INK, shorten
 
 SIDE = 112  # pixels of a picture's longer side
 COLUMNS = 3

@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from flowerml.reporting.curves import curves_figure
 from flowerml.reporting.errors_page import Mistake, Overlays, errors_page
-from flowerml.reporting.figures import confusion_figure, png_bytes
+from flowerml.reporting.figures.curves import curves_figure
+from flowerml.reporting.figures.drawing import confusion_figure, png_bytes
 from flowerml.reporting.heat_map_page import overlay_heat_map
 from flowerml.reporting.image_grid import image_grid
 from flowerml.reporting.thumbnail import thumbnail_jpeg

@@ -12,8 +12,8 @@ from flowerml.data.balance import Balance, compute_balance
 from flowerml.data.rng import derive_seed
 from flowerml.errors import UserError
 from flowerml.models import BuiltModel, weights_digest
-from flowerml.models.memory import enable_grad_checkpointing
-from flowerml.models.smallest_batch import smallest_batch
+from flowerml.models.resources.memory import enable_grad_checkpointing
+from flowerml.models.resources.smallest_batch import smallest_batch
 from flowerml.settings import Digests, ModelSpec, Settings, config_id, find_model
 from flowerml.tasks import Task, TaskData, task_for
 from flowerml.training.device import default_workers, use_device

@@ -220,8 +220,8 @@ def _write(folder: Path, report: RobustnessReport, name: str) -> None:
 
 
 def _write_figure(path: Path, measured: Robustness, title: str) -> None:
-    from flowerml.reporting.figures import png_bytes  # Matplotlib, only after the work
-    from flowerml.reporting.robustness_figure import robustness_figure
+    from flowerml.reporting.figures.drawing import png_bytes  # Matplotlib, only after the work
+    from flowerml.reporting.figures.robustness_figure import robustness_figure
 
     write_bytes(path, png_bytes(robustness_figure(measured, title)))
 

@@ -11,8 +11,8 @@ from flowerml.errors import RunFailed
 from flowerml.events import Artifact, Event, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_json, write_text
 from flowerml.optional_files import write_optional
-from flowerml.reporting.figures import png_bytes
-from flowerml.reporting.selection_figure import selection_figure
+from flowerml.reporting.figures.drawing import png_bytes
+from flowerml.reporting.figures.selection_figure import selection_figure
 from flowerml.runs.lifecycle.termination import finalize_status
 from flowerml.selection.decision import Decision, make_decision
 from flowerml.selection.rank import rank_runs

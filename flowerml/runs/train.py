@@ -13,13 +13,13 @@ from flowerml.journal import JOURNAL
 from flowerml.models.builders import set_channels_last
 from flowerml.process.peak_memory import PeakMemory
 from flowerml.runs.best_weights import BestWeights, best_file, best_kept_of_failed
-from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
 from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, Lease, acquire, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.reap import complete_finished_run
 from flowerml.runs.lifecycle.run_file import RunFile, clear_folder, read_run_file, restore_run_file, write_run_file
 from flowerml.runs.lifecycle.stop_request import StopRequest, find_launcher, graceful, handle_signals, watch_run
 from flowerml.runs.lifecycle.termination import finalize_run_status
-from flowerml.runs.loaders import make_loaders, make_views
+from flowerml.runs.loading.frozen_loaders import frozen_features, frozen_loaders
+from flowerml.runs.loading.loaders import make_loaders, make_views
 from flowerml.runs.outputs import artifacts
 from flowerml.runs.outputs.dataset_inputs import dataset_inputs
 from flowerml.runs.outputs.epoch_images import EpochImages, clear_images

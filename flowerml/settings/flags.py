@@ -14,7 +14,7 @@ from flowerml.errors import UserError
 from flowerml.log import set_verbosity
 from flowerml.settings.declaration import fields
 from flowerml.settings.errors import allowed_values, allowed_words, did_you_mean, flag_name, nearest_names, type_name
-from flowerml.settings.recipes import family_recipes
+from flowerml.settings.families.recipes import family_recipes
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RECIPE, metadata
 

@@ -17,7 +17,7 @@ from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.human_units import amount, duration
 from flowerml.models import BuiltModel, frozen_backbones
 from flowerml.settings import ModelSpec
-from flowerml.settings.model_catalog import Library
+from flowerml.settings.families.model_catalog import Library
 from flowerml.tasks.backbone_features import extract_batches, update_with_backbone
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from flowerml.data.inputs import Inputs, batch_size_of, part_sizes, split
 from flowerml.data.workers.errors import is_worker_death
 from flowerml.errors import RunFailed
 from flowerml.models.classifier import Network
-from flowerml.models.memory import free_memory, is_out_of_memory
+from flowerml.models.resources.memory import free_memory, is_out_of_memory
 from flowerml.settings import Settings
 from flowerml.training.device import autocast_dtype
 from flowerml.training.distributed.ranks import SINGLE, Ranks

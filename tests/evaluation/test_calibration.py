@@ -17,8 +17,8 @@ from flowerml.evaluation.fit_calibration import (
     measure_calibration,
 )
 from flowerml.evaluation.metrics import Predictions
-from flowerml.reporting.calibration_figure import calibration_figure
-from flowerml.reporting.figures import png_bytes
+from flowerml.reporting.figures.calibration_figure import calibration_figure
+from flowerml.reporting.figures.drawing import png_bytes
 
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 

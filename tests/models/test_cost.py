@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from flowerml.models import build
-from flowerml.models.cost import multiply_adds
+from flowerml.models.resources.cost import multiply_adds
 from flowerml.settings import find_model
 
 

@@ -5,7 +5,7 @@ import torch
 
 from flowerml.errors import UserError
 from flowerml.models import build
-from flowerml.models.memory import enable_grad_checkpointing
+from flowerml.models.resources.memory import enable_grad_checkpointing
 from flowerml.settings import find_model
 from tests.training.conftest import same_weights
 

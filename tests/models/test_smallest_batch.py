@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowerml.models import build
-from flowerml.models.smallest_batch import smallest_batch
+from flowerml.models.resources.smallest_batch import smallest_batch
 from flowerml.settings import find_model
 
 

@@ -7,7 +7,7 @@ import torch
 
 from flowerml.models import build_for_weights
 from flowerml.prediction import as_predictor
-from flowerml.settings.model_catalog import Family, find_model, known_models
+from flowerml.settings.families.model_catalog import Family, find_model, known_models
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.prediction.delivered import CLASSES, NAMES, deliver
 from tests.prediction.single_file import load_single_file

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from flowerml.data.transforms import InputDescription
-from flowerml.settings.model_catalog import Family
+from flowerml.settings.families.model_catalog import Family
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.prediction.delivered import NAMES
 from tests.prediction.single_file import load_single_file

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from flowerml.reporting.curves import curves_figure
+from flowerml.reporting.figures.curves import curves_figure
 
 
 def texts(figure: Figure) -> list[str]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from flowerml.reporting.figures import png_bytes
+from flowerml.reporting.figures.drawing import png_bytes
 from tests.reporting.figure_samples import curves, epoch, texts
 
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from flowerml.reporting.figures import confusion_figure, drawable, png_bytes
+from flowerml.reporting.figures.drawing import confusion_figure, drawable, png_bytes
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from flowerml.evaluation.corruptions import CORRUPTIONS
-from flowerml.reporting.figures import png_bytes
-from flowerml.reporting.robustness_figure import robustness_figure
+from flowerml.reporting.figures.drawing import png_bytes
+from flowerml.reporting.figures.robustness_figure import robustness_figure
 from tests.evaluation.robustness_samples import measured
 from tests.reporting.figure_samples import texts
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from flowerml.reporting.figures import png_bytes
-from flowerml.reporting.selection_figure import MAX_ROWS, selection_figure
+from flowerml.reporting.figures.drawing import png_bytes
+from flowerml.reporting.figures.selection_figure import MAX_ROWS, selection_figure
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
 from tests.reporting.figure_samples import texts

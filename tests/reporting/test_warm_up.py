@@ -13,9 +13,9 @@ from flowerml.reporting.warm_up import warm_up_reporting
 warm_up_reporting()
 assert len(os.listdir("/proc/self/task")) == 1 if os.path.isdir("/proc/self/task") else True
 before = set(sys.modules)
-from flowerml.reporting.curves import curves_figure
+from flowerml.reporting.figures.curves import curves_figure
 from flowerml.reporting.errors_page import Mistake, errors_page
-from flowerml.reporting.figures import confusion_figure, png_bytes
+from flowerml.reporting.figures.drawing import confusion_figure, png_bytes
 rows = [{"epoch": n, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.5, "val_macro_f1": 0.5, "lr_head": 1e-3}
     for n in range(1, 9)]
 png_bytes(curves_figure(rows, best_epoch=3, lr_changes=[4], freeze_epochs=2, title="a run"))

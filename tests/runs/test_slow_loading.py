@@ -7,7 +7,7 @@ from flowerml.events import Metrics
 from flowerml.runs.outputs import slow_loading
 from flowerml.runs.outputs.slow_loading import remedy
 from flowerml.settings import Family, resolve
-from flowerml.settings.recipes import takes
+from flowerml.settings.families.recipes import takes
 
 
 def data_waits(recorder):

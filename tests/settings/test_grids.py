@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.settings import Family, find_model, grid, grid_points, resolve
-from flowerml.settings.recipes import recipe_for
+from flowerml.settings.families.recipes import recipe_for
 
 FLAGSHIPS = {Family.CNN: "convnextv2_large", Family.VIT: "clip_vitl14"}
 

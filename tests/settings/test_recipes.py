@@ -7,7 +7,7 @@ import pytest
 from flowerml.errors import UserError
 from flowerml.settings import Settings, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
-from flowerml.settings.recipes import family_recipes
+from flowerml.settings.families.recipes import family_recipes
 from flowerml.settings.spec import RECIPE, metadata
 from tests.settings.samples import OTHER
 

@@ -12,7 +12,7 @@ from torch import nn
 from flowerml.data.loader import evaluation_loader
 from flowerml.errors import RunFailed
 from flowerml.evaluation.predict import predict_all
-from flowerml.models.memory import is_out_of_memory
+from flowerml.models.resources.memory import is_out_of_memory
 from flowerml.training.losses import example_losses
 from flowerml.training.train_step import TrainStep
 

@@ -11,7 +11,7 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.soup.final import run_soup
 from flowerml.runs.train import run_training
 from flowerml.settings import Settings, find_model
-from flowerml.settings.recipes import check_combination
+from flowerml.settings.families.recipes import check_combination
 from flowerml.tracking import start_run
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from flowerml.errors import UserError
 from flowerml.settings import Family, Settings, find_model, grid, known_models, resolve
 from flowerml.settings.declaration import AUTO, fields
 from flowerml.settings.errors import did_you_mean, nearest_names
-from flowerml.settings.recipes import EPOCH_COUNTS, recipe_for, value_problem
+from flowerml.settings.families.recipes import EPOCH_COUNTS, recipe_for, value_problem
 from flowerml.settings.serialization import as_text
 
 

@@ -8,8 +8,8 @@ from flowerml.data.quality.summary import FolderReport
 from flowerml.evaluation.labels.label_errors import LabelErrors
 from flowerml.reporting.data_page.groups import duplicate_groups
 from flowerml.reporting.data_page.label_errors import label_error_classes
+from flowerml.reporting.figures.size_figure import describe_sizes, size_figure
 from flowerml.reporting.html import render_page
-from flowerml.reporting.size_figure import describe_sizes, size_figure
 from flowerml.reporting.thumbnail import Thumbnail
 
 _MAX_ROWS = 500  # of the table of bad files

@@ -105,8 +105,8 @@ def write_history(folder: Path, history: Sequence[EpochMetrics]) -> Path:
 def write_curves(run: Prepared, outcome: TrainingResult) -> Path:
     """`curves.png`."""
     # Matplotlib is imported after the training, which starts half a second sooner without.
-    from flowerml.reporting.curves import curves_figure
-    from flowerml.reporting.figures import png_bytes
+    from flowerml.reporting.figures.curves import curves_figure
+    from flowerml.reporting.figures.drawing import png_bytes
 
     best = outcome.best.epoch if outcome.best else None
     chance, best_accuracy = 1 / len(run.data.classes), max(row.get("val_accuracy", 0.0) for row in outcome.history)
@@ -142,7 +142,7 @@ def write_evaluation(
     matrix = scores.as_json()["confusion_matrix"]
 
     def write_figure(path: Path) -> None:
-        from flowerml.reporting.figures import confusion_figure, png_bytes
+        from flowerml.reporting.figures.drawing import confusion_figure, png_bytes
 
         write_bytes(path, png_bytes(confusion_figure(scores.confusion, list(scores.classes), title)))
 

@@ -87,7 +87,7 @@ def _read(folder: Path, classes: Sequence[str]) -> PredictionTable | None:
 
 
 def _write_figure(path: Path, report: CalibrationReport, temperature: float) -> None:
-    from flowerml.reporting.calibration_figure import calibration_figure  # Matplotlib, only after the training
-    from flowerml.reporting.figures import png_bytes
+    from flowerml.reporting.figures.calibration_figure import calibration_figure  # Matplotlib, only after the training
+    from flowerml.reporting.figures.drawing import png_bytes
 
     write_bytes(path, png_bytes(calibration_figure(report, temperature)))

@@ -5,7 +5,7 @@ import logging
 from flowerml.data.image_cache.choice import OFF
 from flowerml.runs.prepare import Prepared
 from flowerml.settings import Family, Settings
-from flowerml.settings.recipes import takes
+from flowerml.settings.families.recipes import takes
 from flowerml.training.performance.data_wait import DataWait
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowerml.evaluation.metrics import MANY_CLASSES, Scores, worst_classes
 from flowerml.models import frozen_backbones
-from flowerml.models.cost import multiply_adds
+from flowerml.models.resources.cost import multiply_adds
 from flowerml.runs.prepare import Prepared
 from flowerml.text import escape_markdown
 from flowerml.training.callbacks import TrainingResult

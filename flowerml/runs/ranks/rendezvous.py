@@ -16,7 +16,7 @@ import torch.distributed as dist
 from flowerml.errors import RunFailed, UserError, one_line
 from flowerml.runs.prepare import Prepared
 from flowerml.settings import Settings, find_model
-from flowerml.settings.recipes import check_combination
+from flowerml.settings.families.recipes import check_combination
 from flowerml.training.checkpoints.progress import Progress
 from flowerml.training.distributed.torchrun import Torchrun
 

@@ -6,12 +6,12 @@ import signal
 from flowerml.errors import RunFailed, Stopped
 from flowerml.log import ROOT
 from flowerml.models.builders import set_channels_last
-from flowerml.runs.frozen_loaders import frozen_features, frozen_loaders
-from flowerml.runs.loaders import make_loaders, make_views
+from flowerml.runs.loading.frozen_loaders import frozen_features, frozen_loaders
+from flowerml.runs.loading.loaders import make_loaders, make_views
 from flowerml.runs.prepare import Prepared, prepare
 from flowerml.runs.ranks.rendezvous import Rendezvous, ReplicaTask
 from flowerml.runs.resume import checkpoints_of
-from flowerml.settings.recipes import settings_from_json
+from flowerml.settings.families.recipes import settings_from_json
 from flowerml.training.callbacks import Callbacks
 from flowerml.training.checkpoints.store import StoredCheckpoint
 from flowerml.training.device import rank_device

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from flowerml.events import Artifact, Metrics, Params, Recorder, Tags
 from flowerml.files import write_bytes, write_text
 from flowerml.optional_files import try_to_make, write_optional
-from flowerml.reporting.figures import png_bytes
+from flowerml.reporting.figures.drawing import png_bytes
 from flowerml.settings.serialization import as_text
 from flowerml.sweep.config import SweepConfig
 from flowerml.sweep.loop import SweepTrials

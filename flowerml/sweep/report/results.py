@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from flowerml.reporting.figures import BLUE, FAINT, MUTED, ORANGE, STYLE, header
+from flowerml.reporting.figures.drawing import BLUE, FAINT, MUTED, ORANGE, STYLE, header
 from flowerml.runs.lifecycle.run_owner import run_id_of
 from flowerml.settings.serialization import as_text
 from flowerml.sweep.study import round_value

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from flowerml.models.builders import set_channels_last
-from flowerml.models.cost import multiply_adds
 from flowerml.models.layer_groups import lr_multipliers
 from flowerml.models.pairs.classifier import PairHead, build_pair_classifier
+from flowerml.models.resources.cost import multiply_adds
 from flowerml.settings import find_model
 from flowerml.training.optimizer import parameter_groups
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from flowerml.reporting.figures import (
+from flowerml.reporting.figures.drawing import (
     BLUE,
     FAINT,
     GREEN,

@@ -6,7 +6,7 @@ from typing import Any
 from flowerml.errors import UserError
 from flowerml.settings.declaration import Settings
 from flowerml.settings.errors import flag_name
-from flowerml.settings.model_catalog import Family, ModelSpec
+from flowerml.settings.families.model_catalog import Family, ModelSpec
 from flowerml.settings.serialization import as_text
 
 _FROZEN = "the backbone is frozen for the whole run"

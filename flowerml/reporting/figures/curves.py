@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from flowerml.reporting.figures import (
+from flowerml.reporting.figures.drawing import (
     BLUE,
     FAINT,
     GREEN,

@@ -7,7 +7,7 @@ from matplotlib.ticker import PercentFormatter
 
 from flowerml.evaluation.corruptions import CORRUPTIONS, Corruption
 from flowerml.evaluation.robustness import CorruptedAccuracy, Robustness
-from flowerml.reporting.figures import BLUE, FAINT, INK, MUTED, STYLE, header, title_lines
+from flowerml.reporting.figures.drawing import BLUE, FAINT, INK, MUTED, STYLE, header, title_lines
 
 _WIDTH, _COLUMNS = 10.5, 4
 _PANEL, _STEP, _LEFT, _BOTTOM = (2.2, 1.75), (2.42, 2.3), 0.65, 0.35  # inches

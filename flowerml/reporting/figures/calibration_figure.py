@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from flowerml.evaluation.fit_calibration import CalibrationReport
 from flowerml.evaluation.metrics import wilson_interval
-from flowerml.reporting.figures import BLUE, FAINT, GREEN, MUTED, STYLE, header
+from flowerml.reporting.figures.drawing import BLUE, FAINT, GREEN, MUTED, STYLE, header
 
 _BINS = 10
 _SIZE = (9.5, 5.6)  # inches

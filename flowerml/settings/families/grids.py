@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from flowerml.settings.model_catalog import Family
+from flowerml.settings.families.model_catalog import Family
 
 _GRIDS: Mapping[Family, Mapping[str, tuple[Any, ...]]] = {
     Family.CNN: {

@@ -1,0 +1,1 @@
+"""What a model costs: memory, operations, the smallest batch of a device."""

@@ -1,0 +1,1 @@
+"""What each family of models has: its catalogue, recipes, probes and search grids."""
