@@ -20,11 +20,13 @@ def run_next(args: argparse.Namespace) -> int:
     """Rank the photos, print the first, write the page. Raises UserError. Exits 1 if photos could not be read."""
     if not args.folds or not args.photos:
         raise UserError(
-            "dataset next needs --folds (a folder of flowerml train --folds) and --photos (a folder of unlabelled ones)"
+            "dataset next needs --folds (a folder of flowerml train --folds) and --photos (a folder of unlabelled ones,"
+            " or a table of their paths)"
         )
 
     from flowerml.data.decode import BadImage, read_image
-    from flowerml.data.folders import find_pictures, passed_over_line
+    from flowerml.data.folders import passed_over_line
+    from flowerml.data.sources.unlabelled import find_unlabelled
     from flowerml.reporting.next_pictures_page import label_next_page
     from flowerml.reporting.thumbnail import thumbnail_jpeg
     from flowerml.runs.folds.out_of_fold import read_cross_validation
@@ -35,7 +37,7 @@ def run_next(args: argparse.Namespace) -> int:
         check_writable(page)
     folds = read_cross_validation(Path(args.folds))
     folds.require_label_errors()
-    paths, passed_over = find_pictures([Path(args.photos)])
+    paths, passed_over = find_unlabelled([Path(args.photos)])
     if line := passed_over_line(passed_over):
         logger.info(line)
     found = rank_unlabelled(folds, paths, args.device)

@@ -92,6 +92,17 @@ def test_single_files_and_folders_mix_each_picture_once_whatever_a_named_file_is
     assert len(images) == len(set(images)) == 14
 
 
+def test_a_table_of_paths_stands_for_its_pictures(weights, folder, tmp_path, capsys):
+    """In the table's order, and with the probabilities that the folder's pictures have."""
+    assert call("--model", weights, folder / "rose", "--json") == 0
+    of_folder = json.loads(capsys.readouterr().out)["pictures"]
+    listed = [Path(picture["image"]).relative_to(tmp_path) for picture in reversed(of_folder)]
+    quoted = "\n".join(f'"{path}"' for path in listed)
+    table = put(tmp_path / "list.csv", f"path\n{quoted}\n".encode())
+    assert call("--model", weights, table, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == of_folder[::-1]
+
+
 def test_bad_pictures_are_listed_by_path_and_reason_and_the_rest_is_predicted(weights, folder, tmp_path, capsys):
     with_bad_files(folder)
     assert call("--model", weights, folder, "--csv", tmp_path / "out.csv", "--json") == 1

@@ -14,10 +14,10 @@ from typing import Any
 from flowerml.data.location import Span, location_state
 from flowerml.data.scan_cache import cache_folder
 from flowerml.data.sources.class_names import name_classes
-from flowerml.data.sources.file_rows import FileRow, list_files
 from flowerml.data.sources.listing import ListedPicture, PictureList
 from flowerml.data.sources.packed import Row, packed_file, read_rows, write_packed
 from flowerml.data.sources.shard_files import require_files
+from flowerml.data.sources.table.file_rows import FileRow, list_files
 from flowerml.data.sources.tar_shards import MAX_PICTURE_BYTES
 from flowerml.errors import UserError
 

@@ -8,11 +8,11 @@ from flowerml.data.decode import BadImage
 from flowerml.data.folders import FolderLayout, read_layout
 from flowerml.data.folders.finder import PictureFinder
 from flowerml.data.location import PictureLocation, location_state
-from flowerml.data.sources.csv_table import read_table_list
 from flowerml.data.sources.forms import Form, files_of, form_of
 from flowerml.data.sources.listing import PictureList, list_layout, locations_by_key
 from flowerml.data.sources.local import local_path
 from flowerml.data.sources.parquet import read_parquet_list
+from flowerml.data.sources.table.csv_table import read_table_list
 from flowerml.data.sources.tar_shards import read_shard_list
 from flowerml.errors import UserError
 

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from flowerml.data.sources.csv_table import read_table_list
+from flowerml.data.sources.table.csv_table import read_table_list
 from flowerml.errors import UserError
 from tests.data.pictures import put, put_classes, put_scene
 from tests.data.sources.tables import read, table_of

@@ -82,7 +82,9 @@ def make_parser() -> CommandParser:
     check.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
     label = parser.add_argument_group("next")
     label.add_argument(
-        "--photos", metavar="PATH", help="unlabelled photos, ranked by how much the models of --folds disagree on them"
+        "--photos",
+        metavar="PATH",
+        help="folder or table of unlabelled photos, ranked by how much the models of --folds disagree on them",
     )
     fetch = parser.add_argument_group("fetch")
     fetch.add_argument(

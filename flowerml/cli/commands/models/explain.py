@@ -21,7 +21,10 @@ def make_parser() -> CommandParser:
     )
     parser.add_argument("weights", metavar="WEIGHTS", help="a delivered .pth, or a run's folder or its best.pth")
     parser.add_argument(
-        "pictures", nargs="+", metavar="PICTURE", help="pictures, or folders (looked through at any depth)"
+        "pictures",
+        nargs="+",
+        metavar="PICTURE",
+        help="pictures, folders (looked through at any depth), tables with a column path",
     )
     parser.add_argument("--output-dir", required=True, metavar="PATH", help="a new or empty folder for the result")
     parser.add_argument("--device", metavar="TEXT", help="cpu, cuda, cuda:N or mps; default: the best there is")
@@ -39,9 +42,10 @@ def run(argv: Sequence[str] | None) -> int:
     if reason := missing_reason(weights):
         raise UserError(f"{weights}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
 
-    from flowerml.data.folders import find_pictures, passed_over_line
+    from flowerml.data.folders import passed_over_line
+    from flowerml.data.sources.unlabelled import find_unlabelled
 
-    paths, passed_over = find_pictures([Path(place) for place in args.pictures])
+    paths, passed_over = find_unlabelled([Path(place) for place in args.pictures])
 
     with status("loading PyTorch"):
         from flowerml.prediction import load_predictor

@@ -1,4 +1,4 @@
-"""`flowerml predict`: classify every picture in a folder; output as CSV, JSON or text."""
+"""`flowerml predict`: classify pictures of folders and tables; output as CSV, JSON or text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def make_parser() -> CommandParser:
         prog="flowerml predict", description="Name the class of pictures, with a probability for each class."
     )
     parser.add_argument(
-        "pictures", nargs="+", metavar="DIR", help="folders (looked through at any depth) or single pictures"
+        "pictures",
+        nargs="+",
+        metavar="DIR",
+        help="folders (looked through at any depth), single pictures, or tables (.csv) with a column path",
     )
     parser.add_argument(
         "--model",
@@ -70,9 +73,10 @@ def run(argv: Sequence[str] | None) -> int:
             raise UserError(f"--model {path}: {reason}. Allowed: a delivered .pth, or a run's best.pth")
     weights = _parse_weights(args.ensemble_weights, len(args.model))
 
-    from flowerml.data.folders import find_pictures, passed_over_line
+    from flowerml.data.folders import passed_over_line
+    from flowerml.data.sources.unlabelled import find_unlabelled
 
-    paths, passed_over = find_pictures([Path(place) for place in args.pictures])
+    paths, passed_over = find_unlabelled([Path(place) for place in args.pictures])
 
     with status("loading PyTorch"):
         from flowerml.prediction.files import predict_files

@@ -19,11 +19,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from flowerml.data.sources.class_names import CLASSES_FILE
-from flowerml.data.sources.csv_table import read_rows
 from flowerml.data.sources.forms import TABLE_SUFFIXES, expanded, is_file_name
 from flowerml.data.sources.remote.http_store import HttpStore
 from flowerml.data.sources.remote.s3_store import S3Store
 from flowerml.data.sources.remote.store import Forbidden, NotThere, ObjectVersion, Store
+from flowerml.data.sources.table.csv_table import read_rows
 from flowerml.errors import UserError
 from flowerml.files import write_json, write_with
 from flowerml.human_units import amount

@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
-from flowerml.data.sources.file_rows import FileRow, list_files
 from flowerml.data.sources.listing import PictureList
+from flowerml.data.sources.table.file_rows import FileRow, list_files
 from flowerml.data.table import Table, parse_table
 from flowerml.errors import UserError
 
@@ -20,13 +20,16 @@ def read_table_list(root: Path) -> PictureList:
     return list_files(root, read_rows(root))
 
 
-def read_rows(root: Path) -> list[FileRow]:
-    """The rows of the table `root`, whose files may not be there. Raises UserError as `read_table_list`."""
-    table = _read_table(root)
+def read_rows(root: Path, *, labelled: bool = True) -> list[FileRow]:
+    """The rows of the table `root`, whose files may not be there. Raises UserError as `read_table_list`.
+
+    A table that is not `labelled` needs the column `path` alone; labels are empty where it has none.
+    """
+    table = _read_table(root, (PATH, LABEL) if labelled else (PATH,))
     return [_row(root, row, f"line {line}") for row, line in zip(table.rows, table.lines, strict=True)]
 
 
-def _read_table(root: Path) -> Table:
+def _read_table(root: Path, required: tuple[str, ...]) -> Table:
     try:
         data = root.read_bytes()
     except OSError as error:
@@ -41,12 +44,12 @@ def _read_table(root: Path) -> Table:
     except csv.Error as error:
         raise UserError(f"{root}: can't be read as a table ({error}): mend its quotes and separators") from error
     columns = [column.strip() for column in table.columns]
-    lacking = [name for name in (PATH, LABEL) if columns.count(name) != 1]
+    lacking = [name for name in required if columns.count(name) != 1]
     if lacking:
         has = ", ".join(columns) or "none"
         raise UserError(
             f"{root}: needs one column {' and one '.join(lacking)}; its first line has {has}. Write the header"
-            f" {PATH},{LABEL}"
+            f" {','.join(required)}"
         )
     if not table.rows:
         raise UserError(f"{root}: no rows below the header: add a row per picture")
@@ -58,4 +61,4 @@ def _read_table(root: Path) -> Table:
 def _row(root: Path, row: dict[str, str], where: str) -> FileRow:
     if None in row:
         raise UserError(f"{root}, {where}: more fields than the header has: put text with a separator in quotes")
-    return FileRow(row[PATH] or "", (row[LABEL] or "").strip(), where)
+    return FileRow(row[PATH] or "", (row.get(LABEL) or "").strip(), where)

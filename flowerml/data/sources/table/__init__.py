@@ -1,0 +1,1 @@
+"""Tables (CSV) that name the files of pictures, with labels or without."""
