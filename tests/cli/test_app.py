@@ -91,6 +91,7 @@ def test_champions_are_those_with_the_alias():
     assert registered_families() == ["vit", "relation"]
 
 
+@pytest.mark.slow
 def test_without_files_the_champions_are_opened(tmp_path, monkeypatch, capsys):
     pytest.importorskip("gradio")
     register(Store(tmp_path).decide(hits=30), "cnn")

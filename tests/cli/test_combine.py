@@ -17,6 +17,8 @@ from tests.cli.refused import assert_refused
 from tests.runs.conftest import SMALL
 from tests.sweep.commands import runs_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(flowers, tmp_path_factory):

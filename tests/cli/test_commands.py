@@ -46,6 +46,7 @@ def train(flowers, tmp_path, extra="", model="timm:test_convnext2"):
     )
 
 
+@pytest.mark.slow
 def test_train_and_eval_from_the_project_root(flowers, tmp_path, capsys):
     """The evaluation in this process: its entry point is run by the smoke commands of the plan."""
     from flowerml.cli.main import main
@@ -63,6 +64,7 @@ def test_train_and_eval_from_the_project_root(flowers, tmp_path, capsys):
     assert MlflowClient().get_run(again["run_id"]).data.tags["mlflow.parentRunId"] == result["run_id"]
 
 
+@pytest.mark.slow
 def test_mlflow_run_trains_and_shows_the_settings_that_ran(flowers, tmp_path):
     """No collision with the params `mlflow run` logs first ends a run, and what the UI shows parses to what ran."""
     spaced = tmp_path / "my photos é"

@@ -69,6 +69,7 @@ def test_pictures_are_not_written_to_an_address(action, tmp_path, monkeypatch, c
     assert not (tmp_path / "s3:").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands())
 def test_the_command_of_the_guide_does_what_it_says(files, command):
     words = shlex.split(command)

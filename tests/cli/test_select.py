@@ -324,6 +324,7 @@ class TestRegistering:
         run = MlflowClient().get_run(found["run_id"])
         assert run.data.tags["mlflow.note.content"].startswith("**Registered as flowers-cnn, version 1.**")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "words", [[], ["--no-register"], ["--register", "--register", "false"], ["--register", "--no-register"]]
     )

@@ -61,6 +61,7 @@ def shown(run):
     return run.info.run_name, run.info.status, name, run.data.params, points, tags, files, data
 
 
+@pytest.mark.slow
 def test_a_training_without_a_server_looks_afterwards_as_one_that_had_it(here, flowers, monkeypatch, capsys):
     (here / "flowers").symlink_to(flowers)
     assert run_command(*bad.command_of("train")) == 0

@@ -73,6 +73,7 @@ def test_a_picture_of_the_right_size_passes_pixel_for_pixel():
     assert np.array_equal(np.rint(found.numpy() * 255).astype(np.uint8), pixels.transpose(2, 0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SHAPES, ids=str)
 def test_any_shape_becomes_the_inputs_square(size):
     image = scene(2, *size)

@@ -72,6 +72,7 @@ def digest(path):
 
 
 class TestFromACheckpoint:
+    @pytest.mark.slow
     def test_files_manifest_archive_and_check(self, export, photos, tmp_path, fresh_checks):
         best = leave_run(tmp_path / "run", photos)
         out = tmp_path / "out"

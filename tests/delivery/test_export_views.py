@@ -106,6 +106,7 @@ def test_its_calibration_is_fitted_again_with_the_views(run, delivered, photos):
     assert np.allclose(np.sort(1 - own), after.scores, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_predicts_with_them_where_there_is_no_flowerml(delivered, photos, tmp_path):
     files = [str(path) for path in sorted(photos.rglob("*.jpg"))[:6]]
     code = (

@@ -80,6 +80,7 @@ def test_a_model_without_maps_is_refused():
         heat_maps(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2)), torch.zeros(1, 3, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["timm:test_resnet", "timm:test_vit"])
 def test_deletion_of_what_is_bright_costs_more_than_of_as_much_at_random(model, flowers, tmp_path):
     """Masking the top 30 % of a map lowers the predicted class's logit more than masking random squares of 30 %."""

@@ -12,6 +12,8 @@ from tests.training.checkpoints.recorded_runs import comparable_state, run_and_r
 from tests.training.checkpoints.test_train_state import LEFT_OUT
 from tests.training.conftest import Toy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cut_off(nursery, pictures, tmp_path_factory):

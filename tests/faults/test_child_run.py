@@ -11,8 +11,9 @@ from flowerml.tracking import start_child_run
 from flowerml.tracking.client.store_client import StoreClient
 from tests.faults.servers import ServerProcess
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_server_that_comes_back_gets_its_end(tmp_path, monkeypatch):
     server = ServerProcess(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)

@@ -12,7 +12,7 @@ from flowerml.prediction import load_network
 from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.faults.servers import all_runs, assert_delivered
 
-pytestmark = pytest.mark.fault("17 a signal while FINISHED is written")
+pytestmark = [pytest.mark.fault("17 a signal while FINISHED is written"), pytest.mark.slow]
 SHORT = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
 
 

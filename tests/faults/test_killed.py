@@ -10,6 +10,8 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.runs.interrupted_runs import left
 from tests.runs.lifecycle.lease_processes import SLEEPER, start
 
+pytestmark = pytest.mark.slow
+
 STATE_BYTES = 5_000_000  # a little less than a checkpoint of the small model takes
 
 
@@ -41,7 +43,6 @@ def test_killed_at_random_steps(tally, nursery, pictures, undisturbed, tmp_path)
     at_random_steps(tally, nursery, pictures, undisturbed, tmp_path, range(2))
 
 
-@pytest.mark.slow
 @pytest.mark.repeats
 @pytest.mark.fault("1 kill -9 at a random step")
 def test_killed_at_eighteen_more_random_steps(tally, nursery, pictures, undisturbed, tmp_path):
@@ -69,7 +70,6 @@ def test_killed_inside_the_write(tally, nursery, pictures, undisturbed, tmp_path
     inside_the_write(tally, nursery, pictures, undisturbed, tmp_path, range(2))
 
 
-@pytest.mark.slow
 @pytest.mark.repeats
 @pytest.mark.fault("2 kill inside the checkpoint write")
 def test_killed_inside_the_write_at_eighteen_more_bytes(tally, nursery, pictures, undisturbed, tmp_path):
@@ -123,7 +123,6 @@ def test_stopped_past_its_lease_and_woken(tally, nursery, pictures, undisturbed,
         assert_as_undisturbed(folder, undisturbed)
 
 
-@pytest.mark.slow
 @pytest.mark.repeats
 @pytest.mark.fault("11 stopped past its lease, then woken")
 def test_stopped_in_the_midst_of_writing(tally, tmp_path):

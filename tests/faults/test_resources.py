@@ -14,6 +14,8 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.training.checkpoints.store import CheckpointStore
 from tests.faults.test_killed import assert_as_undisturbed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.fault("12 a loss that is not finite")
 def test_a_rate_that_blows_up(tally, nursery, pictures, tmp_path):
@@ -102,7 +104,6 @@ def test_a_limit_of_file_size(tally, nursery, pictures, undisturbed, tmp_path):
         assert_as_undisturbed(folder, undisturbed)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a small file system needs root")
 @pytest.mark.fault("15 the disk is full")
 def test_a_file_system_that_is_full(tally, nursery, pictures, undisturbed, tmp_path):

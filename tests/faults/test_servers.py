@@ -17,6 +17,8 @@ from tests.faults.servers import (
 from tests.faults.test_killed import assert_as_undisturbed
 from tests.tracking.faulty_server import FaultyServer
 
+pytestmark = pytest.mark.slow
+
 AWAY = "7 server refused, stopped, 503, restarted"
 
 
@@ -102,7 +104,6 @@ def test_the_server_is_away_for_a_moment(tally, nursery, pictures, undisturbed, 
     )
 
 
-@pytest.mark.slow
 @pytest.mark.repeats
 @pytest.mark.fault(AWAY)
 @pytest.mark.parametrize("seconds", [20, 60])
@@ -117,7 +118,6 @@ def test_the_server_is_away_for_20_and_for_60_seconds(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.fault(AWAY)
 def test_a_real_server_is_stopped_and_woken_and_killed_and_restarted(tally, nursery, pictures, undisturbed, tmp_path):
     server = ServerProcess(tmp_path)
@@ -146,7 +146,6 @@ def test_a_real_server_is_stopped_and_woken_and_killed_and_restarted(tally, nurs
         server.down()
 
 
-@pytest.mark.slow
 @pytest.mark.fault("8 server absent at the start")
 def test_absent_at_the_start_and_synced_later(tally, nursery, pictures, undisturbed, faulty_server, tmp_path):
     """The rows are those of a run that had it from the start, but for what a clock says."""
@@ -193,14 +192,12 @@ def test_eight_processes_meet_on_a_fresh_store(tally, nursery, tmp_path):
     eight_on_a_fresh_store(tally, nursery, tmp_path, range(1))
 
 
-@pytest.mark.slow
 @pytest.mark.repeats
 @pytest.mark.fault("16 eight processes on a fresh store")
 def test_eight_processes_meet_on_a_fresh_store_nineteen_times_more(tally, nursery, tmp_path):
     eight_on_a_fresh_store(tally, nursery, tmp_path, range(1, 20))
 
 
-@pytest.mark.slow
 @pytest.mark.fault("16 eight processes on a fresh store")
 def test_eight_runs_on_a_fresh_store_at_once(tally, nursery, pictures, tmp_path):
     """Each writes its own run."""
@@ -215,7 +212,6 @@ def test_eight_runs_on_a_fresh_store_at_once(tally, nursery, pictures, tmp_path)
         assert [run.info.status for run in runs] == ["FINISHED"] * 8
 
 
-@pytest.mark.slow
 @pytest.mark.repeats
 @pytest.mark.fault("10 ten processes claim one run")
 def test_ten_claim_twenty_times(tally, tmp_path):

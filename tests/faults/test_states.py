@@ -19,6 +19,8 @@ from tests.faults.nursery import RUN
 from tests.faults.servers import all_runs, assert_delivered
 from tests.faults.test_killed import assert_as_undisturbed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.fault("9 a dead run that says RUNNING")
 def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(
@@ -44,7 +46,6 @@ def test_a_dead_run_is_recognised_and_closed_and_still_goes_on(
         assert_delivered(tally, MlflowClient(), folder)
 
 
-@pytest.mark.slow
 @pytest.mark.fault("1 kill -9 at a random step")
 def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nursery, pictures, undisturbed, tmp_path):
     store, folder = os.environ["MLFLOW_TRACKING_URI"], tmp_path / "out"
@@ -65,7 +66,6 @@ def test_killed_runs_go_on_in_their_mlflow_run_without_doubled_points(tally, nur
         assert [point.step for point in history] == [1, 2, 3]
 
 
-@pytest.mark.slow
 @pytest.mark.fault("6 SIGTERM, SIGINT, twice, to mlflow run")
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.repeats), signal.SIGINT])
 def test_a_signal_to_mlflow_run(tally, nursery, pictures, undisturbed, tmp_path, number):

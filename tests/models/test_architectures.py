@@ -48,6 +48,7 @@ def test_clip_vitl14_336_differs_from_vitl14_only_in_its_position_embedding():
     assert large.parameters - small.parameters == (24 * 24 - 16 * 16) * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in known_models() if not name.startswith("relation")])
 def test_every_catalogue_name_can_be_built_at_its_own_size(name):
     spec = find_model(name)

@@ -33,6 +33,7 @@ WITH_TABLES = (
 )  # the first two keep values outside their weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SMALL, *WITH_TABLES])
 def test_a_model_answers_as_the_one_that_was_trained_bit_for_bit(tmp_path, name):
     size = {"timm:test_vit": 96, "timm:test_maxvit": 160, "openclip:RN50": 64, "timm:test_vit_relpos": 160}.get(
@@ -48,6 +49,7 @@ def test_a_model_answers_as_the_one_that_was_trained_bit_for_bit(tmp_path, name)
     assert package.family == fc.load_model(tmp_path / "best.pth").family
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in known_models() if find_model(name).family is not Family.RELATION])
 def test_no_catalogue_model_keeps_values_outside_its_weights(name):
     """So each of them, the large ones too, is built once and without memory."""
@@ -63,6 +65,7 @@ def test_no_catalogue_model_keeps_values_outside_its_weights(name):
     assert not fc._has_meta_tensors(module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [*known_models(), "openclip:ViT-B-32/openai", "openclip:ViT-B-32-quickgelu/own", "timm:vit_small_patch16_224.dino"],

@@ -99,6 +99,7 @@ def test_every_shape_and_every_grey_is_that_of_evaluation():
             assert torch.equal(fc.to_input(image, given(description)), wanted), (width, height)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USABLE)
 def test_path_file_object_bytes_and_pillow_image_agree_bit_for_bit(name, folder, model):
     path = folder / name
@@ -139,6 +140,7 @@ def test_a_file_object_that_cannot_be_rewound_is_read_as_it_comes(model):
     assert np.array_equal(fc.predict_proba(model, Stream()), fc.predict_proba(model, ODD["JPEG"]))
 
 
+@pytest.mark.slow
 def test_a_list_agrees_with_one_by_one_in_batches_of_bounded_size(folder, model, monkeypatch):
     monkeypatch.setattr(fc, "BATCH", 7)
     paths = [folder / name for name in USABLE]

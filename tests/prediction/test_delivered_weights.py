@@ -155,6 +155,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "word"), BAD.values(), ids=BAD)
 def test_a_file_that_does_not_fit_is_one_line_that_says_why(files, tmp_path, change, word):
     assert word in refusal(fc.load_model, changed(files["cnn"], tmp_path / "changed.pth", change))

@@ -48,6 +48,7 @@ def reordered(path, order, names=None):
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "shares"), [(None, (0.5, 0.5)), ((0.8, 0.2), (0.8, 0.2)), ([3, 1], (0.75, 0.25))])
 def test_it_is_the_weighted_mean_of_the_calibrated_probabilities(members, pictures, weights, shares):
     single = [predict_proba(load_predictor(path), pictures) for path in members]
@@ -64,6 +65,7 @@ def test_it_is_the_weighted_mean_of_the_calibrated_probabilities(members, pictur
         assert module.predict(model, pictures[0]) == CLASSES[expected[0].argmax()]
 
 
+@pytest.mark.slow
 def test_labels_are_of_the_calibrated_mean_and_not_of_the_uncalibrated_one(members, pictures):
     model = load_ensemble(members)
     raw = predict_proba(model, pictures, calibrated=False).argmax(axis=1)
@@ -72,6 +74,7 @@ def test_labels_are_of_the_calibrated_mean_and_not_of_the_uncalibrated_one(membe
     assert predict(model, pictures) == [CLASSES[place] for place in own]
 
 
+@pytest.mark.slow
 def test_with_all_weight_on_one_it_is_that_one(members, pictures):
     first = load_predictor(members[0])
     model = load_ensemble(members, (1, 1e-12))
@@ -156,6 +159,7 @@ def test_no_pictures_give_no_rows(members):
     assert predict_proba(load_ensemble(members), []).shape == (0, 5)
 
 
+@pytest.mark.slow
 def test_loaded_models_can_be_combined_too(members, pictures):
     models = [load_predictor(path) for path in members]
     model = Ensemble(models, (0.8, 0.2), ["a", "b"])

@@ -78,6 +78,7 @@ def run(delivery, where, code, *words, before=()):
     return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [(), ("unshare", "-n")], ids=["any network", "no network interface"])
 def test_the_files_alone_name_the_flowers_and_reach_for_no_network(delivery, photos, tmp_path, before):
     if before and not allowed_without_interfaces():
@@ -117,6 +118,7 @@ def test_a_tampered_copy_is_refused_with_one_line(delivery, tmp_path):
     assert imported == "[]"
 
 
+@pytest.mark.slow
 def test_each_family_needs_its_own_library_only(delivery, photos, tmp_path):
     code = (
         "import sys; sys.modules['open_clip'] = None\nfrom flowers_classifier import load_cnn_model, predict\n"

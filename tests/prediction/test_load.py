@@ -72,6 +72,7 @@ def refusal(load, path) -> str:
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["cnn", "vit"])
 def test_predict_gives_the_classifiers_own_argmax(tmp_path, pictures, family):
     model = save(tmp_path / "best.pth", NAMES[family])
@@ -210,6 +211,7 @@ def in_fresh_python(code: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_predicting_imports_neither_mlflow_nor_optuna_and_the_names_stay_functions_after_it():
     code = """
 import sys

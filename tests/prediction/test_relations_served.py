@@ -52,6 +52,7 @@ def row(picture: bytes, subject=SUBJECT, other=OBJECT) -> dict:
     return {"image": [base64.b64encode(picture).decode("ascii")], **{name: [value] for name, value in edges.items()}}
 
 
+@pytest.mark.slow
 def test_gives_the_packages_answers_in_a_process_without_the_package(weights, tmp_path):
     code = served_code("relation", {})
     assert list(code) == ["relations_classifier.py", "flowers_classifier.py"]

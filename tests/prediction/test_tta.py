@@ -51,6 +51,7 @@ def mean_logits(path, pictures, shares):
     return torch.stack(logits).double().mean(dim=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["cnn", "vit"])
 @pytest.mark.parametrize(("tta", "shares"), [(FLIP, [0.9]), (FLIP_SCALES, [0.9, 1.0, 0.9 / 1.15])])
 def test_probabilities_are_those_of_the_mean_logits_of_the_views(with_views, pictures, family, tta, shares):

@@ -27,6 +27,7 @@ def homeless(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_commands_load_openmp_with_short_waiting():
     """Asked of the OpenMP that torch loads: it prints its settings."""
     words = [sys.executable, "-m", "flowerml.cli.main", "eval", "--checkpoint", "nothing.pth"]

@@ -10,6 +10,7 @@ from flowerml.process.peak_memory import PeakMemory
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_is_of_what_was_taken_since():
     first = PeakMemory(CPU)

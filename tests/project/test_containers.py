@@ -169,6 +169,7 @@ class TestDockerfile:
         assert needed(asked) <= set(VERSIONS)
         assert not needed(asked) & {"torch", "timm", "triton", "ray"}
 
+    @pytest.mark.slow
     def test_a_backup_needs_no_package_that_the_servers_image_lacks(self):
         """In the image there is no torch: the commands must not import it, nor anything else that is not installed."""
         show = "import sys, flowerml.cli.commands.server.backup, flowerml.tracking.backup.restore; print(*sys.modules)"

@@ -109,6 +109,7 @@ def texts_of_the_code():
                 yield node.value
 
 
+@pytest.mark.slow
 def test_messages_of_the_troubleshooting_page_are_the_codes_own():
     """A person finds a message by the words that were printed. `…` stands for what is filled in."""
     code = list(texts_of_the_code())

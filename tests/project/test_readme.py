@@ -154,6 +154,7 @@ def test_command_parses(line, monkeypatch):
         main(words)
 
 
+@pytest.mark.slow
 def test_installed_commands(tmp_path, monkeypatch, capsys):
     """`flowerml dataset make`, `dataset check`, `train`, `eval` one after the other, as the README has them."""
     monkeypatch.chdir(tmp_path)

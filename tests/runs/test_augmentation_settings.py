@@ -28,6 +28,7 @@ def plain(train_small):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torchvision", "opencv"])
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_each_changes_what_is_trained_on(train_small, plain, backend, change):
@@ -48,6 +49,7 @@ def test_cached_pictures_are_as_large_as_the_smallest_crop_needs(flowers, tmp_pa
         assert min(views.train[0].read().size) == edge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_frozen_features_of_other_settings_are_not_taken(train_small, tmp_path, capsys, change):
     frozen = {**PLAIN, "freeze_views": 1}

@@ -26,6 +26,8 @@ from flowerml.tasks.flowers import FlowersTask
 from flowerml.tasks.image_features import ImageFeatures
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 HALF = {"val_split": 0.5, "cutmix": 0.0, "mixup": 0.0}
 
 

@@ -15,6 +15,8 @@ from flowerml.runs.outputs import epoch_images
 from flowerml.runs.outputs.epoch_images import EpochImages, _as_pictures
 from flowerml.training.train_step import TrainStep
 
+pytestmark = pytest.mark.slow
+
 # As `MlflowClient.log_image` names its files; the frontend splits them at "+".
 NAME = re.compile(r"(augmented|mistakes)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]{36}(\.png|\+compressed\.webp)")
 GREY = InputDescription(4, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bicubic", 1.0)

@@ -14,6 +14,7 @@ from tests.runs.interrupted_runs import assert_whole, epoch
 FAST = {"augment_backend": "opencv", "randaugment": 9, "random_erasing": 0.3, "epochs": 2, "patience": 0}
 
 
+@pytest.mark.slow
 def test_resumed_is_uninterrupted_whatever_store_and_workers(begin, train_small, tmp_path, capsys):
     """Memory and a worker process; then, interrupted, memory and the disk, without one."""
     finished, _ = train_small(dropout=0.2, **FAST, cache_images="ram", workers=1)

@@ -17,6 +17,8 @@ from tests.runs.conftest import SMALL
 from tests.runs.forms_of_data import FORMS, as_address
 from tests.runs.test_train import same_weights, weights
 
+pytestmark = pytest.mark.slow
+
 NAMES = [*FORMS, "address"]
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
 

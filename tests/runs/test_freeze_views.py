@@ -32,6 +32,7 @@ def weights_of(folder):
     return torch.load(folder / "best.pth", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"oversample": "100:2", "val_split": 0.0}, {"augment_backend": "opencv", "cache_images": "ram"}],
@@ -51,11 +52,13 @@ def test_with_as_many_views_as_frozen_epochs_the_head_learns_what_it_learns_on_i
             assert torch.allclose(other[name], tensor, rtol=0, atol=1e-5), name
 
 
+@pytest.mark.slow
 def test_the_epochs_after_them_train_the_whole_model_on_images(train_small):
     images, features = (train_small(**UNMIXED, freeze_views=views)[0].folder for views in (0, 2))
     assert rows_of(features)[2] == pytest.approx(rows_of(images)[2], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_fewer_views_than_epochs_are_computed_once_and_each_comes_again(train_small, capsys):
     train_small(**UNMIXED, freeze_views=1)
     assert "features of 50 augmented views are computed" in capsys.readouterr().err
@@ -65,6 +68,7 @@ def test_fewer_views_than_epochs_are_computed_once_and_each_comes_again(train_sm
     assert "features of 50 augmented views are computed (50 are there from before)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_cutmix_is_left_out_on_features(train_small):
     """Mixup mixes them, as it does for a linear probe."""
     mixed = {**UNMIXED, "freeze_views": 2, "mixup": 0.2}
@@ -82,6 +86,7 @@ def whole(train_small, tmp_path_factory):
         return train_small(**MIXED)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 3], ids=["inside a frozen epoch", "after the frozen epochs"])
 def test_interrupted_and_resumed_is_as_if_nothing_had_happened(begin, whole, tmp_path, at, capsys):
     begin(epoch(at), checkpoint_every_steps=2, **MIXED)
@@ -92,6 +97,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(begin, whole, tmp
     assert_whole(tmp_path / "out", whole)
 
 
+@pytest.mark.slow
 def test_in_bf16_features_are_computed_in_it_too(train_small, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     images, features = (

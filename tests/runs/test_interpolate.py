@@ -15,6 +15,8 @@ from flowerml.runs.soup.evaluator import Request
 from flowerml.runs.soup.interpolate import ALPHAS, format_interpolation, interpolate_runs
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 HALF = {"val_split": 0.5, "cutmix": 0.0, "mixup": 0.0}
 PROBE = {"probe": True, "freeze_backbone_epochs": "auto", "lr_backbone": "auto"}
 

@@ -13,6 +13,8 @@ from flowerml.events import MemoryRecorder
 from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 

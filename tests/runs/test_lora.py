@@ -10,6 +10,8 @@ from flowerml.settings import resolve
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.runs.conftest import SMALL
 
+pytestmark = pytest.mark.slow
+
 VIT = {"model": "timm:test_vit", "img_size": 160, "cutmix": 0, "mixup": 0, "randaugment": 0}
 
 

@@ -62,6 +62,7 @@ def evaluated(flowers, small_run):
     return evaluated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"model": "timm:test_vit", "img_size": 160, "freeze_backbone_epochs": 0}])
 def test_a_run_explains_its_mistakes(train_small, changes, monkeypatch):
     monkeypatch.setattr("flowerml.runs.outputs.finalize._HEAT_MAPS_S", 600.0)  # a busy machine draws fewer in three

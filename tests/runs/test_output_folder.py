@@ -31,12 +31,14 @@ def test_somebody_elses_file_of_a_runs_name_is_not_overwritten_unasked(tmp_path,
     assert check_available(tmp_path, "c" * 64, 11, {}, overwrite=True) is None
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_run(train_small):
     first, _ = train_small(epochs=1, warmup_epochs=0)
     second, _ = train_small(epochs=2, output_dir=str(first.folder), overwrite=True)
     assert len(history(second.folder)) == 2
 
 
+@pytest.mark.slow
 def test_overwrite_takes_only_what_runs_leave(train_small, tmp_path):
     """Also where a run has been before: `--output-dir .` must not cost anybody's files."""
     mine = tmp_path / "mine"

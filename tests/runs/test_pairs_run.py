@@ -22,6 +22,8 @@ from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 
+pytestmark = pytest.mark.slow
+
 PAIRS = {
     "model": "relation:timm:test_resnet",
     "weights": "none",
@@ -185,7 +187,6 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(train):
     assert (whole.folder / "predictions.csv").read_bytes() == (resumed.folder / "predictions.csv").read_bytes()
 
 
-@pytest.mark.slow
 def test_a_backbone_that_learns_trains_on_crops(train):
     finished, recorder = train("thawed", epochs=2, freeze_backbone_epochs=1, lr_backbone=1e-3)
     first, second = (dict(recorder.metric(name)) for name in ("lr_backbone", "train_loss"))
@@ -244,7 +245,6 @@ def test_nothing_above_the_tasks_knows_what_the_second_task_is_about():
     assert naming == {"tracking/registry/register.py", "tracking/registry/pyfunc_model.py"}
 
 
-@pytest.mark.slow
 def test_the_users_second_experiment_runs_through_with_the_right_counts_and_shapes(train, tmp_path):
     """ResNet-50 from a random start: 2 x 2048 features to 1024 to 128, boxes to 128, ten embeddings of 128."""
     make_scenes(tmp_path / "scenes", relation_counts(60, long_tail=False), size=64, seed=7)

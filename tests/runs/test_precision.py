@@ -28,6 +28,7 @@ def metrics_of(recorder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"probe": True, "freeze_backbone_epochs": "auto", "lr_backbone": "auto"}])
 def test_the_figures_of_a_bf16_training_are_those_of_its_best_weights_in_fp32(train_small, bf16_cpu, changes):
     result, recorder = train_small(**changes)

@@ -21,6 +21,8 @@ from flowerml.tasks.flowers import FlowersTask
 from tests.runs.conftest import SMALL
 from tests.runs.interrupted_runs import assert_whole, at_the_end, epoch
 
+pytestmark = pytest.mark.slow
+
 # `auto` is as leaving out what other runs here are given.
 PROBE = {
     "probe": True,

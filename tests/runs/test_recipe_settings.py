@@ -7,6 +7,8 @@ import pytest
 
 from tests.runs.interrupted_runs import assert_whole, epoch
 
+pytestmark = pytest.mark.slow
+
 CHANGES = {
     "unmixed epochs": {"unmixed_epochs": 2},
     "SAM": {"sam_rho": 0.05, "accumulate": 2},
@@ -46,7 +48,6 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(begin, whole, cha
     assert_whole(tmp_path / "out", whole)
 
 
-@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_with_sam(train_small):
     """The weights are moved along the gradient of the whole batch, on each of them."""
     changes = {"sam_rho": 0.2, "amp": False, "epochs": 2, "patience": 0}

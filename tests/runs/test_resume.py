@@ -23,6 +23,7 @@ from tests.runs.interrupted_runs import assert_whole, at_the_end, epoch
 OFTEN = {"checkpoint_every_steps": 1, "keep_checkpoints": 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [epoch(2), at_the_end], ids=["epoch 2", "figures"])
 def test_interrupted_and_resumed_is_as_if_nothing_had_happened(begin, small_run, tmp_path, capsys, at):
     """At an epoch's end its checkpoint is not written yet: the epoch's last steps are done again."""
@@ -60,6 +61,7 @@ def test_interrupted_twice(begin, small_run, tmp_path):
     assert_whole(tmp_path / "out", small_run[0])
 
 
+@pytest.mark.slow
 def test_the_last_one_damaged_is_named_and_the_one_before_used(begin, small_run, tmp_path, capsys):
     begin(at_the_end)
     last = max((tmp_path / "out" / "state").iterdir())
@@ -85,6 +87,7 @@ def test_all_damaged_stops_before_anything_is_begun(begin, tmp_path):
     assert (tmp_path / "out" / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"resume": "never"}, {"overwrite": True}])
 def test_never_and_overwrite_start_over_also_where_all_is_damaged(begin, small_run, tmp_path, capsys, changes):
     begin(epoch(3))

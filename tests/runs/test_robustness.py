@@ -25,6 +25,8 @@ from flowerml.settings import Family, resolve
 from flowerml.tasks.flowers import FlowersTask
 from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(train_small):

@@ -99,6 +99,7 @@ def test_weights_without_a_text_tower_are_refused_before_anything_is_written(who
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_zero_shot_start_of_wise_ft_is_a_probe_with_a_rate_of_nearly_0(train_small, text, zero_shot, tmp_path):
     """`--probe --epochs 1 --lr-head 1e-12`: what docs/guides/text-head.md says."""
     tuned, _ = train_small(**text)

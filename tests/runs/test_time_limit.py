@@ -16,6 +16,8 @@ from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.runs.conftest import SMALL
 from tests.runs.interrupted_runs import epoch
 
+pytestmark = pytest.mark.slow
+
 LONG = {"epochs": 5000, "warmup_epochs": 500, "freeze_backbone_epochs": 500, "patience": 0}
 MINUTES = 0.1
 

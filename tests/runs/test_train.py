@@ -39,6 +39,7 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_same_seed_same_history_and_weights_whatever_the_workers(train_small, small_run):
     first, _ = small_run
     again, _ = train_small(dropout=0.2)
@@ -140,6 +141,7 @@ def test_probe_holds_the_logits_of_best_pth(small_run):
     np.testing.assert_array_equal(logits, probe["logits"])
 
 
+@pytest.mark.slow
 def test_a_vit_goes_the_same_way(train_small, flowers):
     finished, recorder = train_small(model="clip_vits32", lr_backbone=1e-4, llrd=0.9)
     assert recorder.tags()["flowerml.family"] == "vit"

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.runs.conftest import SMALL
 
@@ -15,6 +17,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.slow
 def test_no_secret_of_the_environment_is_written(flowers, tmp_path):
     """A whole run: log, folder, journal, and MLflow's database with its params, tags and artifacts."""
     settings = {**SMALL, "epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}

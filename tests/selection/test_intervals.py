@@ -120,6 +120,7 @@ def simulated(
     return {"first": right[0], "second": right[1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "seed_spread"), [(1, 0.0), (2, 0.1), (3, 0.0), (3, 0.1), (3, 0.4), (5, 0.2)])
 def test_intervals_hold_the_truth_as_often_as_they_say(seeds, seed_spread):
     """200 repetitions of 400 pictures: 95 % of them are 190, and fewer than 182 would be a chance of 1 in 200."""

@@ -29,6 +29,7 @@ def drawn(address, count, workers, seed=11):
     return [tuple(point.values()) for point in chosen]
 
 
+@pytest.mark.slow
 def test_what_a_trial_draws_hangs_on_the_seed_and_its_number_not_on_who_runs_it(tmp_path):
     """The first ten are drawn at random, the others by what those have shown."""
     first = drawn(f"sqlite:///{tmp_path / 'a.db'}", 12, workers=3)
@@ -46,6 +47,7 @@ def test_a_study_of_other_settings_is_refused_with_what_differs(tmp_path):
         open_study(address, "s", {**ABOUT, "model": "clip_vits32"}, **OPTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     ["nonsense", "sqlite:////no/such/folder/x.db", "postgresql+psycopg2://me:se@cret@127.0.0.1:1/x", "mongo://x"],

@@ -97,6 +97,7 @@ def test_a_sampled_study_has_as_many_trials_as_asked_for(opened):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [POINTS, None])
 def test_commands_that_queue_at_the_same_moment_make_no_trial_too_many(opened, wanted):
     """Each sees an empty study and queues all: only the first ones count, in the eyes of everybody."""
@@ -187,6 +188,7 @@ def test_a_trial_that_was_queued_again_twice_is_run_once(opened):
     assert requested_trials(study.trials)[0].state is TrialState.COMPLETE
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_process_that_dies_between_taking_a_trial_and_its_first_sign_of_life_does_not_keep_it(opened):
     study = opened(heartbeat_s=1)

@@ -35,6 +35,7 @@ def tracked() -> int:
     return sum(len(gc.get_objects(generation)) for generation in range(3))
 
 
+@pytest.mark.slow
 def test_existing_objects_are_frozen():
     before = tracked()
     with frozen_gc():
@@ -44,12 +45,14 @@ def test_existing_objects_are_frozen():
     assert tracked() > before * 0.9
 
 
+@pytest.mark.slow
 def test_existing_garbage_is_freed_on_entry():
     reference = weakref.ref(Cycle())
     with frozen_gc():
         assert reference() is None
 
 
+@pytest.mark.slow
 def test_collections_are_rare_during_imports_and_as_usual_during_a_training():
     usual = garbage_collection._USUAL  # a command that ran in this process has left it changed
     gc.set_threshold(*usual)
@@ -61,6 +64,7 @@ def test_collections_are_rare_during_imports_and_as_usual_during_a_training():
     assert gc.get_threshold() == rare
 
 
+@pytest.mark.slow
 def test_new_garbage_is_collected_inside():
     with frozen_gc():
         reference = weakref.ref(Cycle())
@@ -68,6 +72,7 @@ def test_new_garbage_is_collected_inside():
         assert reference() is None
 
 
+@pytest.mark.slow
 def test_frozen_garbage_is_freed_on_exit():
     kept = [Cycle()]
     reference = weakref.ref(kept[0])
@@ -93,6 +98,7 @@ def test_objects_frozen_by_a_parent_process_stay_frozen():
     assert gc.get_freeze_count() > 0
 
 
+@pytest.mark.slow
 def test_training_runs_with_frozen_gc(toy):
     seen: list[int] = []
     toy.run(epochs=2, on_epoch=lambda _row: seen.append(gc.get_freeze_count()))
@@ -100,6 +106,7 @@ def test_training_runs_with_frozen_gc(toy):
     assert gc.get_freeze_count() == 0
 
 
+@pytest.mark.slow
 def test_loader_processes_end_with_the_training_without_a_collection(toy):
     """Commands collect rarely: what only a collection frees would be waited for at the end of the process."""
     gc.collect()

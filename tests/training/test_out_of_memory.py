@@ -59,6 +59,7 @@ def test_other_errors_are_not_taken_for_out_of_memory(error):
     assert not is_out_of_memory(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS, ids=["gpu", "cpu", "c++", "python"])
 def test_the_result_equals_that_of_a_run_with_enough_memory(toy, make_built, error):
     """The effective batch stays: same weights and history as without the shortage, up to the order of sums."""

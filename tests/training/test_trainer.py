@@ -65,12 +65,14 @@ def test_the_same_seed_gives_the_same_history_and_weights_whatever_the_generator
     assert same_weights(runs[0].bests[-1].state_dict, runs[1].bests[-1].state_dict)
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(toy):
     here, there = toy.run(epochs=2, **EVERYTHING), toy.run(epochs=2, workers=2, **EVERYTHING)
     assert here.metrics() == there.metrics()
     assert same_weights(here.weights(), there.weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(11, 12), (0, 1), (0, 11)])
 def test_another_seed_gives_another_run_also_for_seed_0(toy, seeds):
     one, other = (toy.run(seed=seed) for seed in seeds)
@@ -116,6 +118,7 @@ def test_label_smoothing_and_mixing_apply_to_training_only(toy):
     assert changed.rows[0]["val_loss"] == pytest.approx(plain.rows[0]["val_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 1.0, "cutmix": 1.0}])
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulation_changes_nothing_also_with_mixed_batches(toy, mixing, parts):

@@ -1,5 +1,7 @@
 """A campaign with a base: its report and its decision have the gain of every other configuration."""
 
+import pytest
+
 from flowerml.campaign.report.html import report_html
 from tests.campaign.campaigns import run_here, runs_at_mlflow
 
@@ -23,6 +25,7 @@ phases:
 """
 
 
+@pytest.mark.slow
 def test_the_report_has_the_gains_over_the_base(flowers, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     snapshot, jobs = run_here(flowers, tmp_path, ABLATION)

@@ -35,6 +35,7 @@ def plan(tmp_path):
     return TEXTS % (small_clip.MODEL, small_clip.save(tmp_path, small_clip.make()))
 
 
+@pytest.mark.slow
 def test_the_report_has_the_accuracy_without_training(plan, flowers, tmp_path, monkeypatch):
     assert ZERO_SHOT == text_head.ZERO_SHOT
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -192,6 +192,7 @@ phases:
 """
 
 
+@pytest.mark.slow
 def test_a_campaign_is_the_same_in_every_language(flowers, tmp_path, monkeypatch, caplog):
     """Begun in French, started again in English: one campaign, one decision, the report in the language asked for."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")

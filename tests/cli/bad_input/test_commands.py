@@ -174,6 +174,7 @@ PREDICT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", bad.rows(CHECK | MAKE | FETCH | PREDICT))
 def test_bad_input_is_one_line_and_leaves_nothing_open(case, place, capfd, monkeypatch):
     bad.run_case(case, place, capfd, monkeypatch)

@@ -208,6 +208,7 @@ CHECKPOINTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", bad.rows(WEIGHTS | CHECKPOINTS))
 def test_bad_input_is_one_line_and_leaves_nothing_open(case, place, capfd, monkeypatch):
     bad.run_case(case, place, capfd, monkeypatch)

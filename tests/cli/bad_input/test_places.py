@@ -214,6 +214,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", bad.rows(TRACKERS | PLACES))
 def test_bad_input_is_one_line_and_leaves_nothing_open(case, place, capfd, monkeypatch):
     bad.run_case(case, place, capfd, monkeypatch)

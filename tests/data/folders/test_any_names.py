@@ -9,6 +9,7 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -70,6 +71,7 @@ def is_clean(text: str) -> bool:
     return all(char.isprintable() or char in "\t" for char in text)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, derandomize=True, database=None, deadline=None)
 @given(FOLDERS, FILES)
 def test_every_picture_is_found_checked_split_and_listed(folders, files):

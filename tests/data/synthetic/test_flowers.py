@@ -126,6 +126,7 @@ def test_side_scales_the_picture_not_the_kind_of_variation():
     assert all(abs(larger - 2 * smaller) <= 2 for smaller, larger in pairwise(widths))
 
 
+@pytest.mark.slow
 def test_colour_does_not_suffice_and_shape_does():
     labels = np.repeat(np.arange(len(CLASSES)), FIT + HELD_OUT)
     fit = np.tile(np.arange(FIT + HELD_OUT) < FIT, len(CLASSES))

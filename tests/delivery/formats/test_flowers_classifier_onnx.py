@@ -19,6 +19,8 @@ from tests.data.pictures import put_scene
 from tests.prediction.delivered import odd_pictures
 from tests.prediction.single_file import load_single_file
 
+pytestmark = pytest.mark.slow
+
 torch_file = load_single_file()
 WITHOUT_TORCH = """
 import json, sys

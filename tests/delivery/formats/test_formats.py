@@ -156,6 +156,7 @@ def test_exported_again_without_formats_they_stay_and_of_other_weights_they_go(a
     assert manifest(out).keys() == {"cnn_flowers.pth", "flowers_classifier.py"}
 
 
+@pytest.mark.slow
 def test_other_logits_than_the_probes_are_an_error(vit_run, export, tmp_path):
     shutil.copytree(vit_run.parent, tmp_path / "run")
     with np.load(vit_run.parent / "probe.npz") as probe:

@@ -107,6 +107,7 @@ def test_weights_in_the_cache_are_found_without_the_hub(use, tmp_path):
     assert torch.equal(found[name], model.get_parameter("blocks.0.attn.qkv.weight"))
 
 
+@pytest.mark.slow
 def test_a_command_says_it_in_one_line(tmp_path):
     """With nothing of the client's own lines, of timm's or of a traceback."""
     make_flowers(tmp_path / "pictures", per_class=4, size=32, seed=5)

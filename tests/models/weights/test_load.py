@@ -88,6 +88,7 @@ def test_a_tower_under_visual_is_found(tmp_path):
     assert_holds(built, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", ["", "module."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_of_a_full_clip_only_the_image_tower_is_loaded(tmp_path, suffix, wrapped):

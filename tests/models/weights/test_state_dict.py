@@ -101,6 +101,7 @@ def assert_loaded(path: Path, state: dict[str, torch.Tensor]) -> None:
         assert torch.equal(tensor, state[name].to(tensor.dtype)), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_whatever_wraps_them_the_same_tensors_are_loaded(tmp_path, block):
     """75 wrappers each, drawn with a fixed seed: key names, nesting, prefixes, types, what else is in the file."""

@@ -21,6 +21,8 @@ from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.runs.conftest import SMALL
 
+pytestmark = pytest.mark.slow
+
 FOLDS = 3
 
 

@@ -18,6 +18,8 @@ from flowerml.runs.folds.out_of_fold import read_cross_validation
 from tests.runs.test_pairs_run import PAIRS
 from tests.sweep.commands import runs_of
 
+pytestmark = pytest.mark.slow
+
 FOLDS = 2
 
 

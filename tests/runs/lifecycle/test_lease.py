@@ -119,6 +119,7 @@ def test_of_ten_that_claim_at_once_one_wins_and_the_others_are_told(tmp_path):
     ten_claim(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.037])
 def test_a_process_stopped_past_its_lease_can_not_write_when_it_wakes(tmp_path, delay):
     sleeper = start(SLEEPER, tmp_path)

@@ -97,6 +97,7 @@ def test_without_accounts_there_are_none(site, tmp_path, command):
     assert not (tmp_path / "b" / "accounts.db").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
 def test_a_dump_is_of_one_moment_while_others_write(tmp_path, mode):
     """Each transaction writes one row into both tables: a dump has as many in the one as in the other."""

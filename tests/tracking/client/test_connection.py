@@ -31,6 +31,7 @@ def connect_eight_processes():
         raise SystemExit(f"exit codes {codes}")
 
 
+@pytest.mark.slow
 def test_eight_processes_open_a_new_database_at_once(tmp_path):
     """MLflow creates its tables without a lock: without ours seven of eight fail."""
     # Forked from a fresh process: this one has threads, whose locks would stay locked in the children.

@@ -80,6 +80,7 @@ def test_a_search_in_an_address_is_quoted(client):
     assert "searchFilter=tags.%60flowerml.kind%60%20%3D%20%27campaign%27)" in note
 
 
+@pytest.mark.slow
 def test_a_run_at_a_server_is_shown_by_its_address(server):
     client = MlflowClient()
     experiment = get_or_create_experiment(client, "petals")

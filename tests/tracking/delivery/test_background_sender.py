@@ -183,6 +183,7 @@ def import_print_and_log(error):
         error.value = 0
 
 
+@pytest.mark.slow
 def test_processes_forked_while_events_are_sent_do_not_deadlock(server, start, monkeypatch):
     """A lock held by the sending thread during the fork would stay locked in the child for ever."""
     recorder = start(settings(), "flowers", "x")

@@ -93,6 +93,7 @@ def test_a_name_given_as_a_setting_wins(client, start, monkeypatch):
     assert client.get_run(opened).info.run_name == "x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("param", [{"lr_head": "auto"}, {"epochs": "11"}, {"classes": "a,b,c"}])
 def test_a_different_param_makes_the_run_of_mlflow_run_a_launcher(client, start, monkeypatch, param):
     opened = open_run(client, monkeypatch, param)

@@ -78,6 +78,7 @@ def state(client, run_id):
     return run.info.status, run.info.end_time, run.info.run_name, run.data.tags, run.data.params, run.data.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [train, resume, evaluate, campaign, sweep, fail], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_run_that_was_not_opened_for_it_is_left_alone(client, start, tmp_path, monkeypatch, capsys, kind, command):

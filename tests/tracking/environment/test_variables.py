@@ -94,6 +94,7 @@ def check(variables, store, tmp_path, monkeypatch, capsys):
     assert not wrong, "\n".join(f"{name}: {why}" for name, why in wrong.items())
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_whatever_is_set(empty_store, tmp_path, monkeypatch, capsys):
     chosen = [one for one in VARIABLES if one.name in KNOWN]
     assert len(chosen) == len(KNOWN)

@@ -16,6 +16,8 @@ from flowerml.prediction.standalone import flowers_classifier, pyfunc
 from tests.data.pictures import encode, scene
 from tests.tracking.finished_runs import CLASSES, LOCAL
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def files(registered, tmp_path):

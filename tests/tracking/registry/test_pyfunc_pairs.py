@@ -29,6 +29,7 @@ def test_the_best_of_the_decision_is_champion_of_relations(registered_pairs):
     assert "mean" in version.description
 
 
+@pytest.mark.slow
 def test_mlflow_loads_it_and_answers_a_picture_with_two_boxes(registered_pairs, monkeypatch, tmp_path):
     files = Path(download_artifacts(artifact_uri="models:/relations@champion", dst_path=str(tmp_path / "model")))
     assert {path.name for path in (files / "code").rglob("*.py")} == {

@@ -12,6 +12,8 @@ from flowerml.selection.registration import AliasAction
 from flowerml.tracking import register
 from tests.tracking.finished_runs import TOTAL
 
+pytestmark = pytest.mark.slow
+
 
 def aliases(name="flowers-cnn"):
     return {alias: str(version) for alias, version in MlflowClient().get_registered_model(name).aliases.items()}

@@ -56,6 +56,7 @@ class TestAtTheSameTime:
         register(better, "cnn")
         assert aliases()["champion"] == "2"
 
+    @pytest.mark.slow
     def test_a_model_that_another_command_has_created_meanwhile_is_used(self, store, meanwhile):
         vit = store.decide("vit")
         meanwhile(lambda: register(store.decide("vit", hits=5, config="a" * 64), "vit"))

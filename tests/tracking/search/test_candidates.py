@@ -109,6 +109,7 @@ class TestFind:
         assert [run.config_id for run in found(Scope(family="cnn", kinds=("train", "trial")))] == ["mine", "kind trial"]
         assert [run.config_id for run in found(Scope())] == ["mine", "other family"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name", ["spring", "to be or not", "x = 1 AND y", "50% -- off", "a;b(c)", "ünïcode 花", "it's", '"q"', "`tick`"]
     )
@@ -202,6 +203,7 @@ def test_a_server_that_is_down_is_a_one_line_error(address, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_few_runs_are_returned_by_the_server(made, monkeypatch, searched):
     """Of 43 runs, 20 of another family and 20 of another kind, one per query and the digest's runs are returned.
 

@@ -87,6 +87,7 @@ def conditions():
                 yield f"{condition} AND {prefix}"
 
 
+@pytest.mark.slow
 def test_the_digests_are_the_same_in_the_same_order(searches):
     tables, client = searches
     found = {condition: list(client.digests(condition)) for condition in conditions()}
@@ -94,6 +95,7 @@ def test_the_digests_are_the_same_in_the_same_order(searches):
     assert max(map(len, found.values())) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [500, 3])
 def test_the_runs_are_the_same_with_all_they_have(searches, monkeypatch, at_once):
     monkeypatch.setattr(database_search, "_AT_ONCE", at_once)

@@ -77,6 +77,7 @@ def test_images_seen_before_are_not_read_again():
     assert len(read) == 27 - 3 * 8
 
 
+@pytest.mark.slow
 def test_the_smaller_micro_batches_are_kept_after_a_resume():
     def built() -> BuiltModel:
         return with_limited_backbone(tiny_built, 4)

@@ -74,6 +74,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", LEFT_OUT)
 def test_a_missing_part_changes_the_result(part):
     changes, place, fresh = LEFT_OUT[part]

@@ -12,6 +12,8 @@ from flowerml.training.distributed.ranks import SINGLE
 from tests.training.conftest import same_weights
 from tests.training.distributed.rank_process import CASES, NORMALIZED, RANDOM, run_case
 
+pytestmark = pytest.mark.slow
+
 WORLD = 2
 ALIKE = [case for case in CASES if case not in (RANDOM, NORMALIZED)]
 

@@ -87,6 +87,7 @@ def test_it_ends_within_five_percent_of_the_limit_with_the_schedule_at_its_end(n
     assert len(trained.rows) == lengths[-1].epochs < 60
 
 
+@pytest.mark.slow
 @pace
 def test_repeated_by_its_fitted_steps_it_is_the_same(name):
     changes = {**EVERYTHING, **LONG, "freeze_backbone_epochs": 4, "unmixed_epochs": 6}
@@ -151,6 +152,7 @@ def test_early_stopping_ends_it_before_the_limit():
     assert clock.now < LIMIT / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["slow validation", "few long epochs"])
 def test_resuming_from_every_checkpoint_gives_the_same_result(name):
     """Each attempt's clock starts at 0: the time spent before is in the checkpoint."""

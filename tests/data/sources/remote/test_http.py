@@ -117,6 +117,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_can_not_be_had_is_one_line_and_leaves_no_half_file(site, cache, case):
     name, message = REFUSED[case]
