@@ -86,8 +86,8 @@ class _Copy:
         if posixpath.splitext(self._name)[1].lower() in TABLE_SUFFIXES:
             pictures = self._names_of_rows()
             with ThreadPoolExecutor(_THREADS) as pool:
-                versions = list(track(pool.map(self._stat, pictures), "asking for pictures", total=len(pictures)))
-            self._bring(dict(zip(pictures, versions, strict=True)))
+                found = list(track(pool.map(self._stat, pictures), "asking for pictures", total=len(pictures)))
+            self._bring(dict(zip(pictures, found, strict=True)))
         self._remove_others({*names, *beside, *pictures})
         return self._files / self._name
 

@@ -25,6 +25,7 @@ class Site:
     part_headers: dict[str, str | None] = field(default_factory=dict)  # in place of what is right; None: left out
     cut: dict[str, int] = field(default_factory=dict)  # files that break off after so many bytes
     requests: list[tuple[str, str]] = field(default_factory=list)
+    connections: int = 0
     url: str = ""
 
     def fetched(self):
@@ -52,12 +53,19 @@ def serving():
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # a connection has many requests
+
+        def setup(self):
+            site.connections += 1
+            super().setup()
+
         def do_HEAD(self):
             self._answer()
 
         def do_GET(self):
             data = self._answer()
             if data is not None:
+                self.close_connection |= unquote(self.path) in site.cut
                 self.wfile.write(data[: site.cut.get(unquote(self.path), len(data))])
 
         def _answer(self):

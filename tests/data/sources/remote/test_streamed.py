@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from flowerml.data.download import adapter, session
-from flowerml.data.loader import Example, evaluation_loader
+from flowerml.data.loader import Example, Share, evaluation_loader, training_loader
 from flowerml.data.location import Unreachable, read_image_at
 from flowerml.data.scan import scan_folder
 from flowerml.data.scan_cache import ScanCache
@@ -67,6 +68,13 @@ def allow(monkeypatch, size):
     monkeypatch.setenv(COPIES_VARIABLE, f"{size / 1e9:.12f}")
 
 
+def load(path, workers=0):
+    """A loader of the pictures at a path or an address, in batches of two."""
+    root, layout = local_path(Path(path)), read(path)
+    of_path = [Example(file.key, 0, partial(read_image_at, file.locate(root))) for file in layout.files]
+    return evaluation_loader(of_path, EVALUATION, batch_size=2, workers=workers)
+
+
 def digest(path):
     path = local_path(Path(path))
     return scan_folder(path, read(path)).digest
@@ -110,13 +118,12 @@ class TestWhatIsCopied:
 
     def test_it_is_listed_once_and_scanned_once(self, offered, root, site, again, nothing_kept):
         """Each file is fetched whole once; a start after it, and a scan, ask for versions and one byte alone."""
-        scans = [scan_folder(path, read(path), ScanCache(path)) for path in [local_path(Path(offered))]]
-        assert len(site.fetched()) == 3
-        again()
-        path = local_path(Path(offered))
-        scans.append(scan_folder(path, read(path), ScanCache(path)))
-        assert {one.digest for one in scans} == {digest(root)}
-        assert [method for method, _ in site.requests if method != "HEAD"] == ["PART"]
+        for requests in (["GET"] * 3 + ["PART"], ["PART"]):
+            path = local_path(Path(offered))
+            assert scan_folder(path, read(path), ScanCache(path)).digest == digest(root)
+            assert sorted(method for method, _ in site.requests if method != "HEAD") == requests
+            site.requests.clear()
+            again()
 
     def test_a_damaged_index_is_made_again(self, offered, root, site, cache, again):
         digest(offered)
@@ -177,13 +184,42 @@ class TestPictures:
         assert [place.read() for place in found] == before
         assert site.parts_read() == 0
 
-    def test_are_read_by_other_processes(self, offered, nothing_kept, site):
+    def test_are_read_over_one_connection(self, offered, nothing_kept, site):
+        found = spans(offered)
+        found[0].read()
+        before = site.connections
+        for place in found:
+            place.read()
+        assert site.connections == before
+
+    def test_are_read_by_other_processes(self, offered, nothing_kept, monkeypatch):
         """As loader processes get them: two at a time, forked and spawned, with no connection of this one's."""
+        monkeypatch.setattr(remote_span, "RETRY_DELAYS_S", ())  # what another process answered is not asked for again
         found = spans(offered)
         expected = [place.read() for place in found]
         for method in ("fork", "spawn"):
             with multiprocessing.get_context(method).Pool(2) as pool:
                 assert pool.map(RemoteSpan.read, found, chunksize=1) == expected
+
+    def test_give_the_batches_of_the_folder_for_any_number_of_workers(self, offered, nothing_kept, root, site):
+        of_folder = [*load(root).epoch(1)]
+        for workers in (0, 2):
+            loader = load(offered, workers)
+            site.parts_read()
+            for expected, (inputs, _, ids) in zip(of_folder, loader.epoch(1), strict=True):
+                assert torch.equal(inputs, expected[0])
+                assert ids == expected[2]
+            assert site.parts_read() == sum(COUNTS.values())
+
+    def test_are_read_by_a_rank_where_they_are_of_its_share(self, offered, nothing_kept, site):
+        of_set = [Example(file.key, 0, partial(read_image_at, file.location)) for file in read(offered).files]
+        for rank in range(2):
+            loader = training_loader(
+                of_set, EVALUATION, batch_size=7, workers=0, seed=0, share=Share(rank=rank, world=2)
+            )
+            site.parts_read()
+            [(_, _, ids)] = loader.epoch(1)
+            assert len(ids) == site.parts_read() == 3 + rank
 
     def test_have_the_same_state_in_every_process_and_another_for_another_version(self, offered):
         found = spans(offered)
@@ -275,15 +311,14 @@ class TestFaults:
             scan_folder(path, layout)
         assert "\n" not in str(failed.value)
 
-    @pytest.mark.parametrize("workers", [0, 2])
-    def test_a_training_ends_in_one_line_that_names_the_picture(self, offered, nothing_kept, at_once, site, workers):
-        layout = read(offered)
-        examples = [Example(file.key, 0, partial(read_image_at, file.location)) for file in layout.files]
-        loader = evaluation_loader(examples, EVALUATION, batch_size=2, workers=workers)
-        assert [name for _, _, ids in loader.epoch(1) for name in ids] == [file.key for file in layout.files]
+    def test_a_training_ends_in_one_line_that_names_the_picture(self, offered, nothing_kept, at_once, site):
+        loader = load(offered, workers=0)
         site.part_statuses = [503] * 100
-        with pytest.raises(RunFailed, match=r"a picture can't be read any more: .*jpg: http.*server answers 503"):
-            list(loader.epoch(2))
+        with pytest.raises(
+            RunFailed, match=r"picture can't be read any more: .*jpg: http.*server answers 503"
+        ) as failed:
+            list(loader.epoch(1))
+        assert "\n" not in str(failed.value)
 
 
 class TestWhatCanNotStayThere:
