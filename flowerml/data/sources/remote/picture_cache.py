@@ -47,9 +47,10 @@ class PictureCache:
         path = self._path(key)
         try:
             content = path.read_bytes()
-            os.utime(path)  # what is used stays
         except OSError:
             return None
+        with suppress(OSError):
+            os.utime(path)  # what is used stays
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         return data if digest == _digest(key, data) else None
 
@@ -88,9 +89,9 @@ class PictureCache:
             if state.is_full_for(size, self._limit):
                 return False
             state.stored = self._remove(int(_KEPT_SHARE * self._limit) - size)
+            state.full_until = 0.0 if state.stored + size <= self._limit else time.time() + _LOOK_AGAIN_S
         has_room = state.stored + size <= self._limit
         state.stored += size if has_room else 0
-        state.full_until = 0.0 if has_room else time.time() + _LOOK_AGAIN_S
         return has_room
 
     @contextmanager

@@ -36,7 +36,8 @@ class RemoteFile:
 
     def digest(self, what: str = "") -> str:
         """sha256 (hex) of address, version and `what`."""
-        return hashlib.sha256(f"{self.address}\n{self.version}\n{what}".encode("utf-8", "surrogateescape")).hexdigest()
+        text = f"{self.address}\n{self.version.size}\n{self.version.tag}\n{what}"
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ def test_a_full_folder_is_not_listed_for_each_picture(folder, monkeypatch):
     assert len(looks) == 1, "at the beginning, where nothing says how much is there"
     for number in range(10, 50):
         cache.put(key(number), data(number))
+        cache.put(key(0), data(0))  # which is there: it fits, and changes nothing of what is known
     assert len(looks) == 2
     age(folder, 3, 24)
     cache.put(key(50), data(50))
