@@ -233,6 +233,14 @@ def file_digest(path: Path) -> str:
         raise UserError(f"can't read {path}: {error.strerror or error}") from error
 
 
+def file_size(path: Path) -> int:
+    """The size of a file in bytes; 0 for a folder, and where there is nothing (any more)."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
 def missing_reason(path: Path) -> str | None:
     """Why there is no regular file at `path`, as text; None if there is one. Reading a pipe could block for ever."""
     try:

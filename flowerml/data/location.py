@@ -1,13 +1,31 @@
 """Where a picture's bytes lie: in a file of their own, or in a part of a larger file."""
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_bytes
 from flowerml.files import file_digest
+
+
+class Unreachable(BadImage):
+    """Bytes that can't be read now, which says nothing about the picture; the message names the address."""
+
+
+class Part(Hashable, Protocol):
+    """A part of a larger file, on this machine or on a server; one that is equal has the same bytes."""
+
+    def read(self) -> bytes:
+        """The bytes. Raises BadImage; Unreachable where only the way to them is broken."""
+        ...
+
+    def state(self) -> list[int] | None:
+        """As `location_state`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +48,19 @@ class Span:
             raise BadImage(f"{self.path} is shorter than it was when it was listed")
         return data
 
+    def state(self) -> list[int] | None:
+        """That of the file, with offset and size in it."""
+        state = location_state(self.path)
+        return None if state is None else [*state, self.offset, self.size]
 
-PictureLocation = Path | Span
+
+PictureLocation = Path | Part
 """A picture's own file, or the part of a file that holds it."""
 
 
 def read_location(location: PictureLocation) -> bytes:
     """A picture's bytes. Raises BadImage where they can't be read."""
-    return location.read() if isinstance(location, Span) else read_bytes(location)
+    return read_bytes(location) if isinstance(location, Path) else location.read()
 
 
 def read_image_at(location: PictureLocation) -> Image.Image:
@@ -47,18 +70,19 @@ def read_image_at(location: PictureLocation) -> Image.Image:
 
 def location_digest(location: PictureLocation) -> str:
     """sha256 (hex) of a picture's bytes. Raises as `file_digest` for a file, BadImage for a part of one."""
-    return hashlib.sha256(location.read()).hexdigest() if isinstance(location, Span) else file_digest(location)
+    return file_digest(location) if isinstance(location, Path) else hashlib.sha256(location.read()).hexdigest()
 
 
 def location_state(location: PictureLocation) -> list[int] | None:
     """What a change of a picture is detected by: size, mtime, ctime and inode of its file, offset and size in it.
 
-    The last two are left out for a file of its own; None where the file can't be read.
+    The last two are left out for a file of its own; None where the file can't be read. A file on a server has 0 for
+    times, as its version is known, and a number made of that version for the inode.
     """
-    path = location.path if isinstance(location, Span) else location
+    if not isinstance(location, Path):
+        return location.state()
     try:
-        status = path.stat()
+        status = location.stat()
     except OSError:
         return None
-    state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-    return [*state, location.offset, location.size] if isinstance(location, Span) else state
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

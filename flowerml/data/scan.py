@@ -15,7 +15,7 @@ from PIL import Image
 
 from flowerml.data.decode import BadImage, decode
 from flowerml.data.folders import FolderLayout, PassedOver, PictureFile
-from flowerml.data.location import PictureLocation, read_location
+from flowerml.data.location import PictureLocation, Unreachable, read_location
 from flowerml.data.scan_cache import ScanCache
 from flowerml.errors import UserError, one_line
 from flowerml.process.threads import usable_cores
@@ -85,6 +85,9 @@ def scan_folder(root: Path, layout: FolderLayout, cache: ScanCache | None = None
     """Decode every file of `layout` under `root`, in threads (decoding releases the GIL).
 
     With a `cache`, files that have not changed since the last scan are not read again; unreadable ones always are.
+
+    Raises:
+        UserError: a server that has pictures can't be reached: without them the set would be another.
     """
     known = {entry.file: picture for entry in layout.files if (picture := _from_cache(entry, cache)) is not None}
     to_read = [entry for entry in layout.files if entry.file not in known]
@@ -149,12 +152,22 @@ def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Pi
     before = cache.file_state(entry.file, entry.location) if cache is not None else None
     try:
         data = read_location(entry.locate(root))
-        image = decode(data)
+        facts = picture_facts(data)
+    except Unreachable as error:
+        raise UserError(str(error)) from error
     except BadImage as error:
         return BadFile(entry.file, str(error))
+    if cache is not None:
+        cache.put(entry.file, before, facts, entry.location)
+    return _make_picture(entry, facts)
+
+
+def picture_facts(data: bytes) -> dict[str, Any]:
+    """What a scan keeps of a picture, by the names of the fields of `Picture`. Raises BadImage."""
+    image = decode(data)
     bits = imagehash.phash(image).hash.flatten()
     small = image.resize((32, 32), Image.Resampling.BOX)
-    facts: dict[str, Any] = {
+    return {
         "sha256": hashlib.sha256(data).hexdigest(),
         "width": image.width,
         "height": image.height,
@@ -162,6 +175,3 @@ def _read_picture(root: Path, entry: PictureFile, cache: ScanCache | None) -> Pi
         "contrast": round(float(np.asarray(small.convert("L")).std()), 3),
         "colours": small.resize((4, 4), Image.Resampling.BOX).tobytes().hex(),
     }
-    if cache is not None:
-        cache.put(entry.file, before, facts, entry.location)
-    return _make_picture(entry, facts)

@@ -118,6 +118,11 @@ def load_entries(file: Path, form: list[str]) -> dict[str, Any]:
 
 def save_entries(file: Path, form: list[str], entries: Mapping[str, Any]) -> None:
     """Store plain values. A failure only costs time at the next start, so it is not reported."""
-    body = json.dumps({"format": form, "files": entries}).encode()
     with suppress(UserError):
-        write_bytes(file, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        write_entries(file, form, entries)
+
+
+def write_entries(file: Path, form: list[str], entries: Mapping[str, Any]) -> None:
+    """Store plain values for `load_entries`. Raises UserError as `write_bytes`."""
+    body = json.dumps({"format": form, "files": entries}).encode()
+    write_bytes(file, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from flowerml.data.decode import BadImage
-from flowerml.data.location import PictureLocation, Span
+from flowerml.data.location import PictureLocation
 from flowerml.files import write_bytes
 
 
@@ -15,10 +15,9 @@ def as_file(location: PictureLocation) -> Path:
 
     One that can't be read is a file that does not exist. Raises UserError where a copy can't be written.
     """
-    if not isinstance(location, Span):
+    if isinstance(location, Path):
         return location.resolve()
-    name = hashlib.sha256(f"{location.path}\t{location.offset}\t{location.size}".encode("utf-8", "surrogateescape"))
-    path = Path(_scratch().name) / name.hexdigest()
+    path = Path(_scratch().name) / hashlib.sha256(repr(location).encode()).hexdigest()
     try:
         if not path.exists():
             write_bytes(path, location.read())

@@ -32,4 +32,10 @@ def as_address(root, folder, site):
     return Path(f"{site.url}/data/photos.csv")
 
 
+def as_streamed_shards(root, folder, site):
+    """Tar files on a server, to be read from there: the caller sets the bound of copies to less."""
+    site.put_folder(shards_of(root, folder), f"{folder.name}/")
+    return Path(f"{site.url}/{folder.name}/flowers-{{000..002}}.tar")
+
+
 FORMS = {"table": as_table, "shards": as_shards, "parquet": as_parquet}

@@ -7,6 +7,7 @@ import pytest
 from flowerml.campaign.engine.context import load_data_info
 from flowerml.campaign.plan.parser import read_plan
 from flowerml.cli.main import main
+from flowerml.data.sources.remote.limits import COPIES_VARIABLE
 from flowerml.delivery.verify import Expected, recorded_photos
 from flowerml.events import MemoryRecorder
 from flowerml.runs.evaluate import Request, run_evaluation
@@ -14,12 +15,13 @@ from flowerml.settings import resolve
 from flowerml.tasks.flowers import CLASSES, FlowersTask
 from tests.data.sources.remote.servers import serving
 from tests.runs.conftest import SMALL
-from tests.runs.forms_of_data import FORMS, as_address
+from tests.runs.forms_of_data import FORMS, as_address, as_streamed_shards
 from tests.runs.test_train import same_weights, weights
 
 pytestmark = pytest.mark.slow
 
-NAMES = [*FORMS, "address"]
+ON_A_SERVER = {"address": as_address, "streamed": as_streamed_shards}
+NAMES = [*FORMS, *ON_A_SERVER]
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
 
 
@@ -33,11 +35,13 @@ def of_folder(train_small):
 def form(request, flowers, tmp_path_factory):
     """The path of the pictures of `flowers` in another form."""
     folder = tmp_path_factory.mktemp(f"as-{request.param}")
-    if request.param != "address":
+    if request.param in FORMS:
         yield FORMS[request.param](flowers, folder)
         return
-    with serving() as site:
-        yield as_address(flowers, folder, site)
+    with serving() as site, pytest.MonkeyPatch.context() as patch:
+        if request.param == "streamed":
+            patch.setenv(COPIES_VARIABLE, "0.000001")
+        yield ON_A_SERVER[request.param](flowers, folder, site)
 
 
 def prepared(path, **changes):

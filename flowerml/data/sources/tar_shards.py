@@ -14,6 +14,8 @@ from flowerml.data.location import Span
 from flowerml.data.sources.class_names import name_classes
 from flowerml.data.sources.index_cache import Rows, cached_index
 from flowerml.data.sources.listing import ListedPicture, PictureList
+from flowerml.data.sources.remote.remote_span import RemoteSpan
+from flowerml.data.sources.remote.streamed_index import read_index
 from flowerml.data.sources.shard_files import require_files
 from flowerml.errors import UserError
 
@@ -32,16 +34,20 @@ def read_shard_list(root: Path) -> PictureList:
             out of its folder; a picture without a label, or a sample with two pictures; or as `require_files`.
     """
     files = require_files(root)
-    pictures = [
-        ListedPicture(f"{path.name}/{name}", label, Span(path, offset, size), f"{path.name}: {name}", f"{path}/{name}")
-        for path in files
-        for name, offset, size, label in cached_index(path, _KIND, _index)
-    ]
+    pictures = [picture for path in files for picture in _pictures_of(path)]
     return PictureList(name_classes(files[0].parent, pictures))
 
 
-def _index(path: Path) -> Rows:
-    """[name, offset, size, label] of every picture, in the order of the file."""
+def _pictures_of(path: Path) -> Iterator[ListedPicture]:
+    streamed = read_index(path)
+    rows = cached_index(path, _KIND, index_tar) if streamed is None else streamed.rows
+    for name, offset, size, label in rows:
+        part = Span(path, offset, size) if streamed is None else RemoteSpan(streamed.file, offset, size)
+        yield ListedPicture(f"{path.name}/{name}", label, part, f"{path.name}: {name}", f"{path}/{name}")
+
+
+def index_tar(path: Path) -> Rows:
+    """[name, offset, size, label] of every picture, in the order of the file. Raises UserError."""
     pictures: dict[str, list[tarfile.TarInfo]] = defaultdict(list)
     labels: dict[str, tarfile.TarInfo] = {}
     names: set[str] = set()

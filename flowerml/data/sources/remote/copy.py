@@ -1,7 +1,8 @@
 """The copy of an address in the cache folder: each file whole or not at all, as the server has it at the start.
 
 `remote/<digest of the address>/` has the files, with the versions of all in `objects.json`. A process asks the server
-once which versions there are, and fetches what it lacks; files that the server no longer has are removed.
+once which versions there are, and fetches what it lacks; files that the server no longer has are removed. Tar files
+that do not fit stay on the server, and their pictures are read from there.
 """
 
 import fcntl
@@ -10,32 +11,33 @@ import json
 import logging
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache, partial
+from itertools import accumulate
 from pathlib import Path
 from urllib.parse import quote
 
 from flowerml.data.sources.class_names import CLASSES_FILE
-from flowerml.data.sources.forms import TABLE_SUFFIXES, expanded, is_file_name
-from flowerml.data.sources.remote.http_store import HttpStore
-from flowerml.data.sources.remote.s3_store import S3Store
-from flowerml.data.sources.remote.store import Forbidden, NotThere, ObjectVersion, Store
+from flowerml.data.sources.forms import PARQUET, TABLE_SUFFIXES, TAR, expanded, is_file_name
+from flowerml.data.sources.remote.limits import COPIES_VARIABLE, STREAMED_VARIABLE, limit_bytes
+from flowerml.data.sources.remote.remote_span import RemoteFile, store_of
+from flowerml.data.sources.remote.store import Forbidden, NoParts, NotThere, ObjectVersion, Store
+from flowerml.data.sources.remote.streamed_index import COPIES, FILES, remove_other_indexes
+from flowerml.data.sources.remote.streaming import list_streamed, require_parts
 from flowerml.data.sources.table.csv_table import read_rows
 from flowerml.errors import UserError
-from flowerml.files import write_json, write_with
+from flowerml.files import file_size, write_json, write_with
 from flowerml.human_units import amount
 from flowerml.progress_bar import track
 from flowerml.settings.addresses import may_hold_secret
 
 logger = logging.getLogger(__name__)
 
-LIMIT_VARIABLE = "FLOWERML_REMOTE_GB"
-_LIMIT_GB = 50.0
 _THREADS = 16
-_FILES, _RECORD, _LOCK = "files", "objects.json", "lock"
+_RECORD, _LOCK = "objects.json", "lock"
 _BESIDE = (CLASSES_FILE, "manifest.csv")  # files that belong to pictures where they are there
 
 
@@ -56,10 +58,9 @@ def local_copy(address: str, cache: Path) -> Path:
             " has a signed address must be fetched by other means"
         )
     address = address.rstrip("/")
-    store: Store = S3Store() if address.startswith("s3:") else HttpStore()
-    folder = cache / "remote" / hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    folder = cache / COPIES / hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     with _locked(folder):
-        return _Copy(store, address, folder).bring()
+        return _Copy(store_of(address), address, folder).bring()
 
 
 class _Copy:
@@ -67,37 +68,42 @@ class _Copy:
 
     def __init__(self, store: Store, address: str, folder: Path) -> None:
         self._store, self._address, self._folder = store, address, folder
+        self._files = folder / FILES
         self._base, _, self._name = address.rpartition("/")
         self._versions = _read_record(folder / _RECORD)
+        self._streamed: set[str] = set()
 
     def bring(self) -> Path:
         """Fetch what is missing or has changed; returns the path of the pictures."""
         if not is_file_name(self._name):
             return self._bring_folder()
         names = expanded(self._name)
-        self._bring({name: self._stat(name) for name in names})
+        versions = {name: self._stat(name) for name in names}
         beside = {name: version for name in _BESIDE if (version := self._stat_optional(name)) is not None}
         self._bring(beside)
+        self._bring(versions, may_stay=self._name.lower().endswith(TAR))
         pictures: Sequence[str] = ()
         if posixpath.splitext(self._name)[1].lower() in TABLE_SUFFIXES:
             pictures = self._names_of_rows()
             with ThreadPoolExecutor(_THREADS) as pool:
-                versions = list(track(pool.map(self._stat, pictures), "asking for pictures", total=len(pictures)))
-            self._bring(dict(zip(pictures, versions, strict=True)))
+                found = list(track(pool.map(self._stat, pictures), "asking for pictures", total=len(pictures)))
+            self._bring(dict(zip(pictures, found, strict=True)))
         self._remove_others({*names, *beside, *pictures})
-        return self._folder / _FILES / self._name
+        return self._files / self._name
 
     def _bring_folder(self) -> Path:
-        self._base = self._address
+        self._base, self._name = self._address, ""
         listed = self._store.list_folder(self._address)
         for name in listed:
             _require_file_name(self._address, name)
-        self._bring(listed)
+        shards = {name: version for name, version in listed.items() if name.lower().endswith(TAR)}
+        self._bring({name: version for name, version in listed.items() if name not in shards})
+        self._bring(shards, may_stay=_is_of_shards(listed))
         self._remove_others({*listed})
-        return self._folder / _FILES
+        return self._files
 
     def _names_of_rows(self) -> list[str]:
-        table = self._folder / _FILES / self._name
+        table = self._files / self._name
         names: dict[str, None] = {}
         for row in read_rows(table):
             name = posixpath.normpath(row.path)
@@ -122,12 +128,64 @@ class _Copy:
     def _address_of(self, name: str) -> str:
         return f"{self._base}/{name if self._base.startswith('s3:') else quote(name)}"
 
-    def _bring(self, wanted: Mapping[str, ObjectVersion]) -> None:
-        """Fetch the files of `wanted` that the copy lacks, in threads; what has come stays if one of them fails."""
+    def _bring(self, wanted: Mapping[str, ObjectVersion], *, may_stay: bool = False) -> None:
+        """Fetch the files of `wanted` that the copy lacks; with `may_stay`, those that do not fit stay on the server.
+
+        In the order of `wanted`, all from the first on that does not fit.
+        """
         lacking = {name: version for name, version in wanted.items() if not self._has(name, version)}
+        copied = self._that_fit(lacking)
+        streamed = {name: version for name, version in lacking.items() if name not in copied}
+        files = {self._files / name: RemoteFile(self._address_of(name), version) for name, version in streamed.items()}
+        if streamed:
+            self._require_streamable(lacking, [*files.values()], may_stay=may_stay)
+        self._fetch(copied)
+        if streamed:
+            self._say_where(wanted, streamed)
+            list_streamed(self._files / self._name, files)
+            self._streamed = {*streamed}
+
+    def _that_fit(self, lacking: Mapping[str, ObjectVersion]) -> dict[str, ObjectVersion]:
+        if not lacking:
+            return {}
+        room = limit_bytes(COPIES_VARIABLE) - self._taken()
+        ends = accumulate(version.size or 0 for version in lacking.values())
+        return {name: version for (name, version), end in zip(lacking.items(), ends, strict=True) if end <= room}
+
+    def _require_streamable(
+        self, lacking: Mapping[str, ObjectVersion], files: Sequence[RemoteFile], *, may_stay: bool
+    ) -> None:
+        """Raise UserError where the files, which do not fit, can't be left on the server."""
+        needed = sum(version.size or 0 for version in lacking.values())
+        problem = (
+            f"{self._address}: {amount(needed)} to fetch, and the copies in {self._folder.parent} take"
+            f" {amount(self._taken())} already (allowed: {amount(limit_bytes(COPIES_VARIABLE))}). Remove those that no"
+            f" run needs, or allow more: {COPIES_VARIABLE}=GB."
+        )
+        if not may_stay:
+            raise UserError(f"{problem} Tar files (WebDataset) need no copy: their pictures are read from the server")
+        try:
+            require_parts(files)
+        except NoParts as error:
+            raise UserError(f"{problem} Without a copy its pictures can't be read: {error}") from error
+
+    def _taken(self) -> int:
+        return sum(map(file_size, self._folder.parent.glob(f"*/{FILES}/**/*")))
+
+    def _say_where(self, wanted: Mapping[str, ObjectVersion], streamed: Mapping[str, ObjectVersion]) -> None:
+        copied = sum(version.size or 0 for name, version in wanted.items() if name not in streamed)
+        read = sum(version.size or 0 for version in streamed.values())
+        logger.info(
+            f"{self._address}: {len(wanted) - len(streamed)} of {len(wanted)} files ({amount(copied)}) are copied to"
+            f" {self._folder}; the pictures of the other {len(streamed)} ({amount(read)}) are read from the server as"
+            f" they are needed, and up to {amount(limit_bytes(STREAMED_VARIABLE))} of them are kept"
+            f" ({COPIES_VARIABLE}, {STREAMED_VARIABLE})"
+        )
+
+    def _fetch(self, lacking: Mapping[str, ObjectVersion]) -> None:
+        """Fetch the files, in threads; what has come stays if one of them fails."""
         if not lacking:
             return
-        self._require_room(sum(version.size or 0 for version in lacking.values()))
         pool = ThreadPoolExecutor(_THREADS)
         try:
             fetched = pool.map(partial(self._fetch_file, lacking), lacking)
@@ -139,30 +197,21 @@ class _Copy:
             write_json(self._folder / _RECORD, record)
 
     def _fetch_file(self, versions: Mapping[str, ObjectVersion], name: str) -> str:
-        version, path = versions[name], self._folder / _FILES / name
+        version, path = versions[name], self._files / name
         write_with(path, lambda target: self._store.fetch(self._address_of(name), target, version), version.size)
         return name
 
     def _has(self, name: str, version: ObjectVersion) -> bool:
-        path = self._folder / _FILES / name
+        path = self._files / name
         try:
             return version.is_known and self._versions.get(name) == version and path.stat().st_size == version.size
         except OSError:
             return False
 
-    def _require_room(self, needed: int) -> None:
-        limit = _limit_bytes()
-        remote = self._folder.parent
-        taken = sum(path.stat().st_size for path in remote.rglob("*") if path.is_file())
-        if taken + needed > limit:
-            raise UserError(
-                f"{self._address}: {amount(needed)} to fetch, and the copies in {remote} take {amount(taken)} already"
-                f" (allowed: {amount(limit)}). Remove those that no run needs, or allow more: {LIMIT_VARIABLE}=GB"
-            )
-
     def _remove_others(self, wanted: set[str]) -> None:
         """Remove files that the server has no more: they would count as pictures."""
-        root = self._folder / _FILES
+        root = self._files
+        remove_other_indexes(root, self._streamed)
         for path in [*root.rglob("*")]:
             if path.is_file() and path.relative_to(root).as_posix() not in wanted:
                 path.unlink()
@@ -174,15 +223,10 @@ def _require_file_name(where: str, name: str) -> None:
         raise UserError(f"{where}: {name[:200]!r} is no name that a file can have: rename it there")
 
 
-def _limit_bytes() -> int:
-    text = os.environ.get(LIMIT_VARIABLE) or str(_LIMIT_GB)
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < 1e6:
-        raise UserError(f"{LIMIT_VARIABLE} is {text!r}. Allowed: a number of GB, > 0")
-    return int(limit * 10**9)
+def _is_of_shards(names: Iterable[str]) -> bool:
+    """Whether a folder of these files is read as tar files, as `form_of` says of the copy."""
+    visible = [name for name in names if not name.startswith(".")]
+    return not any("/" in name or name.lower().endswith(PARQUET) for name in visible)
 
 
 def _read_record(file: Path) -> dict[str, ObjectVersion]:

@@ -19,8 +19,18 @@ from flowerml.data.download.http import (
     to_retryable,
     trusted_certificates,
 )
+from flowerml.data.download.resumable import RETRYABLE_STATUS
 from flowerml.data.download.session import GuardedSession, private_redirect
-from flowerml.data.sources.remote.store import Forbidden, NotThere, ObjectVersion, require_whole
+from flowerml.data.sources.remote.store import (
+    Forbidden,
+    Interrupted,
+    NoParts,
+    NotThere,
+    ObjectVersion,
+    changed,
+    require_part,
+    require_whole,
+)
 from flowerml.errors import UserError
 
 _ATTEMPTS = 3
@@ -60,6 +70,30 @@ class HttpStore:
             else:
                 return
 
+    def read_part(self, address: str, offset: int, size: int, expected: ObjectVersion) -> bytes:
+        """As `Store.read_part`."""
+        try:
+            return self._read_part(address, offset, size, expected)
+        except RetryableError as error:
+            raise Interrupted(f"{address} can't be read ({error}). Try again later") from error
+
+    def _read_part(self, address: str, offset: int, size: int, expected: ObjectVersion) -> bytes:
+        with self._send("GET", address, {"Range": f"bytes={offset}-{offset + size - 1}"}) as response:
+            status = response.status_code
+            if status in RETRYABLE_STATUS:
+                raise RetryableError(f"the server answers {_phrase(status)}", retries=1, responded=True)
+            if status == 416 or (status == 200 and _version(response) != expected):
+                raise changed(address)
+            if status == 200:
+                raise NoParts(f"{address}: the server gives whole files only (it answers 200 to a request with Range)")
+            if status != 206:
+                _require_ok(address, response)
+            require_part(address, response.headers.get("Content-Range"), _tag(response), offset, size, expected)
+            data = b"".join(iter_body(response, size))
+            if len(data) < size:
+                raise RetryableError("the connection was closed", retries=1, responded=True)
+            return data
+
     def _fetch_once(self, address: str, target: Path, expected: ObjectVersion) -> None:
         with self._request("GET", address) as response:
             _require_ok(address, response)
@@ -78,12 +112,20 @@ class HttpStore:
     @contextmanager
     def _request(self, method: str, address: str) -> Iterator[requests.Response]:
         """The response, whatever its status, its body unread. Raises UserError."""
-        headers = {"User-Agent": "flowerml", "Accept-Encoding": "identity"}
         try:
-            response = self._session(address).request(
+            response = self._send(method, address, {})
+        except RetryableError as error:
+            raise UserError(f"{address} can't be reached ({error}). Try again later") from error
+        with response:
+            yield response
+
+    def _send(self, method: str, address: str, headers: Mapping[str, str]) -> requests.Response:
+        """As `_request`; to be closed. Raises RetryableError where no answer comes, else UserError."""
+        try:
+            return self._session(address).request(
                 method,
                 address,
-                headers=headers,
+                headers={"User-Agent": "flowerml", "Accept-Encoding": "identity", **headers},
                 stream=method == "GET",
                 timeout=(CONNECT_S, READ_S),
                 verify=trusted_certificates(),
@@ -95,11 +137,9 @@ class HttpStore:
             cause = root_cause(error)
             if isinstance(cause, PrivateAddress):
                 raise private_redirect(address, str(cause)) from error
-            raise UserError(f"{address} can't be reached ({to_retryable(cause)}). Try again later") from error
+            raise to_retryable(cause) from error
         except ValueError as error:  # what urllib.parse raises for an impossible host name
             raise UserError(f"{address} leads to an address that can't be one ({error}): name another") from error
-        with response:
-            yield response
 
     def _session(self, address: str) -> requests.Session:
         session: requests.Session | None = getattr(self._of_thread, "session", None)
@@ -112,7 +152,7 @@ def _require_ok(address: str, response: requests.Response) -> None:
     status = response.status_code
     if status == 200:
         return
-    phrase = f"{status} {http.client.responses.get(status, '')}".rstrip()
+    phrase = _phrase(status)
     if status in (404, 410):
         raise NotThere(f"{address}: not there (the server answers {phrase}). Name another address")
     if status in (401, 403, 407):
@@ -123,10 +163,17 @@ def _require_ok(address: str, response: requests.Response) -> None:
     raise UserError(f"{address} can't be had (the server answers {phrase}). Try again later, or name another address")
 
 
+def _phrase(status: int) -> str:
+    return f"{status} {http.client.responses.get(status, '')}".rstrip()
+
+
 def _version(response: requests.Response) -> ObjectVersion:
     length = response.headers.get("Content-Length", "")
-    tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
-    return ObjectVersion(int(length) if length.isdecimal() else None, tag)
+    return ObjectVersion(int(length) if length.isdecimal() else None, _tag(response))
+
+
+def _tag(response: requests.Response) -> str | None:
+    return response.headers.get("ETag") or response.headers.get("Last-Modified")
 
 
 class _Session(GuardedSession):

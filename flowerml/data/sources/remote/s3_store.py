@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flowerml.data.sources.remote.store import Forbidden, NotThere, ObjectVersion, require_whole
+from flowerml.data.sources.remote.store import (
+    Forbidden,
+    Interrupted,
+    NotThere,
+    ObjectVersion,
+    require_part,
+    require_whole,
+)
 from flowerml.errors import UserError
 
 _CREDENTIALS = (
@@ -54,6 +61,27 @@ class S3Store:
             self._files.get_file(address, str(target))
         require_whole(address, target.stat().st_size, expected.size)
 
+    def read_part(self, address: str, offset: int, size: int, expected: ObjectVersion) -> bytes:
+        """As `Store.read_part`."""
+        from fsspec.asyn import sync
+
+        bucket, key, _ = self._files.split_path(address)
+        wanted = f"bytes={offset}-{offset + size - 1}"
+
+        async def read_body(answer: Any) -> bytes:  # noqa: ANN401 - aiobotocore has no types
+            async with answer["Body"] as body:
+                require_part(address, answer.get("ContentRange"), answer.get("ETag"), offset, size, expected)
+                data: bytes = await body.read()
+                return data
+
+        with _errors_in_one_line(address):
+            data: bytes = sync(
+                self._files.loop, read_body, self._files.call_s3("get_object", Bucket=bucket, Key=key, Range=wanted)
+            )
+        if len(data) != size:
+            raise Interrupted(f"{address} can't be read (the connection was closed). Try again later")
+        return data
+
 
 def _version(info: Mapping[str, Any]) -> ObjectVersion:
     tag = info.get("ETag") or info.get("LastModified")
@@ -63,6 +91,7 @@ def _version(info: Mapping[str, Any]) -> ObjectVersion:
 @contextmanager
 def _errors_in_one_line(address: str) -> Iterator[None]:
     """What s3fs and botocore raise, as UserError."""
+    from aiohttp import ClientError as ConnectionBroken
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     try:
@@ -73,8 +102,8 @@ def _errors_in_one_line(address: str) -> Iterator[None]:
         raise Forbidden(f"{address}: access denied ({_reason(error)}). {_CREDENTIALS}") from error
     except NoCredentialsError as error:
         raise UserError(f"{address}: no credentials for S3. {_CREDENTIALS}") from error
-    except (BotoCoreError, ClientError, OSError, TimeoutError, json.JSONDecodeError) as error:
-        raise UserError(
+    except (BotoCoreError, ClientError, ConnectionBroken, OSError, TimeoutError, json.JSONDecodeError) as error:
+        raise Interrupted(
             f"{address} can't be read ({_reason(error)}). Try again later, or name another address"
         ) from error
 

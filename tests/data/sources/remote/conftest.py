@@ -3,7 +3,7 @@
 import pytest
 
 from flowerml.data.scan_cache import CACHE_DIR_VARIABLE
-from flowerml.data.sources.remote import copy
+from flowerml.data.sources.remote import copy, remote_span
 from tests.data.sources.remote.servers import serving
 
 
@@ -12,6 +12,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr("flowerml.data.scan_cache._MIN_AGE_NS", -(10**12))
     copy.local_copy.cache_clear()
+    remote_span._store.cache_clear()
     return tmp_path / "cache"
 
 

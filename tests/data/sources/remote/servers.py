@@ -1,6 +1,7 @@
 """A real HTTP server on the loopback with files that tests change, and a server that speaks S3."""
 
 import hashlib
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,19 +11,32 @@ from urllib.parse import unquote
 
 @dataclass
 class Site:
-    """What the server offers: files by path, redirects, statuses; and the requests that it got, as (method, path)."""
+    """What the server offers: files by path, redirects, statuses; and the requests that it got, as (method, path).
+
+    A request for a part of a file is ("PART", path); the first of them get the statuses of `part_statuses`.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     tags: bool = True
+    parts: bool = True
+    part_statuses: list[int] = field(default_factory=list)
+    part_headers: dict[str, str | None] = field(default_factory=dict)  # in place of what is right; None: left out
     cut: dict[str, int] = field(default_factory=dict)  # files that break off after so many bytes
     requests: list[tuple[str, str]] = field(default_factory=list)
+    connections: int = 0
     url: str = ""
 
     def fetched(self):
         """The paths of all GET requests since the last call, sorted."""
         found = sorted(path for method, path in self.requests if method == "GET")
+        self.requests.clear()
+        return found
+
+    def parts_read(self):
+        """How many requests for parts there were since the last call."""
+        found = sum(method == "PART" for method, _ in self.requests)
         self.requests.clear()
         return found
 
@@ -39,17 +53,27 @@ def serving():
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # a connection has many requests
+
+        def setup(self):
+            site.connections += 1
+            super().setup()
+
         def do_HEAD(self):
             self._answer()
 
         def do_GET(self):
             data = self._answer()
             if data is not None:
+                self.close_connection |= unquote(self.path) in site.cut
                 self.wfile.write(data[: site.cut.get(unquote(self.path), len(data))])
 
         def _answer(self):
             path = unquote(self.path)
-            site.requests.append((self.command, path))
+            part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if site.parts else None
+            site.requests.append(("PART" if part else self.command, path))
+            if part and path in site.files:
+                return self._answer_part(site.files[path], int(part[1]), int(part[2]) + 1)
             data = site.files.get(path)
             status = site.statuses.get(path, 302 if path in site.redirects else 404 if data is None else 200)
             self.send_response(status)
@@ -63,6 +87,22 @@ def serving():
                 self.send_header("Content-Length", "0")
             self.end_headers()
             return data if status == 200 else None
+
+        def _answer_part(self, data, first, end):
+            status = site.part_statuses.pop(0) if site.part_statuses else 206 if first < len(data) else 416
+            part = data[first:end] if status == 206 else b""
+            self.send_response(status)
+            headers = {
+                "Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(data)}",
+                "ETag": f'"{hashlib.md5(data).hexdigest()}"' if site.tags else None,
+                **site.part_headers,
+            }
+            for name, value in headers.items():
+                if value is not None:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            return part
 
         def log_message(self, *_):
             pass

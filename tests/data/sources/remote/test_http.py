@@ -10,6 +10,7 @@ from flowerml.data.download import adapter, session
 from flowerml.data.scan import scan_folder
 from flowerml.data.sources.local import local_path
 from flowerml.data.sources.remote import copy
+from flowerml.data.sources.remote.limits import COPIES_VARIABLE
 from flowerml.errors import UserError
 from tests.data.pictures import encode, put_classes, scene
 from tests.data.sources.parquet_files import parquet_of
@@ -167,11 +168,11 @@ def test_an_address_that_may_hold_a_credential_is_refused_and_not_repeated(addre
 
 
 def test_copies_are_bounded(offered, monkeypatch):
-    monkeypatch.setenv(copy.LIMIT_VARIABLE, "0.000003")
+    monkeypatch.setenv(COPIES_VARIABLE, "0.000003")
     with pytest.raises(UserError, match=r"to fetch, and the copies in .*remote take .* \(allowed: .*\). Remove those"):
         local_path(Path(offered))
     for text in ("no", "-1", "0", "nan"):
-        monkeypatch.setenv(copy.LIMIT_VARIABLE, text)
+        monkeypatch.setenv(COPIES_VARIABLE, text)
         copy.local_copy.cache_clear()
         with pytest.raises(UserError, match=rf"FLOWERML_REMOTE_GB is '{text}'. Allowed: a number of GB, > 0"):
             local_path(Path(offered))

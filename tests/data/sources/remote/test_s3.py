@@ -1,12 +1,15 @@
 """Pictures in S3, from a server that speaks its protocol on the loopback, by the real s3fs."""
 
+import multiprocessing
 import sys
 from pathlib import Path
 
 import pytest
 
+from flowerml.data.location import Unreachable
 from flowerml.data.scan import scan_folder
 from flowerml.data.sources.local import local_path
+from flowerml.data.sources.remote.limits import COPIES_VARIABLE, STREAMED_VARIABLE
 from flowerml.errors import UserError
 from tests.data.pictures import encode, put, put_classes, scene
 from tests.data.sources.parquet_files import parquet_of
@@ -92,6 +95,28 @@ def test_tables_tar_and_parquet_files_and_folders_of_them(bucket, root, tmp_path
     bucket(parquet_of(root, tmp_path / "p"), "p/")
     for address in ("t/photos.csv", "s", "s/flowers-{000..002}.tar", "p"):
         assert digest(f"s3://photos/{address}") == digest(root), address
+
+
+def test_tar_files_that_do_not_fit_are_read_from_there(bucket, root, tmp_path, cache, monkeypatch):
+    """Of a folder and of a pattern, with the names of classes beside them; a file that is replaced is refused."""
+    monkeypatch.setenv(COPIES_VARIABLE, "0.000001")
+    monkeypatch.setenv(STREAMED_VARIABLE, "1e-9")
+    bucket(shards_of(root, tmp_path / "s"), "s/")
+    bucket.client.put_object(Bucket="photos", Key="s/classes.txt", Body=b"daisy\nrose\n")
+    for address in ("s3://photos/s", "s3://photos/s/flowers-{000..002}.tar"):
+        assert digest(address) == digest(root), address
+    assert {path.stat().st_size for path in cache.rglob("*.tar")} == {0}
+    place = read("s3://photos/s").files[0].location
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(type(place).read, [place] * 4, chunksize=1) == [place.read()] * 4
+    key = place.file.address.removeprefix("s3://photos/")
+    whole = bucket.client.get_object(Bucket="photos", Key=key)["Body"].read()
+    bucket.client.put_object(Bucket="photos", Key=key, Body=whole + b"x")
+    with pytest.raises(Unreachable, match="has changed on the server since its pictures were listed: start again"):
+        place.read()
+    bucket.client.delete_object(Bucket="photos", Key=key)
+    with pytest.raises(Unreachable, match=r"flowers-.*tar: not there"):
+        place.read()
 
 
 def test_what_is_not_there_is_one_line(bucket, root):

@@ -1,0 +1,61 @@
+"""A run whose pictures are read from a server: as that of the folder, after a stop too; without one it says so."""
+
+import pytest
+
+from flowerml.data.sources.remote import remote_span
+from flowerml.data.sources.remote.limits import COPIES_VARIABLE, STREAMED_VARIABLE
+from flowerml.errors import RunFailed
+from flowerml.events import MemoryRecorder
+from flowerml.runs.train import run_training
+from flowerml.settings import resolve
+from tests.data.sources.remote.servers import serving
+from tests.runs.conftest import SMALL
+from tests.runs.forms_of_data import as_streamed_shards
+from tests.runs.interrupted_runs import assert_whole, epoch
+
+
+@pytest.fixture
+def site():
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture
+def address(flowers, site, tmp_path, monkeypatch):
+    """Tar files of which none is copied and no picture kept: each is asked for when it is read."""
+    monkeypatch.setenv(COPIES_VARIABLE, "1e-6")
+    monkeypatch.setenv(STREAMED_VARIABLE, "1e-9")
+    monkeypatch.setattr(remote_span, "RETRY_DELAYS_S", (0.0,))
+    return str(as_streamed_shards(flowers, tmp_path / "shards", site))
+
+
+def test_resumed_is_the_uninterrupted_run_of_the_folder(begin, address, small_run, tmp_path, capsys):
+    begin(epoch(2), train_dir=address, checkpoint_every_steps=2)
+    begin(train_dir=address)
+    assert "it goes on after" in capsys.readouterr().err
+    assert_whole(tmp_path / "out", small_run[0])
+
+
+class GoesAway(MemoryRecorder):
+    """The server fails from the end of the first epoch on."""
+
+    def __init__(self, site):
+        super().__init__("first")
+        self._site = site
+
+    def record(self, event):
+        super().record(event)
+        if epoch(1)(event):
+            self._site.part_statuses = [503] * 10_000
+
+
+def test_a_server_that_goes_away_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
+    begin, address, flowers, small_run, site, tmp_path
+):
+    settings, _ = resolve({**SMALL, "dropout": 0.2, "train_dir": address, "output_dir": str(tmp_path / "out")})
+    with pytest.raises(RunFailed, match=r"a picture can't be read any more: .*jpg: http.*server answers 503") as failed:
+        run_training(settings, lambda *_: GoesAway(site))
+    assert "\n" not in str(failed.value)
+    site.part_statuses.clear()
+    begin(train_dir=address)
+    assert_whole(tmp_path / "out", small_run[0])
