@@ -32,7 +32,7 @@ test: $(READY)  ## the test suite (minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # In the order of the folders: the longest files, the campaigns, then come first, and both processes end together.
-slow: $(READY)  ## large models, real servers, the rest of the faults
+slow: $(READY)  ## large models, whole runs, real servers, faults (most of an hour)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(SLOW)"
 
 faults: $(READY)  ## what runs survive: kills, damage, full disks, silent servers; one table at the end

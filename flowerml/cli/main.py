@@ -11,7 +11,7 @@ from typing import NoReturn
 from flowerml.errors import LeaseLost, UserError
 from flowerml.log import configure_logging, print_traceback
 from flowerml.process.environment import COMMAND, set_process_environment
-from flowerml.process.exit import skip_teardown
+from flowerml.process.exit import release_frames, skip_teardown
 from flowerml.process.garbage_collection import collect_rarely
 
 logger = logging.getLogger(__name__)
@@ -107,9 +107,11 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
             from flowerml.tracking import note_failure  # seconds of import, so only where `mlflow run` has opened a run
 
             note_failure(str(error))
+        release_frames(error)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("stopped", file=sys.stderr)
+        release_frames(error)
         return 130
     except BrokenPipeError:
         return 1
@@ -125,6 +127,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         logger.debug("raised here", exc_info=error)
+        release_frames(error)
         return 1
 
 

@@ -145,6 +145,10 @@ class Loader:
             for _ in self.batches:  # none, but it starts its workers
                 pass
 
+    def end_workers(self) -> None:
+        """End the worker processes, as soon as no one is in the middle of an epoch. There are no batches any more."""
+        self.batches = ()
+
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch without the first `skip`, whose pictures are not read.
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 
 
 class _End:
@@ -39,3 +40,21 @@ def skip_teardown(code: int) -> int:
     """
     _end.code = code
     return code
+
+
+def release_frames(error: BaseException) -> None:
+    """Clear the local variables of the functions that `error`, and what it was made of, has left.
+
+    Exceptions and their tracebacks are cycles, which keep the loader of a failed training alive until the process ends:
+    its processes, which survive SIGTERM for a while, would be waited for. A collection does not end them either: it
+    closes the queues first by which they are told to.
+    """
+    found: dict[int, BaseException] = {}
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in found:
+            found[id(one)] = one
+            left += [one.__cause__, one.__context__]
+    for one in found.values():
+        traceback.clear_frames(one.__traceback__)

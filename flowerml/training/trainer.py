@@ -20,6 +20,7 @@ from flowerml.human_units import duration
 from flowerml.models.builders import BuiltModel
 from flowerml.models.classifier import Network
 from flowerml.models.precision import training_precision
+from flowerml.process.exit import release_frames
 from flowerml.process.garbage_collection import frozen_gc
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, is_better
@@ -92,7 +93,15 @@ def train(
         trainer.resume(load_state())
     precision = training_precision(settings.tf32, device)
     with frozen_gc(), worker_death_as_error(callbacks.stop_reason), precision:
-        return trainer.run_epochs(val_loader)
+        try:
+            return trainer.run_epochs(val_loader)
+        except BaseException as error:
+            # What else refers to the trainer (frames of an import in it, kept by a library) must not keep processes.
+            for loader in (train_loader, val_loader):
+                if loader is not None:
+                    loader.end_workers()
+            release_frames(error)
+            raise
 
 
 class Trainer:
