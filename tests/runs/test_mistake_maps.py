@@ -1,6 +1,9 @@
 """Heat maps in a run's `errors.html`: of a CNN and a ViT, bounded, and never a reason for a run to fail."""
 
 import shutil
+import weakref
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ from torch import nn
 from flowerml.evaluation.heat_map import heat_maps
 from flowerml.evaluation.metrics import Predictions, compute_metrics
 from flowerml.events import MemoryRecorder
+from flowerml.files import file_digest
 from flowerml.prediction import load_network
 from flowerml.reporting.errors_page import HEAT_MAPS
 from flowerml.runs.evaluate import Request, run_evaluation
+from flowerml.runs.outputs import thumbnails
 from flowerml.runs.outputs.artifacts import write_evaluation
 from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.settings import resolve
@@ -48,6 +53,7 @@ def evaluated(flowers, small_run):
     settings = resolve({"train_dir": str(flowers)})[0]
     task = FlowersTask()
     examples, _ = task.examples(flowers, CLASSES, None, settings)
+    examples = [replace(example, sha256=file_digest(flowers / example.id)) for example in examples]  # as a run has them
     labels = np.array([example.label for example in examples])
     logits = np.eye(5, dtype=np.float32)[(labels + 1) % 5]
     predictions = Predictions(CLASSES, tuple(example.id for example in examples), labels, logits)
@@ -99,6 +105,27 @@ def test_the_number_of_maps_is_bounded(evaluated, small_run, tmp_path):
     assert len(page.all("li")) == 60
     assert len(heat_maps_of(page)) == HEAT_MAPS == 24
     assert "Heat maps stand under the 24 surest mistakes" in page.text
+
+
+def test_each_picture_is_decoded_once_and_few_are_in_memory_at_a_time(evaluated, small_run, tmp_path, monkeypatch):
+    """Photos of 50 million pixels are 150 MB each, decoded."""
+    monkeypatch.setattr("flowerml.process.threads.usable_cores", lambda: 2)
+    thumbnails._thumbnails.clear()
+    alive, most, decoded = weakref.WeakValueDictionary(), [0], Counter()
+
+    class Watched(FlowersTask):
+        def render(self, example):
+            picture = super().render(example)
+            alive[id(picture)] = picture
+            most[0] = max(most[0], len(alive))
+            decoded[example.id] += 1
+            return picture
+
+    page = evaluated(tmp_path, lambda: load_network(small_run[0].folder / "best.pth"), Watched(), seconds=600.0)
+    assert len(heat_maps_of(page)) == HEAT_MAPS
+    assert {*decoded.values()} == {1}
+    assert len(decoded) == 60
+    assert most[0] <= 4 < HEAT_MAPS
 
 
 def test_a_slow_model_gets_fewer_maps(evaluated, small_run, tmp_path):
