@@ -165,6 +165,7 @@ def test_bare_weights_are_refused_with_where_they_belong(tmp_path):
     assert "not written by flowerml" in refusal(load_cnn_model, tmp_path / "weights.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, b"", b"<!doctype html><html></html>", b"\x89PNG\r\n\x1a\n half"])
 def test_a_file_that_is_no_picture_is_one_line_with_its_path(files, tmp_path, content):
     predictor, path = load_cnn_model(files["cnn"]), tmp_path / "picture.jpg"

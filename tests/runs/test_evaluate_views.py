@@ -37,6 +37,7 @@ def evaluate(path, tta=None, recorder=None, **more):
     return run_evaluation(request, lambda *_: recorder or MemoryRecorder())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tta", [FLIP, FLIP_SCALES])
 def test_scores_are_those_of_the_views_and_the_comparison_starts_from_training_s_own(run, folder, flowers, tta):
     recorder = MemoryRecorder()

@@ -87,6 +87,7 @@ def test_a_soup_of_one_runs_epochs_names_that_run_once(kept, tmp_path):
     assert len(tags["flowerml.combined_runs"].split(",")) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_replaced_leaves_none_and_other_files_stay(train_small, tmp_path):
     given = {**HALF, "epochs": 2, "output_dir": str(tmp_path / "run")}
     folder = train_small(**given, keep_epochs=2)[0].folder

@@ -29,6 +29,7 @@ def address(flowers, site, tmp_path, monkeypatch):
     return str(as_streamed_shards(flowers, tmp_path / "shards", site))
 
 
+@pytest.mark.slow
 def test_resumed_is_the_uninterrupted_run_of_the_folder(begin, address, small_run, tmp_path, capsys):
     begin(epoch(2), train_dir=address, checkpoint_every_steps=2)
     begin(train_dir=address)
@@ -49,6 +50,7 @@ class GoesAway(MemoryRecorder):
             self._site.part_statuses = [503] * 10_000
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
     begin, address, flowers, small_run, site, tmp_path
 ):

@@ -18,6 +18,8 @@ from flowerml.evaluation.paired_gain import paired_gain
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.delivery.formats.runs import CLASSES, PER_CLASS, SIZE
 
+pytestmark = pytest.mark.slow  # the conversions that all tests here share take a minute
+
 FILES = ("cnn_flowers.onnx", "cnn_flowers_int8.onnx", "cnn_flowers.xml", "cnn_flowers.bin", "cnn_flowers.pt2")
 PHOTOS = PER_CLASS * len(CLASSES)
 
@@ -70,7 +72,6 @@ def test_fp32_files_have_the_logits_of_the_probe_and_int8_is_measured(all_format
     assert change["interval_95"]["pictures"] == PHOTOS // 2, "not on the photos that the ranges are from"
 
 
-@pytest.mark.slow
 def test_views_of_the_weights_are_those_of_the_onnx_files(with_views):
     for name, precision in (("vit_flowers.onnx", "fp32"), ("vit_flowers_int8.onnx", "int8 static")):
         texts = {entry.key: entry.value for entry in onnx.load(with_views / name).metadata_props}
@@ -156,7 +157,6 @@ def test_exported_again_without_formats_they_stay_and_of_other_weights_they_go(a
     assert manifest(out).keys() == {"cnn_flowers.pth", "flowers_classifier.py"}
 
 
-@pytest.mark.slow
 def test_other_logits_than_the_probes_are_an_error(vit_run, export, tmp_path):
     shutil.copytree(vit_run.parent, tmp_path / "run")
     with np.load(vit_run.parent / "probe.npz") as probe:
@@ -172,7 +172,6 @@ def test_other_logits_than_the_probes_are_an_error(vit_run, export, tmp_path):
     assert row["problems"][0].endswith("from those of the run's probe.npz (allowed: 1e-04)")
 
 
-@pytest.mark.slow
 def test_without_probe_and_photos_it_says_what_was_not_compared(vit_run, export, tmp_path):
     shutil.copy(vit_run, tmp_path / "best.pth")
     words = ("--checkpoint", tmp_path / "best.pth", "--output-dir", tmp_path / "out")

@@ -147,6 +147,7 @@ def test_where_no_loop_asks_the_first_signal_stops_at_once():
         StopRequest().on_signal(signal.SIGTERM, None)
 
 
+@pytest.mark.slow
 def test_a_signal_after_the_last_step_counts_too(begin, flowers, small_run, tmp_path, capsys):
     """What is left to do may take long: evaluation, figures, a test folder."""
     folder, recorder = tmp_path / "out", MemoryRecorder()
@@ -173,6 +174,7 @@ LAUNCHER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choice", ["stop", *(pytest.param(name, marks=pytest.mark.slow) for name in ("finish", "stop, below a shell"))]
 )

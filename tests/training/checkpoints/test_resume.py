@@ -20,6 +20,7 @@ from tests.training.conftest import Toy, examples, tiny_built
 from tests.training.test_out_of_memory import with_limited_backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_CASES else name for name in CASES]
 )
