@@ -7,6 +7,7 @@ from contextlib import contextmanager
 _USUAL = gc.get_threshold()
 _RARE = (100_000, *_USUAL[1:])
 _frozen_here = False  # by `freeze`: gc.get_freeze_count() counts a million objects one by one
+_imports_frozen = False  # by `freeze_imports`
 
 
 def collect_rarely() -> None:
@@ -16,6 +17,16 @@ def collect_rarely() -> None:
     looking through them.
     """
     gc.set_threshold(*_RARE)
+
+
+def freeze_imports() -> None:
+    """Freeze all objects as they are, after imports: the collection on entry to `frozen_gc` looks at newer ones only.
+
+    That saves half a second before the first step. Imports leave little garbage, which is freed after the training.
+    """
+    global _imports_frozen  # noqa: PLW0603 - of the process, as the collector
+    gc.freeze()
+    _imports_frozen = True
 
 
 def freeze() -> None:
@@ -35,8 +46,8 @@ def frozen_gc() -> Iterator[None]:
     Objects made inside are collected as usual; frozen ones that become garbage are collected afterwards. Nothing is
     done where objects are frozen already: in a process forked from one that has everything imported.
     """
-    global _frozen_here  # noqa: PLW0603 - as in `freeze`
-    if _frozen_here or gc.get_freeze_count():
+    global _frozen_here, _imports_frozen  # noqa: PLW0603 - as in `freeze`
+    if _frozen_here or (not _imports_frozen and gc.get_freeze_count()):
         yield
         return
     before = gc.get_threshold()
@@ -45,5 +56,5 @@ def frozen_gc() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-        _frozen_here = False
+        _frozen_here = _imports_frozen = False
         gc.set_threshold(*before)

@@ -177,10 +177,12 @@ def _execute(
         best_kept_of_failed(run, views),
         graceful(training.stop) as stop_reason,
         async_writer() as writer,
+        async_writer("pictures") as picture_writer,
         joined_ranks(run, position, stop_reason, training.torchrun) as ranks,
     ):
         memory, loading = PeakMemory(run.device), SlowLoading(run)
-        outcome = _train_model(training, views, features, stop_reason, writer, ranks, limit, loading)
+        images = EpochImages(run, recorder, picture_writer)
+        outcome = _train_model(training, views, features, stop_reason, writer, ranks, limit, loading, images)
         assert outcome.length is not None
         used = utilization(
             outcome.history,
@@ -207,6 +209,7 @@ def _train_model(
     ranks: Ranks,
     limit: TimeLimit | None,
     loading: SlowLoading,
+    images: EpochImages,
 ) -> TrainingResult:
     run, recorder, checkpoint = training.prepared, training.recorder, training.start.checkpoint
     best, checkpoints = best_file(run, views), checkpoints_of(run)
@@ -239,8 +242,6 @@ def _train_model(
     def on_best(candidate: Candidate) -> None:
         copied = replace(candidate, state_dict=copy_to_cpu(candidate.state_dict))
         writer.submit(lambda: save_checkpoint(best, _as_checkpoint(run, copied)))
-
-    images = EpochImages(run, recorder)
 
     def on_weights(candidate: Candidate) -> None:
         if views.features is None:

@@ -88,7 +88,16 @@ def environment_text(device: torch.device) -> str:
 @cache
 def installed_packages() -> tuple[str, ...]:
     """Every installed distribution with its version, cached for the process."""
-    return tuple(sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}, key=str.lower))
+    return tuple(sorted({_name_and_version(found) for found in metadata.distributions()}, key=str.lower))
+
+
+def _name_and_version(found: metadata.Distribution) -> str:
+    """`name==version`: by the first lines of a wheel's metadata, as parsing all of 240 packages takes 0.3 s."""
+    head = (found.read_text("METADATA") or "").partition("\n\n")[0]
+    fields = dict(line.split(": ", 1) for line in head.splitlines() if line.startswith(("Name: ", "Version: ")))
+    if fields.keys() != {"Name", "Version"}:
+        return f"{found.metadata['Name']}=={found.version}"  # an .egg-info
+    return f"{fields['Name']}=={fields['Version']}"
 
 
 def write_history(folder: Path, history: Sequence[EpochMetrics]) -> Path:

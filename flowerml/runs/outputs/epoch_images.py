@@ -5,6 +5,7 @@ MLflow finds them by their file names (those of `MlflowClient.log_image`) in the
 
 import io
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from flowerml.files import remove_file, write_bytes
 from flowerml.optional_files import try_to_make
 from flowerml.runs.prepare import Prepared
 from flowerml.training.callbacks import Candidate
+from flowerml.training.checkpoints.async_writer import AsyncWriter
 
 FOLDER = "images"
 _PICTURES = 9  # of an epoch
@@ -27,37 +29,42 @@ _SMALL_SIDE = 256  # pixels, of what MLflow shows before one is opened
 
 
 class EpochImages:
-    """Records the grids of epochs 1, 2, 4, 8 and so on, at most 1 MB a run; none that fails ends a training."""
+    """Records the grids of epochs 1, 2, 4, 8 and so on, at most 1 MB a run; none that fails ends a training.
 
-    def __init__(self, run: Prepared, recorder: Recorder) -> None:
-        self._run, self._recorder = run, recorder
+    They are drawn and written by `writer`, beside the training: also the import of Matplotlib, which takes as long as
+    many steps.
+    """
+
+    def __init__(self, run: Prepared, recorder: Recorder, writer: AsyncWriter) -> None:
+        self._run, self._recorder, self._writer = run, recorder, writer
         self._examples = {example.id: example for example in run.data.val}
 
     def record_batch(self, epoch: int, inputs: Inputs) -> None:
         """The first pictures of the epoch's first batch, augmented and mixed. Sync point: a GPU's are copied."""
         if _is_due(epoch):
-            try_to_make(f"{FOLDER}: augmented", lambda: self._write("augmented", epoch, self._batch_grid(inputs)))
+            pictures = try_to_make(f"{FOLDER}: augmented", lambda: self._augmented(inputs))
+            if pictures:
+                self._submit("augmented", epoch, lambda: [(picture, "") for picture in pictures])
 
     def record_mistakes(self, candidate: Candidate) -> None:
         """The validation pictures that the epoch's weights get wrong with the highest probability."""
         predictions = candidate.predictions
         if predictions is not None and _is_due(candidate.epoch):
-            make = lambda: self._write("mistakes", candidate.epoch, self._mistakes_grid(predictions))  # noqa: E731
-            try_to_make(f"{FOLDER}: mistakes", make)
+            self._submit("mistakes", candidate.epoch, lambda: self._mistakes(predictions))
 
-    def _batch_grid(self, inputs: Inputs) -> Image.Image | None:
-        from flowerml.reporting.image_grid import image_grid  # matplotlib: not before the first step
-
+    def _augmented(self, inputs: Inputs) -> list[Image.Image]:
+        """Copies of the first pictures; none of features."""
         crops = [part[:_PICTURES] for part in tensors_of(inputs) if part.ndim == 4]
         if not crops:
-            return None  # features
+            return []
         # The crops of one example side by side.
-        pictures = _as_pictures(torch.cat([part.float() for part in crops], dim=3), self._run.built.description)
-        return image_grid([(picture, "") for picture in pictures])
+        return _as_pictures(torch.cat([part.float() for part in crops], dim=3), self._run.built.description)
 
-    def _mistakes_grid(self, predictions: Predictions) -> Image.Image | None:
-        from flowerml.reporting.image_grid import image_grid
+    def _submit(self, key: str, epoch: int, pictures: Callable[[], Sequence[tuple[Image.Image, str]]]) -> None:
+        self._writer.submit(lambda: try_to_make(f"{FOLDER}: {key}", lambda: self._write(key, epoch, pictures())))
 
+    def _mistakes(self, predictions: Predictions) -> list[tuple[Image.Image, str]]:
+        """Pictures with a caption of true and predicted class."""
         names, sure = predictions.classes, predictions.probabilities.max(axis=1)
         wrong = np.flatnonzero(predictions.predicted != predictions.labels)
         shown = []
@@ -66,11 +73,14 @@ class EpochImages:
             if picture is not None:
                 label, predicted = names[predictions.labels[index]], names[predictions.predicted[index]]
                 shown.append((picture, f"{label}\n→ {predicted} {sure[index]:.2f}"))
-        return image_grid(shown) if shown else None
+        return shown
 
-    def _write(self, key: str, epoch: int, grid: Image.Image | None) -> None:
-        if grid is None:
+    def _write(self, key: str, epoch: int, pictures: Sequence[tuple[Image.Image, str]]) -> None:
+        if not pictures:
             return
+        from flowerml.reporting.image_grid import image_grid  # Matplotlib
+
+        grid = image_grid(pictures)
         folder = self._run.folder / FOLDER
         folder.mkdir(exist_ok=True)
         small = grid.copy()

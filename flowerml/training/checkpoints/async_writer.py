@@ -10,7 +10,7 @@ from flowerml.errors import Stopped
 
 logger = logging.getLogger(__name__)
 
-_MAX_PENDING = 2  # each pending file holds a copy of the weights in memory
+_MAX_PENDING = 2  # each pending checkpoint holds a copy of the weights in memory
 
 
 class AsyncWriter:
@@ -60,14 +60,16 @@ class AsyncWriter:
 
 
 @contextmanager
-def async_writer() -> Iterator[AsyncWriter]:
+def async_writer(thread: str = "checkpoints") -> Iterator[AsyncWriter]:
     """A writer that is flushed at the end, or cancelled on an interrupt (KeyboardInterrupt, a second signal).
+
+    `thread` is its thread's name.
 
     Raises:
         BaseException: what a task raised. Where another exception ended the training, a task's error is only logged as
             a warning, unless that exception is Stopped: then the checkpoint to resume from is not saved.
     """
-    pool = ThreadPoolExecutor(1, "checkpoints")
+    pool = ThreadPoolExecutor(1, thread)
     writer = AsyncWriter(pool)
     try:
         yield writer

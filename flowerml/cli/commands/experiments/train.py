@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flowerml.cli.config_file import config_text, read_config
 from flowerml.cli.given_settings import difference_from, repeated_settings, resolve_over
 from flowerml.errors import UserError
+from flowerml.process.garbage_collection import freeze_imports
 from flowerml.progress_bar import status
 from flowerml.settings import Settings
 from flowerml.settings.flags import CommandParser, add_settings
@@ -74,6 +75,7 @@ def run(argv: Sequence[str] | None) -> int:
             where_to_look,
         )
 
+        freeze_imports()
     if started is not None and started.world > 1:
         settings = under_torchrun(settings, started)
         if started.rank > 0:
