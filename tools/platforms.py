@@ -26,7 +26,8 @@ PLATFORMS = {
 OLDEST_MACOS = "14.0"
 # What is used of the interpreter, torch, pydantic and NumPy shows in these, which take seconds.
 TESTS = (
-    *("tests/journal", "tests/settings/test_recipes.py", "tests/test_files.py", "tests/test_text.py"),
+    *("tests/journal", "tests/test_files.py", "tests/test_text.py"),
+    *("tests/settings/test_recipes.py", "tests/settings/test_conflicts.py"),
     *("tests/training/test_trainer.py", "tests/training/test_losses.py", "tests/training/test_lora.py"),
 )
 

@@ -19,9 +19,9 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings
 _INTRODUCTION = """\
 # Settings
 
-<!-- Written by tools/settings_page.py from flowerml/settings/declaration.py: change that, then `make docs`. -->
+<!-- Written by tools/settings_page.py from flowerml/settings/groups/: change that, then `make docs`. -->
 
-Every setting of a training run, as `flowerml/settings/declaration.py` declares it once. The same name is a flag
+Every setting of a training run, as `flowerml/settings/groups/` declares it once. The same name is a flag
 (`--lr-head 1e-3`), a parameter of `mlflow run` (`-P lr_head=1e-3`), a key in a [plan](plans.md) and in a [file for
 `--config`](../guides/repeat.md), an entry of `settings.json` and a param in MLflow.
 

@@ -12,7 +12,7 @@ from flowerml.cli.completion import SHELLS
 from flowerml.cli.main import COMMANDS, command_module, main
 from flowerml.settings import known_models
 from flowerml.settings.declaration import fields
-from tests.cli.test_flags import ROOT, heavy
+from tests.cli.flags.entry_point import ROOT, heavy
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from flowerml.cli.main import main
 from flowerml.errors import UserError
 from flowerml.settings import Digests, config_id, resolve
 from flowerml.settings.declaration import fields
-from tests.cli.test_flags import command, heavy
+from tests.cli.flags.entry_point import command, heavy
 from tests.conftest import ROOT
 from tests.settings.samples import OTHER
 

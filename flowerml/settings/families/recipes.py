@@ -6,10 +6,11 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from flowerml.errors import UserError
-from flowerml.settings.declaration import AUTO, LARGEST_IMAGE, SMALLEST_IMAGE, Settings, fields
+from flowerml.settings.declaration import AUTO, Settings, fields
 from flowerml.settings.errors import first_error, flag_name, invalid_value
 from flowerml.settings.families.model_catalog import Family, Library, ModelSpec, find_model
 from flowerml.settings.families.probing import as_probe
+from flowerml.settings.groups.model import LARGEST_IMAGE, SMALLEST_IMAGE
 from flowerml.settings.serialization import as_text
 from flowerml.settings.spec import RELATION, metadata
 
