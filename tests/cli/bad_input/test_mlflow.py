@@ -63,7 +63,7 @@ def train(flowers, tmp_path, address, timeout_s):
 
 
 def test_a_server_that_is_not_there_costs_a_training_nothing_but_a_line(flowers, tmp_path):
-    """Its events are kept: `flowerml sync` delivers them (tests/cli/test_sync.py)."""
+    """Its events are kept: `flowerml sync` delivers them (tests/cli/server/test_sync.py)."""
     done = train(flowers, tmp_path, "http://127.0.0.1:1", timeout_s=200)
     assert done.returncode == 0, done.stderr
     assert (

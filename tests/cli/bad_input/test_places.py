@@ -1,7 +1,7 @@
 """Tracking stores that refuse, or do not answer who needs an answer, and output folders that can not be written to, one
 row each.
 
-A training goes on without an answer: tests/cli/test_sync.py.
+A training goes on without an answer: tests/cli/server/test_sync.py.
 """
 
 import pytest

@@ -15,7 +15,7 @@ from flowerml.data.splits.split import Split
 from flowerml.evaluation.metrics import compute_metrics
 from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.runs.folds.out_of_fold import read_cross_validation
-from tests.runs.test_pairs_run import PAIRS
+from tests.runs.loading.test_pairs_run import PAIRS
 from tests.sweep.commands import runs_of
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from flowerml.tasks.flowers import CLASSES, FlowersTask
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.models import small_clip
 from tests.runs.interrupted_runs import epoch
-from tests.runs.test_probe import PROBE
+from tests.runs.recipe.test_probe import PROBE
 
 LABEL = "zero_shot_accuracy"
 

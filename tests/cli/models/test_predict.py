@@ -19,7 +19,7 @@ from flowerml.training.checkpoints.checkpoint import load_checkpoint, save_check
 from tests.data.pictures import put, put_scene
 from tests.prediction.delivered import CLASSES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from flowerml.tasks.flowers import CLASSES, FlowersTask
 from flowerml.tasks.relations import RelationsTask
 from flowerml.training.checkpoints.checkpoint import load_checkpoint
 from tests.reporting.parsed_page import ParsedPage
-from tests.runs.test_probe import PROBE
+from tests.runs.recipe.test_probe import PROBE
 
 
 def read(path):

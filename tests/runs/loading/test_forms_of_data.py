@@ -15,7 +15,7 @@ from flowerml.settings import resolve
 from flowerml.tasks.flowers import CLASSES, FlowersTask
 from tests.data.sources.remote.servers import serving
 from tests.runs.conftest import SMALL
-from tests.runs.forms_of_data import FORMS, as_address, as_streamed_shards
+from tests.runs.loading.forms_of_data import FORMS, as_address, as_streamed_shards
 from tests.runs.test_train import same_weights, weights
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from flowerml.runs.train import run_training
 from flowerml.settings import resolve
 from tests.data.sources.remote.servers import serving
 from tests.runs.conftest import SMALL
-from tests.runs.forms_of_data import as_streamed_shards
 from tests.runs.interrupted_runs import assert_whole, epoch
+from tests.runs.loading.forms_of_data import as_streamed_shards
 
 
 @pytest.fixture
