@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Trai
 from flowerml.training.checkpoints.async_writer import AsyncWriter, async_writer
 from flowerml.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
+from flowerml.training.device import threads_for_steps
 from flowerml.training.distributed.ranks import Ranks
 from flowerml.training.distributed.torchrun import Torchrun
 from flowerml.training.length.run_length import RunLength
@@ -255,33 +256,40 @@ def _train_model(
         copied = copy_to_cpu(state)
         writer.submit(lambda: checkpoints.save(progress, copied, best))
 
-    return train(
-        run.built if views.features is None else run.built.only_head(),
-        run.settings,
-        run.data.classes,
-        loader,
-        val,
-        device=run.device,
-        memory_format=memory_format,
-        balance=run.balance,
-        callbacks=Callbacks(
-            on_epoch,
-            on_best,
-            on_memory,
-            on_state,
-            stop_reason,
-            early_stop_reason=lambda: "".join(pruned[:1]),
-            waiting=training.stop.interruptible,
-            on_weights=on_weights,
-            on_batch=images.record_batch,
-            on_length=on_length,
-            on_data_wait=loading if views.features is None else None,
-        ),
-        load_state=checkpoint.load if checkpoint is not None else None,
-        ranks=ranks,
-        frozen_loaders=frozen_loaders(run, views, features, loader, ranks.share),
-        time_limit=limit,
-    )
+    built = run.built
+    threads: AbstractContextManager[None] = nullcontext()
+    if views.features is not None:
+        built = run.built.only_head()
+        weights = sum(parameter.numel() for parameter in built.model.parameters())
+        threads = threads_for_steps(run.device, weights * run.settings.batch_size)
+    with threads:
+        return train(
+            built,
+            run.settings,
+            run.data.classes,
+            loader,
+            val,
+            device=run.device,
+            memory_format=memory_format,
+            balance=run.balance,
+            callbacks=Callbacks(
+                on_epoch,
+                on_best,
+                on_memory,
+                on_state,
+                stop_reason,
+                early_stop_reason=lambda: "".join(pruned[:1]),
+                waiting=training.stop.interruptible,
+                on_weights=on_weights,
+                on_batch=images.record_batch,
+                on_length=on_length,
+                on_data_wait=loading if views.features is None else None,
+            ),
+            load_state=checkpoint.load if checkpoint is not None else None,
+            ranks=ranks,
+            frozen_loaders=frozen_loaders(run, views, features, loader, ranks.share),
+            time_limit=limit,
+        )
 
 
 def _as_checkpoint(run: Prepared, candidate: Candidate) -> Checkpoint:

@@ -10,6 +10,8 @@ from flowerml.errors import UserError
 from flowerml.process.allocator import keep_freed_memory
 from flowerml.process.threads import usable_cores
 
+_SMALL_STEP = 20_000_000  # multiply-adds: some milliseconds for one thread
+
 
 def pick_device(requested: str | None, processes: int = 1) -> torch.device:
     """The requested device, or the best one available. Each of several `processes` takes a GPU of its own, or the CPU.
@@ -57,6 +59,21 @@ def shared_threads(device: torch.device, processes: int) -> Iterator[None]:
     before = torch.get_num_threads()
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, before // processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def threads_for_steps(device: torch.device, multiply_adds: int) -> Iterator[None]:
+    """Context for steps of that many multiply-adds (forward): small ones are computed by one thread on a CPU.
+
+    To wake the others takes longer than their share of the work, and much longer where other processes use the cores.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu" and multiply_adds <= _SMALL_STEP:
+        torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -18,6 +18,8 @@ from flowerml.prediction import load_network
 from flowerml.runs.evaluate import Request, run_evaluation
 from flowerml.settings import resolve
 from flowerml.tasks.flowers import FlowersTask
+from flowerml.training import device
+from flowerml.training.train_step import TrainStep
 from tests.runs.conftest import SMALL
 from tests.runs.interrupted_runs import assert_whole, at_the_end, epoch
 
@@ -99,6 +101,23 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(begin, probe, tes
     begin(at, checkpoint_every_steps=2, **probing)
     begin(**probing)
     assert_whole(tmp_path / "out", probe[0])
+
+
+def test_the_steps_of_a_probe_have_one_thread(train_small, monkeypatch):
+    """Its weights then do not depend on the number of cores either. A large head's have all."""
+    seen, queue = [], TrainStep.queue
+    monkeypatch.setattr(TrainStep, "queue", lambda *args: (seen.append(torch.get_num_threads()), queue(*args))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train_small(**PROBE, epochs=1)
+        assert (set(seen), torch.get_num_threads()) == ({1}, 2)
+        seen.clear()
+        monkeypatch.setattr(device, "_SMALL_STEP", 0)
+        train_small(**PROBE, epochs=1)
+        assert set(seen) == {2}
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_run_that_fails_has_its_best_model_so_far(begin, tmp_path, monkeypatch):
