@@ -52,14 +52,13 @@ def create_from_hub(spec: ModelSpec, make: Callable[[], Any], *, hub: bool) -> A
     """
     if not hub:
         return make()
-    from flowerml.models.weights.hub import responsive_hub  # the hub's client is for those who ask a hub
+    from flowerml.models.weights.hub import ask_hub  # the hub's client is for those who ask a hub
 
-    with responsive_hub() as failure:
-        try:
-            return make()
-        except TypeError:
-            raise
-        except Exception as error:  # network, proxy, cache and hub client raise all kinds
-            cause = str(failure or error) or type(error).__name__
-            message = f"the pretrained weights of {spec.name} can't be fetched ({cause.splitlines()[0][:300]})"
-            raise UserError(f"{message}: {_REMEDIES}") from error
+    made, failure = ask_hub(make)
+    if isinstance(made, TypeError):
+        raise made
+    if isinstance(made, Exception):
+        cause = str(failure or made) or type(made).__name__
+        message = f"the pretrained weights of {spec.name} can't be fetched ({cause.splitlines()[0][:300]})"
+        raise UserError(f"{message}: {_REMEDIES}") from made
+    return made

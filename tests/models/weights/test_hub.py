@@ -22,11 +22,15 @@ from tests.conftest import ROOT
 MODEL = "timm:test_vit"
 CACHED = "models--timm--test_vit.r160_in1k"
 ONE_QUESTION = ["HEAD / HTTP/1.1"]
+STOPS = "stops"
 
 
 @contextmanager
 def endpoint(answer):
-    """The address of a hub, and the first lines of the requests that it got; `answer` None: it never answers."""
+    """The address of a hub, and the first lines of the requests that it got; `answer` None: it never answers.
+
+    STOPS: it answers the first one only.
+    """
     asked, held = [], []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -38,8 +42,9 @@ def endpoint(answer):
                     return
                 held.append(connection)
                 asked.append(connection.recv(4096).split(b"\r\n")[0].decode())
-                if answer is not None:
-                    connection.sendall(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                words = answer if answer != STOPS else "200 OK" if len(asked) == 1 else None
+                if words is not None:
+                    connection.sendall(f"HTTP/1.1 {words}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
                     connection.close()
 
         threading.Thread(target=serve, daemon=True).start()
@@ -61,7 +66,14 @@ def use(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    return lambda address: monkeypatch.setattr(constants, "ENDPOINT", address)
+
+    def use_address(address):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+        path = template[template.index("/{repo_id}") :]
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + path)
+
+    return use_address
 
 
 def fetch():
@@ -92,16 +104,33 @@ def test_a_hub_that_is_switched_off_is_not_asked(use, monkeypatch):
         assert constants.is_offline_mode()
 
 
-def test_weights_in_the_cache_are_found_without_the_hub(use, tmp_path):
+@pytest.mark.slow
+def test_a_hub_that_stops_answering_is_left_after_two_requests(use, capfd):
+    with endpoint(STOPS) as (address, asked):
+        use(address)
+        for tries in (1, 2):
+            with pytest.raises(UserError) as caught:
+                fetch()
+            reason = "it has stopped answering: 2 requests, up to 1 s each"
+            if tries == 2:
+                reason = "no answer in 1 s"  # it is asked anew, with the client as it was
+            assert f"(the hub {address} can't be reached ({reason}), and this machine's cache" in str(caught.value)
+            assert not constants.is_offline_mode()
+        assert len(asked) == 4
+    assert capfd.readouterr() == ("", ""), "the client's own lines"
+
+
+@pytest.mark.parametrize(("answer", "requests"), [("503 Busy", 1), (STOPS, 3)])
+def test_weights_in_the_cache_are_found_without_the_hub(use, tmp_path, answer, requests):
     commit, model = "0" * 40, timm.create_model("test_vit")
     (tmp_path / CACHED / "refs").mkdir(parents=True)
     (tmp_path / CACHED / "refs" / "main").write_text(commit)
     (tmp_path / CACHED / "snapshots" / commit).mkdir(parents=True)
     save_file(model.state_dict(), tmp_path / CACHED / "snapshots" / commit / "model.safetensors")
-    with endpoint("503 Busy") as (address, asked):
+    with endpoint(answer) as (address, asked):
         use(address)
         built = fetch()
-        assert asked == ONE_QUESTION
+        assert len(asked) <= requests
     found = dict(built.model.named_parameters())
     (name,) = (name for name in found if name.endswith("blocks.0.attn.qkv.weight"))
     assert torch.equal(found[name], model.get_parameter("blocks.0.attn.qkv.weight"))
