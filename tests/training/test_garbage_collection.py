@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowerml.process import garbage_collection
-from flowerml.process.garbage_collection import collect_rarely, frozen_gc
+from flowerml.process.garbage_collection import collect_rarely, freeze_imports, frozen_gc
 
 
 class Cycle:
@@ -82,6 +82,18 @@ def test_frozen_garbage_is_freed_on_exit():
         assert reference() is not None
     gc.collect()
     assert reference() is None
+
+
+def test_imports_that_were_frozen_are_not_looked_through_and_later_garbage_is_freed():
+    """`flowerml train` freezes what it has imported: a collection of a million objects takes half a second."""
+    freeze_imports()
+    imported = gc.get_freeze_count()
+    reference = weakref.ref(Cycle())
+    with frozen_gc():
+        assert reference() is None
+        assert gc.get_freeze_count() >= imported
+        assert tracked() < imported / 100
+    assert gc.get_freeze_count() == 0
 
 
 def test_an_error_inside_unfreezes():

@@ -1,6 +1,8 @@
 """Pictures by epoch for MLflow's image grid: training pictures as the model got them, and the surest mistakes."""
 
 import re
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -92,6 +94,23 @@ def test_no_more_bytes_than_allowed(train_small, monkeypatch):
     monkeypatch.setattr(epoch_images, "_MAX_BYTES", 60_000)
     folder = train_small(epochs=4)[0].folder / "images"
     assert 0 < sum(path.stat().st_size for path in folder.iterdir()) <= 60_000
+
+
+def test_grids_are_drawn_beside_the_training_and_are_there_at_its_end(train_small, monkeypatch):
+    """Not in its thread, which would wait for the import of Matplotlib."""
+    threads = []
+
+    def draw_slowly(pictures):
+        threads.append(threading.current_thread().name)
+        time.sleep(0.3)
+        return image_grid(pictures)
+
+    monkeypatch.setattr("flowerml.reporting.image_grid.image_grid", draw_slowly)
+    finished, recorder = train_small(epochs=2, warmup_epochs=0, freeze_backbone_epochs=0)
+    assert {name.partition("_")[0] for name in threads} == {"pictures"}
+    assert steps_of(finished.folder, "mistakes") == [0, 1, 2]
+    sent = [event for event in recorder.events if isinstance(event, Artifact) and event.folder == "images"]
+    assert {event.path for event in sent} == set((finished.folder / "images").iterdir())
 
 
 def test_a_grid_that_fails_ends_no_training(train_small, monkeypatch, capsys):
