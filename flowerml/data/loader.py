@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from flowerml.data.decode import BadImage
 from flowerml.data.inputs import Inputs, Relabelled, stack
+from flowerml.data.location import Part
 from flowerml.data.rng import permutation, seeded
+from flowerml.data.workers.prefetch import reading_ahead
 from flowerml.data.workers.process import init_worker, why_no_workers
 from flowerml.data.workers.transfer import SharedBatch, share
 from flowerml.errors import RunFailed
@@ -26,13 +28,15 @@ Transform = Callable[[Any], Inputs | Relabelled]  # from an example's raw input 
 class Example:
     """One example: its id (used in predictions and errors), its label, and a function that reads its raw input.
 
-    `sha256` is the digest (hex) of its file, where that is known.
+    `sha256` is the digest (hex) of its file, where that is known. `needs` tells the part of a file that `read` will
+    give to `read_location`, None for none; one on a server is read ahead.
     """
 
     id: str
     label: int
     read: Callable[[], Any]
     sha256: str | None = field(default=None, kw_only=True)
+    needs: Callable[[], Part | None] | None = field(default=None, kw_only=True)
 
 
 class ExampleDataset(Dataset[tuple[Inputs, int, str]]):
@@ -60,6 +64,13 @@ class ExampleDataset(Dataset[tuple[Inputs, int, str]]):
         if isinstance(view, Relabelled):
             return view.inputs, view.label, example.id
         return view, example.label, example.id
+
+    def __getitems__(self, indices: Sequence[tuple[int, int, int]]) -> list[tuple[Inputs, int, str]]:
+        """The rows of a batch, which a DataLoader asks for where this method is there: as one by one."""
+        needed = (self._examples[position].needs for _, position, _ in indices)
+        locations = (needs() for needs in needed if needs is not None)
+        with reading_ahead([place for place in locations if place is not None and place.is_remote]):
+            return [self[index] for index in indices]
 
 
 @dataclass(frozen=True)

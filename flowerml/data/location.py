@@ -9,6 +9,7 @@ from typing import Protocol
 from PIL import Image
 
 from flowerml.data.decode import BadImage, decode, read_bytes
+from flowerml.data.workers.prefetch import read_source
 from flowerml.files import file_digest
 
 
@@ -18,6 +19,16 @@ class Unreachable(BadImage):
 
 class Part(Hashable, Protocol):
     """A part of a larger file, on this machine or on a server; one that is equal has the same bytes."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its bytes may have to come from a server."""
+        ...
 
     def read(self) -> bytes:
         """The bytes. Raises BadImage; Unreachable where only the way to them is broken."""
@@ -35,6 +46,11 @@ class Span:
     path: Path
     offset: int
     size: int
+
+    @property
+    def is_remote(self) -> bool:
+        """As `Part.is_remote`."""
+        return False
 
     def read(self) -> bytes:
         """The bytes. Raises BadImage where the file can't be read, or ends before."""
@@ -59,8 +75,8 @@ PictureLocation = Path | Part
 
 
 def read_location(location: PictureLocation) -> bytes:
-    """A picture's bytes. Raises BadImage where they can't be read."""
-    return read_bytes(location) if isinstance(location, Path) else location.read()
+    """A picture's bytes, as they were read ahead where they were. Raises BadImage where they can't be read."""
+    return read_bytes(location) if isinstance(location, Path) else read_source(location)
 
 
 def read_image_at(location: PictureLocation) -> Image.Image:

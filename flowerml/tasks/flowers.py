@@ -18,7 +18,7 @@ from flowerml.data.image_cache.choice import OFF, open_store
 from flowerml.data.image_cache.entry import evaluation_entry, training_entry
 from flowerml.data.image_cache.examples import as_array, cached_examples, to_image
 from flowerml.data.loader import Example, Transform
-from flowerml.data.location import PictureLocation, location_digest, read_image_at
+from flowerml.data.location import Part, PictureLocation, location_digest, read_image_at
 from flowerml.data.quality.label_conflicts import conflicting_labels, resolve_label_conflicts
 from flowerml.data.quality.near_duplicates import group_numbers
 from flowerml.data.scan import Scan, require_readable, scan_folder
@@ -272,7 +272,12 @@ def _is_utf8(name: str) -> bool:
 
 
 def _make_example(location: PictureLocation, key: str, label: int, sha256: str | None = None) -> Example:
-    return Example(key, label, partial(read_image_at, location), sha256=sha256)
+    needs = None if isinstance(location, Path) else partial(_part, location)
+    return Example(key, label, partial(read_image_at, location), sha256=sha256, needs=needs)
+
+
+def _part(part: Part) -> Part:
+    return part
 
 
 def _scan_remarks(scanned: Scan, groups: Sequence[int], source: str, dropped: int) -> tuple[str, ...]:

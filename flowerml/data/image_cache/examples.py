@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from flowerml.data.image_cache.entry import Entry
 from flowerml.data.image_cache.store import Store
 from flowerml.data.loader import Example
+from flowerml.data.location import Part
 
 Convert = Callable[[np.ndarray], Any]  # pixels (height, width, 3) to what the transform takes
 
@@ -33,9 +35,17 @@ def cached_examples(
     Entry i belongs to example i; its index in the store is `first` + i. Without a store the form is made at each read.
     """
     return [
-        replace(example, read=partial(_read, entry, store, first + index, convert))
+        replace(
+            example,
+            read=partial(_read, entry, store, first + index, convert),
+            needs=None if isinstance(entry.location, Path) else partial(_needed, entry.location, store, first + index),
+        )
         for index, (example, entry) in enumerate(zip(examples, entries, strict=True))
     ]
+
+
+def _needed(part: Part, store: Store | None, index: int) -> Part | None:
+    return None if store is not None and store.has(index) else part
 
 
 def _read(entry: Entry, store: Store | None, index: int, convert: Convert) -> Any:  # noqa: ANN401

@@ -28,6 +28,10 @@ _ABANDONED_S = 86_400  # temporary files of this age belong to a process that wa
 class Store(Protocol):
     """Pixels of the entries of one run by their index, for the process that made it and its forks."""
 
+    def has(self, index: int) -> bool:
+        """Whether the pixels are stored, as far as that shows without reading them."""
+        ...
+
     def get(self, index: int) -> np.ndarray | None:
         """The pixels (height, width, 3), not to be written to; None where they are not stored."""
         ...
@@ -54,9 +58,13 @@ class RamStore:
         self._is_filled, self._pixels = bytes_[: self.count], bytes_[self.count :]
         self._starts = [0, *ends]
 
+    def has(self, index: int) -> bool:
+        """As `Store.has`."""
+        return index < self.count and bool(self._is_filled[index])
+
     def get(self, index: int) -> np.ndarray | None:
         """As `Store.get`: a view of the memory."""
-        if index >= self.count or not self._is_filled[index]:
+        if not self.has(index):
             return None
         entry = self._entries[index]
         pixels = self._slot(index).reshape(entry.height, entry.width, 3)
@@ -90,6 +98,10 @@ class DiskStore:
         _make_room(folder, own, limit - sum(entry.nbytes + _HEADER.size for entry in entries[: self.count]))
         self._verified: set[int] = set()
         self._has_failed = mmap.mmap(-1, 1)  # shared with forks: a full disk is said once
+
+    def has(self, index: int) -> bool:
+        """As `Store.has`."""
+        return index < self.count and self._path(self._entries[index]).exists()
 
     def get(self, index: int) -> np.ndarray | None:
         """As `Store.get`."""

@@ -1,7 +1,8 @@
 """Parquet files: pictures in a column `image`, as Hugging Face's datasets write them, or paths in a column `path`.
 
 A row of a Parquet file can't be read alone, only its group of rows. So the pictures are copied once, a group at a time,
-into one file of the cache folder, and then read by offset as those of a tar file.
+into one file of the cache folder, and then read by offset as those of a tar file. Those of a file that stays on a
+server are read from there, a group at a time.
 """
 
 import json
@@ -16,6 +17,8 @@ from flowerml.data.scan_cache import cache_folder
 from flowerml.data.sources.class_names import name_classes
 from flowerml.data.sources.listing import ListedPicture, PictureList
 from flowerml.data.sources.packed import Row, packed_file, read_rows, write_packed
+from flowerml.data.sources.remote.row_groups import RemoteRow, RowGroup
+from flowerml.data.sources.remote.streamed_index import StreamedIndex, read_index
 from flowerml.data.sources.shard_files import require_files
 from flowerml.data.sources.table.file_rows import FileRow, list_files
 from flowerml.data.sources.tar_shards import MAX_PICTURE_BYTES
@@ -41,6 +44,8 @@ def read_parquet_list(root: Path) -> PictureList:
 
 
 def _read_file(path: Path) -> PictureList:
+    if (streamed := read_index(path)) is not None:
+        return _read_streamed(path, streamed)
     state = location_state(path)
     packed, rows = _rows(path, tuple(state or ()), cache_folder())
     pictures: list[ListedPicture] = []
@@ -50,9 +55,30 @@ def _read_file(path: Path) -> PictureList:
         if offset < 0:
             external.append(FileRow(name, label, where))
         else:
-            pictures.append(ListedPicture(name, label, Span(packed, offset, size), where, f"{path}, row {number}"))
+            pictures.append(ListedPicture(name, label, Span(packed, offset, size), where, row_name(path, number)))
     listed = list_files(path, external)
     return PictureList([*pictures, *listed.pictures], listed.remarks)
+
+
+def _read_streamed(path: Path, streamed: StreamedIndex) -> PictureList:
+    """As `_read_file`, of a file that stays on the server: rows [size (-1: a path), name or path, label, group]."""
+    pictures: list[ListedPicture] = []
+    external: list[FileRow] = []
+    groups: dict[int, RowGroup] = {}
+    for number, (size, name, label, group) in enumerate(streamed.rows):
+        rows = groups.get(group) or groups.setdefault(group, RowGroup(streamed.file, IMAGE, group, number))
+        where = f"{path.name}, row {number}"
+        if size < 0:
+            external.append(FileRow(name, label, where))
+        else:
+            pictures.append(ListedPicture(name, label, RemoteRow(rows, number, size), where, row_name(path, number)))
+    listed = list_files(path, external)
+    return PictureList([*pictures, *listed.pictures], listed.remarks)
+
+
+def row_name(path: Path, number: int) -> str:
+    """The name of a row's picture in messages, and in what a scan keeps."""
+    return f"{path}, row {number}"
 
 
 @lru_cache(maxsize=256)
@@ -60,18 +86,36 @@ def _rows(path: Path, _state: tuple[int, ...], _cache: Path) -> tuple[Path, list
     """The packed file of the pictures, and [offset, size, name or path, label] of every row."""
     packed = packed_file(path, _KIND)
     rows = read_rows(packed)
-    return packed, write_packed(packed, _pictures(path), path.stat().st_size) if rows is None else rows
+    return packed, write_packed(packed, pictures_of(path, path), path.stat().st_size) if rows is None else rows
 
 
-def _pictures(path: Path) -> Iterator[tuple[bytes | None, Row]]:
-    """The bytes of each row, with its name or path and its label; None where the picture is the file `path`."""
+def require_pyarrow(where: Path | str) -> None:
+    """Raise UserError where pyarrow is not installed."""
     try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
+        import pyarrow.parquet  # noqa: F401 - whether it is there
     except ImportError as error:
-        raise UserError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from error
+        raise UserError(f"{where}: reading Parquet needs pyarrow: pip install pyarrow") from error
+
+
+def group_sizes(source: Path) -> list[int]:
+    """The number of rows of each group of a file that `pictures_of` has read."""
+    from pyarrow.parquet import read_metadata
+
+    metadata = read_metadata(source)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def pictures_of(path: Path, source: Path) -> Iterator[tuple[bytes | None, Row]]:
+    """The bytes of each row, with its name or path and its label; None where the picture is the file `path`.
+
+    `source` has the bytes of the file that is called `path`. Raises UserError as `read_parquet_list`.
+    """
+    require_pyarrow(path)
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
     try:
-        with ParquetFile(path, memory_map=False, pre_buffer=False) as file:
+        with ParquetFile(source, memory_map=False, pre_buffer=False) as file:
             column, label_of = _columns(path, file.schema_arrow)
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: no rows in it: add a row per picture")
@@ -79,7 +123,7 @@ def _pictures(path: Path) -> Iterator[tuple[bytes | None, Row]]:
             for batch in file.iter_batches(_BATCH, columns=[column, LABEL], use_threads=False):
                 values, labels = (batch.column(name).to_pylist() for name in (column, LABEL))
                 for value, label in zip(values, labels, strict=True):
-                    where = f"{path}, row {number}"
+                    where = row_name(path, number)
                     data, name = (None, value) if column == PATH else _image(value, where)
                     yield data, [_name(path, number, data, name, where), label_of(label, where)]
                     number += 1

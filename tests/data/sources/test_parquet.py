@@ -111,7 +111,7 @@ def test_the_pictures_are_copied_once_and_again_when_the_file_changes(tmp_path, 
     (packed,) = (cache / "packed").iterdir()
     reader._rows.cache_clear()  # as another process
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "_pictures", lambda _: pytest.fail("read again"))
+        patch.setattr(reader, "pictures_of", lambda *_: pytest.fail("read again"))
         assert read(path) == expected
         packed.write_bytes(packed.read_bytes()[:-1])
         reader._rows.cache_clear()

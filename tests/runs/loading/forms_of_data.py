@@ -38,4 +38,10 @@ def as_streamed_shards(root, folder, site):
     return Path(f"{site.url}/{folder.name}/flowers-{{000..002}}.tar")
 
 
+def as_streamed_parquet(root, folder, site):
+    """Parquet files on a server, as `as_streamed_shards`."""
+    site.put_folder(parquet_of(root, folder), f"{folder.name}/")
+    return Path(f"{site.url}/{folder.name}/train-{{00000..00001}}-of-00002.parquet")
+
+
 FORMS = {"table": as_table, "shards": as_shards, "parquet": as_parquet}

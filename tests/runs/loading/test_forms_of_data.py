@@ -15,12 +15,12 @@ from flowerml.settings import resolve
 from flowerml.tasks.flowers import CLASSES, FlowersTask
 from tests.data.sources.remote.servers import serving
 from tests.runs.conftest import SMALL
-from tests.runs.loading.forms_of_data import FORMS, as_address, as_streamed_shards
+from tests.runs.loading.forms_of_data import FORMS, as_address, as_streamed_parquet, as_streamed_shards
 from tests.runs.test_train import same_weights, weights
 
 pytestmark = pytest.mark.slow
 
-ON_A_SERVER = {"address": as_address, "streamed": as_streamed_shards}
+ON_A_SERVER = {"address": as_address, "streamed": as_streamed_shards, "streamed parquet": as_streamed_parquet}
 NAMES = [*FORMS, *ON_A_SERVER]
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}
 
@@ -34,12 +34,12 @@ def of_folder(train_small):
 @pytest.fixture(scope="module", params=NAMES)
 def form(request, flowers, tmp_path_factory):
     """The path of the pictures of `flowers` in another form."""
-    folder = tmp_path_factory.mktemp(f"as-{request.param}")
+    folder = tmp_path_factory.mktemp(f"as-{request.param.replace(' ', '-')}")
     if request.param in FORMS:
         yield FORMS[request.param](flowers, folder)
         return
     with serving() as site, pytest.MonkeyPatch.context() as patch:
-        if request.param == "streamed":
+        if request.param.startswith("streamed"):
             patch.setenv(COPIES_VARIABLE, "0.000001")
         yield ON_A_SERVER[request.param](flowers, folder, site)
 

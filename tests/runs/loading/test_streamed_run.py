@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowerml.data.sources.remote import remote_span
+from flowerml.data.sources.remote import remote_span, row_groups
 from flowerml.data.sources.remote.limits import COPIES_VARIABLE, STREAMED_VARIABLE
 from flowerml.errors import RunFailed
 from flowerml.events import MemoryRecorder
@@ -11,7 +11,7 @@ from flowerml.settings import resolve
 from tests.data.sources.remote.servers import serving
 from tests.runs.conftest import SMALL
 from tests.runs.interrupted_runs import assert_whole, epoch
-from tests.runs.loading.forms_of_data import as_streamed_shards
+from tests.runs.loading.forms_of_data import as_streamed_parquet, as_streamed_shards
 
 
 @pytest.fixture
@@ -20,13 +20,15 @@ def site():
         yield site
 
 
-@pytest.fixture
-def address(flowers, site, tmp_path, monkeypatch):
-    """Tar files of which none is copied and no picture kept: each is asked for when it is read."""
+@pytest.fixture(params=[as_streamed_shards, as_streamed_parquet])
+def address(request, flowers, site, tmp_path, monkeypatch):
+    """Files of which none is copied and no picture kept: each picture, or its group, is asked for when it is read."""
     monkeypatch.setenv(COPIES_VARIABLE, "1e-6")
     monkeypatch.setenv(STREAMED_VARIABLE, "1e-9")
     monkeypatch.setattr(remote_span, "RETRY_DELAYS_S", (0.0,))
-    return str(as_streamed_shards(flowers, tmp_path / "shards", site))
+    monkeypatch.setattr(row_groups, "_MEMORY_BYTES", 0)
+    row_groups._group_memory.cache_clear()
+    return str(request.param(flowers, tmp_path / "packed", site))
 
 
 @pytest.mark.slow

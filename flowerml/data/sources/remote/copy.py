@@ -1,8 +1,8 @@
 """The copy of an address in the cache folder: each file whole or not at all, as the server has it at the start.
 
 `remote/<digest of the address>/` has the files, with the versions of all in `objects.json`. A process asks the server
-once which versions there are, and fetches what it lacks; files that the server no longer has are removed. Tar files
-that do not fit stay on the server, and their pictures are read from there.
+once which versions there are, and fetches what it lacks; files that the server no longer has are removed. Tar and
+Parquet files that do not fit stay on the server, and their pictures are read from there.
 """
 
 import fcntl
@@ -48,9 +48,11 @@ def local_copy(address: str, cache: Path) -> Path:
     The server is asked once in the life of a process.
 
     Raises:
-        UserError: the address may hold a credential, is not there, can't be read or listed, or is too large; or the
-            cache folder can't be written to.
+        UserError: a bound in the environment is none; the address may hold a credential, is not there, can't be read
+            or listed, or is too large; or the cache folder can't be written to.
     """
+    for variable in (COPIES_VARIABLE, STREAMED_VARIABLE):  # before the server is asked, which takes a while
+        limit_bytes(variable)
     if may_hold_secret(address):
         raise UserError(
             f"{address.partition('?')[0].partition('#')[0]}: an address with a user, a password, or a query (?…) is not"
@@ -81,7 +83,7 @@ class _Copy:
         versions = {name: self._stat(name) for name in names}
         beside = {name: version for name in _BESIDE if (version := self._stat_optional(name)) is not None}
         self._bring(beside)
-        self._bring(versions, may_stay=self._name.lower().endswith(TAR))
+        self._bring(versions, may_stay=self._name.lower().endswith((TAR, PARQUET)))
         pictures: Sequence[str] = ()
         if posixpath.splitext(self._name)[1].lower() in TABLE_SUFFIXES:
             pictures = self._names_of_rows()
@@ -96,9 +98,9 @@ class _Copy:
         listed = self._store.list_folder(self._address)
         for name in listed:
             _require_file_name(self._address, name)
-        shards = {name: version for name, version in listed.items() if name.lower().endswith(TAR)}
-        self._bring({name: version for name, version in listed.items() if name not in shards})
-        self._bring(shards, may_stay=_is_of_shards(listed))
+        packed = {name: version for name, version in listed.items() if name.lower().endswith((TAR, PARQUET))}
+        self._bring({name: version for name, version in listed.items() if name not in packed})
+        self._bring(packed, may_stay=_is_of_packed_files(listed))
         self._remove_others({*listed})
         return self._files
 
@@ -163,7 +165,9 @@ class _Copy:
             f" run needs, or allow more: {COPIES_VARIABLE}=GB."
         )
         if not may_stay:
-            raise UserError(f"{problem} Tar files (WebDataset) need no copy: their pictures are read from the server")
+            raise UserError(
+                f"{problem} Tar (WebDataset) and Parquet files need no copy: their pictures are read from the server"
+            )
         try:
             require_parts(files)
         except NoParts as error:
@@ -223,10 +227,11 @@ def _require_file_name(where: str, name: str) -> None:
         raise UserError(f"{where}: {name[:200]!r} is no name that a file can have: rename it there")
 
 
-def _is_of_shards(names: Iterable[str]) -> bool:
-    """Whether a folder of these files is read as tar files, as `form_of` says of the copy."""
-    visible = [name for name in names if not name.startswith(".")]
-    return not any("/" in name or name.lower().endswith(PARQUET) for name in visible)
+def _is_of_packed_files(names: Iterable[str]) -> bool:
+    """Whether a folder of these files is read as tar or as Parquet files, as `form_of` says of the copy."""
+    visible = [name.lower() for name in names if not name.startswith(".")]
+    forms = [suffix for suffix in (TAR, PARQUET) if any(name.endswith(suffix) for name in visible)]
+    return len(forms) < 2 and not any("/" in name for name in visible)
 
 
 def _read_record(file: Path) -> dict[str, ObjectVersion]:

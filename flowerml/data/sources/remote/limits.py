@@ -5,7 +5,7 @@ import os
 from flowerml.errors import UserError
 
 COPIES_VARIABLE = "FLOWERML_REMOTE_GB"  # of the copies of all addresses
-STREAMED_VARIABLE = "FLOWERML_STREAMED_GB"  # of single pictures that were read from tar files on servers
+STREAMED_VARIABLE = "FLOWERML_STREAMED_GB"  # of single pictures that were read from servers
 _DEFAULT_GB = {COPIES_VARIABLE: 50.0, STREAMED_VARIABLE: 10.0}
 
 

@@ -54,18 +54,22 @@ class PictureCache:
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         return data if digest == _digest(key, data) else None
 
+    def has(self, key: str) -> bool:
+        """Whether there are bytes of that key, whole or damaged."""
+        return self._path(key).exists()
+
     def put(self, key: str, data: bytes) -> None:
         """Store the bytes, where there is room for them."""
-        path, content = self._path(key), _digest(key, data) + data
+        path, size = self._path(key), _DIGEST_BYTES + len(data)
         temporary = path.with_name(f".{key[:16]}.{secrets.token_hex(8)}{_TEMPORARY}")
         try:
             with self._locked_state() as state:
-                if state.is_full_for(len(content), self._limit):
+                if state.is_full_for(size, self._limit):
                     return
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
+            temporary.write_bytes(_digest(key, data) + data)
             with self._locked_state() as state:  # counted and moved under one lock: what is counted is there
-                if self._make_room(state, len(content) - file_size(path)):
+                if self._make_room(state, size - file_size(path)):
                     temporary.replace(path)
         except OSError as error:
             if self._folder not in _failed:

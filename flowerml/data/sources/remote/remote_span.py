@@ -48,6 +48,11 @@ class RemoteSpan:
     offset: int
     size: int
 
+    @property
+    def is_remote(self) -> bool:
+        """As `Part.is_remote`."""
+        return True
+
     def read(self) -> bytes:
         """The bytes. Raises Unreachable where the server can't be reached, or has another version."""
         cache, key = streamed_pictures(), self.key

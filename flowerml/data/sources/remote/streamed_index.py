@@ -1,7 +1,8 @@
-"""Tar files whose pictures stay on the server: an index of each in the cache folder, and an empty file in its place.
+"""Files whose pictures stay on the server: an index of each in the cache folder, and an empty file in its place.
 
-`remote/<digest of the address>/files/` has an empty file by the name of the tar file, so that a list of the folder has
-it, and `remote/<…>/indexes/` what is in it. Only indexes there are read: one from elsewhere could name any address.
+`remote/<digest of the address>/files/` has an empty file by the name of the one on the server, so that a list of the
+folder has it, and `remote/<…>/indexes/` what is in it. Only indexes there are read: one from elsewhere could name any
+address.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ _FORM = ["flowerml-streamed-1"]
 
 
 class StreamedIndex(NamedTuple):
-    """What is in a tar file on a server: rows [name, offset, size, label]."""
+    """What is in a file on a server: of a tar file rows [name, offset, size, label]."""
 
     file: RemoteFile
     rows: Rows

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,12 @@ class Site:
     requests: list[tuple[str, str]] = field(default_factory=list)
     connections: int = 0
     url: str = ""
+    delay_s: float = 0.0  # of each request for a part, as on the way to a server that is far away
+    meeting: threading.Event | None = None  # requests for parts wait until two are open at a time, or so long
+    meeting_s: float = 5.0
+    open_parts: int = 0  # requests for parts that have no answer yet, and the most there were
+    most_open_parts: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fetched(self):
         """The paths of all GET requests since the last call, sorted."""
@@ -39,6 +46,23 @@ class Site:
         found = sum(method == "PART" for method, _ in self.requests)
         self.requests.clear()
         return found
+
+    @contextmanager
+    def counted_part(self):
+        """Context of a request for a part."""
+        with self.lock:
+            self.open_parts += 1
+            self.most_open_parts = max(self.most_open_parts, self.open_parts)
+            if self.meeting is not None and self.open_parts > 1:
+                self.meeting.set()
+        try:
+            if self.meeting is not None:
+                self.meeting.wait(self.meeting_s)
+            time.sleep(self.delay_s)
+            yield
+        finally:
+            with self.lock:
+                self.open_parts -= 1
 
     def put_folder(self, root, below=""):
         """Offer the files of a folder."""
@@ -54,6 +78,7 @@ def serving():
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # a connection has many requests
+        disable_nagle_algorithm = True  # else 40 ms between the headers and the body of an answer
 
         def setup(self):
             site.connections += 1
@@ -73,7 +98,8 @@ def serving():
             part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if site.parts else None
             site.requests.append(("PART" if part else self.command, path))
             if part and path in site.files:
-                return self._answer_part(site.files[path], int(part[1]), int(part[2]) + 1)
+                with site.counted_part():
+                    return self._answer_part(site.files[path], int(part[1]), int(part[2]) + 1)
             data = site.files.get(path)
             status = site.statuses.get(path, 302 if path in site.redirects else 404 if data is None else 200)
             self.send_response(status)

@@ -119,6 +119,26 @@ def test_tar_files_that_do_not_fit_are_read_from_there(bucket, root, tmp_path, c
         place.read()
 
 
+def test_parquet_files_that_do_not_fit_are_read_from_there(bucket, root, tmp_path, cache, monkeypatch):
+    """Of a folder, by other processes too."""
+    monkeypatch.setenv(COPIES_VARIABLE, "0.000001")
+    monkeypatch.setenv(STREAMED_VARIABLE, "1e-9")
+    bucket(parquet_of(root, tmp_path / "p"), "p/")
+    assert digest("s3://photos/p") == digest(root)
+    assert {path.stat().st_size for path in cache.rglob("*.parquet")} == {0}
+    place = read("s3://photos/p").files[0].location
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(type(place).read, [place] * 4, chunksize=1) == [place.read()] * 4
+
+
+def test_a_folder_of_tar_and_parquet_files_is_of_neither_form_and_copied(bucket, root, tmp_path, monkeypatch):
+    monkeypatch.setenv(COPIES_VARIABLE, "0.000001")
+    bucket(parquet_of(root, tmp_path / "p"), "m/")
+    bucket(shards_of(root, tmp_path / "s"), "m/")
+    with pytest.raises(UserError, match=r"Tar \(WebDataset\) and Parquet files need no copy"):
+        local_path(Path("s3://photos/m"))
+
+
 def test_what_is_not_there_is_one_line(bucket, root):
     bucket(root, "flowers/")
     for address, message in {

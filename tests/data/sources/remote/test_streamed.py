@@ -23,10 +23,9 @@ from flowerml.data.sources.remote.remote_span import RemoteSpan
 from flowerml.data.transforms import EvaluationTransform, InputDescription
 from flowerml.errors import RunFailed, UserError
 from tests.data.pictures import encode, put_classes, scene
-from tests.data.sources.parquet_files import parquet_of
 from tests.data.sources.remote.servers import serving
 from tests.data.sources.shards import shard, shards_of
-from tests.data.sources.tables import read
+from tests.data.sources.tables import read, table_of
 
 COUNTS = {"daisy": 3, "rose": 2, "tülip": 2}
 ALL_IN = "flowers-{000..002}.tar"
@@ -336,16 +335,20 @@ class TestWhatCanNotStayThere:
         with pytest.raises(UserError, match=r"the server does not say its size and version \(ETag\)"):
             local_path(Path(offered))
 
-    def test_parquet_files(self, root, site, tmp_path, monkeypatch):
+    def test_tables(self, root, site, monkeypatch):
         allow(monkeypatch, 1)
-        site.put_folder(parquet_of(root, tmp_path / "p", count=1), "p/")
-        with pytest.raises(UserError, match=r"FLOWERML_REMOTE_GB=GB\. Tar files \(WebDataset\) need no copy"):
-            local_path(Path(f"{site.url}/p/train-00000-of-00001.parquet"))
+        site.files["/photos.csv"] = table_of(root).read_bytes()
+        with pytest.raises(
+            UserError, match=r"FLOWERML_REMOTE_GB=GB\. Tar \(WebDataset\) and Parquet files need no copy"
+        ):
+            local_path(Path(f"{site.url}/photos.csv"))
 
-    def test_a_bound_that_is_no_number(self, offered, monkeypatch):
-        monkeypatch.setenv(STREAMED_VARIABLE, "much")
-        with pytest.raises(UserError, match=r"FLOWERML_STREAMED_GB is 'much'. Allowed: a number of GB, > 0"):
+    @pytest.mark.parametrize("name", [COPIES_VARIABLE, STREAMED_VARIABLE])
+    def test_with_a_bound_that_is_no_number_the_server_is_not_asked(self, offered, site, monkeypatch, name):
+        monkeypatch.setenv(name, "much")
+        with pytest.raises(UserError, match=rf"{name} is 'much'. Allowed: a number of GB, > 0"):
             local_path(Path(offered))
+        assert site.requests == []
 
 
 def test_a_bad_file_is_refused_by_its_address(site, tmp_path, monkeypatch, cache):
