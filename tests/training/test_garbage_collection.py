@@ -19,8 +19,9 @@ class Cycle:
 
 
 @pytest.fixture(autouse=True)
-def unfrozen() -> Iterator[None]:
-    """Starts unfrozen, and restores the test process's state afterwards."""
+def unfrozen(monkeypatch) -> Iterator[None]:
+    """Starts unfrozen, and restores the test process's state afterwards: a command may have run in it."""
+    monkeypatch.setattr(garbage_collection, "_imports_frozen", False)
     before, threshold = gc.get_freeze_count(), gc.get_threshold()
     gc.unfreeze()
     yield
