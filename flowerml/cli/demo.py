@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flowerml.human_units import duration
 from flowerml.log import configure_logging
+from flowerml.process.environment import set_process_environment
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def main() -> int:
     configure_logging()
     started = time.monotonic()
     os.environ["MLFLOW_TRACKING_URI"] = STORE
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    set_process_environment()
     shutil.rmtree(HOME, ignore_errors=True)
     from flowerml.data.synthetic.flowers import make_flowers
     from flowerml.tracking import create_experiment

@@ -18,6 +18,13 @@ logger = logging.getLogger(__name__)
 # third of a step in waking its cores: GNU's OpenMP (in torch's wheels) spins for about 0.1 ms here, LLVM's and Intel's,
 # which read the first name only, not at all. They read it when they are loaded. Results do not depend on it.
 SHORT_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+# What these libraries tell their makers about their use, unasked: for MLflow requests in the middle of a training, and
+# one at the end of each process, which a network that answers nobody delays.
+NO_TELEMETRY = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 # The command that was typed (`flowerml train`): the source of MLflow runs, also of those of child processes.
 COMMAND = "FLOWERML_COMMAND"
 _SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # a user who has set one of these has decided
@@ -25,11 +32,13 @@ _USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # as in getpass.getuser
 
 
 def set_process_environment() -> None:
-    """Set short waits of OpenMP threads, and where the system knows none a home folder and a user name.
+    """Set short waits of OpenMP threads, no telemetry, and where the system knows none a home folder and a user name.
 
     A container's numeric user has neither: several libraries fail, or write into a folder called `~`.
     """
     os.environ.update(short_wait(os.environ))
+    for name, value in NO_TELEMETRY.items():
+        os.environ.setdefault(name, value)
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path raises here
         os.environ["HOME"] = str(temporary_home())
         logger.warning(f"this user has no home folder (no HOME, no passwd entry): caches go to {os.environ['HOME']}")

@@ -17,6 +17,7 @@ from flowerml.tracking.delivery.background_sender import BackgroundSender
 from flowerml.tracking.delivery.run_writer import RunWriter
 from flowerml.tracking.environment.env_run import own_env_run_id
 from flowerml.tracking.environment.launcher_status import restore_status_after_launcher
+from flowerml.tracking.heartbeat import TagHeartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,10 @@ class MlflowRecorder:
     that the artifact store does not take stops no other event; it is tried again later.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, *, heartbeat: bool = False) -> None:
+        """With `heartbeat` the run has heartbeats until its end; a run that lasts for hours needs some."""
         self._writer = RunWriter(client, client.get_run(run_id))
+        self._heartbeat = TagHeartbeat(client, run_id) if heartbeat else None
         self._queue: deque[Event] = deque()
         self._files: dict[tuple[Path, str], Artifact] = {}  # not taken by the artifact store
         self._retry_files_at = 0.0  # time.monotonic()
@@ -131,6 +134,7 @@ class MlflowRecorder:
         while (error := self._write_queue()) is not None and not is_permanent(error) and time.monotonic() < give_up:
             self._warn("waiting", f"waiting for MLflow to take the rest, {_CLOSE_WAIT_S:.0f} s at most")
             time.sleep(_RETRY_S)
+        self._stop_heartbeat()
         if self._queue:
             logger.warning(
                 f"{len(self._queue)} events did not reach MLflow; the files are where the command has written them"
@@ -139,7 +143,13 @@ class MlflowRecorder:
             names = ", ".join(str(path) for path, _ in self._files)
             logger.warning(f"MLflow has no copy of {names}: they are there only")
 
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+
     def _write(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._stop_heartbeat()  # the end removes its tag
         if not isinstance(event, Artifact):
             self._writer.write(event)
             return

@@ -10,7 +10,7 @@ import pytest
 
 from flowerml.data.scan_cache import cache_folder
 from flowerml.process import environment as process_environment
-from flowerml.process.environment import set_process_environment, short_wait, temporary_home
+from flowerml.process.environment import NO_TELEMETRY, set_process_environment, short_wait, temporary_home
 from tests.conftest import ROOT
 
 NOBODY = 4_000_000_000  # a user id without a passwd entry
@@ -37,6 +37,33 @@ def test_commands_load_openmp_with_short_waiting():
     assert done.returncode == 2
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
     assert "GOMP_SPINCOUNT = '10000'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("own", "shown"), [({}, "off True"), ({"MLFLOW_DISABLE_TELEMETRY": "false"}, "on True")])
+def test_libraries_report_nothing_unless_the_user_lets_them(own, shown):
+    """Asked of MLflow and huggingface_hub, in a process that looks like no test: both report nothing from those."""
+    code = (
+        "from flowerml.process.environment import set_process_environment as start; start(); "
+        "import mlflow, huggingface_hub.constants as hub; from mlflow.telemetry import get_telemetry_client as client; "
+        "from mlflow.telemetry.utils import is_telemetry_disabled as disabled; "
+        "print('off' if disabled() and client() is None else 'on', hub.HF_HUB_DISABLE_TELEMETRY)"
+    )
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "HTTPS_PROXY": "http://127.0.0.1:9", **own}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == shown
+
+
+def test_commands_set_it_before_mlflow_is_imported():
+    code = (
+        "import os, sys; os.environ.pop('MLFLOW_DISABLE_TELEMETRY', None); from flowerml.cli import main; "
+        "main.main(['nothing']); print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "true"
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
@@ -70,7 +97,7 @@ def test_the_folder_is_the_same_each_time(monkeypatch, tmp_path):
 
 
 def test_with_a_home_nothing_is_said(capsys):
-    before = dict(os.environ) | short_wait(os.environ)
+    before = NO_TELEMETRY | dict(os.environ) | short_wait(os.environ)
     set_process_environment()
     assert dict(os.environ) == before
     assert capsys.readouterr().err == ""

@@ -92,7 +92,8 @@ def _continue_journal(previous: Path, attempt: Path) -> Journal | None:
 def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind: str) -> MlflowRecorder:
     """Start a run of another kind (an evaluation), a child of the training run `parent_id` if the server has that one.
 
-    Under `mlflow run` it is the run that this has opened.
+    Under `mlflow run` it is the run that this has opened. It has heartbeats, so `flowerml reap` closes it where the
+    process is killed or can't deliver its end.
 
     Raises:
         UserError: the tracking server can't be reached or refuses.
@@ -105,11 +106,11 @@ def start_child_run(parent_id: str | None, experiment: str, run_name: str, kind:
         if run is not None:
             for name, text in tags.items():
                 client.set_tag(run.info.run_id, name, text)
-            return MlflowRecorder(client, str(run.info.run_id))
+            return MlflowRecorder(client, str(run.info.run_id), heartbeat=True)
         experiment_id = str(parent.info.experiment_id) if parent else get_or_create_experiment(client, experiment)
         all_tags = {**source_tags(), **tags, MLFLOW_RUN_NAME: run_name}
         run = client.create_run(experiment_id, tags=all_tags, run_name=run_name)
-        return MlflowRecorder(client, str(run.info.run_id))
+        return MlflowRecorder(client, str(run.info.run_id), heartbeat=True)
     except Exception as error:  # MLflow, SQLAlchemy and requests each raise their own
         raise to_user_error(error) from error
 

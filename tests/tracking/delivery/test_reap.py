@@ -1,12 +1,16 @@
 """Runs closed at the server as stale while alive: the next heartbeat sets them to RUNNING, and their real end wins."""
 
 import json
+import multiprocessing
+import os
+import signal
+import threading
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.events import Ended, Metrics, Status, Tags, now_ms
-from flowerml.tracking import close_stale_runs
+from flowerml.tracking import close_stale_runs, heartbeat, recorder, start_child_run
 from flowerml.tracking.delivery import reap
 from flowerml.tracking.delivery.journal_delivery import JournalDelivery
 from flowerml.tracking.heartbeat import HEARTBEAT
@@ -105,3 +109,62 @@ def test_a_run_that_ends_while_others_are_closed_keeps_its_status(made, monkeypa
     others = {first, second, third} - {closed.run_id}
     assert info_of(closed.run_id).status == "KILLED"
     assert sorted(info_of(run_id).status for run_id in others) in (["FINISHED", "FINISHED"], ["FINISHED", "RUNNING"])
+
+
+def begin_selection_and_die(run_ids):
+    run_ids.put(start_child_run(None, "flowers", "select", "select").run_id)
+    run_ids.close()
+    run_ids.join_thread()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_selection_whose_process_was_killed_is_closed(made):
+    fork = multiprocessing.get_context("fork")
+    run_ids = fork.Queue()
+    process = fork.Process(target=begin_selection_and_die, args=(run_ids,))
+    process.start()
+    run_id = run_ids.get(timeout=60)
+    process.join(60)
+    assert close_stale_runs(300, []) == []
+    (closed,) = close_stale_runs(-1, [])
+    assert (closed.run_id, closed.status) == (run_id, "KILLED")
+    assert closed.reason.startswith(f"its process {process.pid} on ")
+    assert MlflowClient().get_run(run_id).info.status == "KILLED"
+
+
+@pytest.fixture
+def selection(made, monkeypatch):
+    """The run of a selection, with heartbeats every 0.05 s, whose end is tried for 0.1 s."""
+    monkeypatch.setattr(heartbeat, "_INTERVAL_S", 0.05)
+    monkeypatch.setattr(recorder, "_CLOSE_WAIT_S", 0.1)
+    return start_child_run(None, "flowers", "select", "select")
+
+
+def heartbeat_of(run):
+    return heartbeat.parse_heartbeat(get_run(run).data.tags[HEARTBEAT])
+
+
+def heartbeat_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "run-heartbeat"]
+
+
+def test_a_selection_has_heartbeats_until_its_end(selection):
+    first = heartbeat_of(selection)
+    assert first.pid == os.getpid()
+    wait_for(lambda: heartbeat_of(selection).time > first.time)
+    selection.record(Ended(Status.FINISHED))
+    selection.close()
+    assert heartbeat_threads() == []
+    assert (get_run(selection).info.status, HEARTBEAT in get_run(selection).data.tags) == ("FINISHED", False)
+
+
+def test_a_selection_that_could_not_deliver_its_end_is_closed_later(selection, monkeypatch):
+    """It stayed RUNNING for good."""
+    with monkeypatch.context() as away:
+        away.setattr(selection._writer, "_end", lambda *_: (_ for _ in ()).throw(ConnectionError("away")))
+        selection.record(Ended(Status.FINISHED))
+        selection.close()
+    assert heartbeat_threads() == []
+    assert get_run(selection).info.status == "RUNNING"
+    (closed,) = close_stale_runs(-1, [])
+    assert (closed.run_id, get_run(selection).info.status) == (selection.run_id, "KILLED")
