@@ -135,6 +135,7 @@ class Loader:
     sampler: EpochSampler
     smallest_batch: int = 1  # number of examples that the model can be trained on at a time
     workers_started: bool = field(default=False, init=False)
+    _begun: tuple[int, Iterator[Any]] | None = field(default=None, init=False, repr=False)  # by `prefetch`
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -158,7 +159,24 @@ class Loader:
 
     def end_workers(self) -> None:
         """End the worker processes, as soon as no one is in the middle of an epoch. There are no batches any more."""
-        self.batches = ()
+        self.batches, self._begun = (), None
+
+    @property
+    def batches_ahead(self) -> int:
+        """How many batches the worker processes load before they are asked for; 0 without workers."""
+        batches = self.batches
+        return batches.num_workers * (batches.prefetch_factor or 0) if isinstance(batches, DataLoader) else 0
+
+    def prefetch(self, number: int) -> None:
+        """Let the worker processes load the first batches of epoch `number` now; nothing without workers.
+
+        Call it while nobody is in the middle of another epoch. `epoch(number)` yields the same as without; any other
+        drops what was loaded.
+        """
+        if self.batches_ahead:
+            self.start_workers()
+            self.sampler.epoch, self.sampler.skip = number, 0
+            self._begun = number, iter(self.batches)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch without the first `skip`, whose pictures are not read.
@@ -166,10 +184,15 @@ class Loader:
         Raises:
             RunFailed: names a picture that has become unreadable since the scan.
         """
-        self.start_workers()
-        self.sampler.epoch, self.sampler.skip = number, skip
+        begun, self._begun = self._begun, None
+        if begun is not None and (number, skip) == (begun[0], 0):
+            batches = begun[1]
+        else:
+            self.start_workers()
+            self.sampler.epoch, self.sampler.skip = number, skip
+            batches = iter(self.batches)
         try:
-            for batch in self.batches:
+            for batch in batches:
                 yield batch.restore() if isinstance(batch, SharedBatch) else batch
         except BadImage as error:
             # From a worker process the message has that process's traceback before it.

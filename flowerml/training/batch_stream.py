@@ -1,6 +1,7 @@
 """Batches as the training loop gets them: with progress, measured waiting, and a stop between two of them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.workers.errors import is_worker_death
@@ -24,10 +25,24 @@ class BatchStream:
         self.data_wait = DataWait()
 
     def for_training(
-        self, loader: Loader, check_stop: CheckStop, epoch: int, *, skip: int, steps: int, are_images: bool
+        self,
+        loader: Loader,
+        check_stop: CheckStop,
+        epoch: int,
+        evaluation: Loader | None,
+        *,
+        skip: int,
+        steps: int,
+        are_images: bool,
     ) -> Iterator[Batch]:
-        """The `steps` batches of an epoch that follow the first `skip`, with a progress bar."""
-        arriving = track(loader.epoch(epoch, skip), f"epoch {epoch}", total=steps, log_every_s=120)
+        """The `steps` batches of an epoch that follow the first `skip`, with a progress bar.
+
+        As soon as worker processes run out of these, the first batches of the `evaluation` that follows are loaded.
+        """
+        loaded = loader.epoch(epoch, skip)
+        if evaluation is not None:
+            loaded = _then_prefetch(loaded, steps - max(1, loader.batches_ahead), evaluation, epoch)
+        arriving = track(loaded, f"epoch {epoch}", total=steps, log_every_s=120)
         batches = self._received(arriving, check_stop)
         yield from self.data_wait.measured(batches) if are_images else batches
 
@@ -41,27 +56,48 @@ class BatchStream:
             check_stop()
             yield batch
 
-    def _received(self, batches: Iterator[Batch], check_stop: CheckStop) -> Iterator[Batch]:
-        """The batches. A stop while one is waited for, or a dead worker, comes between two steps: the state is saved.
+    def prefetch(self, loader: Loader, check_stop: CheckStop, epoch: int) -> None:
+        """Let worker processes load the first batches of an epoch of which no batch is asked for yet."""
+        with self._between_steps(check_stop):
+            loader.prefetch(epoch)
 
-        Several ranks agree before each step, and after the last, whether to stop.
+    def _received(self, batches: Iterator[Batch], check_stop: CheckStop) -> Iterator[Batch]:
+        """The batches. Several ranks agree before each step, and after the last, whether to stop.
 
         Raises:
             Stopped: a stop was requested.
         """
         while True:
-            try:
-                with self._callbacks.waiting():
-                    batch = next(batches, None)
-            except KeyboardInterrupt:
-                check_stop()
-                raise
-            except RuntimeError as error:
-                if is_worker_death(error) and not self._ranks.are_several:
-                    check_stop()
-                raise
+            with self._between_steps(check_stop):
+                batch = next(batches, None)
             if self._ranks.are_several:
                 check_stop()
             if batch is None:
                 return
             yield batch
+
+    @contextmanager
+    def _between_steps(self, check_stop: CheckStop) -> Iterator[None]:
+        """Context in which a stop or a dead worker comes between two steps: the state is saved.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
+        try:
+            with self._callbacks.waiting():
+                yield
+        except KeyboardInterrupt:
+            check_stop()
+            raise
+        except RuntimeError as error:
+            if is_worker_death(error) and not self._ranks.are_several:
+                check_stop()
+            raise
+
+
+def _then_prefetch(batches: Iterator[Batch], after: int, loader: Loader, epoch: int) -> Iterator[Batch]:
+    """The batches; the first of another loader's epoch are asked for once `after` of them, or the first, are here."""
+    for number, batch in enumerate(batches, start=1):
+        if number == max(1, after):
+            loader.prefetch(epoch)
+        yield batch

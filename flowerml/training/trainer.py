@@ -173,7 +173,9 @@ class Trainer:
         began = self.clock()
         while state.epoch <= self.schedule.last_epoch and not result.stop_cause:
             epoch, seconds_before = state.epoch, state.totals.seconds
-            metrics = self.train_epoch(epoch)
+            metrics = self.train_epoch(epoch, val_loader)
+            if epoch < self.schedule.last_epoch and self.feature_loaders(epoch + 1) is None:
+                self.stream.prefetch(self.loader, self.check_stop, epoch + 1)
             candidate = self.evaluate(epoch, val_loader, metrics)
             between = self.clock() - began - (state.totals.seconds - seconds_before)
             began = self.clock()
@@ -198,7 +200,7 @@ class Trainer:
         self.model.inputs_are_features = False  # whoever takes the trained model next gives it images
         return result
 
-    def train_epoch(self, epoch: int) -> EpochMetrics:
+    def train_epoch(self, epoch: int, val_loader: Loader | None) -> EpochMetrics:
         """Run the steps of an epoch that are left. Returns means over images (loss) and over steps (gradient norm)."""
         totals = self.state.totals
         was_frozen = self.model.frozen
@@ -208,7 +210,8 @@ class Trainer:
             self.train_step.replicate(self.model)
             self.is_replicated = True
         seconds_before, started = totals.seconds, self.clock()
-        batches = () if self.schedule.is_cut_off(epoch, totals.steps) else self._batches(epoch, totals.steps)
+        is_cut_off = self.schedule.is_cut_off(epoch, totals.steps)
+        batches = () if is_cut_off else self._batches(epoch, totals.steps, val_loader)
         for step, batch in enumerate(batches, start=totals.steps):
             queued = self.train_batch(epoch, step, batch, None if step else self.callbacks.on_batch)
 
@@ -382,12 +385,13 @@ class Trainer:
             self.save_checkpoint()
             raise Stopped(reason or "another process of this training was stopped")
 
-    def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, skip: int, val_loader: Loader | None) -> Iterator[Batch]:
         features = self.feature_loaders(epoch)
-        loader = self.loader if features is None else features.train
-        steps = self.fit.length.steps_of(epoch) - skip
+        loader, steps = self.loader, self.fit.length.steps_of(epoch) - skip
+        if features is not None:
+            loader, val_loader = features.train, features.val
         return self.stream.for_training(
-            loader, self.check_stop, epoch, skip=skip, steps=steps, are_images=features is None
+            loader, self.check_stop, epoch, val_loader, skip=skip, steps=steps, are_images=features is None
         )
 
     def _rates_text(self) -> str:

@@ -17,7 +17,9 @@ from flowerml.data.loader import Example, collate, evaluation_loader, training_l
 from flowerml.data.transforms import EvaluationTransform, InputDescription, TrainingTransform
 from flowerml.errors import RunFailed
 from flowerml.process.allocator import keep_freed_memory
+from flowerml.process.exit import release_frames
 from tests.data.pictures import put_scene
+from tests.tracking.faulty_server import wait_for
 
 DESCRIPTION = InputDescription(
     size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation="bicubic", crop_pct=0.875
@@ -222,6 +224,7 @@ def test_a_picture_that_vanishes_fails_the_run_by_name(tmp_path, workers, how):
     assert "\n" not in message
     assert "Traceback" not in message
     assert caught.value.exit_code == 1
+    release_frames(caught.value)  # as a command does: a collection that finds the loader waits for its processes
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -231,6 +234,7 @@ def test_a_picture_with_an_odd_name_is_named_too(tmp_path, workers):
         list(loader([odd], workers).epoch(1))
     assert "rose/two" in str(caught.value)
     assert "lines.jpg" in str(caught.value)
+    release_frames(caught.value)
 
 
 def test_other_errors_are_not_taken_for_vanished_pictures():
@@ -294,3 +298,48 @@ def test_workers_that_were_started_early_give_the_same_batches(examples):
             assert torch.equal(got[0], expected[0])
             assert got[2] == expected[2]
     assert set(multiprocessing.active_children()) - before == started
+
+
+def assert_equal(batches, expected):
+    for got, wanted in zip(batches, expected, strict=True):
+        assert torch.equal(got[0], wanted[0])
+        assert got[2] == wanted[2]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_an_epoch_that_was_begun_early_has_the_same_batches(examples, workers):
+    found, expected = loader(examples, workers), loader(examples)
+    found.prefetch(1)
+    assert_equal(found.epoch(1), expected.epoch(1))
+    found.prefetch(2)
+    assert_equal(found.epoch(3), expected.epoch(3))
+    found.prefetch(4)
+    assert_equal(found.epoch(4, skip=1), expected.epoch(4, skip=1))
+    found.prefetch(5)
+    assert_equal(found.epoch(5), expected.epoch(5))
+    assert_equal(found.epoch(5), expected.epoch(5))
+
+
+def read_marked(root, number):
+    """A picture that leaves a file when it is read."""
+    (root / str(number)).touch()
+    return torch.zeros(3, 4, 4)
+
+
+@pytest.mark.parametrize(("workers", "ahead"), [(0, 0), (1, 2)])
+def test_pictures_of_an_epoch_that_was_begun_are_read_before_they_are_asked_for(tmp_path, workers, ahead):
+    marked = [Example(str(number), 0, partial(read_marked, tmp_path, number)) for number in range(COUNT)]
+    found = training_loader(marked, lambda raw: raw, batch_size=3, workers=workers, seed=0)
+    assert found.batches_ahead == ahead
+    found.prefetch(1)
+    wait_for(lambda: len(list(tmp_path.iterdir())) >= 3 * ahead)
+    assert len(list(tmp_path.iterdir())) == 3 * ahead
+
+
+def test_workers_that_have_begun_an_epoch_end_with_the_loader(examples):
+    before = set(multiprocessing.active_children())
+    found = loader(examples, workers=1)
+    found.prefetch(1)
+    found.end_workers()
+    assert set(multiprocessing.active_children()) == before
+    assert list(found.epoch(1)) == []

@@ -4,8 +4,10 @@ import math
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,8 @@ from flowerml.errors import RunFailed, Stopped
 from flowerml.runs.lifecycle.stop_request import StopRequest, graceful, handle_signals
 from flowerml.training.checkpoints.progress import Progress
 from flowerml.training.train_step import NotFinite, TrainStep
+from flowerml.training.trainer import Trainer
+from tests.tracking.faulty_server import wait_for
 from tests.training.conftest import same_weights
 
 COLUMNS = [
@@ -256,3 +260,46 @@ def test_all_processes_that_load_pictures_start_before_the_first_step(toy, monke
     monkeypatch.setattr(TrainStep, "queue", counted)
     toy.run(workers=workers, epochs=2)
     assert set(running) == {2 * workers}
+
+
+def read_counted(folder: Path, number: int) -> torch.Tensor:
+    """A picture of which each reading leaves a file."""
+    tempfile.mkstemp(prefix=f"{number}-", dir=folder)
+    return torch.zeros(3, 8, 8)
+
+
+def test_worker_processes_load_for_what_comes_next(toy, monkeypatch, tmp_path):
+    """Each epoch and each evaluation began with a wait for its first batch, while the worker processes had no work."""
+
+    def counted(name: str, count: int) -> list[Example]:
+        (tmp_path / name).mkdir()
+        return [Example(f"{name}-{at}", at % 3, partial(read_counted, tmp_path / name, at)) for at in range(count)]
+
+    def reads(name: str) -> int:
+        return len(list((tmp_path / name).iterdir()))
+
+    steps, queue, evaluate = [], TrainStep.queue, Trainer.evaluate
+
+    def queued(step, *arguments):
+        steps.append(reads("val"))
+        if len(steps) % 4 == 0:  # the last of an epoch: the evaluation's first pictures, two batches ahead
+            wait_for(lambda: reads("val") == 12 * (len(steps) // 4 - 1) + 10)
+        return queue(step, *arguments)
+
+    def evaluated(trainer, epoch, *arguments):
+        if epoch < 3:  # two batches of the next epoch
+            wait_for(lambda: reads("train") == 27 * epoch + 16)
+        return evaluate(trainer, epoch, *arguments)
+
+    monkeypatch.setattr(TrainStep, "queue", queued)
+    monkeypatch.setattr(Trainer, "evaluate", evaluated)
+    toy.run(pictures=counted("train", 27), val=counted("val", 12), workers=1)
+    assert len(steps) == 12
+    assert (reads("train"), reads("val")) == (3 * 27, 3 * 12), "nothing is loaded that is not needed"
+
+
+def test_what_was_loaded_for_an_epoch_that_never_comes_is_dropped(toy):
+    """An early stop after epoch 1."""
+    here, there = (toy.run(workers=workers, patience=1, lr_head=1e-9, lr_backbone=1e-9, epochs=9) for workers in (0, 1))
+    assert len(here.rows) == len(there.rows) < 9
+    assert same_weights(here.weights(), there.weights())
