@@ -28,7 +28,11 @@ OLDEST_MACOS = "14.0"
 TESTS = (
     *("tests/journal", "tests/test_files.py", "tests/test_text.py"),
     *("tests/settings/test_recipes.py", "tests/settings/test_conflicts.py"),
-    *("tests/training/test_trainer.py", "tests/training/test_losses.py", "tests/training/test_lora.py"),
+    *(
+        "tests/training/test_trainer.py",
+        "tests/training/optimization/test_losses.py",
+        "tests/training/optimization/test_lora.py",
+    ),
 )
 
 

@@ -18,7 +18,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.data.synthetic.flowers import make_flowers
-from tests.prediction.test_grader import GRADER, WATCH, allowed_without_interfaces
+from tests.prediction.delivered_file.test_grader import GRADER, WATCH, allowed_without_interfaces
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from tests.training.checkpoints.recorded_runs import (
     run_and_record,
 )
 from tests.training.conftest import Toy, examples, tiny_built
-from tests.training.test_out_of_memory import with_limited_backbone
+from tests.training.performance.test_out_of_memory import with_limited_backbone
 
 
 @pytest.mark.slow

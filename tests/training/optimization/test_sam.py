@@ -11,7 +11,7 @@ from flowerml.training.losses import example_losses
 from flowerml.training.optimizer import make_optimizer
 from flowerml.training.train_step import NotFinite, TrainStep
 from tests.training.conftest import same_weights
-from tests.training.test_deferred_step import InfiniteGradient
+from tests.training.optimization.test_deferred_step import InfiniteGradient
 
 RHO, LR = 0.3, 0.5
 CPU = torch.device("cpu")

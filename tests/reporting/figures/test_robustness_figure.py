@@ -7,7 +7,7 @@ from flowerml.evaluation.corruptions import CORRUPTIONS
 from flowerml.reporting.figures.drawing import png_bytes
 from flowerml.reporting.figures.robustness_figure import robustness_figure
 from tests.evaluation.robustness_samples import measured
-from tests.reporting.figure_samples import texts
+from tests.reporting.figures.figure_samples import texts
 
 
 @pytest.fixture(scope="module")

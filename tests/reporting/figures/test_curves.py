@@ -5,7 +5,7 @@ import math
 import pytest
 
 from flowerml.reporting.figures.drawing import png_bytes
-from tests.reporting.figure_samples import curves, epoch, texts
+from tests.reporting.figures.figure_samples import curves, epoch, texts
 
 
 def test_curves_mark_best_epoch_cuts_and_frozen_phase():

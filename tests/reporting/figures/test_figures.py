@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from flowerml.reporting.figures.drawing import confusion_figure, png_bytes, worst_confusions
-from tests.reporting.figure_samples import curves, epoch, texts
+from tests.reporting.figures.figure_samples import curves, epoch, texts
 
 MATRIX = np.array([[37, 2, 1], [0, 8, 0], [5, 5, 10]])
 CLASSES = ["daisy", "rose", "tulip"]

@@ -12,7 +12,7 @@ from flowerml.reporting.figures.drawing import png_bytes
 from flowerml.reporting.figures.selection_figure import MAX_ROWS, selection_figure
 from flowerml.selection.decision import Decision
 from flowerml.selection.records import Scope
-from tests.reporting.figure_samples import texts
+from tests.reporting.figures.figure_samples import texts
 from tests.selection.samples import decide, judged, run
 
 SEEDS = (11, 23, 47)

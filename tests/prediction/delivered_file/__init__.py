@@ -1,0 +1,1 @@
+"""Tests of the delivered single file and its weights."""

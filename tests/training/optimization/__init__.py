@@ -1,0 +1,1 @@
+"""Tests of the step: losses, mixing, schedules, averages of weights, low-rank updates."""
