@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell for one in python3.11 python3.12 python3.13; do $$one -c 
 STORE ?= sqlite:///mlflow.db
 PORT ?= 5000
 VRD ?= ../shared/data/vrd
-BENCHMARKS := long_campaign calibration formats gains unknown campaign paired_accuracy sweep gpu timm_script survival throughput data_path predict load selector scale relations_vrd
+BENCHMARKS := long_campaign start_and_end calibration formats gains unknown campaign paired_accuracy sweep gpu timm_script survival throughput data_path predict load selector scale relations_vrd
 SLOW ?= slow
 CHAOS_SEEDS ?= 1,2,3,4,5,6,7,8,9,10
 CHAOS_SWEEP_SEEDS ?= 1,2,3
@@ -84,6 +84,7 @@ bench: export BENCH_RESULTS := benchmarks/RESULTS.md
 bench: $(READY)  ## measurements, as tables and in benchmarks/RESULTS.md (half an hour, an hour with photos in data/train)
 	rm -f $(BENCH_RESULTS)
 	$(BIN)/python benchmarks/timm_script.py $(if $(TIMM),--timm $(TIMM)) $(PHOTOS)
+	$(BIN)/python benchmarks/start_and_end.py $(PHOTOS)
 	$(BIN)/python benchmarks/throughput.py $(PHOTOS)
 	$(BIN)/python benchmarks/data_path.py $(PHOTOS)
 	$(BIN)/python benchmarks/predict.py $(PHOTOS)
