@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,12 @@ def check_writable(path: Path) -> None:
         raise UserError(f"can't write {path}: {reason}. Choose another name")
     with TemporaryAt(temporary_path(path)) as temporary:
         _create(temporary, path, None)
+
+
+def require_no_input(flag: str, target: Path, inputs: Iterable[Path]) -> None:
+    """Check that the file `target`, given with `flag`, is none of those that are read. Raises UserError."""
+    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
+        raise UserError(f"{flag} {target} is a file that is read, and would be replaced: choose another name")
 
 
 def require_empty_dir(flag: str, folder: Path) -> None:

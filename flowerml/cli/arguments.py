@@ -1,9 +1,11 @@
-"""Numbers among a command's own flags. Settings are parsed by `flowerml.settings`."""
+"""Numbers and pages among a command's own flags. Settings are parsed by `flowerml.settings`."""
 
 import math
 import re
+from pathlib import Path
 
 from flowerml.errors import UserError
+from flowerml.files import check_writable
 
 
 def parse_int(flag: str, text: str, low: int, high: int) -> int:
@@ -22,3 +24,18 @@ def parse_float(flag: str, text: str, low: float, high: float) -> float:
     if not low <= number <= high:
         raise UserError(f"{flag} is {text!r}. Allowed: number, >= {low:g}, <= {high:g}")
     return number
+
+
+def parse_page(text: str | None, default: str) -> Path | None:
+    """The page that `--html` asks for, `default` where it names none; None without the flag.
+
+    Raises:
+        UserError: its name is not that of a page, or it can't be written.
+    """
+    if text is None:
+        return None
+    page = Path(text or default)
+    if page.suffix.lower() not in (".html", ".htm") and not page.is_dir():
+        raise UserError(f"--html is {text!r}. Allowed: a file name that ends in .html")
+    check_writable(page)
+    return page

@@ -5,8 +5,9 @@ import json
 import logging
 from pathlib import Path
 
+from flowerml.cli.arguments import parse_page
 from flowerml.errors import UserError, one_line
-from flowerml.files import check_writable, write_text
+from flowerml.files import write_text
 from flowerml.text import cut_list
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,7 @@ def run_next(args: argparse.Namespace) -> int:
     from flowerml.runs.folds.out_of_fold import read_cross_validation
     from flowerml.runs.folds.unlabelled import rank_unlabelled, unlabelled_csv
 
-    page = None if args.html is None else Path(args.html or NEXT_PAGE)
-    if page is not None:
-        check_writable(page)
+    page = parse_page(args.html, NEXT_PAGE)
     folds = read_cross_validation(Path(args.folds))
     folds.require_label_errors()
     paths, passed_over = find_unlabelled([Path(args.photos)])

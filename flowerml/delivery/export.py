@@ -12,7 +12,7 @@ from typing import Any
 from flowerml.delivery.formats.check import FormatCheck, check_formats
 from flowerml.delivery.formats.convert import Converted, convert
 from flowerml.delivery.formats.deliver import kept_formats, place_formats, with_checks, write_onnx_classifier
-from flowerml.delivery.formats.request import FormatRequest
+from flowerml.delivery.formats.request import FormatRequest, require_no_views
 from flowerml.delivery.manifest import (
     NAME,
     check_own_manifest,
@@ -117,6 +117,9 @@ def export(
     by_name = {_file_name(source, checkpoint): (source, checkpoint) for source, checkpoint in loaded}
     if len(by_name) < len(sources):
         raise UserError("two sources of one family: a delivery holds one CNN and one ViT")
+    for wanted in formats.formats if formats is not None else ():
+        for _, checkpoint in by_name.values():
+            require_no_views(wanted, checkpoint.tta if tta is None else tta)  # before photos are looked at for minutes
     gains, changed = {}, set()
     for name, (source, checkpoint) in list(by_name.items()):
         viewed, gains[name] = with_views(checkpoint, source.expected, tta)

@@ -43,7 +43,8 @@ class Predictions:
 
     def part(self, positions: Sequence[int] | np.ndarray) -> "Predictions":
         """The predictions at these positions (or of a mask (N,)), in their order."""
-        index = np.arange(len(self.ids))[np.asarray(positions)]
+        chosen = np.asarray(positions)
+        index = np.arange(len(self.ids))[chosen if chosen.size else chosen.astype(np.intp)]  # of none: float by default
         return replace(
             self, ids=tuple(self.ids[i] for i in index), labels=self.labels[index], logits=self.logits[index]
         )

@@ -6,7 +6,7 @@ file of checksummed lines is kept because it can be replayed from any offset and
 """
 
 from flowerml.journal.delivered import Delivered, read_delivered, write_delivered
-from flowerml.journal.discovery import find_journals, has_undelivered
+from flowerml.journal.discovery import find_fold_folders, find_journals, find_run_folders, has_undelivered
 from flowerml.journal.file import JOURNAL, DamagedLine, Journal, JournalEntry
 from flowerml.journal.records import Record, RunResumed, RunStarted
 
@@ -19,7 +19,9 @@ __all__ = [
     "Record",
     "RunResumed",
     "RunStarted",
+    "find_fold_folders",
     "find_journals",
+    "find_run_folders",
     "has_undelivered",
     "read_delivered",
     "write_delivered",

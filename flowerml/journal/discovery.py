@@ -9,6 +9,16 @@ from flowerml.journal.file import JOURNAL
 _ATTEMPT = re.compile(r"(\d{4,})(?:\.fenced)?")
 
 
+def find_run_folders(runs_root: Path) -> list[Path]:
+    """Folders that may hold a run, by name: those in `runs_root`, and in them those of a cross-validation's folds."""
+    return sorted({path for path in runs_root.glob("*") if path.is_dir()} | set(runs_root.glob("*/fold[0-9]*")))
+
+
+def find_fold_folders(folder: Path) -> list[Path]:
+    """The folders of a cross-validation's folds that hold a journal, by name."""
+    return [path for path in sorted(folder.glob("fold[0-9]*")) if find_journals(path)]
+
+
 def find_journals(root: Path) -> list[Path]:
     """The attempts' folders whose journal no later attempt has continued, oldest first.
 

@@ -12,6 +12,7 @@ from flowerml.evaluation.fit_calibration import judge_calibration
 from flowerml.evaluation.metrics import Predictions, Scores, compute_metrics
 from flowerml.evaluation.paired_gain import PairedGain, paired_gain
 from flowerml.evaluation.predict import predict_with_views
+from flowerml.evaluation.prediction_table import read_predictions
 from flowerml.evaluation.tta import NO_VIEWS
 from flowerml.events import Artifact, Metrics, Recorder, Tags
 from flowerml.models.builders import set_channels_last
@@ -23,6 +24,7 @@ from flowerml.runs.outputs.mistake_maps import MistakeExplainer
 from flowerml.settings import Settings
 from flowerml.settings.addresses import canonical_address
 from flowerml.tasks import Task, task_for
+from flowerml.text import distinct_nfc
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from flowerml.training.device import default_workers, use_device
 
@@ -121,6 +123,12 @@ def run_evaluation(request: Request, open_child: OpenEvaluationRun) -> Evaluatio
     name = f"eval {part} of {settings.run_name or request.checkpoint.name}{adjusted}{_with_views(tta)}"
     # Files first: an MLflow run is only opened for a complete evaluation.
     folder = request.checkpoint.parent / evaluation_folder(part, tta, adjusted=bool(adjusted))
+    earlier = read_predictions(folder / "predictions.csv")
+    if earlier is not None and set(earlier.images) != set(distinct_nfc(list(predictions.ids))):
+        logger.warning(
+            f"{folder} has an evaluation of other pictures ({len(earlier.images):,}): its files are replaced; its own"
+            " run in MLflow keeps them"
+        )
     explainer = MistakeExplainer(task, checkpoint.classes, checkpoint.description, lambda: predictor)
     paths = _write_files(folder, name, predictions, scores, task, examples, explainer)
     recorder = open_child(source.run_id if source else None, settings.experiment or task.name, name)

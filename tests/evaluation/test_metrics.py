@@ -221,3 +221,10 @@ def test_logit_adjustment_removes_the_prior():
 def test_logit_adjustment_with_tau_0_changes_nothing():
     given = Predictions(("a", "b"), ("x",), np.array([1]), np.array([[0.1, 0.7]], dtype=np.float32))
     assert np.array_equal(given.adjusted((0.9, 0.1), 0.0).logits, given.logits)
+
+
+@pytest.mark.parametrize("positions", [[], np.array([], dtype=int), np.zeros(2, dtype=bool)])
+def test_a_part_may_be_empty(positions):
+    whole = Predictions(("a", "b"), ("1", "2"), np.array([0, 1]), np.zeros((2, 2), dtype=np.float32))
+    part = whole.part(positions)
+    assert (part.ids, part.labels.shape, part.logits.shape) == ((), (0,), (0, 2))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowerml.errors import UserError
 from flowerml.events import Ended, Status
-from flowerml.journal import Journal, JournalEntry, RunStarted, find_journals, read_delivered
+from flowerml.journal import Journal, JournalEntry, RunStarted, find_journals, find_run_folders, read_delivered
 from flowerml.runs.lifecycle.attempts import LeaseOwner, lease_owner
 from flowerml.runs.lifecycle.lease import Lease, acquire, fenced_writes
 from flowerml.runs.lifecycle.leftovers import clear_leftovers
@@ -28,9 +28,9 @@ class ReapedRun:
 
 
 def run_folders(runs_root: Path) -> list[Path]:
-    """The run folders below `runs_root`, by name. Raises UserError where it can't be read."""
+    """The run folders below `runs_root`, also those of folds, by name. Raises UserError where it can't be read."""
     try:
-        return sorted(path.parent for path in runs_root.glob(f"*/{RUN_FILE}"))
+        return [path for path in find_run_folders(runs_root) if (path / RUN_FILE).is_file()]
     except OSError as error:
         raise UserError(f"{runs_root}: {error.strerror or error}") from error
 

@@ -13,19 +13,21 @@ from flowerml.runs.lifecycle.run_file import read_run_file
 from flowerml.runs.outputs.kept_epochs import kept_epochs, run_folder_of
 from flowerml.settings import Family, Settings
 from flowerml.training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from flowerml.training.checkpoints.weights_digest import weights_digest
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A run's weights: `path` of its best.pth (or a kept epoch) and that file's sha256 (hex).
+    """A run's weights: `path` of its best.pth (or a kept epoch), that file's sha256 (hex), and the weights' own digest.
 
     `start` is the digest of the weights it was trained from, "" where the folder does not record it.
     """
 
     path: Path
     sha256: str
+    weights_digest: str
     checkpoint: Checkpoint
     settings: Settings
     start: str
@@ -48,12 +50,11 @@ def read_ingredients(paths: Sequence[Path], *, skip_others: bool = False, epochs
     first = ingredients[0]
     seen: dict[str, Path] = {}
     for ingredient in ingredients:
-        if ingredient.sha256 in seen:
+        if (same := seen.setdefault(ingredient.weights_digest, ingredient.path)) is not ingredient.path:
             raise UserError(
-                f"{ingredient.path} has the very weights of {seen[ingredient.sha256]}: name each run once, and runs"
-                " that differ in a setting or the seed"
+                f"{ingredient.path} has the very weights of {same}: name each run once, and runs that differ in a"
+                " setting or the seed"
             )
-        seen[ingredient.sha256] = ingredient.path
         if difference := _difference(first, ingredient):
             raise UserError(
                 f"{ingredient.path} can't be averaged with {first.path}: {difference}. Allowed: runs of one model,"
@@ -68,7 +69,7 @@ def _without_others(ingredients: Sequence[Ingredient]) -> list[Ingredient]:
     for other in others:
         if difference := _difference(first, other):
             logger.warning(f"{other.path} is left out of the average: {difference}")
-        elif all(other.sha256 != one.sha256 for one in kept):
+        elif all(other.weights_digest != one.weights_digest for one in kept):
             kept.append(other)
     return kept
 
@@ -96,7 +97,14 @@ def _read(file: Path) -> Ingredient:
         )
     if checkpoint.split is None:
         raise UserError(f"{file} carries no split (a delivered file): give the run's own best.pth")
-    return Ingredient(file, file_digest(file), checkpoint, checkpoint.parse_settings(), _recorded_start(folder))
+    return Ingredient(
+        file,
+        file_digest(file),
+        weights_digest(checkpoint.state_dict),
+        checkpoint,
+        checkpoint.parse_settings(),
+        _recorded_start(folder),
+    )
 
 
 def _recorded_start(folder: Path) -> str:

@@ -132,3 +132,14 @@ def test_check_device_without_a_checkpoint_is_refused(dataset, root):
     code, _, err = dataset("check", "--train-dir", root, "--device", "cpu")
     assert code == 2
     assert "--checkpoint PATH" in one_line(err)
+
+
+@pytest.mark.parametrize("name", ["rose/00.jpg", "notes"])
+def test_a_page_has_the_name_of_a_page(dataset, root, name):
+    """A photo that was named became one."""
+    put(root / "notes", b"mine")
+    before = files_in(root)
+    code, out, err = dataset("check", "--train-dir", root, "--html", root / name)
+    assert (code, out) == (2, "")
+    assert "Allowed: a file name that ends in .html" in one_line(err)
+    assert files_in(root) == before

@@ -113,3 +113,23 @@ def test_help_names_both_actions(dataset, capsys):
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert all(word in out for word in ("make", "check", "--per-class", "--json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("make --json", "--json is of dataset check and next: leave it out with dataset make"),
+        ("make --html page.html", "--html is of dataset check and next"),
+        ("check --per-class 3", "--per-class is of dataset make: leave it out with dataset check"),
+        ("check --photos x", "--photos is of dataset next"),
+        ("fetch --seed 3", "--seed is of dataset make"),
+        ("next --url http://x/y.tgz", "--url is of dataset fetch: leave it out with dataset next"),
+        ("next --kind relations", "--kind is of dataset make and check"),
+    ],
+)
+def test_a_flag_of_another_action_is_refused(dataset, tmp_path, words, said):
+    """It was taken without a word, and did nothing."""
+    code, out, err = dataset(*words.split(), "--train-dir", tmp_path / "new")
+    assert (code, out) == (2, "")
+    assert said in one_line(err)
+    assert not (tmp_path / "new").exists()

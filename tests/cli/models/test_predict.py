@@ -141,6 +141,12 @@ def test_a_folder_of_bad_pictures_only_is_no_crash(weights, tmp_path, capsys):
         ("--model {model} {empty}", "no pictures"),
         ("--model {model} {photos} --csv {empty}", "is a folder"),
         ("--model {model} {photos} --cvs out.csv", "--csv"),
+        ("--model {model} {photos} --csv {model}", "is a file that is read, and would be replaced: choose another"),
+        ("--model {model} {table} --csv {table}", "is a file that is read, and would be replaced: choose another"),
+        (
+            "--model {model} {photos} --csv {photos}/rose/../picture.jpg",
+            "picture.jpg is a file that is read",
+        ),
         ("--model {model} {photos} --device tpu", "--device tpu"),
         ("--model {photos}/notes.txt {photos}", "can't be read"),
         ("--model {model} {photos} --tta flips", "Did you mean flip?"),
@@ -160,8 +166,13 @@ def test_a_folder_of_bad_pictures_only_is_no_crash(weights, tmp_path, capsys):
 )
 def test_wrong_input_is_one_line_and_exit_2(weights, folder, tmp_path, capsys, words, said):
     (tmp_path / "empty").mkdir()
-    given = [word.format(model=weights, photos=folder, empty=tmp_path / "empty") for word in words.split()]
+    table, picture = tmp_path / "table.csv", folder / "picture.jpg"
+    put_scene(picture, 1)
+    table.write_text(f"path\n{picture}\n")
+    given = [word.format(model=weights, photos=folder, empty=tmp_path / "empty", table=table) for word in words.split()]
+    before = [path.read_bytes() for path in (weights, table, picture)]
     assert call(*given) == 2
+    assert [path.read_bytes() for path in (weights, table, picture)] == before
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("error: ")

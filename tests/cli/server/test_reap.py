@@ -46,14 +46,19 @@ def begin_and_die(root):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.fixture
-def killed(here):
-    """The folder of a run whose process was killed by the system."""
-    process = multiprocessing.get_context("fork").Process(target=begin_and_die, args=(here / "runs" / "killed",))
+def killed_in(root):
+    """The folder `root` of a run whose process was killed by the system."""
+    process = multiprocessing.get_context("fork").Process(target=begin_and_die, args=(root,))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    return here / "runs" / "killed"
+    return root
+
+
+@pytest.fixture
+def killed(here):
+    """The folder of a run whose process was killed by the system."""
+    return killed_in(here / "runs" / "killed")
 
 
 @pytest.fixture
@@ -89,6 +94,15 @@ def test_a_dead_run_is_closed_here_and_at_mlflow_and_one_at_work_is_not(killed, 
     assert read_run_file(alive).status == "RUNNING"
     assert MlflowClient().get_run(read_run_file(alive).run_id).info.status == "RUNNING"
     assert reap(capsys) == (0, {"closed": [], "left": []})
+
+
+def test_the_dead_run_of_a_fold_is_closed(here, capsys):
+    """It lies one folder deeper: every run was said to have a living process."""
+    root = killed_in(here / "runs" / "cv" / "fold1")
+    code, told = reap(capsys)
+    (closed,) = told["closed"]
+    assert (code, closed["folder"], closed["status"], told["left"]) == (0, "runs/cv/fold1", "KILLED", [])
+    assert MlflowClient().get_run(read_run_file(root).run_id).info.status == "KILLED"
 
 
 def test_what_was_closed_still_goes_on_in_its_own_run(killed, capsys):

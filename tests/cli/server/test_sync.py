@@ -133,3 +133,21 @@ def test_a_run_at_work_is_passed_over(here, capsys):
     attempt.release()
     assert run_command("sync", ["--all"]) == 0
     assert len(runs()) == 1
+
+
+def test_the_folds_of_a_cross_validation_are_delivered_with_the_others_and_by_their_folder(here, capsys):
+    """They lie one folder deeper. `--all` said that everything was delivered."""
+    for fold in (1, 2):
+        kept(here / "runs" / "cv" / f"fold{fold}", 0.1)
+    assert run_command("sync", ["--all"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" to run")[0] for line in told] == [
+        "runs/cv/fold1: 3 events delivered",
+        "runs/cv/fold2: 3 events delivered",
+    ]
+    assert run_command("sync", ["runs/cv"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["runs/cv/fold1", "runs/cv/fold2"]
+    assert len(runs()) == 2
+    (here / "runs" / "empty").mkdir()
+    assert run_command("sync", ["runs/empty"]) == 2
+    assert "runs/empty holds no journal of a run" in capsys.readouterr().err

@@ -68,3 +68,22 @@ def test_a_page_that_cant_be_written_is_named_and_all_else_is_there(small_run, t
     names = {event.path.name for event in recorder.events if isinstance(event, Artifact)}
     assert names == {"predictions.csv", "confusion_matrix.json", "per_class.json", "errors.html"}
     assert recorder.events[-1].status is Status.FINISHED
+
+
+def test_files_of_another_test_folder_are_replaced_with_a_warning(small_run, flowers, tmp_path, capsys):
+    folder = shutil.copytree(small_run[0].folder, tmp_path / "run")
+    few = tmp_path / "few"
+    for name in ("rose", "tulip"):
+        (few / name).mkdir(parents=True)
+        for path in sorted((flowers / name).glob("*.jpg"))[:2]:
+            shutil.copy(path, few / name)
+
+    def evaluate(photos):
+        capsys.readouterr()
+        run_evaluation(Request(folder / "best.pth", test_dir=photos, workers=0), lambda *_: MemoryRecorder())
+        return [line for line in capsys.readouterr().err.splitlines() if "evaluation of other pictures" in line]
+
+    assert evaluate(flowers) == []
+    assert evaluate(flowers) == []
+    (warning,) = evaluate(few)
+    assert f"{folder / 'eval_test'} has an evaluation of other pictures (60): its files are replaced" in warning

@@ -255,6 +255,18 @@ def test_dataset_check_leaves_new_pictures_unjudged(trained, flowers, tmp_path, 
     assert "rose/new.jpg" not in {row["key"] for row in judged}
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_dataset_check_of_other_pictures_than_the_folds_is_one_line(trained, tmp_path, capsys, flags):
+    folder, _ = trained
+    others = tmp_path / "others"
+    assert main(["dataset", "make", "--train-dir", str(others), "--per-class", "2", "--seed", "99"]) == 0
+    capsys.readouterr()
+    assert main(["dataset", "check", "--train-dir", str(others), "--folds", str(folder), *flags]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"error: {folder}: none of the pictures in {others} is one that it was trained on\n"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

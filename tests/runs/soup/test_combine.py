@@ -209,8 +209,14 @@ class TestRefused:
         delivered = changed(runs[1], tmp_path / "delivered", split=None)
         with pytest.raises(UserError, match="carries no split"):
             combine(tmp_path, runs[0], delivered)
-        with pytest.raises(UserError, match="has the very weights of"):
-            combine(tmp_path, runs[0], runs[0])
+        renamed = changed(
+            runs[0],
+            tmp_path / "again",
+            settings={**load_checkpoint(runs[0] / "best.pth").settings, "run_name": "again"},
+        )
+        for same in (runs[0], renamed):  # a repeated training differs in its file, not in its weights
+            with pytest.raises(UserError, match="has the very weights of"):
+                combine(tmp_path, runs[0], same)
         unfinished = changed(runs[1], tmp_path / "unfinished")
         write_run_file(unfinished, replace(read_run_file(unfinished), status="RUNNING"))
         with pytest.raises(UserError, match="a run that is RUNNING"):

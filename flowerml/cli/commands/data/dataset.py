@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowerml.cli.arguments import parse_int
+from flowerml.cli.arguments import parse_int, parse_page
 from flowerml.cli.label_next import NEXT_PAGE, run_next
 from flowerml.errors import UserError, one_line
 from flowerml.progress_bar import track
@@ -20,6 +20,15 @@ from flowerml.text import cut_list
 logger = logging.getLogger(__name__)
 
 PAGE = "data-check.html"
+# The flags that not every action has, by the names of their values.
+_ACTIONS_OF_FLAGS = {
+    **dict.fromkeys(("per_class", "long_tail", "size", "seed"), ("make",)),
+    **dict.fromkeys(("classes", "checkpoint", "annotations", "wording"), ("check",)),
+    **dict.fromkeys(("html", "folds", "device", "json"), ("check", "next")),
+    "kind": ("make", "check"),
+    "photos": ("next",),
+    **dict.fromkeys(("url", "archive", "sha256", "keep_archive"), ("fetch",)),
+}
 
 
 def make_parser() -> CommandParser:
@@ -105,7 +114,14 @@ def make_parser() -> CommandParser:
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run the action. Raises UserError. `check` exits 1 if it found problems."""
-    args = make_parser().parse(argv)
+    parser = make_parser()
+    args = parser.parse(argv)
+    for name, actions in _ACTIONS_OF_FLAGS.items():
+        if args.action not in actions and getattr(args, name) != parser.get_default(name):
+            raise UserError(
+                f"--{name.replace('_', '-')} is of dataset {' and '.join(actions)}: leave it out with dataset"
+                f" {args.action}"
+            )
     return {"make": _make_dataset, "check": _check_dataset, "fetch": _fetch_dataset, "next": run_next}[args.action](
         args
     )
@@ -186,16 +202,13 @@ def _check_dataset(args: argparse.Namespace) -> int:
         raise UserError("--device is for the model that looks for wrong labels: give it with --checkpoint PATH")
 
     from flowerml.data.quality.summary import folder_report, report_lines
-    from flowerml.files import check_writable
     from flowerml.runs.data_check import find_suspect_labels, suspect_labels_of_folds, write_data_page
     from flowerml.runs.folds.out_of_fold import read_cross_validation
     from flowerml.tasks.flowers import FlowersTask
     from flowerml.training.checkpoints.checkpoint import load_checkpoint
 
     root = Path(args.train_dir)
-    page = None if args.html is None else Path(args.html or PAGE)
-    if page is not None:
-        check_writable(page)
+    page = parse_page(args.html, PAGE)
     checkpoint = load_checkpoint(Path(args.checkpoint)) if args.checkpoint else None
     folds = read_cross_validation(Path(args.folds)) if args.folds else None
     scanned = FlowersTask().scan(root, resolve_setting("classes", args.classes))

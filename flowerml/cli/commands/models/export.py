@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import RunFailed, UserError
 from flowerml.evaluation.tta import TTA
+from flowerml.files import removed_if_empty
 from flowerml.progress_bar import status
 from flowerml.settings.flags import CommandParser
 
@@ -86,7 +87,7 @@ def run(argv: Sequence[str] | None) -> int:
         from flowerml.delivery.formats.report import table_lines
 
     folder = Path(args.output_dir)
-    with tempfile.TemporaryDirectory() as scratch:
+    with removed_if_empty(folder), tempfile.TemporaryDirectory() as scratch:
         sources = _sources_from_checkpoints(args) if args.checkpoint else _sources_from_registry(args, Path(scratch))
         precision = Precision.HALF if args.half else Precision.FULL
         archive = Path(args.zip) if args.zip else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flowerml.cli.arguments import parse_float
 from flowerml.errors import UserError, one_line
 from flowerml.evaluation.tta import TTA
-from flowerml.files import check_writable, missing_reason, write_text
+from flowerml.files import check_writable, missing_reason, require_no_input, write_text
 from flowerml.progress_bar import status, track
 from flowerml.settings import resolve_setting
 from flowerml.settings.flags import CommandParser
@@ -77,6 +77,8 @@ def run(argv: Sequence[str] | None) -> int:
     from flowerml.data.sources.unlabelled import find_unlabelled
 
     paths, passed_over = find_unlabelled([Path(place) for place in args.pictures])
+    if target is not None:
+        require_no_input("--csv", target, [*map(Path, args.model), *map(Path, args.pictures), *paths])
 
     with status("loading PyTorch"):
         from flowerml.prediction.files import predict_files

@@ -39,12 +39,7 @@ def run(argv: Sequence[str] | None) -> int:
     if bool(args.folders) == args.all:
         raise UserError("say what to deliver: the folders of runs (flowerml sync runs/X ...), or --all")
 
-    from flowerml.journal import find_journals
-
-    folders = [Path(name) for name in args.folders]
-    for folder in folders:
-        if not find_journals(folder):
-            raise UserError(f"{folder} holds no journal of a run: name the --output-dir of a training, like runs/X")
+    folders = [folder for name in args.folders for folder in _with_journals(Path(name))]
     if args.all:
         folders = _folders_with_pending(Path(args.runs_root))
         if not folders:
@@ -52,13 +47,23 @@ def run(argv: Sequence[str] | None) -> int:
     return _sync_folders(folders)
 
 
+def _with_journals(folder: Path) -> list[Path]:
+    """The folder, or those of the folds of a cross-validation in it. Raises UserError where there is no journal."""
+    from flowerml.journal import find_fold_folders, find_journals
+
+    found = [folder] if find_journals(folder) else find_fold_folders(folder)
+    if not found:
+        raise UserError(f"{folder} holds no journal of a run: name the --output-dir of a training, like runs/X")
+    return found
+
+
 def _folders_with_pending(runs_root: Path) -> list[Path]:
-    from flowerml.journal import find_journals, has_undelivered
+    from flowerml.journal import find_journals, find_run_folders, has_undelivered
 
     if not runs_root.is_dir():
         raise UserError(f"--runs-root {runs_root}: no such folder. Give the folder that holds the runs' own folders")
     return [
-        root for root in sorted(runs_root.iterdir()) if any(has_undelivered(folder) for folder in find_journals(root))
+        root for root in find_run_folders(runs_root) if any(has_undelivered(folder) for folder in find_journals(root))
     ]
 
 
