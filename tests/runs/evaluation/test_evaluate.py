@@ -80,7 +80,7 @@ def test_files_of_another_test_folder_are_replaced_with_a_warning(small_run, flo
 
     def evaluate(photos):
         capsys.readouterr()
-        run_evaluation(Request(folder / "best.pth", test_dir=photos, workers=0), lambda *_: MemoryRecorder())
+        run_evaluation(Request(folder / "best.pth", "val", test_dir=photos, workers=0), lambda *_: MemoryRecorder())
         return [line for line in capsys.readouterr().err.splitlines() if "evaluation of other pictures" in line]
 
     assert evaluate(flowers) == []
