@@ -5,12 +5,13 @@ items are gone: no replay into another store) and SQLite in WAL mode (not on net
 file of checksummed lines is kept because it can be replayed from any offset and survives a torn or damaged line.
 """
 
-from flowerml.journal.delivered import Delivered, read_delivered, write_delivered
+from flowerml.journal.delivered import COMPARISON, Delivered, read_delivered, write_delivered
 from flowerml.journal.discovery import find_fold_folders, find_journals, find_run_folders, has_undelivered
 from flowerml.journal.file import JOURNAL, DamagedLine, Journal, JournalEntry
 from flowerml.journal.records import Record, RunResumed, RunStarted
 
 __all__ = [
+    "COMPARISON",
     "JOURNAL",
     "DamagedLine",
     "Delivered",

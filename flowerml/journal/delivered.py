@@ -8,6 +8,7 @@ from pathlib import Path
 from flowerml.redaction import redact_secrets
 
 DELIVERED = "delivered.json"
+COMPARISON = 0  # where no record ends
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Delivered:
 
     `store` is the address without secrets; `run_id` is empty until the run exists. `unclear`: a request to create the
     run got no response, so the server may create a duplicate. `waiting` are the offsets where the records of files end
-    that the artifact store did not take.
+    that the artifact store did not take, or `COMPARISON` alone: the files at the server are still to be compared with
+    the journal's.
     """
 
     store: str = ""

@@ -161,6 +161,18 @@ def _why_not_opened(file: Path) -> tuple[str, str]:
     return f"this user may not write {file}", "make the file and its folder writable, or name another file"
 
 
+def files_not_kept(address: str) -> ArtifactStoreError:
+    """The failure of an artifact store at `address` that answers uploads without keeping the files."""
+    error = ArtifactStoreError(address)
+    error.__cause__ = RuntimeError("uploads are answered, but the files are not there: is a proxy in between?")
+    return error
+
+
+def is_access_denied(error: ArtifactStoreError) -> bool:
+    """Whether the artifact store refuses this process's credentials."""
+    return bool(_DENIED.search(str(error.__cause__)))
+
+
 def _artifact_store_failure(error: ArtifactStoreError) -> Failure:
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     remedy = _artifact_remedy(cause)
@@ -168,6 +180,7 @@ def _artifact_store_failure(error: ArtifactStoreError) -> Failure:
     return Failure(Kind.ARTIFACT_STORE, problem, remedy, is_permanent=True)
 
 
+_DENIED = re.compile(r"[Cc]redential|AccessDenied|\b40[13]\b|InvalidAccessKey|Forbidden")
 _ARTIFACT_REMEDIES: tuple[tuple[Callable[[Exception], bool], str], ...] = (
     (lambda cause: isinstance(cause, TimeoutError), "start it, or look at the network between it and this machine"),
     (
@@ -176,7 +189,7 @@ _ARTIFACT_REMEDIES: tuple[tuple[Callable[[Exception], bool], str], ...] = (
         " --serve-artifacts)",
     ),
     (
-        lambda cause: bool(re.search(r"[Cc]redential|AccessDenied|\b40[13]\b|InvalidAccessKey|Forbidden", str(cause))),
+        lambda cause: bool(_DENIED.search(str(cause))),
         "give this process credentials that may write there",
     ),
 )

@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from flowerml.errors import UserError
 from flowerml.events import Artifact, Ended
 from flowerml.journal import (
+    COMPARISON,
     JOURNAL,
     DamagedLine,
     Delivered,
@@ -23,7 +24,7 @@ from flowerml.journal import (
 from flowerml.journal.lock import JournalLock
 from flowerml.tracking.client.connection import connect, is_remote, set_request_timeout, store_name
 from flowerml.tracking.client.errors import is_content_error
-from flowerml.tracking.client.failures import ArtifactStoreError, is_permanent
+from flowerml.tracking.client.failures import ArtifactStoreError, files_not_kept, is_access_denied, is_permanent
 from flowerml.tracking.client.runs import find_run
 from flowerml.tracking.delivery import reconcile
 from flowerml.tracking.delivery.batches import estimate_upload_s, next_batch
@@ -36,6 +37,7 @@ from flowerml.tracking.heartbeat import HEARTBEAT, heartbeat_json
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0  # of a request
+_COMPARISONS = 3  # of the files with the server's, before the next is left for later
 
 
 class JournalDelivery:
@@ -170,10 +172,9 @@ class JournalDelivery:
         for line in batch.damaged:
             self._report_damage(line)
         set_request_timeout(_TIMEOUT_S)
-        waiting = self._state.waiting
+        is_taken = True
         try:
-            if not self._write_or_wait(batch.records):
-                waiting = (*waiting, batch.end)
+            is_taken = self._write_or_wait(batch.records)
         except Exception as error:
             self._had_lost_response = self._had_lost_response or not is_permanent(error)
             if not is_content_error(error):
@@ -182,7 +183,8 @@ class JournalDelivery:
                 return True
             for record in batch.records:
                 write_acceptable(record, self._write, self.journal.path)
-        self._save_state(replace(self._state, bytes=batch.end, waiting=waiting))
+        waiting = self._state.waiting  # of now: at the run's end lost files are added
+        self._save_state(replace(self._state, bytes=batch.end, waiting=waiting if is_taken else (*waiting, batch.end)))
         self._on_response()
         return True
 
@@ -206,19 +208,28 @@ class JournalDelivery:
             return False
         end, *others = self._state.waiting
         artifact = self.files.find(end)
-        if artifact is not None:
-            try:
-                if not self._write_or_wait([artifact]):
-                    return False
-            except Exception as error:
-                if not is_content_error(error):
-                    raise
-                if self._run_is_gone():
-                    return True
+        try:
+            if end == COMPARISON:
+                return self._upload_lost_files()
+            if artifact is not None and not self._write_or_wait([artifact]):
+                return False
+        except Exception as error:
+            if not is_content_error(error):
+                raise
+            if self._run_is_gone():
+                return True
+            if artifact is not None:
                 write_acceptable(artifact, self._write, self.journal.path)
-        self._save_state(replace(self._state, waiting=tuple(others)))
+        has_ended = self._run_ended or self.journal.ended is not None
+        compare = has_ended and end != COMPARISON and not others and self._files_can_be_lost
+        self._save_state(replace(self._state, waiting=(COMPARISON,) if compare else tuple(others)))
         self._on_response()
         return True
+
+    @property
+    def _files_can_be_lost(self) -> bool:
+        """Whether an answer to an upload may be someone else's; files that are a later run's can't be compared."""
+        return is_remote(get_tracking_uri()) and not self._superseded
 
     @property
     def _writer(self) -> RecordWriter:
@@ -278,7 +289,7 @@ class JournalDelivery:
     def _end(self, ended: Ended) -> None:
         client, run_writer = self._writer.client, self._writer.run_writer
         self._run_ended = True
-        if is_remote(get_tracking_uri()) and not self._superseded:
+        if self._files_can_be_lost and not self._state.waiting:  # otherwise after the last that waits
             self._upload_lost_files()
         env_run_id = reconcile.env_run_id_at(self.journal, self._state.bytes)
         run_writer.write(ended, env_run_id if env_run_id != self.run_id else None)
@@ -288,21 +299,37 @@ class JournalDelivery:
             reconcile.delete_duplicate_runs(client, self.run_id, self.journal)
             self._save_state(replace(self._state, unclear=False))
 
-    def _upload_lost_files(self) -> None:
-        """Upload files whose upload was answered, and which are not there; nothing while the artifact store fails."""
-        if self._state.waiting or self.files.error is not None:
-            return
-        try:
-            lost = reconcile.missing_files(
-                self._writer.client, self._writer.run, self.journal, self.files.is_late, self._on_response
-            )
-        except ArtifactStoreError as error:
-            logger.debug(f"{error.address} does not list its files: {error.__cause__}")
-            return
-        for end, artifact in lost.items():
-            if not self._write_or_wait([artifact]):
-                self._save_state(replace(self._state, waiting=(*self._state.waiting, end)))
-            self._on_response()
+    def _upload_lost_files(self) -> bool:
+        """Upload files whose upload was answered, and which are not there, until they are.
+
+        False if they have to wait for the artifact store, which can't be asked, or answers but keeps none.
+        """
+        for _ in range(_COMPARISONS):
+            try:
+                lost = reconcile.missing_files(
+                    self._writer.client, self._writer.run, self.journal, self.files.is_late, self._on_response
+                )
+            except ArtifactStoreError as error:
+                if is_access_denied(error):  # to a list: uploads have credentials of their own
+                    logger.debug(f"{error.address} does not list its files: {error.__cause__}")
+                    break
+                return self._compare_later(error)
+            if not lost:
+                break
+            for artifact in lost.values():
+                if not self._write_or_wait([artifact]):
+                    self._save_state(replace(self._state, waiting=tuple(lost)))
+                    return False
+                self._on_response()
+        else:
+            return self._compare_later(files_not_kept(str(self._writer.run.info.artifact_uri)))
+        self._save_state(replace(self._state, waiting=()))
+        return True
+
+    def _compare_later(self, error: ArtifactStoreError) -> bool:
+        self.files.on_failure(error)
+        self._save_state(replace(self._state, waiting=(COMPARISON,)))
+        return False
 
     def _deliver_final_status(self) -> bool:
         if self._final_status is None:

@@ -126,10 +126,10 @@ def test_a_run_that_fails_has_its_best_model_so_far(begin, tmp_path, monkeypatch
 
     train_epoch = trainer.Trainer.train_epoch
 
-    def fail_in_second(self, number):
+    def fail_in_second(self, number, *upcoming):
         if number == 2:
             raise NotFinite("the loss is nan")
-        return train_epoch(self, number)
+        return train_epoch(self, number, *upcoming)
 
     monkeypatch.setattr(trainer.Trainer, "train_epoch", fail_in_second)
     with pytest.raises(NotFinite):
