@@ -103,10 +103,11 @@ def test_a_replica_that_sees_other_pictures_ends_the_run_with_its_reason(flowers
 @pytest.mark.slow
 def test_torchrun_trains_what_one_process_trains(flowers, tmp_path, train_small, empty_store):
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    one, _ = train_small(drop_path=0.0)
+    # In float32: bfloat16 rounds sums over 16 pictures unlike those over 8 and 8, on some processors visibly.
+    one, _ = train_small(drop_path=0.0, amp=False)
     flags = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["entrypoints/train.py", *flags, "--drop-path", "0", "--train-dir", str(flowers)]
+    command += ["entrypoints/train.py", *flags, "--drop-path", "0", "--no-amp", "--train-dir", str(flowers)]
     done = subprocess.run(
         [*command, "--output-dir", str(tmp_path / "out")],
         env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"},
