@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from tests.campaign.campaigns import TINY
 from tests.campaign.engine.test_kills import Command, assert_counted_once, outcome, table
 from tests.chaos.storm import LEASE_S, SmallDisk, Storm, clock_of, weights_digest
-from tests.faults.servers import ServerProcess
+from tests.faults.support.servers import ServerProcess
 
 SEEDS = [int(text) for text in os.environ.get("CHAOS_SEEDS", "1").split(",")]
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "12"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.faults.nursery import Nursery
-from tests.faults.tally import Tally, table
+from tests.faults.support.nursery import Nursery
+from tests.faults.support.tally import Tally, table
 
 _rows: list[list[str]] = []
 

@@ -9,7 +9,7 @@ from flowerml.events import Ended, Status, Tags
 from flowerml.tracking import recorder as recorders
 from flowerml.tracking import start_child_run
 from flowerml.tracking.client.store_client import StoreClient
-from tests.faults.servers import ServerProcess
+from tests.faults.support.servers import ServerProcess
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from flowerml.cli.main import main
 from flowerml.journal import Journal, find_journals
 from flowerml.prediction import load_network
 from flowerml.runs.lifecycle.run_file import read_run_file
-from tests.faults.servers import all_runs, assert_delivered
+from tests.faults.support.servers import all_runs, assert_delivered
 
 pytestmark = [pytest.mark.fault("17 a signal while FINISHED is written"), pytest.mark.slow]
 SHORT = {"epochs": 1, "warmup_epochs": 0, "freeze_backbone_epochs": 0}

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from flowerml.events import Artifact, Ended, Metrics, Status
 from flowerml.settings import resolve
 from flowerml.tracking import start_run
-from tests.faults.servers import ServerProcess
+from tests.faults.support.servers import ServerProcess
 
 pytestmark = pytest.mark.slow
 SIZE, BLOCK = 200_000_000, 1_000_000

@@ -5,7 +5,7 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.faults.servers import (
+from tests.faults.support.servers import (
     OF_THE_MOMENT,
     ServerProcess,
     all_runs,

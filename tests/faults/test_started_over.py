@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flowerml.journal import find_journals, read_delivered
-from tests.faults.servers import OF_THE_MOMENT, ServerProcess, all_runs, assert_delivered, sync
+from tests.faults.support.servers import OF_THE_MOMENT, ServerProcess, all_runs, assert_delivered, sync
 
 pytestmark = pytest.mark.slow
 SHORT = {"epochs": 2, "freeze_backbone_epochs": 0}

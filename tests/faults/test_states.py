@@ -15,8 +15,8 @@ from mlflow.tracking import MlflowClient
 from flowerml.cli.main import main
 from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.conftest import ROOT
-from tests.faults.nursery import RUN
-from tests.faults.servers import all_runs, assert_delivered
+from tests.faults.support.nursery import RUN
+from tests.faults.support.servers import all_runs, assert_delivered
 from tests.faults.test_killed import assert_as_undisturbed
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from flowerml.journal import Journal, RunStarted, read_delivered
 from flowerml.runs.lifecycle.lease import acquire
 from flowerml.runs.lifecycle.run_file import read_run_file
 from tests.cli.bad_input import rows as bad
-from tests.faults.servers import OF_THE_MOMENT
+from tests.faults.support.servers import OF_THE_MOMENT
 
 AWAY = "http://127.0.0.1:9"  # the discard port: nobody listens
 

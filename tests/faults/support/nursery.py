@@ -46,7 +46,7 @@ class Child:
 
 
 class Nursery:
-    """`start` forks a run. `fault` is what happens to it: see `tests.faults.child`."""
+    """`start` forks a run. `fault` is what happens to it: see `tests.faults.support.child`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._numbers = folder, itertools.count()
@@ -54,7 +54,7 @@ class Nursery:
 
     def __enter__(self) -> "Nursery":
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.child"],
+            [sys.executable, "-m", "tests.faults.support.child"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The process behind `tests.faults.nursery`: reads orders, forks a run for each, arms its fault first.
+"""The process behind `tests.faults.support.nursery`: reads orders, forks a run for each, arms its fault first.
 
 The faults are real: SIGKILL, limits of the system, Inf in a tensor. Only the moment is chosen here.
 """
