@@ -26,3 +26,9 @@ def site():
 def again():
     """Forget what was brought, as another process would."""
     return copy.local_copy.cache_clear
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Attempts follow each other at once."""
+    monkeypatch.setattr(remote_span, "RETRY_DELAYS_S", (0.0, 0.0))

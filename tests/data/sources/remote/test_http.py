@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from flowerml.data.download import adapter, session
-from flowerml.data.scan import scan_folder
 from flowerml.data.sources.local import local_path
 from flowerml.data.sources.remote import copy
 from flowerml.data.sources.remote.limits import COPIES_VARIABLE
 from flowerml.errors import UserError
 from tests.data.pictures import encode, put_classes, scene
 from tests.data.sources.parquet_files import parquet_of
+from tests.data.sources.remote.reading import digest
 from tests.data.sources.remote.servers import serving
 from tests.data.sources.shards import shard, shards_of
 from tests.data.sources.tables import read, table_of
@@ -32,11 +32,6 @@ def offered(root, site):
     site.put_folder(root, "data/photos/")
     site.files["/data/photos.csv"] = table_of(root).read_bytes()
     return f"{site.url}/data/photos.csv"
-
-
-def digest(path):
-    path = local_path(Path(path))
-    return scan_folder(path, read(path)).digest
 
 
 def files_below(folder):

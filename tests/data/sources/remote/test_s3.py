@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from flowerml.data.location import Unreachable
-from flowerml.data.scan import scan_folder
 from flowerml.data.sources.local import local_path
 from flowerml.data.sources.remote.limits import COPIES_VARIABLE, STREAMED_VARIABLE
 from flowerml.errors import UserError
 from tests.data.pictures import encode, put, put_classes, scene
 from tests.data.sources.parquet_files import parquet_of
+from tests.data.sources.remote.reading import digest
 from tests.data.sources.shards import shards_of
 from tests.data.sources.tables import read, table_of
 
@@ -62,11 +62,6 @@ def bucket(server, monkeypatch, tmp_path):
 @pytest.fixture
 def root(tmp_path):
     return put_classes(tmp_path / "local" / "flowers", COUNTS)
-
-
-def digest(path):
-    path = local_path(Path(path))
-    return scan_folder(path, read(path)).digest
 
 
 def test_a_folder_of_classes_with_all_that_lies_in_it(bucket, root, again, cache):

@@ -5,31 +5,29 @@ import multiprocessing
 import pickle
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from flowerml.data.download import adapter, session
-from flowerml.data.loader import Example, Share, evaluation_loader, training_loader
-from flowerml.data.location import Unreachable, read_image_at
+from flowerml.data.loader import Share, evaluation_loader, training_loader
+from flowerml.data.location import Unreachable
 from flowerml.data.scan import scan_folder
 from flowerml.data.scan_cache import ScanCache
 from flowerml.data.sources.local import local_path
 from flowerml.data.sources.remote import remote_span
 from flowerml.data.sources.remote.limits import COPIES_VARIABLE, STREAMED_VARIABLE
 from flowerml.data.sources.remote.remote_span import RemoteSpan
-from flowerml.data.transforms import EvaluationTransform, InputDescription
 from flowerml.errors import RunFailed, UserError
 from tests.data.pictures import encode, put_classes, scene
+from tests.data.sources.remote.reading import EVALUATION, digest, examples_of, locations
 from tests.data.sources.remote.servers import serving
 from tests.data.sources.shards import shard, shards_of
 from tests.data.sources.tables import read, table_of
 
 COUNTS = {"daisy": 3, "rose": 2, "tülip": 2}
 ALL_IN = "flowers-{000..002}.tar"
-EVALUATION = EvaluationTransform(InputDescription(16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), "bicubic", 0.875))
 
 
 @pytest.fixture
@@ -56,12 +54,6 @@ def nothing_kept(monkeypatch):
     monkeypatch.setenv(STREAMED_VARIABLE, "1e-9")
 
 
-@pytest.fixture
-def at_once(monkeypatch):
-    """Attempts follow each other at once."""
-    monkeypatch.setattr(remote_span, "RETRY_DELAYS_S", (0.0, 0.0))
-
-
 def allow(monkeypatch, size):
     """Bound the copies, in bytes."""
     monkeypatch.setenv(COPIES_VARIABLE, f"{size / 1e9:.12f}")
@@ -69,18 +61,7 @@ def allow(monkeypatch, size):
 
 def load(path, workers=0):
     """A loader of the pictures at a path or an address, in batches of two."""
-    root, layout = local_path(Path(path)), read(path)
-    of_path = [Example(file.key, 0, partial(read_image_at, file.locate(root))) for file in layout.files]
-    return evaluation_loader(of_path, EVALUATION, batch_size=2, workers=workers)
-
-
-def digest(path):
-    path = local_path(Path(path))
-    return scan_folder(path, read(path)).digest
-
-
-def spans(address):
-    return [file.location for file in read(address).files]
+    return evaluation_loader(examples_of(path), EVALUATION, batch_size=2, workers=workers)
 
 
 def tars(cache):
@@ -148,7 +129,7 @@ class TestWhatIsCopied:
 
 class TestPictures:
     def test_are_kept_when_their_file_is_listed(self, offered, site, root):
-        found = spans(offered)
+        found = locations(offered)
         assert all(isinstance(place, RemoteSpan) for place in found)
         expected = [path.read_bytes() for path in sorted(root.rglob("*.jpg"))]
         site.parts_read()
@@ -156,7 +137,7 @@ class TestPictures:
         assert site.parts_read() == 0
 
     def test_are_asked_for_once_and_then_come_from_the_disk(self, offered, site, cache):
-        found = spans(offered)
+        found = locations(offered)
         shutil.rmtree(cache / "streamed")
         site.parts_read()
         before = [place.read() for place in found]
@@ -165,7 +146,7 @@ class TestPictures:
         assert site.parts_read() == 0
 
     def test_are_asked_for_again_where_none_may_be_kept(self, offered, site, nothing_kept):
-        found = spans(offered)
+        found = locations(offered)
         site.parts_read()
         for _ in range(2):
             for place in found:
@@ -173,7 +154,7 @@ class TestPictures:
         assert site.parts_read() == 2 * len(found)
 
     def test_that_were_damaged_on_disk_are_asked_for_again(self, offered, site, cache):
-        found = spans(offered)
+        found = locations(offered)
         before = [place.read() for place in found]
         for file in (cache / "streamed").glob("??/*"):
             file.write_bytes(file.read_bytes()[:-1] + b"x")
@@ -184,7 +165,7 @@ class TestPictures:
         assert site.parts_read() == 0
 
     def test_are_read_over_one_connection(self, offered, nothing_kept, site):
-        found = spans(offered)
+        found = locations(offered)
         found[0].read()
         before = site.connections
         for place in found:
@@ -194,7 +175,7 @@ class TestPictures:
     def test_are_read_by_other_processes(self, offered, nothing_kept, monkeypatch):
         """As loader processes get them: two at a time, forked and spawned, with no connection of this one's."""
         monkeypatch.setattr(remote_span, "RETRY_DELAYS_S", ())  # what another process answered is not asked for again
-        found = spans(offered)
+        found = locations(offered)
         expected = [place.read() for place in found]
         for method in ("fork", "spawn"):
             with multiprocessing.get_context(method).Pool(2) as pool:
@@ -211,7 +192,7 @@ class TestPictures:
             assert site.parts_read() == sum(COUNTS.values())
 
     def test_are_read_by_a_rank_where_they_are_of_its_share(self, offered, nothing_kept, site):
-        of_set = [Example(file.key, 0, partial(read_image_at, file.location)) for file in read(offered).files]
+        of_set = examples_of(offered)
         for rank in range(2):
             loader = training_loader(
                 of_set, EVALUATION, batch_size=7, workers=0, seed=0, share=Share(rank=rank, world=2)
@@ -221,7 +202,7 @@ class TestPictures:
             assert len(ids) == site.parts_read() == 3 + rank
 
     def test_have_the_same_state_in_every_process_and_another_for_another_version(self, offered):
-        found = spans(offered)
+        found = locations(offered)
         copied = pickle.loads(pickle.dumps(found))
         assert [place.state() for place in copied] == [place.state() for place in found]
         assert len({tuple(place.state()) for place in found}) == len(found)
@@ -234,7 +215,7 @@ class TestPictures:
         allow(monkeypatch, 1)
         members = [("a.jpg", b""), ("a.cls", "rose"), ("b.jpg", encode(scene(2), "JPEG")), ("b.cls", "tulip")]
         site.files["/e.tar"] = shard(tmp_path / "e.tar", *members).read_bytes()
-        place = spans(f"{site.url}/e.tar")[0]
+        place = locations(f"{site.url}/e.tar")[0]
         site.parts_read()
         assert place.read() == b""
         assert site.parts_read() == 0
@@ -243,7 +224,7 @@ class TestPictures:
 class TestFaults:
     @pytest.fixture
     def place(self, offered, nothing_kept, at_once, site):
-        found = spans(offered)[0]
+        found = locations(offered)[0]
         site.parts_read()
         return found
 
@@ -376,7 +357,7 @@ def test_a_copied_file_that_looks_like_an_index_is_a_bad_tar_file(site, tmp_path
 
 def test_a_part_is_not_read_from_a_machine_of_this_network_by_a_redirect(offered, nothing_kept, site, monkeypatch):
     """The server of the set counts as outside here; what it redirects to does not."""
-    place = spans(offered)[0]
+    place = locations(offered)[0]
     own, connect = int(site.url.rpartition(":")[2]), adapter._connect
 
     def connect_to(host, port, timeout_s, *, guarded=False):

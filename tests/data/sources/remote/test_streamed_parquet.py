@@ -13,23 +13,22 @@ import torch
 from pyarrow import parquet
 
 from flowerml.data.decode import BadImage
-from flowerml.data.loader import Example, evaluation_loader, training_loader
-from flowerml.data.location import Unreachable, read_image_at
+from flowerml.data.loader import evaluation_loader, training_loader
+from flowerml.data.location import Unreachable
 from flowerml.data.scan import scan_folder
 from flowerml.data.scan_cache import ScanCache
 from flowerml.data.sources.local import local_path
 from flowerml.data.sources.remote import remote_span, row_groups
 from flowerml.data.sources.remote.limits import COPIES_VARIABLE, STREAMED_VARIABLE
 from flowerml.data.sources.remote.row_groups import RemoteRow
-from flowerml.data.transforms import EvaluationTransform, InputDescription
 from flowerml.errors import RunFailed, UserError
 from tests.data.pictures import encode, put_classes, scene
 from tests.data.sources.parquet_files import parquet_of, write
+from tests.data.sources.remote.reading import EVALUATION, digest, examples_of, locations
 from tests.data.sources.tables import read
 
 COUNTS = {"daisy": 5, "rose": 4, "tülip": 4}
 TEXT = pyarrow.string()
-EVALUATION = EvaluationTransform(InputDescription(16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), "bicubic", 0.875))
 ALL_IN = "train-{00000..00001}-of-00002.parquet"
 
 
@@ -74,26 +73,6 @@ def nothing_kept(monkeypatch):
     """No picture is kept, on disk or in memory but for one group: other groups ask the server."""
     monkeypatch.setenv(STREAMED_VARIABLE, "1e-9")
     monkeypatch.setattr(row_groups, "_MEMORY_BYTES", 0)
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Attempts follow each other at once."""
-    monkeypatch.setattr(remote_span, "RETRY_DELAYS_S", (0.0, 0.0))
-
-
-def examples(path):
-    root, layout = local_path(Path(path)), read(path)
-    return [Example(file.key, 0, partial(read_image_at, file.locate(root))) for file in layout.files]
-
-
-def digest(path):
-    path = local_path(Path(path))
-    return scan_folder(path, read(path)).digest
-
-
-def rows(address):
-    return [file.location for file in read(address).files]
 
 
 def content(root):
@@ -178,13 +157,13 @@ class TestListing:
 
 class TestPictures:
     def test_are_kept_when_their_file_is_listed(self, offered, site, root):
-        found = rows(offered)
+        found = locations(offered)
         site.parts_read()
         assert [place.read() for place in found] == content(root)
         assert site.parts_read() == 0
 
     def test_of_a_group_come_with_one_request_and_then_from_the_disk(self, offered, site, cache, root, forget):
-        found = rows(offered)
+        found = locations(offered)
         shutil.rmtree(cache / "streamed")
         site.parts_read()
         assert [place.read() for place in found] == content(root)
@@ -197,7 +176,7 @@ class TestPictures:
         assert site.parts_read() == 2 * (1 + 2)
 
     def test_of_the_last_group_stay_in_memory_where_none_may_be_kept(self, offered, site, nothing_kept, root):
-        found = sorted(rows(offered), key=lambda place: (place.group.file.address, place.row))
+        found = sorted(locations(offered), key=lambda place: (place.group.file.address, place.row))
         groups = len({place.group for place in found})
         site.parts_read()
         for _ in range(2):
@@ -205,14 +184,14 @@ class TestPictures:
         assert site.parts_read() == 2 * groups + 2, "the ends of the two files are asked for once"
 
     def test_that_were_damaged_on_disk_are_asked_for_again(self, offered, site, cache, root, forget):
-        found = rows(offered)
+        found = locations(offered)
         for file in (cache / "streamed").glob("??/*"):
             file.write_bytes(file.read_bytes()[:-1] + b"x")
         assert [place.read() for place in found] == content(root)
 
     def test_are_asked_for_once_by_any_number_of_threads(self, offered, site, root, nothing_kept, monkeypatch):
         monkeypatch.setattr(row_groups, "_MEMORY_BYTES", 10**9)
-        found = rows(offered)
+        found = locations(offered)
         site.parts_read()
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(RemoteRow.read, found * 3)) == content(root) * 3
@@ -230,13 +209,13 @@ class TestPictures:
         parquet.write_table(parquet.read_table(path), path, compression="none", use_dictionary=False)
         site.files["/a.parquet"] = path.read_bytes()
         asked = []
-        place = rows(f"{site.url}/a.parquet")[0]
+        place = locations(f"{site.url}/a.parquet")[0]
         monkeypatch.setattr(remote_span.RemoteFile, "read", _noting(remote_span.RemoteFile.read, asked), raising=True)
         assert place.read() == encode(scene(1), "JPEG")
         assert max(asked) < 100_000
 
     def test_are_read_by_other_processes(self, offered, nothing_kept, root):
-        found = rows(offered)
+        found = locations(offered)
         assert [place.read() for place in found] == content(root)
         for method in ("fork", "spawn"):
             with multiprocessing.get_context(method).Pool(2) as pool:
@@ -250,15 +229,15 @@ class TestPictures:
             (partial(training_loader, batch_size=3, seed=5), 0),
             (partial(training_loader, batch_size=3, seed=5), 2),
         ):
-            expected = [*load(examples(root), EVALUATION, workers=0).epoch(2, skip)]
-            found = [*load(examples(offered), EVALUATION, workers=workers).epoch(2, skip)]
+            expected = [*load(examples_of(root), EVALUATION, workers=0).epoch(2, skip)]
+            found = [*load(examples_of(offered), EVALUATION, workers=workers).epoch(2, skip)]
             assert len(found) == len(expected)
             for one, other in zip(found, expected, strict=True):
                 assert torch.equal(one[0], other[0])
                 assert one[2] == other[2]
 
     def test_have_the_same_state_in_every_process(self, offered):
-        found = rows(offered)
+        found = locations(offered)
         copied = pickle.loads(pickle.dumps(found))
         assert copied == found
         assert [place.state() for place in copied] == [place.state() for place in found]
@@ -277,7 +256,7 @@ def _noting(read, asked):
 class TestFaults:
     @pytest.fixture
     def place(self, offered, nothing_kept, at_once, site):
-        found = rows(offered)[0]
+        found = locations(offered)[0]
         site.parts_read()
         return found
 
@@ -322,7 +301,7 @@ class TestFaults:
         assert "\n" not in str(failed.value)
 
     def test_a_training_ends_in_one_line_that_names_the_picture(self, offered, nothing_kept, at_once, site):
-        loader = evaluation_loader(examples(offered), EVALUATION, batch_size=2, workers=0)
+        loader = evaluation_loader(examples_of(offered), EVALUATION, batch_size=2, workers=0)
         site.part_statuses = [503] * 100
         with pytest.raises(
             RunFailed, match=r"picture can't be read any more: .*jpg: http.*server answers 503"
