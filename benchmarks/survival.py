@@ -40,7 +40,7 @@ from flowerml.training.callbacks import Callbacks, Candidate, EpochMetrics, Trai
 from flowerml.training.checkpoints.checkpoint import save_plain
 from flowerml.training.checkpoints.progress import Progress, StateDict, copy_to_cpu
 from flowerml.training.checkpoints.store import CheckpointStore
-from flowerml.training.trainer import train
+from flowerml.training.train import train
 
 PHOTOS = 1000
 BLOCK = (False, True, True, False)  # whether an epoch is "with"

@@ -38,8 +38,8 @@ from flowerml.settings import find_model, resolve
 from flowerml.training.callbacks import Callbacks
 from flowerml.training.device import autocast_dtype
 from flowerml.training.optimizer import make_optimizer, parameter_groups
+from flowerml.training.train import train
 from flowerml.training.train_step import make_train_step
-from flowerml.training.trainer import train
 
 MODELS = (("timm:mobilenetv2_100", 192), ("convnextv2_atto", 96))  # names, input edges [px]
 QUICK_MODELS = (("timm:test_convnext2", 32),)

@@ -45,7 +45,7 @@ from flowerml.training.distributed.torchrun import Torchrun
 from flowerml.training.length.run_length import RunLength
 from flowerml.training.length.time_limit import TimeLimit
 from flowerml.training.performance.utilization import utilization
-from flowerml.training.trainer import train
+from flowerml.training.train import train
 
 logger = logging.getLogger(__name__)
 

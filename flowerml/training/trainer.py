@@ -12,16 +12,12 @@ from flowerml.data.features.loader import FeatureLoaders
 from flowerml.data.inputs import Inputs, to_device, to_memory_format
 from flowerml.data.loader import Batch, Loader
 from flowerml.data.rng import derive_seed
-from flowerml.data.workers.errors import worker_death_as_error
 from flowerml.errors import Stopped
 from flowerml.evaluation.metrics import compute_metrics, join_predictions
 from flowerml.evaluation.predict import predict_all
 from flowerml.human_units import duration
 from flowerml.models.builders import BuiltModel
 from flowerml.models.classifier import Network
-from flowerml.models.precision import training_precision
-from flowerml.process.exit import release_frames
-from flowerml.process.garbage_collection import frozen_gc
 from flowerml.reporting.epoch_line import epoch_line
 from flowerml.selection.epochs import EarlyStopping, is_better
 from flowerml.settings import Settings
@@ -43,65 +39,6 @@ from flowerml.training.train_state import EpochTotals, TrainState
 from flowerml.training.train_step import PendingStep, make_train_step
 
 logger = logging.getLogger(__name__)
-
-
-def train(
-    built: BuiltModel,
-    settings: Settings,
-    classes: tuple[str, ...],
-    train_loader: Loader,
-    val_loader: Loader | None,
-    *,
-    device: torch.device,
-    memory_format: torch.memory_format,
-    balance: Balance,
-    callbacks: Callbacks,
-    load_state: Callable[[], StateDict] | None = None,
-    ranks: Ranks = SINGLE,
-    frozen_loaders: FeatureLoaders | None = None,
-    time_limit: TimeLimit | None = None,
-) -> TrainingResult:
-    """Train `built.model` in place; with `frozen_loaders`, epochs with a frozen backbone get their features.
-
-    With several `ranks` each process calls this with its share of the loaders' examples, and gets the same result;
-    callbacks that write are for rank 0 alone.
-
-    Without `val_loader` the last epoch counts as the best, and nothing stops early. `load_state` returns a state that
-    `callbacks.on_state` got in an earlier attempt with the same settings, to resume from (a function, so that the state
-    is in memory only while it is loaded). A `time_limit` has begun with the run; without one, that of
-    `settings.max_minutes`, if any, begins here.
-
-    Raises:
-        NotFinite: a loss or gradient is not finite; what `callbacks.on_best` has saved stays valid.
-        Stopped: `callbacks.stop_reason` gave a reason; the state went to `callbacks.on_state` before.
-        DataLoaderDied: a DataLoader worker process died.
-    """
-    trainer = Trainer(
-        built,
-        settings,
-        classes,
-        train_loader,
-        device,
-        memory_format,
-        balance,
-        callbacks,
-        ranks,
-        frozen_loaders,
-        time_limit,
-    )
-    if load_state is not None:
-        trainer.resume(load_state())
-    precision = training_precision(settings.tf32, device)
-    with frozen_gc(), worker_death_as_error(callbacks.stop_reason), precision:
-        try:
-            return trainer.run_epochs(val_loader)
-        except BaseException as error:
-            # What else refers to the trainer (frames of an import in it, kept by a library) must not keep processes.
-            for loader in (train_loader, val_loader):
-                if loader is not None:
-                    loader.end_workers()
-            release_frames(error)
-            raise
 
 
 class Trainer:

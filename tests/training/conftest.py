@@ -20,7 +20,7 @@ from flowerml.training.distributed.ranks import SINGLE, Ranks
 from flowerml.training.length.run_length import RunLength
 from flowerml.training.length.time_limit import TimeLimit
 from flowerml.training.performance.data_wait import DataWait
-from flowerml.training.trainer import train
+from flowerml.training.train import train
 
 CLASSES = ("a", "b", "c")
 SIZE = 8

@@ -17,7 +17,7 @@ from flowerml.training.checkpoints.store import StoredCheckpoint
 from flowerml.training.device import rank_device
 from flowerml.training.distributed.ranks import connect, disconnect
 from flowerml.training.distributed.torchrun import Torchrun
-from flowerml.training.trainer import train
+from flowerml.training.train import train
 
 logger = logging.getLogger(__name__)
 
