@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from tests.tracking.postgres_databases import away
+
 LEASE_S = 5  # of the runs, so that a stop outlasts it
 PAUSE_S = (1.0, 8.0)  # between two events
 LONGEST_S = 1200
@@ -40,17 +42,19 @@ def weights_digest(path):
 class Storm:
     """`strike` does one event to the process `runner`, its children, its `server`, its folder `root`, or its clock.
 
-    An event returns whether there was something for it to hit. `clock` is the file of `clock/sitecustomize.py`.
+    An event returns whether there was something for it to hit. `clock` is the file of `clock/sitecustomize.py`, and
+    `database` the address of the server's, if that is a Postgres.
     """
 
-    def __init__(self, seed, count, server, root, clock, disk=None):
+    def __init__(self, seed, count, server, root, clock, disk=None, database=None):
         self.draw, self._server, self._root, self._disk = random.Random(seed), server, Path(root), disk
         self._clock, self._count = Path(clock), count
-        self.events = Counter()
+        self._database, self.events = database, Counter()
         self._kinds = [
             *(self.kill_one, self.kill_runner, self.kill_all, self.stop_past_the_lease),
             *(self.server_killed, self.server_silent, self.flip_a_byte, self.rename_the_folder, self.set_the_clock),
             *([self.fill_the_disk] if disk else []),
+            *([self.database_away] if database else []),
         ]
 
     def strike(self, runner):
@@ -100,6 +104,11 @@ class Storm:
         self._server.stop()
         time.sleep(_AWAY_S)
         self._server.wake()
+        return True
+
+    def database_away(self, _runner):
+        with away(self._database):
+            time.sleep(_AWAY_S)
         return True
 
     def flip_a_byte(self, _runner):

@@ -12,8 +12,13 @@ from tests.campaign.campaigns import TINY
 from tests.campaign.engine.test_kills import Command, assert_counted_once, outcome, table
 from tests.chaos.storm import LEASE_S, SmallDisk, Storm, clock_of, weights_digest
 from tests.faults.support.servers import ServerProcess
+from tests.tracking.compose_server import PASSWORD, postgres
+from tests.tracking.postgres_databases import new_database
+
+__all__ = ["postgres"]
 
 SEEDS = [int(text) for text in os.environ.get("CHAOS_SEEDS", "1").split(",")]
+POSTGRES_SEEDS = [int(text) for text in os.environ.get("CHAOS_POSTGRES_SEEDS", "1").split(",")]
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "12"))
 PLAN = (
     TINY.replace("device: cpu,", f"device: cpu, lease_seconds: {LEASE_S}, checkpoint_every_steps: 1,")
@@ -44,10 +49,10 @@ def server(tmp_path):
     """Makes servers, and ends them."""
     made = []
 
-    def make(name):
+    def make(name, store=None):
         folder = tmp_path / name
         folder.mkdir()
-        made.append(ServerProcess(folder))
+        made.append(ServerProcess(folder, store))
         return made[-1]
 
     yield make
@@ -83,8 +88,23 @@ def registered(address):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, record_property, capsys):
-    calm_server, stormy_server = server("calm"), server("stormy")
+def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, capsys):
+    survive(flowers, tmp_path, server, disk, seed, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.repeats  # the storm of SQLite has all events but one
+@pytest.mark.parametrize("seed", POSTGRES_SEEDS)
+def test_a_storm_over_a_server_on_postgres_changes_nothing(
+    flowers, tmp_path, server, disk, seed, capsys, postgres, monkeypatch
+):
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    survive(flowers, tmp_path, server, disk, seed, capsys, new_database(postgres, f"storm_{seed}"))
+
+
+def survive(flowers, tmp_path, server, disk, seed, capsys, database=None):
+    """Run a campaign alone, and one in a storm at a server with the `database`; compare all that comes of them."""
+    calm_server, stormy_server = server("calm"), server("stormy", database)
     calm = StormyCommand(tmp_path / "alone", flowers, calm_server)
     begun = time.monotonic()
     undisturbed = calm.to_the_end()
@@ -92,7 +112,7 @@ def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, record_p
 
     root = (disk or tmp_path) / "storm"
     stormy = StormyCommand(root, flowers, stormy_server)
-    storm = Storm(seed, EVENTS, stormy_server, root, stormy.clock, disk)
+    storm = Storm(seed, EVENTS, stormy_server, root, stormy.clock, disk, database)
     starts, stormy_s = storm.last_until_the_end(stormy, ["--retry"])
     survived = json.loads((stormy.folder / "out.json").read_text())
 
@@ -103,6 +123,6 @@ def test_a_storm_changes_nothing(flowers, tmp_path, server, disk, seed, record_p
     assert_counted_once(stormy, survived)
     with capsys.disabled():
         print(
-            f"\nseed {seed}: {storm.summary()}, {starts} starts;"
+            f"\n{'Postgres, ' if database else ''}seed {seed}: {storm.summary()}, {starts} starts;"
             f" {calm_s:.0f} s calm, {stormy_s:.0f} s in the storm; all equal"
         )

@@ -8,18 +8,19 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 
 import optuna
 import psutil
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import make_url
 
 from flowerml.sweep.trials import requested_trials
 from tests.conftest import ROOT
 from tests.sweep.commands import runs_of, sweep_args
 from tests.tracking.compose_server import PASSWORD, postgres
+from tests.tracking.postgres_databases import away, new_database
 
 __all__ = ["postgres"]
 
@@ -140,19 +141,7 @@ def on_sqlite(flowers, tmp_path):
 def on_postgres(flowers, tmp_path, postgres, monkeypatch):
     """With a database of its own on the server of the session: studies have one name here."""
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    address, name = f"postgresql+psycopg2://mlflow@127.0.0.1:{postgres}", f"sweep_{uuid.uuid4().hex}"
-    with _administrator(address) as asking:
-        asking.execute(text(f"CREATE DATABASE {name}"))
-    return Sweep(flowers, tmp_path / "runs", f"{address}/{name}")
-
-
-@contextmanager
-def _administrator(address):
-    """A connection to the server that no transaction is opened for."""
-    engine = create_engine(make_url(address).set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as asking:
-        yield asking
-    engine.dispose()
+    return Sweep(flowers, tmp_path / "runs", new_database(postgres, f"sweep_{uuid.uuid4().hex}"))
 
 
 def kill_a_worker(sweep):
@@ -227,19 +216,11 @@ def test_a_worker_that_slept_through_its_time_does_no_harm(on_sqlite):
 
 def test_a_database_that_goes_away_for_a_while_is_waited_for(on_postgres):
     """Trainings go on meanwhile: what could not be told is found in their folders."""
-    name = make_url(on_postgres.storage).database
     process = on_postgres.begin("--trials", "4", "--workers", "2")
     on_postgres.until_trained(process, epochs=1)
-    with _administrator(on_postgres.storage) as asking:
-        asking.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
-        try:
-            cut = asking.execute(
-                text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-            )
-            assert len(cut.all()) > 0
-            time.sleep(10)
-        finally:
-            asking.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+    with away(on_postgres.storage) as cut:
+        assert cut > 0
+        time.sleep(10)
     told = on_postgres.end_of(process)
     assert "does not answer" in told
     assert PASSWORD not in told

@@ -26,10 +26,14 @@ def free_port():
 
 
 class ServerProcess:
-    """`mlflow server` in a process group of its own: it can be stopped, continued, killed and restarted."""
+    """`mlflow server` in a process group of its own: it can be stopped, continued, killed and restarted.
 
-    def __init__(self, folder):
+    `store` is the address of its database, by default an SQLite file in the folder.
+    """
+
+    def __init__(self, folder, store=None):
         self._folder, self._port = folder, free_port()
+        self._store = store or f"sqlite:///{folder / 'own.db'}"
         self.address = f"http://127.0.0.1:{self._port}"
         self._client = MlflowClient(tracking_uri=self.address)
         self.up()
@@ -38,7 +42,7 @@ class ServerProcess:
         off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}
         store = [
             "--backend-store-uri",
-            f"sqlite:///{self._folder / 'own.db'}",
+            self._store,
             "--artifacts-destination",
             str(self._folder / "own"),
         ]
