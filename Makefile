@@ -8,6 +8,7 @@ SLOW ?= slow
 CHAOS_SEEDS ?= 1,2,3,4,5,6,7,8,9,10
 CHAOS_SWEEP_SEEDS ?= 1,2,3
 CHAOS_POSTGRES_SEEDS ?= 1,2,3
+CHAOS_RAY_SEEDS ?= 1,2
 PHOTOS := $(if $(wildcard data/train),--photos data/train)
 BIN := .venv/bin
 READY := .venv/.installed
@@ -44,7 +45,7 @@ fuzz: $(READY)  ## damaged files and hostile texts, drawn at random: 2,000 for e
 
 chaos: $(READY)  ## campaigns and sweeps in seeded storms: kills, stops, a server and a disk that are gone, damaged checkpoints (an hour)
 	CHAOS_SEEDS=$(CHAOS_SEEDS) CHAOS_SWEEP_SEEDS=$(CHAOS_SWEEP_SEEDS) CHAOS_POSTGRES_SEEDS=$(CHAOS_POSTGRES_SEEDS) \
-		$(BIN)/python -m pytest -n 0 tests/chaos
+		CHAOS_RAY_SEEDS=$(CHAOS_RAY_SEEDS) $(BIN)/python -m pytest -n 0 tests/chaos
 
 setup: $(READY)  ## the environment in .venv
 

@@ -42,17 +42,19 @@ def weights_digest(path):
 class Storm:
     """`strike` does one event to the process `runner`, its children, its `server`, its folder `root`, or its clock.
 
-    An event returns whether there was something for it to hit. `clock` is the file of `clock/sitecustomize.py`, and
-    `database` the address of the server's, if that is a Postgres.
+    An event returns whether there was something for it to hit. `clock` is the file of `clock/sitecustomize.py`,
+    `database` the address of the server's, if that is a Postgres. With `nodes` the runs are on a Ray cluster, whose
+    clock is left alone.
     """
 
-    def __init__(self, seed, count, server, root, clock, disk=None, database=None):
+    def __init__(self, seed, count, server, root, clock, disk=None, *, database=None, nodes=None):
         self.draw, self._server, self._root, self._disk = random.Random(seed), server, Path(root), disk
         self._clock, self._count = Path(clock), count
-        self._database, self.events = database, Counter()
+        self._database, self._nodes, self.events = database, nodes, Counter()
         self._kinds = [
             *(self.kill_one, self.kill_runner, self.kill_all, self.stop_past_the_lease),
-            *(self.server_killed, self.server_silent, self.flip_a_byte, self.rename_the_folder, self.set_the_clock),
+            *(self.server_killed, self.server_silent, self.flip_a_byte, self.rename_the_folder),
+            self.node_lost if nodes else self.set_the_clock,
             *([self.fill_the_disk] if disk else []),
             *([self.database_away] if database else []),
         ]
@@ -109,6 +111,10 @@ class Storm:
     def database_away(self, _runner):
         with away(self._database):
             time.sleep(_AWAY_S)
+        return True
+
+    def node_lost(self, _runner):
+        self._nodes.lose_one(self.draw)
         return True
 
     def flip_a_byte(self, _runner):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from importlib.util import find_spec
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -18,7 +19,9 @@ from tests.tracking.postgres_databases import new_database
 __all__ = ["postgres"]
 
 SEEDS = [int(text) for text in os.environ.get("CHAOS_SEEDS", "1").split(",")]
+RAY_SEEDS = [int(text) for text in os.environ.get("CHAOS_RAY_SEEDS", "1").split(",")]
 POSTGRES_SEEDS = [int(text) for text in os.environ.get("CHAOS_POSTGRES_SEEDS", "1").split(",")]
+NODE_AWAY_S = 3.0
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "12"))
 PLAN = (
     TINY.replace("device: cpu,", f"device: cpu, lease_seconds: {LEASE_S}, checkpoint_every_steps: 1,")
@@ -67,6 +70,35 @@ def disk(tmp_path):
     small.close()
 
 
+class Nodes:
+    """A Ray cluster of two nodes on this machine; a lost one is replaced after a moment."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self.address = self._cluster.address
+        self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
+
+    def lose_one(self, draw):
+        self._cluster.remove_node(self._nodes.pop(draw.randrange(2)), allow_graceful=False)
+        time.sleep(NODE_AWAY_S)
+        self._nodes.append(self._cluster.add_node(num_cpus=1))
+
+    def close(self):
+        self._cluster.shutdown()
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    if find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    made = Nodes()
+    yield made
+    made.close()
+
+
 def weights_digests(command, result):
     """sha256 of the tensors of each run's best.pth, and of each delivered file."""
     digests = {}
@@ -99,11 +131,18 @@ def test_a_storm_over_a_server_on_postgres_changes_nothing(
     flowers, tmp_path, server, disk, seed, capsys, postgres, monkeypatch
 ):
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    survive(flowers, tmp_path, server, disk, seed, capsys, new_database(postgres, f"storm_{seed}"))
+    survive(flowers, tmp_path, server, disk, seed, capsys, database=new_database(postgres, f"storm_{seed}"))
 
 
-def survive(flowers, tmp_path, server, disk, seed, capsys, database=None):
-    """Run a campaign alone, and one in a storm at a server with the `database`; compare all that comes of them."""
+@pytest.mark.slow
+@pytest.mark.repeats  # the storm of this machine has all events but one; test_ray_executor.py has that one
+@pytest.mark.parametrize("seed", RAY_SEEDS)
+def test_a_storm_over_two_nodes_changes_nothing(flowers, tmp_path, server, disk, seed, capsys, nodes):
+    survive(flowers, tmp_path, server, disk, seed, capsys, nodes=nodes)
+
+
+def survive(flowers, tmp_path, server, disk, seed, capsys, *, database=None, nodes=None):
+    """Run a campaign alone and one in a storm, with the `database` or on the `nodes`; compare what comes of them."""
     calm_server, stormy_server = server("calm"), server("stormy", database)
     calm = StormyCommand(tmp_path / "alone", flowers, calm_server)
     begun = time.monotonic()
@@ -112,7 +151,9 @@ def survive(flowers, tmp_path, server, disk, seed, capsys, database=None):
 
     root = (disk or tmp_path) / "storm"
     stormy = StormyCommand(root, flowers, stormy_server)
-    storm = Storm(seed, EVENTS, stormy_server, root, stormy.clock, disk, database)
+    if nodes is not None:
+        stormy.words += ["--executor", "ray", "--ray-address", nodes.address, "--parallel", "2"]
+    storm = Storm(seed, EVENTS, stormy_server, root, stormy.clock, disk, database=database, nodes=nodes)
     starts, stormy_s = storm.last_until_the_end(stormy, ["--retry"])
     survived = json.loads((stormy.folder / "out.json").read_text())
 
@@ -121,8 +162,9 @@ def survive(flowers, tmp_path, server, disk, seed, capsys, database=None):
     assert weights_digests(stormy, survived) == weights_digests(calm, undisturbed)
     assert registered(stormy_server.address) == registered(calm_server.address)
     assert_counted_once(stormy, survived)
+    where = "Postgres, " if database else "Ray, " if nodes else ""
     with capsys.disabled():
         print(
-            f"\n{'Postgres, ' if database else ''}seed {seed}: {storm.summary()}, {starts} starts;"
+            f"\n{where}seed {seed}: {storm.summary()}, {starts} starts;"
             f" {calm_s:.0f} s calm, {stormy_s:.0f} s in the storm; all equal"
         )
