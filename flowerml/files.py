@@ -267,6 +267,13 @@ def check_space(path: Path, needed: int) -> None:
         )
 
 
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, is that of a full disk."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in DISK_FULL):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def write_error(path: Path, error: OSError, needed: int | None = None) -> str:
     """Why `path` can't be written, and what to do; `needed`: its approximate size in bytes, for a full disk."""
     what = error.strerror or str(error)

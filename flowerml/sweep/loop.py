@@ -59,7 +59,8 @@ def optimize(
     returns their number; `tick` is called in every turn and may raise.
 
     Raises:
-        UserError: settings that can't be run, or the study's database is gone; RunFailed: every trial failed.
+        UserError: settings that can't be run, a full disk, or the study's database is gone.
+        RunFailed: every trial failed.
         KeyboardInterrupt: stopped; the same command resumes.
     """
     progress = _ProgressLog(config, study)

@@ -21,7 +21,7 @@ ASKED = "asked"  # total number of trials that the command asked for
 SWEEP = "sweep"  # id of the sweep, if this is its first trial
 SURPLUS = "surplus"  # one too many: ended without being run
 FAILED = "failed"  # why its run failed: it is not retried
-STOPPED = "stopped"  # by hand: the next command resumes it
+STOPPED = "stopped"  # by hand, or by a full disk: the next command resumes it
 PRUNED = "pruned"  # why it was pruned
 RUN, BEST, FOLDER = "run_id", "best", "folder"
 
@@ -106,7 +106,7 @@ def _is_retryable(trial: FrozenTrial) -> bool:
 
 
 def _retry_of(trial: FrozenTrial) -> FrozenTrial:
-    """The same trial, queued; a stop by hand does not count as an attempt."""
+    """The same trial, queued; a stop does not count as an attempt."""
     died = [*trial.system_attrs.get(_DIED, ()), *([] if STOPPED in trial.user_attrs else [trial.number])]
     return optuna.trial.create_trial(
         state=TrialState.WAITING,

@@ -12,6 +12,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from flowerml.errors import LeaseLost, RunFailed, UserError
+from flowerml.files import is_disk_full
 from flowerml.runs.lifecycle.attempts import lease_owner
 from flowerml.runs.lifecycle.reap import complete_finished_run
 from flowerml.runs.lifecycle.run_file import read_run_file
@@ -48,7 +49,7 @@ def run_trials(config: SweepConfig) -> None:
     """Run trials until the queue is empty and no worker runs one that may have to be tried again.
 
     Raises:
-        UserError: settings that can't be run, or the study's database does not answer.
+        UserError: settings that can't be run, a full disk, or the study's database does not answer.
         KeyboardInterrupt: stopped; the trial has a checkpoint.
     """
     study = call_with_retries(config.storage, config.open)
@@ -102,6 +103,9 @@ def _objective(config: SweepConfig, trial: optuna.Trial) -> float:
         _set_attribute(trial, STOPPED, "by hand")
         raise
     except (RunFailed, RuntimeError, MemoryError) as error:
+        if is_disk_full(error):  # not this trial's fault, and the next would fail as well
+            _set_attribute(trial, STOPPED, "the disk is full")
+            raise UserError(str(error)) from error
         if not isinstance(error, LeaseLost):
             _set_attribute(trial, FAILED, (str(error) or type(error).__name__).splitlines()[0][:1000])
             logger.info(f"error: {error}")

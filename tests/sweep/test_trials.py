@@ -2,6 +2,7 @@
 tried again.
 """
 
+import errno
 import threading
 import time
 
@@ -9,7 +10,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from flowerml.errors import RunFailed, UserError
 from flowerml.settings import Family
+from flowerml.sweep import worker
+from flowerml.sweep.config import SweepConfig
 from flowerml.sweep.space import grid_dimensions, range_dimensions, shuffled_grid
 from flowerml.sweep.storage import MAX_RETRIES
 from flowerml.sweep.study import open_study, suggest
@@ -212,3 +216,26 @@ def test_what_nobody_asked_for_and_nobody_ended_is_ended(opened):
     fail_unrequested(study)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
     assert len(requested_trials(study.trials)) == 1
+
+
+def test_a_full_disk_stops_the_worker_and_the_trial_is_tried_again(tmp_path, opened, monkeypatch):
+    """It is not the fault of a configuration: the queue is not used up by it."""
+    fixed = {"model": "timm:test_convnext2", "weights": "none", "epochs": 9, "train_dir": str(tmp_path)}
+    storage = f"sqlite:///{tmp_path / 'sweeps.db'}"
+    config = SweepConfig(storage, "s", {}, True, "none", 3, 11, 10, fixed, GRID, tmp_path / "s", "val_accuracy")
+    study = opened()
+    enqueue_missing(study, 3, POINTS)
+
+    def fill_the_disk(*_args):
+        try:
+            raise UserError("checkpoint x: No space left on device") from OSError(errno.ENOSPC, "No space left")
+        except UserError as error:
+            raise RunFailed(*error.args) from error
+
+    monkeypatch.setattr(worker, "_train_run", fill_the_disk)
+    with pytest.raises(UserError, match="checkpoint x: No space left on device"):
+        worker.run_trials(config)
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [TrialState.FAIL, TrialState.WAITING, TrialState.WAITING]
+    assert enqueue_missing(study, 3, POINTS) == 1, "the one that was stopped"
+    assert count_unfinished(study) == (3, 0)
