@@ -1,6 +1,7 @@
 """A campaign's runs at the tracking server: its parent run, training runs and decisions, searched by tags."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from flowerml.tracking.search.runs import search_all_experiments
 
 CAMPAIGN = "flowerml.campaign"
 PARENT = MLFLOW_PARENT_RUN_ID
+_RACE_S = 5.0  # in which a command that has found an older run deletes its own
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,30 @@ def first_run(
 ) -> tuple[Run, str | None]:
     """The campaign's or sweep's run, after `own` was made because there was none (or None), and its launcher's id.
 
-    Two commands that start at once each make one: the older one is it. The other is deleted, or, if `mlflow run` has
-    opened it (`env_run`), becomes a launcher. Raises what MLflow raises.
+    Two commands that start at once each make one: the older one is it, or the one that was there alone. The other is
+    deleted, or, if `mlflow run` has opened it (`env_run`), becomes a launcher. Raises what MLflow raises.
     """
-    first = min(_search_campaign(client, campaign, kind), key=lambda run: (run.info.start_time, run.info.run_id))
-    if own is None or first.info.run_id == own.info.run_id:
-        return first, None
+    found = _runs_by_start(client, campaign, kind)
+    if own is None:
+        return found[0], None
+    # A run's start is set before the server has it: a command that looked in between keeps its own run, which began
+    # later. One that looked afterwards deletes its own at once.
+    end = time.monotonic() + _RACE_S
+    while len(found) > 1 and found[0].info.run_id == own.info.run_id and time.monotonic() < end:
+        time.sleep(0.1)
+        found = _runs_by_start(client, campaign, kind)
+    first = next((run for run in found if run.info.run_id != own.info.run_id), own)
+    if first is own:
+        return own, None
     if env_run is None or env_run.info.run_id != own.info.run_id:
         client.delete_run(own.info.run_id)
         return first, None
     RunWriter(client, first).mark_as_launcher(str(own.info.run_id))
     return first, str(own.info.run_id)
+
+
+def _runs_by_start(client: MlflowClient, campaign: str, kind: str) -> list[Run]:
+    return sorted(_search_campaign(client, campaign, kind), key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def store_address() -> str:
