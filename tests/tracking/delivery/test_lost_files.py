@@ -22,14 +22,14 @@ def deliver_once(folder):
 
 @pytest.fixture
 def interfere(server):
-    """`interfere(fault, *names)`: uploads whose path ends so get the fault, once each; "" is a list of files."""
+    """`interfere(fault, *names)`: uploads whose path ends so get the fault, once each."""
 
     def set_faults(fault, *names):
         left = list(names)
 
         def choose(number, path):
             for name in left:
-                if path.endswith(name or LIST) and (name == "" or UPLOADS in path):
+                if UPLOADS in path and path.endswith(name):
                     left.remove(name)
                     return fault
             return None
