@@ -7,7 +7,9 @@ checkpoint on another one. Elsewhere it restarts there, and says so. Each run wr
 import logging
 import os
 import socket
+import sys
 import time
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +53,14 @@ class RayExecutor:
     """
 
     def __init__(self, parallel: int, address: str, gpus_per_run: int = 1) -> None:
+        # Ray prints what its nodes say to stdout, from a thread; that is for the result (--json).
+        self._stdout = ExitStack()
+        self._stdout.enter_context(redirect_stdout(sys.stderr))
         try:
             _check_reachable(address)  # Ray itself tries for minutes
             ray.init(address=address, logging_level="warning", log_to_driver=True, ignore_reinit_error=True)
         except (OSError, ValueError, RayError) as error:
+            self._stdout.close()
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"--ray-address {address}: no Ray cluster there ({reason}): start one with `ray start --head`"
@@ -131,6 +137,7 @@ class RayExecutor:
         for actor in (*self._busy.values(), *self._free):
             ray.kill(actor)
         ray.shutdown()
+        self._stdout.close()
 
     def _resolve(self, future: Any) -> list[JobResult]:  # noqa: ANN401 - Ray's references have no type of their own
         name = self._futures.pop(future)

@@ -51,7 +51,7 @@ class TakesDown:
 
 
 @pytest.mark.slow
-def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_path):
+def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_path, capfd):
     from flowerml.campaign.execution.ray_executor import RayExecutor
 
     made, nodes = cluster
@@ -65,6 +65,7 @@ def test_runs_of_a_node_that_goes_down_go_on_at_the_other(cluster, flowers, tmp_
     logs = [(tmp_path / "runs" / snapshot.id / "logs" / f"{name}.log").read_text() for name in ("B1", "B2")]
     assert sum("it goes on after" in log for log in logs) == 1, "exactly one was lost, and went on from its checkpoint"
     assert [run.epoch for run in snapshot.runs] == [1, 120, 120]
+    assert capfd.readouterr().out == "", "stdout is for the result: --json prints one object there"
 
 
 def test_an_address_without_a_cluster_is_one_line():
