@@ -20,6 +20,7 @@ from flowerml.campaign.report.console import Display, open_display
 from flowerml.campaign.report.snapshot import CampaignSnapshot
 from flowerml.errors import Stopped, UserError
 from flowerml.events import Status, now_ms
+from flowerml.files import check_writable
 from flowerml.runs.lifecycle.lease import HEARTBEATS_PER_LEASE, clean_fenced, fenced_writes
 from flowerml.runs.lifecycle.stop_request import (
     StoppedImmediately,
@@ -55,6 +56,8 @@ def run_campaign(
     stop_request = StopRequest()
     launcher = find_launcher(stops=True)
     with closing(executor) as jobs:
+        if any(phase.final is not None for phase in plan.phases):
+            check_writable(options.output_dir / "…")  # now, and not when all is trained
         data = load_data_info(plan, options.train_dir)
         campaign = campaign_id(plan, data, options.name)
         logger.info(f"campaign {campaign}: {len(plan.runs)} runs, into {options.runs_root}")

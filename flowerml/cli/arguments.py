@@ -35,7 +35,7 @@ def parse_page(text: str | None, default: str) -> Path | None:
     if text is None:
         return None
     page = Path(text or default)
-    if page.suffix.lower() not in (".html", ".htm") and not page.is_dir():
+    check_writable(page)  # first: the name of a folder need not end so
+    if page.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--html is {text!r}. Allowed: a file name that ends in .html")
-    check_writable(page)
     return page

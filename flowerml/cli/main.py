@@ -1,5 +1,6 @@
 """`flowerml COMMAND …`: dispatch, exit codes, and one line instead of a traceback for a user's mistake."""
 
+import errno
 import logging
 import os
 import platform
@@ -97,7 +98,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         os.environ[COMMAND] = f"flowerml {name}"
         module = "flowerml.cli.completion" if name == COMPLETION else command_module(name)
         command: Callable[[Sequence[str] | None], int] = import_module(module).run
-        code = command(argv)
+        code = _call(command, argv)
         logger.debug(f"{name} ended with exit code {code} (Python {platform.python_version()})")
         return code
     except UserError as error:
@@ -129,6 +130,18 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         logger.debug("raised here", exc_info=error)
         release_frames(error)
         return 1
+
+
+def _call(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
+    """Run a command. Raises UserError too for a path that is too long for the system."""
+    try:
+        return command(argv)
+    except OSError as error:
+        # `Path.is_dir` and the like say False for a path that can't be there, but raise for this cause.
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a path"
+        raise UserError(f"{where}: {error.strerror}. Give a shorter name") from error
 
 
 def main_process(argv: Sequence[str] | None = None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from flowerml.data.decode import BadImage
 from flowerml.data.inputs import Inputs, Relabelled, stack
 from flowerml.data.location import Part
 from flowerml.data.rng import permutation, seeded
+from flowerml.data.workers.errors import lost_connection_as_error
 from flowerml.data.workers.prefetch import reading_ahead
 from flowerml.data.workers.process import init_worker, why_no_workers
 from flowerml.data.workers.transfer import SharedBatch, share
@@ -172,28 +174,36 @@ class Loader:
 
         Call it while nobody is in the middle of another epoch. `epoch(number)` yields the same as without; any other
         drops what was loaded.
+
+        Raises:
+            DataLoaderDied: as `epoch`.
         """
         if self.batches_ahead:
             self.start_workers()
-            self.sampler.epoch, self.sampler.skip = number, 0
-            self._begun = number, iter(self.batches)
+            self._begun = number, self._request(number, 0)
+
+    def _request(self, number: int, skip: int) -> Iterator[Any]:
+        self.sampler.epoch, self.sampler.skip = number, skip
+        with lost_connection_as_error():
+            return iter(self.batches)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch without the first `skip`, whose pictures are not read.
 
         Raises:
             RunFailed: names a picture that has become unreadable since the scan.
+            DataLoaderDied: a worker ended while it handed a batch over.
         """
         begun, self._begun = self._begun, None
         if begun is not None and (number, skip) == (begun[0], 0):
             batches = begun[1]
         else:
             self.start_workers()
-            self.sampler.epoch, self.sampler.skip = number, skip
-            batches = iter(self.batches)
+            batches = self._request(number, skip)
         try:
-            for batch in batches:
-                yield batch.restore() if isinstance(batch, SharedBatch) else batch
+            with lost_connection_as_error() if self.batches_ahead else nullcontext():
+                for batch in batches:
+                    yield batch.restore() if isinstance(batch, SharedBatch) else batch
         except BadImage as error:
             # From a worker process the message has that process's traceback before it.
             reason = (

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flowerml.data.loader import Batch, Loader
-from flowerml.data.workers.errors import is_worker_death
+from flowerml.data.workers.errors import DataLoaderDied, is_worker_death
 from flowerml.progress_bar import track
 from flowerml.training.callbacks import Callbacks
 from flowerml.training.distributed.ranks import Ranks
@@ -89,7 +89,7 @@ class BatchStream:
         except KeyboardInterrupt:
             check_stop()
             raise
-        except RuntimeError as error:
+        except (RuntimeError, DataLoaderDied) as error:
             if is_worker_death(error) and not self._ranks.are_several:
                 check_stop()
             raise

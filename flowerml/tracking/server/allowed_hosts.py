@@ -1,11 +1,15 @@
 """The names under which a server may be reached: MLflow refuses others, as a page elsewhere could point one at it."""
 
+import re
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 
 import psutil
 
+from flowerml.errors import UserError
+
+_NAME = re.compile(r"[A-Za-z0-9._*:\[\]-]{1,255}")
 _LOOPBACK = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*")
 
 
@@ -14,12 +18,21 @@ def host_options(host: str, port: int, named: Sequence[str] | None) -> list[str]
 
     `named` are those that a user has given; None: this machine's names and addresses. The pages send their requests
     with an Origin too, of the same names, and MLflow by itself takes it from loopback alone.
+
+    Raises:
+        UserError: one of `named` is not a host's name.
     """
     if named is None:
         names = [] if _is_loopback(host) else _own_names(host)
         hosts = [one for name in names for one in (name, f"{name}:{port}")]
     else:
         hosts = [name.strip() for name in named if name.strip()]
+        for name in hosts:
+            if not _NAME.fullmatch(name):
+                raise UserError(
+                    f"--allowed-hosts has {name!r}. Allowed: names and addresses such as lab.example.org, with a port"
+                    " or * where wanted, and commas between them"
+                )
     options = ["--allowed-hosts", ",".join((*_LOOPBACK, *hosts))]
     if hosts:
         origins = [f"{scheme}://{name}" for name in hosts for scheme in ("http", "https")]  # https: behind a proxy

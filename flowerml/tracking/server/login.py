@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flowerml.errors import UserError
-from flowerml.files import write_private
+from flowerml.files import check_writable, file_size, write_error, write_private
 
 PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
@@ -21,13 +21,17 @@ def login_environment(users: Path, password_file: Path | None, permission: str) 
     the key that signs sessions and the configuration are written, readable by this user alone.
 
     Raises:
-        UserError: no password for the first start, one that is too short, or a package or file is missing.
+        UserError: no password for the first start, one that is too short, a package or file is missing, or `users` can
+            not be written, or named in MLflow's configuration.
     """
     if find_spec("flask_wtf") is None:
         raise UserError("a log-in needs the package Flask-WTF: pip install 'flowerml[server]'")
     users = users.absolute()
+    key, configuration = users.with_suffix(".key"), users.with_suffix(".ini")
+    if not str(users).isprintable() or "?" in str(users) or users in (key, configuration):
+        raise UserError(f"--users {users}: choose another name, without unprintable characters, ?, .key and .ini")
     password = _password(password_file)
-    if not users.exists() or users.stat().st_size == 0:
+    if file_size(users) == 0:
         if password is None:
             raise UserError(
                 f"{users} is new, so the account admin is created, and it needs a password: put it into a file for"
@@ -35,11 +39,7 @@ def login_environment(users: Path, password_file: Path | None, permission: str) 
             )
         if len(password) < _SHORTEST:
             raise UserError(f"the password of the account admin is too short: {_SHORTEST} characters or more")
-    users.parent.mkdir(parents=True, exist_ok=True)
-    users.touch(mode=0o600)  # it holds hashes of passwords
-    key, configuration = users.with_suffix(".key"), users.with_suffix(".ini")
-    if not key.exists():
-        write_private(key, secrets.token_hex(32).encode())
+    check_writable(users)
     # A password is verified once a minute, not at each request: that takes a fifth of a second.
     lines = [
         "[mlflow]",
@@ -49,7 +49,13 @@ def login_environment(users: Path, password_file: Path | None, permission: str) 
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
         "auth_cache_ttl_seconds = 60",
     ]
-    write_private(configuration, "".join(f"{line}\n" for line in lines).encode())
+    try:
+        users.touch(mode=0o600)  # it holds hashes of passwords
+        if not key.exists():
+            write_private(key, secrets.token_hex(32).encode())
+        write_private(configuration, "".join(f"{line}\n" for line in lines).encode())
+    except OSError as error:
+        raise UserError(write_error(users, error)) from error
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(configuration),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": key.read_text("utf-8"),

@@ -87,6 +87,8 @@ def _check_address(server: ServerOptions) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+    except UnicodeError as error:  # of a host's name, which a resolver takes in IDNA
+        raise UserError(f"{where}: this can't be a host's name. Give another --host") from error
     except OSError as error:
         raise UserError(f"{where}: {error.strerror or error}. Give another, or stop what listens there") from error
 

@@ -23,6 +23,7 @@ TRAIN = (
     "--model convnextv2_atto --weights none --train-dir flowers --output-dir out --img-size 32 --epochs 1"
     " --warmup-epochs 0 --freeze-backbone-epochs 0 --batch-size 32 --workers 0 --device cpu"
 )
+LONG = "x" * 300  # longer than a file's name may be
 PATIENCE_S = 120  # a guard against a command that waits for ever, not a measurement
 
 
@@ -98,7 +99,7 @@ def run_case(case: Case, place: Place, capfd, monkeypatch) -> None:
     case.make(place)
     for name, value in case.env.items():
         monkeypatch.setenv(name, value)
-    before = _results(place.root)
+    before = results(place.root)
     capfd.readouterr()
     with guarded():
         code = run_command(*command_of(case.words))
@@ -129,7 +130,7 @@ def assert_nothing_open(root: Path, before: Mapping[Path, bytes], *, failed: boo
     """No run is RUNNING, and none is there at all unless one `failed`; nothing half-written counts as a result."""
     assert runs(root) == (["FAILED"] if failed else [])
     assert list(root.rglob("*.part")) == []
-    after = _results(root)
+    after = results(root)
     assert {path.name for path in after if path.name != "run.json"} == {
         path.name for path in before if path.name != "run.json"
     }
@@ -144,7 +145,7 @@ def runs(root: Path) -> list[str]:
         return [status for (status,) in store.execute("SELECT status FROM runs")]
 
 
-def _results(root: Path) -> dict[Path, bytes]:
+def results(root: Path) -> dict[Path, bytes]:
     """What others would take for a result, with its content: checkpoints and what says how a run ended."""
     return {path: path.read_bytes() for name in ("best.pth", "run.json") for path in root.rglob(name)}
 

@@ -4,10 +4,9 @@ import pytest
 
 from tests.cli.bad_input import damage as spoil
 from tests.cli.bad_input import rows as bad
-from tests.cli.bad_input.rows import Case
+from tests.cli.bad_input.rows import LONG, Case
 from tests.data.download.archive_server import digest
 
-LONG = "x" * 300  # longer than a file's name may be
 ELSEWHERE = "Choose another folder, or free space or permissions there"
 ANOTHER = "Name another folder"
 WAYS = (

@@ -5,9 +5,8 @@ import torch
 
 from tests.cli.bad_input import damage as spoil
 from tests.cli.bad_input import rows as bad
-from tests.cli.bad_input.rows import Case
+from tests.cli.bad_input.rows import LONG, Case
 
-LONG = "x" * 300  # longer than a file's name may be
 NO_FOLDER = "does not exist: it must be a folder with one sub-folder of pictures per class"
 NO_WEIGHTS = "no such file. Allowed: hub, none, or the path of a .safetensors or .pth file"
 A_FOLDER = NO_WEIGHTS.replace("no such file", "it is a folder")

@@ -4,9 +4,8 @@ import pytest
 
 from tests.cli.bad_input import damage as spoil
 from tests.cli.bad_input import rows as bad
-from tests.cli.bad_input.rows import Case
+from tests.cli.bad_input.rows import LONG, Case
 
-LONG = "x" * 300  # longer than a file's name may be
 NO_FOLDER = "does not exist: it must be a folder with one sub-folder of pictures per class"
 MISSING = (
     "no folder for daisy, dandelion, rose, sunflower, tulip; expected daisy, dandelion, rose, sunflower, tulip; found"

@@ -8,9 +8,8 @@ import pytest
 
 from tests.cli.bad_input import damage as spoil
 from tests.cli.bad_input import rows as bad
-from tests.cli.bad_input.rows import Case
+from tests.cli.bad_input.rows import LONG, Case
 
-LONG = "x" * 300  # longer than a file's name may be
 ELSEWHERE = "Choose another folder, or free space or permissions there"
 NO_KIND = (
     "is of a kind that is not taken. Allowed: http://HOST:PORT, https://HOST, sqlite:///FILE.db,"
@@ -161,6 +160,22 @@ PLACES = {
         "train --output-dir 'my\nfile/out'",
         rf"can't write my\nfile/out/…: Not a directory. {ELSEWHERE}",
         spoil.with_file("my\nfile"),
+    ),
+    "campaign: an experiment's name too long": Case(
+        f"campaign --plan demo --train-dir flowers --experiment {LONG}",
+        f"--experiment is {LONG!r}. Allowed: text, up to 256 characters, or auto",
+    ),
+    "campaign: nothing as pictures": Case(
+        "campaign --plan demo --train-dir ''", "--train-dir is nothing. Allowed: a path…"
+    ),
+    "campaign: the runs' root in Latin-1": Case(
+        f"campaign --plan demo --train-dir flowers --runs-root {LATIN}",
+        "--runs-root is 'caf\\udce9'. Allowed: text in UTF-8, …",
+    ),
+    "campaign: nowhere to deliver to": Case(
+        "campaign --plan demo --train-dir flowers --output-dir file/out",
+        f"can't write file/out/…: Not a directory. {ELSEWHERE}",
+        spoil.with_file("file"),
     ),
     "out: a name too long": Case(
         f"train --output-dir {LONG}", f"can't write {LONG}/…: File name too long. {ELSEWHERE}"

@@ -20,12 +20,16 @@ from flowerml.tracking.server.allowed_hosts import host_options
 from flowerml.tracking.server.login import PASSWORD, login_environment
 from flowerml.tracking.server.store import prepare_store
 
+ELSEWHERE = "Choose another folder, or free space or permissions there"
+ANOTHER_NAME = "choose another name, without unprintable characters, ?, .key and .ini"
+NO_LOGIN = "{} is for a server with log-in: add --login, or leave it out"
 SECRET = "a word and # 100% more"  # no character of it may matter
 
 
 def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").write_text("eleven char")
+    (tmp_path / "enough").write_text("twelve chars")
     users = tmp_path / "mlflow-users.db"
     new = (
         f"{users} is new, so the account admin is created, and it needs a password: put it into a file for"
@@ -48,13 +52,36 @@ def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys):
             "--login --admin-password-file short": (
                 "the password of the account admin is too short: 12 characters or more"
             ),
+            "--login --admin-password-file enough --users short/users.db": (
+                f"can't write {tmp_path}/short/users.db: {tmp_path}/short is a file. {ELSEWHERE}"
+            ),
+            "--login --admin-password-file enough --users .": (
+                f"can't write {tmp_path}: it is a folder. Name a file in it"
+            ),
+            "--login --users a?b": f"--users {tmp_path}/a?b: {ANOTHER_NAME}",
+            "--login --users users.key": f"--users {tmp_path}/users.key: {ANOTHER_NAME}",
+            "--users users.db": NO_LOGIN.format("--users"),
+            "--admin-password-file enough": NO_LOGIN.format("--admin-password-file"),
+            "--permission READ": NO_LOGIN.format("--permission"),
+            "--artifacts short/art": f"can't write short/art/…: Not a directory. {ELSEWHERE}",
+            "--artifacts http://a/b": (
+                "--artifacts is 'http://a/b'. Allowed: a folder, or a bucket that MLflow stores in, such as s3://…"
+            ),
+            "--allowed-hosts lab.example.org,http://lab": (
+                "--allowed-hosts has 'http://lab'. Allowed: names and addresses such as lab.example.org, with a port or"
+                " * where wanted, and commas between them"
+            ),
+            f"--login --admin-password-file enough --host {'x' * 64}": (
+                f"--port 5000 on {'x' * 64}: this can't be a host's name. Give another --host"
+            ),
             f"--port {port}": (
                 f"--port {port} on 127.0.0.1: Address already in use. Give another, or stop what listens there"
             ),
         }.items():
             assert run_command("serve", words.split()) == 2
             assert capsys.readouterr() == ("", f"error: {line}\n")
-    assert not users.exists()
+        assert run_command("serve", ["--artifacts", ""]) == 2
+        assert capsys.readouterr().err.startswith("error: --artifacts is ''. Allowed: a folder")
 
 
 def test_what_a_login_needs_is_for_this_user_alone(tmp_path, monkeypatch):

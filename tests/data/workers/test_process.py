@@ -57,3 +57,32 @@ def test_where_no_worker_can_be_started_the_training_loads_itself(monkeypatch, c
     assert torch.equal(inputs, torch.ones(1, 2))
     (line,) = capsys.readouterr().err.splitlines()
     assert "No space left on device" in line
+
+
+class Lost(str):
+    """An id that is received as if the worker had ended while it handed the batch over."""
+
+    __slots__ = ()
+
+    def __reduce__(self):
+        return lose_connection, ()
+
+
+def lose_connection():
+    raise ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_a_connection_that_is_lost_before_the_death_is_seen_ends_in_one_line():
+    with pytest.raises(DataLoaderDied, match=r"Connection reset by peer.*--workers 0"):
+        list(loader(Lost("a")).epoch(1))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ConnectionResetError("a server's")])
+def test_an_error_of_the_code_in_a_worker_is_not_its_death(error):
+    def read():
+        raise error
+
+    damaged = evaluation_loader([Example("a", 0, read)], lambda raw: raw, batch_size=1, workers=1)
+    with pytest.raises(type(error), match="Caught") as caught, worker_death_as_error():
+        list(damaged.epoch(1))
+    assert not is_worker_death(caught.value)

@@ -20,6 +20,7 @@ from flowerml.data.sources.forms import has_pictures_at
 from flowerml.errors import UserError
 from flowerml.progress_bar import status
 from flowerml.redaction import redact_secrets
+from flowerml.settings.families.recipes import resolve_setting
 from flowerml.settings.flags import CommandParser
 from flowerml.translation import LANGUAGES
 
@@ -155,6 +156,8 @@ def _check_campaign_flags(args: argparse.Namespace) -> None:
         )
     if args.ray_address and args.executor != "ray":
         raise UserError("--ray-address is that of a Ray cluster: give it with --executor ray")
+    for name in ("train_dir", "runs_root", "experiment"):  # of all runs: refused here, not by the first run
+        resolve_setting(name, getattr(args, name))
     if args.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", args.name):
         raise UserError(f"--name is {args.name!r}. Allowed: up to 40 letters, digits, dots, hyphens and underscores")
 

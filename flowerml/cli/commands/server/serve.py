@@ -10,11 +10,12 @@ from flowerml.cli.arguments import parse_int
 from flowerml.cli.server_flags import DEFAULT_ARTIFACTS, DEFAULT_USERS, add_store, store_address
 from flowerml.errors import UserError
 from flowerml.process.stop_signal import sigterm_as_interrupt
+from flowerml.settings.errors import flag_name
 from flowerml.settings.flags import CommandParser
 
 logger = logging.getLogger(__name__)
 
-_DEFAULTS = {"host": "127.0.0.1", "port": "5000", "workers": "2"}
+_DEFAULTS = {"host": "127.0.0.1", "port": "5000", "workers": "2", "users": DEFAULT_USERS, "permission": "EDIT"}
 
 
 def make_parser() -> CommandParser:
@@ -45,7 +46,7 @@ def make_parser() -> CommandParser:
     )
     login = parser.add_argument_group("log-in")
     login.add_argument("--login", action="store_true", help="ask for name and password, also on this machine alone")
-    login.add_argument("--users", metavar="FILE", default=DEFAULT_USERS, help="the accounts; default: %(default)s")
+    login.add_argument("--users", metavar="FILE", help=f"the accounts; default: {_DEFAULTS['users']}")
     login.add_argument(
         "--admin-password-file",
         metavar="FILE",
@@ -54,8 +55,9 @@ def make_parser() -> CommandParser:
     login.add_argument(
         "--permission",
         metavar="TEXT",
-        default="EDIT",
-        help="on what others have made: READ, USE, EDIT, MANAGE or NO_PERMISSIONS; default: %(default)s",
+        help=(
+            f"on what others have made: READ, USE, EDIT, MANAGE or NO_PERMISSIONS; default: {_DEFAULTS['permission']}"
+        ),
     )
     return parser
 
@@ -70,23 +72,28 @@ def run(argv: Sequence[str] | None) -> int:
         raise UserError(f"--store {store}: that is a server already. Give a database: sqlite:///… or postgresql://…")
 
     from flowerml.tracking.server.allowed_hosts import host_options
+    from flowerml.tracking.server.artifacts import checked_destination
     from flowerml.tracking.server.login import PERMISSIONS, login_environment
     from flowerml.tracking.server.process import ServerOptions, running_server
     from flowerml.tracking.server.store import prepare_store
 
-    if args.permission not in PERMISSIONS:
-        raise UserError(f"--permission is {args.permission!r}. Allowed: {', '.join(PERMISSIONS)}")
+    permission = _DEFAULTS["permission"] if args.permission is None else args.permission
+    if permission not in PERMISSIONS:
+        raise UserError(f"--permission is {permission!r}. Allowed: {', '.join(PERMISSIONS)}")
     with_login = args.login or not _is_loopback(args.host)
+    for name in () if with_login else ("users", "admin_password_file", "permission"):
+        if getattr(args, name) is not None:
+            raise UserError(f"{flag_name(name)} is for a server with log-in: add --login, or leave it out")
+    options = host_options(args.host, port, None if args.allowed_hosts is None else args.allowed_hosts.split(","))
+    options += ["--serve-artifacts", "--artifacts-destination", checked_destination(args.artifacts)]
     environment: dict[str, str] = {}
     if with_login:
-        password_file = Path(args.admin_password_file) if args.admin_password_file else None
-        environment = login_environment(Path(args.users), password_file, args.permission)
+        options += ["--app-name", "basic-auth"]
+        password_file = None if args.admin_password_file is None else Path(args.admin_password_file)
+        users = _DEFAULTS["users"] if args.users is None else args.users
+        environment = login_environment(Path(users), password_file, permission)
     os.environ["MLFLOW_TRACKING_URI"] = store
     prepare_store()
-    options = ["--serve-artifacts", "--artifacts-destination", args.artifacts]
-    options += ["--app-name", "basic-auth"] if with_login else []
-    named = None if args.allowed_hosts is None else args.allowed_hosts.split(",")
-    options += host_options(args.host, port, named)
     server = ServerOptions(store, port, args.host, workers, tuple(options), environment)
     with sigterm_as_interrupt(), running_server(server, show_log=True) as process:
         words = ", with log-in" if with_login else ", for this machine alone"
