@@ -19,7 +19,7 @@ export UV_SYSTEM_CERTS ?= true
 # Where it is set, every process compiles all that it imports anew: its start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test slow faults fuzz chaos setup lint platforms sbom docs messages ui bench bench-quick gpu lock clean
+.PHONY: help demo test slow faults fuzz guided-fuzz chaos setup lint platforms sbom docs messages ui bench bench-quick gpu lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -42,6 +42,11 @@ faults: $(READY)  ## what runs survive: kills, damage, full disks, silent server
 
 fuzz: $(READY)  ## damaged files and hostile texts, drawn at random: 2,000 for each reader, or FUZZ_EXAMPLES=N
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest -n 2 tests/fuzz
+
+# Atheris has wheels for Linux and few versions of Python: it is installed for this alone.
+guided-fuzz: $(READY)  ## the same readers with Atheris, which looks for inputs that reach new code: 60 s each, or FUZZ_SECONDS=N
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .cache/atheris atheris==3.0.0
+	PYTHONPATH=.cache/atheris $(BIN)/python tools/guided_fuzz.py --seconds $(or $(FUZZ_SECONDS),60)
 
 chaos: $(READY)  ## campaigns and sweeps in seeded storms: kills, stops, a server and a disk that are gone, damaged checkpoints (an hour)
 	CHAOS_SEEDS=$(CHAOS_SEEDS) CHAOS_SWEEP_SEEDS=$(CHAOS_SWEEP_SEEDS) CHAOS_POSTGRES_SEEDS=$(CHAOS_POSTGRES_SEEDS) \

@@ -1,11 +1,14 @@
-"""A campaign of many runs: whether its runner grows, what it holds open, and how large MLflow's store becomes.
+"""A campaign of many runs: whether its runner grows, what it holds open, how large MLflow's store becomes; its start.
 
-    python benchmarks/long_campaign.py [--runs 200] [--restarts 3]
+    python benchmarks/long_campaign.py [--runs 200] [--restarts 3] [--store-runs 10000] [--rounds 5]
 
 Each run trains a very small network for one epoch on 60 generated pictures. After every run the memory (RSS), open
 files and threads of the runner, the process of `flowerml campaign`, are read. Restarts, by SIGTERM after equal shares
 of the runs, stop the run at work with a checkpoint, and the same command goes on. The slope is that of memory over
 time within the processes, without the first runs of each, in which caches fill.
+
+The start is the time from the command to its first run's folder, in an empty store and in one with `--store-runs`
+finished runs, a twentieth of them in the campaign's own experiment; both in each round.
 """
 
 import argparse
@@ -24,7 +27,7 @@ import psutil
 from rich.table import Table
 from support.harness import logger, parse_arguments, print_table
 
-QUICK = {"runs": 6, "restarts": 1}
+QUICK = {"runs": 6, "restarts": 1, "store_runs": 100, "rounds": 1}
 WARM_UP = 5  # runs of each process that do not count
 PLAN = """\
 plan: long
@@ -57,6 +60,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--restarts", type=int, default=3)
+    parser.add_argument("--store-runs", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
     args = parse_arguments(parser, QUICK)
     names = [f"B{number:04d}" for number in range(args.runs)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -77,6 +82,7 @@ def main() -> None:
         processes = [run_until(names, min(args.runs, share * (part + 1))) for part in range(args.restarts + 1)]
         seconds = time.monotonic() - started
         size, files = store_bytes() - empty, folder_bytes(Path("artifacts"))
+        starts = time_starts(names[0], args.store_runs, args.rounds)
     samples = [sample for process in processes for sample in process]
     table = Table("", "", title=f"a campaign of {args.runs} runs, its runner started {len(processes)} times")
     rows = {
@@ -92,6 +98,10 @@ def main() -> None:
         table.add_row(name, text)
     measured = [seconds, size, files, *(sample.memory for sample in samples)]
     print_table(table, len(rows), measured, [slope(processes)], width=100)
+    table = Table("MLflow's store", "seconds: median (range)", title="start of a campaign, to its first run's folder")
+    for name, seconds in starts.items():
+        table.add_row(name, f"{median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})")
+    print_table(table, len(starts), [value for seconds in starts.values() for value in seconds])
 
 
 def run_until(names: Sequence[str], count: int) -> list[Sample]:
@@ -121,6 +131,43 @@ def run_until(names: Sequence[str], count: int) -> list[Sample]:
         raise RuntimeError(f"the campaign ended with {code}:\n{Path('log').read_text()[-4000:]}")
     logger.info(f"{count} of {len(names)} runs in {time.monotonic() - started:.0f} s")
     return samples
+
+
+def time_starts(first: str, store_runs: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds from the command to the folder of its run `first`, by store, in turns."""
+    from support.filled_store import fill
+
+    here = Path.cwd()
+    stores = {"empty": 0, f"{store_runs:,} finished runs": store_runs}
+    for number, runs in enumerate(stores.values()):
+        fill(f"sqlite:///{here}/store{number}.db", runs, here / f"filled{number}", "flowers")
+    seconds: dict[str, list[float]] = {name: [] for name in stores}
+    for turn in range(rounds):
+        for number, name in enumerate(stores):
+            root = Path(f"started{number}-{turn}")
+            command = [
+                sys.executable,
+                "-m",
+                "flowerml.cli.main",
+                "campaign",
+                "--plan",
+                "plan.yaml",
+                "--train-dir",
+                "data",
+            ]
+            command += ["--runs-root", str(root), "--name", root.name]
+            environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{here}/store{number}.db"}
+            begun = time.monotonic()
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
+            )
+            while process.poll() is None and not (root / first).exists():
+                time.sleep(0.02)
+            seconds[name].append(time.monotonic() - begun)
+            process.send_signal(signal.SIGTERM)
+            if (code := process.wait(600)) not in (0, 130):
+                raise RuntimeError(f"the campaign ended with {code}")
+    return seconds
 
 
 def finished(names: Sequence[str], done: int) -> int:
