@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from flowerml.errors import UserError
 from flowerml.progress_bar import on_terminal
 from flowerml.redaction import redact_secrets
+from flowerml.tracking.client.failure_table import ALLOWED_STORES
 from flowerml.tracking.client.store_client import StoreClient
 
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -39,6 +41,7 @@ def connect() -> MlflowClient:
 
     Raises:
         Exception: what MLflow, SQLAlchemy or a driver raise; see `client.errors.to_user_error`.
+        UserError: a SQLite store in memory, which would end with the process.
     """
     address = get_tracking_uri()
     if get_uri_scheme(address) not in DATABASE_ENGINES:
@@ -48,6 +51,8 @@ def connect() -> MlflowClient:
     # It logs a traceback of what it then raises.
     logging.getLogger(create_sqlalchemy_engine.__module__).setLevel(logging.CRITICAL)
     file = database_file(address)
+    if file is None and get_uri_scheme(address) == "sqlite" and re.fullmatch(r"[^:]*:/{0,3}(:memory:)?", address):
+        raise UserError(f"the MLflow tracking store {address} names no file. Allowed: {ALLOWED_STORES}")
     _check_env_run(address, file)
     with _database_lock(file):
         engine = create_sqlalchemy_engine(address)

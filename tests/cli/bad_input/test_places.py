@@ -21,6 +21,12 @@ REFUSED = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX
 LATIN = "'caf\udce9'"  # what a command line in Latin-1 is for Python
 
 TRACKERS = {
+    "a store in memory": Case(
+        "select --family cnn",
+        "the MLflow tracking store sqlite:// names no file. Allowed: http://HOST:PORT, https://HOST, sqlite:///FILE.db,"
+        " postgresql+psycopg2://USER@HOST/DATABASE",
+        env={"MLFLOW_TRACKING_URI": "sqlite://"},
+    ),
     "nobody listens": Case(
         "select --family cnn", f"the MLflow tracking store http://127.0.0.1:1 {NO_ANSWER}", env=REFUSED
     ),
