@@ -15,7 +15,8 @@ from flowerml.tracking import start_run
 from tests.faults.support.servers import ServerProcess
 
 pytestmark = pytest.mark.slow
-SIZE, BLOCK = 200_000_000, 1_000_000
+BLOCK = 1_000_000
+SIZE = int(os.environ.get("LARGE_FILE_MB", "200")) * BLOCK  # 2000 has been tried
 
 
 def write_file(path):
