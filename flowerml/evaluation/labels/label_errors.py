@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowerml.data.quality.summary import printable_name
+from flowerml.evaluation.metrics import wilson_interval
 
 FOLDS = 5
 _C = 0.01  # strong L2 penalty: features outnumber a class's images, and overconfidence would hide memorized labels
@@ -33,21 +34,28 @@ class LabelError:
 class LabelErrors:
     """Images by class, the most likely label error first.
 
-    `how` says how the probabilities were computed; `estimated` counts the likely wrong labels per class.
+    `how` says how the probabilities were computed; `estimated` counts the likely wrong labels per class. `too_weak` is
+    a sentence where the model can't judge labels, so that none is called wrong; else empty.
     """
 
     by_class: Mapping[str, Sequence[LabelError]]
     how: str
     estimated: Mapping[str, int]
+    too_weak: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """As plain values."""
         doubted = {name: [asdict(error) for error in errors] for name, errors in self.by_class.items()}
-        return {"how": self.how, "estimated": dict(self.estimated), "by_class": doubted}
+        return {
+            "how": self.how,
+            "too_weak": self.too_weak,
+            "estimated": dict(self.estimated),
+            "by_class": doubted,
+        }
 
     def lines(self, first: int = 5) -> list[str]:
         """Lines for a terminal: the count of likely wrong labels per class, and its `first` most likely errors."""
-        lines = [f"labels that the model doubts ({self.how.rstrip('.')}):"]
+        lines = [f"labels that the model doubts ({self.how.rstrip('.')}):", *([self.too_weak] if self.too_weak else [])]
         for name, errors in self.by_class.items():
             lines.append(f"  {name}: {self.estimated[name]} likely wrong")
             lines += [
@@ -70,13 +78,17 @@ def find_label_errors(
 
     `labels` (N,) class indices, `probabilities` (N, C) out-of-sample. "Likely wrong" is the confident joint (Northcutt
     et al. 2021, "Confident Learning", section 3.1): of the classes whose probability reaches the mean confidence of
-    their own images, the most probable one is not the label.
+    their own images, the most probable one is not the label. The rule presumes that most labels are right and that the
+    model is better than a guess. No label is called wrong where more than half would be, or where the accuracy (95 %
+    interval of Wilson) does not exceed the share of the most frequent class.
     """
     thresholds = np.array(
         [probabilities[labels == c, c].mean() if (labels == c).any() else np.inf for c in range(len(classes))]
     )
     reached = np.where(probabilities >= thresholds, probabilities, -1.0)
     likely = (reached.max(axis=1) > 0) & (reached.argmax(axis=1) != labels)
+    if too_weak := _too_weak(labels, probabilities, int(likely.sum())):
+        likely[:] = False
     own = probabilities[np.arange(len(labels)), labels]
     others = probabilities.copy()
     others[np.arange(len(labels)), labels] = -1.0
@@ -96,7 +108,18 @@ def find_label_errors(
             for i in order[:first]
         ]
     estimated = {name: int(likely[labels == number].sum()) for number, name in enumerate(classes)}
-    return LabelErrors(by_class, how, estimated)
+    return LabelErrors(by_class, how, estimated, too_weak)
+
+
+def _too_weak(labels: np.ndarray, probabilities: np.ndarray, doubted: int) -> str:
+    """Why the model can't judge labels, of which it would call `doubted` wrong, as a sentence; empty where it can."""
+    hits, most, total = int((probabilities.argmax(axis=1) == labels).sum()), int(np.bincount(labels).max()), len(labels)
+    if wilson_interval(hits, total)[0] > most / total and doubted <= total / 2:
+        return ""
+    return (
+        f"The model is right for {hits} of {total} pictures (always naming the most frequent class: {most}), and would"
+        f" call {doubted} labels wrong: it is too weak to judge them, and none is called wrong."
+    )
 
 
 def cross_validated_probabilities(features: np.ndarray, labels: np.ndarray, groups: Sequence[int]) -> np.ndarray:

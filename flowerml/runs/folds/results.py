@@ -101,6 +101,8 @@ class FoldsReport:
         if self.label_errors is None:
             reason = self.found.task.no_label_errors
             return f"labels are not doubted, and no page says what to look at next: {reason}"
+        if self.label_errors.too_weak:
+            return self.label_errors.too_weak
         wrong = {name: count for name, count in self.label_errors.estimated.items() if count}
         counted = ", ".join(f"{name} {count}" for name, count in wrong.items())
         return f"{sum(wrong.values())} labels are likely wrong ({counted})" if wrong else "no label is likely wrong"
@@ -195,7 +197,7 @@ def _page(report: FoldsReport, label_errors: LabelErrors, task: Task, root: Path
 
     return next_pictures_page(
         title=f"Pictures to look at next: {report.found.folder.name}",
-        how=label_errors.how,
+        how=" ".join(filter(None, (label_errors.how, label_errors.too_weak))),
         needs=class_needs(scores.confusion, scores.classes),
         pairs=confused_pairs(scores.confusion, scores.classes),
         doubted=doubted[:_SHOWN],

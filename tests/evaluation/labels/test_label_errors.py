@@ -11,20 +11,51 @@ CLASSES = ("daisy", "rose")
 
 
 def test_ranking_and_rule_against_hand_computed_values():
-    """Thresholds: mean confidence of daisy in daisies (0.9 + 0.7 + 0.2) / 3 = 0.6, of rose in roses (0.8 + 0.5) / 2 =
-    0.65.
+    """Thresholds: mean confidence of daisy in daisies (0.9 + 0.7 + 0.2) / 3 = 0.6, of rose in roses (0.8 + 0.51) / 2 =
+    0.655. Each picture stands twenty times: the rule asks for a model that is shown to be better than a guess.
     """
-    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.2, 0.8], [0.5, 0.5]])
-    keys = ["daisy/a", "daisy/b", "daisy/c", "rose/d", "rose/e"]
-    found = find_label_errors(keys, np.array([0, 0, 0, 1, 1]), probabilities, CLASSES, "how")
-    assert [one.key for one in found.by_class["daisy"]] == ["daisy/c", "daisy/b", "daisy/a"]
-    assert [one.key for one in found.by_class["rose"]] == ["rose/e", "rose/d"]
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.2, 0.8], [0.49, 0.51]])
+    keys = [f"{key}{copy:02d}" for copy in range(20) for key in ("daisy/a", "daisy/b", "daisy/c", "rose/d", "rose/e")]
+    found = find_label_errors(keys, np.array([0, 0, 0, 1, 1] * 20), np.tile(probabilities, (20, 1)), CLASSES, "how")
+    order = {name: "".join(row.key.split("/")[1][0] for row in rows) for name, rows in found.by_class.items()}
+    assert order == {"daisy": "c" * 20 + "b" * 20 + "a" * 20, "rose": "e" * 20 + "d" * 20}
     first = found.by_class["daisy"][0]
     assert (first.suggested, first.p_label, first.p_suggested) == ("rose", 0.2, 0.8)
-    assert {one.key for rows in found.by_class.values() for one in rows if one.likely_wrong} == {
-        "daisy/c"
-    }  # e reaches no threshold
-    assert found.estimated == {"daisy": 1, "rose": 0}
+    likely = {row.key[:-2] for rows in found.by_class.values() for row in rows if row.likely_wrong}
+    assert likely == {"daisy/c"}  # e reaches no threshold
+    assert found.estimated == {"daisy": 20, "rose": 0}
+    assert found.too_weak == ""
+
+
+@pytest.mark.parametrize(("right", "weak"), [(60, True), (69, True), (71, False), (90, False)])
+def test_a_model_that_is_not_shown_to_be_better_than_a_guess_calls_no_label_wrong(right, weak):
+    """60 of 100 pictures are daisies: always to name them is right for 60. Wilson's interval of 70 of 100 begins at
+    0.604.
+    """
+    labels = np.repeat([0, 1], [60, 40])
+    named = labels.copy()
+    named[right:] = 1 - named[right:]
+    probabilities = np.where(named[:, None] == [0, 1], 0.9, 0.1)
+    found = find_label_errors([str(i) for i in range(100)], labels, probabilities, CLASSES, "how")
+    assert bool(found.too_weak) == weak
+    assert (sum(found.estimated.values()) == 0) == weak
+    assert not weak or found.too_weak == (
+        f"The model is right for {right} of 100 pictures (always naming the most frequent class: 60), and would call"
+        f" {100 - right} labels wrong: it is too weak to judge them, and none is called wrong."
+    )
+    assert len(found.lines()) == 1 + weak + len(CLASSES) + 2 * 5
+
+
+def test_a_model_that_would_call_most_labels_wrong_calls_none_wrong():
+    """Of three equal classes it is right for 48 of 100 pictures, far better than a guess, and doubts the other 52."""
+    labels = np.repeat([0, 1, 2], [34, 33, 33])
+    named = (labels + (np.arange(100) % 25 >= 12)) % 3
+    probabilities = np.full((100, 3), 0.05)
+    probabilities[np.arange(100), named] = 0.9
+    found = find_label_errors([str(i) for i in range(100)], labels, probabilities, ("a", "b", "c"), "how")
+    assert "right for 48 of 100" in found.too_weak
+    assert "call 52 labels wrong" in found.too_weak
+    assert found.estimated == {"a": 0, "b": 0, "c": 0}
 
 
 def test_an_image_whose_label_is_most_probable_is_not_likely_wrong():
