@@ -3,8 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 
 from flowerml.errors import UserError
 from flowerml.files import check_writable
@@ -16,14 +15,10 @@ def checked_destination(place: str) -> str:
     """The destination as given: MLflow itself looks at it only when the first artifact arrives.
 
     Raises:
-        UserError: it is no address of a kind that MLflow stores at, or a folder that can't be made or written to.
+        UserError: it is an address of a kind that MLflow does not store at, or a folder that can't be written to.
     """
     scheme = urlsplit(place).scheme if "://" in place else ""
-    try:
-        known = bool(place.strip()) and scheme not in _NOT_STORAGE and bool(get_artifact_repository(place))
-    except (MlflowException, ValueError):
-        known = False
-    if not known:
+    if not place.strip() or scheme in _NOT_STORAGE or scheme not in get_registered_artifact_repositories():
         raise UserError(
             f"--artifacts is {place!r}. Allowed: a folder, or a bucket that MLflow stores in, such as s3://…"
         )

@@ -27,6 +27,8 @@ def login_environment(users: Path, password_file: Path | None, permission: str) 
     if find_spec("flask_wtf") is None:
         raise UserError("a log-in needs the package Flask-WTF: pip install 'flowerml[server]'")
     users = users.absolute()
+    if not users.name:
+        raise UserError(f"--users {users}: it is a folder. Name a file in it")
     key, configuration = users.with_suffix(".key"), users.with_suffix(".ini")
     if not str(users).isprintable() or "?" in str(users) or users in (key, configuration):
         raise UserError(f"--users {users}: choose another name, without unprintable characters, ?, .key and .ini")

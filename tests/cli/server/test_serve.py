@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from flowerml.cli.main import run_command
 from flowerml.tracking.server.allowed_hosts import host_options
+from flowerml.tracking.server.artifacts import checked_destination
 from flowerml.tracking.server.login import PASSWORD, login_environment
 from flowerml.tracking.server.store import prepare_store
 
@@ -58,6 +59,7 @@ def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys):
             "--login --admin-password-file enough --users .": (
                 f"can't write {tmp_path}: it is a folder. Name a file in it"
             ),
+            "--login --users /": "--users /: it is a folder. Name a file in it",
             "--login --users a?b": f"--users {tmp_path}/a?b: {ANOTHER_NAME}",
             "--login --users users.key": f"--users {tmp_path}/users.key: {ANOTHER_NAME}",
             "--users users.db": NO_LOGIN.format("--users"),
@@ -66,6 +68,9 @@ def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys):
             "--artifacts short/art": f"can't write short/art/…: Not a directory. {ELSEWHERE}",
             "--artifacts http://a/b": (
                 "--artifacts is 'http://a/b'. Allowed: a folder, or a bucket that MLflow stores in, such as s3://…"
+            ),
+            "--artifacts nowhere://a": (
+                "--artifacts is 'nowhere://a'. Allowed: a folder, or a bucket that MLflow stores in, such as s3://…"
             ),
             "--allowed-hosts lab.example.org,http://lab": (
                 "--allowed-hosts has 'http://lab'. Allowed: names and addresses such as lab.example.org, with a port or"
@@ -177,3 +182,10 @@ def test_a_server_with_login(tmp_path, empty_store, monkeypatch):
     assert SECRET not in said.read_text()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/runs", "gs://bucket", "wasbs://c@a.blob.core.windows.net/x", "art"])
+def test_a_bucket_is_taken_also_where_its_package_is_not_installed(place, tmp_path, monkeypatch):
+    """MLflow's server itself says which package it lacks."""
+    monkeypatch.chdir(tmp_path)
+    assert checked_destination(place) == place
