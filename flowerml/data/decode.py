@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from flowerml.errors import UserError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 _HEIF = "HEIF"  # as pillow-heif calls HEIC and its kin
 PIXEL_LIMIT = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB of RGB
+_PART_PIXELS = 2**21  # of what is converted at a time
 _WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
@@ -33,6 +35,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _AVIF_BRANDS = (b"avif", b"avis")
 _METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow looks for an orientation
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_DEFLATE_RATIO = 1032  # at most (zlib's technical notes, "maximum compression factor")
 _TEXT_LIMIT = 2**20  # bytes of a text or profile in a PNG, unpacked: what Pillow reads
 
 
@@ -87,6 +90,10 @@ def _decode_file(data: bytes, *, upright: bool) -> Image.Image:
 def _open_and_convert(data: bytes, *, upright: bool) -> Image.Image:
     formats = (*FORMATS, _HEIF) if is_heif(data) and can_read_heif() else FORMATS
     with Image.open(io.BytesIO(data), formats=formats) as image:
+        width, height = image.size
+        # A pixel of a PNG has one bit or more. Without this a file of a few bytes takes the memory of a huge picture.
+        if image.format == "PNG" and len(data) * _DEFLATE_RATIO * 8 < width * height <= PIXEL_LIMIT:
+            raise BadImage(f"damaged: {len(data):,} bytes are too few for a PNG of {width}x{height}")
         return _to_rgb(image, upright=upright)
 
 
@@ -200,13 +207,27 @@ def _to_rgb(image: Image.Image, *, upright: bool) -> Image.Image:
     if width * height > PIXEL_LIMIT:
         raise BadImage(_too_large(f"{width}x{height}"))
     image.load()
-    if upright:
-        image = turn_upright(image)
     clear = image.info.get("transparency")
     if image.mode == "RGB" and clear is None:
-        return image
+        return turn_upright(image) if upright else image
     if image.mode == "F":
         raise BadImage("floating-point pixels have no fixed range: save it with 8 or 16 bits")
+    # In parts: what lies between its pixels and the result would be 2 GB for a picture at the limit.
+    columns = min(width, _PART_PIXELS)
+    rows = min(height, max(1, _PART_PIXELS // max(1, columns)))
+    if (columns, rows) == image.size:
+        rgb = _convert(image, clear)
+    else:
+        rgb = Image.new("RGB", image.size)
+        for top, left in product(range(0, height, rows), range(0, width, columns)):
+            part = image.crop((left, top, min(left + columns, width), min(top + rows, height)))
+            rgb.paste(_convert(part, clear), (left, top))
+    turn = _turn_of(image) if upright else None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _convert(image: Image.Image, clear: object) -> Image.Image:
+    """A picture that is not plain RGB, as RGB; `clear` is the value or palette entry that is transparent."""
     if image.mode in _WIDE:
         wide = np.asarray(image).astype(np.int64)
         if wide.min(initial=0) < 0 or wide.max(initial=0) > 65_535:
@@ -222,16 +243,20 @@ def _to_rgb(image: Image.Image, *, upright: bool) -> Image.Image:
 
 def turn_upright(image: Image.Image) -> Image.Image:
     """A copy, turned by its EXIF orientation; as it is where there is none, or none that can be read."""
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # the tags of a broken block may raise anything; the pixels are not concerned
-        turn = None
+    turn = _turn_of(image)
     if turn is None:
         return image.copy()
     turned = image.transpose(turn)
     for name in _METADATA:  # it would be turned again
         turned.info.pop(name, None)
     return turned
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # the tags of a broken block may raise anything; the pixels are not concerned
+        return None
 
 
 def _with_fixed_range(image: Image.Image) -> Image.Image:

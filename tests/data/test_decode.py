@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import flowerml.data.decode
 from flowerml.data.decode import decode
 from tests.data.encoded_images import (
     ORIENTATION,
@@ -247,3 +248,27 @@ def test_a_dark_file_with_sixteen_bits_stays_dark():
 @pytest.mark.parametrize("values", [[[-1.0, 5.0]], [[256.0, 1.0]], [[float("nan"), 1.0]], [[float("inf"), 1.0]]])
 def test_floating_point_without_a_known_range_is_refused(values):
     assert "floating-point" in reason_for(Image.fromarray(np.array(values, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "clear"),
+    [
+        *((mode, clear) for mode in ("1", "L", "P", "LA", "RGBA", "CMYK", "I", "I;16") for clear in (None, 3)),
+        *((mode, None) for mode in ("RGBa", "HSV")),
+        ("P", b"\0\x08\xff"),
+    ],
+)
+def test_a_picture_that_is_converted_in_parts_is_the_same(monkeypatch, mode, clear):
+    rng = np.random.default_rng(7)
+    wide = {"I": np.int32, "I;16": np.uint16}.get(mode)
+    if wide is not None:
+        image = Image.fromarray(rng.integers(0, 65_536, (43, 61), wide))
+    else:
+        colours = Image.fromarray(rng.integers(0, 256, (43, 61, 4), np.uint8))
+        image = colours.convert("RGB").quantize(40) if mode == "P" else colours.convert(mode)
+    if clear is not None:
+        image.info["transparency"] = clear
+    whole = decode(image)
+    for pixels in (1, 60, 61, 500):
+        monkeypatch.setattr(flowerml.data.decode, "_PART_PIXELS", pixels)
+        assert np.array_equal(decode(image), whole)

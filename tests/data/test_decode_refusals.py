@@ -39,6 +39,13 @@ def test_a_truncated_file_is_refused(kind, share):
     assert "limit" not in reason_for(whole[: int(len(whole) * share)])
 
 
+def test_a_png_of_a_few_bytes_takes_no_memory_for_the_size_that_it_names():
+    """Deflate makes 1,032 bytes of one at most, and a pixel has one bit or more."""
+    assert "too few for a PNG of 8000000x10" in reason_for(png_header(8_000_000, 10))
+    blank = encode(Image.new("1", (20_000, 4_000)), "PNG", optimize=True)
+    assert decode(blank).size == (20_000, 4_000), "the smallest file of a real picture"
+
+
 def test_a_truncated_jpeg_says_so():
     whole = encode(scene(1, 400, 300), "JPEG")
     assert "truncated" in reason_for(whole[: len(whole) // 2])
